@@ -1,0 +1,224 @@
+#!/usr/bin/env bash
+# Brings the suite to life: on your own machine (install, demo, test) or inside a Colab runtime (colab).
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+VENV="$ROOT/.venv"
+REQUIREMENTS="$ROOT/requirements.txt"
+STAMP="$VENV/requirements.stamp"
+TORCH_CPU="2.13.0+cpu" # asked for first on a machine without an NVIDIA GPU
+TORCH_RANGE="torch>=2.6,<3"
+# Colab's own builds: moving one of them breaks its kernel, its widgets or its GPU
+PROTECTED="torch numpy ipywidgets ipykernel ipython jupyter"
+
+usage() {
+    cat <<'TEXT'
+bash colab_setup.sh COMMAND
+
+  demo [--soundfont FILE.sf2] [...]  install, then run notebooks 00 to 06 with preset demo: a solo in outputs/demo
+                                     (further words go to: python -m lib headless)
+  test [...]                         install, then run the test suite (further words go to pytest)
+  install                            make .venv and install requirements.txt, nothing else
+  colab                              inside a Colab runtime: add what is missing, touch nothing that Colab needs
+
+PYTHON=/path/to/python3.12 chooses the interpreter (3.11 to 3.13).
+TEXT
+}
+
+say() { printf '%s\n' "== $*"; }
+
+fail() {
+    printf '%s\n' "colab_setup.sh: $*" >&2
+    exit 1
+}
+
+# --- Python and its packages ---------------------------------------------------------------------------------
+
+runs_and_fits() { # an interpreter that starts and is 3.11 to 3.13 (a pyenv shim may exist and not start)
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
+}
+
+find_python() {
+    local candidate
+    if [[ -n "${PYTHON:-}" ]]; then
+        runs_and_fits "$PYTHON" || fail "PYTHON=$PYTHON is not a Python 3.11, 3.12 or 3.13 that starts."
+        printf '%s\n' "$PYTHON"
+        return
+    fi
+    for candidate in "$VENV/bin/python" python3.11 python3.12 python3.13 python3 python; do
+        if runs_and_fits "$candidate"; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    fail "needs Python 3.11, 3.12 or 3.13 and found none. Install one, or set PYTHON=/path/to/python3.12."
+}
+
+version_of() { "$1" -c 'import platform; print(platform.python_version())'; }
+
+as_root() { # apt only where nobody has to type a password
+    if [[ "$(id -u)" == 0 ]]; then
+        "$@"
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        sudo -n "$@"
+    else
+        return 1
+    fi
+}
+
+apt_install() {
+    command -v apt-get >/dev/null || return 1
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$@" >/dev/null 2>&1 && return 0
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q >/dev/null 2>&1 || true
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$@" >/dev/null 2>&1
+}
+
+make_venv() {
+    local python="$1" short
+    if "$VENV/bin/python" -m pip --version >/dev/null 2>&1 &&
+        [[ "$(version_of "$VENV/bin/python")" == "$(version_of "$python")" ]]; then
+        return
+    fi
+    say "making .venv with Python $(version_of "$python")"
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+        short="$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+        apt_install "python$short-venv" || fail "this Python can't make a venv. Run: sudo apt install python$short-venv"
+    fi
+    "$python" -m venv --clear "$VENV" || fail "could not make $VENV with $python."
+}
+
+wanted_stamp() { # what the venv was made from: any change installs again
+    cat "$REQUIREMENTS" - <<<"$(version_of "$1") $(has_nvidia && echo gpu || echo cpu)" |
+        "$1" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
+}
+
+has_nvidia() { command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; }
+
+install_cpu_torch() { # never the build that brings gigabytes of CUDA to a machine without a GPU
+    local python="$1"
+    "$python" -c 'import torch' 2>/dev/null && return
+    say "installing the CPU build of torch"
+    "$python" -m pip install -qq --disable-pip-version-check "torch==$TORCH_CPU" 2>/dev/null && return
+    say "pip's index has no CPU build: asking uv, which knows PyTorch's own index"
+    "$python" -m pip install -qq --disable-pip-version-check uv &&
+        "$python" -m uv pip install -qq --python "$python" --torch-backend cpu "$TORCH_RANGE" && return
+    fail "could not install a CPU build of torch. Install one into .venv by hand (PyTorch's site, 'Get started', CPU)," \
+        "then run this command again. The CUDA build from PyPI is not taken: it is several gigabytes."
+}
+
+install_requirements() {
+    local python="$VENV/bin/python" stamp
+    stamp="$(wanted_stamp "$python")"
+    if [[ -f "$STAMP" && "$(cat "$STAMP")" == "$stamp" ]]; then
+        return
+    fi
+    if [[ "$(uname -s)" == Linux ]] && ! has_nvidia; then
+        install_cpu_torch "$python"
+    fi
+    say "installing requirements.txt (some minutes the first time)"
+    "$python" -m pip install -qq --disable-pip-version-check -r "$REQUIREMENTS" ||
+        fail "pip could not install requirements.txt: its message is above."
+    printf '%s\n' "$stamp" >"$STAMP"
+}
+
+install_sound() {
+    local python="$1"
+    if "$python" -c 'import ctypes.util, sys; sys.exit(not ctypes.util.find_library("fluidsynth"))'; then
+        return
+    fi
+    apt_install libfluidsynth3 || say "libfluidsynth is not installed: sound falls back to plain sine waves"
+}
+
+install() {
+    local python
+    python="$(find_python)"
+    make_venv "$python"
+    install_requirements
+    install_sound "$VENV/bin/python"
+}
+
+# --- Commands ------------------------------------------------------------------------------------------------
+
+demo() {
+    local words=() start=$SECONDS
+    while (($#)); do
+        if [[ "$1" == --soundfont ]]; then
+            (($# >= 2)) || fail "--soundfont wants a file."
+            [[ -f "$2" ]] || fail "--soundfont: there is no file $2."
+            words+=(--set "06_listen.soundfont=$(cd "$(dirname "$2")" && pwd)/$(basename "$2")")
+            shift 2
+        else
+            words+=("$1")
+            shift
+        fi
+    done
+    install
+    say "installed ($((SECONDS - start)) s); now notebooks 00 to 06"
+    cd "$ROOT"
+    "$VENV/bin/python" -m lib headless --preset demo --notebooks 00-06 --runs-dir runs/demo \
+        --output-dir outputs/demo ${words[@]+"${words[@]}"}
+}
+
+run_tests() {
+    install
+    cd "$ROOT"
+    "$VENV/bin/python" -m pytest "$@"
+}
+
+colab_requirements() { # requirements.txt without what must not be touched
+    grep -v -i -E "^($(tr ' ' '|' <<<"$PROTECTED"))[^a-z0-9_-]" "$REQUIREMENTS"
+}
+
+colab_pins() { # name==version of each protected package that is installed
+    "$1" - "$PROTECTED" <<'PY'
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+for name in sys.argv[1].split():
+    try:
+        print(f"{name}=={version(name)}")
+    except PackageNotFoundError:
+        pass
+PY
+}
+
+colab() {
+    local python="${PYTHON:-python3}" folder before after
+    runs_and_fits "$python" || fail "colab: $python is not Python 3.11, 3.12 or 3.13."
+    folder="$(mktemp -d)"
+    before="$(colab_pins "$python")"
+    colab_requirements >"$folder/requirements.txt"
+    printf '%s\n' "$before" >"$folder/pins.txt"
+    "$python" -m pip install -qq --disable-pip-version-check -r "$folder/requirements.txt" -c "$folder/pins.txt" ||
+        fail "colab: pip could not add what is missing without moving one of: $PROTECTED."
+    rm -r "$folder"
+    after="$(colab_pins "$python")"
+    [[ "$before" == "$after" ]] || fail "colab: a protected package moved. Before: $before. After: $after."
+    install_sound "$python"
+    say "ready; unchanged: $(tr '\n' ' ' <<<"$after")"
+}
+
+main() {
+    local command="${1:-}"
+    shift || true
+    case "$command" in
+    demo) demo "$@" ;;
+    test) run_tests "$@" ;;
+    install) install ;;
+    colab) colab ;;
+    -h | --help | help) usage ;;
+    "")
+        usage
+        exit 2
+        ;;
+    *)
+        printf '%s\n\n' "colab_setup.sh: unknown command '$command'." >&2
+        usage >&2
+        exit 2
+        ;;
+    esac
+}
+
+if [[ "${BASH_SOURCE[0]}" == "$0" ]]; then
+    main "$@"
+fi

@@ -1,0 +1,238 @@
+"""The command line: python -m lib COMMAND."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from lib import config as configs
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Brad Mehldau AI: data, training and solos.")  # fmt: skip
+data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, look, pack.")
+app.add_typer(data_app, name="data")
+
+DataDir = Annotated[Path, typer.Option(help="Folder of archives and note stores.")]
+RunsDir = Annotated[Path, typer.Option(help="Folder of runs.")]
+DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
+BUDGET = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+STOPPED_EARLY = 75  # run the same command again
+
+
+def parse_budget(text):
+    """'11h30m', '20m', '90s' -> seconds."""
+    found = BUDGET.fullmatch(text.strip())
+    seconds = [int(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)] if found else []
+    if not sum(seconds):
+        raise configs.ConfigError(f"--time-budget wants something like 11h30m, 20m or 90s, got {text!r}.")
+    return sum(seconds)
+
+
+@data_app.command()
+def download(name: str, data_dir: DataDir = DATA_DIR):
+    """Fetch a corpus (maestro or pijama) from its official source; goes on where it was cut."""
+    from lib.data import corpora
+
+    print(corpora.download(name, data_dir))
+
+
+@data_app.command()
+def ingest(
+    name: str,
+    data_dir: DataDir = DATA_DIR,
+    archive: Annotated[Optional[Path], typer.Option(help="The corpus as a zip.")] = None,
+    folder: Annotated[Optional[Path], typer.Option(help="Your own MIDI: FOLDER/PIANIST/ALBUM/TITLE.mid.")] = None,
+    metadata: Annotated[Optional[Path], typer.Option(help="Folder of PiJAMA's csv files.")] = None,
+    packed: Annotated[Optional[Path], typer.Option(help="A file that `data pack` wrote.")] = None,
+):
+    """Turn MIDI files into one memory-mapped note store."""
+    from lib.data import corpora
+
+    report = corpora.ingest(name, data_dir, archive=archive, folder=folder, metadata=metadata, packed=packed)
+    print(f"{name}: {report.pieces:,} pieces, {report.notes:,} notes, {report.hours:.1f} h, "
+          f"{len(report.skipped)} skipped, in {report.seconds:.1f} s")  # fmt: skip
+
+
+@data_app.command()
+def summary(name: str, data_dir: DataDir = DATA_DIR):
+    """Pieces, hours, notes, pianists and splits of a corpus, as JSON."""
+    from lib.data import corpora
+
+    print(json.dumps(corpora.summary(name, data_dir), indent=1, ensure_ascii=False))
+
+
+@data_app.command()
+def pack(names: list[str], out: Annotated[Path, typer.Option()], data_dir: DataDir = DATA_DIR):
+    """Write corpora into one small file (10 ms ticks) to carry elsewhere."""
+    from lib.data import corpora
+
+    path = corpora.pack(names, data_dir, out)
+    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+@data_app.command()
+def demo(data_dir: DataDir = DATA_DIR):
+    """Write and ingest the demo corpus: jazz piano by a seeded program."""
+    from lib.data.demo_corpus import write_demo_corpus
+
+    print(f"demo: {len(write_demo_corpus(data_dir).pieces)} pieces")
+
+
+@app.command()
+def train(
+    stage: Annotated[str, typer.Argument(help="vqvae, style_encoder, diffusion or fine_tune.")],
+    preset: Annotated[str, typer.Option(help="tiny, demo, laptop, colab or large.")] = "laptop",
+    data_dir: DataDir = DATA_DIR,
+    runs_dir: RunsDir = RUNS_DIR,
+    run: Annotated[Optional[str], typer.Option(help="Name of the run's folder; the stage's name by default.")] = None,
+    epochs: Optional[int] = None,
+    steps: Annotated[Optional[int], typer.Option(help="At most so many optimizer steps.")] = None,
+    batch_size: Optional[int] = None,
+    lr: Optional[float] = None,
+    device: Annotated[Optional[str], typer.Option(help="cuda, mps, cpu or auto.")] = None,
+    mixed_precision: Annotated[Optional[str], typer.Option(help="no, fp16, bf16 or auto.")] = None,
+    gradient_accumulation: Optional[int] = None,
+    pianist: Annotated[Optional[str], typer.Option(help="Whom to fine-tune on.")] = None,
+    vqvae_run: Optional[Path] = None,
+    style_encoder_run: Optional[Path] = None,
+    diffusion_run: Optional[Path] = None,
+    time_budget: Annotated[Optional[str], typer.Option(help="Stop and save after, e.g., 11h30m; exit code 75.")] = None,
+    wandb_project: Optional[str] = None,
+    settings: Annotated[Optional[list[str]], typer.Option("--set", help="Any other knob of the config: key=value.")] = None,
+):
+    """Train a stage, or go on training it; Ctrl-C saves, the same command goes on."""
+    named = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "device": device,
+             "mixed_precision": mixed_precision, "gradient_accumulation": gradient_accumulation,
+             "pianist": pianist}  # fmt: skip
+    overrides = {**named, **configs.parse_settings(settings or [])}
+    config = configs.preset(stage, preset, **overrides)
+    budget_s = parse_budget(time_budget) if time_budget else None
+    from lib.training import loop
+
+    result = loop.train(config, data_dir, runs_dir, run, vqvae_run, style_encoder_run, diffusion_run,
+                        budget_s, wandb_project)  # fmt: skip
+    print(result.message)
+    raise typer.Exit(0 if result.finished else STOPPED_EARLY)
+
+
+@app.command()
+def generate(
+    run: Annotated[Optional[Path], typer.Option(help="brad_final, or a run of diffusion or fine_tune.")] = None,
+    released: Annotated[bool, typer.Option("--released", help="Play with the weights of data/released.")] = False,
+    out: Annotated[Path, typer.Option(help="MIDI file to write.")] = Path("solo.mid"),
+    wav: Annotated[Optional[Path], typer.Option(help="Sound file to write.")] = None,
+    soundfont: Annotated[Optional[Path], typer.Option(help="Another .sf2 than the built-in grand.")] = None,
+    chords: Optional[str] = None,
+    seconds: Optional[float] = None,
+    seed: Optional[int] = None,
+    tempo: Annotated[Optional[float], typer.Option(help="Beats a minute.")] = None,
+    style: Annotated[Optional[str], typer.Option(help="A pianist's name.")] = None,
+    density: Annotated[Optional[float], typer.Option(help="Notes a second; rules need --num-candidates > 1.")] = None,
+    num_candidates: Optional[int] = None,
+    guidance_scale: Optional[float] = None,
+    num_steps: Optional[int] = None,
+    temperature: Optional[float] = None,
+    device: str = "auto",
+):
+    """Improvise over chords; the same seed plays the same solo."""
+    wished = {"chords": chords, "seconds": seconds, "seed": seed, "tempo_bpm": tempo, "style": style,
+              "density": density, "num_candidates": num_candidates, "guidance_scale": guidance_scale,
+              "num_steps": num_steps, "temperature": temperature}  # fmt: skip
+    if density is not None and num_candidates is None:
+        wished["num_candidates"] = configs.GUIDED_CANDIDATES
+    request = configs.build(configs.GenerateRequest, {k: v for k, v in wished.items() if v is not None})
+    from lib import generate as generation
+    from lib.data.notes import write_midi
+    from lib.music import audio
+    from lib.music.chords import parse_progression
+    from lib.music.metrics import describe
+
+    parse_progression(request.chords)  # a misspelt chord is said before anything is loaded
+    improviser = generation.load_improviser(run, released, device)
+    solo = generation.generate(improviser, request, _Progress())
+    write_midi(solo.notes, out, request.tempo_bpm, solo.chords)
+    print(f"{out}: {len(solo.notes)} notes, {request.seconds:g} s of music in {solo.seconds:.1f} s")
+    figures = {**describe(solo.notes, request.seconds), "rule_losses": solo.rule_losses}
+    if wav is not None:
+        sound = audio.render_audio(solo.notes, soundfont)
+        audio.write_wav(sound, wav)
+        print(f"{wav}: {sound.synth}. {sound.note}".strip())
+    print(json.dumps(figures))
+
+
+class _Progress:
+    """A progress bar over windows and denoising steps, as a callback."""
+
+    bar = None
+
+    def __call__(self, state):
+        from tqdm.auto import tqdm
+
+        if self.bar is None:
+            total = state["num_steps"] * state["num_windows"]
+            self.bar = tqdm(total=total, unit="step", desc="solo", disable=None)
+        self.bar.update(state["window"] * state["num_steps"] + state["step"] - self.bar.n)
+        if self.bar.n == self.bar.total:
+            self.bar.close()
+
+
+@app.command()
+def reconstruct(
+    midi: Path,
+    run: Annotated[Optional[Path], typer.Option(help="A vqvae run.")] = None,
+    released: Annotated[bool, typer.Option("--released")] = False,
+    out: Annotated[Path, typer.Option()] = Path("reconstruction.mid"),
+):
+    """Send a MIDI file through the codec and back, and say how much of it survived."""
+    if (run is None) != released:
+        raise configs.ConfigError("Give either --run RUN or --released.")
+    from lib import generate as generation
+    from lib.data.notes import read_midi, write_midi
+
+    notes, score = generation.reconstruct(configs.RELEASED if released else run, read_midi(midi))
+    write_midi(notes, out)
+    print(f"{out}: onset F1 {score.onset:.3f}, with offset {score.onset_offset:.3f}, "
+          f"with velocity {score.onset_velocity:.3f}")  # fmt: skip
+
+
+@app.command()
+def headless(
+    preset: str = "demo",
+    notebooks: Annotated[str, typer.Option(help="Numbers: 00-06, or 02,06.")] = "00-06",
+    settings: Annotated[Optional[list[str]], typer.Option("--set", help="NOTEBOOK.parameter=value.")] = None,
+    data_dir: DataDir = DATA_DIR,
+    runs_dir: RunsDir = RUNS_DIR,
+    output_dir: Path = OUTPUT_DIR,
+    again: Annotated[bool, typer.Option("--again", help="Run also what is done already.")] = False,
+):
+    """Run notebooks without a screen, one after the other."""
+    from lib import headless as runner
+
+    runner.run(notebooks, preset, configs.parse_settings(settings or []), output_dir, data_dir, runs_dir, again=again)
+
+
+def main():
+    """Run a command; what the user can mend is said in one line, with exit code 2."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError) as error:
+        if not _meant_for_people(error):
+            raise
+        typer.echo(f"Error: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+def _meant_for_people(error):
+    from lib.data.corpora import CorpusError
+    from lib.data.notes import MidiError
+    from lib.music.chords import ChordError
+
+    return isinstance(error, (configs.ConfigError, CorpusError, MidiError, ChordError, FileNotFoundError))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""Every knob of the suite: one frozen dataclass a stage, the presets, and nothing hidden elsewhere.
+
+Conventions: sizes are counts, `_s` is seconds, `lr` is the peak learning rate, a `step` is one optimizer step
+over a global batch of `batch_size * gradient_accumulation` chunks of 10.24 s. The reason behind a number
+stands beside it; "start" marks a customary starting point that has not been measured here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+REPOSITORY = "https://github.com/brad-mehldau-ai/brad-mehldau-ai"  # the only place that knows the address
+ROOT = Path(__file__).resolve().parent.parent
+RELEASED = ROOT / "data" / "released"
+GUIDED_CANDIDATES = 8  # of SCG, where a rule is asked for without saying how many
+PRESETS = ("tiny", "demo", "laptop", "colab", "large")
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ConfigError(ValueError):
+    """A knob that does not exist or can't have that value; the message names the nearest valid choice."""
+
+
+def nearest(name, choices):
+    """' Did you mean X?' for a misspelt name, with the valid choices where they are few."""
+    choices = [str(choice) for choice in choices]
+    close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return hint + (f" Valid: {', '.join(choices)}." if len(choices) <= 30 else "")
+
+
+def choose(kind, name, choices):
+    """`name` if it is one of `choices`; ConfigError naming the nearest one otherwise."""
+    if name not in choices:
+        raise ConfigError(f"Unknown {kind} {name!r}.{nearest(name, choices)}")
+    return name
+
+
+def _words(value):
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class StageConfig:
+    """What all four stages share."""
+
+    preset: str = "laptop"  # which row of presets it came from
+    corpora: Words = ("maestro",)  # note stores under the data folder
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # everything random follows from it
+    epochs: Count = 50  # start; passes over the training chunks
+    steps: Count | None = None  # a limit in optimizer steps; None: epochs decide
+    batch_size: Count = 16  # chunks in one forward pass; start
+    gradient_accumulation: Count = 1  # forward passes in one optimizer step
+    lr: Annotated[float, Field(gt=0, le=1)] = 1e-4  # peak, AdamW; start
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01  # AdamW; start
+    warmup_steps: Annotated[int, Field(ge=0)] = 100  # linear rise of lr; start
+    decay: Literal["constant", "cosine"] = "cosine"  # of lr, to a tenth at the last step
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0  # clipping; start
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # averaged weights; 0: none
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"  # auto: bf16 from capability 8, fp16 on older GPUs
+    log_every: Count = 10  # steps
+    validate_every: Count = 500  # steps
+    validation_batches: Count = 8  # the same chunks each time
+    save_every: Count = 250  # steps; what a dead runtime can cost
+    keep_checkpoints: Count = 5  # the newest; the best is kept besides
+    tracker: Literal["tensorboard", "none"] = "tensorboard"
+    transpose_low: Annotated[int, Field(ge=-12, le=0)] = -5  # semitones: all twelve keys, no key twice
+    transpose_high: Annotated[int, Field(ge=0, le=12)] = 6
+    tempo_spread: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # tempo 0.9 to 1.1
+    velocity_spread: Annotated[float, Field(ge=0, le=0.5)] = 0.15  # velocity scaled by 0.85 to 1.15
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class VQVAEConfig(StageConfig):
+    """Piano roll -> codes -> piano roll."""
+
+    channels: Count = 320  # width of the 1-D convolutions
+    blocks: Count = 4  # residual blocks each way, dilated 1, 3, 9, 1, ...
+    groups: Count = 8  # codes a latent frame (product quantisation)
+    codes: Count = 512  # codes a group
+    code_dim: Count = 8  # dimensions a group
+    commitment_weight: Annotated[float, Field(ge=0)] = 0.25  # start (van den Oord et al. 2017)
+    codebook_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99  # EMA of code means; start
+    restart_below: Annotated[float, Field(ge=0)] = 0.5  # codes used less often a step (EMA) move onto data; even use: 4
+    onset_weight: Annotated[float, Field(gt=0)] = 4.0  # positives in the onset loss: 1 cell in 400 has an onset
+    lr: Annotated[float, Field(gt=0, le=1)] = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class StyleEncoderConfig(StageConfig):
+    """Piano roll -> who plays."""
+
+    corpora: Words = ("pijama",)
+    batch_size: Count = 32  # start
+    channels: Count = 192
+    blocks: Count = 4
+    style_dim: Count = 128  # size of the embedding
+    label_smoothing: Share = 0.1  # transcriptions and labels err
+    dropout_notes: Share = 0.1  # notes left out of a chunk: hear the player, not the transcriber
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class DiffusionConfig(StageConfig):
+    """DiT over the VQ-VAE's latents: style and chords -> music."""
+
+    corpora: Words = ("maestro", "pijama")
+    hidden: Count = 256
+    layers: Count = 6
+    heads: Count = 4
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    drop_style: Share = 0.15  # for classifier-free guidance
+    drop_chords: Share = 0.3  # unknown chords are common in use
+    prefix_share: Share = 0.5  # examples whose beginning is given: continuation, long solos
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FineTuneConfig(DiffusionConfig):
+    """The diffusion model, adapted to one pianist; the model's sizes come from its run."""
+
+    corpora: Words = ("pijama",)
+    pianist: str = "Brad Mehldau"
+    final_name: str = "brad_final"  # folder of the finished improviser, beside the runs
+    lr: Annotated[float, Field(gt=0, le=1)] = 5e-6  # start
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+
+
+STAGES = {
+    "vqvae": VQVAEConfig,
+    "style_encoder": StyleEncoderConfig,
+    "diffusion": DiffusionConfig,
+    "fine_tune": FineTuneConfig,
+}
+
+_DIT = ("hidden", "layers", "heads")
+_TINY = {"corpora": ("demo",), "steps": 4, "batch_size": 4, "log_every": 1, "validate_every": 4, "save_every": 2,
+         "validation_batches": 1, "warmup_steps": 0, "lr": 1e-3, "tracker": "none"}  # fmt: skip
+_DEMO = {"corpora": ("demo",), "batch_size": 8, "log_every": 5, "validate_every": 100, "save_every": 50,
+         "validation_batches": 4, "warmup_steps": 10, "lr": 1e-3}  # fmt: skip
+_COLAB = {"batch_size": 8, "epochs": 30, "save_every": 500}
+_LARGE = {"batch_size": 8, "save_every": 500}
+_FINE_DEMO = {"pianist": "Rosa Lindqvist"}  # a player of the demo corpus
+
+# preset -> stage -> what differs from the class above
+_PRESETS = {
+    "tiny": {
+        "vqvae": {**_TINY, "channels": 32, "blocks": 1, "groups": 2, "codes": 16, "code_dim": 4},
+        "style_encoder": {**_TINY, "channels": 32, "blocks": 1, "style_dim": 16},
+        "diffusion": {**_TINY, "hidden": 32, "layers": 1, "heads": 2},
+        "fine_tune": {**_TINY, **_FINE_DEMO},
+    },
+    "demo": {
+        "vqvae": {**_DEMO, "steps": 300, "channels": 128, "blocks": 2, "codes": 256},
+        "style_encoder": {**_DEMO, "steps": 120, "channels": 64, "blocks": 2, "style_dim": 64},
+        "diffusion": {**_DEMO, "steps": 300, "hidden": 128, "layers": 4, "heads": 4},
+        "fine_tune": {**_DEMO, **_FINE_DEMO, "steps": 60, "lr": 2e-4},
+    },
+    "laptop": {"vqvae": {}, "style_encoder": {}, "diffusion": {}, "fine_tune": {}},
+    "colab": {
+        "vqvae": {**_COLAB, "channels": 384, "blocks": 6},
+        "style_encoder": {**_COLAB, "channels": 256, "blocks": 6},
+        "diffusion": {**_COLAB, "hidden": 512, "layers": 12, "heads": 8},
+        "fine_tune": {**_COLAB},
+    },
+    "large": {
+        "vqvae": {**_LARGE, "channels": 512, "blocks": 8},
+        "style_encoder": {**_LARGE, "channels": 384, "blocks": 8},
+        "diffusion": {**_LARGE, "hidden": 1024, "layers": 20, "heads": 16},
+        "fine_tune": {**_LARGE},
+    },
+}
+
+
+def preset(stage, name="laptop", **overrides):
+    """The config of a stage.
+
+    Parameters
+    ----------
+    stage : one of STAGES
+    name : one of PRESETS
+    overrides : fields to set otherwise; None leaves the preset's value
+
+    Raises
+    ------
+    ConfigError : names the stage, preset, field or value that is wrong, and what would be right
+    """
+    config_type = STAGES[choose("stage", stage, STAGES)]
+    values = {"preset": name, **_PRESETS[choose("preset", name, PRESETS)][stage]}
+    values.update({key: value for key, value in overrides.items() if value is not None})
+    return build(config_type, values)
+
+
+def build(config_type, values):
+    """A config from plain values (command line, JSON, notebook parameters), types and ranges checked."""
+    names = [field.name for field in dataclasses.fields(config_type)]
+    for name in values:
+        choose(f"setting of {config_type.__name__}", name, names)
+    try:
+        return TypeAdapter(config_type).validate_python(values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise ConfigError("; ".join(lines)) from None
+
+
+def parse_settings(settings):
+    """['key=value', ...] as a dict; the values stay text, `build` gives them their types."""
+    parsed = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set wants key=value, got {setting!r}.")
+        parsed[key.strip()] = None if value.strip().lower() == "none" else value.strip()
+    return parsed
+
+
+def as_values(config):
+    """The config as plain values for JSON."""
+    return dataclasses.asdict(config)
+
+
+def stage_of(config):
+    """The stage a config belongs to."""
+    return next(stage for stage, config_type in STAGES.items() if type(config) is config_type)
+
+
+def inherit_model(config, source):
+    """A fine-tuning config with the sizes of the diffusion model it starts from."""
+    return dataclasses.replace(config, **{name: getattr(source, name) for name in _DIT})
+
+
+def _not_blank(text):
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GenerateRequest:
+    """What to play: the same for command line, notebook and server."""
+
+    chords: Annotated[str, AfterValidator(_not_blank)] = "Cmaj7 | Dm7 G7 | Em7 A7"  # repeats until the end
+    seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    tempo_bpm: Annotated[float, Field(ge=20, le=400)] = 120.0  # places the bars (4/4)
+    style: str | None = None  # a pianist's name; None: whom the run was fine-tuned on
+    density: Annotated[float, Field(ge=0, le=40)] | None = None  # notes a second that SCG aims for
+    pitch_classes: Annotated[tuple[float, ...], Field(min_length=12, max_length=12)] | None = None  # weights C..B
+    num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # SCG chooses among so many; 1: no rules
+    guidance_scale: Annotated[float, Field(ge=0, le=20)] = 1.5  # classifier-free; 1: none
+    num_steps: Annotated[int, Field(ge=1, le=1000)] = 30  # denoising steps a window
+    temperature: Annotated[float, Field(gt=0, le=5)] = 0.8  # below 1 sharpens the code posterior

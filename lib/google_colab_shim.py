@@ -1,0 +1,185 @@
+"""One face for Colab and for everywhere else: each call does what a user of that place expects.
+
+`google.colab` is imported inside the functions and nowhere else in the project, so that this file, and all
+that import it, work on a machine that has never heard of Colab.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.config import ROOT
+
+DRIVE = Path("/content/drive")
+NAME = "brad-mehldau-ai"
+
+
+class SecretError(LookupError):
+    """A secret that is not set; the message says how to set it here."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a notebook reads and writes.
+
+    Attributes
+    ----------
+    data : note stores, on the local disk (memory-mapped files are slow on Drive)
+    runs : one folder a stage, a preset's runs apart from another's
+    output : what is for ears and eyes: MIDI, audio, pictures
+    """
+
+    data: Path
+    runs: Path
+    output: Path
+
+
+def detect():
+    """Where we run: "colab" or "local"."""
+    return "colab" if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ else "local"
+
+
+def on_colab():
+    """Whether this is a Colab runtime."""
+    return detect() == "colab"
+
+
+def mount():
+    """The folder that outlives a runtime: one on Drive on Colab, the project's own elsewhere.
+
+    Where Drive can't be mounted (the user said no, or this is not a notebook's own process) the
+    runtime's disk is taken, and the message says that it dies with the runtime.
+
+    Returns
+    -------
+    Path : exists and can be written to
+    """
+    if not on_colab():
+        return ROOT
+    home = DRIVE / "MyDrive" / NAME
+    if not home.parent.is_dir() and not _mount_drive():
+        return ROOT
+    home.mkdir(exist_ok=True)
+    print(f"Google Drive is mounted: runs and outputs go to {home}")
+    return home
+
+
+def _mount_drive():
+    from google.colab import drive
+
+    try:
+        drive.mount(str(DRIVE))
+    except Exception as error:  # Colab raises ValueError, AttributeError and its own types
+        print(f"Google Drive is not mounted ({error}). Everything stays on this runtime and is lost with it.")
+        return False
+    return True
+
+
+def folders(home, preset, data_dir="", runs_dir="", output_dir=""):
+    """The three folders of a notebook, made if absent.
+
+    Parameters
+    ----------
+    home : Path, as `mount` returns it
+    preset : str; runs and outputs of different presets stay apart
+    data_dir, runs_dir, output_dir : str or Path; "" takes the place under `home`
+
+    Returns
+    -------
+    Folders
+    """
+    chosen = Folders(
+        data=Path(data_dir or ROOT / "data").expanduser().absolute(),
+        runs=Path(runs_dir or Path(home) / "runs" / preset).expanduser().absolute(),
+        output=Path(output_dir or Path(home) / "outputs" / preset).expanduser().absolute(),
+    )
+    for folder in (chosen.data, chosen.runs, chosen.output):
+        folder.mkdir(parents=True, exist_ok=True)
+    return chosen
+
+
+def secret(name):
+    """A secret by name: Colab's key panel, or an environment variable.
+
+    Raises
+    ------
+    SecretError : it is not set; the message says where to set it
+    """
+    if name in os.environ:
+        return os.environ[name]
+    if not on_colab():
+        raise SecretError(f"The secret {name} is not set. Set an environment variable: export {name}=...")
+    from google.colab import userdata
+
+    try:
+        return userdata.get(name)
+    except Exception as error:  # not found, no access granted, or no notebook to ask
+        raise SecretError(
+            f"The secret {name} can't be read ({type(error).__name__}). Click the key in Colab's left bar, "
+            f"add {name} and switch notebook access on."
+        ) from error
+
+
+def upload(folder):
+    """The user's own MIDI files, brought into `folder`.
+
+    On Colab the browser asks for files; elsewhere the user copies them there, as the printed line says.
+
+    Returns
+    -------
+    list[Path] : the MIDI files that lie in `folder` now, by name
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if on_colab():
+        from google.colab import files
+
+        for name, content in files.upload().items():
+            (folder / Path(name).name).write_bytes(content)
+    else:
+        print(f"Copy your MIDI files into {folder}, then run this again.")
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+
+
+def download(path):
+    """Hand a file to the user: the browser saves it on Colab, elsewhere its place is printed.
+
+    Returns
+    -------
+    Path : the file, absolute
+
+    Raises
+    ------
+    FileNotFoundError : there is no such file
+    """
+    path = Path(path).absolute()
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path} to download.")
+    if on_colab():
+        from google.colab import files
+
+        files.download(str(path))
+    else:
+        print(path)
+    return path
+
+
+def enable_widgets():
+    """Let third-party widgets draw in Colab; other front ends need nothing."""
+    if on_colab():
+        from google.colab import output
+
+        output.enable_custom_widget_manager()
+
+
+def release():
+    """Give Colab's runtime back, which stops its compute units; elsewhere there is nothing to give back."""
+    if not on_colab():
+        print("Nothing to release: this is not a Colab runtime.")
+        return
+    from google.colab import runtime
+
+    runtime.unassign()

@@ -1,0 +1,209 @@
+"""Notes <-> piano roll, written down once.
+
+Conventions: 50 frames a second, 88 keys from A0 (MIDI 21). A roll is Tensor (B, 3, 88, T) with lanes onset {0, 1},
+duration at the onset (log frames, in [0, 1]) and velocity at the onset (velocity / 127); cells without an onset are 0.
+The pedal is a lane of its own, (B, 1, T) in {0, 1}. A note is written once, in the frame nearest to where it begins.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.data.notes import Notes
+
+FRAME_RATE_HZ = 50
+CHUNK_FRAMES = 512
+CHUNK_S = CHUNK_FRAMES / FRAME_RATE_HZ
+NUM_PITCHES = 88
+LOWEST_PITCH = 21
+LATENT_STRIDE = 4  # frames a latent frame: 12.5 Hz
+MAX_DURATION_FRAMES = 2048  # 41 s; a key held longer is written as held so long
+ONSET, DURATION, VELOCITY = 0, 1, 2
+ONSET_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class PianoRoll:
+    """A batch of rolls.
+
+    Attributes
+    ----------
+    roll : Tensor (B, 3, 88, T) in [0, 1]: onset, duration at the onset, velocity at the onset
+    pedal : Tensor (B, 1, T) in [0, 1]
+    """
+
+    roll: Tensor
+    pedal: Tensor
+
+    def __len__(self):
+        return self.roll.shape[0]
+
+    def __getitem__(self, batch):
+        return PianoRoll(self.roll[batch], self.pedal[batch])
+
+    @property
+    def num_frames(self):
+        """T."""
+        return self.roll.shape[-1]
+
+    @property
+    def onset(self):
+        """(B, 88, T)"""
+        return self.roll[:, ONSET]
+
+    def to(self, device):
+        """The same roll on another device."""
+        return PianoRoll(self.roll.to(device), self.pedal.to(device))
+
+    def crop(self, first, last):
+        """Frames first to last - 1."""
+        return PianoRoll(self.roll[..., first:last], self.pedal[..., first:last])
+
+
+def encode_duration(frames):
+    """Frames (array or Tensor, >= 0) -> log scale in [0, 1]."""
+    log1p = torch.log1p if isinstance(frames, Tensor) else np.log1p
+    return log1p(frames.clip(0, MAX_DURATION_FRAMES)) / math.log1p(MAX_DURATION_FRAMES)
+
+
+def decode_duration(value):
+    """Inverse of encode_duration, in frames."""
+    expm1 = torch.expm1 if isinstance(value, Tensor) else np.expm1
+    return expm1(value * math.log1p(MAX_DURATION_FRAMES))
+
+
+def rasterise(batch, notes, pedal_batch, pedal_s, size, num_frames, device="cpu"):
+    """Many windows at once, from one long list of notes.
+
+    Parameters
+    ----------
+    batch : int (N,), the window each note belongs to
+    notes : tuple of arrays (N,): onset_s and duration_s in the window's time, pitch, velocity in [0, 127]
+    pedal_batch, pedal_s : int (P,) and float (P, 2), the same for pedal intervals
+    size, num_frames : B and T
+    device : where the rolls are made
+
+    Returns
+    -------
+    PianoRoll; notes outside the keyboard or the window are left out; of two that begin in one cell the later stays
+    """
+    onset_s, duration_s, pitch, velocity = (np.asarray(column) for column in notes)
+    frame = np.floor(onset_s * FRAME_RATE_HZ + 0.5).astype(np.int64)
+    key = pitch.astype(np.int64) - LOWEST_PITCH
+    inside = (frame >= 0) & (frame < num_frames) & (key >= 0) & (key < NUM_PITCHES)
+    cell = ((np.asarray(batch, np.int64) * NUM_PITCHES + key) * num_frames + frame)[inside]
+    values = np.stack([encode_duration(duration_s * FRAME_RATE_HZ), np.clip(velocity, 1, 127) / 127.0])[:, inside]
+    cell, last = np.unique(cell[::-1], return_index=True)  # a scatter with doubles would depend on the device
+    values = values[:, ::-1][:, last].astype(np.float32)
+    roll = torch.zeros(3, size * NUM_PITCHES * num_frames, device=device)
+    columns = torch.from_numpy(np.concatenate([np.ones((1, len(cell)), np.float32), values])).to(device)
+    roll[:, torch.from_numpy(cell).to(device)] = columns
+    roll = roll.view(3, size, NUM_PITCHES, num_frames).transpose(0, 1).contiguous()  # (B, 3, 88, T)
+    return PianoRoll(roll, _rasterise_pedal(pedal_batch, pedal_s, size, num_frames).to(device))
+
+
+def _rasterise_pedal(batch, pedal_s, size, num_frames):
+    """(B, 1, T): 1 from the frame of the pedal's going down until the frame of its release."""
+    edges = np.floor(np.asarray(pedal_s).reshape(-1, 2) * FRAME_RATE_HZ + 0.5).astype(np.int64)
+    edges = edges.clip(0, num_frames)
+    change = np.zeros((size, num_frames + 1), np.float32)
+    np.add.at(change, (np.asarray(batch, np.int64), edges[:, 0]), 1)
+    np.add.at(change, (np.asarray(batch, np.int64), edges[:, 1]), -1)
+    down = change.cumsum(axis=1)[:, :num_frames] > 0.5
+    return torch.from_numpy(down.astype(np.float32))[:, None]
+
+
+def notes_to_piano_roll(notes, num_frames=None):
+    """One performance as PianoRoll with B = 1.
+
+    Parameters
+    ----------
+    notes : Notes
+    num_frames : T; None: as long as the notes, in whole latent frames
+    """
+    if num_frames is None:
+        ends = [notes.end_s, *notes.pedal_s[:, 1]]
+        num_frames = max(1, math.ceil(max(ends) * FRAME_RATE_HZ / LATENT_STRIDE)) * LATENT_STRIDE
+    columns = (notes.onset_s, notes.duration_s, notes.pitch, notes.velocity)
+    none, pedals = np.zeros(len(notes), np.int64), np.zeros(len(notes.pedal_s), np.int64)
+    return rasterise(none, columns, pedals, notes.pedal_s, 1, num_frames)
+
+
+def decide(piano_roll):
+    """The one decode rule: probabilities -> a roll with onsets and pedal in {0, 1}.
+
+    An onset is a cell of at least ONSET_THRESHOLD that no neighbour in time exceeds; of two equal neighbours both
+    stay only when both are certain, as they are in a roll made from notes.
+    """
+    onset = piano_roll.onset
+    padded = torch.nn.functional.pad(onset, (1, 1), value=-1.0)
+    before, after = padded[..., :-2], padded[..., 2:]
+    peak = ((onset > before) & (onset >= after)) | (onset >= 1)
+    onset = (peak & (onset >= ONSET_THRESHOLD)).to(piano_roll.roll.dtype)
+    lanes = piano_roll.roll[:, 1:].clamp(0, 1) * onset[:, None]
+    pedal = (piano_roll.pedal >= 0.5).to(piano_roll.pedal.dtype)
+    return PianoRoll(torch.cat([onset[:, None], lanes], 1), pedal)
+
+
+def piano_roll_to_notes(piano_roll):
+    """Decided rolls -> one Notes for each; a key struck again ends its note.
+
+    Returns
+    -------
+    list of B Notes, times from the roll's first frame
+    """
+    roll, pedal = piano_roll.roll.detach().cpu().numpy(), piano_roll.pedal.detach().cpu().numpy()
+    return [_notes_of(lanes, down[0]) for lanes, down in zip(roll, pedal)]
+
+
+def _notes_of(lanes, down):
+    key, frame = np.nonzero(lanes[ONSET] >= ONSET_THRESHOLD)  # ordered by key, then time
+    duration = np.maximum(decode_duration(lanes[DURATION][key, frame].astype(np.float64)), 0.5)
+    room = np.full(len(key), np.inf)
+    again = key[1:] == key[:-1]
+    room[:-1][again] = (frame[1:] - frame[:-1])[again]
+    velocity = np.rint(lanes[VELOCITY][key, frame] * 127).clip(1, 127)
+    edges = np.diff(np.concatenate([[0], (down >= 0.5).astype(np.int8), [0]]))
+    pedal_s = np.stack([np.nonzero(edges == 1)[0], np.nonzero(edges == -1)[0]], 1) / FRAME_RATE_HZ
+    seconds = np.minimum(duration, room) / FRAME_RATE_HZ
+    return Notes.from_arrays(frame / FRAME_RATE_HZ, seconds, key + LOWEST_PITCH, velocity, pedal_s)
+
+
+def sounding_roll(piano_roll, with_pedal=True):
+    """What is heard: velocity / 127 from each onset until the key, and the pedal, let go.
+
+    Parameters
+    ----------
+    piano_roll : PianoRoll with decided onsets
+    with_pedal : whether a key let go while the pedal is down rings on
+
+    Returns
+    -------
+    Tensor (B, 88, T) in [0, 1]
+    """
+    onset = piano_roll.onset >= ONSET_THRESHOLD
+    size, keys, num_frames = onset.shape
+    time = torch.arange(num_frames, device=onset.device)
+    latest = torch.where(onset, time, -1).cummax(-1).values  # (B, 88, T) frame of the key's last onset
+    held = decode_duration(piano_roll.roll[:, DURATION]).round().clamp(min=1)
+    end = (time + held).clamp(max=num_frames).long()
+    if with_pedal:
+        release = _next_release(piano_roll.pedal[:, 0] >= 0.5)  # (B, T + 1)
+        end = release[:, None].expand(-1, keys, -1).gather(-1, end)
+    at = latest.clamp(min=0)
+    sounds = (latest >= 0) & (time < end.gather(-1, at))
+    return piano_roll.roll[:, VELOCITY].gather(-1, at) * sounds
+
+
+def _next_release(down):
+    """(B, T) bool -> (B, T + 1): the first frame at or after t in which the pedal is up (T: the end)."""
+    num_frames = down.shape[-1]
+    time = torch.arange(num_frames, device=down.device)
+    up = torch.where(down, num_frames, time)
+    up = torch.nn.functional.pad(up, (0, 1), value=num_frames)
+    return up.flip(-1).cummin(-1).values.flip(-1)

@@ -1,0 +1,350 @@
+"""The training loop: one for every stage, resumable at any step.
+
+Run again with the same arguments, a run goes on from its newest valid checkpoint; because every batch is a function
+of its step (stream.py), it goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from lib import config as configs
+from lib.training import checkpoint as checkpoints
+from lib.training.devices import choose_device, choose_precision
+from lib.training.stages import SOURCES, STAGES
+
+log = logging.getLogger("lib.training")
+FINAL_LR_SHARE = 0.1  # of the peak, at the last step of a cosine
+# what may differ when a run goes on: nothing that changes the weights' trajectory before the change
+FREE = {"preset", "epochs", "steps", "device", "mixed_precision", "log_every", "validate_every", "save_every",
+        "keep_checkpoints", "tracker", "validation_batches", "final_name"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a call of train ended.
+
+    Attributes
+    ----------
+    run : Path; step, total_steps : optimizer steps; finished : whether step == total_steps
+    losses : the newest training and validation figures; seconds : of this call
+    resumed_from_step : 0 for a new run; message : one sentence for people
+    """
+
+    run: Path
+    step: int
+    total_steps: int
+    finished: bool
+    losses: dict
+    seconds: float
+    resumed_from_step: int
+    message: str
+
+
+def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_run=None, diffusion_run=None,
+          time_budget_s=None, wandb_project=None):  # fmt: skip
+    """Train a stage, or go on training it.
+
+    Parameters
+    ----------
+    config : a stage's config (lib.config.preset); its type says which stage
+    data_dir, runs_dir : folders of note stores and of runs
+    run : name of the run's folder in runs_dir; None: the stage's name
+    vqvae_run, style_encoder_run, diffusion_run : runs this stage builds on; None: runs_dir/STAGE
+    time_budget_s : stop and save at the first step boundary after so many seconds
+    wandb_project : log to Weights & Biases as well
+
+    Returns
+    -------
+    TrainResult
+
+    Raises
+    ------
+    CheckpointError, ConfigError, CorpusError : nothing has been changed
+    """
+    began = time.monotonic()
+    stage_name = configs.stage_of(config)
+    given = {"vqvae": vqvae_run, "style_encoder": style_encoder_run, "diffusion": diffusion_run}
+    runs_dir = Path(runs_dir)
+    sources = {name: Path(given[name] or runs_dir / name) for name in SOURCES[stage_name]}
+    for name, source in sources.items():
+        checkpoints.require(source, name)
+    if stage_name == "fine_tune":
+        source = checkpoints.require(sources["diffusion"], "diffusion")
+        config = configs.inherit_model(config, configs.build(configs.DiffusionConfig, source.manifest["config"]))
+    folder = runs_dir / (run or stage_name)
+    resumed = _resumable(folder, config, stage_name)
+    stage = STAGES[stage_name](config, data_dir, folder, sources)
+    with _logging_to(folder):
+        return _Training(stage, stage_name, folder, sources, wandb_project).go(resumed, began, time_budget_s)
+
+
+def _resumable(folder, config, stage_name):
+    """The checkpoint to go on from, or None for a new run; CheckpointError where the run is another config's."""
+    if not folder.exists():
+        return None
+    checkpoint = checkpoints.find(folder)
+    if checkpoint is None:
+        return None
+    if checkpoint.manifest["stage"] != stage_name:
+        raise checkpoints.CheckpointError(f"{folder} is a run of {checkpoint.manifest['stage']!r}; use another --run.")
+    before, now = checkpoint.manifest["config"], json.loads(json.dumps(configs.as_values(config)))
+    differing = [name for name in now if name not in FREE and before.get(name) != now[name]]
+    if differing:
+        changes = ", ".join(f"{name}: {before.get(name)} there, {now[name]} asked" for name in differing)
+        raise checkpoints.CheckpointError(
+            f"{folder} was trained with another config ({changes}). Go on with its own values, or name a new --run."
+        )
+    return checkpoint
+
+
+class _Training:
+    """One call of train: the state that its steps share."""
+
+    def __init__(self, stage, stage_name, folder, sources, wandb_project):
+        self.stage, self.stage_name, self.config, self.folder = stage, stage_name, stage.config, folder
+        self.sources = {name: os.path.relpath(path, folder) for name, path in sources.items()}
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoints.write_text(folder / "config.json", json.dumps(configs.as_values(self.config), indent=1))
+        self.accelerator = _make_accelerator(self.config, folder, wandb_project)
+        model = stage.to(self.accelerator.device).model
+        optimizer = torch.optim.AdamW(model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.plain = self.accelerator.unwrap_model(self.model)
+        self.ema = {k: v.detach().clone() for k, v in self.plain.state_dict().items()} if self.config.ema_decay else None
+        self.total = total_steps(self.config, stage.stream.num_chunks)
+        self.best = math.inf
+        self.newest = {}
+
+    def go(self, resumed, began, time_budget_s):
+        """Train from the checkpoint (or from nothing) to the last step, a stop signal or the end of the budget."""
+        start = self._restore(resumed) if resumed is not None else 0
+        steps = tqdm(total=self.total, initial=start, desc=self.stage_name, unit="step", disable=_quiet())
+        step, why = start, ""
+        with _stop_requested() as stop, steps:
+            while step < self.total and not why:
+                step += 1
+                losses = self._step(step - 1)
+                steps.update()
+                over = time_budget_s is not None and time.monotonic() - began >= time_budget_s
+                why = "stopped" if stop.is_set() else "time budget used up" if over else ""
+                last = step == self.total or bool(why)
+                self._record(step, losses, steps, last)
+                if last or step % self.config.save_every == 0:
+                    self._save(step)
+        if step == self.total and (step > start or not (self.folder / "finished").exists()):
+            self.stage.finish(self.folder)
+            checkpoints.write_text(self.folder / "finished", str(step))
+        self.accelerator.end_training()
+        seconds = time.monotonic() - began
+        message = self._message(start, step, why, seconds)
+        log.info(message)
+        return TrainResult(self.folder, step, self.total, step == self.total, self.newest, seconds, start, message)
+
+    def _restore(self, checkpoint):
+        self.plain.load_state_dict(checkpoint.weights(averaged=False))
+        self.optimizer.load_state_dict(checkpoint.optimizer())
+        if self.ema is not None:
+            self.ema = {k: v.to(self.accelerator.device) for k, v in checkpoint.weights().items()}
+        self.best, self.newest = checkpoint.manifest["best"], checkpoint.manifest["losses"]
+        log.info("going on from step %d of %d (%s)", checkpoint.step, self.total, checkpoint.path.name)
+        return checkpoint.step
+
+    def _step(self, step):
+        """One optimizer step over the global batch; returns its mean losses."""
+        config, accelerator = self.config, self.accelerator
+        self.model.train()
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * lr_share(config, step, self.total)
+        rows, parts = [], config.gradient_accumulation
+        for part in range(parts):
+            last = part == parts - 1
+            with nullcontext() if last else accelerator.no_sync(self.model):
+                rows.append(self._backward(step, part))
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        logged = self.stage.after_step(step, self._sum if accelerator.num_processes > 1 else None)
+        self._average(step)
+        losses = {name: sum(float(row[name]) for row in rows) / parts for name in rows[0]}
+        return {**losses, **logged, "gradient_norm": float(norm)}
+
+    def _backward(self, step, part):
+        """Gradients of one micro-batch: this process's share of it."""
+        size, processes = self.config.batch_size, self.accelerator.num_processes
+        share = size // processes
+        first = part * size + self.accelerator.process_index * share
+        batch = self.stage.stream.batch(step, first, first + share, self.accelerator.device)
+        with self.accelerator.autocast():
+            losses = self.stage.losses(self.model, batch)
+        self.accelerator.backward(losses["loss"] / self.config.gradient_accumulation)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _sum(self, tensor):
+        return self.accelerator.reduce(tensor, "sum")
+
+    def _average(self, step):
+        if self.ema is None:
+            return
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))  # follow fast while young
+        for name, value in self.plain.state_dict().items():
+            self.ema[name].lerp_(value.detach(), 1 - decay)
+
+    def _record(self, step, losses, steps, last):
+        """Progress line, train.log, history.jsonl and trackers, each as often as the config says."""
+        config = self.config
+        if step % config.log_every == 0 or last:
+            self._write(step, "train", {**losses, "lr": self.optimizer.param_groups[0]["lr"]})
+            steps.set_postfix(epoch=self._epoch(step), **{k: f"{losses[k]:.3g}" for k in list(losses)[:3]})
+        if step % config.validate_every == 0 or last:
+            self._write(step, "validation", self._validate())
+
+    def _epoch(self, step):
+        return 1 + step * self.config.batch_size * self.config.gradient_accumulation // self.stage.stream.num_chunks
+
+    def _write(self, step, split, figures):
+        if not self.accelerator.is_main_process:
+            return
+        figures = {name: round(float(value), 6) for name, value in figures.items()}
+        self.newest = {**self.newest, **{f"{split}/{name}": value for name, value in figures.items()}}
+        line = {"step": step, "epoch": self._epoch(step), "time": round(time.time(), 3), "split": split, **figures}
+        with open(self.folder / "history.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.accelerator.log({f"{split}/{name}": value for name, value in figures.items()}, step=step)
+        log.info("step %d/%d %s %s", step, self.total, split, " ".join(f"{k} {v:.4g}" for k, v in figures.items()))
+
+    @torch.no_grad()
+    def _validate(self):
+        """Figures of the averaged weights where there are any."""
+        current = {k: v.detach().clone() for k, v in self.plain.state_dict().items()}
+        if self.ema is not None:
+            self.plain.load_state_dict(self.ema)
+        self.plain.eval()
+        figures = self.stage.validate(self.plain)
+        self.plain.load_state_dict(current)
+        self.plain.train()
+        return figures
+
+    def _save(self, step):
+        if not self.accelerator.is_main_process:
+            return
+        newest = self.newest.get("validation/loss", math.inf)
+        is_best = newest < self.best or not (self.folder / "best").exists()
+        self.best = min(self.best, newest)
+        facts = {"stage": self.stage_name, "step": step, "config": configs.as_values(self.config), "best": self.best,
+                 "losses": self.newest, "sources": self.sources, **self.stage.facts()}  # fmt: skip
+        state = (self.plain.state_dict(), self.optimizer.state_dict(), self.ema)
+        checkpoints.save(self.folder, facts, *state, keep=self.config.keep_checkpoints, is_best=is_best)
+
+    def _message(self, start, step, why, seconds):
+        if start == step:
+            return f"{self.stage_name}: all {step} steps were done before; nothing to do. Run: {self.folder}"
+        done = f"{self.stage_name}: steps {start} to {step} of {self.total} in {seconds:.0f} s"
+        if step < self.total:
+            return f"{done}; {why} and saved. Run this again and it goes on. Run: {self.folder}"
+        return f"{done}; finished. Run: {self.folder}"
+
+
+def total_steps(config, num_chunks):
+    """Optimizer steps of a whole training."""
+    size = config.batch_size * config.gradient_accumulation
+    by_epochs = math.ceil(config.epochs * num_chunks / size)
+    return by_epochs if config.steps is None else min(config.steps, by_epochs)
+
+
+def lr_share(config, step, total):
+    """Learning rate at a step as a share of the peak: linear warm-up, then constant or cosine."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    if config.decay == "constant":
+        return 1.0
+    progress = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
+    return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def read_history(run):
+    """What a run has logged: a list of dicts, see _write; steps logged twice (after a restart) once."""
+    path = Path(run) / "history.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue  # the line a dying runtime was writing
+        rows[row["step"], row["split"]] = row
+    return [rows[key] for key in sorted(rows)]
+
+
+def _make_accelerator(config, folder, wandb_project):
+    from accelerate import Accelerator
+    from accelerate.utils import ProjectConfiguration
+
+    precision = choose_precision(config)
+    trackers = ["tensorboard"] if config.tracker == "tensorboard" else []
+    trackers += ["wandb"] if wandb_project else []
+    place = ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder))
+    cpu = choose_device(config.device) == "cpu"
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, log_with=trackers or None, project_config=place)
+    if trackers:
+        accelerator.init_trackers(wandb_project or "tensorboard")
+    return accelerator
+
+
+@contextmanager
+def _logging_to(folder):
+    """train.log of the run, line by line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logger = logging.getLogger("lib")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _stop_requested():
+    """An Event that Ctrl-C or SIGTERM sets: the step is finished and saved first. A second Ctrl-C interrupts."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number, frame):
+        if stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+        print("Stopping after this step; saving ...", flush=True)
+
+    try:
+        for number in before:
+            signal.signal(number, ask)
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _quiet():
+    """Whether the progress bar is left out: None lets tqdm show it on a terminal and in notebooks only."""
+    return True if os.environ.get("LIB_QUIET") else None
+
+

@@ -1,0 +1,299 @@
+"""What each stage trains: its model, its data, its losses, and what it leaves behind.
+
+A stage is driven by loop.py and knows nothing of processes, checkpoints or progress bars. Each has: config, model,
+stream, losses(model, batch) -> dict with "loss", validate(model, batches) -> dict with "loss" (lower is better),
+after_step(step, reduce) -> dict to log, facts() for the manifest, finish(run).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch.nn import functional
+
+from lib import config as configs
+from lib.data.corpora import open_corpus
+from lib.diffusion.schedule import diffuse
+from lib.models.codebook import perplexity
+from lib.models.dit import Conditions
+from lib.models.style_encoder import StyleEncoder
+from lib.models.vqvae import LOSS_WEIGHTS, VQVAE, reconstruction_loss
+from lib.music.chord_recognition import label_features, recognise_chords
+from lib.music.metrics import note_f1
+from lib.music.piano_roll import PianoRoll, decide, piano_roll_to_notes, sounding_roll
+from lib.training import checkpoint as checkpoints
+from lib.training import trained
+from lib.training.stream import Stream, keyed_generator, normal, uniform
+
+CHUNKS_PER_STYLE = 16  # chunks a pianist's vector is the mean of
+
+
+def gather_pieces(config, data_dir, split, pianist=None):
+    """[(store, piece index)] of a config's corpora.
+
+    Raises
+    ------
+    CorpusError : a corpus is not there; ConfigError : nobody of that name plays in them
+    """
+    stores = [open_corpus(name, data_dir) for name in config.corpora]
+    if pianist is not None:
+        configs.choose("pianist", pianist, {piece.pianist for store in stores for piece in store.pieces})
+    return [(s, i) for s in stores for i in s.select(pianist=pianist, split=split, duets=pianist is None)]
+
+
+def pianists_of(pieces):
+    """The pianist of each piece, "" where unknown."""
+    return [store.pieces[i].pianist for store, i in pieces]
+
+
+class Stage:
+    """What the four stages share."""
+
+    def __init__(self, config, stream, validation):
+        self.config, self.stream, self.validation = config, stream, validation
+        self.device = "cpu"
+
+    def to(self, device):
+        """Where batches are made and frozen models live."""
+        self.device = device
+        return self
+
+    def validation_batches(self):
+        """The same batches at every validation."""
+        return (self.validation.batch(i, device=self.device) for i in range(self.config.validation_batches))
+
+    def validate(self, model):
+        """Mean losses over the validation batches."""
+        rows = [{name: float(value) for name, value in self.losses(model, b).items()} for b in self.validation_batches()]
+        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+
+    def after_step(self, step, reduce=None):
+        """Called when the optimizer has stepped."""
+        return {}
+
+    def facts(self):
+        """For the manifest of a checkpoint."""
+        return {}
+
+    def finish(self, run):
+        """Called when the last step is done."""
+
+
+class VQVAEStage(Stage):
+    """Piano roll -> codes -> piano roll."""
+
+    def __init__(self, config, data_dir, run, sources):
+        train, held_out = (gather_pieces(config, data_dir, split) for split in ("train", "validation"))
+        super().__init__(config, Stream(train, config), Stream(held_out or train, config, augment=False))
+        self.model = VQVAE(config)
+
+    def losses(self, model, batch):
+        """Reconstruction by lane, commitment; `loss` is their weighted sum."""
+        logits, codes = model(batch.piano_roll)
+        losses = reconstruction_loss(logits, batch.piano_roll, self.config.onset_weight)
+        reconstruction = sum(LOSS_WEIGHTS[name] * value for name, value in losses.items())
+        commitment = codes.commitment_loss
+        loss = reconstruction + self.config.commitment_weight * commitment
+        return {"loss": loss, "reconstruction": reconstruction.detach(), "commitment": commitment.detach()} | {
+            name: value.detach() for name, value in losses.items()
+        }
+
+    def after_step(self, step, reduce=None):
+        """Move the codebook."""
+        generator = keyed_generator(self.config.seed, "codebook", step)
+        return {"perplexity": self.model.codebook.update(generator, reduce)}
+
+    def validate(self, model):
+        """Losses, and the F1 of decoded notes over the validation batches."""
+        rows = super().validate(model)
+        scores, use = [], 0
+        for batch in self.validation_batches():
+            codes = model.encode(batch.piano_roll)
+            decoded = decide(model.decode_piano_roll(codes.z_q))
+            pairs = zip(piano_roll_to_notes(batch.piano_roll), piano_roll_to_notes(decoded), strict=True)
+            scores += [note_f1(original, estimate) for original, estimate in pairs if len(original)]
+            use = use + functional.one_hot(codes.indices, self.config.codes).sum((0, 1))
+        for name in ("onset", "onset_offset", "onset_velocity"):
+            rows[f"{name}_f1"] = sum(getattr(score, name) for score in scores) / max(1, len(scores))
+        return {**rows, "perplexity": perplexity(use.float())}
+
+
+class StyleEncoderStage(Stage):
+    """Piano roll -> who plays."""
+
+    def __init__(self, config, data_dir, run, sources):
+        train = [p for p in gather_pieces(config, data_dir, "train") if p[0].pieces[p[1]].pianist]
+        players = pianists_of(train)
+        self.names = sorted(set(players))
+        self.target = [self.names.index(name) for name in players]
+        held_out = [p for p in gather_pieces(config, data_dir, "validation") if p[0].pieces[p[1]].pianist in self.names]
+        held_out = held_out or train
+        self.held_out_target = [self.names.index(name) for name in pianists_of(held_out)]
+        held_out = Stream(held_out, config, augment=False, balance=pianists_of(held_out))
+        super().__init__(config, Stream(train, config, balance=players), held_out)
+        self.model = StyleEncoder(config, len(self.names))
+
+    def losses(self, model, batch, targets=None, dropout=True):
+        """Cross-entropy over pianists, and accuracy."""
+        targets = self.target if targets is None else targets
+        target = torch.tensor([targets[item] for item in batch.items], device=self.device)
+        roll = self.drop_notes(batch) if dropout else batch.piano_roll
+        style, logits = model(roll)
+        loss = functional.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
+        return {"loss": loss, "accuracy": (logits.argmax(-1) == target).float().mean()}
+
+    def drop_notes(self, batch):
+        """The batch's roll with a keyed share of its notes left out."""
+        roll, keep = batch.piano_roll.roll, []
+        for index in batch.indices:
+            generator = keyed_generator(self.config.seed, "notes", batch.step, index)
+            keep.append(torch.from_numpy(generator.random(roll.shape[2:], dtype="float32")))
+        keep = torch.stack(keep).to(roll.device) >= self.config.dropout_notes
+        return PianoRoll(roll * keep[:, None], batch.piano_roll.pedal)
+
+    def validate(self, model):
+        """Losses without dropout, over chunks of held-out albums, each pianist as often."""
+        rows = [self.losses(model, b, self.held_out_target, dropout=False) for b in self.validation_batches()]
+        return {name: sum(float(row[name]) for row in rows) / len(rows) for name in rows[0]}
+
+    def facts(self):
+        """The names of the classes."""
+        return {"pianists": self.names}
+
+
+def embed_pianists(style_encoder, pieces, config, device="cpu", chunks=CHUNKS_PER_STYLE):
+    """A style for each pianist: the mean over chunks of the given pieces, length 1.
+
+    Parameters
+    ----------
+    pieces : [(store, piece index)], the training split alone
+    """
+    players, vectors = pianists_of(pieces), []
+    names = sorted(set(filter(None, players)))
+    plain = dataclasses.replace(config, batch_size=chunks, gradient_accumulation=1)
+    with torch.inference_mode():
+        for name in names:
+            stream = Stream([p for p, who in zip(pieces, players, strict=True) if who == name], plain, augment=False)
+            vectors.append(style_encoder(stream.batch(0, device=device).piano_roll)[0].mean(0))
+    vectors = torch.stack(vectors) if vectors else torch.zeros(0, 1)
+    return trained.Styles(tuple(names), functional.normalize(vectors, dim=-1))
+
+
+class DiffusionStage(Stage):
+    """Style and chords -> latents, by cross-entropy over the codes."""
+
+    pianist = None
+
+    def __init__(self, config, data_dir, run, sources):
+        train, held_out = (gather_pieces(config, data_dir, split, self.pianist) for split in ("train", "validation"))
+        held_out = held_out or train
+        super().__init__(config, Stream(train, config), Stream(held_out, config, augment=False))
+        self.vqvae, self.vqvae_config = trained.load_vqvae(sources["vqvae"])
+        self.style_encoder, self.style_config, _ = trained.load_style_encoder(sources["style_encoder"])
+        self.model = trained.make_dit(config, self.style_config, self.vqvae_config)
+        self.styles = self._styles(train, run)
+        self.players = {id(self.stream): pianists_of(train), id(self.validation): pianists_of(held_out)}
+
+    def _styles(self, train, run):
+        """The pianists' vectors, kept in the run so that going on changes nothing."""
+        if (run / "styles.safetensors").exists():
+            return trained.load_styles(run)
+        styles = self._embed(train)
+        run.mkdir(parents=True, exist_ok=True)
+        trained.save_styles(styles, run)
+        return styles
+
+    def _embed(self, train):
+        return embed_pianists(self.style_encoder, train, self.config)
+
+    def to(self, device):
+        """Frozen models go along."""
+        self.vqvae.to(device), self.style_encoder.to(device)
+        return super().to(device)
+
+    @torch.no_grad()
+    def style(self, batch, stream):
+        """(B, S): the pianist's vector, or (half of the time, and always for the unknown) that of another chunk."""
+        vectors = self.style_encoder(stream.elsewhere(batch, self.device))[0]
+        by_name = uniform(self.config.seed, "style source", batch.step, batch.indices) < 0.5
+        players = self.players[id(stream)]
+        for row, item in enumerate(batch.items):
+            if by_name[row] and players[item] in self.styles.names:
+                vectors[row] = self.styles.vector(players[item]).to(vectors)
+        return vectors
+
+    @torch.no_grad()
+    def conditions(self, batch, clean, stream):
+        """What the model is told, each part left out with its own probability."""
+        config, draw = self.config, (batch.step, batch.indices, self.device)
+        chords = label_features(recognise_chords(sounding_roll(batch.piano_roll))).to(clean)
+        keep_chords = uniform(config.seed, "drop chords", *draw) >= config.drop_chords
+        keep_style = uniform(config.seed, "drop style", *draw) >= config.drop_style
+        length = uniform(config.seed, "prefix", *draw)  # below prefix_share: scaled, a share of the chunk to give
+        given = torch.where(length < config.prefix_share, length / max(config.prefix_share, 1e-9), 0.0)
+        position = torch.arange(clean.shape[1], device=self.device)[None] / clean.shape[1]
+        mask = (position < given[:, None] * 0.75).float()[..., None]
+        style = self.style(batch, stream) * keep_style[:, None]
+        return Conditions(style, chords * keep_chords[:, None, None], clean * mask, mask)
+
+    def losses(self, model, batch, stream=None):
+        """Cross-entropy of the codes where they are not given, in nats; accuracy of the most likely code."""
+        stream = self.stream if stream is None else stream
+        seed, draw = self.config.seed, (batch.step, batch.indices)
+        with torch.no_grad():
+            codes = self.vqvae.encode(batch.piano_roll)
+            clean = self.vqvae.codebook.look_up(codes.indices)
+            timestep = uniform(seed, "timestep", *draw, self.device)
+            epsilon = normal(seed, "noise", *draw, clean.shape[1:], self.device)
+            conditions = self.conditions(batch, clean, stream)
+            noisy = diffuse(clean, epsilon, timestep)
+        logits = model(noisy, timestep, conditions).float()
+        nats = functional.cross_entropy(logits.flatten(0, 2), codes.indices.flatten(), reduction="none")
+        asked = (1 - conditions.known_mask).expand(-1, -1, logits.shape[2])
+        hit = (logits.argmax(-1) == codes.indices).float()
+        share = asked / asked.sum()
+        return {"loss": (nats.view_as(asked) * share).sum(), "accuracy": (hit * share).sum()}
+
+    def validate(self, model):
+        """Losses over held-out chunks, with the same noise every time."""
+        rows = [self.losses(model, b, self.validation) for b in self.validation_batches()]
+        return {name: sum(float(row[name]) for row in rows) / len(rows) for name in rows[0]}
+
+
+class FineTuneStage(DiffusionStage):
+    """The diffusion model adapted to one pianist."""
+
+    def __init__(self, config, data_dir, run, sources):
+        self.pianist, self.sources = config.pianist, sources
+        super().__init__(config, data_dir, run, sources)
+        checkpoint = checkpoints.require(sources["diffusion"], "diffusion")
+        self.model.load_state_dict(checkpoint.weights())
+
+    def _embed(self, train):
+        """The base run's styles, with the pianist's own (known already, or not)."""
+        base = trained.load_styles(checkpoints.run_of(self.sources["diffusion"]))
+        own = embed_pianists(self.style_encoder, train, self.config)
+        others = [i for i, name in enumerate(base.names) if name not in own.names]
+        names = (*(base.names[i] for i in others), *own.names)
+        return trained.Styles(names, torch.cat([base.vectors[others], own.vectors]))
+
+    def finish(self, run):
+        """Write the finished improviser beside the runs."""
+        improviser = trained.load_improviser(run)
+        step = checkpoints.require(run, "fine_tune").step
+        trained.save_improviser(improviser, run.parent / self.config.final_name, {"step": step})
+
+
+STAGES = {
+    "vqvae": VQVAEStage,
+    "style_encoder": StyleEncoderStage,
+    "diffusion": DiffusionStage,
+    "fine_tune": FineTuneStage,
+}
+SOURCES = {
+    "vqvae": (),
+    "style_encoder": (),
+    "diffusion": ("vqvae", "style_encoder"),
+    "fine_tune": ("vqvae", "style_encoder", "diffusion"),
+}

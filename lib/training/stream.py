@@ -1,0 +1,186 @@
+"""Batches as a function of the step: nothing to save, nothing to restore.
+
+Which chunk, transposition, tempo, velocity, noise and dropout example i of step t gets depends on (seed, t, i) and on
+nothing else, i being its place in the global batch. So micro-batches and processes may cut the batch as they like,
+and a run that goes on at step t sees what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lib.data.notes import Notes
+from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, rasterise
+
+FEISTEL_ROUNDS = 4
+
+
+def keyed_generator(seed, purpose, step=0, index=0):
+    """A numpy Generator that depends on its arguments alone.
+
+    Parameters
+    ----------
+    seed : int
+    purpose : str, what the numbers are for; streams of different purposes are independent
+    step, index : int >= 0, the optimizer step and the example's place in the global batch
+    """
+    key = int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest(), "little")
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, index]))
+
+
+def normal(seed, purpose, step, indices, shape, device="cpu"):
+    """Unit noise (len(indices), *shape), each example from its own key."""
+    rows = [keyed_generator(seed, purpose, step, i).standard_normal(shape, np.float32) for i in indices]
+    return torch.from_numpy(np.stack(rows)).to(device)
+
+
+def uniform(seed, purpose, step, indices, device="cpu"):
+    """Numbers in [0, 1), (len(indices),)."""
+    rows = [keyed_generator(seed, purpose, step, i).random(dtype=np.float32) for i in indices]
+    return torch.tensor(rows, device=device)
+
+
+def permute(position, size, seed, purpose):
+    """Where `position` goes in a keyed permutation of range(size): a Feistel network, walked until inside."""
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    while True:
+        left, right = position >> half, position & mask
+        for turn in range(FEISTEL_ROUNDS):
+            word = f"{seed}/{purpose}/{turn}/{right}".encode()
+            digest = hashlib.blake2b(word, digest_size=8).digest()
+            left, right = right, left ^ (int.from_bytes(digest, "little") & mask)
+        position = left << half | right
+        if position < size:
+            return position
+
+
+@dataclass(frozen=True)
+class Example:
+    """Which music, heard how: `start_s` in the recording, semitones up, times faster, times louder."""
+
+    item: int
+    start_s: float
+    transpose: int = 0
+    tempo: float = 1.0
+    loudness: float = 1.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of one step.
+
+    Attributes
+    ----------
+    piano_roll : PianoRoll (B, 3, 88, 512)
+    items : list of B places in the stream's pieces
+    step : the step they belong to
+    indices : list of B places in the global batch
+    """
+
+    piano_roll: PianoRoll
+    items: list
+    step: int
+    indices: list
+
+    def __len__(self):
+        return len(self.indices)
+
+
+class Stream:
+    """Chunks of 10.24 s from pieces of several note stores.
+
+    Parameters
+    ----------
+    pieces : list of (NoteStore, piece index)
+    config : StageConfig: seed, batch and augmentation
+    balance : None, or a label for each piece: labels then come equally often
+    augment : False for validation
+    """
+
+    def __init__(self, pieces, config, balance=None, augment=True):
+        if not pieces:
+            raise ValueError("There is no piece to train on: check corpora, pianist and split.")
+        self.pieces, self.config, self.augment = pieces, config, augment
+        records = [store.pieces[i] for store, i in pieces]
+        self.bounds = [(record.start_s, max(record.end_s, record.start_s)) for record in records]
+        chunks = [max(1, int((end - start) / CHUNK_S)) for start, end in self.bounds]
+        self.last_chunk = np.cumsum(chunks)  # chunks before the end of each piece
+        self.num_chunks = int(self.last_chunk[-1])
+        self.labels = None if balance is None else self._by_label(balance)
+
+    def _by_label(self, balance):
+        return [[i for i, label in enumerate(balance) if label == name] for name in sorted(set(balance))]
+
+    def example(self, step, index):
+        """Example `index` of the global batch of `step`."""
+        size = self.config.batch_size * self.config.gradient_accumulation
+        epoch, position = divmod(step * size + index, self.num_chunks)
+        generator = keyed_generator(self.config.seed, "example", step, index)
+        if self.labels is None:
+            chunk = permute(position, self.num_chunks, self.config.seed, f"epoch {epoch}")
+            item = int(np.searchsorted(self.last_chunk, chunk, side="right"))
+            place = chunk - (int(self.last_chunk[item - 1]) if item else 0)
+        else:
+            among = self.labels[(step * size + index) % len(self.labels)]
+            item = among[int(generator.integers(len(among)))]
+            place = int(generator.integers(self.last_chunk[item] - (self.last_chunk[item - 1] if item else 0)))
+        return self._place(item, place, generator)
+
+    def _place(self, item, place, generator):
+        start_s, end_s = self.bounds[item]
+        if not self.augment:
+            return Example(item, start_s + place * CHUNK_S)
+        tempo = float(np.exp(generator.uniform(-1, 1) * np.log1p(self.config.tempo_spread)))
+        jitter_s = generator.uniform(-0.5, 0.5) * CHUNK_S
+        latest_s = max(start_s, end_s - CHUNK_S * tempo)
+        return Example(
+            item,
+            float(np.clip(start_s + place * CHUNK_S + jitter_s, start_s, latest_s)),
+            int(generator.integers(self.config.transpose_low, self.config.transpose_high + 1)),
+            tempo,
+            float(generator.uniform(1 - self.config.velocity_spread, 1 + self.config.velocity_spread)),
+        )
+
+    def batch(self, step, first=0, last=None, device="cpu"):
+        """Examples first to last - 1 of the global batch of `step` (all of it by default), as Batch."""
+        last = self.config.batch_size * self.config.gradient_accumulation if last is None else last
+        indices = list(range(first, last))
+        examples = [self.example(step, index) for index in indices]
+        return Batch(self.piano_roll(examples, device), [e.item for e in examples], step, indices)
+
+    def elsewhere(self, batch, device="cpu"):
+        """Other chunks of the same pieces, at unrelated places, untransposed: PianoRoll."""
+        seed = self.config.seed
+        examples = []
+        for item, index in zip(batch.items, batch.indices):
+            start_s, end_s = self.bounds[item]
+            share = keyed_generator(seed, "elsewhere", batch.step, index).random()
+            examples.append(Example(item, start_s + share * max(0.0, end_s - start_s - CHUNK_S)))
+        return self.piano_roll(examples, device)
+
+    def piano_roll(self, examples, device="cpu"):
+        """The rolls of examples (B, 3, 88, 512)."""
+        windows = [self._window(example) for example in examples]
+        batch = np.repeat(np.arange(len(windows)), [len(w) for w in windows])
+        pedal_batch = np.repeat(np.arange(len(windows)), [len(w.pedal_s) for w in windows])
+        columns = [
+            np.concatenate([getattr(w, name) for w in windows])
+            for name in ("onset_s", "duration_s", "pitch", "velocity")
+        ]
+        pedal_s = np.concatenate([w.pedal_s for w in windows])
+        return rasterise(batch, columns, pedal_batch, pedal_s, len(windows), CHUNK_FRAMES, device)
+
+    def _window(self, example):
+        """The example's notes, changed as it says, in its own time."""
+        store, index = self.pieces[example.item]
+        end_s = min(example.start_s + CHUNK_S * example.tempo, self.bounds[example.item][1])
+        notes = store.piece_notes(index, example.start_s, max(end_s, example.start_s))
+        pitch = notes.pitch.astype(np.int64) + example.transpose  # outside the keyboard: left out by rasterise
+        velocity = np.clip(notes.velocity * example.loudness, 1, 127)
+        times = (notes.onset_s / example.tempo, notes.duration_s / example.tempo)
+        return Notes(*times, pitch, velocity, notes.pedal_s / example.tempo)

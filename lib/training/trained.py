@@ -1,0 +1,156 @@
+"""Trained models, ready to use: from a stage's run, or from a finished improviser's folder.
+
+An improviser's folder (`brad_final/`, `data/released/`) holds vqvae, style_encoder, dit and styles as safetensors and a
+manifest with their configs and hashes; it needs no run beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lib import config as configs
+from lib.models.dit import DiT
+from lib.models.style_encoder import StyleEncoder
+from lib.models.vqvae import VQVAE
+from lib.training import checkpoint as checkpoints
+
+WEIGHTS = ("vqvae", "style_encoder", "dit", "styles")
+
+
+@dataclass(frozen=True)
+class Styles:
+    """A vector for each pianist: names, and vectors (P, S) of length 1."""
+
+    names: tuple
+    vectors: Tensor
+
+    def vector(self, name):
+        """(S,); ConfigError naming the nearest pianist where the name is unknown."""
+        return self.vectors[self.names.index(configs.choose("pianist", name, self.names))]
+
+
+@dataclass(frozen=True)
+class Improviser:
+    """All that is needed to play: frozen models in eval mode, their configs, the pianists' styles, whom it plays like."""
+
+    vqvae: VQVAE
+    style_encoder: StyleEncoder
+    dit: DiT
+    styles: Styles
+    pianist: str | None
+    configs: dict
+
+
+def frozen(model, weights, device="cpu"):
+    """The model with these weights, in eval mode, without gradients."""
+    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+    return model.to(device).eval().requires_grad_(False)
+
+
+
+
+def make_dit(config, style_config, vqvae_config):
+    """An untrained DiT for these styles and codes."""
+    sizes = (vqvae_config.groups, vqvae_config.codes, vqvae_config.code_dim)
+    return DiT(config, style_config.style_dim, *sizes)
+
+
+def config_of(checkpoint):
+    """The config a checkpoint was trained with."""
+    return configs.build(configs.STAGES[checkpoint.manifest["stage"]], checkpoint.manifest["config"])
+
+
+def load_vqvae(run, device="cpu"):
+    """The VQVAE of a run (its best checkpoint), and its config."""
+    checkpoint = checkpoints.require(run, "vqvae")
+    config = config_of(checkpoint)
+    return frozen(VQVAE(config), checkpoint.weights(), device), config
+
+
+def load_style_encoder(run, device="cpu"):
+    """The StyleEncoder of a run (its best checkpoint), its config, the names of its classes."""
+    checkpoint = checkpoints.require(run, "style_encoder")
+    config, names = config_of(checkpoint), checkpoint.manifest["pianists"]
+    return frozen(StyleEncoder(config, len(names)), checkpoint.weights(), device), config, names
+
+
+def load_improviser(folder, device="cpu"):
+    """Improviser from a finished folder, or from a run of diffusion or fine_tune whose sources are still there.
+
+    Raises
+    ------
+    CheckpointError : nothing to load there, or a file is missing or damaged
+    """
+    folder = Path(folder)
+    if (folder / checkpoints.MANIFEST).exists() and (folder / "dit.safetensors").exists():
+        return _load_finished(folder, device)
+    checkpoint = checkpoints.find(folder, "best")
+    if checkpoint is None or checkpoint.manifest["stage"] not in ("diffusion", "fine_tune"):
+        wanted = "a finished improviser (brad_final) or a run of diffusion or fine_tune"
+        raise checkpoints.CheckpointError(f"{folder} is not {wanted}, or has no checkpoint yet.")
+    return _load_from_runs(checkpoint, device)
+
+
+def _load_finished(folder, device):
+    manifest = checkpoints.verify(folder)
+    stages = {"vqvae": "vqvae", "style_encoder": "style_encoder", "dit": "diffusion"}
+    made = {name: configs.build(configs.STAGES[stage], manifest["configs"][name]) for name, stage in stages.items()}
+    weights = {name: load_file(folder / f"{name}.safetensors") for name in WEIGHTS}
+    return Improviser(
+        frozen(VQVAE(made["vqvae"]), weights["vqvae"], device),
+        frozen(StyleEncoder(made["style_encoder"], len(manifest["classes"])), weights["style_encoder"], device),
+        frozen(make_dit(made["dit"], made["style_encoder"], made["vqvae"]), weights["dit"], device),
+        Styles(tuple(manifest["pianists"]), weights["styles"]["styles"].float().to(device)),
+        manifest["pianist"],
+        {**made, "classes": manifest["classes"]},
+    )
+
+
+def _load_from_runs(checkpoint, device):
+    sources = {name: resolve_source(checkpoint, name) for name in ("vqvae", "style_encoder")}
+    vqvae, vqvae_config = load_vqvae(sources["vqvae"], device)
+    style_encoder, style_config, classes = load_style_encoder(sources["style_encoder"], device)
+    config = config_of(checkpoint)
+    dit = frozen(make_dit(config, style_config, vqvae_config), checkpoint.weights(), device)
+    styles = load_styles(checkpoint.path.parent.parent, device)
+    made = {"vqvae": vqvae_config, "style_encoder": style_config, "dit": config, "classes": classes}
+    return Improviser(vqvae, style_encoder, dit, styles, getattr(config, "pianist", None), made)
+
+
+def resolve_source(checkpoint, stage):
+    """The folder of the run a checkpoint was trained on, written relative to its own run."""
+    return (checkpoint.path.parent.parent / checkpoint.manifest["sources"][stage]).resolve()
+
+
+def save_styles(styles, run):
+    """RUN/styles.safetensors and the names beside it."""
+    checkpoints.save_tensors({"styles": styles.vectors}, Path(run) / "styles.safetensors")
+    checkpoints.write_text(Path(run) / "styles.txt", "\n".join(styles.names))
+
+
+def load_styles(run, device="cpu"):
+    """What save_styles wrote."""
+    names = (Path(run) / "styles.txt").read_text(encoding="utf-8").split("\n")
+    return Styles(tuple(names), load_file(Path(run) / "styles.safetensors")["styles"].to(device))
+
+
+def save_improviser(improviser, folder, facts=None, dtype=torch.float32):
+    """Write a finished folder: weights in `dtype`, configs, hashes; `facts` go into the manifest too."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: getattr(improviser, name).state_dict() for name in WEIGHTS[:3]}
+    tensors["styles"] = {"styles": improviser.styles.vectors}
+    for name, state in tensors.items():
+        checkpoints.save_tensors({key: value.to(dtype) for key, value in state.items()}, folder / f"{name}.safetensors")
+    made = dict(improviser.configs)
+    dit = {k: v for k, v in configs.as_values(made["dit"]).items() if k not in ("pianist", "final_name")}
+    plain = {"vqvae": configs.as_values(made["vqvae"]), "style_encoder": configs.as_values(made["style_encoder"])}
+    described = {"kind": "improviser", "pianist": improviser.pianist, "pianists": list(improviser.styles.names),
+                 "classes": list(made["classes"]), "configs": {**plain, "dit": dit}, **(facts or {})}  # fmt: skip
+    checkpoints.write_manifest(folder, described)
+    return folder

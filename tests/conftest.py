@@ -1,0 +1,43 @@
+"""Fixtures: the demo corpus, ingested once, and the real data where a machine has it."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ.setdefault("LIB_QUIET", "1")
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of the real archives; tests that need it skip, saying so, where it is not."""
+    folder = Path(os.environ.get("REAL_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "maestro-v3.0.0-midi.zip").exists():
+        pytest.skip(f"the real corpora are not in {folder} (set REAL_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory):
+    """A data folder with the demo corpus, ingested."""
+    from lib.data.demo_corpus import write_demo_corpus
+
+    folder = tmp_path_factory.mktemp("data")
+    write_demo_corpus(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(demo_data, tmp_path_factory):
+    """A runs folder in which all four stages were trained with preset tiny."""
+    from lib.config import STAGES, preset
+    from lib.training.loop import train
+
+    runs = tmp_path_factory.mktemp("runs")
+    for stage in STAGES:
+        train(preset(stage, "tiny"), demo_data, runs)
+    return runs

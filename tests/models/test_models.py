@@ -1,0 +1,175 @@
+"""Shapes, gradients, and that each model can learn one batch by heart."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib.config import preset
+from lib.models.codebook import Codebook, perplexity
+from lib.models.dit import Conditions, DiT
+from lib.models.style_encoder import StyleEncoder
+from lib.models.vqvae import VQVAE, reconstruction_loss
+from lib.music.chords import CHORD_DIM
+from lib.music.piano_roll import PianoRoll, decide
+
+
+def rolls(size, frames=64, density=0.01, seed=0):
+    """Random rolls with onsets, durations and velocities."""
+    generator = torch.Generator().manual_seed(seed)
+    onset = (torch.rand(size, 88, frames, generator=generator) < density).float()
+    lanes = torch.rand(size, 2, 88, frames, generator=generator).clamp(min=0.1) * onset[:, None]
+    pedal = (torch.rand(size, 1, frames, generator=generator) < 0.5).float()
+    return PianoRoll(torch.cat([onset[:, None], lanes], 1), pedal)
+
+
+def conditions(size, frames=16, latent=8, style=6):
+    return Conditions(
+        torch.randn(size, style), torch.zeros(size, frames, CHORD_DIM),
+        torch.zeros(size, frames, latent), torch.zeros(size, frames, 1),
+    )  # fmt: skip
+
+
+def has_gradients(model):
+    return [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+
+
+def test_vqvae_shapes_and_gradients():
+    config = preset("vqvae", "tiny")
+    model, piano_roll = VQVAE(config), rolls(2)
+    logits, codes = model(piano_roll)
+    assert logits.roll.shape == (2, 3, 88, 64) and logits.pedal.shape == (2, 1, 64)
+    assert codes.indices.shape == (2, 16, 2) and codes.indices.dtype == torch.int64
+    assert codes.z_q.shape == (2, 16, 8)
+    assert 0 <= codes.indices.min() and codes.indices.max() < 16
+    (sum(reconstruction_loss(logits, piano_roll, 4.0).values()) + codes.commitment_loss).backward()
+    assert has_gradients(model) == []
+
+
+def test_vqvae_takes_any_whole_number_of_latent_frames():
+    model = VQVAE(preset("vqvae", "tiny")).eval()
+    for frames in (4, 36, 600):
+        assert model(rolls(1, frames))[0].num_frames == frames
+
+
+def test_vqvae_learns_one_batch():
+    torch.manual_seed(0)
+    config = preset("vqvae", "tiny", channels=64, codes=64, groups=4)
+    model, piano_roll = VQVAE(config), rolls(2, density=0.003)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for step in range(200):
+        logits, codes = model(piano_roll)
+        loss = sum(reconstruction_loss(logits, piano_roll, 4.0).values()) + 0.25 * codes.commitment_loss
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
+        model.codebook.update(np.random.default_rng(step))
+    decoded = decide(model.eval().decode_piano_roll(model.encode(piano_roll).z_q))
+    right = (decoded.onset * piano_roll.onset).sum()
+    assert 2 * right / (decoded.onset.sum() + piano_roll.onset.sum()) > 0.9
+
+
+def test_codebook_keeps_unit_variance_and_finds_its_own_codes():
+    codebook = Codebook(3, 32, 4, 0.9, 0.5).eval()
+    indices = torch.randint(0, 32, (2, 5, 3))
+    latent = codebook.look_up(indices)
+    assert torch.equal(codebook(latent * 7).indices, indices)  # length does not matter
+    assert torch.allclose(latent.unflatten(-1, (3, 4)).square().mean(-1), torch.ones(2, 5, 3), atol=1e-5)
+
+
+def test_codebook_expected_code_of_a_certain_posterior_is_the_code():
+    codebook = Codebook(2, 8, 4, 0.9, 0.5)
+    indices = torch.randint(0, 8, (1, 3, 2))
+    certain = torch.nn.functional.one_hot(indices, 8).float()
+    assert torch.allclose(codebook.expected(certain), codebook.look_up(indices))
+
+
+def test_codebook_gradient_passes_straight_through():
+    latent = torch.randn(1, 4, 8, requires_grad=True)
+    Codebook(2, 8, 4, 0.9, 0.5)(latent).z_q.sum().backward()
+    assert latent.grad.abs().sum() > 0
+
+
+def test_codebook_update_does_not_depend_on_micro_batches():
+    data = torch.randn(8, 10, 8, generator=torch.Generator().manual_seed(1))
+    whole, parts = (Codebook(2, 16, 4, 0.9, 0.0) for _ in range(2))
+    whole(data), parts(data[:4]), parts(data[4:])
+    for codebook in (whole, parts):
+        codebook.update(np.random.default_rng(0))
+    assert torch.allclose(whole.embedding, parts.embedding, atol=1e-5)
+
+
+def test_dead_codes_restart_on_data():
+    codebook = Codebook(1, 16, 4, 0.9, 0.5)
+    data = torch.ones(2, 5, 4) + 0.01 * torch.randn(2, 5, 4)
+    codebook(data)
+    codebook.update(np.random.default_rng(0))
+    towards_data = codebook.embedding[0] @ torch.ones(4)
+    assert (towards_data > 3.9).all()  # all 16 sat elsewhere at random; each length is 2, so 4 is the most
+
+
+def test_perplexity_of_even_and_single_use():
+    assert perplexity(torch.ones(2, 8)) == pytest.approx(8)
+    assert perplexity(torch.tensor([[5.0, 0, 0]])) == pytest.approx(1)
+
+
+def test_style_encoder_embeds_on_the_sphere_and_learns_one_batch():
+    torch.manual_seed(0)
+    model, piano_roll, target = StyleEncoder(preset("style_encoder", "tiny"), 4), rolls(4), torch.arange(4)
+    style, logits = model(piano_roll)
+    assert style.shape == (4, 16) and logits.shape == (4, 4)
+    assert torch.allclose(style.norm(dim=-1), torch.ones(4), atol=1e-5)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(model(piano_roll)[1], target)
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
+    assert has_gradients(model) == []
+    assert (model(piano_roll)[1].argmax(-1) == target).all()
+
+
+def test_dit_starts_uniform_and_learns_one_batch():
+    torch.manual_seed(0)
+    model = DiT(preset("diffusion", "tiny"), 6, 2, 16, 4)
+    noisy, timestep, told = torch.randn(2, 16, 8), torch.tensor([0.2, 0.9]), conditions(2)
+    target = torch.randint(0, 16, (2, 16, 2))
+    logits = model(noisy, timestep, told)
+    assert logits.shape == (2, 16, 2, 16) and logits.abs().max() == 0
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    for _ in range(150):
+        logits = model(noisy, timestep, told)
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 2), target.flatten())
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
+    assert loss < 0.1
+    assert has_gradients(model) == []
+
+
+def test_dit_listens_to_style_chords_position_and_what_is_known():
+    torch.manual_seed(0)
+    model = DiT(preset("diffusion", "tiny"), 6, 2, 16, 4)
+    for parameter in model.parameters():  # undo the zero start
+        torch.nn.init.normal_(parameter, std=0.2)
+    noisy, timestep, told = torch.randn(1, 16, 8), torch.tensor([0.5]), conditions(1)
+    plain = model(noisy, timestep, told)
+    chords, mask = told.chords.clone(), told.known_mask.clone()
+    chords[:, 3, 5], mask[:, :4] = 1.0, 1.0
+    for other in (
+        Conditions(told.style + 1, told.chords, told.known, told.known_mask),
+        Conditions(told.style, chords, told.known, told.known_mask),
+        Conditions(told.style, told.chords, told.known, mask),
+    ):
+        assert not torch.allclose(model(noisy, timestep, other), plain)
+    assert not torch.allclose(model(noisy.flip(1), timestep, told).flip(1), plain)
+    given = Conditions(told.style, told.chords, told.known, torch.ones_like(mask))
+    assert torch.equal(model(noisy, timestep, given), model(noisy * 3, timestep, given))  # noise under it is not seen
+
+
+@pytest.mark.parametrize("name", ["laptop", "colab"])
+def test_presets_can_be_built(name):
+    config = preset("vqvae", name)
+    with torch.device("meta"):
+        model = DiT(preset("diffusion", name), 128, config.groups, config.codes, config.code_dim)
+    assert sum(p.numel() for p in model.parameters()) > 3e6
+
+
+def test_large_preset_has_about_255_million_parameters():
+    config = preset("vqvae", "large")
+    with torch.device("meta"):
+        model = DiT(preset("diffusion", "large"), 128, config.groups, config.codes, config.code_dim)
+    assert 245e6 < sum(p.numel() for p in model.parameters()) < 265e6

@@ -1,0 +1,174 @@
+"""colab_setup.sh: its commands, and what `colab` would do to a Colab runtime on Python 3.12 and 3.13."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPT = ROOT / "colab_setup.sh"
+COLAB_VERSIONS = ROOT / "tests" / "colab_versions.txt"
+PROTECTED = ("torch", "numpy", "ipywidgets", "ipykernel", "ipython", "jupyter")
+COLAB_EXTRAS = {"mido", "mir-eval", "nbstripout", "papermill", "pretty-midi", "pyfluidsynth", "symusic"}
+
+
+def bash(*words, **environment):
+    words = ["bash", *map(str, words)]
+    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **environment})
+
+
+def sourced(command, **environment):
+    """Run a function of the script without running the script."""
+    return bash("-c", f'source "{SCRIPT}"; {command}', **environment)
+
+
+def lines_of(path):
+    text = path.read_text(encoding="utf-8").splitlines()
+    return [line.split("#")[0].strip() for line in text if line.split("#")[0].strip()]
+
+
+def name_of(requirement):
+    return re.match(r"[A-Za-z0-9_.-]+", requirement).group().lower().replace("_", "-")
+
+
+@pytest.mark.parametrize("script", ["colab_setup.sh", ".ci/run"])
+def test_scripts_parse_and_stop_on_errors(script):
+    assert bash("-n", ROOT / script).returncode == 0
+    assert "set -euo pipefail" in (ROOT / script).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("script", ["colab_setup.sh", ".ci/run"])
+def test_shellcheck_finds_nothing(script):
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    checked = subprocess.run(["shellcheck", ROOT / script], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_no_command_shows_usage_and_exits_2():
+    shown = bash(SCRIPT)
+    assert shown.returncode == 2
+    for command in ("demo", "test", "install", "colab"):
+        assert re.search(rf"^  {command}\b", shown.stdout, re.MULTILINE)
+
+
+def test_unknown_command_is_named():
+    refused = bash(SCRIPT, "demmo")
+    assert refused.returncode == 2 and "'demmo'" in refused.stderr and not refused.stdout
+
+
+def test_missing_soundfont_is_refused_before_anything_is_installed(tmp_path):
+    refused = bash(SCRIPT, "demo", "--soundfont", tmp_path / "none.sf2")
+    assert refused.returncode == 1 and "none.sf2" in refused.stderr
+
+
+def test_python_that_does_not_start_is_refused(tmp_path):
+    shim = tmp_path / "python3.12"
+    shim.write_text("#!/bin/sh\necho 'command not found' >&2\nexit 127\n", encoding="utf-8")
+    shim.chmod(0o755)
+    refused = sourced("find_python", PYTHON=str(shim))
+    assert refused.returncode == 1 and str(shim) in refused.stderr
+    # without PYTHON the same shim, first on PATH, is passed over for an interpreter that starts
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    found = sourced("VENV=/nonexistent; find_python", PATH=path)
+    assert found.returncode == 0 and found.stdout.strip() != "python3.12"
+
+
+def test_cpu_machines_never_fall_through_to_the_cuda_build(tmp_path):
+    python = tmp_path / "python"  # has no torch, and neither pip nor uv finds a CPU build
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nexit 1\n', encoding="utf-8")
+    python.chmod(0o755)
+    refused = sourced(f"install_cpu_torch {python}")
+    assert refused.returncode == 1 and "CPU build of torch" in refused.stderr
+    asked = (tmp_path / "asked").read_text(encoding="utf-8").splitlines()
+    assert not [line for line in asked if "pip install" in line and "torch" in line and "+cpu" not in line]
+
+
+def test_colab_leaves_out_exactly_the_protected():
+    kept = {name_of(line) for line in sourced("colab_requirements").stdout.splitlines() if line[:1] != "#"}
+    everything = {name_of(line) for line in lines_of(ROOT / "requirements.txt")}
+    assert everything - kept == set(PROTECTED) - {"ipython"}  # ipython is not asked for by name at all
+
+
+def test_every_requirement_has_an_upper_bound_and_a_reason():
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            assert re.fullmatch(r"[A-Za-z0-9_.\[\]-]+>=[\d.]+,<[\d.]+ +# \S.*", line), line
+
+
+@pytest.fixture(scope="module")
+def uv(tmp_path_factory):
+    """uv from the package index, or a skip: it resolves for a Python that this machine lacks."""
+    folder = tmp_path_factory.mktemp("uv")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    installed = subprocess.run([*pip, "--target", folder, "uv>=0.5"], capture_output=True, text=True)
+    if installed.returncode:
+        pytest.skip(f"no package index can be reached: {installed.stderr.strip()[-300:]}")
+    return folder / "bin" / "uv"
+
+
+@pytest.fixture
+def colab_packages(tmp_path):
+    """A folder that says it holds Colab's packages, at Colab's versions."""
+    for line in lines_of(COLAB_VERSIONS):
+        name, version = line.split("==")
+        info = tmp_path / "site" / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "RECORD").touch()
+        (info / "INSTALLER").write_text("pip\n")
+    return tmp_path / "site"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_colab_runtime_keeps_all_it_has(uv, colab_packages, tmp_path, version):
+    wanted = tmp_path / "requirements.txt"
+    wanted.write_text(sourced("colab_requirements").stdout, encoding="utf-8")
+    pins = tmp_path / "pins.txt"
+    protected = [line for line in lines_of(COLAB_VERSIONS) if name_of(line) in PROTECTED]
+    pins.write_text("\n".join(protected), encoding="utf-8")
+    plan = subprocess.run(
+        [uv, "pip", "install", "--dry-run", "--target", colab_packages, "--python-version", version,
+         "-r", wanted, "-c", pins], capture_output=True, text=True,
+    )  # fmt: skip
+    assert plan.returncode == 0, plan.stderr
+    changes = re.findall(r"^ ([+-]) ([^=\s]+)", plan.stderr, re.MULTILINE)
+    assert not [name for sign, name in changes if sign == "-"], "nothing that Colab has is replaced"
+    assert {name_of(name) for sign, name in changes if sign == "+"} >= COLAB_EXTRAS
+    assert not {name_of(name) for _, name in changes} & set(PROTECTED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+@pytest.mark.usefixtures("uv")  # that is, where a package index can be reached
+def test_colab_command_on_a_real_interpreter(colab_packages, tmp_path, version):
+    """The command itself, pip only told not to write: on Python `version` where this machine has one."""
+    venv = tmp_path / "venv"
+    pythons = [f"python{version}", *Path.home().glob(f".pyenv/versions/{version}.*/bin/python")]
+    makers = (subprocess.run([python, "-m", "venv", venv]) for python in pythons if shutil.which(python))
+    if not any(made.returncode == 0 for made in makers):
+        pytest.skip(f"no Python {version} that can make a venv on this machine")
+    (site,) = venv.glob("lib/python*/site-packages")
+    for info in colab_packages.iterdir():
+        if not info.name.startswith(("pip-", "setuptools-")):
+            shutil.copytree(info, site / info.name)
+    done = bash(SCRIPT, "colab", PYTHON=str(venv / "bin" / "python"), PIP_DRY_RUN="1", PIP_QUIET="0")
+    assert done.returncode == 0, done.stderr
+    assert "numpy==2.0.2" in done.stdout and "torch==2.11.0+cu128" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_requirements_resolve(uv, version):
+    compiled = subprocess.run(
+        [uv, "pip", "compile", "-q", "--python-version", version, ROOT / "requirements.txt"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert compiled.returncode == 0, compiled.stderr
+    resolved = {name_of(line) for line in compiled.stdout.splitlines() if re.match(r"[A-Za-z]", line)}
+    assert resolved >= {name_of(line) for line in lines_of(ROOT / "requirements.txt")}

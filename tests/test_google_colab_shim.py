@@ -1,0 +1,144 @@
+"""The Colab facade, off Colab and with a stand-in for `google.colab` that lives in these tests only."""
+
+import sys
+import types
+
+import pytest
+
+from lib import google_colab_shim as shim
+from lib.config import ROOT
+
+
+@pytest.fixture
+def off_colab(monkeypatch):
+    monkeypatch.delenv("COLAB_RELEASE_TAG", raising=False)
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+
+
+@pytest.fixture
+def colab(monkeypatch, tmp_path):
+    """A stand-in for google.colab that writes down each call; its Drive is a folder of this test."""
+    calls = []
+    drive_folder = tmp_path / "drive"
+
+    def mount(path):
+        calls.append(("mount", path))
+        (drive_folder / "MyDrive").mkdir(parents=True)
+
+    def get(name):
+        if name != "TOKEN":
+            raise KeyError(name)
+        return "from the key panel"
+
+    modules = {
+        "drive": {"mount": mount},
+        "userdata": {"get": get},
+        "files": {
+            "upload": lambda: {"../My Tune.mid": b"MThd", "notes.txt": b"x"},
+            "download": lambda path: calls.append(("download", path)),
+        },
+        "output": {"enable_custom_widget_manager": lambda: calls.append(("widgets",))},
+        "runtime": {"unassign": lambda: calls.append(("unassign",))},
+    }
+    package = types.ModuleType("google.colab")
+    for name, functions in modules.items():
+        module = types.ModuleType(f"google.colab.{name}")
+        module.__dict__.update(functions)
+        setattr(package, name, module)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    google = types.ModuleType("google")
+    google.colab = package
+    monkeypatch.setitem(sys.modules, "google", google)
+    monkeypatch.setitem(sys.modules, "google.colab", package)
+    monkeypatch.setattr(shim, "DRIVE", drive_folder)
+    return types.SimpleNamespace(calls=calls, drive=drive_folder, package=package)
+
+
+def test_off_colab_nothing_of_colab_is_needed(off_colab, tmp_path, capsys):
+    assert shim.detect() == "local" and not shim.on_colab()
+    assert shim.mount() == ROOT
+    shim.enable_widgets()
+    shim.release()
+    assert "Nothing to release" in capsys.readouterr().out
+    assert "google.colab" not in sys.modules
+
+
+def test_environment_alone_tells_colab(off_colab, monkeypatch):
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab_20260601")
+    assert shim.detect() == "colab"
+
+
+def test_mount_gives_a_folder_on_drive(colab):
+    home = shim.mount()
+    assert home == colab.drive / "MyDrive" / "brad-mehldau-ai" and home.is_dir()
+    assert colab.calls == [("mount", str(colab.drive))]
+    assert shim.mount() == home
+    assert len(colab.calls) == 1, "a mounted Drive is not mounted again"
+
+
+def test_a_refused_mount_is_said_and_work_goes_on_locally(colab, monkeypatch, capsys):
+    def refuse(path):
+        raise ValueError("mount failed")
+
+    monkeypatch.setattr(colab.package.drive, "mount", refuse)
+    assert shim.mount() == ROOT
+    printed = capsys.readouterr().out
+    assert "mount failed" in printed and "lost with it" in printed
+
+
+def test_folders_keep_presets_apart_and_can_be_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(shim, "ROOT", tmp_path / "repository")
+    home = tmp_path / "home"
+    demo, tiny = shim.folders(home, "demo"), shim.folders(home, "tiny")
+    assert demo.runs == home / "runs" / "demo" and tiny.output == home / "outputs" / "tiny"
+    assert demo.data == tiny.data == tmp_path / "repository" / "data"
+    named = shim.folders(home, "demo", tmp_path / "d", str(tmp_path / "r"), tmp_path / "o")
+    assert [f.name for f in (named.data, named.runs, named.output)] == ["d", "r", "o"]
+    assert all(f.is_dir() for f in (demo.data, demo.runs, tiny.output, named.data, named.runs, named.output))
+
+
+def test_relative_folders_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shim.folders(tmp_path, "demo", "d").data == tmp_path / "d"
+
+
+def test_secret_off_colab_is_an_environment_variable(off_colab, monkeypatch):
+    monkeypatch.setenv("TOKEN", "from the environment")
+    assert shim.secret("TOKEN") == "from the environment"
+    with pytest.raises(shim.SecretError, match="export OTHER_TOKEN="):
+        shim.secret("OTHER_TOKEN")
+
+
+def test_secret_on_colab_comes_from_the_key_panel(colab, monkeypatch):
+    monkeypatch.delenv("TOKEN", raising=False)
+    assert shim.secret("TOKEN") == "from the key panel"
+    with pytest.raises(shim.SecretError, match="OTHER_TOKEN .*key in Colab"):
+        shim.secret("OTHER_TOKEN")
+
+
+def test_upload_off_colab_says_where_to_copy(off_colab, tmp_path, capsys):
+    assert shim.upload(tmp_path / "midi") == []
+    assert str(tmp_path / "midi") in capsys.readouterr().out
+    (tmp_path / "midi" / "a.MID").write_bytes(b"MThd")
+    assert shim.upload(tmp_path / "midi") == [tmp_path / "midi" / "a.MID"]
+
+
+def test_upload_on_colab_stays_inside_the_folder(colab, tmp_path):
+    assert shim.upload(tmp_path / "midi") == [tmp_path / "midi" / "My Tune.mid"]
+    assert not (tmp_path / "My Tune.mid").exists()
+
+
+def test_download_prints_the_path_off_colab(off_colab, tmp_path, capsys):
+    (tmp_path / "solo.mid").write_bytes(b"MThd")
+    assert shim.download(tmp_path / "solo.mid") == tmp_path / "solo.mid"
+    assert capsys.readouterr().out.strip() == str(tmp_path / "solo.mid")
+    with pytest.raises(FileNotFoundError, match="missing.mid"):
+        shim.download(tmp_path / "missing.mid")
+
+
+def test_download_widgets_and_release_reach_colab(colab, tmp_path):
+    (tmp_path / "solo.mid").write_bytes(b"MThd")
+    shim.download(tmp_path / "solo.mid")
+    shim.enable_widgets()
+    shim.release()
+    assert colab.calls == [("download", str(tmp_path / "solo.mid")), ("widgets",), ("unassign",)]

@@ -1,0 +1,62 @@
+"""All seven notebooks, executed headless with preset tiny: what a user gets who runs them from top to bottom."""
+
+import json
+
+import nbformat
+import pytest
+
+from lib import headless
+from lib.data.notes import read_midi
+
+NAMES = ("00_setup", "01_data", "02_vqvae", "03_style_encoder", "04_diffusion", "05_fine_tune", "06_listen")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("headless")
+    return {"data_dir": root / "data", "runs_dir": root / "runs", "output_dir": root / "out"}
+
+
+@pytest.fixture(scope="module")
+def results(folders):
+    return headless.run("00-06", "tiny", {"06_listen.seconds": 6, "06_listen.density": 5}, **folders)
+
+
+def test_each_notebook_succeeds_and_leaves_its_copy(results, folders):
+    assert [(result.notebook, result.status) for result in results] == [(name, "done") for name in NAMES]
+    for name in NAMES:
+        copy = nbformat.read(folders["output_dir"] / "notebooks" / f"{name}.ipynb", as_version=4)
+        assert all(cell.execution_count for cell in copy.cells if cell.cell_type == "code")
+    summary = json.loads((folders["output_dir"] / "summary.json").read_text())
+    assert [entry["notebook"] for entry in summary["notebooks"]] == list(NAMES)
+
+
+def test_the_solo_is_there_in_four_forms(results, folders):
+    output = folders["output_dir"]
+    assert len(read_midi(output / "solo.mid"))
+    wav, png = (output / "solo.wav").read_bytes(), (output / "piano_roll.png").read_bytes()
+    assert wav[:4] == b"RIFF" and len(wav) > 5 * 44100 * 2
+    assert png[:8] == b"\x89PNG\r\n\x1a\n" and len(png) > 5000
+    assert "<canvas" in (output / "player.html").read_text(encoding="utf-8")
+
+
+def test_the_executed_copies_show_pictures_players_and_no_warnings(results, folders):
+    for name in NAMES:
+        text = (folders["output_dir"] / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+        assert '"image/png"' in text and '"text/html"' in text, name
+        assert "Warning:" not in text, name
+
+
+def test_runs_are_where_the_notebooks_say(results, folders):
+    for stage in ("vqvae", "style_encoder", "diffusion", "fine_tune"):
+        run = folders["runs_dir"] / stage
+        assert (run / "train.log").exists() and (run / "latest").exists() and (run / "best").exists()
+    assert (folders["runs_dir"] / "brad_final" / "manifest.json").exists()
+
+
+def test_a_second_run_does_nothing_and_a_forced_one_trains_nothing_anew(results, folders):
+    arguments = ("tiny", {"06_listen.seconds": 6, "06_listen.density": 5})
+    assert {result.status for result in headless.run("00-06", *arguments, **folders)} == {"done before"}
+    (again,) = headless.run("02", "tiny", again=True, **folders)
+    assert again.status == "resumed"

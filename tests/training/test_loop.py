@@ -1,0 +1,151 @@
+"""Real training of every stage on the demo corpus: it learns, stops, goes on, and refuses what does not fit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib.config import STAGES, ConfigError, preset
+from lib.training import checkpoint as checkpoints
+from lib.training.loop import lr_share, read_history, total_steps, train
+from lib.training.trained import load_improviser
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def weights(run):
+    found = checkpoints.find(run)
+    return {**found.weights(averaged=False), **{f"ema {k}": v for k, v in found.weights().items()}}
+
+
+def identical(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_each_stage_leaves_a_complete_run(tiny_runs):
+    for stage in STAGES:
+        run = tiny_runs / stage
+        assert {"config.json", "train.log", "history.jsonl", "latest", "best"} <= {p.name for p in run.iterdir()}
+        assert (run / "latest").read_text() == "step-00000004"
+        history = read_history(run)
+        assert [row["step"] for row in history if row["split"] == "train"] == [1, 2, 3, 4]
+        assert all(row["loss"] > 0 for row in history)
+    assert {"reconstruction", "commitment", "perplexity"} <= read_history(tiny_runs / "vqvae")[0].keys()
+
+
+def test_fine_tuning_writes_the_finished_improviser(tiny_runs):
+    improviser = load_improviser(tiny_runs / "brad_final")
+    from_runs = load_improviser(tiny_runs / "fine_tune")
+    assert improviser.pianist == from_runs.pianist == "Rosa Lindqvist"
+    assert identical(improviser.dit.state_dict(), from_runs.dit.state_dict())
+    assert improviser.styles.names == from_runs.styles.names
+    assert torch.allclose(improviser.styles.vector("Rosa Lindqvist").norm(), torch.tensor(1.0))
+
+
+def test_a_finished_run_is_left_alone(tiny_runs, demo_data):
+    before = weights(tiny_runs / "vqvae")
+    result = train(preset("vqvae", "tiny"), demo_data, tiny_runs)
+    assert result.finished and result.resumed_from_step == 4 and "nothing to do" in result.message
+    assert identical(before, weights(tiny_runs / "vqvae"))
+
+
+@pytest.mark.parametrize("stage", ["vqvae", "diffusion"])
+def test_going_on_equals_never_having_stopped(stage, tiny_runs, demo_data, tmp_path):
+    sources = {f"{s}_run": tiny_runs / s for s in ("vqvae", "style_encoder")}
+    config = preset(stage, "tiny", decay="constant")
+    train(config, demo_data, tmp_path, run="whole", **sources)
+    train(preset(stage, "tiny", decay="constant", steps=2), demo_data, tmp_path, run="parts", **sources)
+    result = train(config, demo_data, tmp_path, run="parts", **sources)
+    assert result.resumed_from_step == 2 and result.step == 4
+    assert identical(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_accumulation_gives_the_same_step(demo_data, tmp_path):
+    for name, size, parts in (("whole", 4, 1), ("parts", 2, 2)):
+        config = preset("style_encoder", "tiny", batch_size=size, gradient_accumulation=parts, steps=2)
+        train(config, demo_data, tmp_path, run=name)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.allclose(whole[name], parts[name], atol=2e-4) for name in whole)
+
+
+def test_time_budget_stops_saves_and_goes_on(demo_data, tmp_path):
+    config = preset("vqvae", "tiny", steps=6)
+    first = train(config, demo_data, tmp_path, time_budget_s=0)
+    assert (first.step, first.finished) == (1, False) and "goes on" in first.message
+    assert train(config, demo_data, tmp_path).resumed_from_step == 1
+
+
+@pytest.mark.parametrize("stage", ["vqvae", "style_encoder"])
+def test_a_stage_learns(stage, demo_data, tmp_path):
+    result = train(preset(stage, "tiny", steps=60, validate_every=60, log_every=10), demo_data, tmp_path)
+    rows = [row["loss"] for row in read_history(tmp_path / stage) if row["split"] == "train"]
+    assert rows[-1] < 0.95 * rows[0]
+    assert result.losses["validation/loss"] < rows[0]
+
+
+def test_diffusion_learns(tiny_runs, demo_data, tmp_path):
+    sources = {f"{s}_run": tiny_runs / s for s in ("vqvae", "style_encoder")}
+    config = preset("diffusion", "tiny", steps=80, validate_every=80, save_every=80, lr=3e-3, log_every=5)
+    train(config, demo_data, tmp_path, **sources)
+    rows = [row["loss"] for row in read_history(tmp_path / "diffusion") if row["split"] == "train"]
+    assert sum(rows[-4:]) / 4 < 0.95 * rows[0]
+
+
+def test_another_config_is_refused_and_named(tiny_runs, demo_data):
+    before = sorted(p.name for p in (tiny_runs / "vqvae").rglob("*"))
+    with pytest.raises(checkpoints.CheckpointError, match="channels: 32 there, 48 asked"):
+        train(preset("vqvae", "tiny", channels=48), demo_data, tiny_runs)
+    assert before == sorted(p.name for p in (tiny_runs / "vqvae").rglob("*"))
+
+
+def test_a_missing_source_is_named(demo_data, tmp_path):
+    with pytest.raises(checkpoints.CheckpointError, match="vqvae"):
+        train(preset("diffusion", "tiny"), demo_data, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_pianist_is_named_with_the_nearest(tiny_runs, demo_data):
+    with pytest.raises(ConfigError, match="Did you mean 'Rosa Lindqvist'"):
+        train(preset("fine_tune", "tiny", pianist="Rosa Lindquist"), demo_data, tiny_runs, run="other")
+    assert not (tiny_runs / "other").exists()
+
+
+def test_learning_rate_rises_and_falls():
+    config = preset("vqvae", "laptop", warmup_steps=10)
+    assert lr_share(config, 0, 100) == pytest.approx(0.1)
+    assert lr_share(config, 10, 100) == pytest.approx(1.0)
+    assert lr_share(config, 100, 100) == pytest.approx(0.1)
+
+
+def test_epochs_and_steps():
+    assert total_steps(preset("vqvae", "laptop", epochs=2), 160) == 20
+    assert total_steps(preset("vqvae", "laptop", epochs=2, gradient_accumulation=2), 160) == 10
+    assert total_steps(preset("vqvae", "laptop", epochs=2, steps=7), 160) == 7
+
+
+def test_history_forgets_a_half_written_line(tmp_path):
+    rows = [{"step": 1, "split": "train", "loss": 2.0}, {"step": 1, "split": "train", "loss": 1.0}]
+    (tmp_path / "history.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"step": 2, "spl')
+    assert read_history(tmp_path) == rows[1:]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_ctrl_c_saves_and_the_same_command_goes_on(demo_data, tmp_path):
+    command = [sys.executable, "-m", "lib", "train", "vqvae", "--preset", "tiny", "--data-dir", str(demo_data),
+               "--runs-dir", str(tmp_path), "--set", "steps=100000", "--set", "validate_every=100000"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        while len(read_history(tmp_path / "vqvae")) < 3 and process.poll() is None:
+            pass
+        process.send_signal(signal.SIGINT)
+        output = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+    assert process.returncode == 75, output
+    step = checkpoints.find(tmp_path / "vqvae").step
+    assert step >= 3 and f"to {step} of" in output

@@ -1,0 +1,110 @@
+"""Every batch is a function of (seed, step, place in the global batch)."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from lib.config import preset
+from lib.data.corpora import open_corpus
+from lib.training.stream import Stream, keyed_generator, normal, permute, uniform
+
+
+@pytest.fixture(scope="module")
+def pieces(demo_data):
+    store = open_corpus("demo", demo_data)
+    return [(store, i) for i in store.select(split="train")]
+
+
+@pytest.fixture
+def config():
+    return preset("vqvae", "tiny", batch_size=6)
+
+
+def same(a, b):
+    return torch.equal(a.roll, b.roll) and torch.equal(a.pedal, b.pedal)
+
+
+def test_permutation_is_one():
+    for size in (1, 2, 7, 64, 1000):
+        assert sorted(permute(i, size, 3, "epoch 0") for i in range(size)) == list(range(size))
+
+
+def test_permutations_of_two_epochs_differ():
+    first, second = ([permute(i, 1000, 3, f"epoch {e}") for i in range(1000)] for e in (0, 1))
+    assert first != second
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
+
+
+def test_keyed_numbers_depend_on_each_part_of_the_key():
+    base = keyed_generator(1, "noise", 2, 3).random()
+    assert base == keyed_generator(1, "noise", 2, 3).random()
+    others = [(2, "noise", 2, 3), (1, "drop", 2, 3), (1, "noise", 3, 3), (1, "noise", 2, 4)]
+    assert len({base, *(keyed_generator(*key).random() for key in others)}) == 5
+
+
+def test_noise_is_unit_and_independent_of_the_batch():
+    whole = normal(0, "noise", 5, range(8), (50, 40))
+    assert torch.equal(whole[3:6], normal(0, "noise", 5, range(3, 6), (50, 40)))
+    assert abs(whole.mean()) < 0.05 and abs(whole.std() - 1) < 0.05
+    assert 0 <= uniform(0, "x", 1, range(100)).min() and uniform(0, "x", 1, range(100)).max() < 1
+
+
+def test_micro_batches_make_up_the_global_batch(pieces, config):
+    stream = Stream(pieces, config)
+    whole = stream.batch(4)
+    parts = [stream.batch(4, first, first + 2) for first in (0, 2, 4)]
+    assert torch.equal(whole.piano_roll.roll, torch.cat([part.piano_roll.roll for part in parts]))
+    assert whole.items == [item for part in parts for item in part.items]
+    accumulated = Stream(pieces, dataclasses.replace(config, batch_size=3, gradient_accumulation=2))
+    assert same(accumulated.batch(4).piano_roll, whole.piano_roll)
+
+
+def test_another_stream_object_gives_the_same_batch(pieces, config):
+    assert same(Stream(pieces, config).batch(9).piano_roll, Stream(pieces, config).batch(9).piano_roll)
+    assert not same(Stream(pieces, config).batch(9).piano_roll, Stream(pieces, config).batch(10).piano_roll)
+
+
+def test_an_epoch_visits_every_chunk_once(pieces, config):
+    stream = Stream(pieces, config, augment=False)
+    size = stream.num_chunks
+    seen = set()
+    for position in range(size):
+        example = stream.example(*divmod(position, config.batch_size))
+        seen.add((example.item, example.start_s))
+    assert len(seen) == size
+
+
+def test_augmentation_stays_in_its_ranges(pieces, config):
+    stream = Stream(pieces, config)
+    examples = [stream.example(step, index) for step in range(40) for index in range(6)]
+    assert {e.transpose for e in examples} == set(range(-5, 7))
+    assert all(1 / 1.1 - 1e-9 <= e.tempo <= 1.1 + 1e-9 for e in examples)
+    assert all(0.85 <= e.loudness <= 1.15 for e in examples)
+    assert len({e.tempo > 1 for e in examples}) == 2
+    for e in examples:
+        assert stream.bounds[e.item][0] <= e.start_s <= stream.bounds[e.item][1]
+
+
+def test_transposed_and_stretched_rolls_hold_the_same_notes(pieces, config):
+    stream = Stream(pieces, config, augment=False)
+    plain = stream.example(0, 0)
+    up, slow = dataclasses.replace(plain, transpose=3), dataclasses.replace(plain, tempo=0.5)
+    a, b, c = (stream.piano_roll([e]) for e in (plain, up, slow))
+    assert torch.equal(a.roll[:, :, 20:60], b.roll[:, :, 23:63])
+    assert 0 < c.onset.sum() < a.onset.sum()  # half as fast: the first half of the notes, spread out
+    assert torch.equal(c.onset.any(-1), a.crop(0, 256).onset.any(-1))
+
+
+def test_balance_gives_every_label_its_turn(pieces, config):
+    players = [store.pieces[i].pianist for store, i in pieces]
+    stream = Stream(pieces, config, balance=players)
+    labels = sorted(set(players))
+    heard = [players[stream.example(step, index).item] for step in range(len(labels)) for index in range(6)]
+    assert all(heard.count(label) == 6 for label in labels)
+
+
+def test_no_piece_is_an_error(config):
+    with pytest.raises(ValueError, match="no piece to train on"):
+        Stream([], config)
