@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -44,10 +44,10 @@ def download(name: str, data_dir: DataDir = DATA_DIR):
 def ingest(
     name: str,
     data_dir: DataDir = DATA_DIR,
-    archive: Annotated[Optional[Path], typer.Option(help="The corpus as a zip.")] = None,
-    folder: Annotated[Optional[Path], typer.Option(help="Your own MIDI: FOLDER/PIANIST/ALBUM/TITLE.mid.")] = None,
-    metadata: Annotated[Optional[Path], typer.Option(help="Folder of PiJAMA's csv files.")] = None,
-    packed: Annotated[Optional[Path], typer.Option(help="A file that `data pack` wrote.")] = None,
+    archive: Annotated[Path | None, typer.Option(help="The corpus as a zip.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Your own MIDI: FOLDER/PIANIST/ALBUM/TITLE.mid.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Folder of PiJAMA's csv files.")] = None,
+    packed: Annotated[Path | None, typer.Option(help="A file that `data pack` wrote.")] = None,
 ):
     """Turn MIDI files into one memory-mapped note store."""
     from lib.data import corpora
@@ -88,21 +88,21 @@ def train(
     preset: Annotated[str, typer.Option(help="tiny, demo, laptop, colab or large.")] = "laptop",
     data_dir: DataDir = DATA_DIR,
     runs_dir: RunsDir = RUNS_DIR,
-    run: Annotated[Optional[str], typer.Option(help="Name of the run's folder; the stage's name by default.")] = None,
-    epochs: Optional[int] = None,
-    steps: Annotated[Optional[int], typer.Option(help="At most so many optimizer steps.")] = None,
-    batch_size: Optional[int] = None,
-    lr: Optional[float] = None,
-    device: Annotated[Optional[str], typer.Option(help="cuda, mps, cpu or auto.")] = None,
-    mixed_precision: Annotated[Optional[str], typer.Option(help="no, fp16, bf16 or auto.")] = None,
-    gradient_accumulation: Optional[int] = None,
-    pianist: Annotated[Optional[str], typer.Option(help="Whom to fine-tune on.")] = None,
-    vqvae_run: Optional[Path] = None,
-    style_encoder_run: Optional[Path] = None,
-    diffusion_run: Optional[Path] = None,
-    time_budget: Annotated[Optional[str], typer.Option(help="Stop and save after, e.g., 11h30m; exit code 75.")] = None,
-    wandb_project: Optional[str] = None,
-    settings: Annotated[Optional[list[str]], typer.Option("--set", help="Any other knob of the config: key=value.")] = None,
+    run: Annotated[str | None, typer.Option(help="Name of the run's folder; the stage's name by default.")] = None,
+    epochs: int | None = None,
+    steps: Annotated[int | None, typer.Option(help="At most so many optimizer steps.")] = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    device: Annotated[str | None, typer.Option(help="cuda, mps, cpu or auto.")] = None,
+    mixed_precision: Annotated[str | None, typer.Option(help="no, fp16, bf16 or auto.")] = None,
+    gradient_accumulation: int | None = None,
+    pianist: Annotated[str | None, typer.Option(help="Whom to fine-tune on.")] = None,
+    vqvae_run: Path | None = None,
+    style_encoder_run: Path | None = None,
+    diffusion_run: Path | None = None,
+    time_budget: Annotated[str | None, typer.Option(help="Stop and save after, e.g., 11h30m; exit code 75.")] = None,
+    wandb_project: str | None = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Any other knob: key=value.")] = None,
 ):
     """Train a stage, or go on training it; Ctrl-C saves, the same command goes on."""
     named = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "device": device,
@@ -121,21 +121,21 @@ def train(
 
 @app.command()
 def generate(
-    run: Annotated[Optional[Path], typer.Option(help="brad_final, or a run of diffusion or fine_tune.")] = None,
+    run: Annotated[Path | None, typer.Option(help="brad_final, or a run of diffusion or fine_tune.")] = None,
     released: Annotated[bool, typer.Option("--released", help="Play with the weights of data/released.")] = False,
     out: Annotated[Path, typer.Option(help="MIDI file to write.")] = Path("solo.mid"),
-    wav: Annotated[Optional[Path], typer.Option(help="Sound file to write.")] = None,
-    soundfont: Annotated[Optional[Path], typer.Option(help="Another .sf2 than the built-in grand.")] = None,
-    chords: Optional[str] = None,
-    seconds: Optional[float] = None,
-    seed: Optional[int] = None,
-    tempo: Annotated[Optional[float], typer.Option(help="Beats a minute.")] = None,
-    style: Annotated[Optional[str], typer.Option(help="A pianist's name.")] = None,
-    density: Annotated[Optional[float], typer.Option(help="Notes a second; rules need --num-candidates > 1.")] = None,
-    num_candidates: Optional[int] = None,
-    guidance_scale: Optional[float] = None,
-    num_steps: Optional[int] = None,
-    temperature: Optional[float] = None,
+    wav: Annotated[Path | None, typer.Option(help="Sound file to write.")] = None,
+    soundfont: Annotated[Path | None, typer.Option(help="Another .sf2 than the built-in grand.")] = None,
+    chords: str | None = None,
+    seconds: float | None = None,
+    seed: int | None = None,
+    tempo: Annotated[float | None, typer.Option(help="Beats a minute.")] = None,
+    style: Annotated[str | None, typer.Option(help="A pianist's name.")] = None,
+    density: Annotated[float | None, typer.Option(help="Notes a second; rules need --num-candidates > 1.")] = None,
+    num_candidates: int | None = None,
+    guidance_scale: float | None = None,
+    num_steps: int | None = None,
+    temperature: float | None = None,
     device: str = "auto",
 ):
     """Improvise over chords; the same seed plays the same solo."""
@@ -183,7 +183,7 @@ class _Progress:
 @app.command()
 def reconstruct(
     midi: Path,
-    run: Annotated[Optional[Path], typer.Option(help="A vqvae run.")] = None,
+    run: Annotated[Path | None, typer.Option(help="A vqvae run.")] = None,
     released: Annotated[bool, typer.Option("--released")] = False,
     out: Annotated[Path, typer.Option()] = Path("reconstruction.mid"),
 ):
@@ -203,7 +203,7 @@ def reconstruct(
 def headless(
     preset: str = "demo",
     notebooks: Annotated[str, typer.Option(help="Numbers: 00-06, or 02,06.")] = "00-06",
-    settings: Annotated[Optional[list[str]], typer.Option("--set", help="NOTEBOOK.parameter=value.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="NOTEBOOK.parameter=value.")] = None,
     data_dir: DataDir = DATA_DIR,
     runs_dir: RunsDir = RUNS_DIR,
     output_dir: Path = OUTPUT_DIR,
