@@ -151,7 +151,7 @@ _DEMO = {"corpora": ("demo",), "batch_size": 8, "log_every": 5, "validate_every"
          "validation_batches": 4, "warmup_steps": 10, "lr": 1e-3}  # fmt: skip
 _COLAB = {"batch_size": 8, "epochs": 30, "save_every": 500}
 _LARGE = {"batch_size": 8, "save_every": 500}
-_FINE_DEMO = {"pianist": "Rosa Lindqvist"}  # a player of the demo corpus
+_FINE_DEMO = {"pianist": "Cora Canonby"}  # a player of the demo corpus
 
 # preset -> stage -> what differs from the class above
 _PRESETS = {

@@ -91,7 +91,7 @@ def ingest_source(name, data_dir, source, metadata_dirs=()):
         seen.add(member.name)
         piece, listed = _describe(name, known, member.name)
         arrays.append(notes_to_rows(notes))
-        pieces.append(_bounded(piece, arrays[-1][0]))
+        pieces.append(bounded(piece, arrays[-1][0]))
         unlisted += not listed
         capped += count_capped(notes.duration_s)
     pieces = split_pieces(name, pieces)
@@ -145,7 +145,7 @@ def _describe(name, known, member):
     return (replace(listed, member=member), True) if listed else (unlisted_piece(name, member), False)
 
 
-def _bounded(piece, rows):
+def bounded(piece, rows):
     """The piece with the bounds of its performance, from its table and its notes."""
     last_onset_s = rows["onset"][-1] / ONSET_TICKS_PER_S
     start_s, end_s = performance_bounds(piece.start_s, piece.end_s, last_onset_s, last_release_s(rows))

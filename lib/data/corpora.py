@@ -1,0 +1,171 @@
+"""The corpora: MAESTRO, PiJAMA, any folder of the user's. Download, ingest, look, pack, open."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from lib.config import nearest
+from lib.data.archive import FolderSource, ZipSource
+from lib.data.download import SOURCES, fetch, sources_of
+from lib.data.ingest import STORE_NAME, IngestReport, bounded, ingest_source, split_pieces, write_corpus
+from lib.data.note_store import SPLITS, CorpusError, NoteStore
+from lib.data.packed import pack_stores, read_packed
+
+__all__ = ["CorpusError", "IngestReport", "download", "ingest", "open_corpus", "pack", "summary", "unpack"]
+
+SHOWN_PIANISTS = 10
+
+
+def download(name, data_dir, url=None, sha256=None, metadata_url=None):
+    """Fetch a corpus (and its tables) from its official source into DIR/NAME.
+
+    Parameters
+    ----------
+    name : "maestro" or "pijama"
+    data_dir : folder
+    url, sha256 : another address of the archive, and its checksum
+    metadata_url : another folder of PiJAMA's tables
+
+    Returns
+    -------
+    Path of the archive
+
+    Raises
+    ------
+    CorpusError : an unknown name, a server that refuses, a file that is not what was published
+    """
+    if name not in SOURCES:
+        raise CorpusError(f"Nothing to download for {name!r}.{nearest(name, SOURCES)} Your own MIDI: ingest --folder.")
+    paths = [fetch(source, Path(data_dir) / name) for source in sources_of(name, url, sha256, metadata_url)]
+    return paths[0]
+
+
+def ingest(name, data_dir, archive=None, folder=None, metadata=None, packed=None):
+    """Write DIR/NAME/notes.store, and ingest_report.json beside it.
+
+    Parameters
+    ----------
+    name : "maestro", "pijama", or any name for music of the user's own
+    archive, folder, packed : where the music is: a zip, a folder of MIDI, or a file of `pack`; none of them:
+        the archive that `download` left in DIR/NAME
+    metadata : folder of PiJAMA's tables, if they are neither beside the archive nor in DIR
+
+    Returns
+    -------
+    IngestReport
+
+    Raises
+    ------
+    CorpusError : nothing usable; an older store is left as it was
+    """
+    _check_name(name)
+    if sum(way is not None for way in (archive, folder, packed)) > 1:
+        raise CorpusError("Give one of --archive, --folder and --packed, not several.")
+    if packed is not None:
+        return unpack(packed, data_dir, name)[0]
+    if folder is None and archive is None:
+        archive = _downloaded(name, data_dir)
+    source = ZipSource(archive) if folder is None else FolderSource(folder)
+    beside = [source.path.parent if folder is None else source.path]
+    places = [metadata, *beside, Path(data_dir) / name, data_dir]
+    with source:
+        return ingest_source(name, data_dir, source, [place for place in places if place is not None])
+
+
+def _check_name(name):
+    if not name or name != Path(name).name or name.startswith("."):
+        raise CorpusError(f"A corpus needs a plain name, such as 'mine', not {name!r}.")
+
+
+def _downloaded(name, data_dir):
+    if name not in SOURCES:
+        raise CorpusError(f"Where is {name!r}? Give --folder, --archive or --packed.{nearest(name, SOURCES)}")
+    path = Path(data_dir) / name / SOURCES[name][0].name
+    if not path.exists():
+        raise CorpusError(f"There is no {path}. Fetch it: python -m lib data download {name} --data-dir {data_dir}")
+    return path
+
+
+def unpack(packed, data_dir, name=None):
+    """Ingest the corpora of a packed file, or the one named.
+
+    Returns
+    -------
+    list of IngestReport
+    """
+    started = time.monotonic()
+    corpora = read_packed(packed, name)
+    if not corpora:
+        raise CorpusError(f"{packed} holds no corpus {name!r}." if name else f"{packed} holds no piece.")
+    reports = []
+    for corpus, rows in corpora.items():
+        _check_name(corpus)
+        pieces = [piece if exact else bounded(piece, arrays[0]) for piece, arrays, exact in rows]
+        pieces = split_pieces(corpus, pieces) if corpus in SOURCES else pieces
+        arrays = [arrays for _, arrays, _ in rows]
+        reports.append(write_corpus(corpus, data_dir, pieces, arrays, started, {"skipped": []}, packed))
+    return reports
+
+
+def open_corpus(name, data_dir):
+    """NoteStore of a corpus; CorpusError naming what is there where it has not been ingested."""
+    path = Path(data_dir) / name / STORE_NAME
+    if not path.exists():
+        there = [found.parent.name for found in sorted(Path(data_dir).glob(f"*/{STORE_NAME}"))]
+        valid = nearest(name, there) if there else f" No corpus has been ingested into {data_dir} yet."
+        raise CorpusError(f"There is no corpus {name!r} in {data_dir}.{valid} {_way_to(name, data_dir)}")
+    return NoteStore.open(path)
+
+
+def _way_to(name, data_dir):
+    if name == "demo":
+        return f"Write it: python -m lib data demo --data-dir {data_dir}"
+    if name in SOURCES:
+        command = "python -m lib data {} " + f"{name} --data-dir {data_dir}"
+        return f"Fetch it: {command.format('download')} && {command.format('ingest')}"
+    return f"Your own MIDI: python -m lib data ingest {name} --folder FOLDER --data-dir {data_dir}"
+
+
+def summary(name, data_dir, pianist=None):
+    """What is in a corpus.
+
+    Returns
+    -------
+    dict : name, pieces, hours, notes, pianists, longest (pianist -> hours, the first ten), splits (split ->
+        pieces, hours, notes), duets; with `pianist`, of that pianist's solo pieces alone
+    """
+    store = open_corpus(name, data_dir)
+    wanted = store.find_pianist(pianist) if pianist else None
+    pieces = [store.pieces[i] for i in store.select(pianist=wanted, duets=wanted is None)]
+    hours = Counter()
+    for piece in pieces:
+        hours[piece.pianist] += piece.seconds / 3600
+    del hours[""]
+    longest = {who: round(value, 2) for who, value in hours.most_common(SHOWN_PIANISTS)}
+    splits = {split: _totals([piece for piece in pieces if piece.split == split]) for split in SPLITS}
+    return {"name": name, **_totals(pieces), "pianists": len(hours), "duets": sum(piece.duet for piece in pieces),
+            "longest": longest, "splits": splits}  # fmt: skip
+
+
+def _totals(pieces):
+    hours = sum(piece.seconds for piece in pieces) / 3600
+    return {"pieces": len(pieces), "hours": round(hours, 2), "notes": sum(piece.num_notes for piece in pieces)}
+
+
+def pack(names, data_dir, out):
+    """Write corpora into one small file (10 ms ticks).
+
+    Returns
+    -------
+    Path
+    """
+    stores = [open_corpus(name, data_dir) for name in names]
+    return pack_stores([_named(store, name) for store, name in zip(stores, names, strict=True)], out)
+
+
+def _named(store, name):
+    """The store with its pieces under the corpus's present name."""
+    return NoteStore(store.path, [replace(piece, corpus=name) for piece in store.pieces], store.notes, store.pedals)
