@@ -51,7 +51,7 @@ def ingest(
     name: Annotated[str | None, typer.Argument(help="maestro, pijama or a name of your own.")] = None,
     data_dir: DataDir = DATA_DIR,
     archive: Annotated[Path | None, typer.Option(help="The corpus as a zip.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Your own MIDI: FOLDER/PIANIST/ALBUM/TITLE.mid.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Your MIDI: FOLDER/PIANIST/ALBUM/TITLE.mid.")] = None,
     metadata: Annotated[Path | None, typer.Option(help="Folder of PiJAMA's csv files.")] = None,
     packed: Annotated[Path | None, typer.Option(help="A file that `data pack` wrote; all of it without a name.")] = None,
 ):

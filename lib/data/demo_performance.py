@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from lib.data.demo_hands import Changes, LeftHand, Line, doubled, locked, swung
+from lib.data.demo_hands import Changes, LeftHand, Line, doubled, locked
 from lib.data.notes import Notes
 
 SHORTEST_S, LONGEST_S = 58.0, 88.0  # of a performance

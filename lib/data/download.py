@@ -1,7 +1,7 @@
 """Archives and tables of the public corpora, from their official addresses.
 
-A download goes on where it was cut (HTTP ranges), is verified by its checksum, and appears under its name only when it is
-whole. Where a server says no, the message says how to do it by hand.
+A download goes on where it was cut (HTTP ranges), is verified by its checksum, and appears under its name only
+when it is whole. Where a server says no, the message says how to do it by hand.
 """
 
 from __future__ import annotations
@@ -103,9 +103,8 @@ def fetch(source, folder):
         partial.unlink()
         if fresh:
             break
-    raise CorpusError(
-        f"{source.url} does not have the published checksum ({source.checksum}): nothing was kept. {_by_hand(source, path)}"
-    )
+    wrong = f"{source.url} does not have the published checksum ({source.checksum}): nothing was kept."
+    raise CorpusError(f"{wrong} {_by_hand(source, path)}")
 
 
 def is_intact(path, checksum):
@@ -145,7 +144,8 @@ def _complete(source, partial, path):
             if error.code == 416:  # nothing is missing, or the part is longer than the file: the checksum decides
                 return
             if error.code < 500 and error.code not in (408, 429):
-                raise CorpusError(f"{source.url} answers {error.code} {error.reason}. {_by_hand(source, path)}") from error
+                said = f"{source.url} answers {error.code} {error.reason}."
+                raise CorpusError(f"{said} {_by_hand(source, path)}") from error
             problem = f"{error.code} {error.reason}"
         except (OSError, http.client.HTTPException) as error:
             problem = str(getattr(error, "reason", error))

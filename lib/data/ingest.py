@@ -13,7 +13,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.data.archive import FolderSource, ZipSource
 from lib.data.metadata import (
     TABLES,
     maestro_pieces,

@@ -7,8 +7,8 @@ next step needs, so a guided step costs the candidates' denoising and decoding, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import torch
 

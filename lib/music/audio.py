@@ -1,0 +1,185 @@
+"""Notes -> sound: a sampled grand piano through FluidSynth, or plain sine waves where that is missing.
+
+Conventions: samples are float32 (N, 2) in [-1, 1], left and right, at sample_rate_hz.
+"""
+
+from __future__ import annotations
+
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib.config import ROOT
+from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
+
+SAMPLE_RATE_HZ = 44_100
+TAIL_S = 2.0  # rings on after the last release
+PEAK = 0.89  # -1 dB: the loudest sample of a rendering
+DITHER = 1e-3  # what a synthesiser that plays nothing may give
+GAIN = 0.3  # of the synthesiser: a fortissimo chord does not clip its 16 bits
+SUSTAIN = 64
+PARTIALS = (1.0, 0.5, 0.25, 0.12)  # of a sine-wave note
+RELEASE_S = 0.08
+
+
+class SoundFontError(ValueError):
+    """A SoundFont that can't be used; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Audio:
+    """A rendering.
+
+    Attributes
+    ----------
+    samples : float32 (N, 2) in [-1, 1]
+    sample_rate_hz : int
+    synth : "fluidsynth" or "sine"
+    note : why the sound is plainer than it could be, or ""
+    """
+
+    samples: np.ndarray
+    sample_rate_hz: int
+    synth: str
+    note: str = ""
+
+    @property
+    def seconds(self):
+        """Length."""
+        return len(self.samples) / self.sample_rate_hz
+
+
+def default_soundfont():
+    """Path of the grand piano that comes with the suite."""
+    return ROOT / "data" / "soundfont" / "FluidR3_YamahaGrand_only.sf2"
+
+
+def render_audio(notes, soundfont=None, sample_rate_hz=SAMPLE_RATE_HZ):
+    """The sound of a performance, pedal included.
+
+    Parameters
+    ----------
+    notes : Notes
+    soundfont : path of an .sf2; None: the built-in grand
+    sample_rate_hz : int
+
+    Returns
+    -------
+    Audio; by sine waves, saying so, where libfluidsynth is not installed
+
+    Raises
+    ------
+    SoundFontError : the file is not there, or no SoundFont
+    """
+    path = Path(soundfont) if soundfont else default_soundfont()
+    if not path.is_file():
+        raise SoundFontError(f"There is no SoundFont at {path}.")
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
+        raise SoundFontError(f"{path} is not a SoundFont (.sf2).")
+    try:
+        import fluidsynth
+    except (ImportError, OSError, AttributeError):  # the library itself is found when the module is imported
+        note = "libfluidsynth is not installed: plain sine waves instead of a grand (apt install libfluidsynth3)."
+        return Audio(_levelled(_sines(notes, sample_rate_hz)), sample_rate_hz, "sine", note)
+    return Audio(_levelled(_play(fluidsynth, notes, path, sample_rate_hz)), sample_rate_hz, "fluidsynth")
+
+
+def _levelled(samples):
+    peak = float(np.abs(samples).max(initial=0.0))
+    return (samples * (PEAK / peak if peak > DITHER else 0.0)).astype(np.float32)
+
+
+def _play(fluidsynth, notes, path, sample_rate_hz):
+    """Every event at its sample, in one pass: (N, 2)."""
+    synth = fluidsynth.Synth(gain=GAIN, samplerate=float(sample_rate_hz))
+    try:
+        font = synth.sfload(str(path))
+        if font < 0 or synth.program_select(0, font, 0, _first_program(synth, font)) < 0:
+            raise SoundFontError(f"{path} holds no instrument that can be played.")
+        blocks, now = [], 0
+        for place, event in _events(notes, synth, sample_rate_hz):
+            if place > now:
+                blocks.append(synth.get_samples(place - now))
+                now = place
+            event()
+        blocks.append(synth.get_samples(round(TAIL_S * sample_rate_hz)))
+    finally:
+        synth.delete()
+    return np.concatenate(blocks).reshape(-1, 2).astype(np.float32) / 32768
+
+
+def _first_program(synth, font):
+    """The lowest program of bank 0 that the file has: a grand piano in most."""
+    return next((number for number in range(128) if synth.sfpreset_name(font, 0, number)), 0)
+
+
+def _events(notes, synth, sample_rate_hz):
+    """[(sample, callable)] in order; at one time keys go up before the pedal moves, and the pedal before keys go down."""
+    events = []
+    for pitch, velocity, onset_s, duration_s in zip(notes.pitch, notes.velocity, notes.onset_s, notes.duration_s):
+        events.append((onset_s, 2, lambda p=int(pitch), v=int(velocity): synth.noteon(0, p, v)))
+        events.append((onset_s + duration_s, 0, lambda p=int(pitch): synth.noteoff(0, p)))
+    for down_s, up_s in notes.pedal_s:
+        events.append((down_s, 1, lambda: synth.cc(0, SUSTAIN, 127)))
+        events.append((up_s, 1, lambda: synth.cc(0, SUSTAIN, 0)))
+    events.sort(key=lambda event: event[:2])
+    return [(max(0, round(time_s * sample_rate_hz)), event) for time_s, _, event in events]
+
+
+def _sines(notes, sample_rate_hz):
+    """Decaying partials, low notes longer; bass to the left: (N, 2)."""
+    ends_s = _releases(notes)
+    samples = np.zeros((round((max(ends_s, default=0.0) + TAIL_S) * sample_rate_hz), 2), np.float32)
+    for pitch, velocity, onset_s, end_s in zip(notes.pitch.astype(int), notes.velocity, notes.onset_s, ends_s):
+        time_s = np.arange(round((end_s - onset_s + RELEASE_S) * sample_rate_hz)) / sample_rate_hz
+        hz = 440.0 * 2 ** ((pitch - 69) / 12)
+        tone = sum(a * np.sin(2 * np.pi * hz * (k + 1) * time_s) for k, a in enumerate(PARTIALS) if hz * (k + 1) < 16_000)
+        decay = np.exp(-time_s * 2.0 ** ((pitch - 60) / 24)) * np.clip(time_s / 0.004, 0, 1)
+        fade = np.clip((end_s - onset_s + RELEASE_S - time_s) / RELEASE_S, 0, 1)
+        first = round(onset_s * sample_rate_hz)
+        tone = tone * decay * fade * (velocity / 127) ** 1.5
+        right = (pitch - LOWEST_PITCH) / NUM_PITCHES
+        place = slice(first, first + len(tone))
+        samples[place] += (tone[:, None] * [1 - 0.6 * right, 0.4 + 0.6 * right])[: len(samples[place])]
+    return samples
+
+
+def _releases(notes):
+    """When each note ends, the pedal included; a key struck again ends its note."""
+    ends_s = notes.onset_s + notes.duration_s
+    for down_s, up_s in notes.pedal_s:
+        held = (ends_s >= down_s) & (ends_s < up_s)
+        ends_s = np.where(held, up_s, ends_s)
+    for pitch in np.unique(notes.pitch):
+        rows = np.flatnonzero(notes.pitch == pitch)
+        ends_s[rows[:-1]] = np.minimum(ends_s[rows[:-1]], notes.onset_s[rows[1:]])
+    return ends_s
+
+
+def to_pcm(samples):
+    """float in [-1, 1] -> int16."""
+    return np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2")
+
+
+def write_wav(audio, path):
+    """Write 16-bit stereo; the folder is made, the file replaced whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "wb") as file:
+        write_wav_to(file, audio.samples, audio.sample_rate_hz)
+    partial.replace(path)
+    return path
+
+
+def write_wav_to(file, samples, sample_rate_hz):
+    """A WAV into an open binary file; samples (N, channels) or (N,)."""
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
+        out.setsampwidth(2)
+        out.setframerate(sample_rate_hz)
+        out.writeframes(to_pcm(samples).tobytes())

@@ -1,0 +1,88 @@
+"""The player's page: complete, self-contained, safe; the knobs: they play."""
+
+import base64
+import html
+import io
+import json
+import re
+import wave
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.config import GUIDED_CANDIDATES
+from lib.data.notes import Notes
+from lib.display.controls import request_of, solo_controls
+from lib.display.player import player_html, show_player, write_player
+from lib.music.audio import Audio
+from lib.music.chords import parse_progression
+
+NOTES = Notes.from_arrays([0.0, 1.0], [0.5, 1.0], [40, 60], [20, 80], [(0.0, 1.5)])
+AUDIO = Audio(np.full((4410, 2), 0.25, np.float32), 44100, "sine", "plain <sines>")
+
+
+def music_of(page):
+    return json.loads(re.search(r'<script type="application/json" id="music">(.*?)</script>', page, re.S)[1])
+
+
+def test_the_page_holds_notes_chords_and_sound():
+    page = player_html(NOTES, AUDIO, "a title", [(0.0, "Cmaj7")])
+    music = music_of(page)
+    assert music["notes"] == [[0.0, 0.5, 40, 20], [1.0, 1.0, 60, 80]] and music["pedal"] == [[0.0, 1.5]]
+    assert music["chords"] == [[0.0, "Cmaj7"]] and music["seconds"] == 2.0
+    sound = re.search(r'src="data:audio/wav;base64,([^"]+)"', page)[1]
+    with wave.open(io.BytesIO(base64.b64decode(sound))) as file:
+        assert (file.getnchannels(), file.getnframes(), file.getframerate()) == (1, 4410, 44100)
+    assert "{{" not in page and "plain &lt;sines&gt;" in page
+
+
+def test_nothing_is_fetched_from_anywhere():
+    page = player_html(NOTES, AUDIO)
+    assert not re.search(r"https?://|//cdn|@import|url\(", page)
+
+
+def test_titles_and_symbols_cannot_break_out():
+    page = player_html(NOTES, None, "<script>alert(1)</script>", [(0.0, "</script><b>")])
+    assert "<script>alert" not in page and music_of(page)["chords"] == [[0.0, "</script><b>"]]
+    assert page.count("</script>") == 2
+
+
+def test_in_a_notebook_and_in_a_file(tmp_path):
+    shown = show_player(NOTES, AUDIO, "x").data
+    page = html.unescape(re.search(r'srcdoc="(.*)"></iframe>', shown, re.S)[1])
+    assert page == player_html(NOTES, AUDIO, "x")
+    assert write_player(tmp_path / "new" / "p.html", NOTES, AUDIO, "x").read_text(encoding="utf-8") == page
+
+
+@dataclass
+class Played:
+    notes: Notes
+    chords: list
+
+
+def test_knobs_play_and_say_what_is_wrong():
+    asked = []
+
+    def improvise(request, callback):
+        parse_progression(request.chords)
+        asked.append(request)
+        callback({"step": 1, "num_steps": 2, "window": 0, "num_windows": 1})
+        return Played(NOTES, [(0.0, "Dm7")])
+
+    panel = solo_controls(improvise, styles=("Ann", "Ben"))
+    panel.knobs["chords"].value, panel.knobs["density"].value, panel.knobs["style"].value = "Dm7", 5.0, "Ben"
+    panel.play.click()
+    request = asked[0]
+    assert (request.chords, request.density, request.style, request.num_candidates) == ("Dm7", 5.0, "Ben", GUIDED_CANDIDATES)
+    assert "srcdoc" in panel.player.value and panel.message.value == "2 notes" and not panel.play.disabled
+    panel.knobs["chords"].value = "Qm7"
+    panel.play.click()
+    assert "Qm7" in panel.message.value and len(asked) == 1 and not panel.play.disabled
+    panel.knobs["chords"].value = " "
+    panel.play.click()
+    assert "chords" in panel.message.value
+
+
+def test_knobs_left_alone_leave_the_choice_to_the_model():
+    request = request_of(solo_controls(lambda *_: None).knobs)
+    assert request.density is None and request.style is None and request.num_candidates == 1

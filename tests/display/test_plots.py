@@ -1,0 +1,80 @@
+"""Pictures show what they are given."""
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.collections import LineCollection  # noqa: E402
+
+from lib.data.notes import Notes  # noqa: E402
+from lib.display import plots  # noqa: E402
+
+NOTES = Notes.from_arrays([0.0, 1.0, 2.0], [0.5, 1.0, 0.5], [40, 60, 90], [20, 80, 120], [(0.0, 1.5)])
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def drawn(ax):
+    return [segment for c in ax.collections if isinstance(c, LineCollection) for segment in c.get_segments()]
+
+
+def test_piano_roll_draws_every_note_and_chord(tmp_path):
+    figure = plots.plot_piano_roll(NOTES, [(0.0, "Cmaj7"), (1.0, "F#7")], "a title")
+    ax = figure.axes[0]
+    notes = [segment for segment in drawn(ax) if segment[0][1] in (40, 60, 90)]
+    assert sorted((s[0][0], s[1][0], s[0][1]) for s in notes) == [(0.0, 0.5, 40), (1.0, 2.0, 60), (2.0, 2.5, 90)]
+    assert {text.get_text().strip() for text in ax.texts} == {"Cmaj7", "F#7"} and ax.get_title() == "a title"
+    figure.savefig(tmp_path / "roll.png")
+    assert (tmp_path / "roll.png").stat().st_size > 5000
+
+
+def test_several_rolls_share_their_axes():
+    figure = plots.plot_piano_rolls({"one": NOTES, "two": NOTES.between(0, 1)})
+    assert [ax.get_title() for ax in figure.axes] == ["one", "two"]
+    assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim() == (0, 2.5)
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+
+
+def test_no_notes_at_all():
+    plots.plot_piano_roll(Notes.from_arrays([], [], [], [])).canvas.draw()
+
+
+def test_reconstruction_counts():
+    other = Notes.from_arrays([0.03, 2.5, 1.0], [0.5, 0.5, 1.0], [40, 70, 61], [20, 80, 120])
+    labels = [text.get_text() for text in plots.plot_reconstruction(NOTES, other).axes[0].get_legend().get_texts()]
+    assert labels == ["kept: 1", "lost: 2", "invented: 2"]
+
+
+def test_losses_show_both_splits():
+    history = [{"step": s, "epoch": 1, "time": 0.0, "split": "train", "loss": 1 / (s + 1), "lr": 1e-3} for s in range(5)]
+    history += [{"step": 4, "epoch": 1, "time": 0.0, "split": "validation", "loss": 0.5, "onset_f1": 0.7}]
+    figure = plots.plot_losses(history)
+    shown = [ax for ax in figure.axes if ax.get_visible()]
+    assert [ax.get_title() for ax in shown] == ["loss", "onset f1"]
+    assert [line.get_label() for line in shown[0].lines] == ["train", "validation"]
+    assert list(shown[0].lines[0].get_ydata()) == [1 / (s + 1) for s in range(5)]
+
+
+def test_losses_of_nothing():
+    plots.plot_losses([]).canvas.draw()
+
+
+def test_confusion_and_map():
+    figure = plots.plot_confusion(np.array([[3, 1], [0, 4]]), ["Ann", "Ben"])
+    assert "88%" in figure.axes[0].get_title()
+    assert np.allclose(figure.axes[0].images[0].get_array(), [[0.75, 0.25], [0, 1]])
+    figure = plots.plot_style_map(np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]), ["Ann", "Ben", "Ann"])
+    assert [len(c.get_offsets()) for c in figure.axes[0].collections] == [2, 1]
+
+
+def test_code_use_and_rule():
+    figure = plots.plot_code_use(np.array([[0, 5, 5, 0], [1, 1, 1, 1]]))
+    assert "75% are in use" in figure.axes[0].get_xlabel()
+    bars = plots.plot_rule(6.0, 5.5, "note_density").axes[0].patches
+    assert [bar.get_height() for bar in bars] == [6.0, 5.5]
