@@ -86,7 +86,9 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
         config = configs.inherit_model(config, configs.build(configs.DiffusionConfig, source.manifest["config"]))
     folder = runs_dir / (run or stage_name)
     resumed = _resumable(folder, config, stage_name)
-    stage = STAGES[stage_name](config, data_dir, folder, sources)
+    with torch.random.fork_rng(devices=[]):  # the first weights follow from the seed, and nothing else does
+        torch.manual_seed(config.seed)
+        stage = STAGES[stage_name](config, data_dir, folder, sources)
     with _logging_to(folder):
         return _Training(stage, stage_name, folder, sources, wandb_project).go(resumed, began, time_budget_s)
 
