@@ -162,12 +162,13 @@ _PRESETS = {
         "fine_tune": {**_TINY, **_FINE_DEMO},
     },
     "demo": {
-        "vqvae": {**_DEMO, "steps": 300, "channels": 128, "blocks": 2, "codes": 256},
+        "vqvae": {**_DEMO, "steps": 450, "channels": 128, "blocks": 2, "codes": 256},
         "style_encoder": {**_DEMO, "steps": 120, "channels": 64, "blocks": 2, "style_dim": 64},
-        "diffusion": {**_DEMO, "steps": 300, "hidden": 128, "layers": 4, "heads": 4},
+        "diffusion": {**_DEMO, "steps": 450, "hidden": 128, "layers": 4, "heads": 4},
         "fine_tune": {**_DEMO, **_FINE_DEMO, "steps": 60, "lr": 2e-4},
     },
-    "laptop": {"vqvae": {}, "style_encoder": {}, "diffusion": {}, "fine_tune": {}},
+    # lr: measured on two cores, see tests/benchmarks/learning_rate.py
+    "laptop": {"vqvae": {"lr": 1e-3}, "style_encoder": {"lr": 1e-3}, "diffusion": {"lr": 1e-3}, "fine_tune": {"lr": 1e-4}},
     "colab": {
         "vqvae": {**_COLAB, "channels": 384, "blocks": 6},
         "style_encoder": {**_COLAB, "channels": 256, "blocks": 6},

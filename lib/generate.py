@@ -149,11 +149,15 @@ def _play_window(improviser, request, conditions, chords, number, report):
     if rules and request.num_candidates > 1:
         guide = StochasticControl(
             denoise,
-            lambda clean: total_loss(rules, _decode(improviser, clean)),
+            lambda clean: total_loss(rules, _decode(improviser, on_codes(improviser, clean))),
             request.num_candidates,
             guidance_steps(request.num_steps),
         )
-    clean = sample(denoise, draw_noise, request.num_steps, guide, callback=report)
+    return on_codes(improviser, sample(denoise, draw_noise, request.num_steps, guide, callback=report))
+
+
+def on_codes(improviser, clean):
+    """Estimates (B, N, D) moved onto the nearest codes: a mean of several codes would be decoded to too few notes."""
     codebook = improviser.vqvae.codebook
     return codebook.look_up(codebook(clean).indices)
 

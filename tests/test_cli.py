@@ -1,0 +1,105 @@
+"""The command line, as a user types it: what it does, and what it says when it can't."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib.data.notes import read_midi
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def lib(*words, check=None):
+    """python -m lib WORDS -> CompletedProcess; `check` is the exit code it must have."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "lib", *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=240)
+    assert check is None or done.returncode == check, done.stderr
+    return done
+
+
+def tree(folder):
+    """Every file of a folder and its time."""
+    return {str(path): path.stat().st_mtime_ns for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("words", "offender", "nearest"),
+    [
+        (["train", "vqva", "--preset", "tiny"], "'vqva'", "vqvae"),
+        (["train", "vqvae", "--preset", "laptp"], "'laptp'", "laptop"),
+        (["train", "vqvae", "--preset", "tiny", "--set", "chanels=8"], "'chanels'", "channels"),
+        (["train", "vqvae", "--preset", "tiny", "--set", "channels"], "'channels'", "key=value"),
+        (["train", "vqvae", "--preset", "tiny", "--lr", "-1"], "lr", "greater than 0"),
+        (["train", "vqvae", "--preset", "tiny", "--device", "gpu"], "device", "cuda"),
+        (["train", "vqvae", "--preset", "tiny", "--time-budget", "soon"], "'soon'", "11h30m"),
+        (["train", "vqvae", "--preset", "tiny", "--set", "corpora=demos"], "'demos'", "demo"),
+        (["train", "vqvae", "--preset", "tiny", "--set", "channels=64"], "channels: 32", "new --run"),
+        (["train", "fine_tune", "--preset", "tiny", "--pianist", "Cora Cannonby"], "'Cora Cannonby'", "Cora Canonby"),
+        (["train", "diffusion", "--preset", "tiny", "--vqvae-run", "{runs}/vqve"], "vqve", "vqvae"),
+        (["train", "diffusion", "--preset", "tiny", "--vqvae-run", "{runs}/style_encoder"], "'style_encoder'", "'vqvae'"),
+        (["generate", "--run", "{runs}/brad_fina"], "brad_fina", "brad_final"),
+        (["generate", "--run", "{runs}/brad_final", "--chords", "Cmaj7 | Hm7"], "'Hm7'", "Did you mean"),
+        (["generate", "--run", "{runs}/brad_final", "--style", "Bea Blokford"], "'Bea Blokford'", "Bea Blockford"),
+        (["generate", "--run", "{runs}/brad_final", "--seconds", "0"], "seconds", "greater than 0"),
+        (["generate"], "--run", "--released"),
+        (["data", "summary", "dmeo"], "'dmeo'", "demo"),
+        (["data", "download", "maestr"], "'maestr'", "maestro"),
+        (["data", "ingest", "mine", "--folder", "{runs}/none"], "none", "no folder"),
+        (["headless", "--set", "02_vqvae.batchsize=8"], "batchsize", "batch_size"),
+        (["headless", "--notebooks", "07x"], "07x", "00-06"),
+    ],
+)
+def test_a_mistake_is_named_and_changes_nothing(words, offender, nearest, demo_data, tiny_runs, tmp_path):
+    words = [word.format(runs=tiny_runs) for word in words]
+    places = {"train": ["--data-dir", demo_data, "--runs-dir", tiny_runs], "data": ["--data-dir", demo_data],
+              "generate": ["--out", tmp_path / "solo.mid"],
+              "headless": ["--data-dir", demo_data, "--runs-dir", tiny_runs, "--output-dir", tmp_path / "out"]}  # fmt: skip
+    before = tree(tiny_runs), tree(demo_data)
+    done = lib(*words, *places[words[0]], check=2)
+    assert offender in done.stderr and nearest in done.stderr and "Traceback" not in done.stderr
+    assert (tree(tiny_runs), tree(demo_data)) == before and not tree(tmp_path)
+
+
+def test_a_solo_from_the_command_line(tiny_runs, tmp_path):
+    words = ["generate", "--run", tiny_runs / "brad_final", "--chords", "Cmaj7 | Dm7 G7 | %", "--seconds", "3", "--seed", "1",
+             "--density", "8", "--num-candidates", "2", "--num-steps", "6"]  # fmt: skip
+    done = lib(*words, "--out", tmp_path / "a.mid", "--wav", tmp_path / "a.wav", check=0)
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert {"notes", "longest_silence_s", "rule_losses"} <= set(figures)
+    assert (tmp_path / "a.wav").read_bytes()[:4] == b"RIFF"
+    lib(*words, "--out", tmp_path / "b.mid", check=0)
+    assert (tmp_path / "a.mid").read_bytes() == (tmp_path / "b.mid").read_bytes()
+
+
+def test_train_go_on_and_stop_early(demo_data, tmp_path):
+    words = ["train", "vqvae", "--preset", "tiny", "--data-dir", demo_data, "--runs-dir", tmp_path]
+    done = lib(*words, "--steps", "2", "--batch-size", "2", "--epochs", "3", "--lr", "0.002", "--device", "cpu",
+               "--mixed-precision", "no", "--gradient-accumulation", "2", check=0)  # fmt: skip
+    assert "steps 0 to 2 of 2" in done.stdout
+    config = json.loads((tmp_path / "vqvae" / "config.json").read_text())
+    assert (config["batch_size"], config["gradient_accumulation"], config["lr"], config["epochs"]) == (2, 2, 0.002, 3)
+    assert "step 2/2" in (tmp_path / "vqvae" / "train.log").read_text()
+    assert (tmp_path / "vqvae" / "latest").read_text() == "step-00000002"
+    stopped = lib(*words, "--run", "long", "--steps", "100000", "--epochs", "100000", "--time-budget", "1s", check=75)
+    assert "time budget used up and saved" in stopped.stdout
+
+
+def test_data_from_the_command_line(demo_data, tmp_path):
+    done = lib("data", "ingest", "mine", "--folder", demo_data / "demo" / "midi", "--data-dir", tmp_path, check=0)
+    assert done.stdout.startswith("mine: 60 pieces")
+    assert json.loads(lib("data", "summary", "mine", "--data-dir", tmp_path, check=0).stdout)["pianists"] == 6
+    lib("data", "pack", "mine", "--out", tmp_path / "mine.npz.xz", "--data-dir", tmp_path, check=0)
+    again = lib("data", "ingest", "--packed", tmp_path / "mine.npz.xz", "--data-dir", tmp_path / "two", check=0)
+    assert again.stdout.startswith("mine: 60 pieces")
+
+
+def test_reconstruct_from_the_command_line(demo_data, tiny_runs, tmp_path):
+    midi = next((demo_data / "demo" / "midi").rglob("*.mid"))
+    done = lib("reconstruct", midi, "--run", tiny_runs / "vqvae", "--out", tmp_path / "back.mid", check=0)
+    assert "onset F1" in done.stdout and (tmp_path / "back.mid").exists()
+    assert len(read_midi(midi))
