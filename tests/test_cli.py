@@ -39,7 +39,7 @@ def tree(folder):
         (["train", "vqvae", "--preset", "tiny", "--time-budget", "soon"], "'soon'", "11h30m"),
         (["train", "vqvae", "--preset", "tiny", "--set", "corpora=demos"], "'demos'", "demo"),
         (["train", "vqvae", "--preset", "tiny", "--set", "channels=64"], "channels: 32", "new --run"),
-        (["train", "fine_tune", "--preset", "tiny", "--pianist", "Cora Cannonby"], "'Cora Cannonby'", "Cora Canonby"),
+        (["train", "fine_tune", "--preset", "tiny", "--run", "new", "--pianist", "Cora Cannonby"], "'Cora Cannonby'", "Cora Canonby"),
         (["train", "diffusion", "--preset", "tiny", "--vqvae-run", "{runs}/vqve"], "vqve", "vqvae"),
         (["train", "diffusion", "--preset", "tiny", "--vqvae-run", "{runs}/style_encoder"], "'style_encoder'", "'vqvae'"),
         (["generate", "--run", "{runs}/brad_fina"], "brad_fina", "brad_final"),
@@ -51,7 +51,7 @@ def tree(folder):
         (["data", "download", "maestr"], "'maestr'", "maestro"),
         (["data", "ingest", "mine", "--folder", "{runs}/none"], "none", "no folder"),
         (["headless", "--set", "02_vqvae.batchsize=8"], "batchsize", "batch_size"),
-        (["headless", "--notebooks", "07x"], "07x", "00-06"),
+        (["headless", "--notebooks", "07x"], "07x", "00_setup"),
     ],
 )
 def test_a_mistake_is_named_and_changes_nothing(words, offender, nearest, demo_data, tiny_runs, tmp_path):
