@@ -127,6 +127,13 @@ class _Progress:
         sys.stdout.flush()
 
 
+def _kernel_config():
+    """Talk to the kernel through local sockets where there are any: over TCP it warns at every start."""
+    from traitlets.config import Config
+
+    return Config(KernelManager={"transport": "tcp" if sys.platform == "win32" else "ipc"})
+
+
 def _execute(path, copy, values):
     """Run one notebook; its executed copy is kept whatever happens. Returns what it printed."""
     import papermill
@@ -136,7 +143,7 @@ def _execute(path, copy, values):
     try:
         papermill.execute_notebook(
             str(path), str(copy), parameters=values, cwd=str(ROOT), kernel_name="python3", progress_bar=False,
-            start_timeout=180, stdout_file=progress, stderr_file=progress,
+            start_timeout=180, stdout_file=progress, stderr_file=progress, config=_kernel_config(),
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         reason = "\n".join(ANSI.sub("", "\n".join(error.traceback)).strip().splitlines()[-12:])
