@@ -168,7 +168,7 @@ _PRESETS = {
         "fine_tune": {**_DEMO, **_FINE_DEMO, "steps": 60, "lr": 2e-4},
     },
     # lr: measured on two cores, see tests/benchmarks/learning_rate.py
-    "laptop": {"vqvae": {"lr": 1e-3}, "style_encoder": {"lr": 1e-3}, "diffusion": {"lr": 1e-3}, "fine_tune": {"lr": 1e-4}},
+    "laptop": {"vqvae": {"lr": 1e-3}, "style_encoder": {"lr": 1e-3}, "diffusion": {"lr": 1e-3}, "fine_tune": {}},
     "colab": {
         "vqvae": {**_COLAB, "channels": 384, "blocks": 6},
         "style_encoder": {**_COLAB, "channels": 256, "blocks": 6},

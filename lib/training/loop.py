@@ -301,7 +301,9 @@ def _make_accelerator(config, folder, wandb_project):
     cpu = choose_device(config.device) == "cpu"
     accelerator = Accelerator(cpu=cpu, mixed_precision=precision, log_with=trackers or None, project_config=place)
     if trackers:
-        accelerator.init_trackers(wandb_project or "tensorboard")
+        values = configs.as_values(config)
+        plain = {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
+        accelerator.init_trackers(wandb_project or "tensorboard", plain, {"wandb": {"dir": str(folder)}})
     return accelerator
 
 

@@ -149,3 +149,12 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(demo_data, tmp_path):
     assert process.returncode == 75, output
     step = checkpoints.find(tmp_path / "vqvae").step
     assert step >= 3 and f"to {step} of" in output
+
+
+def test_tensorboard_and_weights_and_biases_offline(demo_data, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    config = preset("vqvae", "tiny", steps=2, tracker="tensorboard")
+    run = train(config, demo_data, tmp_path, wandb_project="anything").run
+    assert list(run.rglob("events.out.tfevents*")) and list((run / "wandb").glob("offline-run-*"))
