@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -19,17 +18,7 @@ app.add_typer(data_app, name="data")
 DataDir = Annotated[Path, typer.Option(help="Folder of archives and note stores.")]
 RunsDir = Annotated[Path, typer.Option(help="Folder of runs.")]
 DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
-BUDGET = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 STOPPED_EARLY = 75  # run the same command again
-
-
-def parse_budget(text):
-    """'11h30m', '20m', '90s' -> seconds."""
-    found = BUDGET.fullmatch(text.strip())
-    seconds = [int(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)] if found else []
-    if not sum(seconds):
-        raise configs.ConfigError(f"--time-budget wants something like 11h30m, 20m or 90s, got {text!r}.")
-    return sum(seconds)
 
 
 @data_app.command()
@@ -126,8 +115,10 @@ def train(
              "pianist": pianist}  # fmt: skip
     overrides = {**named, **configs.parse_settings(settings or [])}
     config = configs.preset(stage, preset, **overrides)
-    budget_s = parse_budget(time_budget) if time_budget else None
     from lib.training import loop
+    from lib.training.budget import parse_budget
+
+    budget_s = parse_budget(time_budget) if time_budget else None
 
     result = loop.train(config, data_dir, runs_dir, run, vqvae_run, style_encoder_run, diffusion_run,
                         budget_s, wandb_project)  # fmt: skip

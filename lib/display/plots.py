@@ -80,7 +80,7 @@ def plot_losses(history):
 
     Parameters
     ----------
-    history : list of dict, of training.loop.read_history
+    history : list of dict, of training.history.read_history
     """
     skipped = {"step", "epoch", "time", "split", "lr", "gradient_norm"}
     names = list(dict.fromkeys(name for row in history for name in row if name not in skipped))

@@ -25,3 +25,21 @@ def choose_precision(config):
     if choose_device(config.device) != "cuda":
         return "no"
     return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp16"  # a T4 says bf16, by slow emulation
+
+
+def make_accelerator(config, folder, wandb_project=None):
+    """accelerate's Accelerator for this config, its trackers writing into the run's folder."""
+    from accelerate import Accelerator
+    from accelerate.utils import ProjectConfiguration
+
+    precision = choose_precision(config)
+    trackers = ["tensorboard"] if config.tracker == "tensorboard" else []
+    trackers += ["wandb"] if wandb_project else []
+    place = ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder))
+    cpu = choose_device(config.device) == "cpu"
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, log_with=trackers or None, project_config=place)
+    if trackers:
+        values = configs.as_values(config)
+        plain = {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
+        accelerator.init_trackers(wandb_project or "tensorboard", plain, {"wandb": {"dir": str(folder)}})
+    return accelerator

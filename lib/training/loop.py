@@ -10,10 +10,8 @@ import json
 import logging
 import math
 import os
-import signal
-import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +20,9 @@ from tqdm.auto import tqdm
 
 from lib import config as configs
 from lib.training import checkpoint as checkpoints
-from lib.training.devices import choose_device, choose_precision
+from lib.training.budget import stop_requested
+from lib.training.devices import make_accelerator
+from lib.training.history import append_history, logging_to
 from lib.training.stages import SOURCES, STAGES
 
 log = logging.getLogger("lib.training")
@@ -89,7 +89,7 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
     with torch.random.fork_rng(devices=[]):  # the first weights follow from the seed, and nothing else does
         torch.manual_seed(config.seed)
         stage = STAGES[stage_name](config, data_dir, folder, sources)
-    with _logging_to(folder):
+    with logging_to(folder):
         return _Training(stage, stage_name, folder, sources, wandb_project).go(resumed, began, time_budget_s)
 
 
@@ -120,7 +120,7 @@ class _Training:
         self.sources = {name: os.path.relpath(path, folder) for name, path in sources.items()}
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints.write_text(folder / "config.json", json.dumps(configs.as_values(self.config), indent=1))
-        self.accelerator = _make_accelerator(self.config, folder, wandb_project)
+        self.accelerator = make_accelerator(self.config, folder, wandb_project)
         model = stage.to(self.accelerator.device).model
         optimizer = torch.optim.AdamW(model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
@@ -135,7 +135,7 @@ class _Training:
         start = self._restore(resumed) if resumed is not None else 0
         steps = tqdm(total=self.total, initial=start, desc=self.stage_name, unit="step", disable=_quiet())
         step, why = start, ""
-        with _stop_requested() as stop, steps:
+        with stop_requested() as stop, steps:
             while step < self.total and not why:
                 step += 1
                 losses = self._step(step - 1)
@@ -222,8 +222,7 @@ class _Training:
         figures = {name: round(float(value), 6) for name, value in figures.items()}
         self.newest = {**self.newest, **{f"{split}/{name}": value for name, value in figures.items()}}
         line = {"step": step, "epoch": self._epoch(step), "time": round(time.time(), 3), "split": split, **figures}
-        with open(self.folder / "history.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_history(self.folder, line)
         self.accelerator.log({f"{split}/{name}": value for name, value in figures.items()}, step=step)
         log.info("step %d/%d %s %s", step, self.total, split, " ".join(f"{k} {v:.4g}" for k, v in figures.items()))
 
@@ -276,79 +275,6 @@ def lr_share(config, step, total):
     return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def read_history(run):
-    """What a run has logged: a list of dicts, see _write; steps logged twice (after a restart) once."""
-    path = Path(run) / "history.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    rows = {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # the line a dying runtime was writing
-        rows[row["step"], row["split"]] = row
-    return [rows[key] for key in sorted(rows)]
-
-
-def _make_accelerator(config, folder, wandb_project):
-    from accelerate import Accelerator
-    from accelerate.utils import ProjectConfiguration
-
-    precision = choose_precision(config)
-    trackers = ["tensorboard"] if config.tracker == "tensorboard" else []
-    trackers += ["wandb"] if wandb_project else []
-    place = ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder))
-    cpu = choose_device(config.device) == "cpu"
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, log_with=trackers or None, project_config=place)
-    if trackers:
-        values = configs.as_values(config)
-        plain = {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
-        accelerator.init_trackers(wandb_project or "tensorboard", plain, {"wandb": {"dir": str(folder)}})
-    return accelerator
-
-
-@contextmanager
-def _logging_to(folder):
-    """train.log of the run, line by line."""
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / "train.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logger = logging.getLogger("lib")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
-
-
-@contextmanager
-def _stop_requested():
-    """An Event that Ctrl-C or SIGTERM sets: the step is finished and saved first. A second Ctrl-C interrupts."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number, frame):
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-        print("Stopping after this step; saving ...", flush=True)
-
-    try:
-        for number in before:
-            signal.signal(number, ask)
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _quiet():
     """Whether the progress bar is left out: None lets tqdm show it on a terminal and in notebooks only."""
     return True if os.environ.get("LIB_QUIET") else None
-
-

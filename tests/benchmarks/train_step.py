@@ -32,7 +32,8 @@ def measure(preset, stage, steps, device, folder):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from lib.training.loop import SOURCES, STAGES, read_history, train
+    from lib.training.history import read_history
+    from lib.training.loop import SOURCES, STAGES, train
 
     extra = {"pianist": "Cora Canonby"} if stage == "fine_tune" else {}
     config = configs.preset(stage, preset, steps=steps, device=device, **CHEAP, **extra)

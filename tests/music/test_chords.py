@@ -13,7 +13,6 @@ from lib.music.chords import (
     chords_per_frame,
     parse_chord,
     parse_progression,
-    transpose,
 )
 
 # semitones above C, and the spellings that mean them
@@ -147,8 +146,3 @@ def test_every_quality_has_a_symbol_that_means_it():
             chord = chord_of(root, quality)
             parsed = parse_chord(chord.symbol)
             assert (parsed.root, parsed.intervals, parsed.quality) == (root, QUALITIES[name], name)
-
-
-def test_transpose():
-    chord = transpose(parse_chord("Cmaj7/E"), 3)
-    assert (chord.root, chord.bass, chord.symbol) == (3, 7, "Ebmaj7/G")

@@ -12,7 +12,8 @@ import torch
 
 from lib.config import STAGES, ConfigError, preset
 from lib.training import checkpoint as checkpoints
-from lib.training.loop import lr_share, read_history, total_steps, train
+from lib.training.history import read_history
+from lib.training.loop import lr_share, total_steps, train
 from lib.training.trained import load_improviser
 
 ROOT = Path(__file__).resolve().parent.parent.parent
