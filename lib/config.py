@@ -96,7 +96,6 @@ class VQVAEConfig(StageConfig):
     codebook_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99  # EMA of code means; start
     restart_below: Annotated[float, Field(ge=0)] = 0.5  # codes used less often a step (EMA) move onto data; even use: 4
     onset_weight: Annotated[float, Field(gt=0)] = 4.0  # positives in the onset loss: 1 cell in 400 has an onset
-    lr: Annotated[float, Field(gt=0, le=1)] = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -105,9 +104,9 @@ class StyleEncoderConfig(StageConfig):
 
     corpora: Words = ("pijama",)
     batch_size: Count = 32  # start
-    channels: Count = 192
-    blocks: Count = 4
-    style_dim: Count = 128  # size of the embedding
+    channels: Count = 192  # width of the 1-D convolutions; a 120-way choice needs less than a codec
+    blocks: Count = 4  # residual blocks, dilated 1, 3, 9, 1: together they hear 4.6 s
+    style_dim: Count = 128  # size of the embedding; about as many as there are pianists
     label_smoothing: Share = 0.1  # transcriptions and labels err
     dropout_notes: Share = 0.1  # notes left out of a chunk: hear the player, not the transcriber
 
@@ -117,11 +116,11 @@ class DiffusionConfig(StageConfig):
     """DiT over the VQ-VAE's latents: style and chords -> music."""
 
     corpora: Words = ("maestro", "pijama")
-    hidden: Count = 256
-    layers: Count = 6
-    heads: Count = 4
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    drop_style: Share = 0.15  # for classifier-free guidance
+    hidden: Count = 256  # width of the transformer; what two cores can train in an afternoon
+    layers: Count = 6  # start
+    heads: Count = 4  # 64 dimensions each, as is customary
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # the averaged weights play; start
+    drop_style: Share = 0.15  # for classifier-free guidance (Ho & Salimans 2022: 0.1 to 0.2)
     drop_chords: Share = 0.3  # unknown chords are common in use
     prefix_share: Share = 0.5  # examples whose beginning is given: continuation, long solos
 
@@ -134,7 +133,7 @@ class FineTuneConfig(DiffusionConfig):
     pianist: str = "Brad Mehldau"
     final_name: str = "brad_final"  # folder of the finished improviser, beside the runs
     lr: Annotated[float, Field(gt=0, le=1)] = 5e-6  # start
-    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    warmup_steps: Annotated[int, Field(ge=0)] = 20  # the weights are good already, only AdamW's moments are not
 
 
 STAGES = {
