@@ -177,11 +177,11 @@ class _Progress:
     bar = None
 
     def __call__(self, state):
-        from tqdm.auto import tqdm
+        from lib.progress import progress_bar
 
         if self.bar is None:
             total = state["num_steps"] * state["num_windows"]
-            self.bar = tqdm(total=total, unit="step", desc="solo", disable=None)
+            self.bar = progress_bar(total=total, unit="step", desc="solo")
         self.bar.update(state["window"] * state["num_steps"] + state["step"] - self.bar.n)
         if self.bar.n == self.bar.total:
             self.bar.close()
@@ -229,16 +229,28 @@ def main():
     except (ValueError, FileNotFoundError) as error:
         if not _meant_for_people(error):
             raise
-        typer.echo(f"Error: {error}", err=True)
-        raise SystemExit(2) from None
+        _say(error, 2)
+    except RuntimeError as error:
+        from lib.headless import NotebookError
+
+        if not isinstance(error, NotebookError):
+            raise
+        _say(error, 1)
+
+
+def _say(error, code):
+    typer.echo(f"Error: {error}", err=True)
+    raise SystemExit(code) from None
 
 
 def _meant_for_people(error):
     from lib.data.corpora import CorpusError
     from lib.data.notes import MidiError
+    from lib.music.audio import SoundFontError
     from lib.music.chords import ChordError
 
-    return isinstance(error, (configs.ConfigError, CorpusError, MidiError, ChordError, FileNotFoundError))
+    expected = (configs.ConfigError, CorpusError, MidiError, ChordError, SoundFontError, FileNotFoundError)
+    return isinstance(error, expected)
 
 
 if __name__ == "__main__":

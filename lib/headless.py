@@ -24,6 +24,7 @@ DONE = ("done", "resumed", "done before")
 BAR_SECONDS = 5.0  # a progress bar is shown at most so often
 # what lib.training.loop says of a stage that did not begin at step 0
 RESUMED = re.compile(r"steps [1-9]\d* to \d|were done before; nothing to do")
+KERNEL_LOG = "--IPKernelApp.log_level=50"  # the kernel's own remarks on sockets and signals are for nobody here
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -127,13 +128,6 @@ class _Progress:
         sys.stdout.flush()
 
 
-def _kernel_config():
-    """Talk to the kernel through local sockets where there are any: over TCP it warns at every start."""
-    from traitlets.config import Config
-
-    return Config(KernelManager={"transport": "tcp" if sys.platform == "win32" else "ipc"})
-
-
 def _execute(path, copy, values):
     """Run one notebook; its executed copy is kept whatever happens. Returns what it printed."""
     import papermill
@@ -143,7 +137,7 @@ def _execute(path, copy, values):
     try:
         papermill.execute_notebook(
             str(path), str(copy), parameters=values, cwd=str(ROOT), kernel_name="python3", progress_bar=False,
-            start_timeout=180, stdout_file=progress, stderr_file=progress, config=_kernel_config(),
+            start_timeout=180, stdout_file=progress, stderr_file=progress, extra_arguments=[KERNEL_LOG],
         )  # fmt: skip
     except papermill.PapermillExecutionError as error:
         reason = "\n".join(ANSI.sub("", "\n".join(error.traceback)).strip().splitlines()[-12:])

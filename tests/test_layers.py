@@ -9,15 +9,16 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "lib").rglob("*.py"))
 NOTEBOOK_PACKAGES = {"IPython", "ipywidgets", "papermill", "nbformat", "nbclient"}
 NETWORK_PACKAGES = {"urllib", "http", "requests", "httpx", "socket", "ftplib", "aiohttp"}
-LAYER_1 = ("lib.config", "lib.music", "lib.data.notes", "lib.data.note_store")
+LAYER_1 = ("lib.config", "lib.progress", "lib.music", "lib.data.notes", "lib.data.note_store")
 ABOVE_ALL = ("lib.serve", "lib.evaluate", "lib.plan", "lib.doctor", "lib.headless", "lib.__main__")
 # module (or package) -> the project's modules that it may import
 ALLOWED = {
     "lib.config": ("lib.config",),
+    "lib.progress": (),
     "lib.music": LAYER_1,
     "lib.data.notes": LAYER_1,
     "lib.data.note_store": LAYER_1,
-    "lib.data": ("lib.config", "lib.music", "lib.data"),
+    "lib.data": ("lib.config", "lib.progress", "lib.music", "lib.data"),
     "lib.models": (*LAYER_1, "lib.models"),
     "lib.diffusion": ("lib.diffusion",),
     "lib.training": (*LAYER_1, "lib.data", "lib.models", "lib.diffusion", "lib.training"),

@@ -15,9 +15,8 @@ import urllib.request
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from lib.data.note_store import CorpusError
+from lib.progress import progress_bar
 
 PIJAMA_COMMIT = "8498db56dc1dc69eaa58ec7807c5806ed5f06ed3"
 PIJAMA_TABLES = f"https://raw.githubusercontent.com/almostimplemented/PiJAMA/{PIJAMA_COMMIT}"
@@ -165,7 +164,7 @@ def _continue(source, partial):
             have = 0
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else None
-        bar = tqdm(total=total, initial=have, desc=source.name, unit="B", unit_scale=True, disable=None, leave=False)
+        bar = progress_bar(total=total, initial=have, desc=source.name, unit="B", unit_scale=True, leave=False)
         with bar, open(partial, "ab" if have else "wb") as file:
             while block := answer.read(BLOCK):
                 file.write(block)

@@ -11,8 +11,6 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from lib.data.metadata import (
     TABLES,
     maestro_pieces,
@@ -33,6 +31,7 @@ from lib.data.note_store import (
 )
 from lib.data.notes import MidiError, read_midi
 from lib.data.splits import split_benchmark, split_folder
+from lib.progress import progress_bar
 
 STORE_NAME, REPORT_NAME = "notes.store", "ingest_report.json"
 SHOWN_REASONS = 3
@@ -79,7 +78,7 @@ def ingest_source(name, data_dir, source, metadata_dirs=()):
     known = _known_pieces(name, source, metadata_dirs)
     pieces, arrays, skipped, unlisted, capped = [], [], [], 0, 0
     seen = set()
-    for member in tqdm(source.members(), desc=f"ingest {name}", unit="file", disable=None, leave=False):
+    for member in progress_bar(source.members(), desc=f"ingest {name}", unit="file", leave=False):
         try:
             if member.name in seen:
                 raise MidiError("is in the archive twice")

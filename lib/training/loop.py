@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
 from lib import config as configs
+from lib.progress import progress_bar
 from lib.training import checkpoint as checkpoints
 from lib.training.budget import stop_requested
 from lib.training.devices import make_accelerator
@@ -133,7 +133,7 @@ class _Training:
     def go(self, resumed, began, time_budget_s):
         """Train from the checkpoint (or from nothing) to the last step, a stop signal or the end of the budget."""
         start = self._restore(resumed) if resumed is not None else 0
-        steps = tqdm(total=self.total, initial=start, desc=self.stage_name, unit="step", disable=_quiet())
+        steps = progress_bar(total=self.total, initial=start, desc=self.stage_name, unit="step")
         step, why = start, ""
         with stop_requested() as stop, steps:
             while step < self.total and not why:
@@ -273,8 +273,3 @@ def lr_share(config, step, total):
         return 1.0
     progress = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
     return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def _quiet():
-    """Whether the progress bar is left out: None lets tqdm show it on a terminal and in notebooks only."""
-    return True if os.environ.get("LIB_QUIET") else None

@@ -1,0 +1,31 @@
+"""Progress bars that fit where they are shown: a terminal, a notebook, a log, or nowhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+LINES_EVERY_S = 5.0
+
+
+def progress_bar(iterable=None, **options):
+    """tqdm, shown on terminals and in notebooks; in files and pipes it is left out, for train.log is there to follow.
+
+    Parameters
+    ----------
+    iterable, options : of tqdm
+    LIB_PROGRESS=lines (environment) : plain text every few seconds, as the headless runner streams it
+    LIB_QUIET=1 (environment) : none at all
+    """
+    if os.environ.get("LIB_QUIET"):
+        from tqdm import tqdm
+
+        return tqdm(iterable, disable=True, **options)
+    if os.environ.get("LIB_PROGRESS") == "lines":
+        from tqdm import tqdm
+
+        return tqdm(iterable, disable=False, mininterval=LINES_EVERY_S, file=sys.stderr, ncols=110, **options)
+    from tqdm.auto import tqdm
+
+    in_notebook = "ipykernel" in sys.modules  # its output is no terminal, but shows bars
+    return tqdm(iterable, disable=False if in_notebook else None, **options)
