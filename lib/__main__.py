@@ -158,7 +158,8 @@ def generate(
     from lib.music.chords import parse_progression
     from lib.music.metrics import describe
 
-    parse_progression(request.chords)  # a misspelt chord is said before anything is loaded
+    parse_progression(request.chords)  # what is misspelt is said before anything is loaded or written
+    audio.find_soundfont(soundfont)
     improviser = generation.load_improviser(run, released, device)
     solo = generation.generate(improviser, request, _Progress())
     write_midi(solo.notes, out, request.tempo_bpm, solo.chords)

@@ -177,7 +177,7 @@ _PRESETS = {
     "large": {
         "vqvae": {**_LARGE, "channels": 512, "blocks": 8},
         "style_encoder": {**_LARGE, "channels": 384, "blocks": 8},
-        "diffusion": {**_LARGE, "hidden": 1024, "layers": 17, "heads": 16},
+        "diffusion": {**_LARGE, "hidden": 1024, "layers": 19, "heads": 16},
         "fine_tune": {**_LARGE},
     },
 }

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from lib.data.notes import read_midi
 
@@ -48,6 +49,7 @@ def tree(folder):
         (["generate", "--run", "{runs}/brad_final", "--style", "Bea Blokford"], "'Bea Blokford'", "Bea Blockford"),
         (["generate", "--run", "{runs}/brad_final", "--seconds", "0"], "seconds", "greater than 0"),
         (["generate"], "--run", "--released"),
+        (["generate", "--run", "{runs}/brad_final", "--soundfont", "{runs}/none.sf2"], "none.sf2", "no SoundFont"),
         (["data", "summary", "dmeo"], "'dmeo'", "demo"),
         (["data", "download", "maestr"], "'maestr'", "maestro"),
         (["data", "ingest", "mine", "--folder", "{runs}/none"], "none", "no folder"),
@@ -104,3 +106,9 @@ def test_reconstruct_from_the_command_line(demo_data, tiny_runs, tmp_path):
     done = lib("reconstruct", midi, "--run", tiny_runs / "vqvae", "--out", tmp_path / "back.mid", check=0)
     assert "onset F1" in done.stdout and (tmp_path / "back.mid").exists()
     assert len(read_midi(midi))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device that is asked for")
+def test_a_device_that_is_not_there(demo_data, tmp_path):
+    done = lib("train", "vqvae", "--preset", "tiny", "--device", "cuda", "--data-dir", demo_data, "--runs-dir", tmp_path, check=2)
+    assert "'cuda'" in done.stderr and "cpu" in done.stderr and not list(tmp_path.iterdir())

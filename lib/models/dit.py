@@ -61,7 +61,7 @@ class Attention(nn.Module):
 
     def forward(self, x, rotation):  # noqa: D102
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
-        q, k = rotate(self.norm_q(q), rotation), rotate(self.norm_k(k), rotation)
+        q, k = rotate(self.norm_q(q.float()), rotation), rotate(self.norm_k(k.float()), rotation)
         mixed = functional.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
         return self.to_out(mixed.transpose(1, 2).flatten(2))
 

@@ -56,6 +56,18 @@ def default_soundfont():
     return ROOT / "data" / "soundfont" / "FluidR3_YamahaGrand_only.sf2"
 
 
+def find_soundfont(soundfont=None):
+    """Path of a SoundFont that is one, the built-in grand by default; SoundFontError names a file that is not."""
+    path = Path(soundfont) if soundfont else default_soundfont()
+    if not path.is_file():
+        raise SoundFontError(f"There is no SoundFont at {path}.")
+    with open(path, "rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
+        raise SoundFontError(f"{path} is not a SoundFont (.sf2).")
+    return path
+
+
 def render_audio(notes, soundfont=None, sample_rate_hz=SAMPLE_RATE_HZ):
     """The sound of a performance, pedal included.
 
@@ -73,13 +85,7 @@ def render_audio(notes, soundfont=None, sample_rate_hz=SAMPLE_RATE_HZ):
     ------
     SoundFontError : the file is not there, or no SoundFont
     """
-    path = Path(soundfont) if soundfont else default_soundfont()
-    if not path.is_file():
-        raise SoundFontError(f"There is no SoundFont at {path}.")
-    with open(path, "rb") as file:
-        head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"sfbk":
-        raise SoundFontError(f"{path} is not a SoundFont (.sf2).")
+    path = find_soundfont(soundfont)
     try:
         import fluidsynth
     except (ImportError, OSError, AttributeError):  # the library itself is found when the module is imported

@@ -30,7 +30,11 @@ def choose_precision(config):
 def make_accelerator(config, folder, wandb_project=None):
     """accelerate's Accelerator for this config, its trackers writing into the run's folder."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import ProjectConfiguration
+
+    if not torch.distributed.is_initialized():  # a notebook may train again, with another precision or device
+        AcceleratorState._reset_state(reset_partial_state=True)
 
     precision = choose_precision(config)
     trackers = ["tensorboard"] if config.tracker == "tensorboard" else []

@@ -21,7 +21,7 @@ from lib import config as configs
 from lib.progress import progress_bar
 from lib.training import checkpoint as checkpoints
 from lib.training.budget import stop_requested
-from lib.training.devices import make_accelerator
+from lib.training.devices import choose_device, make_accelerator
 from lib.training.history import append_history, logging_to
 from lib.training.stages import SOURCES, STAGES
 
@@ -76,6 +76,7 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
     """
     began = time.monotonic()
     stage_name = configs.stage_of(config)
+    choose_device(config.device)  # said before anything is written
     given = {"vqvae": vqvae_run, "style_encoder": style_encoder_run, "diffusion": diffusion_run}
     runs_dir = Path(runs_dir)
     sources = {name: Path(given[name] or runs_dir / name) for name in SOURCES[stage_name]}

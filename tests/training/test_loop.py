@@ -1,6 +1,7 @@
 """Real training of every stage on the demo corpus: it learns, stops, goes on, and refuses what does not fit."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -159,3 +160,9 @@ def test_tensorboard_and_weights_and_biases_offline(demo_data, tmp_path, monkeyp
     config = preset("vqvae", "tiny", steps=2, tracker="tensorboard")
     run = train(config, demo_data, tmp_path, wandb_project="anything").run
     assert list(run.rglob("events.out.tfevents*")) and list((run / "wandb").glob("offline-run-*"))
+
+
+def test_mixed_precision_and_accumulation_on_every_stage(demo_data, tmp_path):
+    for stage in STAGES:
+        result = train(preset(stage, "tiny", mixed_precision="bf16", gradient_accumulation=2), demo_data, tmp_path)
+        assert result.finished and all(math.isfinite(value) for value in result.losses.values())
