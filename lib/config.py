@@ -155,9 +155,9 @@ _FINE_DEMO = {"pianist": "Cora Canonby"}  # a player of the demo corpus
 # preset -> stage -> what differs from the class above
 _PRESETS = {
     "tiny": {
-        "vqvae": {**_TINY, "channels": 32, "blocks": 1, "groups": 2, "codes": 16, "code_dim": 4},
+        "vqvae": {**_TINY, "channels": 64, "blocks": 1, "groups": 4, "codes": 32, "code_dim": 4},
         "style_encoder": {**_TINY, "channels": 32, "blocks": 1, "style_dim": 16},
-        "diffusion": {**_TINY, "hidden": 32, "layers": 1, "heads": 2},
+        "diffusion": {**_TINY, "hidden": 64, "layers": 1, "heads": 2},
         "fine_tune": {**_TINY, **_FINE_DEMO},
     },
     "demo": {

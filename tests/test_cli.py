@@ -39,7 +39,7 @@ def tree(folder):
         (["train", "vqvae", "--preset", "tiny", "--device", "gpu"], "device", "cuda"),
         (["train", "vqvae", "--preset", "tiny", "--time-budget", "soon"], "'soon'", "11h30m"),
         (["train", "vqvae", "--preset", "tiny", "--set", "corpora=demos"], "'demos'", "demo"),
-        (["train", "vqvae", "--preset", "tiny", "--set", "channels=64"], "channels: 32", "new --run"),
+        (["train", "vqvae", "--preset", "tiny", "--set", "channels=32"], "channels: 64", "new --run"),
         (["train", "fine_tune", "--preset", "tiny", "--run", "new", "--pianist", "Cora Cannonby"],
          "'Cora Cannonby'", "Cora Canonby"),
         (["train", "diffusion", "--preset", "tiny", "--vqvae-run", "{runs}/vqve"], "vqve", "vqvae"),

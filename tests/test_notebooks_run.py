@@ -10,6 +10,9 @@ from lib.data.notes import read_midi
 
 NAMES = ("00_setup", "01_data", "02_vqvae", "03_style_encoder", "04_diffusion", "05_fine_tune", "06_listen")
 pytestmark = pytest.mark.slow
+# preset tiny, trained long enough to play a note
+ENOUGH = {"06_listen.seconds": 6, "06_listen.density": 5, "02_vqvae.steps": 250, "02_vqvae.lr": 3e-3,
+          "04_diffusion.steps": 150, "04_diffusion.lr": 3e-3}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +23,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folders):
-    return headless.run("00-06", "tiny", {"06_listen.seconds": 6, "06_listen.density": 5}, **folders)
+    return headless.run("00-06", "tiny", ENOUGH, **folders)
 
 
 def test_each_notebook_succeeds_and_leaves_its_copy(results, folders):
@@ -56,7 +59,6 @@ def test_runs_are_where_the_notebooks_say(results, folders):
 
 
 def test_a_second_run_does_nothing_and_a_forced_one_trains_nothing_anew(results, folders):
-    arguments = ("tiny", {"06_listen.seconds": 6, "06_listen.density": 5})
-    assert {result.status for result in headless.run("00-06", *arguments, **folders)} == {"done before"}
-    (again,) = headless.run("02", "tiny", again=True, **folders)
+    assert {result.status for result in headless.run("00-06", "tiny", ENOUGH, **folders)} == {"done before"}
+    (again,) = headless.run("02", "tiny", ENOUGH, again=True, **folders)
     assert again.status == "resumed"

@@ -34,8 +34,10 @@ def plot_piano_roll(notes, chords=(), title="", ax=None):
         ax.hlines(low - 2, down_s, up_s, colors=PEDAL_COLOUR, linewidth=4)
     for time_s, symbol in chords:
         ax.axvline(time_s, color=CHORD_COLOUR, linewidth=0.4, alpha=0.5)
-        ax.text(time_s, high + 1.2, f" {symbol}", fontsize=7, color=CHORD_COLOUR, va="bottom")
+        label = ax.text(time_s, high + 1.2, f" {symbol}", fontsize=7, color=CHORD_COLOUR, va="bottom", clip_on=True)
+        label.set_in_layout(False)
     _frame(ax, [notes], title, low, high + (5 if len(chords) else 1))
+    ax.set_xlim(right=max([ax.get_xlim()[1], *(time_s + 1 for time_s, _ in chords)]))
     return ax.figure
 
 

@@ -70,7 +70,11 @@ class Codebook(nn.Module):
         -------
         Codes
         """
-        z_e = self.split(latent.float())
+        with torch.autocast(latent.device.type, enabled=False):  # in half precision other codes would be nearest
+            return self._quantise(latent.float())
+
+    def _quantise(self, latent):
+        z_e = self.split(latent)
         flat = z_e.flatten(0, 1).transpose(0, 1)  # (G, M, D)
         indices = (flat @ self.embedding.transpose(1, 2)).argmax(-1)  # (G, M): nearest, as all lengths are equal
         if self.training:

@@ -190,8 +190,9 @@ def find(run, name="latest"):
             return Checkpoint(folder, verify(folder))
         except CheckpointError as error:
             log.warning("skipped a damaged checkpoint: %s", error)
+            newest_error = error
     if folders:
-        raise CheckpointError(f"All {len(folders)} checkpoints of {run} are damaged: see train.log, or start afresh.")
+        raise CheckpointError(f"All {len(folders)} checkpoints of {run} are damaged, the last so: {newest_error} Start afresh.")
     return None
 
 

@@ -33,7 +33,8 @@ def make_accelerator(config, folder, wandb_project=None):
     from accelerate.state import AcceleratorState
     from accelerate.utils import ProjectConfiguration
 
-    if not torch.distributed.is_initialized():  # a notebook may train again, with another precision or device
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not distributed:  # a notebook may train again, with another precision or device
         AcceleratorState._reset_state(reset_partial_state=True)
 
     precision = choose_precision(config)

@@ -23,7 +23,8 @@ from lib.training import checkpoint as checkpoints
 from lib.training.budget import stop_requested
 from lib.training.devices import choose_device, make_accelerator
 from lib.training.history import append_history, logging_to
-from lib.training.stages import SOURCES, STAGES
+from lib.training.sources import check_unchanged, find_sources, fingerprints
+from lib.training.stages import STAGES
 
 log = logging.getLogger("lib.training")
 FINAL_LR_SHARE = 0.1  # of the peak, at the last step of a cosine
@@ -79,18 +80,19 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
     choose_device(config.device)  # said before anything is written
     given = {"vqvae": vqvae_run, "style_encoder": style_encoder_run, "diffusion": diffusion_run}
     runs_dir = Path(runs_dir)
-    sources = {name: Path(given[name] or runs_dir / name) for name in SOURCES[stage_name]}
-    for name, source in sources.items():
-        checkpoints.require(source, name)
+    sources = find_sources(stage_name, runs_dir, given)
     if stage_name == "fine_tune":
         source = checkpoints.require(sources["diffusion"], "diffusion")
         config = configs.inherit_model(config, configs.build(configs.DiffusionConfig, source.manifest["config"]))
     folder = runs_dir / (run or stage_name)
     resumed = _resumable(folder, config, stage_name)
+    if resumed is not None:
+        check_unchanged(resumed, sources)
     with torch.random.fork_rng(devices=[]):  # the first weights follow from the seed, and nothing else does
         torch.manual_seed(config.seed)
-        stage = STAGES[stage_name](config, data_dir, folder, sources)
+        stage = STAGES[stage_name](config, data_dir, folder if resumed else None, sources)
     with logging_to(folder):
+        stage.keep(folder)
         return _Training(stage, stage_name, folder, sources, wandb_project).go(resumed, began, time_budget_s)
 
 
@@ -118,7 +120,8 @@ class _Training:
 
     def __init__(self, stage, stage_name, folder, sources, wandb_project):
         self.stage, self.stage_name, self.config, self.folder = stage, stage_name, stage.config, folder
-        self.sources = {name: os.path.relpath(path, folder) for name, path in sources.items()}
+        paths = {name: os.path.relpath(path, folder) for name, path in sources.items()}
+        self.sources = {"sources": paths, "source_sha256": fingerprints(sources)}
         folder.mkdir(parents=True, exist_ok=True)
         checkpoints.write_text(folder / "config.json", json.dumps(configs.as_values(self.config), indent=1))
         self.accelerator = make_accelerator(self.config, folder, wandb_project)
@@ -144,17 +147,22 @@ class _Training:
                 over = time_budget_s is not None and time.monotonic() - began >= time_budget_s
                 why = "stopped" if stop.is_set() else "time budget used up" if over else ""
                 last = step == self.total or bool(why)
-                self._record(step, losses, steps, last)
-                if last or step % self.config.save_every == 0:
-                    self._save(step)
-        if step == self.total and (step > start or not (self.folder / "finished").exists()):
-            self.stage.finish(self.folder)
-            checkpoints.write_text(self.folder / "finished", str(step))
+                improved = self._record(step, losses, steps, last)
+                if last or improved or step % self.config.save_every == 0:
+                    self._save(step, improved)
+        self._finish(step)
         self.accelerator.end_training()
         seconds = time.monotonic() - began
         message = self._message(start, step, why, seconds)
         log.info(message)
-        return TrainResult(self.folder, step, self.total, step == self.total, self.newest, seconds, start, message)
+        return TrainResult(self.folder, step, self.total, step >= self.total, self.newest, seconds, start, message)
+
+    def _finish(self, step):
+        """What the stage leaves behind, once for each last step."""
+        done = self.folder / "finished"
+        if step >= self.total and not (done.exists() and done.read_text(encoding="utf-8") == str(step)):
+            self.stage.finish(self.folder)
+            checkpoints.write_text(done, str(step))
 
     def _restore(self, checkpoint):
         self.plain.load_state_dict(checkpoint.weights(averaged=False))
@@ -206,13 +214,17 @@ class _Training:
             self.ema[name].lerp_(value.detach(), 1 - decay)
 
     def _record(self, step, losses, steps, last):
-        """Progress line, train.log, history.jsonl and trackers, each as often as the config says."""
+        """Progress line, train.log, history.jsonl and trackers; whether validation was better than ever before."""
         config = self.config
         if step % config.log_every == 0 or last:
             self._write(step, "train", {**losses, "lr": self.optimizer.param_groups[0]["lr"]})
             steps.set_postfix(epoch=self._epoch(step), **{k: f"{losses[k]:.3g}" for k in list(losses)[:3]})
         if step % config.validate_every == 0 or last:
             self._write(step, "validation", self._validate())
+            newest = self.newest.get("validation/loss", math.inf)
+            improved, self.best = newest < self.best, min(self.best, newest)
+            return improved
+        return False
 
     def _epoch(self, step):
         return 1 + step * self.config.batch_size * self.config.gradient_accumulation // self.stage.stream.num_chunks
@@ -220,7 +232,7 @@ class _Training:
     def _write(self, step, split, figures):
         if not self.accelerator.is_main_process:
             return
-        figures = {name: round(float(value), 6) for name, value in figures.items()}
+        figures = {name: float(f"{float(value):.6g}") for name, value in figures.items()}
         self.newest = {**self.newest, **{f"{split}/{name}": value for name, value in figures.items()}}
         line = {"step": step, "epoch": self._epoch(step), "time": round(time.time(), 3), "split": split, **figures}
         append_history(self.folder, line)
@@ -239,14 +251,12 @@ class _Training:
         self.plain.train()
         return figures
 
-    def _save(self, step):
+    def _save(self, step, improved):
         if not self.accelerator.is_main_process:
             return
-        newest = self.newest.get("validation/loss", math.inf)
-        is_best = newest < self.best or not (self.folder / "best").exists()
-        self.best = min(self.best, newest)
+        is_best = improved or not (self.folder / "best").exists()
         facts = {"stage": self.stage_name, "step": step, "config": configs.as_values(self.config), "best": self.best,
-                 "losses": self.newest, "sources": self.sources, **self.stage.facts()}  # fmt: skip
+                 "losses": self.newest, **self.sources, **self.stage.facts()}  # fmt: skip
         state = (self.plain.state_dict(), self.optimizer.state_dict(), self.ema)
         checkpoints.save(self.folder, facts, *state, keep=self.config.keep_checkpoints, is_best=is_best)
 

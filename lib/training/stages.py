@@ -76,6 +76,9 @@ class Stage:
         """For the manifest of a checkpoint."""
         return {}
 
+    def keep(self, run):
+        """Called before the first step: what a resumed run needs beside its checkpoints."""
+
     def finish(self, run):
         """Called when the last step is done."""
 
@@ -176,7 +179,7 @@ def embed_pianists(style_encoder, pieces, config, device="cpu", chunks=CHUNKS_PE
         for name in names:
             stream = Stream([p for p, who in zip(pieces, players, strict=True) if who == name], plain, augment=False)
             vectors.append(style_encoder(stream.batch(0, device=device).piano_roll)[0].mean(0))
-    vectors = torch.stack(vectors) if vectors else torch.zeros(0, 1)
+    vectors = torch.stack(vectors) if vectors else torch.zeros(0, style_encoder.project.out_features)
     return trained.Styles(tuple(names), functional.normalize(vectors, dim=-1))
 
 
@@ -196,13 +199,14 @@ class DiffusionStage(Stage):
         self.players = {id(self.stream): pianists_of(train), id(self.validation): pianists_of(held_out)}
 
     def _styles(self, train, run):
-        """The pianists' vectors, kept in the run so that going on changes nothing."""
-        if (run / "styles.safetensors").exists():
+        """The pianists' vectors: those of the run that goes on, or new ones."""
+        if run is not None:
             return trained.load_styles(run)
-        styles = self._embed(train)
-        run.mkdir(parents=True, exist_ok=True)
-        trained.save_styles(styles, run)
-        return styles
+        return self._embed(train)
+
+    def keep(self, run):
+        """The pianists' vectors, so that going on changes nothing."""
+        trained.save_styles(self.styles, run)
 
     def _embed(self, train):
         return embed_pianists(self.style_encoder, train, self.config)
@@ -242,7 +246,8 @@ class DiffusionStage(Stage):
         stream = self.stream if stream is None else stream
         seed, draw = self.config.seed, (batch.step, batch.indices)
         with torch.no_grad():
-            codes = self.vqvae.encode(batch.piano_roll)
+            with torch.autocast(torch.device(self.device).type, enabled=False):  # in half precision codes would differ
+                codes = self.vqvae.encode(batch.piano_roll)
             clean = self.vqvae.codebook.look_up(codes.indices)
             timestep = uniform(seed, "timestep", *draw, self.device)
             epsilon = normal(seed, "noise", *draw, clean.shape[1:], self.device)
@@ -252,7 +257,7 @@ class DiffusionStage(Stage):
         nats = functional.cross_entropy(logits.flatten(0, 2), codes.indices.flatten(), reduction="none")
         asked = (1 - conditions.known_mask).expand(-1, -1, logits.shape[2])
         hit = (logits.argmax(-1) == codes.indices).float()
-        share = asked / asked.sum()
+        share = asked / asked.sum((1, 2), keepdim=True) / len(asked)  # each example counts the same, however cut
         return {"loss": (nats.view_as(asked) * share).sum(), "accuracy": (hit * share).sum()}
 
     def validate(self, model):
@@ -290,10 +295,4 @@ STAGES = {
     "style_encoder": StyleEncoderStage,
     "diffusion": DiffusionStage,
     "fine_tune": FineTuneStage,
-}
-SOURCES = {
-    "vqvae": (),
-    "style_encoder": (),
-    "diffusion": ("vqvae", "style_encoder"),
-    "fine_tune": ("vqvae", "style_encoder", "diffusion"),
 }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from lib.config import ConfigError
 from lib.data.notes import Notes
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, rasterise
 
@@ -104,7 +105,7 @@ class Stream:
 
     def __init__(self, pieces, config, balance=None, augment=True):
         if not pieces:
-            raise ValueError("There is no piece to train on: check corpora, pianist and split.")
+            raise ConfigError("There is no piece to train on: check corpora, pianist and split.")
         self.pieces, self.config, self.augment = pieces, config, augment
         records = [store.pieces[i] for store, i in pieces]
         self.bounds = [(record.start_s, max(record.end_s, record.start_s)) for record in records]

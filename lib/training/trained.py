@@ -18,6 +18,7 @@ from lib.models.dit import DiT
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE
 from lib.training import checkpoint as checkpoints
+from lib.training.sources import check_unchanged, resolve_source
 
 WEIGHTS = ("vqvae", "style_encoder", "dit", "styles")
 
@@ -113,6 +114,7 @@ def _load_finished(folder, device):
 
 def _load_from_runs(checkpoint, device):
     sources = {name: resolve_source(checkpoint, name) for name in ("vqvae", "style_encoder")}
+    check_unchanged(checkpoint, sources)
     vqvae, vqvae_config = load_vqvae(sources["vqvae"], device)
     style_encoder, style_config, classes = load_style_encoder(sources["style_encoder"], device)
     config = config_of(checkpoint)
@@ -122,20 +124,16 @@ def _load_from_runs(checkpoint, device):
     return Improviser(vqvae, style_encoder, dit, styles, getattr(config, "pianist", None), made)
 
 
-def resolve_source(checkpoint, stage):
-    """The folder of the run a checkpoint was trained on, written relative to its own run."""
-    return (checkpoint.path.parent.parent / checkpoint.manifest["sources"][stage]).resolve()
-
-
 def save_styles(styles, run):
     """RUN/styles.safetensors and the names beside it."""
-    checkpoints.save_tensors({"styles": styles.vectors}, Path(run) / "styles.safetensors")
     checkpoints.write_text(Path(run) / "styles.txt", "\n".join(styles.names))
+    checkpoints.save_tensors({"styles": styles.vectors}, Path(run) / "styles.safetensors")
 
 
 def load_styles(run, device="cpu"):
     """What save_styles wrote."""
-    names = (Path(run) / "styles.txt").read_text(encoding="utf-8").split("\n")
+    text = (Path(run) / "styles.txt").read_text(encoding="utf-8")
+    names = text.split("\n") if text else []
     return Styles(tuple(names), load_file(Path(run) / "styles.safetensors")["styles"].to(device))
 
 

@@ -33,7 +33,8 @@ def measure(preset, stage, steps, device, folder):
     from torch.utils.flop_counter import FlopCounterMode
 
     from lib.training.history import read_history
-    from lib.training.loop import SOURCES, STAGES, train
+    from lib.training.loop import STAGES, train
+    from lib.training.sources import SOURCES
 
     extra = {"pianist": "Cora Canonby"} if stage == "fine_tune" else {}
     config = configs.preset(stage, preset, steps=steps, device=device, **CHEAP, **extra)
@@ -45,7 +46,7 @@ def measure(preset, stage, steps, device, folder):
     step_s = statistics.median(b - a for a, b in zip(times, times[1:], strict=False))
     trained = configs.build(type(config), json.loads((result.run / "config.json").read_text()))
     sources = {name: folder / preset / name for name in SOURCES[stage]}
-    job = STAGES[stage](trained, folder / "data", result.run, sources)
+    job = STAGES[stage](trained, folder / "data", None, sources)
     batch = job.stream.batch(0)
     with FlopCounterMode(display=False) as counter:
         job.losses(job.model, batch)["loss"].backward()

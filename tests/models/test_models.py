@@ -38,9 +38,9 @@ def test_vqvae_shapes_and_gradients():
     model, piano_roll = VQVAE(config), rolls(2)
     logits, codes = model(piano_roll)
     assert logits.roll.shape == (2, 3, 88, 64) and logits.pedal.shape == (2, 1, 64)
-    assert codes.indices.shape == (2, 16, 2) and codes.indices.dtype == torch.int64
-    assert codes.z_q.shape == (2, 16, 8)
-    assert codes.indices.min() >= 0 and codes.indices.max() < 16
+    assert codes.indices.shape == (2, 16, 4) and codes.indices.dtype == torch.int64
+    assert codes.z_q.shape == (2, 16, 16)
+    assert codes.indices.min() >= 0 and codes.indices.max() < 32
     (sum(reconstruction_loss(logits, piano_roll, 4.0).values()) + codes.commitment_loss).backward()
     assert has_gradients(model) == []
 

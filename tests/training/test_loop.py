@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.config import STAGES, ConfigError, preset
+from lib.config import STAGES, ConfigError, GenerateRequest, preset
+from lib.data.corpora import ingest
+from lib.generate import generate
 from lib.training import checkpoint as checkpoints
 from lib.training.history import read_history
 from lib.training.loop import lr_share, total_steps, train
@@ -84,7 +86,7 @@ def test_time_budget_stops_saves_and_goes_on(demo_data, tmp_path):
 
 @pytest.mark.parametrize("stage", ["vqvae", "style_encoder"])
 def test_a_stage_learns(stage, demo_data, tmp_path):
-    result = train(preset(stage, "tiny", steps=60, validate_every=60, log_every=10), demo_data, tmp_path)
+    result = train(preset(stage, "tiny", steps=120, lr=3e-3, validate_every=120, log_every=10), demo_data, tmp_path)
     rows = [row["loss"] for row in read_history(tmp_path / stage) if row["split"] == "train"]
     assert rows[-1] < 0.95 * rows[0]
     assert result.losses["validation/loss"] < rows[0]
@@ -100,7 +102,7 @@ def test_diffusion_learns(tiny_runs, demo_data, tmp_path):
 
 def test_another_config_is_refused_and_named(tiny_runs, demo_data):
     before = sorted(p.name for p in (tiny_runs / "vqvae").rglob("*"))
-    with pytest.raises(checkpoints.CheckpointError, match="channels: 32 there, 48 asked"):
+    with pytest.raises(checkpoints.CheckpointError, match="channels: 64 there, 48 asked"):
         train(preset("vqvae", "tiny", channels=48), demo_data, tiny_runs)
     assert before == sorted(p.name for p in (tiny_runs / "vqvae").rglob("*"))
 
@@ -166,3 +168,49 @@ def test_mixed_precision_and_accumulation_on_every_stage(demo_data, tmp_path):
     for stage in STAGES:
         result = train(preset(stage, "tiny", mixed_precision="bf16", gradient_accumulation=2), demo_data, tmp_path)
         assert result.finished and all(math.isfinite(value) for value in result.losses.values())
+
+
+def test_a_source_that_has_changed_is_noticed(demo_data, tmp_path):
+    for stage in ("vqvae", "style_encoder", "diffusion"):
+        train(preset(stage, "tiny", steps=2), demo_data, tmp_path)
+    train(preset("vqvae", "tiny", seed=5), demo_data, tmp_path, run="other")
+    with pytest.raises(checkpoints.CheckpointError, match="other weights than .*other has now"):
+        train(preset("diffusion", "tiny"), demo_data, tmp_path, vqvae_run=tmp_path / "other")
+    with pytest.raises(checkpoints.CheckpointError, match="other weights"):
+        train(preset("fine_tune", "tiny"), demo_data, tmp_path, vqvae_run=tmp_path / "other")
+    train(preset("vqvae", "tiny", steps=4), demo_data, tmp_path)  # goes on: its best weights are others now
+    with pytest.raises(checkpoints.CheckpointError, match="other weights"):
+        load_improviser(tmp_path / "diffusion")
+
+
+def test_fine_tuning_takes_the_codec_of_its_diffusion_run(demo_data, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(preset("vqvae", "tiny"), demo_data, one, run="codec")
+    train(preset("style_encoder", "tiny"), demo_data, one)
+    train(preset("diffusion", "tiny"), demo_data, one, vqvae_run=one / "codec")
+    result = train(preset("fine_tune", "tiny"), demo_data, two, diffusion_run=one / "diffusion")
+    assert result.finished and load_improviser(two / "brad_final").pianist == "Cora Canonby"
+
+
+def test_music_without_known_pianists(demo_data, tmp_path):
+    anonymous = tmp_path / "data"
+    folder = tmp_path / "midi"
+    folder.mkdir()
+    for number, path in enumerate(sorted((demo_data / "demo" / "midi").rglob("*.mid"))[:4]):
+        (folder / f"{number}.mid").write_bytes(path.read_bytes())
+    ingest("mine", anonymous, folder=folder)
+    train(preset("vqvae", "tiny"), demo_data, tmp_path)
+    train(preset("style_encoder", "tiny"), demo_data, tmp_path)
+    train(preset("diffusion", "tiny", corpora=("mine",), steps=2), anonymous, tmp_path)
+    assert train(preset("diffusion", "tiny", corpora=("mine",)), anonymous, tmp_path).resumed_from_step == 2
+    improviser = load_improviser(tmp_path / "diffusion")
+    assert improviser.pianist is None and generate(improviser, GenerateRequest(seconds=2.0, num_steps=2)).seconds > 0
+    assert train(preset("fine_tune", "tiny"), demo_data, tmp_path).finished
+    with pytest.raises(ConfigError, match="no piece to train on"):
+        train(preset("style_encoder", "tiny", corpora=("mine",)), anonymous, tmp_path, run="nobody")
+
+
+def test_fewer_steps_than_are_done_is_finished(demo_data, tmp_path):
+    train(preset("vqvae", "tiny"), demo_data, tmp_path)
+    result = train(preset("vqvae", "tiny", steps=2), demo_data, tmp_path)
+    assert result.finished and result.step == 4
