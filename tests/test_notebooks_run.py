@@ -60,5 +60,5 @@ def test_runs_are_where_the_notebooks_say(results, folders):
 
 def test_a_second_run_does_nothing_and_a_forced_one_trains_nothing_anew(results, folders):
     assert {result.status for result in headless.run("00-06", "tiny", ENOUGH, **folders)} == {"done before"}
-    (again,) = headless.run("02", "tiny", ENOUGH, again=True, **folders)
+    (again,) = headless.run("02", "tiny", {k: v for k, v in ENOUGH.items() if k[:2] == "02"}, again=True, **folders)
     assert again.status == "resumed"
