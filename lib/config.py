@@ -258,6 +258,6 @@ class GenerateRequest:
     density: Annotated[float, Field(ge=0, le=40)] | None = None  # notes a second that SCG aims for
     pitch_classes: Annotated[tuple[float, ...], Field(min_length=12, max_length=12)] | None = None  # weights C..B
     num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # SCG chooses among so many; 1: no rules
-    guidance_scale: Annotated[float, Field(ge=0, le=20)] = 1.5  # classifier-free; 1: none
+    guidance_scale: Annotated[float, Field(ge=0, le=20)] = 2.5  # classifier-free; 1: none. At 1.5 solos are half as dense
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 30  # denoising steps a window
     temperature: Annotated[float, Field(gt=0, le=5)] = 0.8  # below 1 sharpens the code posterior

@@ -76,7 +76,8 @@ def save_tensors(tensors, path):
 
 def write_manifest(folder, facts):
     """The manifest of a folder's files: `facts` and the sha256 of each."""
-    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
+    kept = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST and path.suffix != ".md"]  # a card may change
+    files = {path.name: file_sha256(path) for path in kept}
     write_text(folder / MANIFEST, json.dumps({**facts, "sha256": files}, indent=1, ensure_ascii=False))
 
 
