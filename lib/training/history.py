@@ -1,33 +1,77 @@
-"""What a run has logged: history.jsonl for pictures, train.log for people."""
+"""What a run has logged: history.jsonl (figures) and events.jsonl (what happened) for pictures, train.log for people."""
 
 from __future__ import annotations
 
 import json
 import logging
+import time
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
-NAME = "history.jsonl"
+NAME, EVENTS = "history.jsonl", "events.jsonl"
+RUNTIME = uuid.uuid4().hex[:8]  # this process: rows of one runtime have one colour in a picture
+log = logging.getLogger("lib.training")
 
 
 def append_history(run, line):
     """Add a dict: step, epoch, time, split ("train" or "validation") and the figures by name."""
-    with open(Path(run) / NAME, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    _append(Path(run) / NAME, {**line, "runtime": RUNTIME})
+
+
+def append_event(run, event, step, text=""):
+    """Add {"time" (Unix seconds), "runtime", "event", "step", "text"}; said in train.log too.
+
+    Events: start, restored, saved, save_failed, mirrored, mirror_failed, out_of_memory, skipped, went_back, stopped,
+    finished.
+    """
+    line = {"time": round(time.time(), 3), "runtime": RUNTIME, "event": event, "step": step, "text": text}
+    _append(Path(run) / EVENTS, line)
+    log.info("step %d %s%s", step, event.replace("_", " "), f": {text}" if text else "")
+
+
+def _append(path, line):
+    try:
+        torn = path.stat().st_size and _last_byte(path) != b"\n"
+    except FileNotFoundError:
+        torn = False
+    with open(path, "a", encoding="utf-8") as file:
+        file.write("\n" * bool(torn) + json.dumps(line) + "\n")
+
+
+def _last_byte(path):
+    with open(path, "rb") as file:
+        file.seek(-1, 2)
+        return file.read(1)
 
 
 def read_history(run):
     """What a run has logged: a list of dicts, see append_history; steps logged twice (after a restart) once."""
-    path = Path(run) / NAME
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    rows = {}
+    rows = {(row["step"], row["split"]): row for row in read_rows(run) if "step" in row and "split" in row}
+    return [rows[key] for key in sorted(rows)]
+
+
+def read_rows(run):
+    """Every line of the history in the order it was written, steps that were repeated included."""
+    return _read(Path(run) / NAME)
+
+
+def read_events(run):
+    """What happened to a run, in order: see append_event."""
+    return _read(Path(run) / EVENTS)
+
+
+def _read(path):
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    rows = []
     for line in lines:
         try:
             row = json.loads(line)
         except ValueError:
             continue  # the line a dying runtime was writing
-        rows[row["step"], row["split"]] = row
-    return [rows[key] for key in sorted(rows)]
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
 
 
 @contextmanager

@@ -1,0 +1,117 @@
+"""A folder whose every byte is accounted for: files, and a readable manifest with their sha256, written last.
+
+The manifest holds a hash of itself too, so that a flipped bit in a step number is noticed like one in a weight: a
+tensor full of zeros loads without complaint, only a hash tells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from lib.config import ConfigError
+
+MANIFEST = "manifest.json"
+SEAL = "manifest_sha256"
+
+
+class DamageError(ConfigError):
+    """A file or folder that is not what was written; the message says which, and how."""
+
+
+def file_sha256(path):
+    """Hex sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path):
+    """Force a file or folder to disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path, text):
+    """Replace a small file whole: after a crash there is the old one or the new one, never half of it."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync(path.parent)
+
+
+def sealed(facts):
+    """JSON text of a dict with a hash of its own contents."""
+    return json.dumps({**facts, SEAL: _seal(facts)}, indent=1, ensure_ascii=False)
+
+
+def unsealed(text, what):
+    """The dict that `sealed` wrote; DamageError, naming `what`, where a byte differs."""
+    try:
+        facts = json.loads(text)
+        seal = facts.pop(SEAL)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise DamageError(f"{what} is not whole.") from None
+    if seal != _seal(facts):
+        raise DamageError(f"{what} is damaged (its own sha256 differs).")
+    return facts
+
+
+def _seal(facts):
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def write_manifest(folder, facts):
+    """The manifest of a folder's files, last of all: `facts` and the sha256 of each; a card (.md) may change later."""
+    kept = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST and path.suffix != ".md"]
+    write_text(folder / MANIFEST, sealed({**facts, "sha256": {path.name: file_sha256(path) for path in kept}}))
+
+
+def read_manifest(folder):
+    """The manifest of a folder, itself unharmed; the files are not looked at."""
+    path = Path(folder) / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DamageError(f"{folder} has no manifest.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamageError(f"{path} can't be read ({error}).") from None
+    return checked(unsealed(text, path), path)
+
+
+def checked(manifest, what):
+    """A manifest that names plain files with their hashes; DamageError otherwise."""
+    hashes = manifest.get("sha256")
+    if not isinstance(hashes, dict) or not all(Path(name).name == name for name in hashes):
+        raise DamageError(f"{what} names no files.")
+    return manifest
+
+
+def verify(folder):
+    """The manifest of a folder whose every file fits its hash.
+
+    Raises
+    ------
+    DamageError : says what is wrong with it
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    for name, sha256 in manifest["sha256"].items():
+        try:
+            found = file_sha256(folder / name)
+        except FileNotFoundError:
+            raise DamageError(f"{folder}: {name} is missing.") from None
+        except OSError as error:
+            raise DamageError(f"{folder}: {name} can't be read ({error}).") from None
+        if found != sha256:
+            raise DamageError(f"{folder}: {name} is damaged (its sha256 differs).")
+    return manifest

@@ -1,0 +1,36 @@
+"""Deaths on order, for tests and benchmarks: the process kills itself with SIGKILL at a named point.
+
+    LIB_KILL_AT="save.manifest 2"    at the second passing of that point
+    LIB_KILL_LOG=FILE                where the death is written down first
+
+Points: save.begin, save.files, save.manifest, save.rename, save.prune, mirror.begin, mirror.file, mirror.manifest,
+mirror.verify, mirror.prune. Without the variables nothing happens.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+_passed = Counter()
+
+
+def point(name):
+    """A place where the process may be told to die."""
+    wanted = os.environ.get("LIB_KILL_AT")
+    if not wanted:
+        return
+    where, _, times = wanted.partition(" ")
+    _passed[name] += 1
+    if where == name and _passed[name] == int(times or 1):
+        die(name)
+
+
+def die(name):
+    """Write the name down and die, as a runtime does: at once."""
+    with open(os.environ.get("LIB_KILL_LOG", os.devnull), "a", encoding="utf-8") as file:
+        file.write(name + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.kill(os.getpid(), signal.SIGKILL)
