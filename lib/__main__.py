@@ -105,25 +105,49 @@ def train(
     vqvae_run: Path | None = None,
     style_encoder_run: Path | None = None,
     diffusion_run: Path | None = None,
-    time_budget: Annotated[str | None, typer.Option(help="Stop and save after, e.g., 11h30m; exit code 75.")] = None,
+    time_budget: Annotated[str | None, typer.Option(help="Stop and save in time for, e.g., 11h30m; exit code 75.")] = None,
+    epochs_this_runtime: Annotated[int | None, typer.Option(min=1, help="Stop and save after so many epochs; exit code 75.")] = None,
+    mirror: Annotated[str | None, typer.Option(envvar="MIRROR", help="Copy checkpoints there: a folder, or rclone's REMOTE:PATH.")] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on from this run or checkpoint (RUN, RUN/best, RUN/step-00000250).")] = None,
+    take_over: Annotated[bool, typer.Option("--take-over", help="Train although another runtime says it does.")] = False,
+    when_done: Annotated[str, typer.Option(help="nothing, release (Colab) or stop-pod (Runpod).")] = "nothing",
     wandb_project: str | None = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Any other knob: key=value.")] = None,
 ):
-    """Train a stage, or go on training it; Ctrl-C saves, the same command goes on."""
+    """Train a stage, or go on training it; Ctrl-C saves, the same command goes on (until-done: by itself)."""
     named = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "device": device,
              "mixed_precision": mixed_precision, "gradient_accumulation": gradient_accumulation,
              "pianist": pianist}  # fmt: skip
     overrides = {**named, **configs.parse_settings(settings or [])}
     config = configs.preset(stage, preset, **overrides)
+    from lib import when_done as endings
     from lib.training import loop
     from lib.training.budget import parse_budget
 
-    budget_s = parse_budget(time_budget) if time_budget else None
-
-    result = loop.train(config, data_dir, runs_dir, run, vqvae_run, style_encoder_run, diffusion_run,
-                        budget_s, wandb_project)  # fmt: skip
+    configs.choose("ending", when_done, endings.ACTIONS)
+    result = loop.train(config, data_dir, runs_dir, run, vqvae_run, style_encoder_run, diffusion_run, mirror=mirror,
+                        resume=resume, take_over=take_over, time_budget_s=parse_budget(time_budget) if time_budget else None,
+                        epochs_this_runtime=epochs_this_runtime, wandb_project=wandb_project)  # fmt: skip
     print(result.message)
+    if result.finished:
+        endings.when_done(when_done)
     raise typer.Exit(0 if result.finished else STOPPED_EARLY)
+
+
+@app.command("until-done", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def until_done(context: typer.Context):
+    """Run a command again and again until it is done: python -m lib until-done train vqvae ..."""
+    from lib.until_done import run_until_done
+
+    raise typer.Exit(run_until_done(context.args))
+
+
+@app.command("runs")
+def list_runs(runs_dir: RunsDir = RUNS_DIR):
+    """List runs: stage, step, loss, last save, mirror, size."""
+    from lib.training.overview import overview, table
+
+    print(table(overview(runs_dir)))
 
 
 @app.command()
@@ -231,10 +255,11 @@ def main():
         if not _meant_for_people(error):
             raise
         _say(error, 2)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         from lib.headless import NotebookError
+        from lib.training.session import SaveError
 
-        if not isinstance(error, NotebookError):
+        if not isinstance(error, NotebookError | SaveError):
             raise
         _say(error, 1)
 

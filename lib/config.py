@@ -74,8 +74,11 @@ class StageConfig:
     log_every: Count = 10  # steps
     validate_every: Count = 500  # steps
     validation_batches: Count = 8  # the same chunks each time
-    save_every: Count = 250  # steps; what a dead runtime can cost
+    save_every: Count = 250  # steps; the most that a dead runtime can cost
     keep_checkpoints: Count = 5  # the newest; the best is kept besides
+    mirror_verify_minutes: Annotated[float, Field(ge=0)] | None = None  # None: each copy on a folder, hourly on rclone
+    deterministic: bool = True  # algorithms that give the same bits each time; without them resuming is only close
+    skips_in_a_row: Count = 10  # steps whose loss is no number, before training goes back to a checkpoint
     tracker: Literal["tensorboard", "none"] = "tensorboard"
     transpose_low: Annotated[int, Field(ge=-12, le=0)] = -5  # semitones: all twelve keys, no key twice
     transpose_high: Annotated[int, Field(ge=0, le=12)] = 6

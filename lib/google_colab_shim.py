@@ -28,13 +28,15 @@ class Folders:
     Attributes
     ----------
     data : note stores, on the local disk (memory-mapped files are slow on Drive)
-    runs : one folder a stage, a preset's runs apart from another's
+    runs : one folder a stage, a preset's runs apart from another's; on the local disk (Drive loses writes)
     output : what is for ears and eyes: MIDI, audio, pictures
+    mirror : where training copies its checkpoints: Drive on Colab, the environment variable MIRROR elsewhere; or None
     """
 
     data: Path
     runs: Path
     output: Path
+    mirror: str | None = None
 
 
 def detect():
@@ -63,7 +65,7 @@ def mount():
     if not home.parent.is_dir() and not _mount_drive():
         return ROOT
     home.mkdir(exist_ok=True)
-    print(f"Google Drive is mounted: runs and outputs go to {home}")
+    print(f"Google Drive is mounted: outputs go to {home}, and training copies its checkpoints there")
     return home
 
 
@@ -85,7 +87,8 @@ def folders(home, preset, data_dir="", runs_dir="", output_dir=""):
     ----------
     home : Path, as `mount` returns it
     preset : str; runs and outputs of different presets stay apart
-    data_dir, runs_dir, output_dir : str or Path; "" takes the place under `home`
+    data_dir, runs_dir : str or Path; "" takes a folder of the project, on this machine's own disk
+    output_dir : str or Path; "" takes the place under `home`
 
     Returns
     -------
@@ -93,8 +96,9 @@ def folders(home, preset, data_dir="", runs_dir="", output_dir=""):
     """
     chosen = Folders(
         data=Path(data_dir or ROOT / "data").expanduser().absolute(),
-        runs=Path(runs_dir or Path(home) / "runs" / preset).expanduser().absolute(),
+        runs=Path(runs_dir or ROOT / "runs" / preset).expanduser().absolute(),
         output=Path(output_dir or Path(home) / "outputs" / preset).expanduser().absolute(),
+        mirror=os.environ.get("MIRROR") or (str(home) if Path(home) != ROOT else None),
     )
     for folder in (chosen.data, chosen.runs, chosen.output):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
 """The released improviser: whole, small, with a card, and it plays."""
 
 from lib.config import RELEASED, GenerateRequest
+from lib.data.manifest import verify
 from lib.generate import generate, load_improviser
-from lib.training import checkpoint as checkpoints
 
 
 def test_every_file_is_what_the_manifest_says_and_small():
-    manifest = checkpoints.verify(RELEASED)
+    manifest = verify(RELEASED)
     assert set(manifest["sha256"]) == {f"{name}.safetensors" for name in ("vqvae", "style_encoder", "dit", "styles")}
     assert sum((RELEASED / name).stat().st_size for name in manifest["sha256"]) < 64 * 2**20
     card = (RELEASED / "README.md").read_text(encoding="utf-8")

@@ -70,10 +70,17 @@ def _seal(facts):
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def write_manifest(folder, facts):
-    """The manifest of a folder's files, last of all: `facts` and the sha256 of each; a card (.md) may change later."""
-    kept = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST and path.suffix != ".md"]
-    write_text(folder / MANIFEST, sealed({**facts, "sha256": {path.name: file_sha256(path) for path in kept}}))
+def write_manifest(folder, facts, hashes=None):
+    """The manifest of a folder's files, last of all: `facts` and the sha256 of each; a card (.md) may change later.
+
+    Parameters
+    ----------
+    hashes : dict name -> sha256 of what was meant to be written; None: of what is there
+    """
+    if hashes is None:
+        kept = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST and path.suffix != ".md"]
+        hashes = {path.name: file_sha256(path) for path in kept}
+    write_text(folder / MANIFEST, sealed({**facts, "sha256": hashes}))
 
 
 def read_manifest(folder):

@@ -49,7 +49,7 @@ class Codebook(nn.Module):
         self.register_buffer("mean_sum", start.clone())  # EMA of the sum of what used it
         self.register_buffer("batch_use", torch.zeros(groups, codes), persistent=False)
         self.register_buffer("batch_sum", torch.zeros_like(start), persistent=False)
-        self.recent = None  # (G, M, D), vectors of the last batch: where dead codes restart
+        self.recent = []  # (G, M, D) a forward pass, vectors of this step: where dead codes restart
 
     def normalise(self, vectors):
         """Length sqrt(code_dim) in the last dimension."""
@@ -99,16 +99,21 @@ class Codebook(nn.Module):
         used = functional.one_hot(indices, self.codes).to(flat.dtype)  # (G, M, K)
         self.batch_use += used.sum(1)
         self.batch_sum += used.transpose(1, 2) @ flat
-        self.recent = flat
+        self.recent.append(flat)
+
+    def forget(self):
+        """Drop what `forward` has gathered since the last update: the step is not done, or done again."""
+        self.batch_use.zero_(), self.batch_sum.zero_(), self.recent.clear()
 
     @torch.no_grad()
-    def update(self, generator, reduce=None):
-        """Move the codes towards what used them; restart the dead ones on vectors of the last batch.
+    def update(self, generator, reduce=None, place=(0, 1)):
+        """Move the codes towards what used them; restart the dead ones on vectors of the global batch.
 
         Parameters
         ----------
         generator : numpy Generator, keyed by the step: which vectors dead codes move to
         reduce : callable(Tensor) -> Tensor, sum over processes; None: one process
+        place : share of the global batch before this process's examples, and share that it has
 
         Returns
         -------
@@ -120,20 +125,23 @@ class Codebook(nn.Module):
         self.mean_use.lerp_(use, 1 - self.decay)
         self.mean_sum.lerp_(total, 1 - self.decay)
         self.embedding.copy_(self.normalise(self.mean_sum))
-        self._restart(generator, reduce)
+        self._restart(generator, reduce, *place)
         evenly_used = perplexity(use)
-        self.batch_use.zero_(), self.batch_sum.zero_()
+        self.forget()
         return evenly_used
 
-    def _restart(self, generator, reduce):
+    def _restart(self, generator, reduce, before, share):
         dead = self.mean_use < self.restart_below
-        if not dead.any() or self.recent is None:
+        if not dead.any() or not self.recent:
             return
-        draw = generator.integers(0, self.recent.shape[1], size=(self.groups, self.codes))
-        rows = torch.from_numpy(draw).to(self.recent.device)
-        fresh = self.recent.gather(1, rows[..., None].expand(-1, -1, self.code_dim))  # (G, K, D)
+        own = torch.cat(self.recent, 1)  # (G, M, D) of this process
+        draw = generator.integers(0, round(own.shape[1] / share), size=(self.groups, self.codes))
+        rows = torch.from_numpy(draw).to(own.device) - round(own.shape[1] / share * before)
+        here = (rows >= 0) & (rows < own.shape[1])
+        rows = rows.clamp(0, own.shape[1] - 1)[..., None].expand(-1, -1, self.code_dim)
+        fresh = own.gather(1, rows) * here[..., None]  # (G, K, D), zeros where another process has the vector
         if reduce is not None:
-            fresh = self.normalise(reduce(fresh))
+            fresh = reduce(fresh)
         self.embedding[dead] = fresh[dead]
         self.mean_sum[dead] = fresh[dead]
         self.mean_use[dead] = 1.0

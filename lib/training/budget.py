@@ -1,15 +1,20 @@
-"""When to stop: a time budget, or somebody who asks for it."""
+"""When to stop: a time budget, a number of epochs, or somebody who asks for it."""
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import threading
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 from lib.config import ConfigError
 
 BUDGET = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+COLAB_RUNTIME_S = 12 * 3600  # a free or Pro runtime lives at most so long (https://research.google.com/colaboratory/faq.html)
+SPARE_S = 120.0  # before the end of a runtime: the clock of its birth is only about right
 
 
 def parse_budget(text):
@@ -21,20 +26,67 @@ def parse_budget(text):
     return sum(seconds)
 
 
+def runtime_age_s(proc=Path("/proc")):
+    """How long this machine or container has been up: the age of its first process; None where that can't be read."""
+    try:
+        started = int((proc / "1" / "stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return float((proc / "uptime").read_text().split()[0]) - started
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+class Budget:
+    """How long this call may train.
+
+    Parameters
+    ----------
+    seconds : from now on; None: on Colab what is left of its 12 hours, elsewhere no limit
+    epochs : stop when so many more epochs are done; None: no limit
+    clock : seconds that only go up
+    """
+
+    def __init__(self, seconds=None, epochs=None, clock=time.monotonic):
+        self.clock, self.epochs = clock, epochs
+        if seconds is None and "COLAB_RELEASE_TAG" in os.environ:
+            age_s = runtime_age_s()
+            seconds = None if age_s is None else max(0.0, COLAB_RUNTIME_S - SPARE_S - age_s)
+        self.deadline = None if seconds is None else clock() + seconds
+
+    def over(self, save_s, step, steps_an_epoch, start):
+        """Why to stop after `step`, or "": a last save, which takes `save_s`, must still fit."""
+        if self.deadline is not None and self.clock() + save_s >= self.deadline:
+            return "time budget used up"
+        if self.epochs is not None and step >= start + self.epochs * steps_an_epoch:
+            return f"{self.epochs} epochs of this runtime done"
+        return ""
+
+
+class Stop:
+    """Whether somebody asked to stop: `signal` is then its number."""
+
+    def __init__(self):
+        self.signal = None
+
+    @property
+    def why(self):
+        """"", or who asked."""
+        return "" if self.signal is None else "stopped by " + ("Ctrl-C" if self.signal == signal.SIGINT else "SIGTERM")
+
+
 @contextmanager
 def stop_requested():
-    """An Event that Ctrl-C or SIGTERM sets: the step is finished and saved first. A second Ctrl-C interrupts."""
-    stop = threading.Event()
+    """A Stop that Ctrl-C or SIGTERM sets: the step is finished and saved first. A second Ctrl-C interrupts."""
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number, frame):
-        if stop.is_set() and number == signal.SIGINT:
+        if stop.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.set()
-        print("Stopping after this step; saving ...", flush=True)
+        stop.signal = number
+        os.write(1, b"\nStopping after this step; saving ...\n")  # print is not safe in the middle of another print
 
     try:
         for number in before:

@@ -1,15 +1,17 @@
 """Checkpoints: a folder per step, written beside and renamed, never changed again.
 
-    RUN/checkpoints/step-00000250/{model,ema}.safetensors  optimizer.pt  manifest.json
-    RUN/latest, RUN/best      text files that name a checkpoint
+    RUN/checkpoints/step-00000250/{model,ema}.safetensors  optimizer.pt  scaler.json  manifest.json
 
-The manifest holds step, stage, config and the sha256 of each file, and is written last: a tensor full of zeros loads
-without complaint, only a hash tells. Loading takes the newest checkpoint whose every hash fits.
+The manifest (lib/data/manifest.py) holds step, stage, config, schedule, the step of the best validation so far and the
+sha256 of each file, and is written last. `latest` and `best` are names, not files: they are read off the manifests, so
+that no pointer can point at something that was lost. Loading takes the newest checkpoint whose every hash fits.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import logging
 import os
@@ -18,11 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as tensor_bytes
 
 from lib.config import ConfigError, nearest
+from lib.data.manifest import DamageError, read_manifest, sync, verify, write_manifest
+from lib.faults import point
 
-MANIFEST = "manifest.json"
+SPARE_BYTES = 32 * 2**20  # left free beside a checkpoint: logs and manifests must still fit
+NAMES = ("latest", "best")
 log = logging.getLogger(__name__)
 
 
@@ -42,91 +48,154 @@ class Checkpoint:
         """Optimizer steps done."""
         return self.manifest["step"]
 
+    @property
+    def run(self):
+        """Its run's folder."""
+        return self.path.parent.parent
+
+    def tensors(self, name):
+        """Tensors of NAME.safetensors, or None where the checkpoint has none of that name."""
+        path = self.path / f"{name}.safetensors"
+        return load_file(path) if path.exists() else None
+
     def weights(self, averaged=True):
         """State dict of the model: the moving average where there is one and it is asked for."""
-        ema = self.path / "ema.safetensors"
-        return load_file(ema if averaged and ema.exists() else self.path / "model.safetensors")
+        return (self.tensors("ema") if averaged else None) or self.tensors("model")
 
     def optimizer(self):
         """State dict of the optimizer."""
         return torch.load(self.path / "optimizer.pt", weights_only=True, map_location="cpu")
 
-
-def write_text(path, text):
-    """Replace a small file whole."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    def scaler(self):
+        """State dict of the gradient scaler; {} where none was in use."""
+        return json.loads((self.path / "scaler.json").read_text(encoding="utf-8"))
 
 
-def file_sha256(path):
-    """Hex sha256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def snapshot(value):
+    """A state dict's tensors copied to the CPU, so that training may go on while they are written."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True).contiguous()
+    if isinstance(value, dict):
+        return {name: snapshot(part) for name, part in value.items()}
+    return [snapshot(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def save_tensors(tensors, path):
-    """A state dict as safetensors: contiguous, on the CPU."""
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+def serialised(tensors, optimizer, scaler):
+    """The files of a checkpoint as bytes.
+
+    Parameters
+    ----------
+    tensors : dict NAME -> dict of CPU tensors, for NAME.safetensors
+    optimizer, scaler : state dicts
+    """
+    files = {f"{name}.safetensors": tensor_bytes(part) for name, part in tensors.items()}
+    buffer = io.BytesIO()
+    torch.save(optimizer, buffer)
+    return {**files, "optimizer.pt": buffer.getbuffer(), "scaler.json": json.dumps(scaler).encode()}
 
 
-def write_manifest(folder, facts):
-    """The manifest of a folder's files: `facts` and the sha256 of each."""
-    kept = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST and path.suffix != ".md"]  # a card may change
-    files = {path.name: file_sha256(path) for path in kept}
-    write_text(folder / MANIFEST, json.dumps({**facts, "sha256": files}, indent=1, ensure_ascii=False))
-
-
-def save(run, facts, model, optimizer, ema=None, keep=5, is_best=False):
-    """Write RUN/checkpoints/step-N and move `latest` (and `best`) to it.
+def save(run, facts, files, keep=5):
+    """Write RUN/checkpoints/step-N, read it back, then remove what is too old.
 
     Parameters
     ----------
     run : Path
-    facts : dict for the manifest, with `step`
-    model, ema : state dicts; optimizer : its state dict
+    facts : dict for the manifest, with `step` and `best_step`
+    files : dict name -> bytes, of `serialised`
     keep : how many of the newest stay; the best stays besides
+
+    Returns
+    -------
+    Path : of the checkpoint; one of that step that is there and valid is left as it is
+
+    Raises
+    ------
+    OSError, DamageError : it could not be written; those that were there are untouched
     """
+    point("save.begin")
     folder = Path(run) / "checkpoints" / f"step-{facts['step']:08d}"
+    if _is_valid(folder):
+        _prune(Path(run), keep, facts["best_step"])
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(run, sum(len(content) for content in files.values()), facts["best_step"])
     partial = folder.with_name(folder.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_tensors(model, partial / "model.safetensors")
-    if ema is not None:
-        save_tensors(ema, partial / "ema.safetensors")
-    torch.save(optimizer, partial / "optimizer.pt")
-    for path in partial.iterdir():
-        _sync(path)
-    write_manifest(partial, facts)
-    _sync(partial)
+    partial.mkdir()
+    hashes = {name: _write(partial / name, content) for name, content in files.items()}
+    point("save.manifest")
+    write_manifest(partial, facts, hashes)
+    point("save.rename")
     shutil.rmtree(folder, ignore_errors=True)  # only a damaged one of the same step can be there
     partial.rename(folder)
-    _sync(folder.parent)
-    write_text(Path(run) / "latest", folder.name)
-    if is_best:
-        write_text(Path(run) / "best", folder.name)
-    _prune(Path(run), keep)
+    sync(folder.parent)
+    verify(folder)
+    _prune(Path(run), keep, facts["best_step"], known_good=True)
     return folder
 
 
-def _sync(path):
-    """Force a file or folder to disk."""
-    handle = os.open(path, os.O_RDONLY)
+def _write(path, content):
+    """Bytes to disk; the sha256 is of what was meant, so that reading back notices what was lost."""
+    with open(path, "wb") as file:
+        half = len(content) // 2
+        file.write(content[:half])
+        point("save.files")
+        file.write(content[half:])
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(content).hexdigest()
+
+
+def _make_room(run, size, best_step):
+    """OSError(ENOSPC) where the disk is too full even after the older checkpoints have gone."""
+    for keep in (None, 1):
+        if keep is not None:
+            _prune(run, keep, best_step)
+        free = shutil.disk_usage(run).free
+        if free >= size + SPARE_BYTES:
+            return
+    text = f"{(size + SPARE_BYTES) / 2**20:.0f} MB are needed for a checkpoint, {free / 2**20:.0f} MB are free"
+    raise OSError(errno.ENOSPC, text, str(run))
+
+
+def _prune(run, keep, best_step, known_good=False):
+    """Remove older checkpoints, never the last valid one; `known_good`: the newest has just been read back."""
+    folders = step_folders(run)
+    old = [folder for folder in folders[keep:] if step_of(folder) != best_step]
+    if old and not known_good and not any(_is_valid(folder) for folder in folders if folder not in old):
+        return
+    for folder in old:
+        point("save.prune")
+        gone = folder.with_name(folder.name + ".gone")  # renamed first: half a folder is no checkpoint
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+    for gone in (Path(run) / "checkpoints").glob("step-*.gone"):
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _is_valid(folder):
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        check(folder)
+    except DamageError:
+        return False
+    return True
 
 
-def _prune(run, keep):
-    best = _named(run, "best")
-    for folder in step_folders(run)[keep:]:
-        if folder.name != best:
-            shutil.rmtree(folder)
+def check(folder):
+    """The manifest of a checkpoint folder, everything hashed; DamageError says what is wrong with it."""
+    return _of_its_step(folder, verify(folder))
+
+
+def _of_its_step(folder, manifest):
+    if manifest.get("step") != step_of(folder):
+        raise DamageError(f"{folder} holds another step's checkpoint ({manifest.get('step')}).")
+    return manifest
+
+
+def step_of(folder):
+    """The step in a checkpoint folder's name; None where there is none."""
+    digits = Path(folder).name.removeprefix("step-")
+    return int(digits) if digits.isdigit() else None
 
 
 def step_folders(run):
@@ -134,39 +203,12 @@ def step_folders(run):
     return sorted((p for p in (Path(run) / "checkpoints").glob("step-*") if p.name[5:].isdigit()), reverse=True)
 
 
-def _named(run, name):
-    pointer = Path(run) / name
-    return pointer.read_text().strip() if pointer.exists() else None
-
-
-def verify(folder):
-    """The manifest of a checkpoint folder whose every file fits its hash.
-
-    Raises
-    ------
-    CheckpointError : says what is wrong with it
-    """
-    folder = Path(folder)
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        expected = manifest["sha256"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder} has no readable manifest ({type(error).__name__}).") from None
-    for name, sha256 in expected:
-        path = folder / name
-        if Path(name).name != name or not path.is_file():
-            raise CheckpointError(f"{folder}: {name} is missing.")
-        if file_sha256(path) != sha256:
-            raise CheckpointError(f"{folder}: {name} is damaged (its sha256 differs).")
-    return manifest
-
-
 def find(run, name="latest"):
     """The checkpoint a run goes on from, or is used with.
 
     Parameters
     ----------
-    run : a run folder, or the folder of one checkpoint
+    run : a run folder, the folder of one checkpoint, or RUN/latest, RUN/best, RUN/step-00000250
     name : "latest" or "best"; damaged ones are skipped, with a warning, for the newest valid one
 
     Returns
@@ -176,24 +218,48 @@ def find(run, name="latest"):
     Raises
     ------
     CheckpointError : there is no such run, or all its checkpoints are damaged
+    DamageError : `run` is one checkpoint, and it is damaged
     """
     run = Path(run)
-    if (run / MANIFEST).exists():
-        return Checkpoint(run, verify(run))
+    if not run.is_dir() and run.name in NAMES:
+        run, name = run.parent, run.name
+    if step_of(run) is not None:
+        run = run if run.parent.name == "checkpoints" else run.parent / "checkpoints" / run.name
+        return Checkpoint(run, check(run))
     if not run.is_dir():
         names = [p.name for p in run.parent.iterdir() if p.is_dir()] if run.parent.is_dir() else []
         raise CheckpointError(f"There is no run folder {run}.{nearest(run.name, names) if names else ''}")
-    folders, wanted = step_folders(run), _named(run, name)
-    if name == "best":  # latest is simply the newest
-        folders.sort(key=lambda folder: folder.name != wanted)
+    return _best(run) or _newest(run) if name == "best" else _newest(run)
+
+
+def _newest(run):
+    folders, error = step_folders(run), None
     for folder in folders:
         try:
-            return Checkpoint(folder, verify(folder))
-        except CheckpointError as error:
-            log.warning("skipped a damaged checkpoint: %s", error)
-            newest_error = error
+            return Checkpoint(folder, check(folder))
+        except DamageError as damage:
+            log.warning("skipped a damaged checkpoint: %s", damage)
+            error = error or damage
     if folders:
-        raise CheckpointError(f"All {len(folders)} checkpoints of {run} are damaged, the last so: {newest_error} Start afresh.")
+        raise CheckpointError(f"All {len(folders)} checkpoints of {run} are damaged, the last so: {error} Start afresh.")
+    return None
+
+
+def _best(run):
+    """The checkpoint that the newest readable manifest calls the best, where it is valid."""
+    for folder in step_folders(run):
+        try:
+            step = _of_its_step(folder, read_manifest(folder)).get("best_step")
+        except DamageError:
+            continue
+        if step is None:
+            return None
+        best = folder.with_name(f"step-{step:08d}")
+        try:
+            return Checkpoint(best, check(best))
+        except DamageError as damage:
+            log.warning("skipped the best checkpoint: %s", damage)
+            return None
     return None
 
 
@@ -206,9 +272,3 @@ def require(run, stage, name="best"):
     if found != stage:
         raise CheckpointError(f"{run} is a run of {found!r}, but a {stage!r} run is needed.")
     return checkpoint
-
-
-def run_of(folder):
-    """The run folder of a run or of one of its checkpoints."""
-    folder = Path(folder)
-    return folder.parent.parent if (folder / MANIFEST).exists() and folder.parent.name == "checkpoints" else folder

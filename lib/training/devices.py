@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
+
 import torch
 
 from lib import config as configs
+
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def choose_device(asked):
@@ -19,7 +24,7 @@ def choose_device(asked):
 
 
 def choose_precision(config):
-    """"no", "fp16" or "bf16" for accelerate."""
+    """"no", "fp16" or "bf16"."""
     if config.mixed_precision != "auto":
         return config.mixed_precision
     if choose_device(config.device) != "cuda":
@@ -27,8 +32,39 @@ def choose_precision(config):
     return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp16"  # a T4 says bf16, by slow emulation
 
 
+def autocast(config, device):
+    """The context of a forward pass in the config's precision."""
+    dtype = DTYPES.get(choose_precision(config))
+    return torch.autocast(torch.device(device).type, dtype, enabled=dtype is not None)
+
+
+def make_scaler(config, device):
+    """The gradient scaler: in use for fp16, passes everything through otherwise."""
+    return torch.amp.GradScaler(torch.device(device).type, enabled=choose_precision(config) == "fp16")
+
+
+@contextmanager
+def determinism(config):
+    """The same bits from the same step, each time (https://pytorch.org/docs/stable/notes/randomness.html)."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    fill, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, and nothing here reads such memory
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark = fill, benchmark
+
+
 def make_accelerator(config, folder, wandb_project=None):
-    """accelerate's Accelerator for this config, its trackers writing into the run's folder."""
+    """accelerate's Accelerator: processes, devices and trackers, which write into the run's folder.
+
+    Precision and gradients are ours (trainer.py): a step must not depend on how many processes share it.
+    """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import ProjectConfiguration
@@ -37,14 +73,23 @@ def make_accelerator(config, folder, wandb_project=None):
     if not distributed:  # a notebook may train again, with another precision or device
         AcceleratorState._reset_state(reset_partial_state=True)
 
-    precision = choose_precision(config)
     trackers = ["tensorboard"] if config.tracker == "tensorboard" else []
     trackers += ["wandb"] if wandb_project else []
     place = ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder))
     cpu = choose_device(config.device) == "cpu"
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, log_with=trackers or None, project_config=place)
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no", log_with=trackers or None, project_config=place)
     if trackers:
         values = configs.as_values(config)
         plain = {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
         accelerator.init_trackers(wandb_project or "tensorboard", plain, {"wandb": {"dir": str(folder)}})
     return accelerator
+
+
+def processes(config):
+    """(whether this is the process that writes, a function that waits until all processes have called it)."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return True, lambda: None
+    from accelerate import PartialState
+
+    team = PartialState(cpu=choose_device(config.device) == "cpu")
+    return team.is_main_process, team.wait_for_everyone

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from lib.training import trained
-from lib.training.stages import gather_pieces, pianists_of
+from lib.training.pieces import gather_pieces, pianists_of
 from lib.training.stream import Stream
 
 

@@ -47,7 +47,7 @@ def find_sources(stage, runs_dir, given):
 
 def resolve_source(checkpoint, stage):
     """The folder of the run a checkpoint was trained on, written relative to its own run."""
-    return (checkpoint.path.parent.parent / checkpoint.manifest["sources"][stage]).resolve()
+    return (checkpoint.run / checkpoint.manifest["sources"][stage]).resolve()
 
 
 def fingerprints(sources):
@@ -66,6 +66,6 @@ def check_unchanged(checkpoint, sources):
     for name, sha256 in fingerprints({name: run for name, run in sources.items() if name in before}).items():
         if sha256 != before[name]:
             raise checkpoints.CheckpointError(
-                f"{checkpoint.path.parent.parent} was trained on other weights than {sources[name]} has now. "
+                f"{checkpoint.run} was trained on other weights than {sources[name]} has now. "
                 f"Name the {name} run it was trained on, or train anew with another --run."
             )

@@ -1,8 +1,9 @@
 """What each stage trains: its model, its data, its losses, and what it leaves behind.
 
 A stage is driven by loop.py and knows nothing of processes, checkpoints or progress bars. Each has: config, model,
-stream, losses(model, batch) -> dict with "loss", validate(model, batches) -> dict with "loss" (lower is better),
-after_step(step, reduce) -> dict to log, facts() for the manifest, finish(run).
+stream, micro_batch, losses(model, batch) -> dict with "loss", validate(model) -> dict with "loss" (lower is better),
+after_step(step, reduce, place) -> dict to log, forget() where a step does not count, facts() and tensors() for a
+checkpoint, finish(run).
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import dataclasses
 import torch
 from torch.nn import functional
 
-from lib import config as configs
-from lib.data.corpora import open_corpus
 from lib.diffusion.schedule import diffuse
 from lib.models.codebook import perplexity
 from lib.models.dit import Conditions
@@ -24,27 +23,10 @@ from lib.music.metrics import note_f1
 from lib.music.piano_roll import PianoRoll, decide, piano_roll_to_notes, sounding_roll
 from lib.training import checkpoint as checkpoints
 from lib.training import trained
+from lib.training.pieces import gather_pieces, pianists_of
 from lib.training.stream import Stream, keyed_generator, normal, uniform
 
 CHUNKS_PER_STYLE = 16  # chunks a pianist's vector is the mean of
-
-
-def gather_pieces(config, data_dir, split, pianist=None):
-    """[(store, piece index)] of a config's corpora.
-
-    Raises
-    ------
-    CorpusError : a corpus is not there; ConfigError : nobody of that name plays in them
-    """
-    stores = [open_corpus(name, data_dir) for name in config.corpora]
-    if pianist is not None:
-        configs.choose("pianist", pianist, {piece.pianist for store in stores for piece in store.pieces})
-    return [(s, i) for s in stores for i in s.select(pianist=pianist, split=split, duets=pianist is None)]
-
-
-def pianists_of(pieces):
-    """The pianist of each piece, "" where unknown."""
-    return [store.pieces[i].pianist for store, i in pieces]
 
 
 class Stage:
@@ -52,7 +34,7 @@ class Stage:
 
     def __init__(self, config, stream, validation):
         self.config, self.stream, self.validation = config, stream, validation
-        self.device = "cpu"
+        self.device, self.micro_batch = "cpu", config.batch_size
 
     def to(self, device):
         """Where batches are made and frozen models live."""
@@ -60,33 +42,48 @@ class Stage:
         return self
 
     def validation_batches(self):
-        """The same batches at every validation."""
-        return (self.validation.batch(i, device=self.device) for i in range(self.config.validation_batches))
+        """The same chunks at every validation, as many at a time as training takes."""
+        size, most = self.config.batch_size * self.config.gradient_accumulation, self.micro_batch
+        for step in range(self.config.validation_batches):
+            for first in range(0, size, most):
+                yield self.validation.batch(step, first, min(first + most, size), self.device)
 
     def validate(self, model):
         """Mean losses over the validation batches."""
-        rows = [{name: float(value) for name, value in self.losses(model, b).items()} for b in self.validation_batches()]
-        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        totals, count = {}, 0
+        for batch in self.validation_batches():
+            count += len(batch)
+            for name, value in self.held_out_losses(model, batch).items():
+                totals[name] = totals.get(name, 0.0) + len(batch) * float(value)
+        return {name: total / count for name, total in totals.items()}
 
-    def after_step(self, step, reduce=None):
-        """Called when the optimizer has stepped."""
+    def held_out_losses(self, model, batch):
+        """Losses of a validation batch."""
+        return self.losses(model, batch)
+
+    def after_step(self, step, reduce=None, place=(0, 1)):
+        """Called when the optimizer has stepped; `place`: this process's share of the global batch, see Codebook.update."""
         return {}
+
+    def forget(self):
+        """Called instead where the step does not count: nothing that `losses` gathered may stay."""
 
     def facts(self):
         """For the manifest of a checkpoint."""
         return {}
 
-    def keep(self, run):
-        """Called before the first step: what a resumed run needs beside its checkpoints."""
+    def tensors(self):
+        """What else a checkpoint holds: dict NAME -> dict of tensors, for NAME.safetensors."""
+        return {}
 
     def finish(self, run):
-        """Called when the last step is done."""
+        """Called when the last step is done; returns the folder it has made, or None."""
 
 
 class VQVAEStage(Stage):
     """Piano roll -> codes -> piano roll."""
 
-    def __init__(self, config, data_dir, run, sources):
+    def __init__(self, config, data_dir, checkpoint, sources):
         train, held_out = (gather_pieces(config, data_dir, split) for split in ("train", "validation"))
         super().__init__(config, Stream(train, config), Stream(held_out or train, config, augment=False))
         self.model = VQVAE(config)
@@ -102,10 +99,14 @@ class VQVAEStage(Stage):
             name: value.detach() for name, value in losses.items()
         }
 
-    def after_step(self, step, reduce=None):
+    def after_step(self, step, reduce=None, place=(0, 1)):
         """Move the codebook."""
         generator = keyed_generator(self.config.seed, "codebook", step)
-        return {"perplexity": self.model.codebook.update(generator, reduce)}
+        return {"perplexity": self.model.codebook.update(generator, reduce, place)}
+
+    def forget(self):
+        """The codebook's statistics of this step."""
+        self.model.codebook.forget()
 
     def validate(self, model):
         """Losses, and the F1 of decoded notes over the validation batches."""
@@ -125,7 +126,7 @@ class VQVAEStage(Stage):
 class StyleEncoderStage(Stage):
     """Piano roll -> who plays."""
 
-    def __init__(self, config, data_dir, run, sources):
+    def __init__(self, config, data_dir, checkpoint, sources):
         train = [p for p in gather_pieces(config, data_dir, "train") if p[0].pieces[p[1]].pianist]
         players = pianists_of(train)
         self.names = sorted(set(players))
@@ -155,10 +156,9 @@ class StyleEncoderStage(Stage):
         keep = torch.stack(keep).to(roll.device) >= self.config.dropout_notes
         return PianoRoll(roll * keep[:, None], batch.piano_roll.pedal)
 
-    def validate(self, model):
-        """Losses without dropout, over chunks of held-out albums, each pianist as often."""
-        rows = [self.losses(model, b, self.held_out_target, dropout=False) for b in self.validation_batches()]
-        return {name: sum(float(row[name]) for row in rows) / len(rows) for name in rows[0]}
+    def held_out_losses(self, model, batch):
+        """Losses without dropout; held-out albums, each pianist as often."""
+        return self.losses(model, batch, self.held_out_target, dropout=False)
 
     def facts(self):
         """The names of the classes."""
@@ -188,25 +188,23 @@ class DiffusionStage(Stage):
 
     pianist = None
 
-    def __init__(self, config, data_dir, run, sources):
+    def __init__(self, config, data_dir, checkpoint, sources):
         train, held_out = (gather_pieces(config, data_dir, split, self.pianist) for split in ("train", "validation"))
         held_out = held_out or train
         super().__init__(config, Stream(train, config), Stream(held_out, config, augment=False))
         self.vqvae, self.vqvae_config = trained.load_vqvae(sources["vqvae"])
         self.style_encoder, self.style_config, _ = trained.load_style_encoder(sources["style_encoder"])
         self.model = trained.make_dit(config, self.style_config, self.vqvae_config)
-        self.styles = self._styles(train, run)
+        self.styles = trained.load_styles(checkpoint) if checkpoint else self._embed(train)
         self.players = {id(self.stream): pianists_of(train), id(self.validation): pianists_of(held_out)}
 
-    def _styles(self, train, run):
-        """The pianists' vectors: those of the run that goes on, or new ones."""
-        if run is not None:
-            return trained.load_styles(run)
-        return self._embed(train)
+    def facts(self):
+        """Whose vectors the checkpoint holds."""
+        return {"styles": list(self.styles.names)}
 
-    def keep(self, run):
-        """The pianists' vectors, so that going on changes nothing."""
-        trained.save_styles(self.styles, run)
+    def tensors(self):
+        """The pianists' vectors: going on changes nothing about them."""
+        return {"styles": {"styles": self.styles.vectors}}
 
     def _embed(self, train):
         return embed_pianists(self.style_encoder, train, self.config)
@@ -260,24 +258,22 @@ class DiffusionStage(Stage):
         share = asked / asked.sum((1, 2), keepdim=True) / len(asked)  # each example counts the same, however cut
         return {"loss": (nats.view_as(asked) * share).sum(), "accuracy": (hit * share).sum()}
 
-    def validate(self, model):
-        """Losses over held-out chunks, with the same noise every time."""
-        rows = [self.losses(model, b, self.validation) for b in self.validation_batches()]
-        return {name: sum(float(row[name]) for row in rows) / len(rows) for name in rows[0]}
+    def held_out_losses(self, model, batch):
+        """Losses with the same noise every time."""
+        return self.losses(model, batch, self.validation)
 
 
 class FineTuneStage(DiffusionStage):
     """The diffusion model adapted to one pianist."""
 
-    def __init__(self, config, data_dir, run, sources):
+    def __init__(self, config, data_dir, checkpoint, sources):
         self.pianist, self.sources = config.pianist, sources
-        super().__init__(config, data_dir, run, sources)
-        checkpoint = checkpoints.require(sources["diffusion"], "diffusion")
-        self.model.load_state_dict(checkpoint.weights())
+        super().__init__(config, data_dir, checkpoint, sources)
+        self.model.load_state_dict(checkpoints.require(sources["diffusion"], "diffusion").weights())
 
     def _embed(self, train):
         """The base run's styles, with the pianist's own (known already, or not)."""
-        base = trained.load_styles(checkpoints.run_of(self.sources["diffusion"]))
+        base = trained.load_styles(checkpoints.require(self.sources["diffusion"], "diffusion"))
         own = embed_pianists(self.style_encoder, train, self.config)
         others = [i for i, name in enumerate(base.names) if name not in own.names]
         names = (*(base.names[i] for i in others), *own.names)
@@ -287,7 +283,7 @@ class FineTuneStage(DiffusionStage):
         """Write the finished improviser beside the runs."""
         improviser = trained.load_improviser(run)
         step = checkpoints.require(run, "fine_tune").step
-        trained.save_improviser(improviser, run.parent / self.config.final_name, {"step": step})
+        return trained.save_improviser(improviser, run.parent / self.config.final_name, {"step": step})
 
 
 STAGES = {

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lib import config as configs
+from lib.data.manifest import MANIFEST, verify, write_manifest
 from lib.models.dit import DiT
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE
@@ -85,10 +86,11 @@ def load_improviser(folder, device="cpu"):
 
     Raises
     ------
-    CheckpointError : nothing to load there, or a file is missing or damaged
+    CheckpointError : nothing to load there
+    DamageError : a file is missing or damaged
     """
     folder = Path(folder)
-    if (folder / checkpoints.MANIFEST).exists() and (folder / "dit.safetensors").exists():
+    if (folder / MANIFEST).exists() and (folder / "dit.safetensors").exists():
         return _load_finished(folder, device)
     checkpoint = checkpoints.find(folder, "best")
     if checkpoint is None or checkpoint.manifest["stage"] not in ("diffusion", "fine_tune"):
@@ -98,7 +100,7 @@ def load_improviser(folder, device="cpu"):
 
 
 def _load_finished(folder, device):
-    manifest = checkpoints.verify(folder)
+    manifest = verify(folder)
     stages = {"vqvae": "vqvae", "style_encoder": "style_encoder", "dit": "diffusion"}
     made = {name: configs.build(configs.STAGES[stage], manifest["configs"][name]) for name, stage in stages.items()}
     weights = {name: load_file(folder / f"{name}.safetensors") for name in WEIGHTS}
@@ -119,22 +121,14 @@ def _load_from_runs(checkpoint, device):
     style_encoder, style_config, classes = load_style_encoder(sources["style_encoder"], device)
     config = config_of(checkpoint)
     dit = frozen(make_dit(config, style_config, vqvae_config), checkpoint.weights(), device)
-    styles = load_styles(checkpoint.path.parent.parent, device)
+    styles = load_styles(checkpoint, device)
     made = {"vqvae": vqvae_config, "style_encoder": style_config, "dit": config, "classes": classes}
     return Improviser(vqvae, style_encoder, dit, styles, getattr(config, "pianist", None), made)
 
 
-def save_styles(styles, run):
-    """RUN/styles.safetensors and the names beside it."""
-    checkpoints.write_text(Path(run) / "styles.txt", "\n".join(styles.names))
-    checkpoints.save_tensors({"styles": styles.vectors}, Path(run) / "styles.safetensors")
-
-
-def load_styles(run, device="cpu"):
-    """What save_styles wrote."""
-    text = (Path(run) / "styles.txt").read_text(encoding="utf-8")
-    names = text.split("\n") if text else []
-    return Styles(tuple(names), load_file(Path(run) / "styles.safetensors")["styles"].to(device))
+def load_styles(checkpoint, device="cpu"):
+    """The pianists' vectors that a checkpoint of diffusion or fine_tune was trained with."""
+    return Styles(tuple(checkpoint.manifest["styles"]), checkpoint.tensors("styles")["styles"].to(device))
 
 
 def save_improviser(improviser, folder, facts=None, dtype=torch.float32):
@@ -144,11 +138,12 @@ def save_improviser(improviser, folder, facts=None, dtype=torch.float32):
     tensors = {name: getattr(improviser, name).state_dict() for name in WEIGHTS[:3]}
     tensors["styles"] = {"styles": improviser.styles.vectors}
     for name, state in tensors.items():
-        checkpoints.save_tensors({key: value.to(dtype) for key, value in state.items()}, folder / f"{name}.safetensors")
+        plain = {key: value.detach().to("cpu", dtype).contiguous() for key, value in state.items()}
+        save_file(plain, folder / f"{name}.safetensors")
     made = dict(improviser.configs)
     dit = {k: v for k, v in configs.as_values(made["dit"]).items() if k not in ("pianist", "final_name")}
-    plain = {"vqvae": configs.as_values(made["vqvae"]), "style_encoder": configs.as_values(made["style_encoder"])}
+    made_from = {"vqvae": configs.as_values(made["vqvae"]), "style_encoder": configs.as_values(made["style_encoder"])}
     described = {"kind": "improviser", "pianist": improviser.pianist, "pianists": list(improviser.styles.names),
-                 "classes": list(made["classes"]), "configs": {**plain, "dit": dit}, **(facts or {})}  # fmt: skip
-    checkpoints.write_manifest(folder, described)
+                 "classes": list(made["classes"]), "configs": {**made_from, "dit": dit}, **(facts or {})}  # fmt: skip
+    write_manifest(folder, described)
     return folder

@@ -16,8 +16,9 @@ from lib.data.corpora import ingest
 from lib.generate import generate
 from lib.training import checkpoint as checkpoints
 from lib.training.history import read_history
-from lib.training.loop import lr_share, total_steps, train
+from lib.training.loop import train
 from lib.training.trained import load_improviser
+from lib.training.trainer import lr_share, total_steps
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -34,8 +35,8 @@ def identical(a, b):
 def test_each_stage_leaves_a_complete_run(tiny_runs):
     for stage in STAGES:
         run = tiny_runs / stage
-        assert {"config.json", "train.log", "history.jsonl", "latest", "best"} <= {p.name for p in run.iterdir()}
-        assert (run / "latest").read_text() == "step-00000004"
+        assert {"config.json", "train.log", "history.jsonl", "events.jsonl"} <= {p.name for p in run.iterdir()}
+        assert checkpoints.find(run).step == 4 and not (run / "lease.json").exists()
         history = read_history(run)
         assert [row["step"] for row in history if row["split"] == "train"] == [1, 2, 3, 4]
         assert all(row["loss"] > 0 for row in history)

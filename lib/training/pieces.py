@@ -1,0 +1,24 @@
+"""Which pieces a stage trains on."""
+
+from __future__ import annotations
+
+from lib import config as configs
+from lib.data.corpora import open_corpus
+
+
+def gather_pieces(config, data_dir, split, pianist=None):
+    """[(store, piece index)] of a config's corpora.
+
+    Raises
+    ------
+    CorpusError : a corpus is not there; ConfigError : nobody of that name plays in them
+    """
+    stores = [open_corpus(name, data_dir) for name in config.corpora]
+    if pianist is not None:
+        configs.choose("pianist", pianist, {piece.pianist for store in stores for piece in store.pieces})
+    return [(s, i) for s in stores for i in s.select(pianist=pianist, split=split, duets=pianist is None)]
+
+
+def pianists_of(pieces):
+    """The pianist of each piece, "" where unknown."""
+    return [store.pieces[i].pianist for store, i in pieces]

@@ -1,0 +1,96 @@
+"""The way back: runs from the mirror to a new machine, every byte checked."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lib.data.copies import fetch_folder
+from lib.data.manifest import MANIFEST, DamageError
+from lib.data.places import open_place
+from lib.training import checkpoint as checkpoints
+from lib.training.mirror import SMALL_FILES, remote_manifest, remote_steps
+
+log = logging.getLogger("lib.training")
+
+
+def restore_run(place, remote_run, run, newest_here=0):
+    """Bring a run's newest valid checkpoint here where it is newer than `newest_here`, and its best one.
+
+    Parameters
+    ----------
+    place : of lib.data.places
+    remote_run : the run's folder there
+    run : the run's folder here
+    newest_here : step of the newest valid checkpoint here
+
+    Returns
+    -------
+    list of int : steps that were brought here, the newest first
+
+    Raises
+    ------
+    OSError : the place can't be reached
+    """
+    restored, best = [], None
+    for name in remote_steps(place, remote_run):
+        if restored or checkpoints.step_of(name) <= newest_here:
+            break
+        manifest = _fetch_checkpoint(place, remote_run, run, name)
+        if manifest:
+            restored.append(manifest["step"])
+            best = manifest.get("best_step")
+    if best is not None and best not in restored and not _is_here(run, best):
+        manifest = _fetch_checkpoint(place, remote_run, run, f"step-{best:08d}")
+        restored += [best] if manifest else []
+    if restored:
+        _fetch_small_files(place, remote_run, Path(run))
+    return restored
+
+
+def _is_here(run, step):
+    try:
+        checkpoints.check(Path(run) / "checkpoints" / f"step-{step:08d}")
+    except DamageError:
+        return False
+    return True
+
+
+def _fetch_checkpoint(place, remote_run, run, name):
+    """The manifest of the checkpoint that is here now, or None where the mirror's is damaged."""
+    try:
+        remote_manifest(place, remote_run, name)  # of the step that its folder says
+        return fetch_folder(place, f"{remote_run}/checkpoints/{name}", Path(run) / "checkpoints" / name)
+    except (DamageError, FileNotFoundError) as damage:
+        log.warning("skipped a damaged checkpoint in the mirror: %s", damage)
+        return None
+
+
+def _fetch_small_files(place, remote_run, run):
+    """History, adjustments and logs, where this machine has none."""
+    there = place.names(remote_run)
+    for name in SMALL_FILES:
+        if name in there and (not (run / name).exists() or name == "adjustments.json"):
+            place.get(f"{remote_run}/{name}", run / name)
+
+
+def bring_runs(mirror, preset, runs_dir):
+    """Bring here what notebooks look for in RUNS and only the mirror has: each run's best, the finished improviser.
+
+    Parameters
+    ----------
+    mirror : as for train; None: nothing is done
+    preset : str; runs_dir : folder of runs
+    """
+    if mirror is None:
+        return
+    place = open_place(mirror)
+    for name in place.names(f"runs/{preset}"):
+        remote, folder = f"runs/{preset}/{name}", Path(runs_dir) / name
+        if folder.exists():
+            continue
+        if MANIFEST in place.names(remote):
+            fetch_folder(place, remote, folder)
+        else:
+            restore_run(place, remote, folder)
+        print(f"{name} is here again, from {mirror}", flush=True)

@@ -1,0 +1,46 @@
+"""Saving beside training: a snapshot is taken between two steps, a thread writes it while the next steps are done."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+class Saver:
+    """One save at a time, in a thread of its own.
+
+    Attributes
+    ----------
+    durable : the newest step that is on disk
+    seconds : how long the last save took
+    error : the exception of the last save, None where it went well
+    """
+
+    def __init__(self, durable=0):
+        self.durable, self.seconds, self.error = durable, 0.0, None
+        self._thread = None
+
+    @property
+    def busy(self):
+        """Whether a save is being written."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, step, write):
+        """Call `write` in the background; it returns when the checkpoint of `step` is on disk. Waits for the last one."""
+        self.wait()
+        self._thread = threading.Thread(target=self._run, args=(step, write), name="save")
+        self._thread.start()
+
+    def _run(self, step, write):
+        began = time.monotonic()
+        try:
+            write()
+            self.durable, self.error = step, None
+        except Exception as error:  # a full disk must not end the training: the driver reports it
+            self.error = error
+        self.seconds = time.monotonic() - began
+
+    def wait(self):
+        """Return when nothing is being written."""
+        if self._thread is not None:
+            self._thread.join()

@@ -1,0 +1,125 @@
+"""The restart loop: python -m lib until-done train vqvae ... runs the command until it is done or hopeless."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.config import ConfigError
+
+COMMAND = (sys.executable, "-m", "lib")
+FIRST_WAIT_S, LONGEST_WAIT_S, GROWTH = 10.0, 300.0, 1.5
+LONG_S = 600.0  # a run that lasted so long was not hopeless
+GO_ON, MEND_IT = 75, 2  # exit codes of a training that stopped early, and of one that the user must mend
+MOST_ALIKE = 3
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How one run of the command ended: exit code (negative: by a signal), last line of stderr, step it had reached."""
+
+    code: int
+    line: str
+    step: int | None
+
+
+def run_until_done(words, first_wait_s=FIRST_WAIT_S, longest_wait_s=LONGEST_WAIT_S):
+    """Run `python -m lib WORDS` again and again.
+
+    Parameters
+    ----------
+    words : list of str
+    first_wait_s, longest_wait_s : pause before a restart; grows by half each time nothing was gained
+
+    Returns
+    -------
+    int : exit code: 0 where it is done, 2 where the user must mend something, that of the command where it has ended
+        alike at the same step three times, or where a signal asked to stop
+
+    Raises
+    ------
+    ConfigError : no command
+    """
+    if not words:
+        raise ConfigError("until-done wants a command, such as: python -m lib until-done train vqvae --preset laptop")
+    wait_s, endings, asked = first_wait_s, deque(maxlen=MOST_ALIKE), threading.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        step_file, step = Path(folder) / "step", None
+        while True:
+            began = time.monotonic()
+            ending = _run(words, step_file, asked)
+            endings.append(ending)
+            if ending.code in (0, MEND_IT) or asked.is_set():
+                return exit_code(ending.code)
+            if len(endings) == MOST_ALIKE and len(set(endings)) == 1:
+                _say(f"{_how(ending)} {MOST_ALIKE} times; that will not get better by itself")
+                return exit_code(ending.code)
+            gained = ending.step is not None and (step is None or ending.step > step)
+            wait_s = first_wait_s if gained or time.monotonic() - began > LONG_S else wait_s
+            step = ending.step if ending.step is not None else step
+            _say(f"{_how(ending)}; again in {wait_s:.0f} s")
+            if asked.wait(wait_s):
+                return exit_code(ending.code)
+            wait_s = min(longest_wait_s, wait_s * GROWTH)
+
+
+def _run(words, step_file, asked):
+    """One run; what asks this process to stop is handed on. stderr passes through, its last line is kept."""
+    step_file.write_text("")
+    environment = {**os.environ, "LIB_STEP_FILE": str(step_file)}
+    process = subprocess.Popen([*COMMAND, *words], stderr=subprocess.PIPE, env=environment, start_new_session=True)
+    tail = deque(maxlen=4096)
+    reader = threading.Thread(target=_copy, args=(process.stderr, tail), daemon=True)
+
+    def hand_on(number, frame):
+        asked.set()
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        reader.start()
+        code = process.wait()
+        reader.join(5.0)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    lines = [line.strip() for line in bytes(tail).decode(errors="replace").replace("\r", "\n").splitlines()]
+    is_step = step_file.read_text().strip()
+    return Ending(code, next((line for line in reversed(lines) if line), ""), int(is_step) if is_step else None)
+
+
+def _copy(stream, tail):
+    """Bytes as they come, so that progress bars move."""
+    with stream:
+        while block := stream.read1(4096):
+            tail.extend(block)
+            sys.stderr.write(block.decode(errors="replace"))
+            sys.stderr.flush()
+
+
+def _how(ending):
+    where = f" at step {ending.step}" if ending.step is not None else ""
+    if ending.code == GO_ON:
+        return f"stopped early{where}"
+    if ending.code == -signal.SIGKILL:
+        return f"killed{where} (for want of memory, or by the runtime)"
+    if ending.code < 0:
+        return f"ended by {signal.Signals(-ending.code).name}{where}"
+    return f"failed with exit code {ending.code}{where} ({ending.line})"
+
+
+def exit_code(code):
+    """A process's return code as shells give it."""
+    return 128 - code if code < 0 else code
+
+
+def _say(text):
+    print(f"== {text}", flush=True)
