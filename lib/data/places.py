@@ -52,12 +52,18 @@ def reason(error):
 
 
 class FolderPlace:
-    """A folder: Drive's mount, a network disk, another disk. Errors are OSErrors with their errno."""
+    """A folder: Drive's mount, a network disk, another disk. Errors are OSErrors with their errno.
+
+    Parameters
+    ----------
+    root : the folder
+    marked : whether it counts as gone without its marker; a run's own folder on this machine has none
+    """
 
     kind = "folder"
 
-    def __init__(self, root):
-        self.root = Path(root)
+    def __init__(self, root, marked=True):
+        self.root, self.marked = Path(root), marked
         self.where = str(root)
 
     def open(self):
@@ -70,7 +76,7 @@ class FolderPlace:
 
     def check(self):
         """PlaceError where the place has gone, as an unmounted drive has."""
-        if not (self.root / MARKER).exists():
+        if self.marked and not (self.root / MARKER).exists():
             raise PlaceError(f"{self.where} has vanished (is the drive mounted?)")
 
     def names(self, path):

@@ -52,6 +52,7 @@ class _Spot:
             return None
 
     def write(self, content):
+        self.place.check()  # never into an empty mount point
         self.place.write_text(self.path, json.dumps(content))
 
 

@@ -25,7 +25,7 @@ from lib.training.history import append_event, logging_to
 from lib.training.lease import NAME as LEASE
 from lib.training.lease import Lease
 from lib.training.mirror import Mirror
-from lib.training.resume import bring_back, check_config, find_origin, remote_name, run_folder
+from lib.training.resume import bring_back, check_config, find_origin, reach, remote_name, run_folder
 from lib.training.session import Session
 from lib.training.sources import check_unchanged, find_sources
 from lib.training.stages import STAGES
@@ -96,8 +96,9 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
         if is_main:
             stack.enter_context(_gone_if_empty(folder))
             place = open_place(mirror) if mirror else None
+            reached = place is not None and reach(place, folder)
             lease = _take_lease(folder, place, config.preset, take_over, stack)
-            if place:
+            if reached:
                 bring_back(place, config.preset, stage_name, folder, runs_dir, given)
         wait_for_all()
         stage, origin, sources = _prepare(config, stage_name, data_dir, folder, runs_dir, resume, given)
@@ -146,7 +147,7 @@ def _gone_if_empty(folder):
 
 def _take_lease(folder, place, preset, take_over, stack):
     """The run's lease, here and in the mirror, beating until the stack ends."""
-    spots = [(FolderPlace(folder), LEASE)]
+    spots = [(FolderPlace(folder, marked=False), LEASE)]
     spots += [(place, f"{remote_name(preset, folder)}/{LEASE}")] if place else []
     lease = Lease(spots)
     lease.acquire(take_over)

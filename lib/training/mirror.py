@@ -146,9 +146,10 @@ class Mirror:
             self.place.open()
             self._opened = True
         self.place.check()
+        due = self.verify_every_s is None or time.monotonic() - self._last_verified_s >= self.verify_every_s
         copied = False
         for folder in self._wanted():
-            copied |= self._copy(folder)
+            copied |= self._copy(folder, due)
         if copied or everything or self._finished:
             self._copy_rest()
         return copied
@@ -166,14 +167,13 @@ class Mirror:
         newest = folders[: self.keep]
         return sorted({*newest, *(folder for folder in folders if checkpoints.step_of(folder) == best)})
 
-    def _copy(self, folder):
-        """Bring one checkpoint there, unless it is there; whether anything was copied."""
+    def _copy(self, folder, due):
+        """Bring one checkpoint there, unless it is there, and read it back if that is due; whether anything was copied."""
         step, name = checkpoints.step_of(folder), folder.name
         try:
             text = (folder / MANIFEST).read_text(encoding="utf-8")
         except OSError:
             return False  # pruned meanwhile
-        due = self.verify_every_s is None or time.monotonic() - self._last_verified_s >= self.verify_every_s
         if self._is_there(name, text) and (name in self._verified or not due or self._look(name, text)):
             self._copied.add(name)
             return False

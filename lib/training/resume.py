@@ -131,30 +131,46 @@ def remote_name(preset, folder):
     return f"runs/{preset}/{Path(folder).name}"
 
 
+def reach(place, run):
+    """Whether the mirror can be used; said where it can't and the run is here.
+
+    Raises
+    ------
+    CheckpointError : it can't, and there is no run here: it may hold one
+    """
+    try:
+        place.open()
+        return True
+    except OSError as error:
+        said, step = f"The mirror {place.where} can't be reached: {reason(error)}.", newest_step(run)
+    if not step:
+        raise CheckpointError(f"{said} It may hold {run.name}, which is not here. Bring it back, or leave the mirror out.")
+    said = f"{said} Going on with step {step} of {run}, which is here; the copy is made when the mirror is back."
+    log.warning(said)
+    print(said, flush=True)
+    return False
+
+
 def bring_back(place, preset, stage, folder, runs_dir, given):
     """What the mirror has and this machine has not: newer checkpoints of the run, and the runs that it builds on.
 
     Parameters
     ----------
-    place : lib.data.places: the mirror
+    place : of lib.data.places
     preset, stage : str
     folder : of the run
     runs_dir, given : where the runs that it builds on are, see sources.find_sources
 
     Raises
     ------
-    CheckpointError : the mirror can't be reached and nothing is here, or it holds another run of that name
+    CheckpointError : the mirror holds another run of that name; OSError : it can't be read
     """
     missing = [Path(runs_dir) / name for name in SOURCES[stage] if not given.get(name)]
     for run in (folder, *(source for source in missing if not newest_step(source))):
-        step = newest_step(run)
-        try:
-            remote = remote_name(preset, run)
-            _check_same_run(place, remote, run, step)
-            for restored in restore_run(place, remote, run, step):
-                append_event(run, "restored", restored, f"from {place.where}")
-        except OSError as error:
-            _unreachable(place, run, step, error)
+        step, remote = newest_step(run), remote_name(preset, run)
+        _check_same_run(place, remote, run, step)
+        for restored in restore_run(place, remote, run, step):
+            append_event(run, "restored", restored, f"from {place.where}")
 
 
 def newest_step(run):
@@ -178,11 +194,3 @@ def _check_same_run(place, remote, run, step):
         if there != here:
             raise CheckpointError(f"{place.where} holds another run named {run.name!r}: name a new --run, or another --mirror.")
         return
-
-
-def _unreachable(place, run, step, error):
-    said = f"The mirror {place.where} can't be reached: {reason(error)}."
-    if not step:
-        raise CheckpointError(f"{said} It may hold {run.name}, which is not here. Bring it back, or leave the mirror out.")
-    log.warning("%s Going on with step %d of %s, which is here.", said, step, run)
-    print(f"{said} Going on with step {step} of {run}, which is here.", flush=True)
