@@ -97,15 +97,15 @@ class Mirror:
             self._thread.join(5.0)
 
     def flush(self, timeout_s):
-        """Copy what is missing now, whatever happened before: True where all is there in time."""
-        done = threading.Event()
+        """Copy what is missing now, however long the thread would still wait: True where all is there in time."""
+        ended, succeeded = threading.Event(), []
 
         def work():
-            if self._round(everything=True):
-                done.set()
+            succeeded.append(self._round(everything=True))
+            ended.set()
 
         threading.Thread(target=work, name="mirror flush", daemon=True).start()
-        return done.wait(timeout_s)
+        return ended.wait(timeout_s) and succeeded[0]
 
     # --- Rounds ------------------------------------------------------------------------------------------------
 
