@@ -30,10 +30,10 @@ def restore_run(place, remote_run, run, newest_here=0):
 
     Raises
     ------
-    OSError : the place can't be reached
+    CheckpointError : nothing is here, and what is there is damaged; OSError : the place can't be reached
     """
-    restored, best = [], None
-    for name in remote_steps(place, remote_run):
+    restored, best, names = [], None, remote_steps(place, remote_run)
+    for name in names:
         if restored or checkpoints.step_of(name) <= newest_here:
             break
         manifest = _fetch_checkpoint(place, remote_run, run, name)
@@ -45,7 +45,17 @@ def restore_run(place, remote_run, run, newest_here=0):
         restored += [best] if manifest else []
     if restored:
         _fetch_small_files(place, remote_run, Path(run))
+    elif not newest_here and not _only_begun(place, remote_run, names):
+        raise checkpoints.CheckpointError(
+            f"All {len(names)} checkpoints of {place.where}/{remote_run} are damaged, and {run} has none. Start afresh with "
+            f"a new --run, or bring an older copy back (Drive keeps versions)."
+        )
     return restored
+
+
+def _only_begun(place, remote_run, names):
+    """Whether there is at most one checkpoint, whose copy was cut before its manifest: no loss then."""
+    return not names or len(names) == 1 and MANIFEST not in place.names(f"{remote_run}/checkpoints/{names[0]}")
 
 
 def _is_here(run, step):
