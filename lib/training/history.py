@@ -67,7 +67,7 @@ def _read(path):
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # the line a dying runtime was writing
         if isinstance(row, dict):
             rows.append(row)

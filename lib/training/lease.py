@@ -48,7 +48,7 @@ class _Spot:
             found = json.loads(self.place.read_text(self.path))
             wanted = {"owner": str, "host": str, "boot": str, "pid": int, "counter": int, "time": int | float}
             return found if all(isinstance(found[name], kind) for name, kind in wanted.items()) else None
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def write(self, content):
