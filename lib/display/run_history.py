@@ -1,0 +1,122 @@
+"""What a run has been through: steps over wall time, a colour a runtime, checkpoints, mirror, failures survived."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+from matplotlib.patches import Patch
+
+# colour-blind safe (Okabe & Ito)
+RUNTIME_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+MIRROR_COLOURS = {"up to date": "#009E73", "failing": "#D55E00", "not yet": "#cccccc"}
+# failures that a run survives: event -> (marker, words)
+SURVIVED = {
+    "restored": ("^", "restored from the mirror"),
+    "save_failed": ("s", "save failed"),
+    "out_of_memory": ("v", "out of memory"),
+    "skipped": ("x", "loss no number"),
+    "went_back": ("<", "went back"),
+}
+GAP_S = 60.0  # between two runtimes: a shorter pause is not shaded
+HOUR_S, MINUTE_S = 3600.0, 60.0
+
+
+def plot_run_history(rows, events, title=""):
+    """Steps over wall time, and below whether the mirror was up to date.
+
+    Parameters
+    ----------
+    rows : list of dict, lib.training.history.read_rows: every logged line, with "time" (Unix seconds), "step", "runtime"
+    events : list of dict, lib.training.history.read_events
+    title : str
+
+    Returns
+    -------
+    Figure
+    """
+    figure, (ax, strip) = plt.subplots(
+        2, 1, figsize=(9, 4.2), sharex=True, layout="constrained", gridspec_kw={"height_ratios": [12, 1]}
+    )
+    points = _points(rows, events)
+    if not points:
+        ax.text(0.5, 0.5, "nothing logged yet", ha="center", va="center", transform=ax.transAxes)
+        ax.set_axis_off(), strip.set_axis_off()
+        return figure
+    first_s = min(time_s for runtime in points.values() for time_s, _ in runtime)
+    last_s = max(event["time"] for event in [*events, *({"time": t} for runtime in points.values() for t, _ in runtime)])
+    unit_s, unit = (HOUR_S, "hours") if last_s - first_s > HOUR_S else (MINUTE_S, "minutes")
+
+    def place(time_s):
+        return (time_s - first_s) / unit_s
+
+    _draw_runtimes(ax, points, place)
+    _draw_gaps(ax, points, place)
+    _draw_events(ax, events, place)
+    _draw_mirror(strip, events, place, last_s)
+    ax.set(ylabel="step", title=title)
+    ax.grid(alpha=0.2)
+    ax.legend(loc="upper left", fontsize=8, framealpha=0.9)
+    strip.set_xlabel(f"{unit} since it began")
+    return figure
+
+
+def _points(rows, events):
+    """runtime -> [(time, step)] in order of time."""
+    points = {}
+    for line in [*rows, *(event for event in events if event.get("event") in ("start", "saved", "stopped", "finished"))]:
+        if {"time", "step", "runtime"} <= line.keys():
+            points.setdefault(line["runtime"], []).append((line["time"], line["step"]))
+    return dict(sorted(((runtime, sorted(found)) for runtime, found in points.items()), key=lambda pair: pair[1][0]))
+
+
+def _draw_runtimes(ax, points, place):
+    for number, found in enumerate(points.values()):
+        times, steps = zip(*found, strict=True)
+        colour = RUNTIME_COLOURS[number % len(RUNTIME_COLOURS)]
+        label = f"{len(points)} runtime{'s' * (len(points) > 1)}" if number == 0 else None
+        ax.plot([place(time_s) for time_s in times], steps, color=colour, linewidth=2, label=label,
+                marker="o" if len(times) == 1 else None)  # fmt: skip
+
+
+def _draw_gaps(ax, points, place):
+    """Time in which nobody trained, with its length."""
+    runtimes = list(points.values())
+    for before, after in zip(runtimes, runtimes[1:], strict=False):
+        end_s, start_s = before[-1][0], after[0][0]
+        if start_s - end_s >= GAP_S:
+            ax.axvspan(place(end_s), place(start_s), color="#888888", alpha=0.12, linewidth=0)
+            ax.text((place(end_s) + place(start_s)) / 2, 0.03, _length(start_s - end_s), ha="center", fontsize=7, color="#555555",
+                    transform=ax.get_xaxis_transform(), rotation=90, va="bottom")  # fmt: skip
+
+
+def _length(seconds):
+    hours, minutes = divmod(round(seconds / MINUTE_S), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _draw_events(ax, events, place):
+    saved = [event for event in events if event.get("event") == "saved"]
+    if saved:
+        ax.plot([place(e["time"]) for e in saved], [e["step"] for e in saved], linestyle="none", marker="|", markersize=9,
+                color="#222222", markeredgewidth=1, label=f"{len(saved)} checkpoint{'s' * (len(saved) > 1)}")  # fmt: skip
+    for kind, (marker, words) in SURVIVED.items():
+        found = [event for event in events if event.get("event") == kind]
+        if found:
+            ax.plot([place(e["time"]) for e in found], [e["step"] for e in found], linestyle="none", marker=marker, markersize=7,
+                    color="#B00020", label=f"{len(found)} × {words}", zorder=5)  # fmt: skip
+
+
+def _draw_mirror(strip, events, place, last_s):
+    """One strip over time, coloured by the state of the mirror."""
+    changes = [event for event in events if event.get("event") in ("mirrored", "mirror_failed")]
+    strip.set_yticks([])
+    strip.set_ylabel("mirror", rotation=0, ha="right", va="center", fontsize=8)
+    if not changes:
+        strip.text(0.5, 0.5, "no mirror", ha="center", va="center", fontsize=8, transform=strip.transAxes)
+        return
+    states = [(min(event["time"] for event in events), "not yet")]
+    states += [(event["time"], "up to date" if event["event"] == "mirrored" else "failing") for event in changes]
+    for (start_s, state), (end_s, _) in zip(states, [*states[1:], (last_s, None)], strict=True):
+        strip.axvspan(place(start_s), place(max(start_s, end_s)), color=MIRROR_COLOURS[state], linewidth=0)
+    seen = [name for name in MIRROR_COLOURS if any(state == name for _, state in states)]
+    strip.legend(handles=[Patch(color=MIRROR_COLOURS[name], label=name) for name in seen], loc="upper right", fontsize=7,
+                 ncols=len(seen), bbox_to_anchor=(1.0, -0.9), frameon=False)  # fmt: skip

@@ -1,0 +1,126 @@
+"""Two processes share a training as one would do it: the same global batch, one writer, and no hanging."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib.config import preset
+from lib.training import checkpoint as checkpoints
+from lib.training.history import read_events, read_history
+from lib.training.loop import train
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+pytestmark = pytest.mark.slow
+LAUNCHERS = {
+    "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"],
+    "accelerate": ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+                   "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port"],
+}  # fmt: skip
+PORT = iter(range(29611, 29700))
+
+
+def start(launcher, stage, demo_data, runs, *words):
+    """A training by two processes on this machine's CPU (gloo)."""
+    module = ["-m", "lib"]
+    command = [sys.executable, *LAUNCHERS[launcher], str(next(PORT)), *module, "train", stage, "--preset", "tiny", "--device", "cpu",
+               "--data-dir", str(demo_data), "--runs-dir", str(runs), "--set", "decay=constant", *words]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "LIB_QUIET": "1"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            start_new_session=True)  # fmt: skip
+
+
+def done(process, code=0, seconds=120):
+    try:
+        output = process.communicate(timeout=seconds)[0]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert code is None or process.returncode == code, output[-3000:]
+    return output
+
+
+def weights(run):
+    return checkpoints.find(run).tensors("model")
+
+
+def close(a, b):
+    return all(torch.allclose(a[name], b[name], atol=2e-5) for name in a)
+
+
+@pytest.fixture(scope="module")
+def alone(demo_data, tmp_path_factory):
+    """Both stages, trained by one process."""
+    runs = tmp_path_factory.mktemp("alone")
+    for stage in ("vqvae", "style_encoder"):
+        train(preset(stage, "tiny", decay="constant", steps=6), demo_data, runs)
+    return runs
+
+
+@pytest.mark.parametrize(("launcher", "stage"), [("torchrun", "vqvae"), ("accelerate", "style_encoder")])
+def test_two_processes_do_what_one_does(launcher, stage, alone, demo_data, tmp_path):
+    done(start(launcher, stage, demo_data, tmp_path, "--steps", "6"))
+    a, b = (read_history(runs / stage) for runs in (alone, tmp_path))
+    assert [row["step"] for row in a] == [row["step"] for row in b]
+    assert all(abs(x["loss"] - y["loss"]) < 1e-4 * abs(x["loss"]) for x, y in zip(a, b, strict=True))
+    assert close(weights(alone / stage), weights(tmp_path / stage))
+    assert len([event for event in read_events(tmp_path / stage) if event["event"] == "start"]) == 1  # one writer
+
+
+def test_two_then_one_then_two(alone, demo_data, tmp_path):
+    done(start("torchrun", "vqvae", demo_data, tmp_path, "--steps", "2"))
+    train(preset("vqvae", "tiny", decay="constant", steps=4), demo_data, tmp_path)
+    done(start("torchrun", "vqvae", demo_data, tmp_path, "--steps", "6"))
+    assert [event["step"] for event in read_events(tmp_path / "vqvae") if event["event"] == "start"] == [0, 2, 4]
+    assert close(weights(alone / "vqvae"), weights(tmp_path / "vqvae"))
+
+
+def test_an_odd_global_batch_is_shared_too(demo_data, tmp_path):
+    train(preset("vqvae", "tiny", decay="constant", batch_size=5, steps=3), demo_data, tmp_path / "alone")
+    done(start("torchrun", "vqvae", demo_data, tmp_path / "two", "--steps", "3", "--batch-size", "5"))
+    assert close(weights(tmp_path / "alone" / "vqvae"), weights(tmp_path / "two" / "vqvae"))
+
+
+
+
+def test_when_one_is_killed_the_other_does_not_hang(demo_data, tmp_path):
+    words = ("--steps", "100000", "--epochs", "100000", "--set", "validate_every=100000")
+    # without torchrun's own care: the two ranks are started as a cluster's scheduler would, each by itself
+    port, processes = str(next(PORT)), []
+    for rank in ("0", "1"):
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "LIB_QUIET": "1", "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2",
+                       "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # fmt: skip
+        command = [sys.executable, "-m", "lib", "train", "vqvae", "--preset", "tiny", "--device", "cpu", "--data-dir", str(demo_data),
+                   "--runs-dir", str(tmp_path), *words]  # fmt: skip
+        processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    try:
+        end = time.monotonic() + 90
+        while len(read_history(tmp_path / "vqvae")) < 3 and time.monotonic() < end:
+            time.sleep(0.05)
+        assert len(read_history(tmp_path / "vqvae")) >= 3
+        processes[1].kill()
+        began = time.monotonic()
+        output = processes[0].communicate(timeout=60)[0]
+        assert processes[0].returncode not in (0, None), output[-2000:]
+        assert time.monotonic() - began < 60
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert train(preset("vqvae", "tiny", steps=100), demo_data, tmp_path).finished  # and one goes on alone
+
+
+def test_sigterm_to_the_launcher_saves(demo_data, tmp_path):
+    process = start("torchrun", "vqvae", demo_data, tmp_path, "--steps", "100000", "--epochs", "100000",
+                    "--set", "validate_every=100000", "--set", "save_every=100000")  # fmt: skip
+    end = time.monotonic() + 90
+    while len(read_history(tmp_path / "vqvae")) < 3 and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    done(process, None)
+    assert checkpoints.find(tmp_path / "vqvae").step >= 3
