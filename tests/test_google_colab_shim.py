@@ -90,11 +90,20 @@ def test_folders_keep_presets_apart_and_can_be_named(tmp_path, monkeypatch):
     monkeypatch.setattr(shim, "ROOT", tmp_path / "repository")
     home = tmp_path / "home"
     demo, tiny = shim.folders(home, "demo"), shim.folders(home, "tiny")
-    assert demo.runs == home / "runs" / "demo" and tiny.output == home / "outputs" / "tiny"
+    assert demo.runs == tmp_path / "repository" / "runs" / "demo" and tiny.output == home / "outputs" / "tiny"
     assert demo.data == tiny.data == tmp_path / "repository" / "data"
     named = shim.folders(home, "demo", tmp_path / "d", str(tmp_path / "r"), tmp_path / "o")
     assert [f.name for f in (named.data, named.runs, named.output)] == ["d", "r", "o"]
     assert all(f.is_dir() for f in (demo.data, demo.runs, tiny.output, named.data, named.runs, named.output))
+
+
+def test_the_mirror_is_drive_or_what_mirror_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(shim, "ROOT", tmp_path)
+    monkeypatch.delenv("MIRROR", raising=False)
+    assert shim.folders(tmp_path, "demo").mirror is None  # the project's own folder needs no copy of itself
+    assert shim.folders(tmp_path / "drive", "demo").mirror == str(tmp_path / "drive")
+    monkeypatch.setenv("MIRROR", "gdrive:brad-mehldau-checkpoints")
+    assert shim.folders(tmp_path, "demo").mirror == "gdrive:brad-mehldau-checkpoints"
 
 
 def test_relative_folders_become_absolute(tmp_path, monkeypatch):

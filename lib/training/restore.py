@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lib.data.copies import fetch_folder
 from lib.data.manifest import MANIFEST, DamageError
-from lib.data.places import open_place
+from lib.data.places import open_place, reason
 from lib.training import checkpoint as checkpoints
 from lib.training.mirror import SMALL_FILES, remote_manifest, remote_steps
 
@@ -84,23 +84,32 @@ def _fetch_small_files(place, remote_run, run):
             place.get(f"{remote_run}/{name}", run / name)
 
 
-def bring_runs(mirror, preset, runs_dir):
-    """Bring here what notebooks look for in RUNS and only the mirror has: each run's best, the finished improviser.
+def bring_runs(mirror, preset, runs_dir, names):
+    """Bring here what a notebook looks for in RUNS and a new machine has not: runs, or the finished improviser.
 
     Parameters
     ----------
     mirror : as for train; None: nothing is done
     preset : str; runs_dir : folder of runs
+    names : of the folders wanted; what is here, or not there, is left out
     """
-    if mirror is None:
+    missing = [name for name in names if not (Path(runs_dir) / name).exists()]
+    if mirror is None or not missing:
         return
     place = open_place(mirror)
-    for name in place.names(f"runs/{preset}"):
-        remote, folder = f"runs/{preset}/{name}", Path(runs_dir) / name
-        if folder.exists():
-            continue
-        if MANIFEST in place.names(remote):
-            fetch_folder(place, remote, folder)
-        else:
-            restore_run(place, remote, folder)
-        print(f"{name} is here again, from {mirror}", flush=True)
+    try:
+        place.open()
+        there = place.names(f"runs/{preset}")
+        for name in missing:
+            if name in there:
+                _bring(place, f"runs/{preset}/{name}", Path(runs_dir) / name)
+    except OSError as error:
+        print(f"The mirror {mirror} can't be read: {reason(error)}.", flush=True)
+
+
+def _bring(place, remote, folder):
+    if MANIFEST in place.names(remote):
+        fetch_folder(place, remote, folder)
+    else:
+        restore_run(place, remote, folder)
+    print(f"{folder.name} is here again, from {place.where}", flush=True)

@@ -42,7 +42,11 @@ def test_newest_and_best_stay(tmp_path):
     assert checkpoints.find(tmp_path).step == 6 and checkpoints.find(tmp_path, "best").step == 2
 
 
-@pytest.mark.parametrize("damage", ["zeros", "truncated", "missing", "no manifest", "half a manifest", "swapped", "another step", "a flipped number"])
+DAMAGES = ["zeros", "truncated", "missing", "no manifest", "half a manifest", "swapped", "another step",
+           "a flipped number"]  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_skipped(tmp_path, damage, caplog):
     write(tmp_path, 1), write(tmp_path, 2)
     folder = tmp_path / "checkpoints" / "step-00000002"

@@ -286,8 +286,14 @@ def test_the_finished_improviser_comes_back_too(tiny_runs, demo_data, tmp_path):
     drive = tmp_path / "drive"
     (tmp_path / "old" / "fine_tune" / "finished").unlink()
     train(preset("fine_tune", "tiny"), demo_data, tmp_path / "old", mirror=drive)
-    bring_runs(drive, "tiny", tmp_path / "new")
+    bring_runs(drive, "tiny", tmp_path / "new", ["brad_final", "fine_tune", "vqvae"])
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["brad_final", "fine_tune"]
+
+
+def test_notebooks_say_when_the_mirror_is_away(tmp_path, capsys):
+    bring_runs(tmp_path / "not" / "mounted", "tiny", tmp_path / "new", ["vqvae"])
+    assert "is the drive mounted" in capsys.readouterr().out and not (tmp_path / "new").exists()
+    bring_runs(None, "tiny", tmp_path / "new", ["vqvae"])
 
 
 def test_a_mirror_of_another_run_is_refused(demo_data, tmp_path):

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
 from lib.config import preset
 from lib.training import checkpoint as checkpoints
@@ -22,17 +21,21 @@ LAUNCHERS = {
     "accelerate": ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
                    "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port"],
 }  # fmt: skip
+LR = 1e-3  # of preset tiny
 PORT = iter(range(29611, 29700))
 
 
 def start(launcher, stage, demo_data, runs, *words):
     """A training by two processes on this machine's CPU (gloo)."""
-    module = ["-m", "lib"]
-    command = [sys.executable, *LAUNCHERS[launcher], str(next(PORT)), *module, "train", stage, "--preset", "tiny", "--device", "cpu",
-               "--data-dir", str(demo_data), "--runs-dir", str(runs), "--set", "decay=constant", *words]  # fmt: skip
+    command = [sys.executable, *LAUNCHERS[launcher], str(next(PORT)), "-m", "lib", *training(stage, demo_data, runs),
+               "--set", "decay=constant", *words]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "LIB_QUIET": "1"}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                             start_new_session=True)  # fmt: skip
+
+
+def training(stage, demo_data, runs):
+    return ["train", stage, "--preset", "tiny", "--device", "cpu", "--data-dir", str(demo_data), "--runs-dir", str(runs)]
 
 
 def done(process, code=0, seconds=120):
@@ -49,8 +52,9 @@ def weights(run):
     return checkpoints.find(run).tensors("model")
 
 
-def close(a, b):
-    return all(torch.allclose(a[name], b[name], atol=2e-5) for name in a)
+def far(a, b):
+    """By how much two runs have parted: AdamW turns a rounding error of a tiny gradient into a part of a step of lr."""
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def test_two_processes_do_what_one_does(launcher, stage, alone, demo_data, tmp_p
     a, b = (read_history(runs / stage) for runs in (alone, tmp_path))
     assert [row["step"] for row in a] == [row["step"] for row in b]
     assert all(abs(x["loss"] - y["loss"]) < 1e-4 * abs(x["loss"]) for x, y in zip(a, b, strict=True))
-    assert close(weights(alone / stage), weights(tmp_path / stage))
+    assert far(weights(alone / stage), weights(tmp_path / stage)) < LR / 10
     assert len([event for event in read_events(tmp_path / stage) if event["event"] == "start"]) == 1  # one writer
 
 
@@ -77,13 +81,13 @@ def test_two_then_one_then_two(alone, demo_data, tmp_path):
     train(preset("vqvae", "tiny", decay="constant", steps=4), demo_data, tmp_path)
     done(start("torchrun", "vqvae", demo_data, tmp_path, "--steps", "6"))
     assert [event["step"] for event in read_events(tmp_path / "vqvae") if event["event"] == "start"] == [0, 2, 4]
-    assert close(weights(alone / "vqvae"), weights(tmp_path / "vqvae"))
+    assert far(weights(alone / "vqvae"), weights(tmp_path / "vqvae")) < LR / 10
 
 
 def test_an_odd_global_batch_is_shared_too(demo_data, tmp_path):
     train(preset("vqvae", "tiny", decay="constant", batch_size=5, steps=3), demo_data, tmp_path / "alone")
     done(start("torchrun", "vqvae", demo_data, tmp_path / "two", "--steps", "3", "--batch-size", "5"))
-    assert close(weights(tmp_path / "alone" / "vqvae"), weights(tmp_path / "two" / "vqvae"))
+    assert far(weights(tmp_path / "alone" / "vqvae"), weights(tmp_path / "two" / "vqvae")) < LR / 10
 
 
 
@@ -95,9 +99,9 @@ def test_when_one_is_killed_the_other_does_not_hang(demo_data, tmp_path):
     for rank in ("0", "1"):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "LIB_QUIET": "1", "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2",
                        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}  # fmt: skip
-        command = [sys.executable, "-m", "lib", "train", "vqvae", "--preset", "tiny", "--device", "cpu", "--data-dir", str(demo_data),
-                   "--runs-dir", str(tmp_path), *words]  # fmt: skip
-        processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        command = [sys.executable, "-m", "lib", *training("vqvae", demo_data, tmp_path), *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen(command, cwd=ROOT, env=environment, **pipes))
     try:
         end = time.monotonic() + 90
         while len(read_history(tmp_path / "vqvae")) < 3 and time.monotonic() < end:
