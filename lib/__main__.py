@@ -107,7 +107,7 @@ def train(
     diffusion_run: Path | None = None,
     time_budget: Annotated[str | None, typer.Option(help="Stop and save in time for, e.g., 11h30m; exit code 75.")] = None,
     epochs_this_runtime: Annotated[int | None, typer.Option(min=1, help="Stop and save after so many epochs.")] = None,
-    mirror: Annotated[str | None, typer.Option(envvar="MIRROR", help="Copy checkpoints to a folder or rclone's REMOTE:PATH.")] = None,
+    mirror: Annotated[str | None, typer.Option(envvar="MIRROR", help="Copy checkpoints: a folder, or rclone's REMOTE:")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on from a run or checkpoint: RUN, RUN/best, RUN/step-00000250.")] = None,
     take_over: Annotated[bool, typer.Option("--take-over", help="Train although another runtime says it does.")] = False,
     when_done: Annotated[str, typer.Option(help="nothing, release (Colab) or stop-pod (Runpod).")] = "nothing",

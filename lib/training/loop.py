@@ -25,7 +25,7 @@ from lib.training.history import append_event, logging_to
 from lib.training.lease import NAME as LEASE
 from lib.training.lease import Lease
 from lib.training.mirror import Mirror
-from lib.training.resume import bring_back, check_config, find_origin, reach, remote_name, run_folder
+from lib.training.resume import asked_checkpoint, bring_back, check_config, find_origin, reach, remote_name, run_folder
 from lib.training.session import Session
 from lib.training.sources import check_unchanged, find_sources
 from lib.training.stages import STAGES
@@ -89,6 +89,8 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
     budget = Budget(time_budget_s, epochs_this_runtime)
     given = {"vqvae": vqvae_run, "style_encoder": style_encoder_run, "diffusion": diffusion_run}
     folder = run_folder(stage_name, runs_dir, run, resume)
+    if resume and mirror is None:
+        asked_checkpoint(runs_dir, resume)
     with ExitStack() as stack:
         stack.enter_context(determinism(config))
         is_main, wait_for_all = processes(config)

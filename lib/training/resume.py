@@ -77,9 +77,7 @@ def find_origin(folder, runs_dir, resume=None):
     """
     if resume is None:
         return _origin(folder, checkpoints.find(folder) if checkpoints.step_folders(folder) else None)
-    found = checkpoints.find(_in(runs_dir, Path(resume)))
-    if found is None:
-        raise CheckpointError(f"--resume {resume}: the run has no checkpoint yet. Leave --resume out to begin it.")
+    found = asked_checkpoint(runs_dir, resume)
     if folder.resolve() != found.run.resolve():
         return _fork(folder, found)
     newest = checkpoints.find(folder)
@@ -89,6 +87,14 @@ def find_origin(folder, runs_dir, resume=None):
             f"name a new run: --run NAME --resume {resume}."
         )
     return _origin(folder, newest)
+
+
+def asked_checkpoint(runs_dir, resume):
+    """The checkpoint that `--resume` names; CheckpointError where there is none."""
+    found = checkpoints.find(_in(runs_dir, Path(resume)))
+    if found is None:
+        raise CheckpointError(f"--resume {resume}: the run has no checkpoint yet. Leave --resume out to begin it.")
+    return found
 
 
 def _fork(folder, found):

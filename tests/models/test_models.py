@@ -1,5 +1,7 @@
 """Shapes, gradients, and that each model can learn one batch by heart."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,38 @@ def test_codebook_expected_code_of_a_certain_posterior_is_the_code():
     indices = torch.randint(0, 8, (1, 3, 2))
     certain = torch.nn.functional.one_hot(indices, 8).float()
     assert torch.allclose(codebook.expected(certain), codebook.look_up(indices))
+
+
+def test_codebook_restarts_do_not_depend_on_processes_or_micro_batches():
+    """Dead codes move to vectors of the whole global batch, wherever they are."""
+    torch.manual_seed(0)
+    data = torch.randn(6, 5, 8)
+    whole = Codebook(2, 16, 4, 0.9, 0.5)
+    for part in (data[:4], data[4:]):
+        whole(part)
+    whole.update(np.random.default_rng(0))
+    assert (whole.mean_use == 1).any()  # some were dead
+    ranks, slices = [Codebook(2, 16, 4, 0.9, 0.5) for _ in range(2)], ((0, 2), (2, 6))
+    box, both = {}, threading.Barrier(2, timeout=20)
+
+    def work(rank):
+        first, last = slices[rank]
+
+        def reduce(tensor):
+            box[rank] = tensor.clone()
+            both.wait()
+            total = box[0] + box[1]
+            both.wait()
+            return total
+
+        ranks[rank](data[first:last])
+        ranks[rank].update(np.random.default_rng(0), reduce, (first / 6, (last - first) / 6))
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in (0, 1)]
+    [thread.start() for thread in threads], [thread.join() for thread in threads]
+    for codebook in ranks:
+        assert torch.allclose(codebook.embedding, whole.embedding, atol=1e-6)
+        assert torch.equal(codebook.mean_use, whole.mean_use)
 
 
 def test_codebook_gradient_passes_straight_through():

@@ -165,7 +165,7 @@ def test_a_vanished_mount_gets_no_files(mirror, run, said, tmp_path):
 
 def test_pruned_while_it_was_copied_is_no_failure(mirror, run, said, monkeypatch):
     folder = write(run, 1)
-    monkeypatch.setattr(FolderPlace, "put", lambda *words: (shutil.rmtree(folder), open(folder / "none")))
+    monkeypatch.setattr(FolderPlace, "put", lambda *words: (shutil.rmtree(folder), (folder / "none").read_bytes()))
     assert mirror.flush(10) and not said
 
 
@@ -186,11 +186,13 @@ def test_rclone_is_read_back_every_now_and_then(run, said, tmp_path, monkeypatch
 
 def test_death_in_the_middle_of_a_copy(run, tmp_path):
     write(run, 1)
-    code = ("import sys; from pathlib import Path; from lib.data.places import FolderPlace; from lib.training.mirror import Mirror\n"
+    code = ("import sys; from pathlib import Path\n"
+            "from lib.data.places import FolderPlace; from lib.training.mirror import Mirror\n"
             "print(Mirror(FolderPlace(Path(sys.argv[1])), sys.argv[2], sys.argv[3]).flush(30))")  # fmt: skip
     for place in ("mirror.file 2", "mirror.manifest"):
         environment = {**os.environ, "LIB_KILL_AT": place}
-        done = subprocess.run([sys.executable, "-c", code, tmp_path / "drive", REMOTE, run], cwd=ROOT, env=environment, timeout=60)
+        command = [sys.executable, "-c", code, tmp_path / "drive", REMOTE, run]
+        done = subprocess.run(command, cwd=ROOT, env=environment, timeout=60)
         assert done.returncode == -signal.SIGKILL
         assert restore_run(FolderPlace(tmp_path / "drive"), REMOTE, tmp_path / "new") == []
     assert Mirror(FolderPlace(tmp_path / "drive"), REMOTE, run).flush(10)
