@@ -7,10 +7,11 @@ import logging
 import shutil
 from pathlib import Path
 
+from lib.data.ingest import REPORT_NAME, STORE_NAME
 from lib.data.manifest import MANIFEST, DamageError, checked, file_sha256, sealed, sync, unsealed, verify
 from lib.faults import point
 
-STORE_FILES = ("notes.store", "ingest_report.json")
+STORE_FILES = (STORE_NAME, REPORT_NAME)
 log = logging.getLogger(__name__)
 
 

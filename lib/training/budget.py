@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lib.config import ConfigError
@@ -86,7 +86,8 @@ def stop_requested():
         if stop.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.signal = number
-        os.write(1, b"\nStopping after this step; saving ...\n")  # print is not safe in the middle of another print
+        with suppress(RuntimeError):  # in the middle of another print
+            print("\nStopping after this step; saving ...", flush=True)
 
     try:
         for number in before:

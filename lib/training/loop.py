@@ -101,7 +101,7 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
             reached = place is not None and reach(place, folder)
             lease = _take_lease(folder, place, config.preset, take_over, stack)
             if reached:
-                bring_back(place, config.preset, stage_name, folder, runs_dir, given)
+                bring_back(place, config, folder, runs_dir, given, data_dir)
         wait_for_all()
         stage, origin, sources = _prepare(config, stage_name, data_dir, folder, runs_dir, resume, given)
         stack.enter_context(logging_to(folder))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib import config as configs
+from lib.data.copies import fetch_store
+from lib.data.ingest import STORE_NAME
 from lib.data.manifest import DamageError
 from lib.data.places import reason
 from lib.training import checkpoint as checkpoints
@@ -157,23 +159,27 @@ def reach(place, run):
     return False
 
 
-def bring_back(place, preset, stage, folder, runs_dir, given):
-    """What the mirror has and this machine has not: newer checkpoints of the run, and the runs that it builds on.
+def bring_back(place, config, folder, runs_dir, given, data_dir):
+    """What the mirror has and this machine has not: newer checkpoints of the run, the runs that it builds on, its music.
 
     Parameters
     ----------
     place : of lib.data.places
-    preset, stage : str
+    config : of the stage
     folder : of the run
     runs_dir, given : where the runs that it builds on are, see sources.find_sources
+    data_dir : folder of note stores
 
     Raises
     ------
     CheckpointError : the mirror holds another run of that name; OSError : it can't be read
     """
-    missing = [Path(runs_dir) / name for name in SOURCES[stage] if not given.get(name)]
+    for name in config.corpora:
+        if not (Path(data_dir) / name / STORE_NAME).exists() and fetch_store(place, name, data_dir):
+            print(f"The note store of {name} is here again, from {place.where}", flush=True)
+    missing = [Path(runs_dir) / name for name in SOURCES[configs.stage_of(config)] if not given.get(name)]
     for run in (folder, *(source for source in missing if not newest_step(source))):
-        step, remote = newest_step(run), remote_name(preset, run)
+        step, remote = newest_step(run), remote_name(config.preset, run)
         _check_same_run(place, remote, run, step)
         for restored in restore_run(place, remote, run, step):
             append_event(run, "restored", restored, f"from {place.where}")

@@ -241,5 +241,5 @@ class Session:
             return f"{self.stage_name}: all {self.step} steps were done before; nothing to do. Run: {self.folder}"
         done = f"{self.stage_name}: steps {self.start} to {self.step} of {self.total} in {timedelta(seconds=round(seconds))}"
         if self.step < self.total:
-            return f"{done}; {why} and saved. Run this again (here: this cell, this command) and it goes on. Run: {self.folder}"
+            return f"{done}; {why} and saved. Run this cell (or command) again and it goes on. Run: {self.folder}"
         return f"{done}; finished. Run: {self.folder}"

@@ -274,7 +274,7 @@ def test_a_new_machine_goes_on_from_the_mirror(demo_data, tmp_path):
     first = preset("diffusion", "tiny", decay="constant", steps=2)
     train(first, demo_data, tmp_path / "old", mirror=drive)
     whole = preset("diffusion", "tiny", decay="constant")
-    result = train(whole, demo_data, tmp_path / "new", mirror=drive)
+    result = train(whole, tmp_path / "data", tmp_path / "new", mirror=drive)  # the note store comes from there too
     assert result.resumed_from_step == 2 and result.finished
     stays = train(whole, demo_data, tmp_path / "old", run="diffusion")
     a, b = (checkpoints.find(r.run).weights() for r in (result, stays))
