@@ -241,10 +241,11 @@ def headless(
     output_dir: Path = OUTPUT_DIR,
     again: Annotated[bool, typer.Option("--again", help="Run also what is done already.")] = False,
 ):
-    """Run notebooks without a screen, one after the other."""
+    """Run notebooks without a screen, one after the other; exit code 75: a training stopped early, run it again."""
     from lib import headless as runner
 
-    runner.run(notebooks, preset, configs.parse_settings(settings or []), output_dir, data_dir, runs_dir, again=again)
+    results = runner.run(notebooks, preset, configs.parse_settings(settings or []), output_dir, data_dir, runs_dir, again=again)
+    raise typer.Exit(STOPPED_EARLY if any(result.status == "to go on" for result in results) else 0)
 
 
 def main():

@@ -24,6 +24,7 @@ DONE = ("done", "resumed", "done before")
 BAR_SECONDS = 5.0  # a progress bar is shown at most so often
 # what lib.training.loop says of a stage that did not begin at step 0
 RESUMED = re.compile(r"steps [1-9]\d* to \d|were done before; nothing to do")
+STOPPED_EARLY = re.compile(r"and saved\. Run this cell .* again and it goes on")
 KERNEL_LOG = "--IPKernelApp.log_level=50"  # the kernel's own remarks on sockets and signals are for nobody here
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -39,7 +40,8 @@ class NotebookResult:
     Attributes
     ----------
     status : "done", "resumed" (its stage went on from a checkpoint, or had nothing left to do), "done before"
-        (not run again), "failed", "stopped" (Ctrl-C) or "not run"
+        (not run again), "to go on" (its stage stopped in time for the end of the runtime), "failed", "stopped"
+        (Ctrl-C) or "not run"
     seconds : float, wall time of the run that did the work
     fingerprint : hex digest of notebook, parameters and code
     made : paths that its run made; where one is missing the notebook is run again
@@ -153,7 +155,7 @@ def _run_one(path, copy, values, folders, digest, earlier):
     before, start, error, printed = _snapshot(folders), time.monotonic(), None, ""
     try:
         printed = _execute(path, copy, values)
-        status = "resumed" if RESUMED.search(printed) else "done"
+        status = "to go on" if STOPPED_EARLY.search(printed) else "resumed" if RESUMED.search(printed) else "done"
     except (NotebookError, KeyboardInterrupt) as caught:
         error, status = caught, "stopped" if isinstance(caught, KeyboardInterrupt) else "failed"
     made = {name for name, changed in _snapshot(folders).items() if before.get(name) != changed}
@@ -183,8 +185,8 @@ def run(
 
     Returns
     -------
-    list[NotebookResult], one a notebook. Beside them, in the output folder: notebooks/ (executed copies) and
-    summary.json
+    list[NotebookResult], one a notebook; those after one that is "to go on" were not run. Beside them, in the output
+    folder: notebooks/ (executed copies) and summary.json
 
     Raises
     ------
@@ -220,7 +222,7 @@ def _run_chain(paths, shared, assigned, folders, again):
         values = {**{name: value for name, value in shared.items() if name in known}, **assigned[path.stem]}
         copy = folders.output / "notebooks" / path.name
         digest, earlier = fingerprint(path, values), summary.get(path.stem)
-        if error:
+        if error or any(earlier.status == "to go on" for earlier in results):
             result = NotebookResult(path.stem, "not run")
         elif not again and _is_done(earlier, digest, copy):
             result = dataclasses.replace(earlier, status="done before")

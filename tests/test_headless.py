@@ -165,6 +165,21 @@ def test_a_stage_that_went_on_is_called_resumed(run, monkeypatch):
     assert [result.status for result in run()] == ["done", "resumed", "done"]
 
 
+def test_a_training_that_stopped_early_is_gone_on_with_first(run, monkeypatch):
+    said = {"00_setup": "", "06_listen": "",
+            "02_vqvae": "vqvae: steps 0 to 100 of 300 in 0:09:00; time budget used up and saved. Run this cell (or command) again "
+                        "and it goes on. Run: runs/vqvae"}  # fmt: skip
+
+    def execute(path, copy, values):
+        copy.touch()
+        return said[path.stem]
+
+    monkeypatch.setattr(headless, "_execute", execute)
+    assert [result.status for result in run()] == ["done", "to go on", "not run"]
+    said["02_vqvae"] = "vqvae: steps 100 to 300 of 300 in 0:20:00; finished. Run: runs/vqvae"
+    assert [result.status for result in run()] == ["done before", "resumed", "done"]
+
+
 def test_real_notebooks_run_stream_and_are_summed_up(run, tmp_path, capsys):
     results = run("00,02", overrides={"02_vqvae.batch_size": "4", "02_vqvae.lr": 3e-4})
     output = tmp_path / "output_dir"

@@ -6,6 +6,7 @@ tensor full of zeros loads without complaint, only a hash tells.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from lib.config import ConfigError
 
 MANIFEST = "manifest.json"
 SEAL = "manifest_sha256"
+CAN_NOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # folders of some mounted clouds
 
 
 class DamageError(ConfigError):
@@ -28,10 +30,13 @@ def file_sha256(path):
 
 
 def sync(path):
-    """Force a file or folder to disk."""
+    """Force a file or folder to disk, as far as its file system can."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in CAN_NOT_SYNC:
+            raise
     finally:
         os.close(handle)
 

@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from lib.data.manifest import write_text
+from lib.data.manifest import sync, write_text
 
 MARKER = "brad-mehldau-mirror.txt"
 MARKER_TEXT = "Checkpoints are copied here while training runs. Without this file the copy stops.\n"
@@ -113,8 +113,7 @@ class FolderPlace:
             if halfway is not None:
                 halfway()
             shutil.copyfileobj(source, file, BLOCK)
-            file.flush()
-            os.fsync(file.fileno())
+        sync(partial)
         partial.replace(target)
 
     def get(self, path, local):

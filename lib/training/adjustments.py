@@ -21,11 +21,12 @@ class Adjustments:
     ----------
     run : the run's folder
     batch_size : of the config: the micro-batch where nothing was changed
-    values : dict of lists as `values` returns it; None: what the run's file says, or nothing
+    values : dict of lists as `values` returns it, for where the run's file is lost; None: nothing was changed
+    writes : whether to write the file: one of several processes does
     """
 
-    def __init__(self, run, batch_size, values=None):
-        self.path, self.batch_size = Path(run) / NAME, batch_size
+    def __init__(self, run, batch_size, values=None, writes=True):
+        self.path, self.batch_size, self.writes = Path(run) / NAME, batch_size, writes
         values = self._read() or values or {}
         self.micro_batches = [list(row) for row in values.get("micro_batches", [])]  # [from step, size]
         self.detours = [list(row) for row in values.get("detours", [])]  # [from step, steps of music left out]
@@ -65,4 +66,5 @@ class Adjustments:
         return True
 
     def _write(self):
-        write_text(self.path, sealed(self.values()))
+        if self.writes:
+            write_text(self.path, sealed(self.values()))

@@ -66,7 +66,7 @@ class Mirror:
     """
 
     def __init__(self, place, remote_run, run, keep=5, verify_every_s=None, report=None, data=None):
-        self.place, self.remote_run, self.run, self.keep = place, remote_run, Path(run), keep
+        self.place, self.remote_run, self.run, self.keep = place, remote_run, Path(run), keep  # keep: 1 once it is full
         self.verify_every_s, self.report, self.data = verify_every_s, report or (lambda *event: None), data
         self.state, self.seconds = "nothing yet", 0.0
         self.first_wait_s, self.longest_wait_s = FIRST_WAIT_S, LONGEST_WAIT_S
@@ -212,41 +212,40 @@ class Mirror:
         return good
 
     def _put(self, folder, name, text, verify):
-        """Copy, and where the mirror is full remove there what is too old, once."""
-        path = f"{self.remote_run}/checkpoints/{name}"
+        """Copy; where the mirror is full keep less there from now on, and let the next round try again."""
         try:
-            return copy_folder(self.place, folder, path, text, verify)
+            return copy_folder(self.place, folder, f"{self.remote_run}/checkpoints/{name}", text, verify)
         except OSError as error:
-            if error.errno not in FULL or not self._prune(1):
-                raise
-        return copy_folder(self.place, folder, path, text, verify)
+            if error.errno in FULL and self.keep > 1:
+                self.keep = 1
+                self._prune()
+            raise
 
     def _note(self, name, step, verified):
         self._copied.add(name)
         if verified:
             self._verified.add(name)
             self._last_verified_s = time.monotonic()
-        self._prune(self.keep)
+        self._prune()
         self.state = f"step {step}"
         text = "copied and read back" if verified else "copied, not read back yet"
         self.report("mirrored", step, text + (", caught up" if self._said else ""))
         self._said = None
 
-    def _prune(self, keep):
+    def _prune(self):
         """Remove older checkpoints there, the newest verified one never; whether anything was removed."""
         wanted = {folder.name for folder in self._wanted()}
         names = remote_steps(self.place, self.remote_run)
         good = [name for name in names if name in self._verified]
         if not good:
             return False
-        old = [name for name in names[keep:] if name < good[0] and (name not in wanted or keep < self.keep)]
-        best = self._best_there(good[0])
+        spared = {*wanted, *names[: self.keep], self._best_there(good[0])}
+        old = [name for name in names if name < good[0] and name not in spared]
         for name in old:
-            if name != best:
-                point("mirror.prune")
-                self.place.delete(f"{self.remote_run}/checkpoints/{name}/{MANIFEST}")  # first: half a folder is none
-                self.place.delete(f"{self.remote_run}/checkpoints/{name}")
-                self._copied.discard(name), self._verified.discard(name)
+            point("mirror.prune")
+            self.place.delete(f"{self.remote_run}/checkpoints/{name}/{MANIFEST}")  # first: half a folder is none
+            self.place.delete(f"{self.remote_run}/checkpoints/{name}")
+            self._copied.discard(name), self._verified.discard(name)
         return bool(old)
 
     def _best_there(self, name):

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 from lib import config as configs
@@ -54,7 +55,7 @@ class Session:
         self.total = total_steps(self.config, stage.stream.num_chunks)
         found = origin.checkpoint
         known = found.manifest["adjustments"] if found else None
-        self.adjustments = Adjustments(self.folder, self.config.batch_size, known)
+        self.adjustments = Adjustments(self.folder, self.config.batch_size, known, self.is_main)
         self.trainer = Trainer(stage, accelerator, self.adjustments, self.total, self._event)
         self.best, self.best_step, self.newest, self.start = math.inf, None, {}, 0
         if found is not None:
@@ -107,9 +108,8 @@ class Session:
         """The step where until_done.py looks for it."""
         path = os.environ.get("LIB_STEP_FILE")
         if path and self.is_main:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT)
-            os.pwrite(handle, f"{self.step:12d}".encode(), 0)
-            os.close(handle)
+            with suppress(OSError), open(path, "r+b", buffering=0) as file:
+                file.write(f"{self.step:12d}".encode())
 
     def _skip(self, outcome, steps):
         """Count a step whose loss is no number; after too many in a row go back: True then."""

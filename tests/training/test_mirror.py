@@ -199,6 +199,20 @@ def test_death_in_the_middle_of_a_copy(run, tmp_path):
     assert restore_run(FolderPlace(tmp_path / "drive"), REMOTE, tmp_path / "new") == [1]
 
 
+def test_a_full_disk_keeps_the_newest_and_the_best(run, said, tmp_path):
+    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=1m", "tmpfs") as disk:
+        mirror = Mirror(FolderPlace(disk / "drive"), REMOTE, run, 5, report=lambda *event: said.append(event))
+        for step in range(1, 6):  # 280 kB each: three fit
+            write(run, step, best=2, size=70_000, value=float(step))
+            for _ in range(2):  # the round after the one that found it full
+                done = mirror.flush(10)
+            assert done, mirror.state
+        place = FolderPlace(disk / "drive")
+        assert [checkpoints.step_of(name) for name in remote_steps(place, REMOTE)] == [5, 2]
+        assert restore_run(place, REMOTE, tmp_path / "new") == [5, 2]
+    assert [text for event, _, text in said if event == "mirror_failed"][0].startswith("no space left (Errno 28)")
+
+
 # --- A real training with a mirror that fails ----------------------------------------------------------------------
 
 
