@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -48,8 +49,8 @@ class Budget:
     def __init__(self, seconds=None, epochs=None, clock=time.monotonic):
         self.clock, self.epochs = clock, epochs
         if seconds is None and "COLAB_RELEASE_TAG" in os.environ:
-            age_s = runtime_age_s()
-            seconds = None if age_s is None else max(0.0, COLAB_RUNTIME_S - SPARE_S - age_s)
+            left_s = COLAB_RUNTIME_S - SPARE_S - (runtime_age_s() or math.inf)
+            seconds = left_s if left_s > 0 else None  # one that is older lives longer than most: nobody knows how long
         self.deadline = None if seconds is None else clock() + seconds
 
     def over(self, save_s, step, steps_an_epoch, start):
