@@ -55,7 +55,7 @@ class Torment:
 
     def __init__(self, folder, seed, device):
         self.folder, self.random, self.device = folder, random.Random(seed), device
-        self.counts, self.points, self.repeated = Counter(), Counter(), []
+        self.counts, self.points, self.repeated, self.seen = Counter(), Counter(), [], set()
         write_demo_corpus(folder / "data")
 
     def start(self, stage, runs, kill_at=None):
@@ -87,18 +87,18 @@ class Torment:
     def kill_once(self, stage, kind):
         """Start the stage and kill it; returns False where it was done before it could be killed."""
         run = self.folder / "torment" / stage
-        events = len(read_events(run))
         kill_at = None if kind == "moment" else f"{self.random.choice(POINTS[kind])} {self.random.randint(1, 6)}"
         process = self.start(stage, "torment", kill_at)
         if kind == "moment":
             self._kill_at_a_moment(process)
         code = process.wait(TIMEOUT_S)
-        self._note_repeated(run, events)
+        self._note_repeated(run)
         if code == 0:
             return False
         if code != -signal.SIGKILL:
             raise SystemExit(f"{stage} ended with {code}:\n" + (self.folder / "log").read_text()[-3000:])
-        self.killed_at = self.step() or self.began_at
+        if self.step() or self.killed_at is None:  # one that died before it began leaves the last death to be made up for
+            self.killed_at = self.step() or self.began_at
         self.counts[kind] += 1
         self.points[kill_at.split()[0] if kill_at else "moment"] += 1
         return True
@@ -120,9 +120,11 @@ class Torment:
 
     began_at, killed_at, machine_lost = 0, None, False
 
-    def _note_repeated(self, run, events):
+    def _note_repeated(self, run):
         """How many steps this start had to repeat after the last kill."""
-        starts = [event["step"] for event in read_events(run)[0 if self.machine_lost else events :] if event["event"] == "start"]
+        new = [event for event in read_events(run) if event["event"] == "start" and event["runtime"] not in self.seen]
+        self.seen |= {event["runtime"] for event in new}
+        starts = [event["step"] for event in new]
         if not starts:
             return  # killed before it began: the kill before counts on
         if self.killed_at is not None:
@@ -179,7 +181,7 @@ def torment_stage(torment, stage, kills, kinds):
     while done < kills:
         shutil.rmtree(torment.folder / "torment" / stage, ignore_errors=True)
         shutil.rmtree(torment.folder / "mirror" / "runs" / "tiny" / stage, ignore_errors=True)
-        torment.killed_at, torment.machine_lost = None, False
+        torment.began_at, torment.killed_at, torment.machine_lost = 0, None, False
         here, same, compared = 0, True, set()
         while done + here < kills and torment.kill_once(stage, kinds[0]):
             kinds.append(kinds.pop(0))
@@ -187,10 +189,9 @@ def torment_stage(torment, stage, kills, kinds):
             same &= torment.compare(stage, compared)
             if torment.random.random() < 0.1:
                 torment.lose_machine(stage)
-        events = len(read_events(torment.folder / "torment" / stage))
         code = torment.start(stage, "torment").wait(TIMEOUT_S)  # to the end
         assert code == 0, (torment.folder / "log").read_text()[-3000:]
-        torment._note_repeated(torment.folder / "torment" / stage, events)
+        torment._note_repeated(torment.folder / "torment" / stage)
         same &= torment.compare(stage, compared)
         assert f"step-{checkpoints.find(torment.folder / 'peace' / stage).step:08d}" in compared, "the last step is missing"
         good += here if same else 0
