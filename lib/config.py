@@ -98,6 +98,7 @@ class VQVAEConfig(StageConfig):
     commitment_weight: Annotated[float, Field(ge=0)] = 0.25  # start (van den Oord et al. 2017)
     codebook_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99  # EMA of code means; start
     restart_below: Annotated[float, Field(ge=0)] = 0.5  # codes used less often a step (EMA) move onto data; even use: 4
+    latent_noise: Annotated[float, Field(ge=0, le=1)] = 0.1  # of the codes' deviation, added for the decoder in training
     onset_weight: Annotated[float, Field(gt=0)] = 4.0  # positives in the onset loss: 1 cell in 400 has an onset
 
 

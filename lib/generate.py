@@ -226,9 +226,21 @@ def _changes(chords, length):
     return changes
 
 
+def load_codec(run, device="auto"):
+    """The VQVAE of a vqvae run, or of any folder load_improviser takes.
+
+    Raises
+    ------
+    CheckpointError : nothing to load there
+    """
+    device = choose_device(device)
+    finished = (Path(run) / "dit.safetensors").exists()
+    return trained.load_improviser(run, device).vqvae if finished else trained.load_vqvae(run, device)[0]
+
+
 @torch.inference_mode()
 def reconstruct(run, notes, device="auto"):
-    """Notes through the codec and back.
+    """Notes through the codec and back, in one pass however long they are.
 
     Parameters
     ----------
@@ -240,8 +252,7 @@ def reconstruct(run, notes, device="auto"):
     (Notes, NoteF1) : the decoded performance, and how much of it is right
     """
     device = choose_device(device)
-    finished = (Path(run) / "dit.safetensors").exists()
-    vqvae = trained.load_improviser(run, device).vqvae if finished else trained.load_vqvae(run, device)[0]
+    vqvae = load_codec(run, device)
     piano_roll: PianoRoll = notes_to_piano_roll(notes).to(device)
     decoded = decide(vqvae.decode_piano_roll(vqvae.encode(piano_roll).z_q))
     estimate = piano_roll_to_notes(decoded)[0]

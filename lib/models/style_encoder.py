@@ -7,7 +7,20 @@ from torch import nn
 from torch.nn import functional
 
 from lib.models.residual import residual_stack
-from lib.models.vqvae import PianoRollEmbedding
+from lib.music.piano_roll import LATENT_STRIDE, NUM_PITCHES
+
+FRAME_VALUES = 3 * NUM_PITCHES + 1  # what one frame holds: three lanes of keys, the pedal
+
+
+class PianoRollEmbedding(nn.Module):
+    """LATENT_STRIDE frames of the whole keyboard -> channels: PianoRoll (T frames) -> (B, C, T / stride)."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.linear = nn.Conv1d(FRAME_VALUES, channels, LATENT_STRIDE, stride=LATENT_STRIDE)
+
+    def forward(self, piano_roll):  # noqa: D102
+        return self.linear(torch.cat([piano_roll.roll.flatten(1, 2), piano_roll.pedal], 1))
 
 
 class StyleEncoder(nn.Module):

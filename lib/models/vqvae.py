@@ -1,4 +1,9 @@
-"""The piano codec: piano roll -> one vector of product codes every 80 ms -> piano roll."""
+"""The piano codec: piano roll -> one vector of product codes every 80 ms -> piano roll.
+
+A latent frame holds LATENT_STRIDE roll frames. Onsets and pedal are read and written in every one of them; duration
+and velocity once a key and latent frame, as the same key is hardly ever struck twice within 80 ms. Every layer is
+local in time, so that a piece of any length is coded in one pass, as its chunks would be.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +12,31 @@ from torch import nn
 from torch.nn import functional
 
 from lib.models.codebook import Codebook
-from lib.models.residual import residual_stack
-from lib.music.piano_roll import DURATION, LATENT_STRIDE, NUM_PITCHES, ONSET, VELOCITY, PianoRoll
+from lib.models.residual import FrameNorm, residual_stack
+from lib.music.piano_roll import DURATION, LATENT_STRIDE, NUM_PITCHES, VELOCITY, PianoRoll, duration_tolerance
 
-FRAME_VALUES = 3 * NUM_PITCHES + 1  # what one frame holds: three lanes of keys, the pedal
+ONSETS, KEYS, PEDALS = NUM_PITCHES * LATENT_STRIDE, NUM_PITCHES, LATENT_STRIDE
+LATENT_FRAME_VALUES = (ONSETS, KEYS, KEYS, PEDALS)  # onsets, durations, velocities, pedal
 RARE_ONSET_LOGIT = -5.0  # the output starts at the share of cells that have an onset
+VELOCITY_TOLERANCE = 0.05  # of the range; half of what transcription is judged by
+TYPICAL_NOTES = 100  # in a chunk of 10.24 s: both corpora have 9.8 a second
+LOSS_WEIGHTS = {"onset": 1.0, "duration": 1.0, "velocity": 1.0, "pedal": 0.5}
 
 
-class PianoRollEmbedding(nn.Module):
-    """LATENT_STRIDE frames of the whole keyboard -> channels: PianoRoll (T frames) -> (B, C, T / stride)."""
+def fold(piano_roll):
+    """What a latent frame holds: PianoRoll (T frames) -> (B, 532, T / LATENT_STRIDE)."""
+    roll = piano_roll.roll.unflatten(-1, (-1, LATENT_STRIDE))  # (B, 3, 88, N, stride)
+    pedal = piano_roll.pedal.unflatten(-1, (-1, LATENT_STRIDE))[:, 0]  # (B, N, stride)
+    onsets = roll[:, 0].transpose(-1, -2).flatten(1, 2)
+    return torch.cat([onsets, roll[:, DURATION].amax(-1), roll[:, VELOCITY].amax(-1), pedal.transpose(1, 2)], 1)
 
-    def __init__(self, channels):
-        super().__init__()
-        self.linear = nn.Conv1d(FRAME_VALUES, channels, LATENT_STRIDE, stride=LATENT_STRIDE)
 
-    def forward(self, piano_roll):  # noqa: D102
-        return self.linear(torch.cat([piano_roll.roll.flatten(1, 2), piano_roll.pedal], 1))
+def unfold(values):
+    """Inverse of `fold`, duration and velocity repeated in each roll frame: (B, 532, N) -> PianoRoll."""
+    onsets, duration, velocity, pedal = values.split(LATENT_FRAME_VALUES, 1)
+    onset = onsets.unflatten(1, (NUM_PITCHES, LATENT_STRIDE)).transpose(-1, -2).flatten(-2)  # (B, 88, T)
+    keys = torch.stack([duration, velocity], 1).repeat_interleave(LATENT_STRIDE, -1)  # (B, 2, 88, T)
+    return PianoRoll(torch.cat([onset[:, None], keys], 1), pedal.transpose(1, 2).flatten(1)[:, None])
 
 
 class VQVAE(nn.Module):
@@ -35,40 +49,39 @@ class VQVAE(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        latent_dim = config.groups * config.code_dim
-        self.embed = PianoRollEmbedding(config.channels)
-        self.encoder = residual_stack(config.channels, config.blocks)
+        latent_dim, values = config.groups * config.code_dim, sum(LATENT_FRAME_VALUES)
+        self.embed = nn.Conv1d(values, config.channels, 1)
+        self.encoder = residual_stack(config.channels, config.blocks, FrameNorm)
         self.to_latent = nn.Conv1d(config.channels, latent_dim, 1)
         self.codebook = Codebook(
             config.groups, config.codes, config.code_dim, config.codebook_decay, config.restart_below, config.seed
         )
         self.from_latent = nn.Conv1d(latent_dim, config.channels, 1)
-        self.decoder = residual_stack(config.channels, config.blocks)
-        self.norm = nn.GroupNorm(1, config.channels)
-        self.output = nn.ConvTranspose1d(config.channels, FRAME_VALUES, LATENT_STRIDE, stride=LATENT_STRIDE)
+        self.decoder = residual_stack(config.channels, config.blocks, FrameNorm)
+        self.norm = FrameNorm(config.channels)
+        self.output = nn.Conv1d(config.channels, values, 1)
         with torch.no_grad():
-            self.output.bias[:NUM_PITCHES] = RARE_ONSET_LOGIT
+            self.output.bias[:ONSETS] = RARE_ONSET_LOGIT
 
     def encode(self, piano_roll):
         """Quantise rolls of T frames: -> codebook.Codes with N = T / LATENT_STRIDE."""
-        latent = self.to_latent(self.encoder(self.embed(piano_roll)))  # (B, D, N)
+        latent = self.to_latent(self.encoder(self.embed(fold(piano_roll))))  # (B, D, N)
         return self.codebook(latent.transpose(1, 2))
 
     def decode(self, z_q):
         """Latents (B, N, D) -> PianoRoll of logits, T = N * LATENT_STRIDE."""
         hidden = self.decoder(self.from_latent(z_q.transpose(1, 2)))
-        values = self.output(functional.gelu(self.norm(hidden)))  # (B, 265, T)
-        return PianoRoll(values[:, :-1].unflatten(1, (3, NUM_PITCHES)), values[:, -1:])
+        return unfold(self.output(functional.gelu(self.norm(hidden))))
 
     def decode_piano_roll(self, z_q):
         """Latents (B, N, D) -> PianoRoll of probabilities, not yet decided."""
         logits = self.decode(z_q)
         return PianoRoll(logits.roll.float().sigmoid(), logits.pedal.float().sigmoid())
 
-    def forward(self, piano_roll):
-        """PianoRoll -> (PianoRoll of logits, codebook.Codes)."""
+    def forward(self, piano_roll, noise=None):
+        """PianoRoll -> (PianoRoll of logits, codebook.Codes); noise (B, N, D) is added to the codes before decoding."""
         codes = self.encode(piano_roll)
-        return self.decode(codes.z_q), codes
+        return self.decode(codes.z_q if noise is None else codes.z_q + noise), codes
 
 
 def reconstruction_loss(logits, piano_roll, onset_weight):
@@ -81,20 +94,18 @@ def reconstruction_loss(logits, piano_roll, onset_weight):
 
     Returns
     -------
-    dict of scalars: onset, duration, velocity (the latter two at onsets only) a typical note, pedal
+    dict of scalars: onset, duration, velocity (the latter two at onsets only) a typical note, pedal. The error of
+    a duration or velocity counts as log(1 + error / what the ear and mir_eval let pass): what is nearly right is
+    worth more than what can't be saved
     """
     onset = piano_roll.onset
     weight = torch.as_tensor(onset_weight, device=onset.device)
     cells = functional.binary_cross_entropy_with_logits(logits.onset.float(), onset, pos_weight=weight, reduction="sum")
     notes = TYPICAL_NOTES * onset.shape[0]  # not the batch's own count: however it is cut, the sum is the same
     losses = {"onset": cells / notes}
+    tolerances = {"duration": duration_tolerance(piano_roll.roll[:, DURATION]), "velocity": VELOCITY_TOLERANCE}
     for name, lane in (("duration", DURATION), ("velocity", VELOCITY)):
-        error = (logits.roll[:, lane].float().sigmoid() - piano_roll.roll[:, lane]).abs() * onset
-        losses[name] = error.sum() / notes
+        error = (logits.roll[:, lane].float().sigmoid() - piano_roll.roll[:, lane]).abs()
+        losses[name] = ((error / tolerances[name]).log1p() * onset).sum() / notes
     losses["pedal"] = functional.binary_cross_entropy_with_logits(logits.pedal.float(), piano_roll.pedal)
     return losses
-
-
-TYPICAL_NOTES = 100  # in a chunk of 10.24 s: both corpora have 9.8 a second
-LOSS_WEIGHTS = {"onset": 1.0, "duration": 4.0, "velocity": 4.0, "pedal": 0.5}
-assert ONSET == 0  # the bias above starts at lane 0

@@ -77,6 +77,13 @@ def decode_duration(value):
     return expm1(value * math.log1p(MAX_DURATION_FRAMES))
 
 
+def duration_tolerance(value):
+    """How far an encoded duration may be off and still count as right: 20 % of it or 50 ms, as mir_eval has it."""
+    frames = decode_duration(value)
+    allowed = (0.2 * frames).clip(0.05 * FRAME_RATE_HZ)
+    return allowed / (1 + frames) / math.log1p(MAX_DURATION_FRAMES)
+
+
 def rasterise(batch, notes, pedal_batch, pedal_s, size, num_frames, device="cpu"):
     """Many windows at once, from one long list of notes.
 

@@ -19,6 +19,16 @@ def gather_pieces(config, data_dir, split, pianist=None):
     return [(s, i) for s in stores for i in s.select(pianist=pianist, split=split, duets=pianist is None)]
 
 
+def in_published_test(piece):
+    """Whether its corpus's own tables test on it: the benchmark's first album split where it has the piece, else theirs.
+
+    Our `split` is by album and differs from PiJAMA's own, which is by song; the codec keeps clear of both tests.
+    """
+    if piece.corpus == "maestro" or not piece.album_splits:
+        return piece.official_split == "test"
+    return piece.album_splits[0] == "test"
+
+
 def pianists_of(pieces):
     """The pianist of each piece, "" where unknown."""
     return [store.pieces[i].pianist for store, i in pieces]

@@ -20,10 +20,10 @@ from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import LOSS_WEIGHTS, VQVAE, reconstruction_loss
 from lib.music.chord_recognition import label_features, recognise_chords
 from lib.music.metrics import note_f1
-from lib.music.piano_roll import PianoRoll, decide, piano_roll_to_notes, sounding_roll
+from lib.music.piano_roll import LATENT_STRIDE, PianoRoll, decide, piano_roll_to_notes, sounding_roll
 from lib.training import checkpoint as checkpoints
 from lib.training import trained
-from lib.training.pieces import gather_pieces, pianists_of
+from lib.training.pieces import gather_pieces, in_published_test, pianists_of
 from lib.training.stream import Stream, keyed_generator, normal, uniform
 
 CHUNKS_PER_STYLE = 16  # chunks a pianist's vector is the mean of
@@ -84,13 +84,16 @@ class VQVAEStage(Stage):
     """Piano roll -> codes -> piano roll."""
 
     def __init__(self, config, data_dir, checkpoint, sources):
-        train, held_out = (gather_pieces(config, data_dir, split) for split in ("train", "validation"))
-        super().__init__(config, Stream(train, config), Stream(held_out or train, config, augment=False))
+        chosen = {split: gather_pieces(config, data_dir, split) for split in ("train", "validation")}
+        for split, pieces in chosen.items():
+            chosen[split] = [(store, i) for store, i in pieces if not in_published_test(store.pieces[i])]
+        train, held_out = chosen["train"], chosen["validation"] or chosen["train"]
+        super().__init__(config, Stream(train, config), Stream(held_out, config, augment=False))
         self.model = VQVAE(config)
 
     def losses(self, model, batch):
         """Reconstruction by lane, commitment; `loss` is their weighted sum."""
-        logits, codes = model(batch.piano_roll)
+        logits, codes = model(batch.piano_roll, self.noise(batch) if model.training else None)
         losses = reconstruction_loss(logits, batch.piano_roll, self.config.onset_weight)
         reconstruction = sum(LOSS_WEIGHTS[name] * value for name, value in losses.items())
         commitment = codes.commitment_loss
@@ -98,6 +101,12 @@ class VQVAEStage(Stage):
         return {"loss": loss, "reconstruction": reconstruction.detach(), "commitment": commitment.detach()} | {
             name: value.detach() for name, value in losses.items()
         }
+
+    def noise(self, batch):
+        """(B, N, D): what the decoder must bear, as a generator's latents are never quite codes."""
+        size = (batch.piano_roll.num_frames // LATENT_STRIDE, self.config.groups * self.config.code_dim)
+        epsilon = normal(self.config.seed, "latent noise", batch.step, batch.indices, size, self.device)
+        return self.config.latent_noise * epsilon
 
     def after_step(self, step, reduce=None, place=(0, 1)):
         """Move the codebook."""

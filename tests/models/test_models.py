@@ -10,9 +10,9 @@ from lib.config import preset
 from lib.models.codebook import Codebook, perplexity
 from lib.models.dit import Conditions, DiT
 from lib.models.style_encoder import StyleEncoder
-from lib.models.vqvae import VQVAE, reconstruction_loss
+from lib.models.vqvae import VQVAE, fold, reconstruction_loss, unfold
 from lib.music.chords import CHORD_DIM
-from lib.music.piano_roll import PianoRoll, decide
+from lib.music.piano_roll import PianoRoll, decide, duration_tolerance
 
 
 def rolls(size, frames=64, density=0.01, seed=0):
@@ -51,6 +51,40 @@ def test_vqvae_takes_any_whole_number_of_latent_frames():
     model = VQVAE(preset("vqvae", "tiny")).eval()
     for frames in (4, 36, 600):
         assert model(rolls(1, frames))[0].num_frames == frames
+
+
+def test_fold_and_unfold_keep_every_onset_and_its_values():
+    piano_roll = rolls(2, density=0.002)
+    again = unfold(fold(piano_roll))
+    assert torch.equal(again.onset, piano_roll.onset) and torch.equal(again.pedal, piano_roll.pedal)
+    at = piano_roll.onset.bool()
+    alone = at.unflatten(-1, (-1, 4)).sum(-1).repeat_interleave(4, -1) == 1
+    for lane in (1, 2):
+        assert torch.equal(again.roll[:, lane][at & alone], piano_roll.roll[:, lane][at & alone])
+
+
+def test_a_piece_in_one_pass_is_coded_as_its_chunks_are():
+    """Nothing depends on what is farther away than the convolutions hear."""
+    model, piano_roll = VQVAE(preset("vqvae", "tiny")).eval(), rolls(1, 1024)
+    whole = model.encode(piano_roll).indices
+    reach = 2 * 4 + 1  # one block of kernel 5, in the tiny preset: 2 latent frames each way
+    part = model.encode(piano_roll.crop(256, 768)).indices
+    assert torch.equal(whole[:, 64 + reach : 192 - reach], part[:, reach:-reach])
+    z_q = model.codebook.look_up(whole)
+    decoded = model.decode(z_q).onset[..., 256 + 4 * reach : 768 - 4 * reach]
+    cut = model.decode(z_q[:, 64:192]).onset[..., 4 * reach : -4 * reach]
+    assert torch.allclose(decoded, cut, atol=1e-5)
+
+
+def test_a_duration_within_what_mir_eval_allows_costs_less_than_log_2():
+    exact = rolls(1, density=0.002)
+    tolerance = duration_tolerance(exact.roll[:, 1])
+    near = exact.roll.clone()
+    near[:, 1] = (near[:, 1] + 0.99 * tolerance).clamp(max=1)
+    near = PianoRoll(torch.logit(near, 1e-6), torch.logit(exact.pedal, 1e-6))
+    typical = exact.onset.sum() / 100
+    assert reconstruction_loss(near, exact, 4.0)["duration"] < np.log(2) * typical
+    assert reconstruction_loss(near, exact, 4.0)["velocity"] < 1e-3
 
 
 def test_vqvae_learns_one_batch():

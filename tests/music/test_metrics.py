@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.data.notes import Notes
-from lib.music.metrics import NoteF1, describe, longest_silence_s, note_f1
+from lib.music.metrics import NoteF1, describe, longest_silence_s, note_f1, overlapping_area
 
 
 def notes(*rows, pedal=()):
@@ -53,3 +53,40 @@ def test_note_f1_without_notes():
     some = notes((0.0, 1.0, 60, 64))
     assert note_f1(some, notes()) == note_f1(notes(), some) == NoteF1(0.0, 0.0, 0.0)
     assert note_f1(notes(), notes()) == NoteF1(1.0, 1.0, 1.0)
+
+
+def test_note_f1_is_what_mir_eval_says_of_the_whole():
+    """Matching a pitch at a time changes nothing."""
+    from mir_eval import transcription, transcription_velocity
+
+    rng = np.random.default_rng(0)
+    count = 400
+    columns = (rng.uniform(0, 40, count), rng.gamma(2, 0.2, count), rng.integers(50, 70, count), rng.integers(20, 110, count))
+    reference = Notes.from_arrays(*columns)
+    late = np.abs(reference.onset_s + rng.normal(0, 0.025, count))
+    lengths, softer = reference.duration_s * rng.lognormal(0, 0.2, count), reference.velocity * 0.8 + rng.normal(0, 8, count)
+    estimate = Notes.from_arrays(late, lengths, reference.pitch, softer.clip(1, 127))
+    sides = []
+    for played in (reference, estimate):
+        spans = np.column_stack([played.onset_s, played.onset_s + played.duration_s])
+        sides.append((spans, 440 * 2 ** ((played.pitch.astype(float) - 69) / 12), played.velocity.astype(float)))
+    (spans, hz, loud), (spans2, hz2, loud2) = sides
+    plain = {"onset_tolerance": 0.04}
+    onset = transcription.precision_recall_f1_overlap(spans, hz, spans2, hz2, offset_ratio=None, **plain)[2]
+    offset = transcription.precision_recall_f1_overlap(spans, hz, spans2, hz2, **plain)[2]
+    velocity = transcription_velocity.precision_recall_f1_overlap(
+        spans, hz, loud, spans2, hz2, loud2, offset_ratio=None, **plain
+    )[2]
+    score = note_f1(reference, estimate)
+    assert (score.onset, score.onset_offset) == pytest.approx((onset, offset), abs=1e-9)
+    assert score.onset_velocity == pytest.approx(velocity, abs=0.005)  # which of two equal pairs is matched may differ
+    assert 0.5 < score.onset_velocity < score.onset < 1
+
+
+def test_overlapping_area():
+    rng = np.random.default_rng(0)
+    one, same, far = rng.normal(0, 1, 400), rng.normal(0, 1, 400), rng.normal(2, 1, 400)
+    assert overlapping_area(one, same) > 0.9
+    assert overlapping_area(one, far) == pytest.approx(0.317, abs=0.08)  # 2 * Phi(-1)
+    assert overlapping_area(one, far) == pytest.approx(overlapping_area(far, one))
+    assert overlapping_area([3.0] * 5, [3.0] * 5) == 1 and overlapping_area([3.0] * 5, one + 50) < 0.05

@@ -1,0 +1,263 @@
+"""Which quantiser keeps more of the music, at the same rate, steps, data and network.
+
+    python tests/benchmarks/quantisers.py --data-dir data [--steps 600] [--only product,fsq] [--set channels=320]
+
+Each variant replaces the codebook of the same VQ-VAE (preset laptop) and is trained and validated by the stage itself; a
+short warm-up, then cosine. All of them code a latent frame in `groups` indices of `codes` choices, so that a generator
+could take any of them. Prints one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from lib.config import parse_settings, preset  # noqa: E402
+from lib.models.codebook import Codebook, Codes  # noqa: E402
+from lib.training.adjustments import Adjustments  # noqa: E402
+from lib.training.devices import make_accelerator  # noqa: E402
+from lib.training.stages import VQVAEStage  # noqa: E402
+from lib.training.trainer import Trainer  # noqa: E402
+
+
+class Rotation(Codebook):
+    """Product codes; gradients are turned as z_e is onto its code (Fifty et al. 2024) instead of copied."""
+
+    def _quantise(self, latent):
+        z_e = self.split(latent)
+        codes = super()._quantise(latent)
+        z_q = codes.z_q.detach().unflatten(-1, (self.groups, self.code_dim))
+        e, q = functional.normalize(z_e, dim=-1).detach(), functional.normalize(z_q, dim=-1)
+        r = functional.normalize(e + q, dim=-1)
+        turned = z_e - 2 * (z_e * r).sum(-1, keepdim=True) * r + 2 * (z_e * e).sum(-1, keepdim=True) * q
+        return Codes(codes.indices, turned.flatten(-2), codes.commitment_loss)
+
+
+class Euclidean(Codebook):
+    """Product codes that are not normalised (van den Oord et al. 2017, with moving averages)."""
+
+    def normalise(self, vectors):
+        """As they are."""
+        return vectors
+
+    def _quantise(self, latent):
+        z_e = self.split(latent)
+        flat = z_e.flatten(0, 1).transpose(0, 1)
+        far = self.embedding.square().sum(-1)[:, None] - 2 * flat @ self.embedding.transpose(1, 2)
+        indices = far.argmin(-1)
+        if self.training:
+            self._gather(flat.detach(), indices)
+        indices = indices.transpose(0, 1).unflatten(0, latent.shape[:2])
+        z_q = self.look_up(indices).unflatten(-1, (self.groups, self.code_dim))
+        loss = functional.mse_loss(z_e, z_q)
+        return Codes(indices, (z_e + (z_q - z_e).detach()).flatten(-2), loss)
+
+    @torch.no_grad()
+    def update(self, generator, reduce=None, place=(0, 1)):
+        """Means of what used a code, not sums on a sphere."""
+        self.mean_sum.mul_(1.0)
+        figure = super().update(generator, reduce, place)
+        self.embedding.copy_(self.mean_sum / self.mean_use.clamp(min=1e-3)[..., None])
+        return figure
+
+
+class Fixed(Codebook):
+    """Codes that never move: nothing to update."""
+
+    def __init__(self, groups, codes, code_dim, grid):
+        super().__init__(groups, codes, code_dim, 0.99, 0.0)
+        self.embedding.copy_(grid.expand(groups, -1, -1))
+
+    @torch.no_grad()
+    def update(self, generator, reduce=None, place=(0, 1)):
+        """Code use alone."""
+        from lib.models.codebook import perplexity
+
+        use = self.batch_use.clone()
+        self.forget()
+        return perplexity(use)
+
+    def _quantise(self, latent):
+        z_e = self.bound(latent.unflatten(-1, (self.groups, self.code_dim)))
+        z_q = self.snap(z_e)
+        flat = z_q.flatten(0, 1).transpose(0, 1)
+        indices = self.index(flat)
+        if self.training:
+            self._gather(flat.detach(), indices)
+        indices = indices.transpose(0, 1).unflatten(0, latent.shape[:2])
+        return Codes(indices, (z_e + (z_q - z_e).detach()).flatten(-2), self.commit(z_e, z_q))
+
+
+class FSQ(Fixed):
+    """Finite scalar quantisation (Mentzer et al. 2023): 3 numbers of 8 levels each, by rounding."""
+
+    LEVELS = 8
+
+    def __init__(self, groups):
+        level = (torch.arange(self.LEVELS) - (self.LEVELS - 1) / 2) / self.scale
+        super().__init__(groups, self.LEVELS**3, 3, torch.cartesian_prod(level, level, level))
+
+    scale = math.sqrt((LEVELS**2 - 1) / 12)  # unit variance when all levels are used evenly
+
+    def bound(self, latent):
+        """Into the grid's range."""
+        return torch.tanh(latent) * (self.LEVELS / 2 - 1e-3) / self.scale
+
+    def snap(self, z_e):
+        """To the nearest level."""
+        half = (self.LEVELS - 1) / 2
+        return ((z_e * self.scale + half).round().clamp(0, self.LEVELS - 1) - half) / self.scale
+
+    def index(self, flat):
+        """Digits in base 8."""
+        digit = (flat * self.scale + (self.LEVELS - 1) / 2).round().long()
+        return (digit * torch.tensor([self.LEVELS**2, self.LEVELS, 1])).sum(-1)
+
+    def commit(self, z_e, z_q):
+        """None is needed."""
+        return z_e.new_zeros(())
+
+
+class LFQ(Fixed):
+    """Look-up-free quantisation (Yu et al. 2023): 9 signs; confident bits, evenly used."""
+
+    def __init__(self, groups):
+        super().__init__(groups, 512, 9, torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 9))
+
+    def bound(self, latent):
+        """As it is."""
+        return latent
+
+    def snap(self, z_e):
+        """Signs."""
+        return torch.where(z_e >= 0, 1.0, -1.0)
+
+    def index(self, flat):
+        """Bits as a number."""
+        return ((flat > 0).long() * (2 ** torch.arange(8, -1, -1))).sum(-1)
+
+    def commit(self, z_e, z_q):
+        """Distance, and the entropy of a bit less that of its mean."""
+        p = torch.sigmoid(4 * z_e)
+
+        def entropy(p):
+            return -(p * p.clamp(min=1e-6).log() + (1 - p) * (1 - p).clamp(min=1e-6).log())
+
+        gain = entropy(p).mean() - entropy(p.mean((0, 1))).mean()
+        return functional.mse_loss(z_e, z_q.detach()) + 0.1 * gain
+
+
+class Residual(Codebook):
+    """Residual quantisation: every stage codes what the ones before left of the same vector (Zeghidour et al. 2021).
+
+    `groups` stages over one space of groups * code_dim numbers, unnormalised, trained by gradient and restarted.
+    """
+
+    def __init__(self, groups, codes, code_dim, decay, restart_below, seed=0):
+        super().__init__(groups, codes, code_dim, decay, restart_below, seed)
+        self.dim = groups * code_dim
+        start = torch.randn(groups, codes, self.dim) * torch.linspace(0, -2, groups).exp()[:, None, None] * 0.5
+        self.embedding = start
+        self.mean_sum, self.batch_sum = start.clone(), torch.zeros_like(start)
+
+    def normalise(self, vectors):
+        """As they are."""
+        return vectors
+
+    def look_up(self, indices):
+        """Sum over stages."""
+        group = torch.arange(self.groups)
+        return self.embedding[group, indices].sum(-2)
+
+    def _quantise(self, latent):
+        rest, indices, flats, loss = latent.flatten(0, 1), [], [], 0
+        for embedding in self.embedding:
+            index = (embedding.square().sum(-1) - 2 * rest @ embedding.T).argmin(-1)
+            loss = loss + functional.mse_loss(rest, embedding[index]) / self.groups
+            flats.append(rest.detach()), indices.append(index)
+            rest = rest - embedding[index]
+        if self.training:
+            self._gather(torch.stack(flats), torch.stack(indices))
+        indices = torch.stack(indices, -1).unflatten(0, latent.shape[:2])
+        z_q = self.look_up(indices)
+        return Codes(indices, latent + (z_q - latent).detach(), loss)
+
+    def _restart(self, generator, reduce, before, share):
+        dead = self.mean_use < self.restart_below
+        own = torch.cat(self.recent, 1)
+        rows = torch.from_numpy(generator.integers(0, own.shape[1], size=(self.groups, self.codes)))
+        fresh = own.gather(1, rows[..., None].expand(-1, -1, self.dim))
+        self.mean_sum[dead], self.mean_use[dead] = fresh[dead], 1.0
+
+    @torch.no_grad()
+    def update(self, generator, reduce=None, place=(0, 1)):
+        """Means of what used a code."""
+        figure = super().update(generator, reduce, place)
+        self.embedding.copy_(self.mean_sum / self.mean_use.clamp(min=1e-3)[..., None])
+        return figure
+
+
+def codebook(name, config):
+    """The variant's codebook."""
+    sizes = (config.groups, config.codes, config.code_dim, config.codebook_decay, config.restart_below)
+    made = {"product": Codebook, "rotation": Rotation, "euclidean": Euclidean, "residual": Residual}
+    if name in made:
+        return made[name](*sizes)
+    return {"fsq": FSQ, "lfq": LFQ}[name](config.groups)
+
+
+NAMES = ("product", "rotation", "euclidean", "residual", "fsq", "lfq")
+DIMS = {"fsq": 3, "lfq": 9}
+
+
+def try_one(name, settings, data_dir, steps):
+    """Train a variant and validate it: a row of figures."""
+    own = {**settings, "code_dim": DIMS[name]} if name in DIMS else settings
+    config = preset("vqvae", "laptop", steps=steps, tracker="none", **own)
+    torch.manual_seed(config.seed)
+    stage = VQVAEStage(config, data_dir, None, {})
+    stage.model.codebook = codebook(name, config)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        adjustments = Adjustments(folder, config.batch_size, None, True)
+        trainer = Trainer(stage, make_accelerator(config, folder), adjustments, steps, print)
+        began = time.monotonic()
+        for step in range(steps):
+            losses = trainer.step(step).losses
+            if step % 100 == 99:
+                print(name, step + 1, {k: round(v, 3) for k, v in losses.items()}, file=sys.stderr, flush=True)
+        seconds = time.monotonic() - began
+        figures = trainer.validate(steps)
+    return {"quantiser": name, "seconds": round(seconds), **{k: round(v, 4) for k, v in figures.items()}}
+
+
+def main():
+    """All variants, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--only", default=",".join(NAMES))
+    parser.add_argument("--set", action="append", default=[])
+    words = parser.parse_args()
+    logging.disable(logging.INFO)
+    rows = []
+    for name in words.only.split(","):
+        rows.append(try_one(name, parse_settings(words.set), words.data_dir, words.steps))
+        print(json.dumps(rows[-1]), flush=True)
+    print(json.dumps({"benchmark": "quantisers", "steps": words.steps, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
