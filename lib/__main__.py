@@ -190,9 +190,7 @@ def generate(
     print(f"{out}: {len(solo.notes)} notes, {request.seconds:g} s of music in {solo.seconds:.1f} s")
     figures = {**describe(solo.notes, request.seconds), "rule_losses": solo.rule_losses}
     if wav is not None:
-        sound = audio.render_audio(solo.notes, soundfont)
-        audio.write_wav(sound, wav)
-        print(f"{wav}: {sound.synth}. {sound.note}".strip())
+        _write_sound(solo.notes, wav, soundfont)
     print(json.dumps(figures))
 
 
@@ -215,9 +213,11 @@ class _Progress:
 @app.command()
 def reconstruct(
     midi: Path,
-    run: Annotated[Path | None, typer.Option(help="A vqvae run.")] = None,
+    run: Annotated[Path | None, typer.Option(help="A vqvae run, or an improviser's folder.")] = None,
     released: Annotated[bool, typer.Option("--released")] = False,
-    out: Annotated[Path, typer.Option()] = Path("reconstruction.mid"),
+    out: Annotated[Path, typer.Option(help="MIDI file to write.")] = Path("reconstruction.mid"),
+    wav: Annotated[Path | None, typer.Option(help="Sound file to write.")] = None,
+    device: str = "auto",
 ):
     """Send a MIDI file through the codec and back, and say how much of it survived."""
     if (run is None) != released:
@@ -225,10 +225,21 @@ def reconstruct(
     from lib import generate as generation
     from lib.data.notes import read_midi, write_midi
 
-    notes, score = generation.reconstruct(configs.RELEASED if released else run, read_midi(midi))
+    original = read_midi(midi)
+    notes, score = generation.reconstruct(configs.RELEASED if released else run, original, device)
     write_midi(notes, out)
-    print(f"{out}: onset F1 {score.onset:.3f}, with offset {score.onset_offset:.3f}, "
-          f"with velocity {score.onset_velocity:.3f}")  # fmt: skip
+    print(f"{out}: {len(notes)} notes for {len(original)}; onset F1 {score.onset:.3f}, with offset "
+          f"{score.onset_offset:.3f}, with velocity {score.onset_velocity:.3f}")  # fmt: skip
+    if wav is not None:
+        _write_sound(notes, wav)
+
+
+def _write_sound(notes, wav, soundfont=None):
+    from lib.music import audio
+
+    sound = audio.render_audio(notes, soundfont)
+    audio.write_wav(sound, wav)
+    print(f"{wav}: {sound.synth}. {sound.note}".strip())
 
 
 @app.command()

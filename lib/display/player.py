@@ -15,12 +15,16 @@ HEIGHT_PX = 350
 
 
 def player_html(notes, audio=None, title="", chords=()):
-    """The page.
+    """The page of one take; see takes_html."""
+    return takes_html({title or "Solo": (notes, audio)}, title, chords)
+
+
+def takes_html(takes, title="", chords=()):
+    """The page. Several takes are compared by switching between them at the same place.
 
     Parameters
     ----------
-    notes : Notes
-    audio : Audio, embedded as mono 16-bit; None: a silent roll
+    takes : dict name -> (Notes, Audio or None), at least one; sound is embedded as mono 16-bit, None: a silent roll
     title : str
     chords : list of (time_s, symbol)
 
@@ -28,24 +32,30 @@ def player_html(notes, audio=None, title="", chords=()):
     -------
     str
     """
-    columns = (notes.onset_s, notes.duration_s, notes.pitch, notes.velocity)
-    rows = [[round(float(on), 3), round(float(length), 3), int(p), int(v)] for on, length, p, v in zip(*columns)]
     music = {
-        "seconds": round(max(notes.end_s, audio.seconds if audio else 0.0), 3),
-        "notes": rows,
-        "pedal": [[round(float(down), 3), round(float(up), 3)] for down, up in notes.pedal_s],
+        "takes": [_take(name, notes, audio) for name, (notes, audio) in takes.items()],
         "chords": [[round(float(time_s), 3), symbol] for time_s, symbol in chords],
     }
     page = TEMPLATE.read_text(encoding="utf-8")
     parts = {
         "{{title}}": html.escape(title or "Solo"),
-        "{{sound}}": _sound(audio),
-        "{{note}}": html.escape(_remark(audio)),
-        "{{music}}": json.dumps(music, ensure_ascii=False).replace("</", "<\\/"),
+        "{{music}}": json.dumps(music, ensure_ascii=False).replace("<", "\\u003c"),
     }
     for name, part in parts.items():
         page = page.replace(name, part)
     return page
+
+
+def _take(name, notes, audio):
+    columns = (notes.onset_s, notes.duration_s, notes.pitch, notes.velocity)
+    return {
+        "name": name,
+        "seconds": round(max(notes.end_s, audio.seconds if audio else 0.0), 3),
+        "notes": [[round(float(on), 3), round(float(length), 3), int(p), int(v)] for on, length, p, v in zip(*columns)],
+        "pedal": [[round(float(down), 3), round(float(up), 3)] for down, up in notes.pedal_s],
+        "sound": _sound(audio),
+        "remark": _remark(audio),
+    }
 
 
 def _sound(audio):
@@ -70,9 +80,14 @@ def write_player(path, notes, audio=None, title="", chords=()):
 
 def show_player(notes, audio=None, title="", chords=()):
     """The page inside a notebook: IPython.display.HTML, an iframe that holds all of it."""
+    return show_takes({title or "Solo": (notes, audio)}, title, chords)
+
+
+def show_takes(takes, title="", chords=()):
+    """Several takes in one player: see takes_html."""
     from IPython.display import HTML
 
-    return HTML(framed(player_html(notes, audio, title, chords)))
+    return HTML(framed(takes_html(takes, title, chords)))
 
 
 def framed(page):

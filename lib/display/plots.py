@@ -152,10 +152,11 @@ def plot_code_use(counts):
     counts : int (groups, codes)
     """
     shares = np.sort(counts / np.maximum(1, counts.sum(1, keepdims=True)), axis=1)[:, ::-1]
+    perplexity = np.exp(-(shares * np.log(np.maximum(shares, 1e-12))).sum(1)).mean()
     figure, ax = plt.subplots(figsize=(9, 2.5), layout="constrained")
     image = ax.imshow(np.log10(shares + 1e-6), aspect="auto", cmap="magma")
     figure.colorbar(image, label="log10 share")
-    ax.set_xlabel(f"codes, most used first ({(counts > 0).mean():.0%} are in use)")
+    ax.set_xlabel(f"codes, most used first: {(counts > 0).mean():.0%} are in use, perplexity {perplexity:.0f}")
     ax.set_ylabel("group")
     return figure
 

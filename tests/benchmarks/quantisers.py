@@ -137,8 +137,8 @@ class LFQ(Fixed):
         super().__init__(groups, 512, 9, torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 9))
 
     def bound(self, latent):
-        """As it is."""
-        return latent
+        """On the sphere of the codes (binary spherical quantisation, Zhao et al. 2024)."""
+        return self.normalise(latent)
 
     def snap(self, z_e):
         """Signs."""

@@ -13,7 +13,7 @@ import numpy as np
 from lib.config import GUIDED_CANDIDATES
 from lib.data.notes import Notes
 from lib.display.controls import request_of, solo_controls
-from lib.display.player import player_html, show_player, write_player
+from lib.display.player import player_html, show_player, takes_html, write_player
 from lib.music.audio import Audio
 from lib.music.chords import parse_progression
 
@@ -28,12 +28,21 @@ def music_of(page):
 def test_the_page_holds_notes_chords_and_sound():
     page = player_html(NOTES, AUDIO, "a title", [(0.0, "Cmaj7")])
     music = music_of(page)
-    assert music["notes"] == [[0.0, 0.5, 40, 20], [1.0, 1.0, 60, 80]] and music["pedal"] == [[0.0, 1.5]]
-    assert music["chords"] == [[0.0, "Cmaj7"]] and music["seconds"] == 2.0
-    sound = re.search(r'src="data:audio/wav;base64,([^"]+)"', page)[1]
+    (take,) = music["takes"]
+    assert take["notes"] == [[0.0, 0.5, 40, 20], [1.0, 1.0, 60, 80]] and take["pedal"] == [[0.0, 1.5]]
+    assert music["chords"] == [[0.0, "Cmaj7"]] and take["seconds"] == 2.0
+    sound = take["sound"].removeprefix("data:audio/wav;base64,")
     with wave.open(io.BytesIO(base64.b64decode(sound))) as file:
         assert (file.getnchannels(), file.getnframes(), file.getframerate()) == (1, 4410, 44100)
-    assert "{{" not in page and "plain &lt;sines&gt;" in page
+    assert "{{" not in page and take["remark"] == "plain <sines>"
+
+
+def test_takes_are_on_one_page():
+    takes = {"original": (NOTES, AUDIO), "decoded": (NOTES.between(0.5, 2.0), None)}
+    first, second = music_of(takes_html(takes, "A/B"))["takes"]
+    assert (first["name"], second["name"]) == ("original", "decoded")
+    assert len(first["notes"]) == 2 and len(second["notes"]) == 1 and first["sound"] and not second["sound"]
+    assert "No sound" in second["remark"]
 
 
 def test_nothing_is_fetched_from_anywhere():

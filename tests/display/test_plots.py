@@ -77,6 +77,6 @@ def test_confusion_and_map():
 
 def test_code_use_and_rule():
     figure = plots.plot_code_use(np.array([[0, 5, 5, 0], [1, 1, 1, 1]]))
-    assert "75% are in use" in figure.axes[0].get_xlabel()
+    assert "75% are in use, perplexity 3" in figure.axes[0].get_xlabel()
     bars = plots.plot_rule(6.0, 5.5, "note_density").axes[0].patches
     assert [bar.get_height() for bar in bars] == [6.0, 5.5]
