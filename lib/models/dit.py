@@ -94,6 +94,8 @@ class DiT(nn.Module):
     groups, codes, code_dim : the codebook's sizes; D = groups * code_dim
     """
 
+    HIDDEN = ("blocks",)  # parts whose matrices Muon may train
+
     def __init__(self, config, style_dim, groups, codes, code_dim):
         super().__init__()
         self.groups, self.codes = groups, codes

@@ -32,6 +32,8 @@ class StyleEncoder(nn.Module):
     num_pianists : classes
     """
 
+    HIDDEN = ("encoder",)  # parts whose matrices Muon may train
+
     def __init__(self, config, num_pianists):
         super().__init__()
         self.embed = PianoRollEmbedding(config.channels)

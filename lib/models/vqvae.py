@@ -47,6 +47,8 @@ class VQVAE(nn.Module):
     config : VQVAEConfig
     """
 
+    HIDDEN = ("encoder", "decoder")  # parts whose matrices Muon may train
+
     def __init__(self, config):
         super().__init__()
         latent_dim, values = config.groups * config.code_dim, sum(LATENT_FRAME_VALUES)

@@ -24,7 +24,8 @@ LOWEST_PITCH = 21
 LATENT_STRIDE = 4  # frames a latent frame: 12.5 Hz
 MAX_DURATION_FRAMES = 2048  # 41 s; a key held longer is written as held so long
 ONSET, DURATION, VELOCITY = 0, 1, 2
-ONSET_THRESHOLD = 0.5
+ONSET_THRESHOLD = 0.5  # of the decode rule; measured by tests/benchmarks/decode_rule.py
+SHORTEST_FRAMES = 0.5  # of a decoded note
 
 
 @dataclass(frozen=True)
@@ -141,17 +142,17 @@ def notes_to_piano_roll(notes, num_frames=None):
     return rasterise(none, columns, pedals, notes.pedal_s, 1, num_frames)
 
 
-def decide(piano_roll):
+def decide(piano_roll, threshold=ONSET_THRESHOLD):
     """The one decode rule: probabilities -> a roll with onsets and pedal in {0, 1}.
 
-    An onset is a cell of at least ONSET_THRESHOLD that no neighbour in time exceeds; of two equal neighbours both
+    An onset is a cell of at least `threshold` that no neighbour in time exceeds; of two equal neighbours both
     stay only when both are certain, as they are in a roll made from notes.
     """
     onset = piano_roll.onset
     padded = torch.nn.functional.pad(onset, (1, 1), value=-1.0)
     before, after = padded[..., :-2], padded[..., 2:]
     peak = ((onset > before) & (onset >= after)) | (onset >= 1)
-    onset = (peak & (onset >= ONSET_THRESHOLD)).to(piano_roll.roll.dtype)
+    onset = (peak & (onset >= threshold)).to(piano_roll.roll.dtype)
     lanes = piano_roll.roll[:, 1:].clamp(0, 1) * onset[:, None]
     pedal = (piano_roll.pedal >= 0.5).to(piano_roll.pedal.dtype)
     return PianoRoll(torch.cat([onset[:, None], lanes], 1), pedal)
@@ -170,7 +171,7 @@ def piano_roll_to_notes(piano_roll):
 
 def _notes_of(lanes, down):
     key, frame = np.nonzero(lanes[ONSET] >= ONSET_THRESHOLD)  # ordered by key, then time
-    duration = np.maximum(decode_duration(lanes[DURATION][key, frame].astype(np.float64)), 0.5)
+    duration = np.maximum(decode_duration(lanes[DURATION][key, frame].astype(np.float64)), SHORTEST_FRAMES)
     room = np.full(len(key), np.inf)
     again = key[1:] == key[:-1]
     room[:-1][again] = (frame[1:] - frame[:-1])[again]

@@ -17,6 +17,7 @@ import torch
 from lib.config import ConfigError
 from lib.training.checkpoint import snapshot
 from lib.training.devices import autocast, make_scaler
+from lib.training.optimizers import make_optimizer
 
 FINAL_LR_SHARE = 0.1  # of the peak, at the last step of a cosine
 WORDS_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
@@ -59,7 +60,7 @@ class Trainer:
         self.adjustments, self.total, self.say = adjustments, total, say
         self.device = accelerator.device
         self.model = stage.to(self.device).model.to(self.device)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
+        self.optimizer = make_optimizer(self.model, self.config)
         self.scaler = make_scaler(self.config, self.device)
         self.ema = {k: v.detach().clone() for k, v in self.model.state_dict().items()} if self.config.ema_decay else None
         rank, processes = accelerator.process_index, accelerator.num_processes

@@ -66,7 +66,7 @@ class Row:
     decode_s: float
 
 
-def choose(store, corpus, split, quick):
+def choose(store, split, quick):
     """Places of the pieces to measure on."""
     pieces = [i for i, piece in enumerate(store.pieces) if not piece.duet and piece.num_notes]
     if split == "test":
@@ -205,13 +205,13 @@ def main():
     with torch.inference_mode():
         for corpus in ("maestro", "pijama"):
             store = open_corpus(corpus, words.data_dir)
-            own = [measure(vqvae, store, index) for index in choose(store, corpus, words.split, words.quick)]
+            own = [measure(vqvae, store, index) for index in choose(store, words.split, words.quick)]
             figures.update(corpus_figures(own, corpus))
             for row in sorted(own, key=lambda row: row.onset)[:5]:
                 print(f"{corpus}: onset F1 {row.onset:.3f}, {row.notes / row.seconds:.1f} notes/s, {row.title}", flush=True)
             rows += own
         store = open_corpus("maestro", words.data_dir)
-        figures.update(noise_figures(vqvae, store, choose(store, "maestro", words.split, True)))
+        figures.update(noise_figures(vqvae, store, choose(store, words.split, True)))
         figures.update(latent_figures(vqvae, rows))
         figures["decode_gflop"] = round(decode_flops(vqvae) / 1e9, 3)
     figures["pedal_frame_f1"] = round(pedal_f1(rows), 4)

@@ -8,6 +8,8 @@ import torch
 
 from lib.config import preset
 from lib.data.corpora import open_corpus
+from lib.data.note_store import Piece
+from lib.training.pieces import in_published_test
 from lib.training.stream import Stream, keyed_generator, normal, permute, uniform
 
 
@@ -108,3 +110,12 @@ def test_balance_gives_every_label_its_turn(pieces, config):
 def test_no_piece_is_an_error(config):
     with pytest.raises(ValueError, match="no piece to train on"):
         Stream([], config)
+
+
+def test_what_the_corpora_themselves_test_on():
+    """The benchmark's first album split where it has the piece, else the corpus's own table."""
+    maestro = [Piece("maestro", "a.mid", split=split, official_split=split) for split in ("train", "test")]
+    assert [in_published_test(piece) for piece in maestro] == [False, True]
+    benchmark = Piece("pijama", "b.mid", official_split="test", album_splits=("train", "test", "test"))
+    other = Piece("pijama", "c.mid", split="train", official_split="test")
+    assert [in_published_test(piece) for piece in (benchmark, other)] == [False, True]

@@ -1,0 +1,75 @@
+"""Muon for the matrices inside, AdamW for the rest, as one optimizer."""
+
+import copy
+
+import pytest
+import torch
+
+from lib.config import preset
+from lib.models.dit import DiT
+from lib.models.vqvae import VQVAE
+from lib.training.optimizers import MuonAdamW, make_optimizer
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return VQVAE(preset("vqvae", "tiny"))
+
+
+def with_gradients(model, seed=1):
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def test_which_parameters_it_takes(model):
+    optimizer = make_optimizer(model, preset("vqvae", "tiny"))
+    assert isinstance(optimizer, MuonAdamW)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    taken = {names[id(parameter)] for parameter in optimizer.hidden}
+    assert taken == {f"{part}.0.{layer}.weight" for part in ("encoder", "decoder") for layer in ("spread", "mix")}
+    rest = {names[id(parameter)] for parameter in optimizer.adamw.param_groups[0]["params"]}
+    assert taken | rest == set(names.values()) and not taken & rest
+    assert isinstance(make_optimizer(model, preset("vqvae", "tiny", optimizer="adamw")), torch.optim.AdamW)
+    config = preset("diffusion", "tiny", optimizer="muon")
+    dit = DiT(config, 6, 2, 8, 4)
+    assert len(make_optimizer(dit, config).hidden) == 4 * config.layers
+
+
+def test_a_step_moves_every_parameter_and_muon_evens_out_its_matrices(model):
+    optimizer = make_optimizer(model, preset("vqvae", "tiny", lr=0.01, weight_decay=0.0))
+    before = copy.deepcopy(model.state_dict())
+    with_gradients(model)
+    optimizer.step(), optimizer.zero_grad()
+    for name, parameter in model.named_parameters():
+        assert not torch.equal(parameter, before[name]) and parameter.grad is None
+    moved = (model.encoder[0].spread.weight - before["encoder.0.spread.weight"]).flatten(1)
+    sizes = torch.linalg.svdvals(moved.detach())
+    assert sizes.max() / sizes.min() < 3  # a random gradient's: 4.6
+    assert float(moved.detach().square().mean().sqrt()) == pytest.approx(0.2 * 0.01, rel=0.3)  # about AdamW's
+
+
+def test_what_is_done_to_the_gradients_reaches_both(model):
+    """Unscaling and clipping happen in place."""
+    optimizer = make_optimizer(with_gradients(model), preset("vqvae", "tiny"))
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad.mul_(0.5)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        assert torch.equal(parameter.grad, 0.5 * torch.randn(parameter.shape, generator=generator))
+
+
+def test_going_on_from_its_state_is_the_same(model):
+    config = preset("vqvae", "tiny")
+    optimizer = make_optimizer(model, config)
+    for seed in (1, 2):
+        with_gradients(model, seed), optimizer.step()
+    twin = copy.deepcopy(model)
+    other = make_optimizer(twin, config)
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for one, its in ((model, optimizer), (twin, other)):
+        with_gradients(one, 3), its.step()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
