@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.mark.slow
 def test_the_released_codec_on_real_music(real_data, tmp_path):
-    packed = real_data / "notes_10ms.npz.xz"
-    for words in (["-m", "lib", "data", "ingest", "--packed", packed, "--data-dir", tmp_path],
-                  ["tests/benchmarks/codec.py", "--data-dir", tmp_path, "--released", "--quick", "--split", "validation"]):  # fmt: skip
+    ingest = ["-m", "lib", "data", "ingest", "--packed", real_data / "notes_10ms.npz.xz", "--data-dir", tmp_path]
+    measure = ["tests/benchmarks/codec.py", "--data-dir", tmp_path, "--released", "--quick", "--split", "validation"]
+    for words in (ingest, measure):
         done = subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stderr[-3000:]
     figures = json.loads(done.stdout.splitlines()[-1])
