@@ -7,7 +7,7 @@ VENV="$ROOT/.venv"
 REQUIREMENTS="$ROOT/requirements.txt"
 STAMP="$VENV/requirements.stamp"
 TORCH_CPU="2.13.0+cpu" # asked for first on a machine without an NVIDIA GPU
-TORCH_RANGE="torch>=2.6,<3"
+TORCH_RANGE="torch>=2.9,<3"
 # Colab's own builds: moving one of them breaks its kernel, its widgets or its GPU
 PROTECTED="torch numpy ipywidgets ipykernel ipython jupyter"
 

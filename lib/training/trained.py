@@ -16,7 +16,6 @@ from torch import Tensor
 from lib import config as configs
 from lib.data.manifest import MANIFEST, verify, write_manifest
 from lib.models.dit import DiT
-from lib.models.first_vqvae import FirstVQVAE
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE
 from lib.training import checkpoint as checkpoints
@@ -53,8 +52,6 @@ def frozen(model, weights, device="cpu"):
     """The model with these weights, in eval mode, without gradients."""
     model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
     return model.to(device).eval().requires_grad_(False)
-
-
 
 
 def make_dit(config, style_config, vqvae_config):
@@ -105,9 +102,8 @@ def _load_finished(folder, device):
     stages = {"vqvae": "vqvae", "style_encoder": "style_encoder", "dit": "diffusion"}
     made = {name: configs.build(configs.STAGES[stage], manifest["configs"][name]) for name, stage in stages.items()}
     weights = {name: load_file(folder / f"{name}.safetensors") for name in WEIGHTS}
-    codec = VQVAE if "latent_noise" in manifest["configs"]["vqvae"] else FirstVQVAE
     return Improviser(
-        frozen(codec(made["vqvae"]), weights["vqvae"], device),
+        frozen(VQVAE(made["vqvae"]), weights["vqvae"], device),
         frozen(StyleEncoder(made["style_encoder"], len(manifest["classes"])), weights["style_encoder"], device),
         frozen(make_dit(made["dit"], made["style_encoder"], made["vqvae"]), weights["dit"], device),
         Styles(tuple(manifest["pianists"]), weights["styles"]["styles"].float().to(device)),

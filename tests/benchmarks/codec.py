@@ -83,11 +83,10 @@ def through(vqvae, piano_roll, noise=0.0, seed=0):
     began = time.perf_counter()
     codes = vqvae.encode(piano_roll)
     encoded = time.perf_counter()
-    latents = codes.z_q
+    latents = vqvae.latents(codes.indices)
     if noise:
-        epsilon = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
-        latents = latents + noise * latents.std((0, 1)) * epsilon
-    decoded = decide(vqvae.decode_piano_roll(latents))
+        latents = latents + noise * torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
+    decoded = decide(vqvae.decode_latents(latents))
     return decoded, codes.indices[0], encoded - began, time.perf_counter() - encoded
 
 
@@ -142,7 +141,7 @@ def decode_flops(vqvae):
     codebook = vqvae.codebook
     latents = torch.zeros(1, CHUNK_FRAMES // LATENT_STRIDE, codebook.groups * codebook.code_dim)
     with FlopCounterMode(display=False) as counter:
-        decide(vqvae.decode_piano_roll(latents))
+        decide(vqvae.decode_latents(latents))
     return counter.get_total_flops()
 
 
@@ -162,7 +161,7 @@ def noise_figures(vqvae, store, pieces):
 def latent_figures(vqvae, rows):
     """Use of the codes, and the latents' mean and deviation by channel."""
     indices = torch.cat([row.indices for row in rows])  # (N, G)
-    latents = vqvae.codebook.look_up(indices[None])[0]
+    latents = vqvae.latents(indices[None])[0]
     used = sum(len(group.unique()) for group in indices.T)
     size = vqvae.codebook.codes * vqvae.codebook.groups
     mean, std = latents.mean(0), latents.std(0)

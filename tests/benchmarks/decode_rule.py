@@ -56,7 +56,8 @@ def main():
             store = open_corpus(corpus, words.data_dir)
             for index in choose(store, "validation", quick=True):
                 notes = store.piece_notes(index)
-                music.append((notes, vqvae.decode_piano_roll(vqvae.encode(notes_to_piano_roll(notes)).z_q)))
+                codes = vqvae.encode(notes_to_piano_roll(notes)).indices
+                music.append((notes, vqvae.decode_latents(vqvae.latents(codes))))
     figures = {"threshold": {}, "shortest_frames": {}}
     for threshold in THRESHOLDS:
         decoded = [(notes, piano_roll_to_notes(decide(roll, threshold))[0]) for notes, roll in music]

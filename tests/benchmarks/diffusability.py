@@ -102,7 +102,7 @@ class Training:
     def loss(self, step):
         """Cross-entropy of the codes in nats."""
         codes, style = self.batch(step)
-        clean, rows = self.vqvae.codebook.look_up(codes), range(BATCH)
+        clean, rows = self.vqvae.latents(codes), range(BATCH)
         timestep = uniform(0, "timestep", step, rows)
         noisy = diffuse(clean, normal(0, "noise", step, rows, self.sizes), timestep)
         with torch.autocast("cpu", torch.bfloat16):
@@ -133,20 +133,20 @@ class Training:
     @torch.inference_mode()
     def clips(self, count, at_once=16):
         """`count` clips in Mehldau's style, as Notes."""
-        codebook, played = self.vqvae.codebook, []
+        vqvae, played = self.vqvae, []
         for first in range(0, count, at_once):
             style = torch.tensor([[0.0, 1.0]]).repeat(at_once, 1) / math.sqrt(2)
             told = self.conditions(style)
 
             def denoise(noisy, timestep, told=told):
                 logits = self.model(noisy, timestep, told)
-                return codebook.expected((logits / TEMPERATURE).softmax(-1))
+                return vqvae.expected((logits / TEMPERATURE).softmax(-1))
 
             def draw(step, candidate, first=first):
                 return normal(1, f"step {step}", 0, range(first, first + at_once), self.sizes)
 
             clean = sample(denoise, draw, SAMPLING_STEPS)
-            decoded = decide(self.vqvae.decode_piano_roll(codebook.look_up(codebook(clean).indices)))
+            decoded = decide(vqvae.decode_latents(vqvae.latents(vqvae.nearest(clean))))
             played += piano_roll_to_notes(decoded)
         return played[:count]
 

@@ -29,7 +29,7 @@ def test_which_parameters_it_takes(model):
     assert isinstance(optimizer, MuonAdamW)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     taken = {names[id(parameter)] for parameter in optimizer.hidden}
-    assert taken == {f"{part}.0.{layer}.weight" for part in ("encoder", "decoder") for layer in ("spread", "mix")}
+    assert taken == {f"{part}.0.{layer}.weight" for part in ("encoder", "decoder") for layer in ("widen", "narrow")}
     rest = {names[id(parameter)] for parameter in optimizer.adamw.param_groups[0]["params"]}
     assert taken | rest == set(names.values()) and not taken & rest
     assert isinstance(make_optimizer(model, preset("vqvae", "tiny", optimizer="adamw")), torch.optim.AdamW)
@@ -45,7 +45,7 @@ def test_a_step_moves_every_parameter_and_muon_evens_out_its_matrices(model):
     optimizer.step(), optimizer.zero_grad()
     for name, parameter in model.named_parameters():
         assert not torch.equal(parameter, before[name]) and parameter.grad is None
-    moved = (model.encoder[0].spread.weight - before["encoder.0.spread.weight"]).flatten(1)
+    moved = (model.encoder[0].widen.weight - before["encoder.0.widen.weight"]).flatten(1)
     sizes = torch.linalg.svdvals(moved.detach())
     assert sizes.max() / sizes.min() < 3  # a random gradient's: 4.6
     assert float(moved.detach().square().mean().sqrt()) == pytest.approx(0.2 * 0.01, rel=0.3)  # about AdamW's
