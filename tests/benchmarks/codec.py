@@ -6,7 +6,8 @@ Takes all test pieces of MAESTRO, and those of PiJAMA that its own tables test o
 of the benchmark, `pijama.csv` for the others), each coded in one pass; --quick takes 20 of each, chosen by a seed.
 Notes are matched by mir_eval (onset 40 ms; offset 20 % of the length or 50 ms; velocity after the best linear fit);
 F1 is the mean over pieces. Noise is added to the latents in units of their deviation, on the quick choice of MAESTRO.
-Prints the pieces that went worst and tables by density, register and velocity; one JSON line last.
+Prints the pieces that went worst, the codes' stored mean and deviation by channel, and tables by density, register and
+velocity; one JSON line last.
 """
 
 from __future__ import annotations
@@ -218,6 +219,8 @@ def main():
         factors = [row.seconds / getattr(row, f"{name}_s") for row in rows]
         figures[f"{name}_realtime_factor"] = round(float(np.median(factors)))
     figures["parameters"] = sum(p.numel() for p in vqvae.parameters())
+    mean, std = (channel.round(decimals=3).tolist() for channel in vqvae.codebook.statistics())
+    print(json.dumps({"code_mean_by_channel": mean, "code_std_by_channel": std}))
     print(json.dumps({"edges": {name: [e for e in edges if e < math.inf] for name, edges in EDGES.items()}}))
     print(json.dumps({"benchmark": "codec", "split": words.split, "quick": words.quick, **figures}))
 

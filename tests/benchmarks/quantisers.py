@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib.config import parse_settings, preset  # noqa: E402
-from lib.models.codebook import Codebook, Codes  # noqa: E402
+from lib.models.codebook import Codebook, Codes, perplexity  # noqa: E402
 from lib.training.adjustments import Adjustments  # noqa: E402
 from lib.training.devices import make_accelerator  # noqa: E402
 from lib.training.stages import VQVAEStage  # noqa: E402
@@ -83,8 +83,6 @@ class Fixed(Codebook):
     @torch.no_grad()
     def update(self, generator, reduce=None, place=(0, 1)):
         """Code use alone."""
-        from lib.models.codebook import perplexity
-
         use = self.batch_use.clone()
         self.forget()
         return perplexity(use)
@@ -176,6 +174,10 @@ class Residual(Codebook):
         """As they are."""
         return vectors
 
+    def statistics(self):
+        """Latents are sums over stages: left as they are."""
+        return torch.zeros(self.dim), torch.ones(self.dim)
+
     def look_up(self, indices):
         """Sum over stages."""
         group = torch.arange(self.groups)
@@ -246,7 +248,7 @@ def try_one(name, settings, data_dir, steps):
 def main():
     """All variants, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--data-dir", "--data", type=Path, default=ROOT / "data")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--only", default=",".join(NAMES))
     parser.add_argument("--set", action="append", default=[])

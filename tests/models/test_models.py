@@ -110,6 +110,21 @@ def test_codebook_keeps_unit_variance_and_finds_its_own_codes():
     assert torch.allclose(latent.unflatten(-1, (3, 4)).square().mean(-1), torch.ones(2, 5, 3), atol=1e-5)
 
 
+def test_latents_have_mean_0_and_deviation_1_as_their_codes_are_used():
+    model = VQVAE(preset("vqvae", "tiny")).eval()
+    codebook = model.codebook
+    codebook.mean_use.copy_(torch.rand(codebook.mean_use.shape, generator=torch.Generator().manual_seed(0)) ** 4)
+    rows = [torch.multinomial(use, 40_000, replacement=True) for use in codebook.mean_use]
+    indices = torch.stack(rows, -1)[None]  # (1, N, G)
+    latents = model.latents(indices)
+    assert latents.mean(1).abs().max() < 0.03 and (latents.std(1) - 1).abs().max() < 0.03
+    assert torch.equal(model.nearest(latents), indices)
+    z_q = codebook.look_up(indices[:, :16])
+    assert torch.allclose(model.decode_latents(latents[:, :16]).roll, model.decode(z_q).roll.sigmoid(), atol=1e-4)
+    certain = torch.nn.functional.one_hot(indices[:, :16], codebook.codes).float()
+    assert torch.allclose(model.expected(certain), latents[:, :16], atol=1e-5)
+
+
 def test_codebook_expected_code_of_a_certain_posterior_is_the_code():
     codebook = Codebook(2, 8, 4, 0.9, 0.5)
     indices = torch.randint(0, 8, (1, 3, 2))
