@@ -100,7 +100,7 @@ class Codebook(nn.Module):
         share = (use / use.sum(-1, keepdim=True))[..., None]  # (G, K, 1)
         mean = (share * self.embedding).sum(1)
         variance = (share * (self.embedding - mean[:, None]).square()).sum(1)
-        return mean.flatten(), variance.clamp(min=1e-4).sqrt().flatten()
+        return mean.flatten(), variance.clamp(min=0.1).sqrt().flatten()
 
     @torch.no_grad()
     def _gather(self, flat, indices):
