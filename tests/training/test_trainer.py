@@ -99,7 +99,7 @@ def test_other_errors_are_not_taken_for_memory():
 def test_memory_that_really_runs_out(demo_data, tmp_path):
     """A process with so little address space that 512 chunks at once can't fit goes on with fewer."""
     code = ("import resource, sys\nfrom lib.config import preset\nfrom lib.training.loop import train\n"
-            "config = preset('vqvae', 'tiny', channels=128, batch_size=512, steps=1)\n"
+            "config = preset('vqvae', 'tiny', optimizer='adamw', channels=128, batch_size=512, steps=1)\n"
             "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
             "resource.setrlimit(resource.RLIMIT_AS, (used + 1200 * 2**20, -1))\n"
             "train(config, sys.argv[1], sys.argv[2])")  # fmt: skip
