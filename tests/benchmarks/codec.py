@@ -112,6 +112,7 @@ def tables(notes, estimate, pairs):
     sides = [traits(notes, notes), traits(estimate, notes)]
     for name, edges in {**EDGES, "border": (0, BORDER_S, math.inf)}.items():
         of, decoded = (np.digitize(side[name], edges[1:-1]) for side in sides)
+        decoded[pairs[:, 1]] = of[pairs[:, 0]]  # a note that is kept counts where it was, however it has changed
         size = len(edges) - 1
         counted[name] = np.stack([np.bincount(x, minlength=size) for x in (of[pairs[:, 0]], of, decoded)])
     return counted
