@@ -18,7 +18,6 @@ from pydantic.dataclasses import dataclass
 REPOSITORY = "https://github.com/brad-mehldau-ai/brad-mehldau-ai"  # the only place that knows the address
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED = ROOT / "data" / "released"
-RELEASED_CODEC = RELEASED / "codec"  # newer than the one the released improviser was trained on
 GUIDED_CANDIDATES = 8  # of SCG, where a rule is asked for without saying how many
 PRESETS = ("tiny", "demo", "laptop", "colab", "large")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -96,7 +95,7 @@ class VQVAEConfig(StageConfig):
     optimizer: Literal["adamw", "muon"] = "muon"  # measured: after 300 steps of laptop loss 2.54, AdamW 2.90
     channels: Count = 288  # width between blocks, which are twice as wide within
     blocks: Count = 4  # residual blocks each way, dilated 1, 2, 4, 1, ...
-    groups: Count = 12  # codes a latent frame (product quantisation); measured: data/released/codec/README.md
+    groups: Count = 12  # codes a latent frame (product quantisation); measured: data/released/codec.md
     codes: Count = 512  # codes a group
     code_dim: Count = 8  # dimensions a group
     commitment_weight: Annotated[float, Field(ge=0)] = 0.25  # start (van den Oord et al. 2017)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lib.config import RELEASED, RELEASED_CODEC, ConfigError
+from lib.config import RELEASED, ConfigError
 from lib.data.notes import Notes
 from lib.diffusion.guidance import StochasticControl, guidance_steps
 from lib.diffusion.sampling import sample
@@ -233,8 +233,6 @@ def load_codec(run, device="auto"):
     CheckpointError : nothing to load there
     """
     device = choose_device(device)
-    if Path(run) == RELEASED:
-        run = RELEASED_CODEC
     finished = (Path(run) / "dit.safetensors").exists()
     return trained.load_improviser(run, device).vqvae if finished else trained.load_vqvae(run, device)[0]
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from lib import config as configs
 from lib.data.manifest import MANIFEST, verify, write_manifest
 from lib.models.dit import DiT
-from lib.models.first_vqvae import FirstVQVAE
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE
 from lib.training import checkpoint as checkpoints
@@ -67,11 +66,7 @@ def config_of(checkpoint):
 
 
 def load_vqvae(run, device="cpu"):
-    """The VQVAE of a run (its best checkpoint) or of a released folder, and its config."""
-    run = Path(run)
-    if (run / MANIFEST).exists() and (run / "vqvae.safetensors").exists():
-        config = configs.build(configs.VQVAEConfig, verify(run)["config"])
-        return frozen(VQVAE(config), load_file(run / "vqvae.safetensors"), device), config
+    """The VQVAE of a run (its best checkpoint), and its config."""
     checkpoint = checkpoints.require(run, "vqvae")
     config = config_of(checkpoint)
     return frozen(VQVAE(config), checkpoint.weights(), device), config
@@ -107,9 +102,8 @@ def _load_finished(folder, device):
     stages = {"vqvae": "vqvae", "style_encoder": "style_encoder", "dit": "diffusion"}
     made = {name: configs.build(configs.STAGES[stage], manifest["configs"][name]) for name, stage in stages.items()}
     weights = {name: load_file(folder / f"{name}.safetensors") for name in WEIGHTS}
-    codec = VQVAE if "latent_noise" in manifest["configs"]["vqvae"] else FirstVQVAE
     return Improviser(
-        frozen(codec(made["vqvae"]), weights["vqvae"], device),
+        frozen(VQVAE(made["vqvae"]), weights["vqvae"], device),
         frozen(StyleEncoder(made["style_encoder"], len(manifest["classes"])), weights["style_encoder"], device),
         frozen(make_dit(made["dit"], made["style_encoder"], made["vqvae"]), weights["dit"], device),
         Styles(tuple(manifest["pianists"]), weights["styles"]["styles"].float().to(device)),
