@@ -13,11 +13,14 @@ from lib import config as configs
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Brad Mehldau AI: data, training and solos.")  # fmt: skip
 data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, look, pack.")
+style_app = typer.Typer(no_args_is_help=True, help="Styles of your own.")
 app.add_typer(data_app, name="data")
+app.add_typer(style_app, name="style")
 
 DataDir = Annotated[Path, typer.Option(help="Folder of archives and note stores.")]
 RunsDir = Annotated[Path, typer.Option(help="Folder of runs.")]
 DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
+STYLES = "styles"  # folder of the user's own styles, in the data folder
 STOPPED_EARLY = 75  # run the same command again
 
 
@@ -161,12 +164,13 @@ def generate(
     seconds: float | None = None,
     seed: int | None = None,
     tempo: Annotated[float | None, typer.Option(help="Beats a minute.")] = None,
-    style: Annotated[str | None, typer.Option(help="A pianist's name.")] = None,
+    style: Annotated[str | None, typer.Option(help="A name, or a mix: 'Brad Mehldau:0.7,Bill Evans:0.3'.")] = None,
     density: Annotated[float | None, typer.Option(help="Notes a second; rules need --num-candidates > 1.")] = None,
     num_candidates: int | None = None,
     guidance_scale: float | None = None,
     num_steps: int | None = None,
     temperature: float | None = None,
+    data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
     """Improvise over chords; the same seed plays the same solo."""
@@ -184,7 +188,7 @@ def generate(
 
     parse_progression(request.chords)  # what is misspelt is said before anything is loaded or written
     audio.find_soundfont(soundfont)
-    improviser = generation.load_improviser(run, released, device)
+    improviser = generation.load_improviser(run, released, device, data_dir / STYLES)
     solo = generation.generate(improviser, request, _Progress())
     write_midi(solo.notes, out, request.tempo_bpm, solo.chords)
     print(f"{out}: {len(solo.notes)} notes, {request.seconds:g} s of music in {solo.seconds:.1f} s")
@@ -240,6 +244,57 @@ def _write_sound(notes, wav, soundfont=None):
     sound = audio.render_audio(notes, soundfont)
     audio.write_wav(sound, wav)
     print(f"{wav}: {sound.synth}. {sound.note}".strip())
+
+
+@app.command()
+def identify(
+    midi: Annotated[Path | None, typer.Argument(help="The performance.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many pianists to name.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON, evidence by time included.")] = False,
+    run: Annotated[Path | None, typer.Option(help="A run of style_encoder; by default the released weights.")] = None,
+    make_library: Annotated[bool, typer.Option("--make-library", help="Let the run hear its corpora first.")] = False,
+    data_dir: DataDir = DATA_DIR,
+    device: str = "auto",
+):
+    """Say who may be playing a MIDI file, and what speaks for it."""
+    if midi is None and not make_library:
+        raise configs.ConfigError("Which file? python -m lib identify FILE.mid")
+    from lib.data.notes import read_midi
+    from lib.training.devices import choose_device
+
+    performance, device = read_midi(midi) if midi else None, choose_device(device)
+    from lib.identify import identify as ask
+    from lib.library import load_ear
+    from lib.library import make_library as make
+
+    if make_library:
+        if run is None:
+            raise configs.ConfigError("--make-library wants --run RUN: the released weights have their library.")
+        print(f"{run}: a library of {len(make(run, data_dir, device)[1].pianists)} recordings")
+    if performance is not None:
+        found = ask(*load_ear(run or configs.RELEASED, device), performance, top)
+        print(json.dumps(found.as_values(), ensure_ascii=False) if as_json else found.in_words())
+
+
+@style_app.command("add")
+def add_style(
+    name: str,
+    folder: Annotated[Path, typer.Option(help="Folder of MIDI files, or one file.")],
+    run: Annotated[Path | None, typer.Option(help="The improviser it is for; by default the released one.")] = None,
+    data_dir: DataDir = DATA_DIR,
+    device: str = "auto",
+):
+    """Make a style of your own MIDI; from then on its name is as good as a pianist's."""
+    from lib.ear import Ear
+    from lib.generate import load_improviser
+    from lib.styles import add_style as add
+
+    improviser = load_improviser(run, run is None, device)
+    path, left_out = add(Ear.of_improviser(improviser), name, folder, data_dir / STYLES)
+    for line in left_out:
+        typer.echo(f"left out {line}", err=True)
+    source = "--released" if run is None else f"--run {run}"
+    print(f"{path}\npython -m lib generate {source} --data-dir {data_dir} --style {json.dumps(name.strip(), ensure_ascii=False)}")
 
 
 @app.command()

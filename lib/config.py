@@ -107,15 +107,25 @@ class VQVAEConfig(StageConfig):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class StyleEncoderConfig(StageConfig):
-    """Piano roll -> who plays."""
+    """A passage -> who plays."""
 
     corpora: Words = ("pijama",)
+    reads: Literal["notes", "roll"] = "notes"  # notes by their relation to earlier ones, or a piano roll
+    benchmark: Literal["none", "album_0", "album_1", "album_2", "song"] = "album_0"  # of PiJAMA's splits of 30 pianists
+    optimizer: Literal["adamw", "muon"] = "muon"
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.05
     batch_size: Count = 32  # start
     channels: Count = 192  # width of the 1-D convolutions; a 120-way choice needs less than a codec
-    blocks: Count = 4  # residual blocks, dilated 1, 3, 9, 1: together they hear 4.6 s
+    blocks: Count = 4  # residual blocks, dilated 1, 2, 4, 1: they hear 17 notes, or 1.4 s of a roll
+    lags: Count = 8  # earlier notes that a note is compared with
     style_dim: Count = 128  # size of the embedding; about as many as there are pianists
     label_smoothing: Share = 0.1  # transcriptions and labels err
-    dropout_notes: Share = 0.1  # notes left out of a chunk: hear the player, not the transcriber
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.1  # of cosines: embeddings of one player gather closer
+    dropout_notes: Share = 0.1  # notes left out of a passage, at most: hear the player, not the transcriber
+    dropout_pedal: Share = 0.2  # passages without their pedal
+    jitter_s: Annotated[float, Field(ge=0, le=0.1)] = 0.005  # of onsets; transcribers err by 10 ms
+    duration_spread: Annotated[float, Field(ge=0, le=1)] = 0.15  # of a passage's durations, logarithmic
+    velocity_contrast: Share = 0.2  # of a passage's velocities: rooms and pianos differ
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -176,7 +186,7 @@ _PRESETS = {
     # lr, measured (tests/benchmarks/learning_rate.py, quantisers.py): vqvae after 300 steps of AdamW loss 2.90, at 1e-3
     # 3.69; diffusion after 60 steps 5.48 nats, at 3e-4 5.91; fine_tune after 120 steps 2.692, at 5e-6 2.700;
     # style_encoder no difference after 100
-    "laptop": {"vqvae": {"lr": 2e-3}, "style_encoder": {"lr": 1e-3}, "diffusion": {"lr": 1e-3}, "fine_tune": {"lr": 1e-4}},
+    "laptop": {"vqvae": {"lr": 2e-3}, "style_encoder": {"lr": 2e-3}, "diffusion": {"lr": 1e-3}, "fine_tune": {"lr": 1e-4}},
     "colab": {
         "vqvae": {**_COLAB, "channels": 384, "blocks": 6},
         "style_encoder": {**_COLAB, "channels": 256, "blocks": 6},
@@ -263,7 +273,7 @@ class GenerateRequest:
     seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     tempo_bpm: Annotated[float, Field(ge=20, le=400)] = 120.0  # places the bars (4/4)
-    style: str | None = None  # a pianist's name; None: whom the run was fine-tuned on
+    style: str | None = None  # a name, or a mix NAME:SHARE,NAME:SHARE; None: whom the run was fine-tuned on
     density: Annotated[float, Field(ge=0, le=40)] | None = None  # notes a second that SCG aims for
     pitch_classes: Annotated[tuple[float, ...], Field(min_length=12, max_length=12)] | None = None  # weights C..B
     num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # SCG chooses among so many; 1: no rules

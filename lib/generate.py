@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from lib.music.piano_roll import (
     piano_roll_to_notes,
 )
 from lib.music.rules import chord_progression, note_density, pitch_class_histogram, total_loss
+from lib.styles import style_vector, with_own
 from lib.training import trained
 from lib.training.devices import choose_device
 from lib.training.stream import normal
@@ -55,7 +57,7 @@ class Solo:
     seconds: float
 
 
-def load_improviser(run=None, released=False, device="auto"):
+def load_improviser(run=None, released=False, device="auto", styles_dir=None):
     """trained.Improviser from a run or a finished folder, or the released one.
 
     Parameters
@@ -63,6 +65,7 @@ def load_improviser(run=None, released=False, device="auto"):
     run : brad_final, or a run folder of diffusion or fine_tune
     released : use the weights in data/released instead
     device : auto, cuda, mps or cpu
+    styles_dir : folder of the user's own styles (styles.add_style), or None
 
     Raises
     ------
@@ -70,7 +73,8 @@ def load_improviser(run=None, released=False, device="auto"):
     """
     if (run is None) != released:
         raise ConfigError("Give either --run RUN or --released.")
-    return trained.load_improviser(RELEASED if released else run, choose_device(device))
+    improviser = trained.load_improviser(RELEASED if released else run, choose_device(device))
+    return dataclasses.replace(improviser, styles=with_own(improviser.styles, improviser.style_encoder, styles_dir))
 
 
 def generate(improviser, request, callback=None):
@@ -110,7 +114,7 @@ def _style(improviser, request):
     name = request.style or improviser.pianist
     if name is None:
         return torch.zeros(1, improviser.styles.vectors.shape[1], device=improviser.styles.vectors.device)
-    return improviser.styles.vector(name)[None]
+    return style_vector(improviser.styles, name)[None]
 
 
 def _play_windows(improviser, request, style, chords, length, callback):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,22 @@ def test_reconstruct_from_the_command_line(demo_data, tiny_runs, tmp_path):
 def test_a_device_that_is_not_there(demo_data, tmp_path):
     done = lib("train", "vqvae", "--preset", "tiny", "--device", "cuda", "--data-dir", demo_data, "--runs-dir", tmp_path, check=2)
     assert "'cuda'" in done.stderr and "cpu" in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_identify_and_a_style_of_ones_own_from_the_command_line(demo_data, tiny_runs, tmp_path):
+    midi = next((demo_data / "demo" / "midi").rglob("*.mid"))
+    run = shutil.copytree(tiny_runs / "style_encoder", tmp_path / "style_encoder")
+    refused = lib("identify", midi, "--run", run, check=2)
+    assert "--make-library" in refused.stderr
+    made = lib("identify", midi, "--run", run, "--make-library", "--data-dir", demo_data, "--json", check=0)
+    found = json.loads(made.stdout.splitlines()[-1])
+    assert len(found["pianists"]) == 5 and len(found["evidence"]) == len(found["times_s"])
+    assert "none of the players" in lib("identify", midi, "--run", run, "--top", "2", check=0).stdout
+    empty = tmp_path / "empty.mid"
+    empty.write_bytes(b"")
+    assert "empty" in lib("identify", empty, "--run", run, check=2).stderr
+    added = lib("style", "add", "Mine", "--folder", midi, "--run", tiny_runs / "brad_final", "--data-dir", tmp_path, check=0)
+    assert len(list((tmp_path / "styles").glob("Mine.*.json"))) == 1 and "--style" in added.stdout
+    wish = ("generate", "--run", tiny_runs / "brad_final", "--seconds", "3", "--num-steps", "2", "--out", tmp_path / "solo.mid")
+    lib(*wish, "--style", "Mine:0.7,Cora Canonby:0.3", "--data-dir", tmp_path, check=0)
+    assert "Mine" in lib(*wish, "--style", "Mime", "--data-dir", tmp_path, check=2).stderr

@@ -1,16 +1,22 @@
 """The released improviser: whole, small, with a card, and it plays."""
 
+import pytest
+
 from lib.config import RELEASED, GenerateRequest
+from lib.data.corpora import open_corpus
 from lib.data.manifest import verify
 from lib.generate import generate, load_improviser
+from lib.identify import identify
+from lib.library import load_ear
 
 
 def test_every_file_is_what_the_manifest_says_and_small():
     manifest = verify(RELEASED)
     assert set(manifest["sha256"]) == {f"{name}.safetensors" for name in ("vqvae", "style_encoder", "dit", "styles")}
     assert sum((RELEASED / name).stat().st_size for name in manifest["sha256"]) < 64 * 2**20
-    card = (RELEASED / "README.md").read_text(encoding="utf-8")
-    assert "MAESTRO" in card and "PiJAMA" in card and "non-commercial" in card
+    for name in ("README.md", "codec.md", "style.md"):
+        card = (RELEASED / name).read_text(encoding="utf-8")
+        assert "PiJAMA" in card and "non-commercial" in card
 
 
 def test_it_plays_like_somebody():
@@ -18,3 +24,11 @@ def test_it_plays_like_somebody():
     solo = generate(improviser, GenerateRequest(seconds=5.0, num_steps=12))
     assert improviser.pianist == "Brad Mehldau" and len(improviser.styles.names) == 110
     assert 5 < len(solo.notes) < 200
+
+
+def test_it_says_who_may_be_playing(demo_data):
+    ear, library = load_ear(RELEASED)
+    assert len(ear.names) == 30 and "Brad Mehldau" in ear.names and len(library.pianists) > 2000
+    found = identify(ear, library, open_corpus("demo", demo_data).piece_notes(0), top=30)
+    assert sum(p for _, p in found.pianists) + found.unknown == pytest.approx(1)
+    assert found.unknown > 0.2  # a program, none of the thirty

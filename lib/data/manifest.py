@@ -83,7 +83,7 @@ def write_manifest(folder, facts, hashes=None):
     hashes : dict name -> sha256 of what was meant to be written; None: of what is there
     """
     if hashes is None:
-        kept = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST and path.suffix != ".md"]
+        kept = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST and path.suffix != ".md"]
         hashes = {path.name: file_sha256(path) for path in kept}
     write_text(folder / MANIFEST, sealed({**facts, "sha256": hashes}))
 

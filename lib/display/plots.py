@@ -123,24 +123,28 @@ def plot_confusion(matrix, names):
     return figure
 
 
-def plot_style_map(points, names):
-    """One dot a chunk, a colour a player.
+def plot_evidence(notes, times_s, evidence, name, stretch_s=10.0):
+    """Where a performance sounds like somebody: its roll, and below it how much each ten seconds speak for the name.
 
     Parameters
     ----------
-    points : float (N, 2)
-    names : N names
+    notes : Notes
+    times_s, evidence : (W,), the middle of each stretch, and what it says in nats: above 0 for the name
+    name : str
+    stretch_s : length of a stretch; the most typical one is shaded green, the least typical red
     """
-    figure, ax = plt.subplots(figsize=(7, 5), layout="constrained")
-    players = sorted(set(names))
-    colours = plt.get_cmap("tab20")
-    for number, player in enumerate(players):
-        rows = np.array([name == player for name in names])
-        ax.scatter(*points[rows].T, s=14, color=colours(number % 20), label=player)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    if len(players) <= 20:
-        ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    sizes = {"height_ratios": (3, 1.2)}
+    figure, (roll, curve) = plt.subplots(2, 1, figsize=(11, 4.6), sharex=True, layout="constrained", gridspec_kw=sizes)
+    plot_piano_roll(notes, title=f"what speaks for {name}", ax=roll)
+    roll.set_xlabel("")
+    curve.plot(times_s, evidence, color=CHORD_COLOUR)
+    curve.axhline(0, color=CHORD_COLOUR, linewidth=0.4)
+    for place, colour in ((np.argmax, KEPT), (np.argmin, LOST)) if len(times_s) else ():
+        middle_s = times_s[place(evidence)]
+        for ax in (roll, curve):
+            ax.axvspan(middle_s - stretch_s / 2, middle_s + stretch_s / 2, color=colour, alpha=0.15, linewidth=0)
+    curve.set_xlabel("seconds")
+    curve.set_ylabel("nats")
     return figure
 
 

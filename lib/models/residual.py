@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-DILATIONS = (1, 3, 9)
-WIDE_DILATIONS, WIDENING = (1, 2, 4), 2
+DILATIONS, WIDENING = (1, 2, 4), 2
 
 
 class FrameNorm(nn.Module):
@@ -22,30 +21,11 @@ class FrameNorm(nn.Module):
         return x * scale * self.weight[:, None].to(x.dtype)
 
 
-class ResidualBlock(nn.Module):
-    """Dilated 1-D convolution over time, then a mix of channels, added to the input: (B, C, T) -> (B, C, T)."""
-
-    def __init__(self, channels, dilation):
-        super().__init__()
-        self.norm = nn.GroupNorm(1, channels)  # over channels and time
-        self.spread = nn.Conv1d(channels, channels, 5, padding=2 * dilation, dilation=dilation)
-        self.mix = nn.Conv1d(channels, channels, 1)
-        self.activation = nn.GELU()
-
-    def forward(self, x):  # noqa: D102
-        return x + self.mix(self.activation(self.spread(self.activation(self.norm(x)))))
-
-
-def residual_stack(channels, blocks):
-    """`blocks` residual blocks with dilations 1, 3, 9, 1, ..."""
-    return nn.Sequential(*(ResidualBlock(channels, DILATIONS[i % len(DILATIONS)]) for i in range(blocks)))
-
-
 class WideBlock(nn.Module):
     """Convolution over 3 frames into twice the channels, then back, added to the input: (B, C, T) -> (B, C, T).
 
-    For the codec, which has more to work out within a frame than between frames: after 300 steps of preset laptop loss
-    2.55, with ResidualBlock 2.85 (at 0.8 of the time a step).
+    For models that have more to work out within a frame than between frames: after 300 steps of preset laptop the
+    codec's loss was 2.55, with kernels of 5 and no widening 2.85 (at 0.8 of the time a step).
     """
 
     def __init__(self, channels, dilation):
@@ -60,4 +40,4 @@ class WideBlock(nn.Module):
 
 def wide_stack(channels, blocks):
     """`blocks` wide blocks with dilations 1, 2, 4, 1, ..."""
-    return nn.Sequential(*(WideBlock(channels, WIDE_DILATIONS[i % len(WIDE_DILATIONS)]) for i in range(blocks)))
+    return nn.Sequential(*(WideBlock(channels, DILATIONS[i % len(DILATIONS)]) for i in range(blocks)))

@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional
 
 from lib.training import trained
-from lib.training.pieces import gather_pieces, pianists_of
+from lib.training.pieces import gather_labelled, gather_pieces, pianists_of
+from lib.training.stages import passages
 from lib.training.stream import Stream
 
 
@@ -22,26 +23,24 @@ class Hearing:
     ----------
     names : the P players it knows
     player : int (N,), who plays each chunk, a place in `names`
-    points : float (N, 2), the chunks' embeddings along their two main directions
     confusion : int (P, P), chunks of the row's player that were taken for the column's
     """
 
     names: tuple
     player: np.ndarray
-    points: np.ndarray
     confusion: np.ndarray
 
 
-def held_out_chunks(config, data_dir, count, balanced=False):
-    """`count` chunks that training has not heard: (PianoRoll (count, 3, 88, 512), the pianist of each).
+def held_out_chunks(config, data_dir, count, gather=gather_pieces, balanced=False):
+    """`count` chunks that training has not heard: (stream.Batch, the pianist of each).
 
     Where a corpus has no validation split, chunks of the training split are taken.
     """
-    pieces = gather_pieces(config, data_dir, "validation") or gather_pieces(config, data_dir, "train")
+    pieces = gather(config, data_dir, "validation") or gather(config, data_dir, "train")
     pianists = pianists_of(pieces)
     plain = dataclasses.replace(config, batch_size=count, gradient_accumulation=1)
     batch = Stream(pieces, plain, balance=pianists if balanced else None, augment=False).batch(0)
-    return batch.piano_roll, [pianists[item] for item in batch.items]
+    return batch, [pianists[item] for item in batch.items]
 
 
 @torch.inference_mode()
@@ -53,8 +52,8 @@ def code_use(run, data_dir, count=32):
     int (groups, codes)
     """
     vqvae, config = trained.load_vqvae(run)
-    piano_roll, _ = held_out_chunks(config, data_dir, count)
-    indices = vqvae.encode(piano_roll).indices  # (B, N, groups)
+    batch, _ = held_out_chunks(config, data_dir, count)
+    indices = vqvae.encode(batch.piano_roll).indices  # (B, N, groups)
     return functional.one_hot(indices, config.codes).sum((0, 1)).numpy()
 
 
@@ -62,13 +61,13 @@ def code_use(run, data_dir, count=32):
 def hear_players(run, data_dir, count=128):
     """What a style encoder run makes of held-out chunks, each player as often: Hearing."""
     style_encoder, config, names = trained.load_style_encoder(run)
-    piano_roll, pianists = held_out_chunks(config, data_dir, count, balanced=True)
+    batch, pianists = held_out_chunks(config, data_dir, count, gather_labelled, balanced=True)
     known = [row for row, pianist in enumerate(pianists) if pianist in names]
-    style, logits = style_encoder(piano_roll)
+    _, logits = style_encoder(passages(config, batch.stream, batch.examples, batch.device))
     player = np.array([names.index(pianists[row]) for row in known])
     confusion = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(confusion, (player, logits[known].argmax(-1).numpy()), 1)
-    return Hearing(tuple(names), player, main_directions(style[known]).numpy(), confusion)
+    return Hearing(tuple(names), player, confusion)
 
 
 def main_directions(vectors):

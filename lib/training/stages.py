@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -20,10 +21,11 @@ from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import LOSS_WEIGHTS, VQVAE, reconstruction_loss
 from lib.music.chord_recognition import label_features, recognise_chords
 from lib.music.metrics import note_f1
+from lib.music.note_windows import note_windows
 from lib.music.piano_roll import LATENT_STRIDE, PianoRoll, decide, piano_roll_to_notes, sounding_roll
 from lib.training import checkpoint as checkpoints
 from lib.training import trained
-from lib.training.pieces import gather_pieces, in_published_test, pianists_of
+from lib.training.pieces import gather_labelled, gather_pieces, in_published_test, pianists_of
 from lib.training.stream import Stream, keyed_generator, normal, uniform
 
 CHUNKS_PER_STYLE = 16  # chunks a pianist's vector is the mean of
@@ -133,48 +135,76 @@ class VQVAEStage(Stage):
 
 
 class StyleEncoderStage(Stage):
-    """Piano roll -> who plays."""
+    """A passage -> who plays."""
 
     def __init__(self, config, data_dir, checkpoint, sources):
-        train = [p for p in gather_pieces(config, data_dir, "train") if p[0].pieces[p[1]].pianist]
+        train = gather_labelled(config, data_dir, "train")
         players = pianists_of(train)
         self.names = sorted(set(players))
         self.target = [self.names.index(name) for name in players]
-        held_out = [p for p in gather_pieces(config, data_dir, "validation") if p[0].pieces[p[1]].pianist in self.names]
-        held_out = held_out or train
+        held_out = gather_labelled(config, data_dir, "validation")
+        held_out = [(store, i) for store, i in held_out if store.pieces[i].pianist in self.names] or train
         self.held_out_target = [self.names.index(name) for name in pianists_of(held_out)]
         held_out = Stream(held_out, config, augment=False, balance=pianists_of(held_out))
         super().__init__(config, Stream(train, config, balance=players), held_out)
         self.model = StyleEncoder(config, len(self.names))
 
-    def losses(self, model, batch, targets=None, dropout=True):
-        """Cross-entropy over pianists, and accuracy."""
+    def losses(self, model, batch, targets=None, varied=True):
+        """Cross-entropy over pianists, in training with a margin (Wang et al. 2018, CosFace), and accuracy."""
         targets = self.target if targets is None else targets
         target = torch.tensor([targets[item] for item in batch.items], device=self.device)
-        roll = self.drop_notes(batch) if dropout else batch.piano_roll
-        style, logits = model(roll)
-        loss = functional.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
+        style, logits = model(self.varied(batch) if varied else passages(self.config, batch.stream, batch.examples, self.device))
+        asked = logits - self.margin(model, target) if varied else logits
+        loss = functional.cross_entropy(asked, target, label_smoothing=self.config.label_smoothing)
         return {"loss": loss, "accuracy": (logits.argmax(-1) == target).float().mean()}
 
-    def drop_notes(self, batch):
-        """The batch's roll with a keyed share of its notes left out."""
-        roll, keep = batch.piano_roll.roll, []
-        for index in batch.indices:
-            generator = keyed_generator(self.config.seed, "notes", batch.step, index)
-            keep.append(torch.from_numpy(generator.random(roll.shape[2:], dtype="float32")))
-        keep = torch.stack(keep).to(roll.device) >= self.config.dropout_notes
+    def margin(self, model, target):
+        """What the right pianist's logit must be ahead by: (B, P)."""
+        return model.log_scale.exp() * self.config.margin * functional.one_hot(target, len(self.names))
+
+    def varied(self, batch):
+        """The batch as another machine might have written it down: see `vary`; a roll only loses notes."""
+        generators = [keyed_generator(self.config.seed, "notes", batch.step, index) for index in batch.indices]
+        if self.config.reads == "notes":
+            windows = zip(batch.stream.passages(batch.examples), generators, strict=True)
+            return note_windows([vary(values, generator, self.config) for values, generator in windows], self.device)
+        roll = batch.piano_roll.roll
+        keep = np.stack([generator.random(roll.shape[2:], dtype="float32") for generator in generators])
+        keep = torch.from_numpy(keep).to(roll.device) >= self.config.dropout_notes
         return PianoRoll(roll * keep[:, None], batch.piano_roll.pedal)
 
     def held_out_losses(self, model, batch):
-        """Losses without dropout; held-out albums, each pianist as often."""
-        return self.losses(model, batch, self.held_out_target, dropout=False)
+        """Losses of what was played, unvaried; held-out albums, each pianist as often."""
+        return self.losses(model, batch, self.held_out_target, varied=False)
 
     def facts(self):
         """The names of the classes."""
         return {"pianists": self.names}
 
 
-def embed_pianists(style_encoder, pieces, config, device="cpu", chunks=CHUNKS_PER_STYLE):
+def passages(config, stream, examples, device):
+    """A stream's examples as a style encoder of this config reads them: NoteWindows or PianoRoll."""
+    if config.reads == "notes":
+        return note_windows(stream.passages(examples), device)
+    return stream.piano_roll(examples, device)
+
+
+def vary(values, generator, config):
+    """A passage's notes (5, N) with some left out, and times, lengths and velocities a little otherwise.
+
+    Transposition and tempo are the stream's. So the model hears the player, not the transcriber, piano or room.
+    """
+    values = values[:, generator.random(values.shape[1]) >= config.dropout_notes * generator.random()]
+    onset_s, duration_s, pitch, velocity, pedal = values
+    onset_s = np.sort(onset_s + generator.normal(0, config.jitter_s, len(onset_s)))
+    duration_s = duration_s * np.exp(generator.uniform(-1, 1) * config.duration_spread)
+    contrast = generator.uniform(1 - config.velocity_contrast, 1 + config.velocity_contrast)
+    velocity = ((velocity - 64) * contrast + 64).clip(1, 127)
+    pedal = pedal * (generator.random() >= config.dropout_pedal)
+    return np.stack([onset_s, duration_s, pitch, velocity, pedal]).astype(np.float32)
+
+
+def embed_pianists(style_encoder, style_config, pieces, config, device="cpu", chunks=CHUNKS_PER_STYLE):
     """A style for each pianist: the mean over chunks of the given pieces, length 1.
 
     Parameters
@@ -187,7 +217,8 @@ def embed_pianists(style_encoder, pieces, config, device="cpu", chunks=CHUNKS_PE
     with torch.inference_mode():
         for name in names:
             stream = Stream([p for p, who in zip(pieces, players, strict=True) if who == name], plain, augment=False)
-            vectors.append(style_encoder(stream.batch(0, device=device).piano_roll)[0].mean(0))
+            batch = stream.batch(0, device=device)
+            vectors.append(style_encoder(passages(style_config, stream, batch.examples, device))[0].mean(0))
     vectors = torch.stack(vectors) if vectors else torch.zeros(0, style_encoder.project.out_features)
     return trained.Styles(tuple(names), functional.normalize(vectors, dim=-1))
 
@@ -216,7 +247,7 @@ class DiffusionStage(Stage):
         return {"styles": {"styles": self.styles.vectors}}
 
     def _embed(self, train):
-        return embed_pianists(self.style_encoder, train, self.config)
+        return embed_pianists(self.style_encoder, self.style_config, train, self.config)
 
     def to(self, device):
         """Frozen models go along."""
@@ -226,7 +257,8 @@ class DiffusionStage(Stage):
     @torch.no_grad()
     def style(self, batch, stream):
         """(B, S): the pianist's vector, or (half of the time, and always for the unknown) that of another chunk."""
-        vectors = self.style_encoder(stream.elsewhere(batch, self.device))[0]
+        heard = passages(self.style_config, stream, stream.elsewhere(batch), self.device)
+        vectors = self.style_encoder(heard)[0]
         by_name = uniform(self.config.seed, "style source", batch.step, batch.indices) < 0.5
         players = self.players[id(stream)]
         for row, item in enumerate(batch.items):
@@ -283,7 +315,7 @@ class FineTuneStage(DiffusionStage):
     def _embed(self, train):
         """The base run's styles, with the pianist's own (known already, or not)."""
         base = trained.load_styles(checkpoints.require(self.sources["diffusion"], "diffusion"))
-        own = embed_pianists(self.style_encoder, train, self.config)
+        own = embed_pianists(self.style_encoder, self.style_config, train, self.config)
         others = [i for i, name in enumerate(base.names) if name not in own.names]
         names = (*(base.names[i] for i in others), *own.names)
         return trained.Styles(names, torch.cat([base.vectors[others], own.vectors]))

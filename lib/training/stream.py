@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from lib.config import ConfigError
 from lib.data.notes import Notes
-from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, rasterise
+from lib.music.note_windows import WINDOW_NOTES, note_values
+from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, rasterise
 
 FEISTEL_ROUNDS = 4
+LONGEST_PASSAGE_S = 120.0  # of a window of notes
 
 
 def keyed_generator(seed, purpose, step=0, index=0):
@@ -77,19 +80,31 @@ class Batch:
 
     Attributes
     ----------
-    piano_roll : PianoRoll (B, 3, 88, 512)
-    items : list of B places in the stream's pieces
+    stream : the Stream they are of
+    examples : list of B Example
     step : the step they belong to
     indices : list of B places in the global batch
+    device : where their music is made, when it is asked for
     """
 
-    piano_roll: PianoRoll
-    items: list
+    stream: object
+    examples: list
     step: int
     indices: list
+    device: object
 
     def __len__(self):
         return len(self.indices)
+
+    @property
+    def items(self):
+        """B places in the stream's pieces."""
+        return [example.item for example in self.examples]
+
+    @cached_property
+    def piano_roll(self):
+        """PianoRoll (B, 3, 88, 512)"""
+        return self.stream.piano_roll(self.examples, self.device)
 
 
 class Stream:
@@ -151,18 +166,17 @@ class Stream:
         """Examples first to last - 1 of the global batch of `step` (all of it by default), as Batch."""
         last = self.config.batch_size * self.config.gradient_accumulation if last is None else last
         indices = list(range(first, last))
-        examples = [self.example(step, index) for index in indices]
-        return Batch(self.piano_roll(examples, device), [e.item for e in examples], step, indices)
+        return Batch(self, [self.example(step, index) for index in indices], step, indices, device)
 
-    def elsewhere(self, batch, device="cpu"):
-        """Other chunks of the same pieces, at unrelated places, untransposed: PianoRoll."""
+    def elsewhere(self, batch):
+        """Examples of the same pieces at unrelated places, untransposed."""
         seed = self.config.seed
         examples = []
         for item, index in zip(batch.items, batch.indices):
             start_s, end_s = self.bounds[item]
             share = keyed_generator(seed, "elsewhere", batch.step, index).random()
             examples.append(Example(item, start_s + share * max(0.0, end_s - start_s - CHUNK_S)))
-        return self.piano_roll(examples, device)
+        return examples
 
     def piano_roll(self, examples, device="cpu"):
         """The rolls of examples (B, 3, 88, 512)."""
@@ -176,10 +190,18 @@ class Stream:
         pedal_s = np.concatenate([w.pedal_s for w in windows])
         return rasterise(batch, columns, pedal_batch, pedal_s, len(windows), CHUNK_FRAMES, device)
 
-    def _window(self, example):
+    def passages(self, examples):
+        """The notes that begin with each example and go on for longer than its chunk, as changed: list of float (5, N).
+
+        For note_windows; N is a little above WINDOW_NOTES where the piece has as many, so that some may be left out.
+        """
+        windows = [self._window(example, LONGEST_PASSAGE_S) for example in examples]
+        return [note_values(window)[:, : WINDOW_NOTES + WINDOW_NOTES // 4] for window in windows]
+
+    def _window(self, example, seconds=CHUNK_S):
         """The example's notes, changed as it says, in its own time."""
         store, index = self.pieces[example.item]
-        end_s = min(example.start_s + CHUNK_S * example.tempo, self.bounds[example.item][1])
+        end_s = min(example.start_s + seconds * example.tempo, self.bounds[example.item][1])
         notes = store.piece_notes(index, example.start_s, max(end_s, example.start_s))
         pitch = notes.pitch.astype(np.int64) + example.transpose  # outside the keyboard: left out by rasterise
         velocity = np.clip(notes.velocity * example.loudness, 1, 127)

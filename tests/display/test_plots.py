@@ -67,12 +67,18 @@ def test_losses_of_nothing():
     plots.plot_losses([]).canvas.draw()
 
 
-def test_confusion_and_map():
+def test_confusion():
     figure = plots.plot_confusion(np.array([[3, 1], [0, 4]]), ["Ann", "Ben"])
     assert "88%" in figure.axes[0].get_title()
     assert np.allclose(figure.axes[0].images[0].get_array(), [[0.75, 0.25], [0, 1]])
-    figure = plots.plot_style_map(np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]), ["Ann", "Ben", "Ann"])
-    assert [len(c.get_offsets()) for c in figure.axes[0].collections] == [2, 1]
+
+
+def test_evidence_shades_the_most_and_least_typical():
+    times_s = np.arange(5.0, 30, 2.5)
+    figure = plots.plot_evidence(NOTES, times_s, np.sin(times_s), "Ann")
+    spans = [patch.get_x() for patch in figure.axes[1].patches]
+    assert spans == [times_s[np.sin(times_s).argmax()] - 5, times_s[np.sin(times_s).argmin()] - 5]
+    assert len(plots.plot_evidence(NOTES, np.zeros(0), np.zeros(0), "Ann").axes[1].patches) == 0
 
 
 def test_code_use_and_rule():

@@ -1,0 +1,218 @@
+"""Who is playing: the style encoder against note statistics and n-grams, by album, and on players it never heard.
+
+    python tests/benchmarks/style.py --data-dir data --runs-dir runs/style [--quick] [--steps N] [--split test|validation]
+
+Trains what is not there yet (preset laptop, our own resumable loop) into RUNS/album_0, album_1, album_2 and song, each on
+that split of PiJAMA's 30 pianists; `--quick`: album_0 alone, with the released weights. The baselines are fitted in the
+same run, on the same recordings: note statistics with a logistic regression, and TF-IDF of n-grams of intervals, rhythms
+and chords with a linear SVM, each with the best of three strengths on validation. Unseen players are those of PiJAMA's
+other 90 who have two albums or more. Prints one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
+
+from style_baselines import NGramBaseline, StatisticsBaseline  # noqa: E402
+
+from lib.config import RELEASED, preset  # noqa: E402
+from lib.data.corpora import open_corpus  # noqa: E402
+from lib.ear import Ear, TooShort, from_first_onset  # noqa: E402
+from lib.library import load_ear  # noqa: E402
+from lib.training.history import read_events  # noqa: E402
+from lib.training.loop import train  # noqa: E402
+from lib.training.pieces import benchmark_split  # noqa: E402
+
+MEHLDAU = "Brad Mehldau"
+TWELVE = ("Abdullah Ibrahim", "Andy Laverne", "Art Tatum", "Cedar Walton", "Dave McKenna", "Dick Hyman", "Erroll Garner",
+          "George Cables", "Hank Jones", "Horace Parlan", "Oscar Peterson", "Tete Montoliu")  # fmt: skip
+CLIP_S, FEWEST_NOTES, DRAWS = 30.0, 20, 20
+SPLITS = ("album_0", "album_1", "album_2")
+
+
+class Corpus:
+    """PiJAMA's solo recordings and their notes."""
+
+    def __init__(self, data_dir):
+        self.store = open_corpus("pijama", data_dir)
+        self.pieces = self.store.pieces
+        solo = {i: self.store.piece_notes(i) for i in self.store.select(duets=False)}
+        self.notes = {i: notes for i, notes in solo.items() if len(notes) >= FEWEST_NOTES and notes.end_s > CLIP_S / 2}
+        self.benchmark = [i for i in self.notes if self.pieces[i].album_splits]
+
+    def part(self, name, split):
+        """Recordings of a benchmark split's train, validation or test."""
+        return [i for i in self.benchmark if benchmark_split(self.pieces[i], name) == split]
+
+    def who(self, recordings):
+        """Their pianists."""
+        return np.array([self.pieces[i].pianist for i in recordings])
+
+
+def trained_ear(words, name):
+    """(Ear, seconds it was trained for): the released one, or that of RUNS/NAME, trained first where it is not done."""
+    if words.quick:
+        return load_ear(RELEASED)[0], 0.0
+    config = preset("style_encoder", "laptop", benchmark=name, steps=words.steps, mixed_precision=words.mixed_precision,
+                    validate_every=500, save_every=500, tracker="none")  # fmt: skip
+    train(config, words.data_dir, words.runs_dir, run=name)
+    times = defaultdict(list)
+    for event in read_events(words.runs_dir / name):
+        times[event["runtime"]].append(event["time"])
+    return Ear.of_run(words.runs_dir / name), sum(max(own) - min(own) for own in times.values())
+
+
+def hear(ear, corpus, recordings, change=lambda notes: notes):
+    """log-probabilities (N, P) and styles (N, S) of recordings."""
+    heard = [ear.hear(change(corpus.notes[i])) for i in recordings]
+    return np.stack([h.log_probability for h in heard]), np.stack([h.style for h in heard])
+
+
+def clips(corpus, recordings):
+    """(recording, Notes) of each 30 s of each."""
+    for i in recordings:
+        notes = corpus.notes[i]
+        for start_s in np.arange(0, max(CLIP_S, notes.end_s - CLIP_S / 2), CLIP_S):
+            clip = notes.between(start_s, start_s + CLIP_S)
+            try:
+                yield i, from_first_onset(clip)
+            except TooShort:
+                continue
+
+
+def share_right(names, log_probability, who):
+    """Accuracy."""
+    return float((np.array(names)[log_probability.argmax(1)] == who).mean())
+
+
+def calibration_error(probability, names, who, bins=10):
+    """Expected calibration error: |confidence - accuracy| over equally wide bins, by their share (Guo et al. 2017)."""
+    confidence, right = probability.max(1), np.array(names)[probability.argmax(1)] == who
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    parts = [place == b for b in range(bins)]
+    return float(sum(part.mean() * abs(confidence[part].mean() - right[part].mean()) for part in parts if part.any()))
+
+
+def flat_velocity(notes):
+    """Every note as loud."""
+    return dataclasses.replace(notes, velocity=np.full_like(notes.velocity, 64))
+
+
+def no_pedal(notes):
+    """Without the pedal."""
+    return dataclasses.replace(notes, pedal_s=np.zeros((0, 2)))
+
+
+def equal_error_rate(same, different):
+    """Where as many same pairs are refused as different ones are accepted."""
+    scores = np.concatenate([same, different])
+    truth = np.concatenate([np.ones(len(same)), np.zeros(len(different))])[np.argsort(-scores, kind="stable")]
+    accepted = np.cumsum(1 - truth) / len(different)
+    refused = 1 - np.cumsum(truth) / len(same)
+    place = int(np.argmin(np.abs(accepted - refused)))
+    return float((accepted[place] + refused[place]) / 2)
+
+
+def unseen(ear, corpus):
+    """eer_unseen, fewshot_top1_90 (mean over seeded draws of the recordings enrolled) and how many players."""
+    others = [i for i in corpus.notes if i not in set(corpus.benchmark) and corpus.pieces[i].pianist not in ear.names]
+    albums, by_player = defaultdict(set), defaultdict(list)
+    for i in others:
+        albums[corpus.pieces[i].pianist].add(corpus.pieces[i].album)
+        by_player[corpus.pieces[i].pianist].append(i)
+    several = [name for name in by_player if len(albums[name]) > 1]
+    _, styles = hear(ear, corpus, others)
+    place = {i: row for row, i in enumerate(others)}
+    asked = [i for name in several for i in by_player[name]]
+    rows, who, album = np.array([place[i] for i in asked]), corpus.who(asked), np.array([corpus.pieces[i].album for i in asked])
+    likeness = styles[rows] @ styles[rows].T
+    above = np.triu(np.ones_like(likeness, bool), 1)
+    same = (who[:, None] == who) & (album[:, None] != album) & above
+    figures = {"eer_unseen": equal_error_rate(likeness[same], likeness[(who[:, None] != who) & above])}
+    generator, hits = np.random.default_rng(0), []
+    for _ in range(DRAWS):
+        gallery = {name: int(generator.choice(own)) for name, own in by_player.items()}
+        names, vectors = list(gallery), styles[[place[i] for i in gallery.values()]]
+        for name in several:
+            for i in by_player[name]:
+                if corpus.pieces[i].album != corpus.pieces[gallery[name]].album:
+                    hits.append(names[int((vectors @ styles[place[i]]).argmax())] == name)
+    return {**figures, "fewshot_top1_90": float(np.mean(hits)), "unseen_players": len(several), "gallery": len(by_player)}
+
+
+def one_split(words, corpus, name):
+    """Figures of one album split, its baselines', and its test recordings taken for Mehldau."""
+    ear, seconds = trained_ear(words, name)
+    held, train_part = corpus.part(name, words.split), corpus.part(name, "train")
+    who, validation = corpus.who(held), corpus.part(name, "validation")
+    log_probability, _ = hear(ear, corpus, held)
+    figures = {"accuracy_recording": share_right(ear.names, log_probability, who), "train_seconds": seconds}
+    if words.split != "validation":  # it would be measured on what it was set on
+        ear = ear.calibrated(*hear(ear, corpus, validation)[:1], corpus.who(validation))
+    figures["ece"] = calibration_error(np.exp(hear(ear, corpus, held)[0]), ear.names, who)
+    heard = [(corpus.pieces[i].pianist, ear.hear(clip).log_probability) for i, clip in clips(corpus, held)]
+    figures["accuracy_clip_30s"] = share_right(ear.names, np.stack([p for _, p in heard]), np.array([w for w, _ in heard]))
+    for key, change in (("accuracy_flat_velocity", flat_velocity), ("accuracy_no_pedal", no_pedal)):
+        figures[key] = share_right(ear.names, hear(ear, corpus, held, change)[0], who)
+    scores = [log_probability - log_probability.mean(1, keepdims=True)]
+    scores[0] /= scores[0].std(1, keepdims=True)
+    for baseline in (StatisticsBaseline(), NGramBaseline()):
+        baseline.fit(corpus, train_part, validation)
+        assert list(baseline.names) == list(ear.names)
+        found = baseline.scores(corpus, held)
+        figures[f"baseline_{baseline.name}"] = share_right(ear.names, found, who)
+        scores.append((found - found.mean(1, keepdims=True)) / found.std(1, keepdims=True))
+    figures["accuracy_with_baselines"] = share_right(ear.names, sum(scores), who)
+    taken = np.array(ear.names)[log_probability.argmax(1)]
+    counts = np.array([(taken[who == MEHLDAU] == MEHLDAU).sum(), (who == MEHLDAU).sum(), (taken == MEHLDAU).sum()])
+    return ear, figures, counts
+
+
+def main():
+    """Print one JSON line last."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", "--data", type=Path, default=ROOT / "data")
+    parser.add_argument("--runs-dir", type=Path, default=ROOT / "runs" / "style")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--mixed-precision", default="auto")
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--quick", action="store_true")
+    words = parser.parse_args()
+    corpus, rows, counts, first = Corpus(words.data_dir), [], np.zeros(3, int), None
+    for name in SPLITS[:1] if words.quick else SPLITS:
+        ear, figures, own = one_split(words, corpus, name)
+        rows.append(figures)
+        counts += own
+        first = first or ear
+        print(name, json.dumps({key: round(value, 4) for key, value in figures.items()}), flush=True)
+    mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    mean["accuracy_recording_spread"] = float(np.std([row["accuracy_recording"] for row in rows]))
+    mean["baseline_best"] = max(mean["baseline_statistics"], mean["baseline_ngrams"])
+    mean["mehldau_recall"], mean["mehldau_precision"] = float(counts[0] / counts[1]), float(counts[0] / max(1, counts[2]))
+    mean["mehldau_recordings"] = int(counts[1])
+    mean |= unseen(first, corpus)
+    if not words.quick:
+        ear, _ = trained_ear(words, "song")
+        held = corpus.part("song", words.split)
+        log_probability, who = hear(ear, corpus, held)[0], corpus.who(held)
+        mean["accuracy_song_split"] = share_right(ear.names, log_probability, who)
+        columns, rows = [ear.names.index(name) for name in TWELVE], np.isin(who, TWELVE)
+        mean["accuracy_pijama12_song_split"] = share_right(TWELVE, log_probability[rows][:, columns], who[rows])
+    mean["parameters"] = first.parameters
+    print(json.dumps({"benchmark": "style", "split": words.split, "steps": words.steps, "quick": words.quick,
+                      **{key: round(value, 4) for key, value in mean.items()}}))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Two plain ways of naming a pianist from a recording's notes, for style.py to beat.
+
+After Edwards et al. and Cheston et al.: statistics of notes with a logistic regression; TF-IDF of n-grams with a linear
+SVM. Strength of regularisation by validation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
+from lib.music.habits import chord_starts
+from lib.music.metrics import MIDDLE_C
+
+GAPS_S, LENGTHS_S = (0.06, 0.1, 0.15, 0.22, 0.33, 0.5, 0.8), (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+WIDEST, FURTHEST = 24, 5.0  # semitones; deviations
+
+
+def shares(values, edges):
+    """How the values are spread over bins, outliers in the outer ones."""
+    counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].astype(float)
+    return counts / max(1.0, counts.sum())
+
+
+def steps(first, last, count):
+    """Edges of logarithmic bins."""
+    return np.geomspace(first, last, count + 1)
+
+
+def chords_of(notes):
+    """(first note of each chord, sizes, highest pitches, lowest pitches)."""
+    starts, pitch = chord_starts(notes), notes.pitch.astype(int)
+    sizes = np.diff(np.append(starts, len(notes)))
+    return starts, sizes, np.maximum.reduceat(pitch, starts), np.minimum.reduceat(pitch, starts)
+
+
+def statistics(notes):
+    """Histograms and means of a recording, 269 numbers."""
+    onset_s, duration_s = notes.onset_s, notes.duration_s
+    pitch, velocity = notes.pitch.astype(int), notes.velocity.astype(float)
+    starts, sizes, top, low = chords_of(notes)
+    gaps, left, pedal = np.diff(onset_s[starts]), pitch < MIDDLE_C, notes.pedal_s
+    ratio = np.log2(gaps[1:].clip(0.01) / gaps[:-1].clip(0.01)) if len(gaps) > 1 else np.zeros(1)
+    seconds, wide = onset_s[-1] + 1, sizes > 1
+    parts = [
+        shares(pitch, np.arange(21, 110, 4)),
+        *(shares(np.diff(line), np.arange(-12.5, 13.5)) for line in (top, low)),
+        shares(gaps, steps(0.02, 2, 16)),
+        shares(duration_s, steps(0.02, 4, 16)),
+        shares(velocity, np.linspace(0, 128, 17)),
+        shares(sizes, np.arange(0.5, 9.5)),
+        shares(pitch[starts[wide] + 1] - pitch[starts[wide]], np.arange(0.5, 17.5)),
+        shares((top - low)[wide], np.arange(0.5, 40, 3)),
+        shares(ratio, np.linspace(-3, 3, 13)),
+        shares(duration_s[starts[:-1]] / gaps.clip(0.01), steps(0.1, 10, 10)),
+        shares(shares(onset_s, np.arange(0, seconds + 1, 1.0)) * len(notes), np.linspace(0, 32, 9)),
+        shares(np.diff(velocity[starts]), np.linspace(-40, 40, 11)),
+        shares(pedal[:, 1] - pedal[:, 0], steps(0.05, 5, 8)),
+    ]
+    for hand in (left, ~left):
+        parts += [shares(duration_s[hand], steps(0.02, 4, 10)), shares(np.diff(onset_s[hand]), steps(0.01, 2, 10)),
+                  shares(velocity[hand], np.linspace(0, 128, 9)), [velocity[hand].mean() if hand.any() else 0.0]]  # fmt: skip
+    held = (pedal[:, 1] - pedal[:, 0]).sum()
+    parts.append([left.mean(), velocity.std(), *(np.array([held, len(pedal), len(notes), duration_s.sum()]) / seconds)])
+    return np.concatenate(parts)
+
+
+def words(notes):
+    """n-grams of a recording: melody and bass intervals, these with rhythm, rhythms, lengths, chords, their successions."""
+    starts, sizes, top, low = chords_of(notes)
+    gaps = np.searchsorted(GAPS_S, np.diff(notes.onset_s[starts]))
+    lengths = np.searchsorted(LENGTHS_S, notes.duration_s)
+    melody, bass = (np.diff(line).clip(-WIDEST, WIDEST) for line in (top, low))
+    found = [word for n in (2, 3, 4, 5) for word in grams("m", melody, n)]
+    for n in (2, 3):
+        found += grams("b", bass, n) + grams("r", gaps, n + 1) + grams("u", lengths, n + 1)
+        found += grams("t", [f"{step}/{gap}" for step, gap in zip(melody, gaps, strict=True)], n)
+    pitch = notes.pitch.astype(int)
+    chords = ["-".join(map(str, np.sort(pitch[s : s + size]) - pitch[s : s + size].min())) for s, size in zip(starts, sizes)]
+    found += ["c" + chord for chord, size in zip(chords, sizes, strict=True) if size > 1]
+    pairs = zip(chords, chords[1:], bass, sizes, sizes[1:])
+    return found + [f"C{one}>{step}>{next_}" for one, next_, step, size, other in pairs if max(size, other) > 1]
+
+
+def grams(kind, symbols, n):
+    """Runs of n symbols as words."""
+    symbols = [str(symbol) for symbol in symbols]
+    return [kind + ",".join(symbols[i : i + n]) for i in range(len(symbols) - n + 1)]
+
+
+class Baseline:
+    """Features of recordings (kept from split to split), and the best of some classifiers on validation."""
+
+    kept: dict
+
+    def fit(self, corpus, train, validation):
+        """Fit on recordings of `train`, choose on those of `validation`."""
+        who, held = corpus.who(train), corpus.who(validation)
+        features = self.prepared(corpus, train, fit=True)
+        fitted = [classifier.fit(features, who) for classifier in self.classifiers()]
+        features = self.prepared(corpus, validation)
+        self.best = max(fitted, key=lambda classifier: classifier.score(features, held))
+        self.names = self.best.classes_
+
+    def scores(self, corpus, recordings):
+        """float (N, P): how much speaks for each pianist."""
+        return self.best.decision_function(self.prepared(corpus, recordings))
+
+
+class StatisticsBaseline(Baseline):
+    """Note statistics, logistic regression."""
+
+    name, kept = "statistics", {}
+
+    def classifiers(self):
+        """Three strengths."""
+        return [LogisticRegression(C=c, max_iter=1000, class_weight="balanced") for c in (0.01, 0.03, 0.1)]
+
+    def prepared(self, corpus, recordings, fit=False):
+        """Standardised statistics."""
+        for i in recordings:
+            if i not in self.kept:
+                self.kept[i] = statistics(corpus.notes[i])
+        table = np.stack([self.kept[i] for i in recordings])
+        self.scaler = StandardScaler().fit(table) if fit else self.scaler
+        return self.scaler.transform(table).clip(-FURTHEST, FURTHEST)
+
+
+class NGramBaseline(Baseline):
+    """TF-IDF of n-grams, linear SVM."""
+
+    name, kept = "ngrams", {}
+
+    def classifiers(self):
+        """Three strengths."""
+        return [LinearSVC(C=c, class_weight="balanced", random_state=0) for c in (0.3, 1.0, 3.0)]
+
+    def prepared(self, corpus, recordings, fit=False):
+        """Sublinear TF-IDF."""
+        from scipy.sparse import vstack
+
+        count = HashingVectorizer(analyzer=words, n_features=2**20, alternate_sign=False, norm=None)
+        for i in recordings:
+            if i not in self.kept:
+                self.kept[i] = count.transform([corpus.notes[i]])
+        table = vstack([self.kept[i] for i in recordings])
+        self.weights = TfidfTransformer(sublinear_tf=True).fit(table) if fit else self.weights
+        return self.weights.transform(table)
