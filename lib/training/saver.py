@@ -29,7 +29,11 @@ class Saver:
         """Call `write` in the background; it returns when the checkpoint of `step` is on disk. Waits for the last one."""
         self.wait()
         self._thread = threading.Thread(target=self._run, args=(step, write), name="save")
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no memory is left for a thread's stack: training waits for this one
+            self._thread = None
+            self._run(step, write)
 
     def _run(self, step, write):
         began = time.monotonic()
