@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional
 
 from lib.training import trained
+from lib.training.passages import passages
 from lib.training.pieces import gather_labelled, gather_pieces, pianists_of
-from lib.training.stages import passages
 from lib.training.stream import Stream
 
 
