@@ -40,12 +40,6 @@ class NoteWindows:
     values: Tensor
     mask: Tensor
 
-    def __len__(self):
-        return len(self.values)
-
-    def __getitem__(self, rows):
-        return NoteWindows(self.values[rows], self.mask[rows])
-
     def to(self, device):
         """The same on another device."""
         return NoteWindows(self.values.to(device), self.mask.to(device))
