@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -9,17 +11,47 @@ from torch.nn import functional
 from lib.models.residual import FrameNorm, wide_stack
 from lib.models.vqvae import LATENT_FRAME_VALUES, fold
 from lib.music.note_windows import context_sizes, contexts
+from lib.music.piano_roll import LATENT_STRIDE, NUM_PITCHES
+
+WIDTHS_IN_CHANNELS = 6  # a 2-D map has 44 places a frame, so it can be that much narrower
 
 
-class RollEmbedding(nn.Module):
-    """Latent frames of the whole keyboard -> channels: PianoRoll (T frames) -> (B, C, T / LATENT_STRIDE)."""
+class RollEncoder(nn.Module):
+    """A residual network over keyboard and time: PianoRoll (T frames) -> (B, C, T / LATENT_STRIDE / 8).
+
+    It reads onsets in each roll frame, duration and velocity once a key and latent frame; its first filters span an
+    octave, and each of its three stages halves both axes.
+    """
 
     def __init__(self, channels):
         super().__init__()
-        self.linear = nn.Conv1d(sum(LATENT_FRAME_VALUES), channels, 1)
+        width = channels // WIDTHS_IN_CHANNELS
+        self.stem = nn.Conv2d(LATENT_STRIDE + 3, width, (13, 3), stride=2, padding=(6, 1))
+        widths = (width, width, 2 * width, 4 * width)
+        self.stages = nn.Sequential(*(RollBlock(*pair, stride) for pair, stride in zip(pairwise(widths), (1, 2, 2))))
+        self.flatten = nn.Linear(4 * width * NUM_PITCHES // 8, channels)
 
     def forward(self, piano_roll):  # noqa: D102
-        return self.linear(fold(piano_roll))
+        onsets, *keys, pedal = fold(piano_roll).split(LATENT_FRAME_VALUES, 1)
+        onsets = onsets.unflatten(1, (NUM_PITCHES, LATENT_STRIDE)).transpose(1, 2)  # (B, stride, 88, N)
+        pedal = pedal.mean(1, keepdim=True)[:, None].expand(-1, -1, NUM_PITCHES, -1)
+        hidden = self.stages(self.stem(torch.cat([onsets, torch.stack(keys, 1), pedal], 1)))
+        return self.flatten(hidden.flatten(1, 2).transpose(1, 2)).transpose(1, 2)
+
+
+class RollBlock(nn.Module):
+    """Two 3 x 3 convolutions, added to the input (He et al. 2016, norms first): (B, C, P, N) -> (B, C', P / s, N / s)."""
+
+    def __init__(self, channels, out_channels, stride):
+        super().__init__()
+        self.first, self.second = nn.GroupNorm(1, channels), nn.GroupNorm(1, out_channels)
+        self.widen = nn.Conv2d(channels, out_channels, 3, stride, padding=1)
+        self.mix = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.past = nn.Conv2d(channels, out_channels, 1, stride)
+
+    def forward(self, x):  # noqa: D102
+        hidden = self.widen(functional.gelu(self.first(x)))
+        return self.past(x) + self.mix(functional.gelu(self.second(hidden)))
 
 
 class NoteEmbedding(nn.Module):
@@ -39,7 +71,7 @@ class NoteEmbedding(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """Dilated convolutions over time, attentive statistics pooling (Okabe et al. 2018), cosine classifier.
+    """Convolutions over notes or a roll, attentive statistics pooling (Okabe et al. 2018), cosine classifier.
 
     Parameters
     ----------
@@ -52,8 +84,9 @@ class StyleEncoder(nn.Module):
     def __init__(self, config, num_pianists):
         super().__init__()
         channels = config.channels
-        self.embed = NoteEmbedding(channels, config.lags) if config.reads == "notes" else RollEmbedding(channels)
-        self.encoder = wide_stack(channels, config.blocks)
+        by_note = config.reads == "notes"
+        self.embed = NoteEmbedding(channels, config.lags) if by_note else nn.Identity()
+        self.encoder = wide_stack(channels, config.blocks) if by_note else RollEncoder(channels)
         self.norm = FrameNorm(channels)
         self.attention = nn.Conv1d(channels, channels, 1)
         self.project = nn.Linear(2 * channels, config.style_dim)
