@@ -28,6 +28,7 @@ ALLOWED = {
     "lib.ear": (*LAYER_1, "lib.models", "lib.training", "lib.ear"),
     "lib.library": (*LAYER_1, "lib.data", "lib.ear", "lib.styles", "lib.training", "lib.library"),
     "lib.identify": (*LAYER_1, "lib.ear"),
+    "lib.judge": (*LAYER_1, "lib.data", "lib.models", "lib.ear", "lib.library", "lib.styles", "lib.training", "lib.judge"),
     "lib.display": (*LAYER_1, "lib.display"),
     "lib.google_colab_shim": ("lib.config",),
     "lib.notebook_parameters": ("lib.config",),

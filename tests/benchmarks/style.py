@@ -29,6 +29,7 @@ from style_baselines import NGramBaseline, StatisticsBaseline  # noqa: E402
 from lib.config import RELEASED, preset  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.ear import Ear, TooShort, from_first_onset  # noqa: E402
+from lib.judge import load_judge  # noqa: E402
 from lib.library import load_ear  # noqa: E402
 from lib.training.history import read_events  # noqa: E402
 from lib.training.loop import train  # noqa: E402
@@ -154,15 +155,11 @@ def unseen(ear, corpus):
 def one_split(words, corpus, name):
     """Figures of one album split, its baselines', and its test recordings taken for Mehldau."""
     ear, seconds = trained_ear(words, name)
-    held, train_part = corpus.part(name, words.split), corpus.part(name, "train")
-    who, validation = corpus.who(held), corpus.part(name, "validation")
-    log_probability, _ = hear(ear, corpus, held)
-    figures = {"accuracy_recording": share_right(ear.names, log_probability, who), "train_seconds": seconds}
+    held, train_part, validation = (corpus.part(name, split) for split in (words.split, "train", "validation"))
     if words.split != "validation":  # it would be measured on what it was set on
         ear = ear.calibrated(*hear(ear, corpus, validation)[:1], corpus.who(validation))
-    figures["ece"] = calibration_error(np.exp(hear(ear, corpus, held)[0]), ear.names, who)
-    heard = [(corpus.pieces[i].pianist, ear.hear(clip).log_probability) for i, clip in clips(corpus, held)]
-    figures["accuracy_clip_30s"] = share_right(ear.names, np.stack([p for _, p in heard]), np.array([w for w, _ in heard]))
+    who, (log_probability, _) = corpus.who(held), hear(ear, corpus, held)
+    figures = {**namings(ear, corpus, held, log_probability), "train_seconds": seconds}
     for key, change in (("accuracy_flat_velocity", flat_velocity), ("accuracy_no_pedal", no_pedal)):
         figures[key] = share_right(ear.names, hear(ear, corpus, held, change)[0], who)
     scores = [log_probability - log_probability.mean(1, keepdims=True)]
@@ -174,9 +171,40 @@ def one_split(words, corpus, name):
         figures[f"baseline_{baseline.name}"] = share_right(ear.names, found, who)
         scores.append((found - found.mean(1, keepdims=True)) / found.std(1, keepdims=True))
     figures["accuracy_with_baselines"] = share_right(ear.names, sum(scores), who)
-    taken = np.array(ear.names)[log_probability.argmax(1)]
-    counts = np.array([(taken[who == MEHLDAU] == MEHLDAU).sum(), (who == MEHLDAU).sum(), (taken == MEHLDAU).sum()])
-    return ear, figures, counts
+    return ear, figures, taken_for_mehldau(ear.names, log_probability, who)
+
+
+def namings(ear, corpus, held, log_probability):
+    """Accuracies by recording and by clip, and the calibration error."""
+    who = corpus.who(held)
+    heard = [(corpus.pieces[i].pianist, ear.hear(clip).log_probability) for i, clip in clips(corpus, held)]
+    return {
+        "accuracy_recording": share_right(ear.names, log_probability, who),
+        "accuracy_clip_30s": share_right(ear.names, np.stack([p for _, p in heard]), np.array([w for w, _ in heard])),
+        "ece": calibration_error(np.exp(log_probability), ear.names, who),
+    }
+
+
+def taken_for_mehldau(names, log_probability, who):
+    """Counts: Mehldau's recordings named rightly, his recordings, all that were taken for his."""
+    taken = np.array(names)[log_probability.argmax(1)]
+    return np.array([(taken[who == MEHLDAU] == MEHLDAU).sum(), (who == MEHLDAU).sum(), (taken == MEHLDAU).sum()])
+
+
+def among_twelve(names, log_probability, who):
+    """Accuracy over the twelve pianists' recordings, by the likeliest of the twelve."""
+    columns, rows = [names.index(name) for name in TWELVE], np.isin(who, TWELVE)
+    return share_right(TWELVE, log_probability[rows][:, columns], who[rows])
+
+
+def judge_figures(corpus, split):
+    """The released judge's own figures, on album_split_0, which it was trained on."""
+    judge, held = load_judge(), corpus.part("album_0", split)
+    log_probability, who = hear(judge, corpus, held)[0], corpus.who(held)
+    right, own, taken = taken_for_mehldau(judge.names, log_probability, who)
+    found = {**namings(judge, corpus, held, log_probability), "accuracy_pijama12": among_twelve(judge.names, log_probability, who),
+             "mehldau_recall": right / own, "mehldau_precision": right / max(1, taken), "parameters": judge.parameters}  # fmt: skip
+    return {f"judge_{key}": float(value) for key, value in found.items()}
 
 
 def main():
@@ -207,9 +235,9 @@ def main():
         held = corpus.part("song", words.split)
         log_probability, who = hear(ear, corpus, held)[0], corpus.who(held)
         mean["accuracy_song_split"] = share_right(ear.names, log_probability, who)
-        columns, rows = [ear.names.index(name) for name in TWELVE], np.isin(who, TWELVE)
-        mean["accuracy_pijama12_song_split"] = share_right(TWELVE, log_probability[rows][:, columns], who[rows])
+        mean["accuracy_pijama12_song_split"] = among_twelve(ear.names, log_probability, who)
     mean["parameters"] = first.parameters
+    mean |= judge_figures(corpus, words.split)
     print(json.dumps({"benchmark": "style", "split": words.split, "steps": words.steps, "quick": words.quick,
                       **{key: round(value, 4) for key, value in mean.items()}}))  # fmt: skip
 
