@@ -9,85 +9,17 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
+from lib.commands import DATA_DIR, OUTPUT_DIR, RUNS_DIR, STYLES, DataDir, RunsDir
+from lib.commands.data import data_app
+from lib.commands.style import identify, style_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Brad Mehldau AI: data, training and solos.")  # fmt: skip
-data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, look, pack.")
-style_app = typer.Typer(no_args_is_help=True, help="Styles of your own.")
 app.add_typer(data_app, name="data")
 app.add_typer(style_app, name="style")
+app.command()(identify)
 
-DataDir = Annotated[Path, typer.Option(help="Folder of archives and note stores.")]
-RunsDir = Annotated[Path, typer.Option(help="Folder of runs.")]
-DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
-STYLES = "styles"  # folder of the user's own styles, in the data folder
 STOPPED_EARLY = 75  # run the same command again
-
-
-@data_app.command()
-def download(
-    name: str,
-    data_dir: DataDir = DATA_DIR,
-    url: Annotated[str | None, typer.Option(help="Another address of the archive.")] = None,
-    sha256: Annotated[str | None, typer.Option(help="Its checksum.")] = None,
-    metadata_url: Annotated[str | None, typer.Option(help="Another folder of PiJAMA's csv files.")] = None,
-):
-    """Fetch a corpus (maestro or pijama) from its official source; goes on where it was cut."""
-    from lib.data import corpora
-
-    print(corpora.download(name, data_dir, url, sha256, metadata_url))
-
-
-@data_app.command()
-def ingest(
-    name: Annotated[str | None, typer.Argument(help="maestro, pijama or a name of your own.")] = None,
-    data_dir: DataDir = DATA_DIR,
-    archive: Annotated[Path | None, typer.Option(help="The corpus as a zip.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Your MIDI: FOLDER/PIANIST/ALBUM/TITLE.mid.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Folder of PiJAMA's csv files.")] = None,
-    packed: Annotated[Path | None, typer.Option(help="A file that `data pack` wrote; all of it without a name.")] = None,
-):
-    """Turn MIDI files into one memory-mapped note store."""
-    from lib.data import corpora
-
-    if name is None and packed is None:
-        raise configs.ConfigError("Which corpus? python -m lib data ingest NAME (only --packed needs no name).")
-    if name is None:
-        reports = corpora.unpack(packed, data_dir)
-    else:
-        reports = [corpora.ingest(name, data_dir, archive, folder, metadata, packed)]
-    for report in reports:
-        print(f"{report.name}: {report.pieces:,} pieces, {report.notes:,} notes, {report.hours:.1f} h, "
-              f"{len(report.skipped)} skipped, in {report.seconds:.1f} s")  # fmt: skip
-
-
-@data_app.command()
-def summary(
-    name: str,
-    data_dir: DataDir = DATA_DIR,
-    pianist: Annotated[str | None, typer.Option(help="Only this pianist's solo pieces.")] = None,
-):
-    """Pieces, hours, notes, pianists and splits of a corpus, as JSON."""
-    from lib.data import corpora
-
-    print(json.dumps(corpora.summary(name, data_dir, pianist), indent=1, ensure_ascii=False))
-
-
-@data_app.command()
-def pack(names: list[str], out: Annotated[Path, typer.Option()], data_dir: DataDir = DATA_DIR):
-    """Write corpora into one small file (10 ms ticks) to carry elsewhere."""
-    from lib.data import corpora
-
-    path = corpora.pack(names, data_dir, out)
-    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
-
-
-@data_app.command()
-def demo(data_dir: DataDir = DATA_DIR):
-    """Write and ingest the demo corpus: jazz piano by a seeded program."""
-    from lib.data.demo_corpus import write_demo_corpus
-
-    print(f"demo: {len(write_demo_corpus(data_dir).pieces)} pieces")
 
 
 @app.command()
@@ -244,57 +176,6 @@ def _write_sound(notes, wav, soundfont=None):
     sound = audio.render_audio(notes, soundfont)
     audio.write_wav(sound, wav)
     print(f"{wav}: {sound.synth}. {sound.note}".strip())
-
-
-@app.command()
-def identify(
-    midi: Annotated[Path | None, typer.Argument(help="The performance.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many pianists to name.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON, evidence by time included.")] = False,
-    run: Annotated[Path | None, typer.Option(help="A run of style_encoder; by default the released weights.")] = None,
-    make_library: Annotated[bool, typer.Option("--make-library", help="Let the run hear its corpora first.")] = False,
-    data_dir: DataDir = DATA_DIR,
-    device: str = "auto",
-):
-    """Say who may be playing a MIDI file, and what speaks for it."""
-    if midi is None and not make_library:
-        raise configs.ConfigError("Which file? python -m lib identify FILE.mid")
-    from lib.data.notes import read_midi
-    from lib.training.devices import choose_device
-
-    performance, device = read_midi(midi) if midi else None, choose_device(device)
-    from lib.identify import identify as ask
-    from lib.library import load_ear
-    from lib.library import make_library as make
-
-    if make_library:
-        if run is None:
-            raise configs.ConfigError("--make-library wants --run RUN: the released weights have their library.")
-        print(f"{run}: a library of {len(make(run, data_dir, device)[1].pianists)} recordings")
-    if performance is not None:
-        found = ask(*load_ear(run or configs.RELEASED, device), performance, top)
-        print(json.dumps(found.as_values(), ensure_ascii=False) if as_json else found.in_words())
-
-
-@style_app.command("add")
-def add_style(
-    name: str,
-    folder: Annotated[Path, typer.Option(help="Folder of MIDI files, or one file.")],
-    run: Annotated[Path | None, typer.Option(help="The improviser it is for; by default the released one.")] = None,
-    data_dir: DataDir = DATA_DIR,
-    device: str = "auto",
-):
-    """Make a style of your own MIDI; from then on its name is as good as a pianist's."""
-    from lib.ear import Ear
-    from lib.generate import load_improviser
-    from lib.styles import add_style as add
-
-    improviser = load_improviser(run, run is None, device)
-    path, left_out = add(Ear.of_improviser(improviser), name, folder, data_dir / STYLES)
-    for line in left_out:
-        typer.echo(f"left out {line}", err=True)
-    source = "--released" if run is None else f"--run {run}"
-    print(f"{path}\npython -m lib generate {source} --data-dir {data_dir} --style {json.dumps(name.strip(), ensure_ascii=False)}")
 
 
 @app.command()
