@@ -5,7 +5,7 @@
 Trains what is not there yet (preset laptop, our own resumable loop) into RUNS/album_0, album_1, album_2 and song, each on
 that split of PiJAMA's 30 pianists; `--quick`: album_0 alone, with the released weights. The baselines are fitted in the
 same run, on the same recordings: note statistics with a logistic regression, and TF-IDF of n-grams of intervals, rhythms
-and chords with a linear SVM, each with the best of three strengths on validation. Unseen players are those of PiJAMA's
+and chords with a linear SVM, each with the best strength of regularisation on validation. Unseen players are those of PiJAMA's
 other 90 who have two albums or more. Prints one JSON line last.
 """
 

@@ -7,6 +7,7 @@ SVM. Strength of regularisation by validation.
 from __future__ import annotations
 
 import numpy as np
+from scipy.sparse import hstack, vstack
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -15,7 +16,8 @@ from sklearn.svm import LinearSVC
 from lib.music.habits import chord_starts
 from lib.music.metrics import MIDDLE_C
 
-GAPS_S, LENGTHS_S = (0.06, 0.1, 0.15, 0.22, 0.33, 0.5, 0.8), (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+GAPS_S = (0.06, 0.1, 0.15, 0.22, 0.33, 0.5, 0.8)
+LENGTHS_S = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.2, 1.6)
 WIDEST, FURTHEST = 24, 5.0  # semitones; deviations
 
 
@@ -69,26 +71,33 @@ def statistics(notes):
 
 
 def words(notes):
-    """n-grams of a recording: melody and bass intervals, these with rhythm, rhythms, lengths, chords, their successions."""
+    """n-grams of a recording by kind, dict kind -> list of words.
+
+    Intervals of melody and bass, rhythms, lengths, melody with its rhythm, chords, and chord successions.
+    """
     starts, sizes, top, low = chords_of(notes)
     gaps = np.searchsorted(GAPS_S, np.diff(notes.onset_s[starts]))
     lengths = np.searchsorted(LENGTHS_S, notes.duration_s)
     melody, bass = (np.diff(line).clip(-WIDEST, WIDEST) for line in (top, low))
-    found = [word for n in (2, 3, 4, 5) for word in grams("m", melody, n)]
-    for n in (2, 3):
-        found += grams("b", bass, n) + grams("r", gaps, n + 1) + grams("u", lengths, n + 1)
-        found += grams("t", [f"{step}/{gap}" for step, gap in zip(melody, gaps, strict=True)], n)
+    moves = [f"{step}/{gap}" for step, gap in zip(melody, gaps, strict=True)]
     pitch = notes.pitch.astype(int)
     chords = ["-".join(map(str, np.sort(pitch[s : s + size]) - pitch[s : s + size].min())) for s, size in zip(starts, sizes)]
-    found += ["c" + chord for chord, size in zip(chords, sizes, strict=True) if size > 1]
     pairs = zip(chords, chords[1:], bass, sizes, sizes[1:])
-    return found + [f"C{one}>{step}>{next_}" for one, next_, step, size, other in pairs if max(size, other) > 1]
+    return {
+        "melody": grams(melody, 1, 2, 3, 4),
+        "bass": grams(bass, 1, 2, 3),
+        "rhythm": grams(gaps, 1, 2, 3, 4),
+        "lengths": grams(lengths, 1, 2, 3, 4),
+        "moves": grams(moves, 1, 2, 3),
+        "chords": [chord for chord, size in zip(chords, sizes, strict=True) if size > 1],
+        "successions": [f"{one}>{step}>{next_}" for one, next_, step, size, other in pairs if max(size, other) > 1],
+    }
 
 
-def grams(kind, symbols, n):
-    """Runs of n symbols as words."""
+def grams(symbols, *lengths):
+    """Runs of so many symbols as words."""
     symbols = [str(symbol) for symbol in symbols]
-    return [kind + ",".join(symbols[i : i + n]) for i in range(len(symbols) - n + 1)]
+    return [",".join(symbols[i : i + n]) for n in lengths for i in range(len(symbols) - n + 1)]
 
 
 class Baseline:
@@ -116,7 +125,7 @@ class StatisticsBaseline(Baseline):
     name, kept = "statistics", {}
 
     def classifiers(self):
-        """Three strengths."""
+        """Strengths of regularisation."""
         return [LogisticRegression(C=c, max_iter=1000, class_weight="balanced") for c in (0.01, 0.03, 0.1)]
 
     def prepared(self, corpus, recordings, fit=False):
@@ -135,17 +144,16 @@ class NGramBaseline(Baseline):
     name, kept = "ngrams", {}
 
     def classifiers(self):
-        """Three strengths."""
-        return [LinearSVC(C=c, class_weight="balanced", random_state=0) for c in (0.3, 1.0, 3.0)]
+        """Strengths of regularisation."""
+        return [LinearSVC(C=c, class_weight="balanced", random_state=0) for c in (0.3, 1.0)]
 
     def prepared(self, corpus, recordings, fit=False):
-        """Sublinear TF-IDF."""
-        from scipy.sparse import vstack
-
-        count = HashingVectorizer(analyzer=words, n_features=2**20, alternate_sign=False, norm=None)
+        """Sublinear TF-IDF of each kind of words, side by side: on validation .84, of all in one bag .79."""
+        count = HashingVectorizer(analyzer=lambda found: found, n_features=2**18, alternate_sign=False, norm=None)
         for i in recordings:
             if i not in self.kept:
-                self.kept[i] = count.transform([corpus.notes[i]])
-        table = vstack([self.kept[i] for i in recordings])
-        self.weights = TfidfTransformer(sublinear_tf=True).fit(table) if fit else self.weights
-        return self.weights.transform(table)
+                self.kept[i] = [count.transform([found]) for found in words(corpus.notes[i]).values()]
+        tables = [vstack(kind) for kind in zip(*(self.kept[i] for i in recordings), strict=True)]
+        if fit:
+            self.weights = [TfidfTransformer(sublinear_tf=True).fit(table) for table in tables]
+        return hstack([weight.transform(table) for weight, table in zip(self.weights, tables, strict=True)]).tocsr()
