@@ -54,8 +54,9 @@ def test_reconstruction_counts():
 
 
 def test_losses_show_both_splits():
-    history = [{"step": s, "epoch": 1, "time": 0.0, "split": "train", "runtime": "a", "loss": 1 / (s + 1), "lr": 1e-3} for s in range(5)]
-    history += [{"step": 4, "epoch": 1, "time": 0.0, "split": "validation", "loss": 0.5, "onset_f1": 0.7}]
+    plain = {"epoch": 1, "time": 0.0, "runtime": "a"}
+    history = [{**plain, "step": s, "split": "train", "loss": 1 / (s + 1), "lr": 1e-3} for s in range(5)]
+    history += [{**plain, "step": 4, "split": "validation", "loss": 0.5, "onset_f1": 0.7}]
     figure = plots.plot_losses(history)
     shown = [ax for ax in figure.axes if ax.get_visible()]
     assert [ax.get_title() for ax in shown] == ["loss", "onset f1"]
