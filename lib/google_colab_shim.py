@@ -30,12 +30,14 @@ class Folders:
     data : note stores, on the local disk (memory-mapped files are slow on Drive)
     runs : one folder a stage, a preset's runs apart from another's; on the local disk (Drive loses writes)
     output : what is for ears and eyes: MIDI, audio, pictures
+    styles : the user's own styles, small files that must outlive a runtime: on Drive on Colab, beside the data elsewhere
     mirror : where training copies its checkpoints: Drive on Colab, the environment variable MIRROR elsewhere; or None
     """
 
     data: Path
     runs: Path
     output: Path
+    styles: Path
     mirror: str | None = None
 
 
@@ -81,7 +83,7 @@ def _mount_drive():
 
 
 def folders(home, preset, data_dir="", runs_dir="", output_dir=""):
-    """The three folders of a notebook, made if absent.
+    """The folders of a notebook, made if absent but for styles.
 
     Parameters
     ----------
@@ -94,11 +96,13 @@ def folders(home, preset, data_dir="", runs_dir="", output_dir=""):
     -------
     Folders
     """
+    data, lasting = Path(data_dir or ROOT / "data").expanduser().absolute(), Path(home) != ROOT
     chosen = Folders(
-        data=Path(data_dir or ROOT / "data").expanduser().absolute(),
+        data=data,
         runs=Path(runs_dir or ROOT / "runs" / preset).expanduser().absolute(),
         output=Path(output_dir or Path(home) / "outputs" / preset).expanduser().absolute(),
-        mirror=os.environ.get("MIRROR") or (str(home) if Path(home) != ROOT else None),
+        styles=(Path(home) if lasting else data) / "styles",
+        mirror=os.environ.get("MIRROR") or (str(home) if lasting else None),
     )
     for folder in (chosen.data, chosen.runs, chosen.output):
         folder.mkdir(parents=True, exist_ok=True)

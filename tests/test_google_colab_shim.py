@@ -101,6 +101,8 @@ def test_the_mirror_is_drive_or_what_mirror_says(tmp_path, monkeypatch):
     monkeypatch.setattr(shim, "ROOT", tmp_path)
     monkeypatch.delenv("MIRROR", raising=False)
     assert shim.folders(tmp_path, "demo").mirror is None  # the project's own folder needs no copy of itself
+    assert shim.folders(tmp_path, "demo", "d").styles == shim.folders(tmp_path, "demo", "d").data / "styles"
+    assert shim.folders(tmp_path / "drive", "demo").styles == tmp_path / "drive" / "styles"  # Drive outlives the runtime
     assert shim.folders(tmp_path / "drive", "demo").mirror == str(tmp_path / "drive")
     monkeypatch.setenv("MIRROR", "gdrive:brad-mehldau-checkpoints")
     assert shim.folders(tmp_path, "demo").mirror == "gdrive:brad-mehldau-checkpoints"
