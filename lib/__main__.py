@@ -116,13 +116,14 @@ def generate(
     from lib.data.notes import write_midi
     from lib.music import audio
     from lib.music.chords import parse_progression
+    from lib.music.hands import left_hand
     from lib.music.metrics import describe
 
     parse_progression(request.chords)  # what is misspelt is said before anything is loaded or written
     audio.find_soundfont(soundfont)
     improviser = generation.load_improviser(run, released, device, data_dir / STYLES)
     solo = generation.generate(improviser, request, _Progress())
-    write_midi(solo.notes, out, request.tempo_bpm, solo.chords)
+    write_midi(solo.notes, out, request.tempo_bpm, solo.chords, left_hand(solo.notes))
     print(f"{out}: {len(solo.notes)} notes, {request.seconds:g} s of music in {solo.seconds:.1f} s")
     figures = {**describe(solo.notes, request.seconds), "rule_losses": solo.rule_losses}
     if wav is not None:

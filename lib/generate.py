@@ -15,7 +15,7 @@ from lib.data.notes import Notes
 from lib.diffusion.guidance import StochasticControl, guidance_steps
 from lib.diffusion.sampling import sample
 from lib.models.dit import Conditions
-from lib.music.chords import CHORD_DIM, chord_features, chords_per_frame, parse_progression
+from lib.music.chords import CHORD_DIM, chord_changes, chord_features, chords_per_frame, parse_progression
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import (
     CHUNK_FRAMES,
@@ -35,6 +35,7 @@ from lib.training.stream import normal
 LATENT_RATE_HZ = FRAME_RATE_HZ / LATENT_STRIDE
 WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames the model plays at once
 OVERLAP = WINDOW // 4  # latent frames given from the window before
+NO_CHORD_SYMBOL = "N.C."
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,9 @@ def generate(improviser, request, callback=None):
     rules = _rules(request, chords[: math.ceil(piano_roll.num_frames / LATENT_STRIDE)])
     losses = {rule.name: float(rule.loss(piano_roll)[0]) for rule in rules}
     notes = piano_roll_to_notes(piano_roll)[0]
-    changes = _changes(chords, min(length, math.ceil(request.seconds * LATENT_RATE_HZ)))
-    return Solo(notes, request, changes, losses, time.monotonic() - began)
+    changes = chord_changes(bars, request.seconds, request.tempo_bpm)
+    symbols = [(time_s, NO_CHORD_SYMBOL if chord is None else chord.symbol) for time_s, chord in changes]
+    return Solo(notes, request, symbols, losses, time.monotonic() - began)
 
 
 def _style(improviser, request):
@@ -218,15 +220,6 @@ def _reporter(improviser, callback, window, num_windows):
         callback({**place, "piano_roll": lambda: _decode(improviser, state["clean"])})
 
     return report
-
-
-def _changes(chords, length):
-    """[(time_s, symbol)] where the chord changes."""
-    changes = []
-    for frame, chord in enumerate(chords[:length]):
-        if chord is not None and (frame == 0 or chord is not chords[frame - 1]):
-            changes.append((frame / LATENT_RATE_HZ, chord.symbol))
-    return changes
 
 
 def load_codec(run, device="auto"):

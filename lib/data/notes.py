@@ -189,37 +189,46 @@ def _pedal_of(track, end):
     return intervals[intervals[:, 1] > intervals[:, 0]]
 
 
-def to_pretty_midi(notes, tempo_bpm=120.0, markers=()):
-    """The performance as pretty_midi.PrettyMIDI: one piano, its pedal, text markers.
+def to_pretty_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None):
+    """The performance as pretty_midi.PrettyMIDI: a piano with its pedal, 4/4, text markers.
 
     Parameters
     ----------
     notes : Notes
     tempo_bpm : float, beats per minute written into the file; times do not change
     markers : iterable of (time_s, text), such as chord symbols
+    left_hand : bool (N,), see music.hands: each hand then has its track, right first; None: one track
     """
     import pretty_midi
 
     midi = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=float(tempo_bpm))
-    piano = pretty_midi.Instrument(program=0, name="Piano")
-    columns = (notes.velocity, notes.pitch, notes.onset_s, notes.onset_s + notes.duration_s)
-    piano.notes = [
-        pretty_midi.Note(int(v), int(p), float(on), float(off)) for v, p, on, off in zip(*columns)
-    ]
-    for down_s, up_s in notes.pedal_s:
-        for value, time_s in ((127, down_s), (0, up_s)):
-            change = pretty_midi.ControlChange(PEDAL_CONTROLLER, value, float(time_s))
-            piano.control_changes.append(change)
-    midi.instruments.append(piano)
+    midi.time_signature_changes = [pretty_midi.TimeSignature(4, 4, 0.0)]
+    everything = np.ones(len(notes), dtype=bool)
+    tracks = {"Piano": everything} if left_hand is None else {"Right hand": ~left_hand, "Left hand": left_hand}
+    midi.instruments = [_track(notes, chosen, name) for name, chosen in tracks.items()]
     midi.text_events = [pretty_midi.Text(text, float(time_s)) for time_s, text in markers]
     return midi
 
 
-def write_midi(notes, path, tempo_bpm=120.0, markers=()):
+def _track(notes, chosen, name):
+    """A pretty_midi.Instrument of the chosen notes, and the pedal: it holds both hands."""
+    import pretty_midi
+
+    track = pretty_midi.Instrument(program=0, name=name)
+    columns = (notes.velocity, notes.pitch, notes.onset_s, notes.onset_s + notes.duration_s)
+    rows = zip(*(column[chosen] for column in columns))
+    track.notes = [pretty_midi.Note(int(v), int(p), float(on), float(off)) for v, p, on, off in rows]
+    for down_s, up_s in notes.pedal_s:
+        for value, time_s in ((127, down_s), (0, up_s)):
+            track.control_changes.append(pretty_midi.ControlChange(PEDAL_CONTROLLER, value, float(time_s)))
+    return track
+
+
+def write_midi(notes, path, tempo_bpm=120.0, markers=(), left_hand=None):
     """Write the performance as a standard MIDI file; the folder is made, the file replaced whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    to_pretty_midi(notes, tempo_bpm, markers).write(str(partial))
+    to_pretty_midi(notes, tempo_bpm, markers, left_hand).write(str(partial))
     partial.replace(path)
     return path

@@ -12,8 +12,8 @@ import torch
 
 from lib.music.chord_symbols import NAMES, NO_CHORD, QUALITIES, Chord, ChordError, parse_chord
 
-__all__ = ["CHORD_DIM", "NAMES", "QUALITIES", "QUALITY_NAMES", "Chord", "ChordError", "chord_features", "chord_of",
-           "chords_per_frame", "parse_chord", "parse_progression"]  # fmt: skip
+__all__ = ["CHORD_DIM", "NAMES", "QUALITIES", "QUALITY_NAMES", "Chord", "ChordError", "chord_changes", "chord_features",
+           "chord_of", "chords_per_frame", "parse_chord", "parse_progression"]  # fmt: skip
 
 QUALITY_NAMES = tuple(QUALITIES)
 CHORD_DIM = 37  # root 12, chroma 12, bass 12, known 1
@@ -88,6 +88,18 @@ def chords_per_frame(bars, num_frames, frame_rate_hz, tempo_bpm, beats_per_bar=4
         bar = bars[math.floor(position) % len(bars)]
         frames.append(bar[int((position % 1.0) * len(bar))])
     return frames
+
+
+def chord_changes(bars, seconds, tempo_bpm, beats_per_bar=4):
+    """Where the chord changes: [(time_s, Chord or None)] of a progression that repeats until `seconds`."""
+    bar_s, changes = beats_per_bar * 60.0 / tempo_bpm, []
+    for number in range(math.ceil(seconds / bar_s)):
+        bar = bars[number % len(bars)]
+        for place, chord in enumerate(bar):
+            time_s = (number + place / len(bar)) * bar_s
+            if time_s < seconds and (not changes or chord != changes[-1][1]):
+                changes.append((time_s, chord))
+    return changes
 
 
 def chord_features(chords):

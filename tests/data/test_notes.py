@@ -34,6 +34,16 @@ def test_round_trip(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["solo.mid"]
 
 
+def test_each_hand_has_its_track(tmp_path):
+    notes = Notes.from_arrays([0.0, 0.5, 0.5], [0.4, 1.0, 0.25], [60, 48, 64], [10, 64, 127], [(0.1, 0.9)])
+    path = write_midi(notes, tmp_path / "solo.mid", 90, left_hand=notes.pitch < 50)
+    midi = pretty_midi.PrettyMIDI(str(path))
+    assert [(track.name, [n.pitch for n in track.notes]) for track in midi.instruments] == [("Right hand", [60, 64]), ("Left hand", [48])]
+    assert (midi.time_signature_changes[0].numerator, midi.time_signature_changes[0].denominator) == (4, 4)
+    back = read_midi(path)
+    assert np.array_equal(back.pitch, notes.pitch) and np.allclose(back.pedal_s, [(0.1, 0.9)], atol=2e-3)
+
+
 def test_agrees_with_pretty_midi_on_real_performances(real_data):
     import zipfile
 

@@ -8,6 +8,7 @@ from lib.music.chords import (
     QUALITIES,
     QUALITY_NAMES,
     ChordError,
+    chord_changes,
     chord_features,
     chord_of,
     chords_per_frame,
@@ -146,3 +147,13 @@ def test_every_quality_has_a_symbol_that_means_it():
             chord = chord_of(root, quality)
             parsed = parse_chord(chord.symbol)
             assert (parsed.root, parsed.intervals, parsed.quality) == (root, QUALITIES[name], name)
+
+
+def test_changes_fall_on_beats():
+    changes = chord_changes(parse_progression("Cmaj7 | Dm7 G7 | N.C."), 13.0, 90)
+    bar_s = 4 * 60 / 90
+    expected = [(0, "Cmaj7"), (1, "Dm7"), (1.5, "G7"), (2, None), (3, "Cmaj7"), (4, "Dm7"), (4.5, "G7")]
+    assert [(time_s, chord and chord.symbol) for time_s, chord in changes] == [
+        (pytest.approx(bar * bar_s), symbol) for bar, symbol in expected
+    ]
+    assert len(chord_changes(parse_progression("Cmaj7"), 60.0, 120)) == 1  # what stays does not change
