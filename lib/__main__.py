@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated
@@ -102,6 +103,8 @@ def generate(
     guidance_scale: float | None = None,
     num_steps: int | None = None,
     temperature: float | None = None,
+    going_on: Annotated[Path | None, typer.Option("--continue", help="A MIDI file to go on from.")] = None,
+    variations: Annotated[int, typer.Option(min=1, help="So many, by the seeds that follow: solo-1.mid, solo-2.mid ...")] = 1,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
@@ -112,8 +115,10 @@ def generate(
     if density is not None and num_candidates is None:
         wished["num_candidates"] = configs.GUIDED_CANDIDATES
     request = configs.build(configs.GenerateRequest, {k: v for k, v in wished.items() if v is not None})
+    import numpy as np
+
     from lib import generate as generation
-    from lib.data.notes import write_midi
+    from lib.data.notes import read_midi, write_midi
     from lib.music import audio
     from lib.music.chords import parse_progression
     from lib.music.hands import left_hand
@@ -121,14 +126,18 @@ def generate(
 
     parse_progression(request.chords)  # what is misspelt is said before anything is loaded or written
     audio.find_soundfont(soundfont)
+    before = read_midi(going_on) if going_on else None
     improviser = generation.load_improviser(run, released, device, data_dir / STYLES)
-    solo = generation.generate(improviser, request, _Progress())
-    write_midi(solo.notes, out, request.tempo_bpm, solo.chords, left_hand(solo.notes))
-    print(f"{out}: {len(solo.notes)} notes, {request.seconds:g} s of music in {solo.seconds:.1f} s")
-    figures = {**describe(solo.notes, request.seconds), "rule_losses": solo.rule_losses}
-    if wav is not None:
-        _write_sound(solo.notes, wav, soundfont)
-    print(json.dumps(figures))
+    for number in range(variations):
+        asked = dataclasses.replace(request, seed=request.seed + number)
+        solo = generation.generate(improviser, asked, _Progress(), before)
+        path, sound = (file and (file if variations == 1 else file.with_stem(f"{file.stem}-{number + 1}")) for file in (out, wav))
+        write_midi(solo.notes, path, request.tempo_bpm, solo.chords, left_hand(solo.notes))
+        new = solo.notes.between(solo.begins_s, np.inf)
+        print(f"{path}: {len(new)} notes, {request.seconds:g} s of music in {solo.seconds:.1f} s")
+        if sound is not None:
+            _write_sound(solo.notes, sound, soundfont)
+        print(json.dumps({**describe(new, request.seconds), "rule_losses": solo.rule_losses}))
 
 
 class _Progress:

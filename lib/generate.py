@@ -44,7 +44,8 @@ class Solo:
 
     Attributes
     ----------
-    notes : Notes
+    notes : Notes, what it goes on from included
+    begins_s : where the new music begins
     request : GenerateRequest
     chords : list of (time_s, symbol), each asked chord where it begins
     rule_losses : dict name -> loss of each rule on the whole solo (empty without rules)
@@ -52,6 +53,7 @@ class Solo:
     """
 
     notes: Notes
+    begins_s: float
     request: object
     chords: list
     rule_losses: dict
@@ -78,7 +80,7 @@ def load_improviser(run=None, released=False, device="auto", styles_dir=None):
     return dataclasses.replace(improviser, styles=with_own(improviser.styles, improviser.style_encoder, styles_dir))
 
 
-def generate(improviser, request, callback=None):
+def generate(improviser, request, callback=None, before=None):
     """Play a solo.
 
     Parameters
@@ -87,6 +89,7 @@ def generate(improviser, request, callback=None):
     request : GenerateRequest; the same request gives the same solo
     callback : None, or callable(dict) after each denoising step: step, num_steps, window, num_windows and
         piano_roll, a callable that decodes the present estimate to a decided PianoRoll; raising in it cancels
+    before : None, or Notes to go on from: its last seconds are heard, and the chords begin where it ends
 
     Returns
     -------
@@ -99,16 +102,34 @@ def generate(improviser, request, callback=None):
     began = time.monotonic()
     bars = parse_progression(request.chords)
     style = _style(improviser, request)
-    length = max(WINDOW, math.ceil(request.seconds * LATENT_RATE_HZ))
+    heard = None if before is None else _end_of(improviser, before)
+    given = 0 if heard is None else OVERLAP
+    length = given + max(WINDOW - given, math.ceil(request.seconds * LATENT_RATE_HZ))
     chords = chords_per_frame(bars, length + WINDOW, LATENT_RATE_HZ, request.tempo_bpm)
-    latents = _play_windows(improviser, request, style, chords, length, callback)
-    piano_roll = _decode(improviser, latents).crop(0, math.ceil(request.seconds * FRAME_RATE_HZ))
+    latents = _play_windows(improviser, request, style, [None] * given + chords, length, heard, callback)
+    first = given * LATENT_STRIDE
+    piano_roll = _decode(improviser, latents).crop(first, first + math.ceil(request.seconds * FRAME_RATE_HZ))
     rules = _rules(request, chords[: math.ceil(piano_roll.num_frames / LATENT_STRIDE)])
     losses = {rule.name: float(rule.loss(piano_roll)[0]) for rule in rules}
-    notes = piano_roll_to_notes(piano_roll)[0]
+    notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if before is None else _end_s(before)
+    notes = notes if before is None else before.followed_by(notes, begins_s)
     changes = chord_changes(bars, request.seconds, request.tempo_bpm)
-    symbols = [(time_s, NO_CHORD_SYMBOL if chord is None else chord.symbol) for time_s, chord in changes]
-    return Solo(notes, request, symbols, losses, time.monotonic() - began)
+    symbols = [(begins_s + time_s, NO_CHORD_SYMBOL if chord is None else chord.symbol) for time_s, chord in changes]
+    return Solo(notes, begins_s, request, symbols, losses, time.monotonic() - began)
+
+
+def _end_s(notes):
+    """When a performance has ended, in whole latent frames."""
+    return math.ceil(notes.end_s * LATENT_RATE_HZ) / LATENT_RATE_HZ
+
+
+@torch.inference_mode()
+def _end_of(improviser, notes):
+    """Latents (1, OVERLAP, D) of the end of a performance; a shorter one begins in silence."""
+    end_s = _end_s(notes)
+    last = notes.between(end_s - OVERLAP / LATENT_RATE_HZ, end_s)
+    piano_roll = notes_to_piano_roll(last, OVERLAP * LATENT_STRIDE).to(improviser.styles.vectors.device)
+    return improviser.vqvae.latents(improviser.vqvae.encode(piano_roll).indices)
 
 
 def _style(improviser, request):
@@ -119,10 +140,9 @@ def _style(improviser, request):
     return style_vector(improviser.styles, name)[None]
 
 
-def _play_windows(improviser, request, style, chords, length, callback):
-    """Latents (1, length, D): window after window, each given the end of the one before."""
+def _play_windows(improviser, request, style, chords, length, played, callback):
+    """Latents (1, length, D): window after window, each given the end of the one before, the first of `played` if any."""
     starts = range(0, max(1, length - OVERLAP), WINDOW - OVERLAP)
-    played = None
     for number, start in enumerate(starts):
         known = None if played is None else played[:, start : start + OVERLAP]
         conditions = _conditions(improviser, style, chords[start : start + WINDOW], known)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lib.config import ConfigError, GenerateRequest, build, preset
+from lib.data.corpora import open_corpus
 from lib.data.notes import Notes
 from lib.generate import OVERLAP, WINDOW, generate, load_improviser, reconstruct
 from lib.music.chords import ChordError
@@ -59,6 +60,20 @@ def test_the_chart_is_told_where_it_changes(pianist):
     solo = generate(pianist, request(chords="Cmaj7 | Dm7 G7", seconds=6.0, tempo_bpm=120))
     assert [symbol for _, symbol in solo.chords] == ["Cmaj7", "Dm7", "G7", "Cmaj7"]
     assert np.allclose([time_s for time_s, _ in solo.chords], [0, 2, 3, 4], atol=0.08)
+
+
+def test_going_on_from_a_performance(pianist, demo_data):
+    played = open_corpus("demo", demo_data).piece_notes(0).between(0, 9.3)
+    for before in (played, played.between(0, 1.5)):  # longer than what is heard of it, and shorter
+        solo = generate(pianist, request(seconds=6.0, chords="Cmaj7 | Dm7"), before=before)
+        assert before.end_s <= solo.begins_s < before.end_s + 0.08
+        kept, new = solo.notes.between(0, solo.begins_s), solo.notes.between(solo.begins_s, np.inf)
+        assert same(kept, before) and len(new) and new.onset_s.max() < 6.0
+        assert [symbol for _, symbol in solo.chords] == ["Cmaj7", "Dm7", "Cmaj7"]
+        assert np.allclose([time_s for time_s, _ in solo.chords], solo.begins_s + np.array([0, 2, 4]))
+    other = open_corpus("demo", demo_data).piece_notes(1).between(0, 9.3)
+    others = generate(pianist, request(seconds=6.0, chords="Cmaj7 | Dm7"), before=other)
+    assert not same(others.notes.between(others.begins_s, np.inf), new)  # it listens
 
 
 def test_chords_and_style_are_heard_by_the_model(pianist):

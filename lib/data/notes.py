@@ -16,6 +16,7 @@ PEDAL_CONTROLLER = 64
 PEDAL_DOWN = 64  # the controller's value from which the pedal holds
 MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
 MAX_PERFORMANCE_S = 24 * 3600.0  # beyond this a tempo or a time is broken
+REST = ("duration_s", "pitch", "velocity")  # columns of notes besides the onset
 DEFAULT_TEMPO = 500_000  # microseconds a quarter where a file says nothing (120 bpm)
 
 
@@ -77,6 +78,13 @@ class Notes:
             self.velocity[first:last],
             pedal_s[pedal_s[:, 1] > pedal_s[:, 0]],
         )
+
+    def followed_by(self, later, at_s):
+        """One performance of both, `later` from at_s on; a pedal held until then is released there."""
+        pedal_s = self.pedal_s.clip(max=at_s)
+        pedal_s = np.concatenate([pedal_s[pedal_s[:, 1] > pedal_s[:, 0]], later.pedal_s + at_s])
+        columns = ((self.onset_s, later.onset_s + at_s), *((getattr(self, c), getattr(later, c)) for c in REST))
+        return Notes.from_arrays(*map(np.concatenate, columns), pedal_s)
 
 
 def read_midi(source):

@@ -34,11 +34,20 @@ def test_round_trip(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["solo.mid"]
 
 
+def test_one_performance_after_another():
+    first = Notes.from_arrays([0.0, 1.0], [0.5, 2.0], [60, 62], [70, 71], [(0.0, 0.5), (1.0, 9.0)])
+    later = Notes.from_arrays([0.25], [1.0], [64], [72], [(0.0, 1.0)])
+    both = first.followed_by(later, 4.0)
+    assert both.onset_s.tolist() == [0.0, 1.0, 4.25] and both.pitch.tolist() == [60, 62, 64]
+    assert both.pedal_s.tolist() == [[0.0, 0.5], [1.0, 4.0], [4.0, 5.0]]
+
+
 def test_each_hand_has_its_track(tmp_path):
     notes = Notes.from_arrays([0.0, 0.5, 0.5], [0.4, 1.0, 0.25], [60, 48, 64], [10, 64, 127], [(0.1, 0.9)])
     path = write_midi(notes, tmp_path / "solo.mid", 90, left_hand=notes.pitch < 50)
     midi = pretty_midi.PrettyMIDI(str(path))
-    assert [(track.name, [n.pitch for n in track.notes]) for track in midi.instruments] == [("Right hand", [60, 64]), ("Left hand", [48])]
+    tracks = {track.name: [n.pitch for n in track.notes] for track in midi.instruments}
+    assert tracks == {"Right hand": [60, 64], "Left hand": [48]}
     assert (midi.time_signature_changes[0].numerator, midi.time_signature_changes[0].denominator) == (4, 4)
     back = read_midi(path)
     assert np.array_equal(back.pitch, notes.pitch) and np.allclose(back.pedal_s, [(0.1, 0.9)], atol=2e-3)
