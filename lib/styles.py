@@ -85,7 +85,9 @@ def add_style(ear, name, folder, styles_dir):
     for path in paths:
         try:
             heard[str(path.relative_to(base))] = torch.from_numpy(ear.hear(read_midi(path)).style)
-        except (MidiError, TooShort, OSError) as error:
+        except MidiError as error:
+            left_out.append(str(error))
+        except (TooShort, OSError) as error:
             left_out.append(f"{path}: {error}")
     if not heard:
         raise ConfigError(f"{folder} holds no usable MIDI file. {'; '.join(left_out)}".strip())

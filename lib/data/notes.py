@@ -107,9 +107,17 @@ def read_midi(source):
     Parsed in ticks and converted here in float64: symusic's seconds are float32, 0.1 ms coarse in a long recital.
     A pedal never released is held until the last key is up (symusic drops it; 89 files of MAESTRO end so).
     """
+    if isinstance(source, bytes):
+        return _read(source)
+    try:
+        return _read(Path(source).read_bytes())
+    except MidiError as error:
+        raise MidiError(f"{source} {error}") from error
+
+
+def _read(content):
     from symusic import Score
 
-    content = source if isinstance(source, bytes) else Path(source).read_bytes()
     if not content:
         raise MidiError("is empty (0 bytes)")
     if len(content) > MAX_MIDI_BYTES:
