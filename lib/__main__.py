@@ -98,7 +98,9 @@ def generate(
     seed: int | None = None,
     tempo: Annotated[float | None, typer.Option(help="Beats a minute.")] = None,
     style: Annotated[str | None, typer.Option(help="A name, or a mix: 'Brad Mehldau:0.7,Bill Evans:0.3'.")] = None,
-    density: Annotated[float | None, typer.Option(help="Notes a second; rules need --num-candidates > 1.")] = None,
+    density: Annotated[float | None, typer.Option(help="Notes a second.")] = None,
+    register: Annotated[float | None, typer.Option(help="Mean pitch (MIDI).")] = None,
+    loudness: Annotated[float | None, typer.Option(help="Mean velocity.")] = None,
     num_candidates: int | None = None,
     guidance_scale: float | None = None,
     num_steps: int | None = None,
@@ -109,10 +111,11 @@ def generate(
     device: str = "auto",
 ):
     """Improvise over chords; the same seed plays the same solo."""
+    rules = {"density": density, "register": register, "loudness": loudness}
     wished = {"chords": chords, "seconds": seconds, "seed": seed, "tempo_bpm": tempo, "style": style,
-              "density": density, "num_candidates": num_candidates, "guidance_scale": guidance_scale,
+              **rules, "num_candidates": num_candidates, "guidance_scale": guidance_scale,
               "num_steps": num_steps, "temperature": temperature}  # fmt: skip
-    if density is not None and num_candidates is None:
+    if num_candidates is None and any(target is not None for target in rules.values()):
         wished["num_candidates"] = configs.GUIDED_CANDIDATES
     request = configs.build(configs.GenerateRequest, {k: v for k, v in wished.items() if v is not None})
     import numpy as np

@@ -275,6 +275,8 @@ class GenerateRequest:
     tempo_bpm: Annotated[float, Field(ge=20, le=400)] = 120.0  # places the bars (4/4)
     style: str | None = None  # a name, or a mix NAME:SHARE,NAME:SHARE; None: whom the run was fine-tuned on
     density: Annotated[float, Field(ge=0, le=40)] | None = None  # notes a second that SCG aims for
+    register: Annotated[float, Field(ge=21, le=108)] | None = None  # mean pitch (MIDI) that SCG aims for
+    loudness: Annotated[float, Field(ge=1, le=127)] | None = None  # mean velocity that SCG aims for
     pitch_classes: Annotated[tuple[float, ...], Field(min_length=12, max_length=12)] | None = None  # weights C..B
     num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # SCG chooses among so many; 1: no rules
     guidance_scale: Annotated[float, Field(ge=0, le=20)] = 2.5  # classifier-free; 1: none. At 1.5 solos are half as dense

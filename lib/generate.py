@@ -26,7 +26,7 @@ from lib.music.piano_roll import (
     notes_to_piano_roll,
     piano_roll_to_notes,
 )
-from lib.music.rules import chord_progression, note_density, pitch_class_histogram, total_loss
+from lib.music.rules import chord_progression, loudness, note_density, pitch_class_histogram, register, total_loss
 from lib.styles import style_vector, with_own
 from lib.training import trained
 from lib.training.devices import choose_device
@@ -221,9 +221,8 @@ def _decode(improviser, latents):
 
 def _rules(request, chords):
     """The rules a request implies: chords where candidates are asked for, and what else it names."""
-    rules = []
-    if request.density is not None:
-        rules.append(note_density(request.density))
+    wishes = {note_density: request.density, register: request.register, loudness: request.loudness}
+    rules = [rule(target) for rule, target in wishes.items() if target is not None]
     if request.pitch_classes is not None:
         rules.append(pitch_class_histogram(request.pitch_classes))
     if request.num_candidates > 1 and any(chord is not None for chord in chords):

@@ -16,7 +16,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib.music.chord_recognition import SMOOTHING, fold, smooth
-from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE, sounding_roll
+from lib.music.piano_roll import (
+    FRAME_RATE_HZ,
+    LATENT_STRIDE,
+    LOWEST_PITCH,
+    NUM_PITCHES,
+    VELOCITY,
+    sounding_roll,
+)
 
 TENSION = 0.3  # how well a ninth, eleventh or thirteenth suits where a chord tone suits by 1
 
@@ -62,6 +69,37 @@ def note_density(target_hz, weight=1.0):
         return (torch.log1p(density) - torch.log1p(target)).square()
 
     return Rule("note_density", notes_per_s, torch.tensor(float(target_hz)), distance, weight)
+
+
+def mean_at_onsets(values, piano_roll, none):
+    """(B,): the mean of values that broadcast to (B, 88, T), over the onsets; `none` where there are none."""
+    count = piano_roll.onset.sum((1, 2))
+    return torch.where(count > 0, (piano_roll.onset * values).sum((1, 2)) / count.clamp(min=1), none)
+
+
+def register(target_pitch, weight=1.0):
+    """A mean pitch (MIDI); the loss is the squared distance in octaves, from silence two."""
+
+    def mean_pitch(piano_roll):
+        pitch = torch.arange(NUM_PITCHES, device=piano_roll.roll.device)[:, None] + LOWEST_PITCH
+        return mean_at_onsets(pitch, piano_roll, target_pitch + 24.0)
+
+    def distance(mean, target):
+        return ((mean - target) / 12).square()
+
+    return Rule("register", mean_pitch, torch.tensor(float(target_pitch)), distance, weight)
+
+
+def loudness(target_velocity, weight=1.0):
+    """A mean velocity (MIDI); the loss is the squared distance in units of 16, about a dynamic mark; from silence two."""
+
+    def mean_velocity(piano_roll):
+        return mean_at_onsets(piano_roll.roll[:, VELOCITY] * 127, piano_roll, target_velocity + 32.0)
+
+    def distance(mean, target):
+        return ((mean - target) / 16).square()
+
+    return Rule("loudness", mean_velocity, torch.tensor(float(target_velocity)), distance, weight)
 
 
 def pitch_class_share(piano_roll):

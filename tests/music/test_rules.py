@@ -7,7 +7,7 @@ import torch
 from lib.data.notes import Notes
 from lib.music.chords import chords_per_frame, parse_progression
 from lib.music.piano_roll import PianoRoll, notes_to_piano_roll
-from lib.music.rules import chord_progression, note_density, pitch_class_histogram, total_loss
+from lib.music.rules import chord_progression, loudness, note_density, pitch_class_histogram, register, total_loss
 
 
 def roll_of(pitches, seconds=4.0, length_s=0.5):
@@ -27,6 +27,15 @@ def test_note_density():
     assert loss.shape == (3,) and float(loss[1]) == pytest.approx(0, abs=1e-9)
     assert loss[0] > 0.1 and loss[2] > 0.1
     assert float(note_density(0).loss(roll_of([60] * 8))[0]) > 0
+
+
+def test_register_and_loudness():
+    silent = PianoRoll(torch.zeros(1, 3, 88, 200), torch.zeros(1, 1, 200))
+    loss = register(60).loss(stack(roll_of([60] * 8), roll_of([48, 72] * 4), roll_of([84] * 8), silent))
+    assert loss.tolist() == pytest.approx([0, 0, 4, 4], abs=1e-5)
+    loss = loudness(80).loss(stack(roll_of([60] * 8), silent))  # roll_of strikes with 80
+    assert loss.tolist() == pytest.approx([0, 4], abs=1e-5)
+    assert float(loudness(48).loss(roll_of([60] * 8))[0]) == pytest.approx(4, abs=1e-5)
 
 
 def test_pitch_class_histogram():
@@ -64,6 +73,8 @@ def test_rules_are_batched_and_leave_their_input_alone():
     before = (rolls.roll.clone(), rolls.pedal.clone())
     chords = chords_per_frame(parse_progression("Dm7 | G7"), 50, 12.5, 120)
     rules = [note_density(6, weight=2.0), pitch_class_histogram([1] * 12), chord_progression(chords)]
+    others = [register(60), loudness(64)]
+    assert torch.allclose(total_loss(others, rolls)[3:4], total_loss(others, rolls[3:4]))
     together = total_loss(rules, rolls)
     alone = torch.cat([total_loss(rules, rolls[k : k + 1]) for k in range(8)])
     assert together.shape == (8,) and torch.allclose(together, alone, atol=1e-6)
