@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.commands import DATA_DIR, OUTPUT_DIR, RUNS_DIR, STYLES, DataDir, RunsDir
+from lib.commands import DATA_DIR, OUTPUT_DIR, RUNS_DIR, DataDir, RunsDir
 from lib.commands.data import data_app
 from lib.commands.style import identify, style_app
 
@@ -130,7 +130,7 @@ def generate(
     parse_progression(request.chords)  # what is misspelt is said before anything is loaded or written
     audio.find_soundfont(soundfont)
     before = read_midi(going_on) if going_on else None
-    improviser = generation.load_improviser(run, released, device, data_dir / STYLES)
+    improviser = generation.load_improviser(run, released, device, data_dir / configs.STYLES)
     for number in range(variations):
         asked = dataclasses.replace(request, seed=request.seed + number)
         solo = generation.generate(improviser, asked, _Progress(), before)

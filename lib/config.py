@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 REPOSITORY = "https://github.com/brad-mehldau-ai/brad-mehldau-ai"  # the only place that knows the address
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED = ROOT / "data" / "released"
+STYLES = "styles"  # folder of the user's own styles
 GUIDED_CANDIDATES = 8  # of SCG, where a rule is asked for without saying how many
 PRESETS = ("tiny", "demo", "laptop", "colab", "large")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -116,7 +117,7 @@ class StyleEncoderConfig(StageConfig):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.05
     batch_size: Count = 32  # start
     channels: Count = 192  # width of the 1-D convolutions; a 120-way choice needs less than a codec
-    blocks: Count = 4  # residual blocks, dilated 1, 2, 4, 1: they hear 17 notes, or 1.4 s of a roll
+    blocks: Count = 4  # residual blocks, dilated 1, 2, 4, 1: they hear 17 notes; a roll has its own
     lags: Count = 8  # earlier notes that a note is compared with
     style_dim: Count = 128  # size of the embedding; about as many as there are pianists
     label_smoothing: Share = 0.1  # transcriptions and labels err

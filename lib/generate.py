@@ -15,6 +15,7 @@ from lib.data.notes import Notes
 from lib.diffusion.guidance import StochasticControl, guidance_steps
 from lib.diffusion.sampling import sample
 from lib.models.dit import Conditions
+from lib.music.chord_symbols import NO_CHORD
 from lib.music.chords import CHORD_DIM, chord_changes, chord_features, chords_per_frame, parse_progression
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import (
@@ -35,7 +36,6 @@ from lib.training.stream import normal
 LATENT_RATE_HZ = FRAME_RATE_HZ / LATENT_STRIDE
 WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames the model plays at once
 OVERLAP = WINDOW // 4  # latent frames given from the window before
-NO_CHORD_SYMBOL = "N.C."
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def generate(improviser, request, callback=None, before=None):
     notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if before is None else _end_s(before)
     notes = notes if before is None else before.followed_by(notes, begins_s)
     changes = chord_changes(bars, request.seconds, request.tempo_bpm)
-    symbols = [(begins_s + time_s, NO_CHORD_SYMBOL if chord is None else chord.symbol) for time_s, chord in changes]
+    symbols = [(begins_s + time_s, NO_CHORD[0] if chord is None else chord.symbol) for time_s, chord in changes]
     return Solo(notes, begins_s, request, symbols, losses, time.monotonic() - began)
 
 

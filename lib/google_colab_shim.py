@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.config import ROOT
+from lib.config import ROOT, STYLES
 
 DRIVE = Path("/content/drive")
 NAME = "brad-mehldau-ai"
@@ -101,7 +101,7 @@ def folders(home, preset, data_dir="", runs_dir="", output_dir=""):
         data=data,
         runs=Path(runs_dir or ROOT / "runs" / preset).expanduser().absolute(),
         output=Path(output_dir or Path(home) / "outputs" / preset).expanduser().absolute(),
-        styles=(Path(home) if lasting else data) / "styles",
+        styles=(Path(home) if lasting else data) / STYLES,
         mirror=os.environ.get("MIRROR") or (str(home) if lasting else None),
     )
     for folder in (chosen.data, chosen.runs, chosen.output):

@@ -36,7 +36,7 @@ def save_judge(run, data_dir, path, licence=""):
     CheckpointError : not a run of style_encoder; CorpusError : its corpus is not there
     """
     config = trained.config_of(checkpoints.require(run, "style_encoder"))
-    ear = tempered(Ear.of_run(run), config, data_dir)
+    ear, _ = tempered(Ear.of_run(run), config, data_dir)
     weights = {key: value.half().contiguous() for key, value in ear.style_encoder.state_dict().items()}
     facts = {"config": configs.as_values(config), "pianists": list(ear.names), "temperature": ear.temperature,
              "weights": fingerprint(ear.style_encoder), "licence": licence}  # fmt: skip

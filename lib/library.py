@@ -98,7 +98,7 @@ def make_library(run, data_dir, device="cpu"):
     columns = [tuple(getattr(piece, name) for piece, _, _ in shown) for name in ("pianist", "album", "title")]
     figures = [list(habits(notes).values()) for _, notes, _ in shown]
     library = Library(*columns, np.stack([heard.style for _, _, heard in shown]), np.array(figures))
-    ear, held_out = _tempered(ear, config, data_dir)
+    ear, held_out = tempered(ear, config, data_dir)
     if held_out:
         library = dataclasses.replace(library, known=_known(ear, library, held_out, shown))
     library.save(run, ear)
@@ -106,11 +106,7 @@ def make_library(run, data_dir, device="cpu"):
 
 
 def tempered(ear, config, data_dir):
-    """An Ear with the temperature that suits the validation pieces, by pianists it knows, of its config's corpora."""
-    return _tempered(ear, config, data_dir)[0]
-
-
-def _tempered(ear, config, data_dir):
+    """(Ear, [(Piece, Notes, Heard)]): at the temperature that suits its corpora's validation pieces by pianists it knows."""
     held_out = [p for p in gather_labelled(config, data_dir, "validation") if p[0].pieces[p[1]].pianist in ear.names]
     held_out = _heard(ear, held_out, "held out")
     if held_out:

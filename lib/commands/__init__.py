@@ -10,4 +10,3 @@ import typer
 DataDir = Annotated[Path, typer.Option(help="Folder of archives and note stores.")]
 RunsDir = Annotated[Path, typer.Option(help="Folder of runs.")]
 DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
-STYLES = "styles"  # folder of the user's own styles, in the data folder

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.commands import DATA_DIR, STYLES, DataDir
+from lib.commands import DATA_DIR, DataDir
 
 style_app = typer.Typer(no_args_is_help=True, help="Styles of your own.")
 
@@ -57,7 +57,7 @@ def add_style(
     from lib.styles import add_style as add
 
     improviser = load_improviser(run, run is None, device)
-    path, left_out = add(Ear.of_improviser(improviser), name, folder, data_dir / STYLES)
+    path, left_out = add(Ear.of_improviser(improviser), name, folder, data_dir / configs.STYLES)
     for line in left_out:
         typer.echo(f"left out {line}", err=True)
     source = "--released" if run is None else f"--run {run}"

@@ -20,7 +20,7 @@ class RollEncoder(nn.Module):
     """A residual network over keyboard and time: PianoRoll (T frames) -> (B, C, T / LATENT_STRIDE / 8).
 
     It reads onsets in each roll frame, duration and velocity once a key and latent frame; its first filters span an
-    octave, and each of its three stages halves both axes.
+    octave, and these and two of its three stages halve both axes.
     """
 
     def __init__(self, channels):

@@ -25,6 +25,7 @@ from lib.music.piano_roll import (
     sounding_roll,
 )
 
+SILENCE = 4.0  # loss where there is nothing to take a mean of
 TENSION = 0.3  # how well a ninth, eleventh or thirteenth suits where a chord tone suits by 1
 
 
@@ -71,35 +72,39 @@ def note_density(target_hz, weight=1.0):
     return Rule("note_density", notes_per_s, torch.tensor(float(target_hz)), distance, weight)
 
 
-def mean_at_onsets(values, piano_roll, none):
-    """(B,): the mean of values that broadcast to (B, 88, T), over the onsets; `none` where there are none."""
-    count = piano_roll.onset.sum((1, 2))
-    return torch.where(count > 0, (piano_roll.onset * values).sum((1, 2)) / count.clamp(min=1), none)
+def mean_at_onsets(values, piano_roll):
+    """(B,): the mean of values that broadcast to (B, 88, T), over the onsets; NaN where there are none."""
+    return (piano_roll.onset * values).sum((1, 2)) / piano_roll.onset.sum((1, 2))
+
+
+def mean_pitch(piano_roll):
+    """(B,), MIDI."""
+    pitch = torch.arange(NUM_PITCHES, device=piano_roll.roll.device)[:, None] + LOWEST_PITCH
+    return mean_at_onsets(pitch, piano_roll)
+
+
+def mean_velocity(piano_roll):
+    """(B,), MIDI."""
+    return mean_at_onsets(piano_roll.roll[:, VELOCITY] * 127, piano_roll)
 
 
 def register(target_pitch, weight=1.0):
-    """A mean pitch (MIDI); the loss is the squared distance in octaves, from silence two."""
-
-    def mean_pitch(piano_roll):
-        pitch = torch.arange(NUM_PITCHES, device=piano_roll.roll.device)[:, None] + LOWEST_PITCH
-        return mean_at_onsets(pitch, piano_roll, target_pitch + 24.0)
-
-    def distance(mean, target):
-        return ((mean - target) / 12).square()
-
-    return Rule("register", mean_pitch, torch.tensor(float(target_pitch)), distance, weight)
+    """A mean pitch (MIDI); the loss is the squared distance in octaves."""
+    return _near("register", mean_pitch, target_pitch, 12, weight)
 
 
 def loudness(target_velocity, weight=1.0):
-    """A mean velocity (MIDI); the loss is the squared distance in units of 16, about a dynamic mark; from silence two."""
+    """A mean velocity (MIDI); the loss is the squared distance in units of 16, about a dynamic mark."""
+    return _near("loudness", mean_velocity, target_velocity, 16, weight)
 
-    def mean_velocity(piano_roll):
-        return mean_at_onsets(piano_roll.roll[:, VELOCITY] * 127, piano_roll, target_velocity + 32.0)
 
-    def distance(mean, target):
-        return ((mean - target) / 16).square()
+def _near(name, statistic, target, unit, weight):
+    """Rule whose loss is the squared distance in a unit; silence is as bad as two units."""
 
-    return Rule("loudness", mean_velocity, torch.tensor(float(target_velocity)), distance, weight)
+    def distance(found, target):
+        return ((found - target) / unit).square().nan_to_num(SILENCE)
+
+    return Rule(name, statistic, torch.tensor(float(target)), distance, weight)
 
 
 def pitch_class_share(piano_roll):
