@@ -134,12 +134,13 @@ def generate(
     for number in range(variations):
         asked = dataclasses.replace(request, seed=request.seed + number)
         solo = generation.generate(improviser, asked, _Progress(), before)
-        path, sound = (file and (file if variations == 1 else file.with_stem(f"{file.stem}-{number + 1}")) for file in (out, wav))
+        mark = "" if variations == 1 else f"-{number + 1}"
+        path = out.with_stem(out.stem + mark)
         write_midi(solo.notes, path, request.tempo_bpm, solo.chords, left_hand(solo.notes))
         new = solo.notes.between(solo.begins_s, np.inf)
         print(f"{path}: {len(new)} notes, {request.seconds:g} s of music in {solo.seconds:.1f} s")
-        if sound is not None:
-            _write_sound(solo.notes, sound, soundfont)
+        if wav is not None:
+            _write_sound(solo.notes, wav.with_stem(wav.stem + mark), soundfont)
         print(json.dumps({**describe(new, request.seconds), "rule_losses": solo.rule_losses}))
 
 

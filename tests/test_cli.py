@@ -80,6 +80,16 @@ def test_a_solo_from_the_command_line(tiny_runs, tmp_path):
     assert (tmp_path / "a.mid").read_bytes() == (tmp_path / "b.mid").read_bytes()
 
 
+def test_variations_that_go_on_from_a_file(demo_data, tiny_runs, tmp_path):
+    played = next((demo_data / "demo" / "midi").rglob("*.mid"))
+    words = ["generate", "--run", tiny_runs / "brad_final", "--seconds", "3", "--num-steps", "2", "--continue", played]
+    lib(*words, "--variations", "2", "--out", tmp_path / "a.mid", "--wav", tmp_path / "a.wav", check=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-1.mid", "a-1.wav", "a-2.mid", "a-2.wav"]
+    assert len(read_midi(tmp_path / "a-2.mid")) >= len(read_midi(played))
+    (tmp_path / "empty.mid").write_bytes(b"")
+    assert "empty.mid" in lib(*words[:-1], tmp_path / "empty.mid", check=2).stderr
+
+
 def test_train_go_on_and_stop_early(demo_data, tmp_path):
     words = ["train", "vqvae", "--preset", "tiny", "--data-dir", demo_data, "--runs-dir", tmp_path]
     done = lib(*words, "--steps", "2", "--batch-size", "2", "--epochs", "3", "--lr", "0.002", "--device", "cpu",
