@@ -20,7 +20,8 @@ from lib.training.devices import autocast, make_scaler
 from lib.training.optimizers import make_optimizer
 
 FINAL_LR_SHARE = 0.1  # of the peak, at the last step of a cosine
-WORDS_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+# the last is oneDNN's, which names no cause; a step that fails so for another reason fails at every size, in the end aloud
+WORDS_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "could not create a primitive")
 
 
 class MemoryUsedUp(ConfigError):

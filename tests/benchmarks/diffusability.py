@@ -71,6 +71,8 @@ def chunks(store, parity, count):
 class Training:
     """The generator and its data."""
 
+    make_optimizer = torch.optim.AdamW
+
     def __init__(self, vqvae, store):
         self.vqvae, codebook = vqvae, vqvae.codebook
         self.config = preset("diffusion", "laptop", layers=5, batch_size=BATCH)
@@ -111,13 +113,15 @@ class Training:
 
     def train(self, minutes):
         """AdamW with a warm-up and a cosine over the budget; the averaged weights stay. (steps, last losses)"""
-        optimizer = torch.optim.AdamW(self.model.parameters(), PEAK_LR, weight_decay=0.01)
+        optimizer = self.make_optimizer(self.model.parameters(), PEAK_LR, weight_decay=0.01)
         budget_s, began, step, losses = minutes * 60 * CORES, time.process_time(), 0, []
         while (share := (time.process_time() - began) / budget_s) < 1:
             lr = PEAK_LR * min(1.0, share / WARMUP_SHARE) * (0.55 + 0.45 * math.cos(math.pi * share))
-            optimizer.param_groups[0]["lr"] = max(lr, 1e-6)
+            for group in optimizer.param_groups:
+                group["lr"] = max(lr, 1e-6)
             loss = self.loss(step)
-            optimizer.zero_grad(), loss.backward()
+            optimizer.zero_grad()
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             optimizer.step()
             decay = min(EMA_DECAY, (1 + step) / (10 + step))
