@@ -140,12 +140,16 @@ class DiffusionConfig(StageConfig):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # the averaged weights play; start
     drop_style: Share = 0.15  # for classifier-free guidance (Ho & Salimans 2022: 0.1 to 0.2)
     drop_chords: Share = 0.3  # unknown chords are common in use
-    prefix_share: Share = 0.5  # examples whose beginning is given: continuation, long solos
+    drop_knobs: Share = 0.6  # density and register, each
+    prefix_share: Share = 0.5  # examples whose beginning is given, half of them with the end too: continuation, infilling
+    encodings: Count = 2  # times that each piece is encoded, each in another key and tempo, before training
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FineTuneConfig(DiffusionConfig):
     """The diffusion model, adapted to one pianist; the model's sizes come from its run."""
+
+    encodings: Count = 12  # all keys: a few hours of music are soon encoded
 
     corpora: Words = ("pijama",)
     pianist: str = "Brad Mehldau"
@@ -279,7 +283,9 @@ class GenerateRequest:
     register: Annotated[float, Field(ge=21, le=108)] | None = None  # mean pitch (MIDI) that SCG aims for
     loudness: Annotated[float, Field(ge=1, le=127)] | None = None  # mean velocity that SCG aims for
     pitch_classes: Annotated[tuple[float, ...], Field(min_length=12, max_length=12)] | None = None  # weights C..B
+    told: bool = True  # whether the model itself hears of chords, density and register, or rules alone ask for them
     num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # SCG chooses among so many; 1: no rules
     guidance_scale: Annotated[float, Field(ge=0, le=20)] = 2.5  # classifier-free; 1: none. At 1.5 solos are half as dense
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 30  # denoising steps a window
+    order: Literal["random", "confidence"] = "random"  # in which codes are settled
     temperature: Annotated[float, Field(gt=0, le=5)] = 0.8  # below 1 sharpens the code posterior

@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -14,7 +13,7 @@ from lib.config import RELEASED, ConfigError
 from lib.data.notes import Notes
 from lib.diffusion.guidance import StochasticControl, guidance_steps
 from lib.diffusion.sampling import sample
-from lib.models.dit import Conditions
+from lib.models.dit import Conditions, Posterior, knobs
 from lib.music.chord_symbols import NO_CHORD
 from lib.music.chords import CHORD_DIM, chord_changes, chord_features, chords_per_frame, parse_progression
 from lib.music.metrics import note_f1
@@ -22,7 +21,6 @@ from lib.music.piano_roll import (
     CHUNK_FRAMES,
     FRAME_RATE_HZ,
     LATENT_STRIDE,
-    PianoRoll,
     decide,
     notes_to_piano_roll,
     piano_roll_to_notes,
@@ -31,7 +29,7 @@ from lib.music.rules import chord_progression, loudness, note_density, pitch_cla
 from lib.styles import style_vector, with_own
 from lib.training import trained
 from lib.training.devices import choose_device
-from lib.training.stream import normal
+from lib.training.stream import uniforms
 
 LATENT_RATE_HZ = FRAME_RATE_HZ / LATENT_STRIDE
 WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames the model plays at once
@@ -60,7 +58,7 @@ class Solo:
     seconds: float
 
 
-def load_improviser(run=None, released=False, device="auto", styles_dir=None):
+def load_improviser(run=None, released=False, device="auto", styles_dir=None, base=False):
     """trained.Improviser from a run or a finished folder, or the released one.
 
     Parameters
@@ -69,6 +67,7 @@ def load_improviser(run=None, released=False, device="auto", styles_dir=None):
     released : use the weights in data/released instead
     device : auto, cuda, mps or cpu
     styles_dir : folder of the user's own styles (styles.add_style), or None
+    base : of a finished folder the model before it was adapted to a pianist
 
     Raises
     ------
@@ -76,7 +75,7 @@ def load_improviser(run=None, released=False, device="auto", styles_dir=None):
     """
     if (run is None) != released:
         raise ConfigError("Give either --run RUN or --released.")
-    improviser = trained.load_improviser(RELEASED if released else run, choose_device(device))
+    improviser = trained.load_improviser(RELEASED if released else run, choose_device(device), base)
     return dataclasses.replace(improviser, styles=with_own(improviser.styles, improviser.style_encoder, styles_dir))
 
 
@@ -101,15 +100,16 @@ def generate(improviser, request, callback=None, before=None):
     """
     began = time.monotonic()
     bars = parse_progression(request.chords)
-    style = _style(improviser, request)
-    heard = None if before is None else _end_of(improviser, before)
-    given = 0 if heard is None else OVERLAP
-    length = given + max(WINDOW - given, math.ceil(request.seconds * LATENT_RATE_HZ))
-    chords = chords_per_frame(bars, length + WINDOW, LATENT_RATE_HZ, request.tempo_bpm)
-    latents = _play_windows(improviser, request, style, [None] * given + chords, length, heard, callback)
+    given = 0 if before is None else OVERLAP
+    length = max(WINDOW, given + math.ceil(request.seconds * LATENT_RATE_HZ))
+    chords = [None] * given + chords_per_frame(bars, length - given, LATENT_RATE_HZ, request.tempo_bpm)
+    codes, hidden = _nothing(improviser, length)
+    if given:
+        codes[:, :given], hidden[:, :given] = _end_of(improviser, before), False
+    codes = _fill(improviser, request, chords, codes, hidden, callback)
     first = given * LATENT_STRIDE
-    piano_roll = _decode(improviser, latents).crop(first, first + math.ceil(request.seconds * FRAME_RATE_HZ))
-    rules = _rules(request, chords[: math.ceil(piano_roll.num_frames / LATENT_STRIDE)])
+    piano_roll = decode(improviser, codes).crop(first, first + math.ceil(request.seconds * FRAME_RATE_HZ))
+    rules = _rules(request, chords[given : given + math.ceil(piano_roll.num_frames / LATENT_STRIDE)])
     losses = {rule.name: float(rule.loss(piano_roll)[0]) for rule in rules}
     notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if before is None else _end_s(before)
     notes = notes if before is None else before.followed_by(notes, begins_s)
@@ -118,18 +118,68 @@ def generate(improviser, request, callback=None, before=None):
     return Solo(notes, begins_s, request, symbols, losses, time.monotonic() - began)
 
 
+def infill(improviser, request, notes, from_s, to_s, callback=None):
+    """Play a passage of a performance anew: what is before and after it is heard, and stays.
+
+    Parameters
+    ----------
+    improviser, request, callback : as for `generate`; the chords begin at from_s, request.seconds says nothing
+    notes : Notes
+    from_s, to_s : the passage, rounded to latent frames (80 ms)
+
+    Returns
+    -------
+    Solo; begins_s is from_s, rounded
+
+    Raises
+    ------
+    ConfigError : the passage is empty, or not within the performance
+    """
+    began = time.monotonic()
+    first, last = (round(seconds * LATENT_RATE_HZ) for seconds in (from_s, to_s))
+    if not 0 <= first < last or from_s >= notes.end_s:
+        raise ConfigError(f"--from {from_s:g} --to {to_s:g} is no passage of a performance of {notes.end_s:.1f} s.")
+    bars, start = parse_progression(request.chords), max(0, first - WINDOW // 2)
+    length = max(WINDOW, last - start + WINDOW // 2)
+    chords = [None] * (first - start) + chords_per_frame(bars, last - first, LATENT_RATE_HZ, request.tempo_bpm)
+    around = notes.between(start / LATENT_RATE_HZ, (start + length) / LATENT_RATE_HZ)
+    codes, (_, hidden) = _heard(improviser, around, length), _nothing(improviser, length)
+    hidden[:, : first - start] = hidden[:, last - start :] = False
+    codes = _fill(improviser, request, chords + [None] * (length - len(chords)), codes, hidden, callback)
+    within = decode(improviser, codes).crop((first - start) * LATENT_STRIDE, (last - start) * LATENT_STRIDE)
+    rules = _rules(request, chords[first - start :])
+    losses = {rule.name: float(rule.loss(within)[0]) for rule in rules}
+    begins_s, ends_s = first / LATENT_RATE_HZ, last / LATENT_RATE_HZ
+    kept = notes.between(ends_s, math.inf)
+    played = notes.between(0, begins_s).followed_by(piano_roll_to_notes(within)[0], begins_s)
+    changes = [(begins_s + s, NO_CHORD[0] if c is None else c.symbol)
+               for s, c in chord_changes(bars, ends_s - begins_s, request.tempo_bpm)]  # fmt: skip
+    return Solo(played.followed_by(kept, ends_s), begins_s, request, changes, losses, time.monotonic() - began)
+
+
+def _nothing(improviser, length):
+    """Codes (1, length, G) that are all hidden."""
+    shape = (1, length, improviser.vqvae.codebook.groups)
+    device = improviser.styles.vectors.device
+    return torch.zeros(shape, dtype=torch.long, device=device), torch.ones(shape[:2], dtype=torch.bool, device=device)
+
+
 def _end_s(notes):
     """When a performance has ended, in whole latent frames."""
     return math.ceil(notes.end_s * LATENT_RATE_HZ) / LATENT_RATE_HZ
 
 
-@torch.inference_mode()
 def _end_of(improviser, notes):
-    """Latents (1, OVERLAP, D) of the end of a performance; a shorter one begins in silence."""
+    """Codes (1, OVERLAP, G) of the end of a performance; a shorter one begins in silence."""
     end_s = _end_s(notes)
-    last = notes.between(end_s - OVERLAP / LATENT_RATE_HZ, end_s)
-    piano_roll = notes_to_piano_roll(last, OVERLAP * LATENT_STRIDE).to(improviser.styles.vectors.device)
-    return improviser.vqvae.latents(improviser.vqvae.encode(piano_roll).indices)
+    return _heard(improviser, notes.between(end_s - OVERLAP / LATENT_RATE_HZ, end_s), OVERLAP)
+
+
+@torch.inference_mode()
+def _heard(improviser, notes, length):
+    """Codes (1, length, G) of a passage."""
+    piano_roll = notes_to_piano_roll(notes, length * LATENT_STRIDE).to(improviser.styles.vectors.device)
+    return improviser.vqvae.encode(piano_roll).indices.clone()
 
 
 def _style(improviser, request):
@@ -140,83 +190,79 @@ def _style(improviser, request):
     return style_vector(improviser.styles, name)[None]
 
 
-def _play_windows(improviser, request, style, chords, length, played, callback):
-    """Latents (1, length, D): window after window, each given the end of the one before, the first of `played` if any."""
-    starts = range(0, max(1, length - OVERLAP), WINDOW - OVERLAP)
+def window_starts(length):
+    """Where windows begin, so that each but the first hears OVERLAP latent frames at least, and the last ends with the whole."""
+    return [*range(0, length - WINDOW, WINDOW - OVERLAP), length - WINDOW]
+
+
+def _fill(improviser, request, chords, codes, hidden, callback):
+    """Codes (1, length, G) with the hidden ones played, window after window, each hearing what is there already."""
+    style, codes, hidden = _style(improviser, request), codes.clone(), hidden.clone()
+    starts = [start for start in window_starts(codes.shape[1]) if hidden[:, start : start + WINDOW].any()]
     for number, start in enumerate(starts):
-        known = None if played is None else played[:, start : start + OVERLAP]
-        conditions = _conditions(improviser, style, chords[start : start + WINDOW], known)
+        window = slice(start, start + WINDOW)
+        conditions = _conditions(request, style, chords[window])
         report = _reporter(improviser, callback, number, len(starts))
-        window = _play_window(improviser, request, conditions, chords[start : start + WINDOW], number, report)
-        played = window if played is None else torch.cat([played[:, : start + OVERLAP], window[:, OVERLAP:]], 1)
-    return played[:, :length]
+        codes[:, window] = _play_window(
+            improviser, request, conditions, chords[window], codes[:, window], hidden[:, window], number, report
+        )
+        hidden[:, window] = False
+    return codes
 
 
-def _conditions(improviser, style, chords, known):
-    latent_dim = improviser.vqvae.codebook.groups * improviser.vqvae.codebook.code_dim
-    features = chord_features(chords).to(style.device)[None]  # (1, N, CHORD_DIM)
+def _conditions(request, style, chords):
+    """Conditions (B = 1) of a window."""
+    features = chord_features(chords).to(style.device)[None] * request.told  # (1, N, CHORD_DIM)
     assert features.shape == (1, WINDOW, CHORD_DIM)
-    given, mask = torch.zeros(1, WINDOW, latent_dim), torch.zeros(1, WINDOW, 1)
-    if known is not None:
-        given[:, : known.shape[1]], mask[:, : known.shape[1]] = known.cpu(), 1.0
-    return Conditions(style, features, given.to(style.device), mask.to(style.device))
+    asked = (math.nan if value is None or not request.told else value for value in (request.density, request.register))
+    return Conditions(style, features, knobs(*(features.new_full(features.shape[:2], value) for value in asked)))
 
 
 @torch.inference_mode()
-def _play_window(improviser, request, conditions, chords, number, report):
-    """Latents (1, WINDOW, D) on the codebook."""
-    denoise = denoiser(improviser, conditions, request.guidance_scale, request.temperature)
-    shape = conditions.known.shape[1:]
+def _play_window(improviser, request, conditions, chords, codes, hidden, number, report):
+    """Codes (1, WINDOW, G), none hidden any more."""
+    predict = predictor(improviser, conditions, request.guidance_scale, request.temperature)
 
-    def draw_noise(step, candidate):
-        return normal(request.seed, f"window {number} step {step}", 0, [candidate], shape, conditions.style.device)
+    def draw(step, candidate):
+        return uniforms(request.seed, f"window {number} step {step}", [candidate], codes.shape[1:], codes.device)
 
     rules, guide = _rules(request, chords), None
     if rules and request.num_candidates > 1:
-        guide = StochasticControl(
-            denoise,
-            lambda clean: total_loss(rules, _decode(improviser, on_codes(improviser, clean))),
-            request.num_candidates,
-            guidance_steps(request.num_steps),
-        )
-    return on_codes(improviser, sample(denoise, draw_noise, request.num_steps, guide, callback=report))
+
+        def score(codes):
+            return total_loss(rules, decode(improviser, codes))
+
+        steps = guidance_steps(request.num_steps)
+        guide = StochasticControl(predict, score, lambda step, k: draw(f"{step} ahead", k), request.num_candidates, steps)
+    return sample(predict, codes, hidden, draw, request.num_steps, guide, request.order, callback=report)
 
 
-def on_codes(improviser, clean):
-    """Estimates (B, N, D) moved onto the nearest codes: a mean of several codes would be decoded to too few notes."""
-    return improviser.vqvae.latents(improviser.vqvae.nearest(clean))
-
-
-def denoiser(improviser, conditions, guidance_scale=1.0, temperature=1.0):
-    """The model as sampling wants it: callable(noisy (B, N, D), timestep (B,)) -> clean estimate (B, N, D).
+def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0):
+    """The model as sampling wants it: callable(codes (k B, N, G), hidden (k B, N)) -> Posterior.
 
     Parameters
     ----------
     improviser : trained.Improviser
-    conditions : Conditions of one example, used for each of the batch
+    conditions : Conditions of B examples; codes may be several such batches, one behind the other
     guidance_scale : classifier-free guidance on the log posterior; 1: none
     temperature : of the posterior; below 1 sharpens it
     """
 
-    def denoise(noisy, timestep):
-        told = conditions.repeat(len(noisy))
+    def predict(codes, hidden):
+        told, dit = conditions.repeat(len(codes) // len(conditions.style)), improviser.dit
         if guidance_scale == 1:
-            logits = improviser.dit(noisy, timestep, told).float()
-        else:
-            both = told.joined(told.without_wishes())
-            twice = improviser.dit(torch.cat([noisy, noisy]), torch.cat([timestep, timestep]), both).float()
-            asked, unasked = twice.log_softmax(-1).chunk(2)
-            logits = unasked + guidance_scale * (asked - unasked)
-        clean = improviser.vqvae.expected((logits / temperature).softmax(-1))
-        return torch.where(told.known_mask > 0, told.known, clean)
+            return Posterior(dit, dit(codes, hidden, told)[None], 1.0, temperature)
+        both = told.joined(told.without_wishes())
+        contexts = dit(torch.cat([codes, codes]), torch.cat([hidden, hidden]), both)
+        return Posterior(dit, contexts.unflatten(0, (2, -1)), guidance_scale, temperature)
 
-    return denoise
+    return predict
 
 
 @torch.inference_mode()
-def _decode(improviser, latents):
-    """Latents (B, N, D) -> decided PianoRoll."""
-    return decide(improviser.vqvae.decode_latents(latents))
+def decode(improviser, codes):
+    """Codes (B, N, G) -> decided PianoRoll."""
+    return decide(improviser.vqvae.decode_latents(improviser.vqvae.latents(codes)))
 
 
 def _rules(request, chords):
@@ -236,7 +282,7 @@ def _reporter(improviser, callback, window, num_windows):
 
     def report(state):
         place = {"step": state["step"], "num_steps": state["num_steps"], "window": window, "num_windows": num_windows}
-        callback({**place, "piano_roll": lambda: _decode(improviser, state["clean"])})
+        callback({**place, "piano_roll": lambda: decode(improviser, state["state"].likeliest())})
 
     return report
 
@@ -249,11 +295,10 @@ def load_codec(run, device="auto"):
     CheckpointError : nothing to load there
     """
     device = choose_device(device)
-    finished = (Path(run) / "dit.safetensors").exists()
+    finished = trained.is_finished(run)
     return trained.load_improviser(run, device).vqvae if finished else trained.load_vqvae(run, device)[0]
 
 
-@torch.inference_mode()
 def reconstruct(run, notes, device="auto"):
     """Notes through the codec and back, in one pass however long they are.
 
@@ -266,9 +311,18 @@ def reconstruct(run, notes, device="auto"):
     -------
     (Notes, NoteF1) : the decoded performance, and how much of it is right
     """
-    device = choose_device(device)
-    vqvae = load_codec(run, device)
-    piano_roll: PianoRoll = notes_to_piano_roll(notes).to(device)
-    decoded = decide(vqvae.decode_latents(vqvae.latents(vqvae.encode(piano_roll).indices)))
-    estimate = piano_roll_to_notes(decoded)[0]
+    estimate = codec_round_trip(load_codec(run, device), notes)
     return estimate, note_f1(notes, estimate)
+
+
+@torch.inference_mode()
+def codec_round_trip(vqvae, notes, num_frames=None):
+    """Notes through a codec and back: Notes.
+
+    Parameters
+    ----------
+    num_frames : of the roll, see notes_to_piano_roll
+    """
+    piano_roll = notes_to_piano_roll(notes, num_frames).to(next(vqvae.parameters()).device)
+    decoded = decide(vqvae.decode_latents(vqvae.latents(vqvae.encode(piano_roll).indices)))
+    return piano_roll_to_notes(decoded)[0]

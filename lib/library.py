@@ -170,7 +170,7 @@ def load_ear(folder, device="cpu"):
     folder, way_out = Path(folder), "python -m lib identify --make-library --run RUN (of style_encoder) --data-dir data"
     if not (folder / LIBRARY / MANIFEST).exists():
         raise ConfigError(f"{folder} has no library of recordings to compare with. Make one: {way_out}")
-    finished = (folder / "dit.safetensors").exists()
+    finished = trained.is_finished(folder)
     ear = Ear.of_improviser(trained.load_improviser(folder, device)) if finished else Ear.of_run(folder, device)
     manifest = verify(folder / LIBRARY)
     if manifest["style_encoder"] != fingerprint(ear.style_encoder):

@@ -1,8 +1,8 @@
 """Stochastic control guidance (Huang et al., ICML 2024): rules steer sampling without any gradient.
 
-At a guided step several candidates of the next latent are drawn, each is looked at one denoising step ahead,
-decoded and scored by the rules, and the best is kept. The look-ahead estimate of the winner is the estimate the
-next step needs, so a guided step costs the candidates' denoising and decoding, nothing more.
+At a guided step several candidates of the next state are drawn, each is looked at one step ahead: the model predicts what is
+still hidden, this is drawn too, and the rules score the whole. The best is kept. The look-ahead prediction of the winner is
+what the next step needs, so a guided step costs the candidates' predictions and their scoring, nothing more.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import torch
 
+from lib.diffusion.sampling import State
 
-def guidance_steps(num_steps, first=0.15, last=0.95):
-    """The steps in which rules choose: not the first ones (all noise), nor the last (all decided)."""
-    return range(max(1, round(first * num_steps)), max(1, round(last * num_steps)))
+
+def guidance_steps(num_steps, first=0.0, last=1.0):
+    """The steps (1 to num_steps) in which rules choose."""
+    return range(1 + round(first * num_steps), 1 + round(last * num_steps))
 
 
 @dataclass
@@ -24,26 +26,28 @@ class StochasticControl:
 
     Attributes
     ----------
-    denoise : callable(noisy (B, N, D), timestep (B,)) -> clean (B, N, D)
-    score : callable(clean (B, N, D)) -> rule loss (B,), lower is better
+    predict : as sampling.sample takes it
+    score : callable(codes (B, N, G)) -> rule loss (B,), lower is better
+    draw : callable(step, candidate) -> uniform numbers (B, N, G), for what is looked at ahead
     num_candidates : k
     steps : container of guided steps
     """
 
-    denoise: Callable
+    predict: Callable
     score: Callable
+    draw: Callable
     num_candidates: int
     steps: range
 
-    def __call__(self, advance, step, next_timestep):
+    def __call__(self, advance, step):
         """Best of k candidates for each example of the batch, or None where this step is not guided."""
         if step not in self.steps or self.num_candidates < 2:
             return None
-        candidates = torch.stack([advance(k) for k in range(self.num_candidates)])  # (k, B, N, D)
-        size = candidates.shape[1]
-        flat = candidates.flatten(0, 1)
-        clean = self.denoise(flat, next_timestep.expand(len(flat)))
-        losses = self.score(clean).view(self.num_candidates, size)
-        best = losses.argmin(0)  # (B,)
-        rows = best * size + torch.arange(size, device=best.device)
-        return flat[rows], clean[rows]
+        drawn = [advance(k) for k in range(self.num_candidates)]
+        codes, hidden = (torch.cat(part) for part in zip(*drawn))  # (k B, N, G), (k B, N)
+        state, size = State(codes, hidden, self.predict(codes, hidden) if hidden.any() else None), len(drawn[0][0])
+        # what is looked at ahead is drawn by the same numbers for all, so that chance does not decide between them
+        ahead = state.completed(self.draw(step, 0).repeat(self.num_candidates, 1, 1))
+        losses = self.score(ahead).view(self.num_candidates, size)
+        rows = losses.argmin(0) * size + torch.arange(size, device=codes.device)  # (B,)
+        return State(codes[rows], hidden[rows], None if state.posterior is None else state.posterior[rows])

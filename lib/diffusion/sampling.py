@@ -1,66 +1,104 @@
-"""Sampling: from noise to latents, as a function of a callable.
+"""Sampling: from hidden latent frames to music, as a function of a callable.
 
-`denoise(noisy (B, N, D), timestep (B,)) -> clean estimate (B, N, D)` is all that is known of the model.
+`predict(codes (B, N, G), hidden (B, N)) -> posterior` is all that is known of the model, with
+`posterior.draw(where (B, N), uniform (B, N, G)) -> (codes (M, G), log-probability (M,))` for M chosen latent frames, and
+`posterior[rows]` for some examples of the batch. At each step some hidden frames are settled: in a random order (ancestral
+sampling of masked diffusion, Sahoo et al. 2024), or those that the model is surest of (MaskGIT, Chang et al. 2022).
 """
 
 from __future__ import annotations
 
-from lib.diffusion.schedule import noise, sampling_timesteps, signal
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lib.diffusion.schedule import remaining
+
+DOUBT = 4.5  # spread of the noise on certainty at the first step, falling to 0 (MaskGIT's temperature)
 
 
-def ancestral_step(noisy, clean, timestep, next_timestep, epsilon, eta=1.0):
-    """One step of DDIM (Song et al. 2021) from timestep to next_timestep (scalar Tensors).
+@dataclass(frozen=True)
+class State:
+    """Where sampling has got to.
+
+    Attributes
+    ----------
+    codes : int64 (B, N, G); anything where they are hidden
+    hidden : bool (B, N)
+    posterior : what `predict` says of this state; None where nothing is hidden any more
+    """
+
+    codes: Tensor
+    hidden: Tensor
+    posterior: object
+
+    def completed(self, uniform):
+        """Codes with what is hidden drawn at once, by uniform numbers (B, N, G)."""
+        return self.codes if self.posterior is None else _filled(self, self.hidden, uniform)[0]
+
+    def likeliest(self):
+        """Codes with the middle of the posterior where they are hidden: what it may become."""
+        return self.completed(torch.full(self.codes.shape, 0.5, device=self.codes.device))
+
+
+def _filled(state, where, uniform):
+    """(codes (B, N, G), log-probability (B, N)) with the frames `where` drawn."""
+    codes, certainty = state.codes.clone(), torch.zeros_like(state.hidden, dtype=torch.float)
+    if where.any():
+        codes[where], certainty[where] = state.posterior.draw(where, uniform)
+    return codes, certainty
+
+
+def count(hidden):
+    """How many of each example are hidden: (B, 1)."""
+    return hidden.sum(1, keepdim=True)
+
+
+def ranks(values, hidden):
+    """(B, N): the place of each hidden frame among its example's by value, as a share in (0, 1]; 0 or less elsewhere."""
+    place = torch.where(hidden, values, -torch.inf).argsort(dim=1, stable=True).argsort(dim=1) + 1
+    return (place - count(~hidden)) / count(hidden).clamp(min=1)
+
+
+def sample(predict, codes, hidden, draw, num_steps, choose=None, order="random", curve="cosine", callback=None):
+    """Settle all hidden frames.
 
     Parameters
     ----------
-    noisy, clean : (B, N, D), the latents and their clean estimate at `timestep`
-    epsilon : (B, N, D), fresh unit noise
-    eta : 0 deterministic, 1 ancestral (DDPM's variance)
+    predict : callable, see the module
+    codes, hidden : int64 (B, N, G) and bool (B, N): what is given, and where nothing is
+    draw : callable(step, candidate) -> uniform numbers (B, N, G); step 0 is for the order
+    num_steps : calls of predict where nothing is guided, at least 1
+    choose : None, or a guide as in guidance.py: callable(advance, step) -> State, or None where it leaves the step alone
+    order : "random" or "confidence"
+    curve : of schedule.remaining
+    callback : None, or callable(dict) after each step: step, num_steps, share (still hidden), state
 
     Returns
     -------
-    (B, N, D) at next_timestep
+    int64 (B, N, G)
     """
-    a, s, a_next, s_next = signal(timestep), noise(timestep), signal(next_timestep), noise(next_timestep)
-    direction = (noisy - a * clean) / s
-    kept = (1 - (a / a_next).square()).clamp(min=0).sqrt() if a_next > 0 else 0.0
-    fresh = eta * (s_next / s) * kept
-    return a_next * clean + (s_next.square() - fresh**2).clamp(min=0).sqrt() * direction + fresh * epsilon
+    turn, total = draw(0, 0)[..., 0], count(hidden)
+    state = State(codes, hidden, predict(codes, hidden))
+    for step in range(1, num_steps + 1):
+        share = remaining(step / num_steps, curve)
 
+        def advance(candidate, state=state, step=step, share=share):
+            stays, uniform = share * total / count(state.hidden).clamp(min=1), draw(step, candidate)
+            if order == "random":
+                settle = state.hidden & (ranks(turn, state.hidden) > stays)
+                return _filled(state, settle, uniform)[0], state.hidden & ~settle
+            drawn, certainty = _filled(state, state.hidden, uniform)
+            doubt = -(-draw(-step, candidate)[..., 0].clamp(1e-6, 1 - 1e-6).log()).log()
+            settle = state.hidden & (ranks(certainty + DOUBT * share * doubt, state.hidden) > stays)
+            return torch.where(settle[..., None], drawn, state.codes), state.hidden & ~settle
 
-def sample(denoise, draw_noise, num_steps, choose=None, eta=1.0, callback=None):
-    """Draw latents.
-
-    Parameters
-    ----------
-    denoise : callable, see the module
-    draw_noise : callable(step, candidate) -> unit noise (B, N, D); step 0 is the beginning
-    num_steps : calls of denoise, at least 1
-    choose : None, or a guide as in guidance.py: callable(advance, step, next_timestep) -> (noisy, clean)
-    eta : stochasticity of unguided steps, see ancestral_step
-    callback : None, or callable(dict) after each step: step, num_steps, timestep, noisy, clean
-
-    Returns
-    -------
-    (B, N, D), the clean estimate of the last step
-    """
-    timesteps = sampling_timesteps(num_steps)
-    noisy = draw_noise(0, 0)
-    timesteps = timesteps.to(noisy.device)
-    clean = denoise(noisy, timesteps[0].expand(len(noisy)))
-    for step in range(1, num_steps):
-        timestep, next_timestep = timesteps[step - 1], timesteps[step]
-
-        def advance(candidate, noisy=noisy, clean=clean, step=step, times=(timestep, next_timestep)):
-            return ancestral_step(noisy, clean, *times, draw_noise(step, candidate), eta)
-
-        guided = choose(advance, step, next_timestep) if choose is not None else None
-        if guided is None:
-            noisy = advance(0)
-            clean = denoise(noisy, next_timestep.expand(len(noisy)))
-        else:
-            noisy, clean = guided
+        chosen = choose(advance, step) if choose is not None else None
+        if chosen is None:
+            codes, hidden = advance(0)
+            chosen = State(codes, hidden, predict(codes, hidden) if hidden.any() else None)
+        state = chosen
         if callback is not None:
-            callback({"step": step + 1, "num_steps": num_steps, "timestep": float(next_timestep),
-                      "noisy": noisy, "clean": clean})  # fmt: skip
-    return clean
+            callback({"step": step, "num_steps": num_steps, "share": share, "state": state})
+    return state.codes

@@ -1,34 +1,25 @@
-"""The noise schedule: how much signal and how much noise at a timestep in [0, 1].
+"""How much of the music is hidden: masked (absorbing) discrete diffusion over codes.
 
-Variance preserving: x_t = signal(t) * x_0 + noise(t) * eps with signal^2 + noise^2 = 1 (cosine schedule,
-Nichol & Dhariwal 2021, without their offset). 0 is clean, 1 is pure noise.
+Conventions: a share is that of the cells (latent frame, group) whose code is hidden, in [0, 1]; 1 is nothing but noise. In
+training each example draws its share evenly, so that the mean cross-entropy of hidden codes bounds the nats a code
+(Sahoo et al. 2024, MDLM; Shi et al. 2024). Sampling settles codes until none is hidden.
 """
 
 from __future__ import annotations
 
 import math
 
-import torch
-
-LAST_TIMESTEP = 0.995  # sampling begins here: at 1 the posterior knows nothing and the first step is undefined
+LEAST_HIDDEN = 0.02  # share in training: fewer codes teach little for a whole pass
 
 
-def signal(timestep):
-    """Share of the clean latent: Tensor in [0, 1] -> Tensor."""
-    return torch.cos(timestep * (math.pi / 2))
+def training_share(uniform):
+    """Uniform in [0, 1) -> the share that an example hides."""
+    return LEAST_HIDDEN + (1 - LEAST_HIDDEN) * uniform
 
 
-def noise(timestep):
-    """Standard deviation of the noise: Tensor in [0, 1] -> Tensor."""
-    return torch.sin(timestep * (math.pi / 2))
+def remaining(progress, curve="cosine"):
+    """The share still hidden at a progress in [0, 1] of sampling: 1 at 0, 0 at 1.
 
-
-def diffuse(clean, epsilon, timestep):
-    """Clean latents (B, N, D), unit noise of that shape and timestep (B,) -> noisy latents."""
-    timestep = timestep[:, None, None]
-    return signal(timestep) * clean + noise(timestep) * epsilon
-
-
-def sampling_timesteps(num_steps):
-    """(num_steps + 1,) falling from LAST_TIMESTEP to 0, evenly."""
-    return torch.linspace(LAST_TIMESTEP, 0.0, num_steps + 1)
+    `cosine` settles few codes at first, when little is known (Chang et al. 2022, MaskGIT); `linear` as many at each step.
+    """
+    return {"cosine": math.cos(progress * math.pi / 2), "linear": 1 - progress}[curve] if progress < 1 else 0.0

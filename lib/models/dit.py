@@ -1,8 +1,8 @@
-"""The diffusion transformer: noisy latents, chords and style -> a posterior over the codes of every latent frame.
+"""The diffusion transformer: codes of which some are hidden, chords and style -> a posterior over every code.
 
 Blocks as in DiT (Peebles & Xie 2023) with one adaLN for all blocks plus a learned offset each (PixArt-alpha,
-Chen et al. 2023), rotary positions, normalised queries and keys, SwiGLU. The output is a distribution over codes,
-trained by cross-entropy; the denoised latent is its mean (Dieleman et al. 2022, CDCD).
+Chen et al. 2023), rotary positions, normalised queries and keys, SwiGLU. It is not told how much is hidden: it sees that
+(Ou et al. 2024).
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from torch.nn import functional
 from lib.music.chords import CHORD_DIM
 
 ROTARY_BASE = 1000.0  # sequences have about 128 positions
+HEAD_BLOCKS = 2
+KNOBS_DIM = 4  # density, register, and whether each is asked
+TYPICAL_DENSITY = 2.3  # log(1 + notes a second): 9
 
 
 @dataclass(frozen=True)
@@ -27,26 +30,40 @@ class Conditions:
     ----------
     style : (B, S); all zeros: no style asked
     chords : (B, N, CHORD_DIM); a frame of zeros: no chord asked
-    known : (B, N, D), latents that are given
-    known_mask : (B, N, 1), 1 where they are
+    knobs : (B, N, KNOBS_DIM) of `knobs`: local density and register; zeros: not asked
     """
 
     style: Tensor
     chords: Tensor
-    known: Tensor
-    known_mask: Tensor
+    knobs: Tensor
 
     def repeat(self, times):
-        """Each example `times` times in a row."""
-        return Conditions(*(x.repeat_interleave(times, 0) for x in vars(self).values()))
+        """The whole batch so many times, one behind the other."""
+        return Conditions(*(torch.cat([x] * times) for x in vars(self).values()))
 
     def without_wishes(self):
-        """The same, with neither style nor chords; what is known stays known."""
-        return Conditions(torch.zeros_like(self.style), torch.zeros_like(self.chords), self.known, self.known_mask)
+        """The same, with nothing asked."""
+        return Conditions(*(torch.zeros_like(x) for x in vars(self).values()))
 
     def joined(self, other):
         """Both batches, one behind the other."""
         return Conditions(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values())))
+
+
+def knobs(notes_per_s, pitch):
+    """What a model is told of density and register.
+
+    Parameters
+    ----------
+    notes_per_s, pitch : (B, N) onsets a second and mean MIDI pitch around each latent frame; NaN: not asked
+
+    Returns
+    -------
+    (B, N, KNOBS_DIM)
+    """
+    values = torch.stack([torch.log1p(notes_per_s) - TYPICAL_DENSITY, (pitch - 60) / 12], -1)
+    asked = ~values.isnan()
+    return torch.cat([values.nan_to_num(), asked.to(values.dtype)], -1)
 
 
 class Attention(nn.Module):
@@ -84,6 +101,53 @@ class Block(nn.Module):
         return x + gate_m * self.down(functional.silu(gate) * value)
 
 
+class FrameHead(nn.Module):
+    """Codes of one latent frame, group after group: each group's posterior given the frame's context and the groups before.
+
+    Parameters
+    ----------
+    hidden : H, as of the context
+    groups, codes, size : G codes of K choices a latent frame, each with a vector of D
+    """
+
+    def __init__(self, hidden, groups, codes, size):
+        super().__init__()
+        self.from_context = nn.Linear(hidden, hidden)
+        self.from_codes = nn.Parameter(torch.randn(groups, size, hidden) / math.sqrt(groups * size))
+        self.group = nn.Parameter(torch.zeros(groups, hidden))
+        self.blocks = nn.ModuleList(FeedForward(hidden) for _ in range(HEAD_BLOCKS))
+        self.norm = nn.LayerNorm(hidden)
+        self.weight = nn.Parameter(torch.zeros(groups, hidden, codes))
+        self.bias = nn.Parameter(torch.zeros(groups, codes))
+
+    def forward(self, context, vectors):
+        """Logits (M, G, K) of all groups, from contexts (M, H) and the codes' vectors (M, G, D)."""
+        heard = torch.einsum("mgd,gdh->mgh", vectors, self.from_codes.to(vectors.dtype))
+        return self.after(context, heard.cumsum(1) - heard)
+
+    def after(self, context, heard, first=0):
+        """Logits (M, C, K) of C groups from `first` on; `heard` (M, C, H): of each, the sum over the groups before it."""
+        chosen = slice(first, first + heard.shape[1])
+        x = self.from_context(context)[:, None] + heard + self.group[chosen]
+        for block in self.blocks:
+            x = x + block(x)
+        x = self.norm(x).transpose(0, 1)  # (C, M, H)
+        return (x @ self.weight[chosen].to(x.dtype) + self.bias[chosen, None].to(x.dtype)).transpose(0, 1)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU behind a norm: (..., H) -> (..., H)."""
+
+    def __init__(self, hidden):
+        super().__init__()
+        self.norm = nn.LayerNorm(hidden)
+        self.gate_and_value, self.down = nn.Linear(hidden, 2 * hidden), nn.Linear(hidden, hidden)
+
+    def forward(self, x):  # noqa: D102
+        gate, value = self.gate_and_value(self.norm(x)).chunk(2, -1)
+        return self.down(functional.silu(gate) * value)
+
+
 class DiT(nn.Module):
     """Diffusion transformer over latent frames.
 
@@ -91,62 +155,121 @@ class DiT(nn.Module):
     ----------
     config : DiffusionConfig
     style_dim : S
-    groups, codes, code_dim : the codebook's sizes; D = groups * code_dim
+    codebook : (G, K, D), the codec's vectors of the codes: how these enter
     """
 
-    HIDDEN = ("blocks",)  # parts whose matrices Muon may train
+    HIDDEN = ("blocks", "head.blocks")  # parts whose matrices Muon may train
 
-    def __init__(self, config, style_dim, groups, codes, code_dim):
+    def __init__(self, config, style_dim, codebook):
         super().__init__()
-        self.groups, self.codes = groups, codes
-        latent_dim, hidden = groups * code_dim, config.hidden
+        (self.groups, self.codes, size), hidden = codebook.shape, config.hidden
         self.head_dim = hidden // config.heads
-        self.embed = nn.Linear(latent_dim + 1 + CHORD_DIM, hidden)
-        self.embed_timestep = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+        self.register_buffer("codebook", codebook.detach().clone(), persistent=False)
+        self.embed_codes = nn.Parameter(torch.randn(self.groups, size, hidden) / math.sqrt(self.groups * size))
+        self.hidden_frame = nn.Parameter(torch.zeros(hidden))
+        self.embed_wishes = nn.Linear(CHORD_DIM + KNOBS_DIM, hidden)
         self.embed_style = nn.Linear(style_dim, hidden)
         self.style_scale = math.sqrt(style_dim)  # styles have length 1
         self.modulate = nn.Linear(hidden, 6 * hidden)
         self.blocks = nn.ModuleList(Block(hidden, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(hidden)
-        self.output = nn.Linear(hidden, groups * codes)
+        self.head = FrameHead(hidden, self.groups, self.codes, size)
         self._initialise()
 
     def _initialise(self):
         """Blocks start as the identity (adaLN-zero), the posterior as uniform."""
-        for layer in (self.modulate, self.output):
-            nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.embed_timestep[2].weight, std=0.02)
+        nn.init.zeros_(self.modulate.weight), nn.init.zeros_(self.modulate.bias)
 
-    def forward(self, noisy, timestep, conditions):
-        """Posterior over codes.
+    def forward(self, codes, hidden, conditions):
+        """The context of every latent frame.
 
         Parameters
         ----------
-        noisy : (B, N, D), latents at their noise level
-        timestep : (B,) in [0, 1], 1 is pure noise
+        codes : int64 (B, N, G); where they are hidden they don't matter
+        hidden : bool (B, N)
         conditions : Conditions
 
         Returns
         -------
-        logits (B, N, G, K)
+        (B, N, H), for `posterior` and `draw`
         """
-        mask = conditions.known_mask
-        tokens = torch.cat([torch.where(mask > 0, conditions.known, noisy), mask, conditions.chords], -1)
-        x = self.embed(tokens)  # (B, N, H)
-        condition = self.embed_timestep(sinusoids(timestep * 1000, x.shape[-1]))
-        condition = condition + self.embed_style(conditions.style * self.style_scale)
+        seen = self.vectors(codes).flatten(-2) @ self.embed_codes.flatten(0, 1)
+        x = torch.where(hidden[..., None], self.hidden_frame.to(seen.dtype), seen)
+        x = x + self.embed_wishes(torch.cat([conditions.chords, conditions.knobs], -1))  # (B, N, H)
+        return self.transform(x, self.embed_style(conditions.style * self.style_scale))
+
+    def transform(self, x, condition):
+        """All blocks, under a condition (B, H): (B, N, H) -> (B, N, H)."""
         modulation = self.modulate(functional.silu(condition))  # (B, 6 H)
         rotation = rotary_angles(x.shape[1], self.head_dim, x.device)
         for block in self.blocks:
             x = block(x, modulation, rotation)
-        return self.output(self.norm(x)).unflatten(-1, (self.groups, self.codes))
+        return self.norm(x)
+
+    def vectors(self, codes):
+        """The codec's vectors of codes int64 (..., G): (..., G, D)."""
+        return self.codebook[torch.arange(self.groups, device=codes.device), codes]
+
+    def posterior(self, context, codes):
+        """Logits (M, G, K) of the codes (M, G) of latent frames with this context (M, H), each given those before it."""
+        return self.head(context, self.vectors(codes))
 
 
-def sinusoids(position, dim):
-    """(B,) -> (B, dim): sines and cosines of geometric frequencies."""
-    frequency = torch.exp(-math.log(10000) * torch.arange(dim // 2, device=position.device) / (dim // 2))
-    angle = position[:, None].float() * frequency
-    return torch.cat([angle.cos(), angle.sin()], -1)
+@dataclass(frozen=True)
+class Posterior:
+    """What a DiT says of every latent frame, as sampling wants it.
+
+    Attributes
+    ----------
+    dit : DiT
+    contexts : (C, B, N, H): one, or two for classifier-free guidance: with what is asked, and with nothing asked
+    guidance_scale : of two contexts, on the log posterior
+    temperature : below 1 sharpens
+    """
+
+    dit: DiT
+    contexts: Tensor
+    guidance_scale: float = 1.0
+    temperature: float = 1.0
+
+    def __getitem__(self, rows):
+        return Posterior(self.dit, self.contexts[:, rows], self.guidance_scale, self.temperature)
+
+    def draw(self, where, uniform):
+        """Codes of chosen latent frames, group after group, by one uniform number each.
+
+        Parameters
+        ----------
+        where : bool (B, N), M of them true
+        uniform : (B, N, G)
+
+        Returns
+        -------
+        (codes int64 (M, G), log-probability (M,) of each frame's)
+        """
+        contexts, uniform = self.contexts[:, where], uniform[where]  # (C, M, H), (M, G)
+        heard, codes, certainty = torch.zeros_like(contexts[0]), [], 0.0
+        for group in range(self.dit.groups):
+            told = heard.repeat(len(contexts), 1)[:, None]  # (C M, 1, H)
+            logits = self._combined(self.dit.head.after(contexts.flatten(0, 1), told, group)[:, 0].float())
+            code = pick(logits, uniform[:, group])
+            certainty = certainty + logits.log_softmax(-1).gather(-1, code[:, None])[:, 0]
+            heard = heard + self.dit.codebook[group, code] @ self.dit.head.from_codes[group]
+            codes.append(code)
+        return torch.stack(codes, -1), certainty
+
+    def _combined(self, logits):
+        """(C M, K) -> (M, K)"""
+        if len(self.contexts) == 2:
+            asked, unasked = logits.log_softmax(-1).chunk(2)
+            logits = unasked + self.guidance_scale * (asked - unasked)
+        return logits / self.temperature
+
+
+def pick(logits, uniform):
+    """Draw from softmax(logits) (..., K) by one uniform number each (...): int64."""
+    below = logits.softmax(-1).cumsum(-1) < uniform[..., None]
+    return below.sum(-1).clamp(max=logits.shape[-1] - 1)
 
 
 def rotary_angles(length, head_dim, device):

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.music.metrics import MIDDLE_C, describe
+from lib.music.metrics import MIDDLE_C, TOGETHER_S, describe
 
-TOGETHER_S = 0.035
 LARGE_CHORD = 3  # notes
 EVEN = 0.15  # two gaps are alike where their ratio is within 2 ** +-EVEN
 LONGEST_GAP_S = 4.0  # a longer one is a pause, not rhythm

@@ -10,7 +10,7 @@ def make_optimizer(model, config):
     settings = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
         return torch.optim.AdamW(model.parameters(), **settings)
-    hidden = [p for name, p in model.named_parameters() if p.ndim > 1 and name.split(".")[0] in model.HIDDEN]
+    hidden = [p for name, p in model.named_parameters() if p.ndim > 1 and name.startswith(model.HIDDEN)]
     return MuonAdamW(hidden, model.parameters(), settings)
 
 

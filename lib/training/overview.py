@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.config import ConfigError
-from lib.data.manifest import MANIFEST, DamageError, read_manifest
+from lib.data.manifest import DamageError, read_manifest
 from lib.training.checkpoint import step_folders
 from lib.training.history import read_events
+from lib.training.trained import is_finished
 
 COLUMNS = ("run", "stage", "step", "loss", "last save", "mirror", "size", "")
 
@@ -55,7 +56,7 @@ def overview(runs_dir):
 
 
 def _is_run(path):
-    return (path / "checkpoints").is_dir() or (path / MANIFEST).is_file() and (path / "dit.safetensors").is_file()
+    return (path / "checkpoints").is_dir() or is_finished(path)
 
 
 def _summary(folder, name):

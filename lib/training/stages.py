@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lib.diffusion.schedule import diffuse
+from lib.diffusion.schedule import training_share
 from lib.models.codebook import perplexity
-from lib.models.dit import Conditions
+from lib.models.dit import Conditions, knobs
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import LOSS_WEIGHTS, VQVAE, reconstruction_loss
-from lib.music.chord_recognition import label_features, recognise_chords
 from lib.music.metrics import note_f1
 from lib.music.note_windows import note_windows
-from lib.music.piano_roll import LATENT_STRIDE, PianoRoll, decide, piano_roll_to_notes, sounding_roll
+from lib.music.piano_roll import LATENT_STRIDE, PianoRoll, decide, piano_roll_to_notes
 from lib.training import checkpoint as checkpoints
 from lib.training import trained
+from lib.training.code_store import CodeStore
 from lib.training.passages import embed_pianists, passages, vary
 from lib.training.pieces import gather_labelled, gather_pieces, in_published_test, pianists_of
-from lib.training.stream import Stream, keyed_generator, normal, uniform
+from lib.training.stream import Stream, keyed_generator, normal, uniform, uniforms
 
 
 class Stage:
@@ -180,7 +180,7 @@ class StyleEncoderStage(Stage):
 
 
 class DiffusionStage(Stage):
-    """Style and chords -> latents, by cross-entropy over the codes."""
+    """Style, chords and knobs -> codes, by naming those of hidden latent frames."""
 
     pianist = None
 
@@ -188,11 +188,12 @@ class DiffusionStage(Stage):
         train, held_out = (gather_pieces(config, data_dir, split, self.pianist) for split in ("train", "validation"))
         held_out = held_out or train
         super().__init__(config, Stream(train, config), Stream(held_out, config, augment=False))
-        self.vqvae, self.vqvae_config = trained.load_vqvae(sources["vqvae"])
+        self.vqvae, _ = trained.load_vqvae(sources["vqvae"])
         self.style_encoder, self.style_config, _ = trained.load_style_encoder(sources["style_encoder"])
-        self.model = trained.make_dit(config, self.style_config, self.vqvae_config)
+        self.model = trained.make_dit(config, self.style_config, self.vqvae)
         self.styles = trained.load_styles(checkpoint) if checkpoint else self._embed(train)
         self.players = {id(self.stream): pianists_of(train), id(self.validation): pianists_of(held_out)}
+        self.data_dir, self.stores = data_dir, {}
 
     def facts(self):
         """Whose vectors the checkpoint holds."""
@@ -206,15 +207,16 @@ class DiffusionStage(Stage):
         return embed_pianists(self.style_encoder, self.style_config, train, self.config)
 
     def to(self, device):
-        """Frozen models go along."""
-        self.vqvae.to(device), self.style_encoder.to(device)
+        """Encode on this device what is not encoded yet."""
+        frozen = (self.vqvae.to(device), self.style_encoder.to(device), self.style_config)
+        for stream, encodings in ((self.stream, self.config.encodings), (self.validation, 0)):
+            self.stores[id(stream)] = CodeStore(stream, self.data_dir, *frozen, encodings).build()
         return super().to(device)
 
-    @torch.no_grad()
     def style(self, batch, stream):
-        """(B, S): the pianist's vector, or (half of the time, and always for the unknown) that of another chunk."""
-        heard = passages(self.style_config, stream, stream.elsewhere(batch), self.device)
-        vectors = self.style_encoder(heard)[0]
+        """(B, S): the pianist's vector, or (half of the time, and always for the unknown) that of another passage."""
+        shares = uniform(self.config.seed, "style passage", batch.step, batch.indices).tolist()
+        vectors = self.stores[id(stream)].styles(batch.items, shares, self.device)
         by_name = uniform(self.config.seed, "style source", batch.step, batch.indices) < 0.5
         players = self.players[id(stream)]
         for row, item in enumerate(batch.items):
@@ -222,41 +224,46 @@ class DiffusionStage(Stage):
                 vectors[row] = self.styles.vector(players[item]).to(vectors)
         return vectors
 
-    @torch.no_grad()
-    def conditions(self, batch, clean, stream):
+    def conditions(self, batch, coded, stream):
         """What the model is told, each part left out with its own probability."""
         config, draw = self.config, (batch.step, batch.indices, self.device)
-        chords = label_features(recognise_chords(sounding_roll(batch.piano_roll))).to(clean)
-        keep_chords = uniform(config.seed, "drop chords", *draw) >= config.drop_chords
-        keep_style = uniform(config.seed, "drop style", *draw) >= config.drop_style
-        length = uniform(config.seed, "prefix", *draw)  # below prefix_share: scaled, a share of the chunk to give
-        given = torch.where(length < config.prefix_share, length / max(config.prefix_share, 1e-9), 0.0)
-        position = torch.arange(clean.shape[1], device=self.device)[None] / clean.shape[1]
-        mask = (position < given[:, None] * 0.75).float()[..., None]
-        style = self.style(batch, stream) * keep_style[:, None]
-        return Conditions(style, chords * keep_chords[:, None, None], clean * mask, mask)
+        keep = {name: uniform(config.seed, f"drop {name}", *draw) >= share for name, share in (
+            ("style", config.drop_style), ("chords", config.drop_chords),
+            ("density", config.drop_knobs), ("register", config.drop_knobs))}  # fmt: skip
+        told = (torch.where(keep[name][:, None], value, torch.nan)
+                for name, value in zip(("density", "register"), coded.density_and_register()))  # fmt: skip
+        style = self.style(batch, stream) * keep["style"][:, None]
+        return Conditions(style, coded.chords * keep["chords"][:, None, None], knobs(*told))
+
+    def hidden(self, batch, frames):
+        """bool (B, N), the latent frames to name: each with its example's probability; for some only after a beginning, or
+        only between a beginning and an end. The probabilities of a batch are spread evenly (Kingma et al. 2021)."""
+        seed, step, indices = self.config.seed, batch.step, batch.indices
+        size = self.config.batch_size * self.config.gradient_accumulation
+        share = training_share((uniform(seed, "share", step, [0]) + torch.tensor(indices) / size) % 1)
+        chance, kind, start, length = uniforms(seed, f"hidden {step}", indices, (frames + 3,)).split([frames, 1, 1, 1], 1)
+        place = torch.arange(frames) / frames
+        begin = 0.75 * start  # what comes before is given
+        end = torch.where(kind < self.config.prefix_share / 2, begin + 0.1 + 0.6 * length, 1.0)
+        asked = (place >= begin) & (place < end) | (kind >= self.config.prefix_share)
+        return ((chance < share[:, None]) & asked).to(self.device)
 
     def losses(self, model, batch, stream=None):
-        """Cross-entropy of the codes where they are not given, in nats; accuracy of the most likely code."""
+        """Cross-entropy of hidden codes, in nats: a bound on all nats a code; accuracy of the most likely code."""
         stream = self.stream if stream is None else stream
-        seed, draw = self.config.seed, (batch.step, batch.indices)
-        with torch.no_grad():
-            with torch.autocast(torch.device(self.device).type, enabled=False):  # in half precision codes would differ
-                codes = self.vqvae.encode(batch.piano_roll)
-            clean = self.vqvae.latents(codes.indices)
-            timestep = uniform(seed, "timestep", *draw, self.device)
-            epsilon = normal(seed, "noise", *draw, clean.shape[1:], self.device)
-            conditions = self.conditions(batch, clean, stream)
-            noisy = diffuse(clean, epsilon, timestep)
-        logits = model(noisy, timestep, conditions).float()
-        nats = functional.cross_entropy(logits.flatten(0, 2), codes.indices.flatten(), reduction="none")
-        asked = (1 - conditions.known_mask).expand(-1, -1, logits.shape[2])
-        hit = (logits.argmax(-1) == codes.indices).float()
-        share = asked / asked.sum((1, 2), keepdim=True) / len(asked)  # each example counts the same, however cut
-        return {"loss": (nats.view_as(asked) * share).sum(), "accuracy": (hit * share).sum()}
+        epoch = batch.step * self.config.batch_size * self.config.gradient_accumulation // stream.num_chunks
+        coded = self.stores[id(stream)].read(batch.examples, epoch, self.device)
+        hidden = self.hidden(batch, coded.codes.shape[1])
+        context = model(coded.codes, hidden, self.conditions(batch, coded, stream))
+        codes = coded.codes[hidden]  # (M, G)
+        logits = model.posterior(context[hidden], codes).float()
+        nats = functional.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").view(codes.shape)
+        hit = (logits.detach().argmax(-1) == codes).float()
+        share = (1 / hidden.sum(1).clamp(min=1) / len(hidden))[:, None].expand(hidden.shape)[hidden]  # each example the same
+        return {"loss": (nats.mean(1) * share).sum(), "accuracy": (hit.mean(1) * share).sum()}
 
     def held_out_losses(self, model, batch):
-        """Losses with the same noise every time."""
+        """Losses with the same codes hidden every time."""
         return self.losses(model, batch, self.validation)
 
 

@@ -42,6 +42,12 @@ def normal(seed, purpose, step, indices, shape, device="cpu"):
     return torch.from_numpy(np.stack(rows)).to(device)
 
 
+def uniforms(seed, purpose, indices, shape, device="cpu"):
+    """Numbers in [0, 1), (len(indices), *shape), each row from its own key."""
+    rows = [keyed_generator(seed, purpose, 0, i).random(shape, np.float32) for i in indices]
+    return torch.from_numpy(np.stack(rows)).to(device)
+
+
 def uniform(seed, purpose, step, indices, device="cpu"):
     """Numbers in [0, 1), (len(indices),)."""
     rows = [keyed_generator(seed, purpose, step, i).random(dtype=np.float32) for i in indices]
@@ -183,10 +189,7 @@ class Stream:
         windows = [self._window(example) for example in examples]
         batch = np.repeat(np.arange(len(windows)), [len(w) for w in windows])
         pedal_batch = np.repeat(np.arange(len(windows)), [len(w.pedal_s) for w in windows])
-        columns = [
-            np.concatenate([getattr(w, name) for w in windows])
-            for name in ("onset_s", "duration_s", "pitch", "velocity")
-        ]
+        columns = [np.concatenate([getattr(w, name) for w in windows]) for name in ("onset_s", "duration_s", "pitch", "velocity")]
         pedal_s = np.concatenate([w.pedal_s for w in windows])
         return rasterise(batch, columns, pedal_batch, pedal_s, len(windows), CHUNK_FRAMES, device)
 

@@ -1,7 +1,8 @@
 """Trained models, ready to use: from a stage's run, or from a finished improviser's folder.
 
-An improviser's folder (`brad_final/`, `data/released/`) holds vqvae, style_encoder, dit and styles as safetensors and a
-manifest with their configs and hashes; it needs no run beside it.
+An improviser's folder (`brad_final/`, `data/released/`) holds vqvae, style_encoder, styles and a transformer (fine_tune,
+diffusion where it is the base model, or both) as safetensors and a manifest with their configs and hashes; it needs no run
+beside it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from lib.models.vqvae import VQVAE
 from lib.training import checkpoint as checkpoints
 from lib.training.sources import check_unchanged, resolve_source
 
-WEIGHTS = ("vqvae", "style_encoder", "dit", "styles")
+WEIGHTS = ("vqvae", "style_encoder", "styles")
+TRANSFORMERS = ("fine_tune", "diffusion")  # the adapted one comes first
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,9 @@ def frozen(model, weights, device="cpu"):
     return model.to(device).eval().requires_grad_(False)
 
 
-def make_dit(config, style_config, vqvae_config):
-    """An untrained DiT for these styles and codes."""
-    sizes = (vqvae_config.groups, vqvae_config.codes, vqvae_config.code_dim)
-    return DiT(config, style_config.style_dim, *sizes)
+def make_dit(config, style_config, vqvae):
+    """An untrained DiT for these styles and a codec's codes."""
+    return DiT(config, style_config.style_dim, vqvae.codebook.embedding)
 
 
 def config_of(checkpoint):
@@ -79,8 +80,17 @@ def load_style_encoder(run, device="cpu"):
     return frozen(StyleEncoder(config, len(names)), checkpoint.weights(), device), config, names
 
 
-def load_improviser(folder, device="cpu"):
+def is_finished(folder):
+    """Whether a folder holds a finished improviser."""
+    return (Path(folder) / MANIFEST).exists() and any((Path(folder) / f"{name}.safetensors").exists() for name in TRANSFORMERS)
+
+
+def load_improviser(folder, device="cpu", base=False):
     """Improviser from a finished folder, or from a run of diffusion or fine_tune whose sources are still there.
+
+    Parameters
+    ----------
+    base : of a finished folder the model before it was adapted to a pianist
 
     Raises
     ------
@@ -88,8 +98,8 @@ def load_improviser(folder, device="cpu"):
     DamageError : a file is missing or damaged
     """
     folder = Path(folder)
-    if (folder / MANIFEST).exists() and (folder / "dit.safetensors").exists():
-        return _load_finished(folder, device)
+    if is_finished(folder):
+        return _load_finished(folder, device, base)
     checkpoint = checkpoints.find(folder, "best")
     if checkpoint is None or checkpoint.manifest["stage"] not in ("diffusion", "fine_tune"):
         wanted = "a finished improviser (brad_final) or a run of diffusion or fine_tune"
@@ -97,17 +107,21 @@ def load_improviser(folder, device="cpu"):
     return _load_from_runs(checkpoint, device)
 
 
-def _load_finished(folder, device):
+def _load_finished(folder, device, base):
     manifest = verify(folder)
+    found = [name for name in TRANSFORMERS[base:] if (folder / f"{name}.safetensors").exists()]
+    if not found:
+        raise checkpoints.CheckpointError(f"{folder} holds no base model, only one that is adapted to {manifest['pianist']}.")
     stages = {"vqvae": "vqvae", "style_encoder": "style_encoder", "dit": "diffusion"}
     made = {name: configs.build(configs.STAGES[stage], manifest["configs"][name]) for name, stage in stages.items()}
-    weights = {name: load_file(folder / f"{name}.safetensors") for name in WEIGHTS}
+    weights = {name: load_file(folder / f"{name}.safetensors") for name in (*WEIGHTS, found[0])}
+    vqvae = frozen(VQVAE(made["vqvae"]), weights["vqvae"], device)
     return Improviser(
-        frozen(VQVAE(made["vqvae"]), weights["vqvae"], device),
+        vqvae,
         frozen(StyleEncoder(made["style_encoder"], len(manifest["classes"])), weights["style_encoder"], device),
-        frozen(make_dit(made["dit"], made["style_encoder"], made["vqvae"]), weights["dit"], device),
+        frozen(make_dit(made["dit"], made["style_encoder"], vqvae), weights[found[0]], device),
         Styles(tuple(manifest["pianists"]), weights["styles"]["styles"].float().to(device)),
-        manifest["pianist"],
+        manifest["pianist"] if found[0] == "fine_tune" else None,
         {**made, "classes": manifest["classes"]},
     )
 
@@ -118,7 +132,7 @@ def _load_from_runs(checkpoint, device):
     vqvae, vqvae_config = load_vqvae(sources["vqvae"], device)
     style_encoder, style_config, classes = load_style_encoder(sources["style_encoder"], device)
     config = config_of(checkpoint)
-    dit = frozen(make_dit(config, style_config, vqvae_config), checkpoint.weights(), device)
+    dit = frozen(make_dit(config, style_config, vqvae), checkpoint.weights(), device)
     styles = load_styles(checkpoint, device)
     made = {"vqvae": vqvae_config, "style_encoder": style_config, "dit": config, "classes": classes}
     return Improviser(vqvae, style_encoder, dit, styles, getattr(config, "pianist", None), made)
@@ -129,12 +143,19 @@ def load_styles(checkpoint, device="cpu"):
     return Styles(tuple(checkpoint.manifest["styles"]), checkpoint.tensors("styles")["styles"].to(device))
 
 
-def save_improviser(improviser, folder, facts=None, dtype=torch.float32):
-    """Write a finished folder: weights in `dtype`, configs, hashes; `facts` go into the manifest too."""
+def save_improviser(improviser, folder, facts=None, dtype=torch.float32, base=None):
+    """Write a finished folder: weights in `dtype`, configs, hashes; `facts` go into the manifest too.
+
+    Parameters
+    ----------
+    base : Improviser that was adapted to become this one, where the folder is to hold both
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: getattr(improviser, name).state_dict() for name in WEIGHTS[:3]}
+    tensors = {name: getattr(improviser, name).state_dict() for name in WEIGHTS[:2]}
     tensors["styles"] = {"styles": improviser.styles.vectors}
+    for one in filter(None, (improviser, base)):
+        tensors["diffusion" if one.pianist is None else "fine_tune"] = one.dit.state_dict()
     for name, state in tensors.items():
         plain = {key: value.detach().to("cpu", dtype).contiguous() for key, value in state.items()}
         save_file(plain, folder / f"{name}.safetensors")

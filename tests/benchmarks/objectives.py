@@ -30,12 +30,9 @@ sys.path.insert(0, str(ROOT))
 
 from lib.config import RELEASED  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
-from lib.diffusion.sampling import sample  # noqa: E402
-from lib.diffusion.schedule import diffuse, noise, signal  # noqa: E402
 from lib.generate import load_codec  # noqa: E402
+from lib.models.dit import DiT  # noqa: E402
 from lib.music.metrics import overlapping_area  # noqa: E402
-from lib.music.piano_roll import decide, piano_roll_to_notes  # noqa: E402
-from lib.training.optimizers import MuonAdamW  # noqa: E402
 from lib.training.stream import normal, uniform  # noqa: E402
 
 TEMPERATURES = {"posterior": (0.8, 1.0), "v": (1.0,), "masked": (0.9, 1.0)}
@@ -43,134 +40,116 @@ SNR_CAP = 5.0
 STEPS = 40  # of sampling
 
 
-class Posterior(common.Training):
-    """What is released today."""
+class Masked(common.Training):
+    """What is released."""
+
+
+class Continuous(common.Training):
+    """Diffusion of latents, by a transformer that is told how much noise there is."""
+
+    def make_model(self):
+        codebook = self.vqvae.codebook
+        return ContinuousDiT(self.config, codebook, self.outputs)
 
     @torch.inference_mode()
-    def latents(self, style, rows, temperature):
-        """Latents of clips `rows`."""
-        told = self.conditions(style)
+    def codes(self, style, rows, temperature):
+        """Codes next to what ancestral sampling of a cosine schedule reaches."""
+        told, latent_dim = self.conditions(style), self.vqvae.codebook.groups * self.vqvae.codebook.code_dim
+        noisy, times = normal(1, "step 0", 0, rows, (common.FRAMES, latent_dim)), torch.linspace(0.995, 0, STEPS + 1)
+        for step in range(STEPS):
+            now, later = times[step].expand(len(style)), times[step + 1].expand(len(style))
+            clean = self.estimate(self.model(noisy, now, told).float(), noisy, now, temperature)
+            if step + 1 < STEPS:
+                epsilon = normal(1, f"step {step + 1}", 0, rows, noisy.shape[1:])
+                noisy = ancestral_step(noisy, clean, now, later, epsilon)
+        return self.vqvae.nearest(clean)
 
-        def denoise(noisy, timestep):
-            return self.estimate(self.model(noisy, timestep, told), noisy, timestep, temperature)
+    def diffused(self, step):
+        """(codes, style, clean, noise, timestep, noisy) of a step's batch."""
+        codes, style = self.batch(step)
+        clean, rows = self.vqvae.latents(codes), range(common.BATCH)
+        timestep, epsilon = uniform(0, "timestep", step, rows), normal(0, "noise", step, rows, clean.shape[1:])
+        a, s = signal_and_noise(timestep)
+        return codes, style, clean, epsilon, timestep, a * clean + s * epsilon
 
-        clean = sample(denoise, lambda step, _: normal(1, f"step {step}", 0, rows, self.sizes), STEPS)
-        return self.vqvae.latents(self.vqvae.nearest(clean))
+
+class Posterior(Continuous):
+    """What was released before."""
+
+    outputs = None
+
+    def loss(self, step):
+        """Cross-entropy of all codes in nats."""
+        codes, style, _, _, timestep, noisy = self.diffused(step)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = self.model(noisy, timestep, self.conditions(style))
+        return functional.cross_entropy(logits.float().flatten(0, 2), codes.flatten())
 
     def estimate(self, output, noisy, timestep, temperature):
         """The clean latent from the model's output."""
         return self.vqvae.expected((output / temperature).softmax(-1))
 
 
-class V(Posterior):
+class V(Continuous):
     """v = signal * noise - noise level * clean."""
 
-    def __init__(self, vqvae, store):
-        super().__init__(vqvae, store)
-        self.model.output = nn.Linear(self.config.hidden, self.sizes[1])
-        nn.init.zeros_(self.model.output.weight), nn.init.zeros_(self.model.output.bias)
-        self.model.groups, self.model.codes = 1, self.sizes[1]
-        self.ema = {name: value.clone() for name, value in self.model.state_dict().items()}
+    outputs = 1
 
     def loss(self, step):
         """Mean square error, weighted."""
-        codes, style = self.batch(step)
-        clean, rows = self.vqvae.latents(codes), range(common.BATCH)
-        timestep = uniform(0, "timestep", step, rows)
-        epsilon = normal(0, "noise", step, rows, self.sizes)
+        _, style, clean, epsilon, timestep, noisy = self.diffused(step)
         with torch.autocast("cpu", torch.bfloat16):
-            found = self.model(diffuse(clean, epsilon, timestep), timestep, self.conditions(style))[:, :, 0].float()
-        a, s = signal(timestep)[:, None, None], noise(timestep)[:, None, None]
+            found = self.model(noisy, timestep, self.conditions(style)).flatten(2).float()
+        a, s = signal_and_noise(timestep)
         ratio = (a / s.clamp(min=1e-4)).square()
         weight = ratio.clamp(max=SNR_CAP) / (ratio + 1)
         return (weight * (found - (a * epsilon - s * clean)).square()).mean()
 
     def estimate(self, output, noisy, timestep, temperature):
-        a, s = signal(timestep)[:, None, None], noise(timestep)[:, None, None]
-        return a * noisy - s * output[:, :, 0]
+        """The clean latent from v."""
+        a, s = signal_and_noise(timestep)
+        return a * noisy - s * output.flatten(2)
 
 
-class Masked(common.Training):
-    """Codes are hidden, each with the example's own probability."""
+class ContinuousDiT(DiT):
+    """The same transformer over latents (B, N, D) at a timestep (B,)."""
 
-    def __init__(self, vqvae, store):
-        super().__init__(vqvae, store)
-        groups, codes = vqvae.codebook.groups, vqvae.codebook.codes
-        self.model.embed = CodeEmbedding(groups, codes, self.config.hidden)
-        self.ema = {name: value.clone() for name, value in self.model.state_dict().items()}
+    def __init__(self, config, codebook, outputs):
+        latent_dim = codebook.groups * codebook.code_dim
+        super().__init__(config, 2, codebook.embedding)
+        del self.head, self.hidden_frame, self.embed_wishes
+        self.sizes = (codebook.groups, codebook.codes) if outputs is None else (outputs, latent_dim)
+        self.output = nn.Linear(config.hidden, math.prod(self.sizes))
+        nn.init.zeros_(self.output.weight), nn.init.zeros_(self.output.bias)
+        self.embed_codes = nn.Parameter(torch.randn(latent_dim, config.hidden) / math.sqrt(latent_dim))
+        self.embed_timestep = nn.Sequential(nn.Linear(config.hidden, config.hidden), nn.SiLU(),
+                                            nn.Linear(config.hidden, config.hidden))  # fmt: skip
+        nn.init.normal_(self.embed_timestep[2].weight, std=0.02)
 
-    def loss(self, step):
-        """Cross-entropy of what is hidden, each example the same: a bound on nats a code (Sahoo et al. 2024)."""
-        codes, style = self.batch(step)
-        rows = range(common.BATCH)
-        share = uniform(0, "share", 0, [step * common.BATCH + r for r in rows]) * 0.98 + 0.02
-        hidden = torch.from_numpy(np.stack([common_random(step, r, codes.shape[1:]) for r in rows])) < share[:, None, None]
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = self.logits(codes, hidden, share, style)
-        nats = functional.cross_entropy(logits.float().flatten(0, 2), codes.flatten(), reduction="none").view(hidden.shape)
-        return ((nats * hidden).sum((1, 2)) / hidden.sum((1, 2)).clamp(min=1)).mean()
-
-    def logits(self, codes, hidden, share, style):
-        """(B, N, G, K) from codes (B, N, G) of which some are hidden."""
-        seen = torch.where(hidden, self.model.codes, codes)
-        told = self.conditions(style)
-        self.model.embed.codes = seen
-        return self.model(torch.zeros(*seen.shape[:2], self.sizes[1]), share, told)
-
-    @torch.inference_mode()
-    def latents(self, style, rows, temperature, choice=0.0):
-        """Codes are settled in a random order, as many a step as the cosine asks."""
-        groups, count = self.vqvae.codebook.groups, len(style)
-        shape = (count, self.sizes[0], groups)
-        codes, hidden = torch.zeros(shape, dtype=torch.long), torch.ones(shape, dtype=torch.bool)
-        order = torch.from_numpy(np.stack([common_random(10**6, r, shape[1:]) for r in rows]))
-        generator = torch.Generator().manual_seed(1 + rows[0])
-        for step in range(STEPS):
-            share = hidden.float().mean((1, 2))
-            logits = self.logits(codes, hidden, share, style).float() / temperature
-            gumbel = -torch.log(-torch.log(torch.rand(logits.shape, generator=generator).clamp(1e-9, 1 - 1e-7)))
-            drawn = (logits + gumbel).argmax(-1)
-            left = 1 - (step + 1) / STEPS
-            settle = hidden & (order >= left)
-            codes = torch.where(settle, drawn, codes)
-            hidden = hidden & ~settle
-        return self.vqvae.latents(codes)
+    def forward(self, noisy, timestep, conditions):
+        """Logits (B, N, G, K), or v as (B, N, 1, D)."""
+        frequency = torch.exp(-math.log(10000) * torch.arange(0, 1, 2 / self.embed_timestep[0].in_features))
+        angle = 1000 * timestep[:, None] * frequency
+        told = self.embed_timestep(torch.cat([angle.cos(), angle.sin()], -1))
+        told = told + self.embed_style(conditions.style * self.style_scale)
+        return self.output(self.transform(noisy @ self.embed_codes, told)).unflatten(-1, self.sizes)
 
 
-class CodeEmbedding(nn.Module):
-    """The sum of an embedding a group; the last code of a group is `hidden`. Takes DiT's tokens and reads `codes` instead."""
-
-    def __init__(self, groups, codes, hidden):
-        super().__init__()
-        self.table = nn.Embedding(groups * (codes + 1), hidden)
-        nn.init.normal_(self.table.weight, std=1 / math.sqrt(groups))
-        self.register_buffer("first", torch.arange(groups) * (codes + 1), persistent=False)
-        self.codes = None
-
-    def forward(self, _):
-        return self.table(self.codes + self.first).sum(-2)
+def signal_and_noise(timestep):
+    """(B,) in [0, 1] -> both (B, 1, 1), of the cosine schedule."""
+    angle = timestep[:, None, None] * math.pi / 2
+    return angle.cos(), angle.sin()
 
 
-def common_random(step, row, shape):
-    """float32 in [0, 1) of a key."""
-    from lib.training.stream import keyed_generator
-
-    return keyed_generator(0, "hidden", step, row).random(shape, dtype=np.float32)
+def ancestral_step(noisy, clean, timestep, later, epsilon):
+    """One step of DDPM's ancestral sampling."""
+    (a, s), (a_next, s_next) = signal_and_noise(timestep), signal_and_noise(later)
+    fresh = s_next / s * (1 - (a / a_next).square()).clamp(min=0).sqrt()
+    direction = (noisy - a * clean) / s
+    return a_next * clean + (s_next.square() - fresh.square()).clamp(min=0).sqrt() * direction + fresh * epsilon
 
 
 OBJECTIVES = {"posterior": Posterior, "v": V, "masked": Masked}
-
-
-def play(training, count, temperature, at_once=16):
-    """Clips as Notes."""
-    played = []
-    for first in range(0, count, at_once):
-        style = torch.tensor([[0.0, 1.0]]).repeat(at_once, 1) / math.sqrt(2)
-        with torch.autocast("cpu", torch.bfloat16):
-            latents = training.latents(style, range(first, first + at_once), temperature).float()
-        with torch.inference_mode():
-            played += piano_roll_to_notes(decide(training.vqvae.decode_latents(latents)))
-    return played[:count]
 
 
 def compare(clips, real):
@@ -200,18 +179,14 @@ def main():
     real = np.array([common.statistics(notes) for notes in common.chunks(store, 0, 4 * words.clips)])
     figures = {"real": compare(common.chunks(store, 1, words.clips), real)}
     for name in words.only.split(","):
-        training, began = OBJECTIVES[name](codec, store), time.monotonic()
-        if words.optimizer == "muon":
-            training.make_optimizer = lambda p, lr, weight_decay, m=training.model: MuonAdamW(
-                [q for n, q in m.named_parameters() if q.ndim > 1 and n.startswith("blocks")], m.parameters(),
-                {"lr": lr, "weight_decay": weight_decay})  # fmt: skip
+        training, began = OBJECTIVES[name](codec, store, words.optimizer), time.monotonic()
         steps, last = training.train(words.minutes)
         row = {"steps": steps, "loss": round(last, 4), "wall_s": round(time.monotonic() - began)}
         if words.keep:
             words.keep.mkdir(parents=True, exist_ok=True)
             torch.save(training.model.state_dict(), words.keep / f"{name}_{words.optimizer}.pt")
         for temperature in TEMPERATURES[name]:
-            row[f"temperature {temperature}"] = compare(play(training, words.clips, temperature), real)
+            row[f"temperature {temperature}"] = compare(training.clips(words.clips, temperature), real)
         figures[name] = row
         print(json.dumps({name: row}), file=sys.stderr, flush=True)
     print(json.dumps({"benchmark": "objectives", "minutes": words.minutes, "optimizer": words.optimizer, **figures}))

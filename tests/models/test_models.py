@@ -8,7 +8,7 @@ import torch
 
 from lib.config import preset
 from lib.models.codebook import Codebook, perplexity
-from lib.models.dit import Conditions, DiT
+from lib.models.dit import KNOBS_DIM, Conditions, DiT, knobs
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE, fold, reconstruction_loss, unfold
 from lib.music.chords import CHORD_DIM
@@ -25,11 +25,9 @@ def rolls(size, frames=64, density=0.01, seed=0):
     return PianoRoll(torch.cat([onset[:, None], lanes], 1), pedal)
 
 
-def conditions(size, frames=16, latent=8, style=6):
-    return Conditions(
-        torch.randn(size, style), torch.zeros(size, frames, CHORD_DIM),
-        torch.zeros(size, frames, latent), torch.zeros(size, frames, 1),
-    )  # fmt: skip
+def conditions(size, frames=16, style=6):
+    told = (torch.rand(size, frames, width).round() for width in (CHORD_DIM, KNOBS_DIM))
+    return Conditions(torch.randn(size, style), *told)
 
 
 def has_gradients(model):
@@ -232,50 +230,54 @@ def test_padding_is_not_heard_and_keys_hardly_are():
 
 def test_dit_starts_uniform_and_learns_one_batch():
     torch.manual_seed(0)
-    model = DiT(preset("diffusion", "tiny"), 6, 2, 16, 4)
-    noisy, timestep, told = torch.randn(2, 16, 8), torch.tensor([0.2, 0.9]), conditions(2)
-    target = torch.randint(0, 16, (2, 16, 2))
-    logits = model(noisy, timestep, told)
+    model = DiT(preset("diffusion", "tiny"), 6, 2, 16)
+    codes, told = torch.randint(0, 16, (2, 16, 2)), conditions(2)
+    hidden = torch.rand(2, 16, 2) < 0.5
+    logits = model(codes, hidden, told)
     assert logits.shape == (2, 16, 2, 16) and logits.abs().max() == 0
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     for _ in range(150):
-        logits = model(noisy, timestep, told)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 2), target.flatten())
+        loss = torch.nn.functional.cross_entropy(model(codes, hidden, told)[hidden], codes[hidden])
         optimizer.zero_grad(), loss.backward(), optimizer.step()
     assert loss < 0.1
     assert has_gradients(model) == []
 
 
-def test_dit_listens_to_style_chords_position_and_what_is_known():
+def test_dit_listens_to_what_it_is_told_and_not_to_what_is_hidden():
     torch.manual_seed(0)
-    model = DiT(preset("diffusion", "tiny"), 6, 2, 16, 4)
+    model = DiT(preset("diffusion", "tiny"), 6, 2, 16)
     for parameter in model.parameters():  # undo the zero start
         torch.nn.init.normal_(parameter, std=0.2)
-    noisy, timestep, told = torch.randn(1, 16, 8), torch.tensor([0.5]), conditions(1)
-    plain = model(noisy, timestep, told)
-    chords, mask = told.chords.clone(), told.known_mask.clone()
-    chords[:, 3, 5], mask[:, :4] = 1.0, 1.0
-    for other in (
-        Conditions(told.style + 1, told.chords, told.known, told.known_mask),
-        Conditions(told.style, chords, told.known, told.known_mask),
-        Conditions(told.style, told.chords, told.known, mask),
-    ):
-        assert not torch.allclose(model(noisy, timestep, other), plain)
-    assert not torch.allclose(model(noisy.flip(1), timestep, told).flip(1), plain)
-    given = Conditions(told.style, told.chords, told.known, torch.ones_like(mask))
-    assert torch.equal(model(noisy, timestep, given), model(noisy * 3, timestep, given))  # noise under it is not seen
+    codes, hidden, told = torch.randint(0, 16, (1, 16, 2)), torch.zeros(1, 16, 2, dtype=torch.bool), conditions(1)
+    hidden[:, 8:] = True
+    plain = model(codes, hidden, told)
+    chords, asked = told.chords.clone(), told.knobs.clone()
+    chords[:, 3, 5], asked[:, 3, 2] = 2.0, 2.0
+    for other in (Conditions(told.style + 1, told.chords, told.knobs), Conditions(told.style, chords, told.knobs),
+                  Conditions(told.style, told.chords, asked)):  # fmt: skip
+        assert not torch.allclose(model(codes, hidden, other), plain)
+    assert not torch.allclose(model(codes.flip(1), hidden.flip(1), told).flip(1), plain)
+    under = torch.where(hidden, (codes + 1) % 16, codes)
+    assert torch.equal(model(under, hidden, told), plain)
+    assert not torch.allclose(model((codes + 1) % 16, hidden, told), plain)
+
+
+def test_knobs_tell_what_is_asked_and_that_something_is():
+    told = knobs(torch.tensor([[9.0, torch.nan]]), torch.tensor([[torch.nan, 72.0]]))
+    assert told.shape == (1, 2, KNOBS_DIM) and told[0, 0, 2:].tolist() == [1, 0] and told[0, 1, 2:].tolist() == [0, 1]
+    assert told[0, 0, 1] == 0 and told[0, 1, :2].tolist() == [0, 1] and not told.isnan().any()
 
 
 @pytest.mark.parametrize("name", ["laptop", "colab"])
 def test_presets_can_be_built(name):
     config = preset("vqvae", name)
     with torch.device("meta"):
-        model = DiT(preset("diffusion", name), 128, config.groups, config.codes, config.code_dim)
+        model = DiT(preset("diffusion", name), 128, config.groups, config.codes)
     assert sum(p.numel() for p in model.parameters()) > 3e6
 
 
 def test_large_preset_has_about_255_million_parameters():
     config = preset("vqvae", "large")
     with torch.device("meta"):
-        model = DiT(preset("diffusion", "large"), 128, config.groups, config.codes, config.code_dim)
+        model = DiT(preset("diffusion", "large"), 128, config.groups, config.codes)
     assert 245e6 < sum(p.numel() for p in model.parameters()) < 265e6

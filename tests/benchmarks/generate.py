@@ -1,0 +1,345 @@
+"""The improviser: does it play like the pianist, does it follow chords and rules, what does it cost, does it copy?
+
+    python tests/benchmarks/generate.py --data-dir data [--quick] [--run RUN --base RUN] [--split validation] [--only PART,...]
+
+Clips of 10.24 s from the released weights (or of RUN, fine-tuned, and BASE), against real ones of the pianist's held-out
+albums: 64 of each, with --quick 16. Parts: likeness, baselines, rules, cost, paper, twelve, copying, seams, sanity. Rules are
+measured alone: the model is not told what they ask for, but where a key says `told`. Prints one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
+
+from markov import MarkovBaseline  # noqa: E402
+from style import TWELVE  # noqa: E402
+
+from lib.config import GUIDED_CANDIDATES, RELEASED, GenerateRequest, build  # noqa: E402
+from lib.data.corpora import open_corpus  # noqa: E402
+from lib.ear import TooShort  # noqa: E402
+from lib.generate import LATENT_RATE_HZ, OVERLAP, WINDOW, codec_round_trip, generate, load_improviser  # noqa: E402
+from lib.judge import load_judge  # noqa: E402
+from lib.music.chord_recognition import labels_to_symbols, recognise_chords  # noqa: E402
+from lib.music.chords import chords_per_frame, parse_chord, parse_progression  # noqa: E402
+from lib.music.hands import left_hand  # noqa: E402
+from lib.music.likeness import longest_run, nearest_likeness, steps_of, windows  # noqa: E402
+from lib.music.metrics import ATTRIBUTES, attributes, describe, longest_silence_s, overlapping_area  # noqa: E402
+from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, notes_to_piano_roll, sounding_roll  # noqa: E402
+from lib.music.rules import chord_progression, note_density, notes_per_s, pitch_class_histogram, pitch_class_share  # noqa: E402
+from lib.progress import progress_bar  # noqa: E402
+
+PIANIST = "Brad Mehldau"
+TEMPO = 60 * 4 / (CHUNK_S / 8)  # eight bars a clip: half bars of 0.64 s carry the chords of a real one
+QUALITY_CLASSES = {"major": ("maj", "maj7", "6", "aug"), "minor": ("m", "m7", "m6", "mmaj7"), "dominant": ("7", "7sus4"),
+                   "diminished": ("dim7", "m7b5")}  # fmt: skip
+PARTS = ("likeness", "baselines", "rules", "cost", "twelve", "copying", "seams", "sanity")
+
+
+def evenly(store, split, count):
+    """`count` clips of the pianist's solo pieces of a split as Notes, evenly spread over all of their time."""
+    pieces = store.select(pianist=PIANIST, split=split, duets=False)
+    places = [(i, s) for i in pieces for s in np.arange(store.pieces[i].start_s, store.pieces[i].end_s - CHUNK_S, CHUNK_S)]
+    chosen = [places[round(p)] for p in np.linspace(0, len(places) - 1, min(count, len(places)))]
+    return [store.piece_notes(i, s, s + CHUNK_S) for i, s in chosen]
+
+
+class Bench:
+    """What the parts share: models, real clips, generated ones."""
+
+    def __init__(self, words):
+        self.words, self.count = words, 16 if words.quick else 64
+        self.store = open_corpus("pijama", words.data_dir)
+        self.tuned = load_improviser(words.run or RELEASED, device="cpu") if words.run else load_improviser(released=True)
+        self.judge = load_judge()
+        self.real = evenly(self.store, words.split, self.count)
+        self.tuning = evenly(self.store, "train", self.count)
+
+    @cached_property
+    def base(self):
+        """The model before fine-tuning."""
+        return load_improviser(self.words.base, device="cpu") if self.words.base else load_improviser(released=True, base=True)
+
+    def play(self, improviser, wishes, name=""):
+        """A clip a wish, seeds 1, 2, ...: list of Solo."""
+        wishes = list(wishes)
+        asked = [build(GenerateRequest, {"chords": "N.C.", "seconds": CHUNK_S, "seed": n + 1, **w}) for n, w in enumerate(wishes)]
+        return [generate(improviser, one) for one in progress_bar(asked, desc=name, unit="clip")]
+
+    @cached_property
+    def clips(self):
+        """Of the fine-tuned model, nothing asked."""
+        return [solo.notes for solo in self.play(self.tuned, [{}] * self.count, "fine-tuned")]
+
+    @cached_property
+    def base_clips(self):
+        """Of the base model, no style asked."""
+        return [solo.notes for solo in self.play(self.base, [{}] * self.count, "base")]
+
+    def chart(self, notes):
+        """The chords of a real clip, half bar by half bar, as a progression at TEMPO."""
+        symbols = half_bars(notes)
+        return " | ".join(f"{a} {b}" for a, b in zip(symbols[::2], symbols[1::2], strict=True))
+
+    @cached_property
+    def guided(self):
+        """Of the fine-tuned model, guided by the density and chords of the real clips."""
+        return self.play(self.tuned, [
+            {"chords": self.chart(notes), "tempo_bpm": TEMPO, "density": float(np.clip(len(notes) / CHUNK_S, 0.1, 40)),
+             "num_candidates": GUIDED_CANDIDATES} for notes in self.real], "guided")  # fmt: skip
+
+
+def half_bars(notes):
+    """16 chord symbols of a clip: each half bar's most frequent one."""
+    roll = sounding_roll(notes_to_piano_roll(notes, CHUNK_FRAMES))
+    symbols = np.array(labels_to_symbols(recognise_chords(roll))[0]).reshape(16, -1)
+    most = [max(set(row), key=list(row).count) for row in symbols]
+    return most if any(symbol != "N.C." for symbol in most) else ["N.C."] * 16
+
+
+def overlap(clips, real):
+    """Mean overlapping area over ATTRIBUTES, and each."""
+    rows = [np.array([list(attributes(notes, CHUNK_S).values()) for notes in part]) for part in (clips, real)]
+    areas = [overlapping_area(rows[0][:, i], rows[1][:, i]) for i in range(len(ATTRIBUTES))]
+    means = {name: round(float(mean), 3) for name, mean in zip(ATTRIBUTES, rows[0].mean(0), strict=True)}
+    by_name = {name: round(area, 3) for name, area in zip(ATTRIBUTES, areas, strict=True)}
+    return {"oa": float(np.mean(areas)), "areas": by_name, "means": means}
+
+
+def judged(judge, clips, names=None):
+    """Log-probabilities (N, names) that the judge gives each clip; too short a clip says nothing: all alike."""
+    rows = []
+    for notes in clips:
+        try:
+            rows.append(judge.hear(notes).log_probability)
+        except TooShort:
+            rows.append(np.full(len(judge.names), -np.log(len(judge.names))))
+    rows = np.stack(rows)
+    return rows if names is None else rows[:, [judge.names.index(name) for name in names]]
+
+
+def judge_mean(judge, clips):
+    """The mean probability of the pianist."""
+    return float(np.exp(judged(judge, clips, [PIANIST])).mean())
+
+
+def likeness(bench):
+    """oa_mehldau, oa_real, oa_guided, judge_mehldau, judge_base, judge_real."""
+    figures = {"oa_real": overlap(bench.tuning, bench.real), "oa_mehldau": overlap(bench.clips, bench.real),
+               "oa_guided": overlap([solo.notes for solo in bench.guided], bench.real)}  # fmt: skip
+    found = {name: value["oa"] for name, value in figures.items()}
+    found |= {f"{name}_detail": {k: v for k, v in value.items() if k != "oa"} for name, value in figures.items()}
+    found["oa_real_detail"]["means_test"] = overlap(bench.real, bench.real)["means"]
+    found["judge_mehldau"] = judge_mean(bench.judge, bench.clips)
+    found["judge_guided"] = judge_mean(bench.judge, [solo.notes for solo in bench.guided])
+    found["judge_base"] = judge_mean(bench.judge, bench.base_clips)
+    return found | {"judge_real": judge_mean(bench.judge, bench.real), "judge_tuning": judge_mean(bench.judge, bench.tuning)}
+
+
+def baselines(bench):
+    """The same of a Markov model, the base model and the codec's reconstructions."""
+    pieces = bench.store.select(pianist=PIANIST, split="train", duets=False)
+    markov = MarkovBaseline([bench.store.piece_notes(i) for i in pieces])
+    sets = {"markov": [markov.play(CHUNK_S, seed) for seed in range(bench.count)], "base": bench.base_clips,
+            "codec": [codec_round_trip(bench.tuned.vqvae, notes, CHUNK_FRAMES) for notes in bench.real]}  # fmt: skip
+    found = {f"oa_{name}": overlap(clips, bench.real)["oa"] for name, clips in sets.items()}
+    return found | {f"judge_{name}": judge_mean(bench.judge, clips) for name, clips in sets.items()}
+
+
+def rules(bench):
+    """scg_density_drop, scg_pitch_drop, scg_chord_drop, each also where the model is told; chord_agreement."""
+    found, real = {}, bench.real
+    free = [roll_of(notes) for notes in bench.clips]
+    targets = {
+        "density": [{"density": float(np.clip(notes_per_s(roll_of(notes)), 0.1, 40))} for notes in real],
+        "pitch": [{"pitch_classes": tuple(pitch_class_share(roll_of(notes))[0].tolist())} for notes in real],
+        "chord": [{"chords": bench.chart(notes), "tempo_bpm": TEMPO} for notes in real],
+    }
+    for name, wishes in targets.items():
+        asked = [rule_of(wish) for wish in wishes]
+        before = np.array([float(rule.loss(roll)) for rule, roll in zip(asked, free, strict=True)])
+        for label, told in (("scg", False), ("told", True)):
+            if name == "pitch" and told:
+                continue
+            extra = {"num_candidates": GUIDED_CANDIDATES, "told": told}
+            solos = bench.play(bench.tuned, [{**wish, **extra} for wish in wishes], f"{label} {name}")
+            after = np.array([float(rule.loss(roll_of(solo.notes))) for rule, solo in zip(asked, solos, strict=True)])
+            found[f"{label}_{name}_drop"] = 1 - after.mean() / before.mean()
+            found[f"{label}_{name}_losses"] = [round(float(before.mean()), 4), round(float(after.mean()), 4)]
+            if name == "chord":
+                found[f"chord_agreement_{label}"] = agreement([half_bars(n) for n in real], [s.notes for s in solos])
+    found["chord_agreement"] = found["chord_agreement_told"]
+    found["chord_agreement_unguided"] = agreement([half_bars(n) for n in real], bench.clips)
+    through = [codec_round_trip(bench.tuned.vqvae, notes, CHUNK_FRAMES) for notes in real]
+    found["chord_agreement_real"] = agreement([half_bars(n) for n in real], through)
+    return found
+
+
+def rule_of(wish):
+    """The rule that a wish implies."""
+    if "density" in wish:
+        return note_density(wish["density"])
+    if "pitch_classes" in wish:
+        return pitch_class_histogram(wish["pitch_classes"])
+    return chord_progression(chords_per_frame(parse_progression(wish["chords"]), WINDOW, LATENT_RATE_HZ, wish["tempo_bpm"]))
+
+
+def roll_of(notes):
+    """PianoRoll of a clip."""
+    return notes_to_piano_roll(notes, CHUNK_FRAMES)
+
+
+def agreement(asked, clips):
+    """Share of half bars (that ask for a chord) whose recognised chord has the asked root and quality class."""
+
+    def plain(symbol):
+        chord = parse_chord(symbol)
+        return chord.root, next(name for name, members in QUALITY_CLASSES.items() if chord.quality in members)
+
+    fits = []
+    for symbols, notes in zip(asked, clips, strict=True):
+        pairs = [(a, b) for a, b in zip(symbols, half_bars(notes), strict=True) if a != "N.C."]
+        fits += [b != "N.C." and plain(a) == plain(b) for a, b in pairs]
+    return float(np.mean(fits))
+
+
+def cost(bench):
+    """guided_pflop, seconds_unguided, seconds_guided: one clip each, two cores."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    torch.set_num_threads(2)
+    guided = {"density": 6.0, "chords": "Cmaj7 | Dm7 G7", "num_candidates": GUIDED_CANDIDATES}
+    found = {}
+    for name, wish in (("unguided", {}), ("guided", guided)):
+        times = []
+        for seed in range(3):
+            began = time.perf_counter()
+            bench.play(bench.tuned, [{**wish}], f"{name} {seed}")
+            times.append(time.perf_counter() - began)
+        found[f"seconds_{name}"] = float(np.median(times))
+    with FlopCounterMode(display=False) as counter:
+        bench.play(bench.tuned, [guided], "FLOPs")
+    return found | {"guided_pflop": counter.get_total_flops() / 1e15}
+
+
+def twelve(bench):
+    """agreement_12: whether the judge names whom the base model was told to play like, among twelve."""
+    each = max(1, bench.count // 12 + 1)
+    names = [name for name in TWELVE for _ in range(each)]
+    clips = [solo.notes for solo in bench.play(bench.base, [{"style": name} for name in names], "twelve")]
+    plain = (bench.base_clips * 2)[: len(names)]
+    choice = {name: judged(bench.judge, part, list(TWELVE)).argmax(1) for name, part in (("told", clips), ("plain", plain))}
+    right = np.array([TWELVE.index(name) for name in names])
+    return {"agreement_12": float((choice["told"] == right).mean()),
+            "agreement_12_unconditioned": float(np.mean([(choice["plain"] == t).mean() for t in range(12)]))}  # fmt: skip
+
+
+def copying(bench):
+    """copy_ratio and copy_run_ratio against the whole fine-tuning set."""
+    pieces = [bench.store.piece_notes(i) for i in bench.store.select(pianist=PIANIST, split="train", duets=False)]
+    corpus, steps = np.concatenate([windows(notes) for notes in pieces]), [steps_of(notes) for notes in pieces]
+    likest, longest = {}, {}
+    for name, clips in (("generated", bench.clips), ("real", bench.real)):
+        passages = np.concatenate([windows(notes, CHUNK_S - 8.0) for notes in clips])
+        likest[name] = float(nearest_likeness(passages, corpus)[0].mean())
+        longest[name] = float(np.percentile([longest_run(notes, steps) for notes in clips], 99))
+    return {"copy_ratio": likest["generated"] / likest["real"], "copy_run_ratio": longest["generated"] / longest["real"],
+            "copy_likeness": likest, "copy_run": longest}  # fmt: skip
+
+
+def seams(bench, solos=8, windows_each=16):
+    """seam_f: how well a linear probe tells the borders of windows from the middles between them, cross-validated."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    solos = 3 if bench.words.quick else solos
+    hop_s, first_s = (WINDOW - OVERLAP) * 0.08, OVERLAP * 0.08
+    seconds = first_s + hop_s * windows_each
+    rows, labels, groups = [], [], []
+    for number, solo in enumerate(bench.play(bench.tuned, [{"seconds": seconds}] * solos, "long")):
+        for w in range(1, windows_each - 1):
+            for label, time_s in ((1, first_s + w * hop_s), (0, first_s + (w + 0.5) * hop_s)):
+                rows.append(around(solo.notes, time_s)), labels.append(label), groups.append(number)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    folds = GroupKFold(min(5, len(set(groups))))
+    return {"seam_f": float(cross_val_score(probe, np.array(rows), labels, groups=groups, cv=folds).mean()),
+            "seam_places": len(rows)}  # fmt: skip
+
+
+def around(notes, time_s, reach_s=1.0):
+    """What changes at a time: figures of the second before, the second after, and how they differ."""
+    rows = []
+    for start_s in (time_s - reach_s, time_s):
+        part = notes.between(start_s, start_s + reach_s)
+        share = np.bincount(part.pitch % 12, minlength=12) / max(1, len(part))
+        rows.append((describe(part, reach_s), share))
+    names = (
+        "notes_per_s",
+        "sounding_notes",
+        "velocity_mean",
+        "velocity_std",
+        "pedal_share",
+        "left_hand_share",
+        "longest_silence_s",
+    )
+    before, after = (np.array([row[0][name] for name in names]) for row in rows)
+    near = [len(notes.between(time_s - w, time_s + w)) for w in (0.04, 0.1, 0.3)]
+    return [*before, *after, *np.abs(after - before), np.abs(rows[0][1] - rows[1][1]).sum(), *near]
+
+
+def sanity(bench):
+    """Violations over 200 clips (quick: the clips of `likeness`)."""
+    clips = bench.clips
+    if not bench.words.quick:
+        more = [{"seed": 1000 + n} for n in range(200 - len(clips))]
+        clips = clips + [solo.notes for solo in bench.play(bench.tuned, more, "more")]
+    plain = [describe(notes, CHUNK_S) for notes in clips]
+    rolls = np.concatenate([windows(notes, CHUNK_S)[:1] for notes in clips])
+    left = [left_hand(notes).mean() if len(notes) else 0.0 for notes in clips]
+    repeated = 0
+    for number in range(1, len(rolls)):
+        repeated += nearest_likeness(rolls[number : number + 1], rolls[:number], keys=(0,))[0][0] > 0.5
+    return {"clips": len(clips),
+            "silent_3s": sum(longest_silence_s(notes, CHUNK_S) > 3 for notes in clips),
+            "over_25_notes_per_s": sum(row["notes_per_s"] > 25 for row in plain),
+            "pedal_stuck": sum(bool(len(n.pedal_s)) and float(np.diff(n.pedal_s).max()) > CHUNK_S - 0.2 for n in clips),
+            "one_hand": sum(not 0.05 <= share <= 0.95 for share in left), "repetitions": int(repeated),
+            "real_pedal_stuck": sum(bool(len(n.pedal_s)) and float(np.diff(n.pedal_s).max()) > CHUNK_S - 0.2 for n in bench.real),
+            "real_silent_3s": sum(longest_silence_s(notes, CHUNK_S) > 3 for notes in bench.real),
+            "real_one_hand": sum(not 0.05 <= left_hand(n).mean() <= 0.95 for n in bench.real)}  # fmt: skip
+
+
+def main():
+    """All parts, or those asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", "--data", type=Path, default=ROOT / "data")
+    parser.add_argument("--run", type=Path, help="fine-tuned; the released one by default")
+    parser.add_argument("--base", type=Path, help="before fine-tuning; the released one by default")
+    parser.add_argument("--split", choices=("test", "validation"), default="test")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", default=",".join(PARTS))
+    words = parser.parse_args()
+    bench, figures = Bench(words), {}
+    for name in words.only.split(","):
+        found = globals()[name](bench)
+        figures |= found
+        print(json.dumps(found), file=sys.stderr, flush=True)
+    figures = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
+    print(json.dumps({"benchmark": "generate", "clips": bench.count, "split": words.split, **figures}))
+
+
+if __name__ == "__main__":
+    main()
