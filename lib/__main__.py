@@ -106,6 +106,9 @@ def generate(
     num_steps: int | None = None,
     temperature: float | None = None,
     going_on: Annotated[Path | None, typer.Option("--continue", help="A MIDI file to go on from.")] = None,
+    infill: Annotated[Path | None, typer.Option(help="A MIDI file of which to play a passage anew.")] = None,
+    from_s: Annotated[float | None, typer.Option("--from", help="Where that passage begins, in seconds.")] = None,
+    to_s: Annotated[float | None, typer.Option("--to", help="Where it ends.")] = None,
     variations: Annotated[int, typer.Option(min=1, help="So many, by the seeds that follow: solo-1.mid, solo-2.mid ...")] = 1,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
@@ -115,11 +118,11 @@ def generate(
     wished = {"chords": chords, "seconds": seconds, "seed": seed, "tempo_bpm": tempo, "style": style,
               **rules, "num_candidates": num_candidates, "guidance_scale": guidance_scale,
               "num_steps": num_steps, "temperature": temperature}  # fmt: skip
+    if (infill is None) != (from_s is None or to_s is None) or (infill and going_on):
+        raise configs.ConfigError("--infill FILE wants --from SECONDS and --to SECONDS, and no --continue.")
     if num_candidates is None and any(target is not None for target in rules.values()):
         wished["num_candidates"] = configs.GUIDED_CANDIDATES
     request = configs.build(configs.GenerateRequest, {k: v for k, v in wished.items() if v is not None})
-    import numpy as np
-
     from lib import generate as generation
     from lib.data.notes import read_midi, write_midi
     from lib.music import audio
@@ -129,19 +132,23 @@ def generate(
 
     parse_progression(request.chords)  # what is misspelt is said before anything is loaded or written
     audio.find_soundfont(soundfont)
-    before = read_midi(going_on) if going_on else None
+    heard = read_midi(going_on or infill) if going_on or infill else None
     improviser = generation.load_improviser(run, released, device, data_dir / configs.STYLES)
     for number in range(variations):
         asked = dataclasses.replace(request, seed=request.seed + number)
-        solo = generation.generate(improviser, asked, _Progress(), before)
+        if infill:
+            solo = generation.infill(improviser, asked, heard, from_s, to_s, _Progress())
+        else:
+            solo = generation.generate(improviser, asked, _Progress(), heard)
         mark = "" if variations == 1 else f"-{number + 1}"
         path = out.with_stem(out.stem + mark)
         write_midi(solo.notes, path, request.tempo_bpm, solo.chords, left_hand(solo.notes))
-        new = solo.notes.between(solo.begins_s, np.inf)
-        print(f"{path}: {len(new)} notes, {request.seconds:g} s of music in {solo.seconds:.1f} s")
+        new = solo.notes.between(solo.begins_s, solo.ends_s)
+        length_s = solo.ends_s - solo.begins_s
+        print(f"{path}: {len(new)} notes, {length_s:g} s of music in {solo.seconds:.1f} s")
         if wav is not None:
             _write_sound(solo.notes, wav.with_stem(wav.stem + mark), soundfont)
-        print(json.dumps({**describe(new, request.seconds), "rule_losses": solo.rule_losses}))
+        print(json.dumps({**describe(new, length_s), "rule_losses": solo.rule_losses}))
 
 
 class _Progress:

@@ -43,7 +43,7 @@ class Solo:
     Attributes
     ----------
     notes : Notes, what it goes on from included
-    begins_s : where the new music begins
+    begins_s, ends_s : where the new music begins and ends
     request : GenerateRequest
     chords : list of (time_s, symbol), each asked chord where it begins
     rule_losses : dict name -> loss of each rule on the whole solo (empty without rules)
@@ -52,6 +52,7 @@ class Solo:
 
     notes: Notes
     begins_s: float
+    ends_s: float
     request: object
     chords: list
     rule_losses: dict
@@ -115,7 +116,7 @@ def generate(improviser, request, callback=None, before=None):
     notes = notes if before is None else before.followed_by(notes, begins_s)
     changes = chord_changes(bars, request.seconds, request.tempo_bpm)
     symbols = [(begins_s + time_s, NO_CHORD[0] if chord is None else chord.symbol) for time_s, chord in changes]
-    return Solo(notes, begins_s, request, symbols, losses, time.monotonic() - began)
+    return Solo(notes, begins_s, begins_s + request.seconds, request, symbols, losses, time.monotonic() - began)
 
 
 def infill(improviser, request, notes, from_s, to_s, callback=None):
@@ -154,7 +155,7 @@ def infill(improviser, request, notes, from_s, to_s, callback=None):
     played = notes.between(0, begins_s).followed_by(piano_roll_to_notes(within)[0], begins_s)
     changes = [(begins_s + s, NO_CHORD[0] if c is None else c.symbol)
                for s, c in chord_changes(bars, ends_s - begins_s, request.tempo_bpm)]  # fmt: skip
-    return Solo(played.followed_by(kept, ends_s), begins_s, request, changes, losses, time.monotonic() - began)
+    return Solo(played.followed_by(kept, ends_s), begins_s, ends_s, request, changes, losses, time.monotonic() - began)
 
 
 def _nothing(improviser, length):

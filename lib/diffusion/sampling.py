@@ -69,7 +69,7 @@ def sample(predict, codes, hidden, draw, num_steps, choose=None, order="random",
     predict : callable, see the module
     codes, hidden : int64 (B, N, G) and bool (B, N): what is given, and where nothing is
     draw : callable(step, candidate) -> uniform numbers (B, N, G); step 0 is for the order
-    num_steps : calls of predict where nothing is guided, at least 1
+    num_steps : calls of predict where nothing is guided, at least 1; never more than there are hidden frames
     choose : None, or a guide as in guidance.py: callable(advance, step) -> State, or None where it leaves the step alone
     order : "random" or "confidence"
     curve : of schedule.remaining
@@ -80,12 +80,15 @@ def sample(predict, codes, hidden, draw, num_steps, choose=None, order="random",
     int64 (B, N, G)
     """
     turn, total = draw(0, 0)[..., 0], count(hidden)
+    num_steps = min(num_steps, int(total.max()))
     state = State(codes, hidden, predict(codes, hidden))
     for step in range(1, num_steps + 1):
         share = remaining(step / num_steps, curve)
 
         def advance(candidate, state=state, step=step, share=share):
-            stays, uniform = share * total / count(state.hidden).clamp(min=1), draw(step, candidate)
+            left = count(state.hidden)
+            stays = torch.minimum(share * total, left - 1) / left.clamp(min=1)  # one frame is settled at least
+            uniform = draw(step, candidate)
             if order == "random":
                 settle = state.hidden & (ranks(turn, state.hidden) > stays)
                 return _filled(state, settle, uniform)[0], state.hidden & ~settle

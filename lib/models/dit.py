@@ -123,7 +123,7 @@ class FrameHead(nn.Module):
     def forward(self, context, vectors):
         """Logits (M, G, K) of all groups, from contexts (M, H) and the codes' vectors (M, G, D)."""
         heard = torch.einsum("mgd,gdh->mgh", vectors, self.from_codes.to(vectors.dtype))
-        return self.after(context, heard.cumsum(1) - heard)
+        return self.after(context, functional.pad(heard[:, :-1].cumsum(1), (0, 0, 1, 0)))
 
     def after(self, context, heard, first=0):
         """Logits (M, C, K) of C groups from `first` on; `heard` (M, C, H): of each, the sum over the groups before it."""

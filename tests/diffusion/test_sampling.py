@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from lib.diffusion.guidance import StochasticControl, guidance_steps
-from lib.diffusion.sampling import count, pick, ranks, sample
+from lib.diffusion.sampling import count, ranks, sample
 from lib.diffusion.schedule import LEAST_HIDDEN, remaining, training_share
 
-SHAPE = (64, 8, 2)  # examples, latent frames, groups
+SHAPE = (64, 16, 1)  # examples, latent frames, groups
 
 
 def draws(shape=SHAPE, seed=0):
@@ -21,41 +21,50 @@ def draws(shape=SHAPE, seed=0):
 
 
 def nothing(shape=SHAPE):
-    return torch.zeros(shape, dtype=torch.long), torch.ones(shape, dtype=torch.bool)
+    return torch.zeros(shape, dtype=torch.long), torch.ones(shape[:2], dtype=torch.bool)
 
 
-def chain(stay=0.9):
-    """The exact posterior of a Markov chain of two codes along all cells, given those that are seen, by their neighbours alone
-    where both are settled: exact when one cell at a time is settled from left to right or at random, as the chain's own
-    conditionals given the nearest seen cells are used."""
+class Chances:
+    """A posterior: the probability (B, N) that a frame's one code is 1."""
 
-    def power(gap):  # probability of the same code `gap` cells on
-        return 0.5 + 0.5 * (2 * stay - 1) ** gap
+    def __init__(self, one):
+        self.one = one
 
-    def predict(codes, hidden):
-        flat, gone = codes.flatten(1), hidden.flatten(1)
-        size, cells = flat.shape
-        logits = torch.zeros(size, cells, 2)
-        for row in range(size):
-            seen = [i for i in range(cells) if not gone[row, i]]
-            for cell in range(cells):
-                before = max((i for i in seen if i < cell), default=None)
-                after = min((i for i in seen if i > cell), default=None)
-                chance = torch.ones(2)
-                for other in (before, after):
-                    if other is not None:
-                        same = power(abs(other - cell))
-                        chance *= torch.tensor([same, 1 - same] if flat[row, other] == 0 else [1 - same, same])
-                logits[row, cell] = chance.log()
-        return logits.view(*codes.shape, 2)
+    def __getitem__(self, rows):
+        return Chances(self.one[rows])
 
-    return predict
+    def draw(self, where, uniform):
+        one = self.one[where]
+        codes = (uniform[where][:, 0] < one).long()
+        return codes[:, None], torch.where(codes == 1, one, 1 - one).log()
 
 
 def coins(one):
     """Codes that are 1 with this probability, whatever is around them."""
-    logits = torch.tensor([1 - one, one]).log()
-    return lambda codes, hidden: logits.expand(*codes.shape, 2)
+    return lambda codes, hidden: Chances(torch.full(hidden.shape, one))
+
+
+def chain(stay=0.9):
+    """The exact conditionals of a Markov chain of two codes, given the nearest settled frame on either side."""
+
+    def same(gap):  # probability of the same code `gap` frames on
+        return 0.5 + 0.5 * (2 * stay - 1) ** gap
+
+    def predict(codes, hidden):
+        size, frames = hidden.shape
+        one = torch.full((size, frames), 0.5)
+        for row in range(size):
+            seen = [i for i in range(frames) if not hidden[row, i]]
+            for frame in range(frames):
+                chance = torch.ones(2)
+                for others in ([i for i in seen if i < frame][-1:], [i for i in seen if i > frame][:1]):
+                    for other in others:
+                        likely = same(abs(other - frame))
+                        chance *= torch.tensor([1 - likely, likely] if codes[row, other, 0] else [likely, 1 - likely])
+                one[row, frame] = chance[1] / chance.sum()
+        return Chances(one)
+
+    return predict
 
 
 @pytest.mark.parametrize("curve", ["cosine", "linear"])
@@ -65,28 +74,21 @@ def test_what_remains_hidden_falls_from_all_to_nothing(curve):
     assert training_share(0.0) == LEAST_HIDDEN and training_share(1.0) == 1
 
 
-def test_pick_draws_by_probability():
-    logits = torch.tensor([0.2, 0.5, 0.3]).log()
-    codes = pick(logits.expand(1000, 3), torch.arange(1000) / 1000)
-    assert torch.bincount(codes).tolist() == pytest.approx([200, 500, 300], abs=1)
-    assert pick(logits, torch.tensor(1.0)) == 2
-
-
 def test_ranks_order_what_is_hidden():
-    hidden = torch.tensor([[[True, False], [True, True]]])
-    places = ranks(torch.tensor([[[0.3, 0.0], [0.9, 0.1]]]), hidden)
+    hidden = torch.tensor([[True, False, True, True]])
+    places = ranks(torch.tensor([[0.3, 0.0, 0.9, 0.1]]), hidden)
     assert places[hidden].tolist() == pytest.approx([2 / 3, 1, 1 / 3]) and (places[~hidden] <= 0).all()
 
 
-def test_one_cell_at_a_time_reaches_the_distribution():
-    codes = sample(chain(), *nothing(), draws(), num_steps=16, curve="linear").flatten(1)
+def test_one_frame_at_a_time_reaches_the_distribution():
+    codes = sample(chain(), *nothing(), draws(), num_steps=16)[..., 0]
     assert codes.float().mean().item() == pytest.approx(0.5, abs=0.1)
     same = [(codes[:, gap:] == codes[:, :-gap]).float().mean().item() for gap in (1, 3)]
     assert same == pytest.approx([0.9, 0.5 + 0.5 * 0.8**3], abs=0.06)
 
 
-def test_all_at_once_loses_what_codes_have_in_common():
-    codes = sample(chain(), *nothing(), draws(), num_steps=1).flatten(1)
+def test_all_at_once_loses_what_frames_have_in_common():
+    codes = sample(chain(), *nothing(), draws(), num_steps=1)[..., 0]
     assert (codes[:, 1:] == codes[:, :-1]).float().mean().item() == pytest.approx(0.5, abs=0.06)
 
 
@@ -98,9 +100,26 @@ def test_what_is_given_stays_and_all_else_is_settled(order):
     drawn = sample(coins(0.0), codes, hidden, draws(), 5, order=order, callback=heard.append)
     assert (drawn[:, :3] == 1).all() and (drawn[:, 3:] == 0).all()
     assert [state["step"] for state in heard] == [1, 2, 3, 4, 5] and {state["num_steps"] for state in heard} == {5}
-    left = [int(count(state["hidden"])[0]) for state in heard]
-    assert left == sorted(left, reverse=True) and left[-1] == 0 and left[0] < 10
-    assert heard[-1]["logits"] is None and heard[0]["logits"].shape == (*SHAPE, 2)
+    left = [int(count(state["state"].hidden)[0]) for state in heard]
+    assert left == sorted(set(left), reverse=True) and left[-1] == 0 and left[0] == 12
+    assert heard[-1]["state"].posterior is None and (heard[0]["state"].likeliest()[:, 3:] == 0).all()
+
+
+def test_the_surest_come_first():
+    sure = torch.full(SHAPE[:2], 0.5)
+    sure[:, 4:8] = 1.0
+    heard = []
+    sample(lambda codes, hidden: Chances(sure), *nothing(), draws(), 8, order="confidence", callback=heard.append)
+    hidden = next(state["state"].hidden for state in heard if count(state["state"].hidden)[0] <= 8)
+    assert hidden[:, 4:8].float().mean() < 0.9 * hidden.float().mean()
+
+
+def test_no_more_steps_than_frames():
+    heard = []
+    codes, hidden = nothing()
+    hidden[:, 4:] = False
+    sample(coins(0.5), codes, hidden, draws(), 30, callback=heard.append)
+    assert len(heard) == 4
 
 
 def guided(num_candidates, wanted):

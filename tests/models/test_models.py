@@ -8,7 +8,7 @@ import torch
 
 from lib.config import preset
 from lib.models.codebook import Codebook, perplexity
-from lib.models.dit import KNOBS_DIM, Conditions, DiT, knobs
+from lib.models.dit import KNOBS_DIM, Conditions, DiT, Posterior, knobs, pick
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE, fold, reconstruction_loss, unfold
 from lib.music.chords import CHORD_DIM
@@ -228,27 +228,40 @@ def test_padding_is_not_heard_and_keys_hardly_are():
     assert (changed > 0).sum() == 1
 
 
+def dit(size=16):
+    return DiT(preset("diffusion", "tiny"), 6, torch.randn(2, size, 4))
+
+
 def test_dit_starts_uniform_and_learns_one_batch():
     torch.manual_seed(0)
-    model = DiT(preset("diffusion", "tiny"), 6, 2, 16)
+    model = dit()
     codes, told = torch.randint(0, 16, (2, 16, 2)), conditions(2)
-    hidden = torch.rand(2, 16, 2) < 0.5
-    logits = model(codes, hidden, told)
-    assert logits.shape == (2, 16, 2, 16) and logits.abs().max() == 0
+    hidden = torch.rand(2, 16) < 0.5
+    context = model(codes, hidden, told)
+    assert context.shape == (2, 16, 64) and model.posterior(context[hidden], codes[hidden]).abs().max() == 0
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     for _ in range(150):
-        loss = torch.nn.functional.cross_entropy(model(codes, hidden, told)[hidden], codes[hidden])
+        logits = model.posterior(model(codes, hidden, told)[hidden], codes[hidden])
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), codes[hidden].flatten())
         optimizer.zero_grad(), loss.backward(), optimizer.step()
     assert loss < 0.1
     assert has_gradients(model) == []
+    drawn, certainty = Posterior(model, model(codes, hidden, told)[None]).draw(hidden, torch.full(codes.shape, 0.5))
+    assert (drawn == codes[hidden]).float().mean() > 0.95 and (certainty > -1).all()
+
+
+def shaken():
+    """A DiT without its zero start."""
+    torch.manual_seed(0)
+    model = dit()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
 
 
 def test_dit_listens_to_what_it_is_told_and_not_to_what_is_hidden():
-    torch.manual_seed(0)
-    model = DiT(preset("diffusion", "tiny"), 6, 2, 16)
-    for parameter in model.parameters():  # undo the zero start
-        torch.nn.init.normal_(parameter, std=0.2)
-    codes, hidden, told = torch.randint(0, 16, (1, 16, 2)), torch.zeros(1, 16, 2, dtype=torch.bool), conditions(1)
+    model = shaken()
+    codes, hidden, told = torch.randint(0, 16, (1, 16, 2)), torch.zeros(1, 16, dtype=torch.bool), conditions(1)
     hidden[:, 8:] = True
     plain = model(codes, hidden, told)
     chords, asked = told.chords.clone(), told.knobs.clone()
@@ -257,9 +270,44 @@ def test_dit_listens_to_what_it_is_told_and_not_to_what_is_hidden():
                   Conditions(told.style, told.chords, asked)):  # fmt: skip
         assert not torch.allclose(model(codes, hidden, other), plain)
     assert not torch.allclose(model(codes.flip(1), hidden.flip(1), told).flip(1), plain)
-    under = torch.where(hidden, (codes + 1) % 16, codes)
+    under = torch.where(hidden[..., None], (codes + 1) % 16, codes)
     assert torch.equal(model(under, hidden, told), plain)
     assert not torch.allclose(model((codes + 1) % 16, hidden, told), plain)
+
+
+def test_each_code_of_a_frame_depends_on_those_before_it_alone():
+    model = shaken()
+    context, codes = torch.randn(5, 64), torch.randint(0, 16, (5, 2))
+    plain, changed = model.posterior(context, codes), model.posterior(context, (codes + torch.tensor([0, 1])) % 16)
+    assert torch.equal(plain, changed)
+    changed = model.posterior(context, (codes + torch.tensor([1, 0])) % 16)
+    assert torch.equal(plain[:, 0], changed[:, 0]) and not torch.allclose(plain[:, 1], changed[:, 1])
+
+
+def test_drawn_codes_are_distributed_as_the_posterior_says():
+    model, where = shaken(), torch.ones(1, 4000, dtype=torch.bool)
+    context = torch.randn(1, 1, 1, 64).expand(1, 1, 4000, 64)
+    codes, certainty = Posterior(model, context).draw(where, torch.rand(1, 4000, 2))
+    said = model.posterior(context[0, 0], codes).log_softmax(-1).gather(-1, codes[..., None])[..., 0]
+    assert torch.allclose(said.sum(-1), certainty, atol=1e-4)
+    first = model.posterior(context[0, 0, :1], codes[:1])[0, 0].softmax(-1)
+    assert torch.allclose(torch.bincount(codes[:, 0], minlength=16) / 4000, first, atol=0.03)
+
+
+def test_guidance_and_temperature_sharpen():
+    model, where, uniform = shaken(), torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 2)
+    context = torch.randn(2, 1, 1, 64).expand(2, 1, 500, 64)
+    plain = Posterior(model, context[:1]).draw(where, uniform)[0]
+    assert torch.equal(plain, Posterior(model, context, 1.0).draw(where, uniform)[0])  # a scale of 1 is no guidance
+    for posterior in (Posterior(model, context, 4.0), Posterior(model, context[:1], 1.0, 0.3)):
+        assert len(posterior.draw(where, uniform)[0].unique(dim=0)) < len(plain.unique(dim=0))
+
+
+def test_pick_draws_by_probability():
+    logits = torch.tensor([0.2, 0.5, 0.3]).log()
+    codes = pick(logits.expand(1000, 3), torch.arange(1000) / 1000)
+    assert torch.bincount(codes).tolist() == pytest.approx([200, 500, 300], abs=1)
+    assert pick(logits, torch.tensor(1.0)) == 2
 
 
 def test_knobs_tell_what_is_asked_and_that_something_is():
@@ -272,12 +320,12 @@ def test_knobs_tell_what_is_asked_and_that_something_is():
 def test_presets_can_be_built(name):
     config = preset("vqvae", name)
     with torch.device("meta"):
-        model = DiT(preset("diffusion", name), 128, config.groups, config.codes)
+        model = DiT(preset("diffusion", name), 128, torch.zeros(config.groups, config.codes, config.code_dim))
     assert sum(p.numel() for p in model.parameters()) > 3e6
 
 
 def test_large_preset_has_about_255_million_parameters():
     config = preset("vqvae", "large")
     with torch.device("meta"):
-        model = DiT(preset("diffusion", "large"), 128, config.groups, config.codes)
+        model = DiT(preset("diffusion", "large"), 128, torch.zeros(config.groups, config.codes, config.code_dim))
     assert 245e6 < sum(p.numel() for p in model.parameters()) < 265e6
