@@ -264,6 +264,17 @@ def inherit_model(config, source):
     return dataclasses.replace(config, **{name: getattr(source, name) for name in _DIT})
 
 
+def _numbers(value):
+    return tuple(part for part in value.split(",") if part.strip()) if isinstance(value, str) and "," in value else value
+
+
+def arc(low, high):
+    """A number within bounds, or several, spread evenly over a solo: "4,9,3" or a tuple."""
+    number = Annotated[float, Field(ge=low, le=high)]
+    several = Annotated[tuple[number, ...], Field(min_length=1)]
+    return Annotated[number | several, BeforeValidator(_numbers)]
+
+
 def _not_blank(text):
     if not text.strip():
         raise ValueError("must not be empty")
@@ -279,9 +290,13 @@ class GenerateRequest:
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     tempo_bpm: Annotated[float, Field(ge=20, le=400)] = 120.0  # places the bars (4/4)
     style: str | None = None  # a name, or a mix NAME:SHARE,NAME:SHARE; None: whom the run was fine-tuned on
-    density: Annotated[float, Field(ge=0, le=40)] | None = None  # notes a second that SCG aims for
-    register: Annotated[float, Field(ge=21, le=108)] | None = None  # mean pitch (MIDI) that SCG aims for
-    loudness: Annotated[float, Field(ge=1, le=127)] | None = None  # mean velocity that SCG aims for
+    density: arc(0, 40) | None = None  # notes a second; several numbers: an arc over the solo
+    left_density: Annotated[float, Field(ge=0, le=40)] | None = None  # of the keys below middle C
+    right_density: Annotated[float, Field(ge=0, le=40)] | None = None
+    register: arc(21, 108) | None = None  # mean pitch (MIDI)
+    loudness: arc(1, 127) | None = None  # mean velocity
+    swing: Annotated[float, Field(ge=0.5, le=0.75)] | None = None  # notes on eighths, the second this late in its quarter
+    melody: tuple[tuple[float, int], ...] | None = None  # (time_s, MIDI pitch) that must sound on top
     pitch_classes: Annotated[tuple[float, ...], Field(min_length=12, max_length=12)] | None = None  # weights C..B
     told: bool = True  # whether the model itself hears of chords, density and register, or rules alone ask for them
     num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # SCG chooses among so many; 1: no rules

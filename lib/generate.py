@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from lib.config import RELEASED, ConfigError
 from lib.data.notes import Notes
@@ -15,7 +16,7 @@ from lib.diffusion.guidance import StochasticControl, guidance_steps
 from lib.diffusion.sampling import sample
 from lib.models.dit import Conditions, Posterior, knobs
 from lib.music.chord_symbols import NO_CHORD
-from lib.music.chords import CHORD_DIM, chord_changes, chord_features, chords_per_frame, parse_progression
+from lib.music.chords import chord_changes, chord_features, parse_progression
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import (
     CHUNK_FRAMES,
@@ -25,13 +26,13 @@ from lib.music.piano_roll import (
     notes_to_piano_roll,
     piano_roll_to_notes,
 )
-from lib.music.rules import chord_progression, loudness, note_density, pitch_class_histogram, register, total_loss
+from lib.music.rules import total_loss
 from lib.styles import style_vector, with_own
 from lib.training import trained
 from lib.training.devices import choose_device
 from lib.training.stream import uniforms
+from lib.wishes import LATENT_RATE_HZ, Wishes
 
-LATENT_RATE_HZ = FRAME_RATE_HZ / LATENT_STRIDE
 WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames the model plays at once
 OVERLAP = WINDOW // 4  # latent frames given from the window before
 
@@ -80,7 +81,7 @@ def load_improviser(run=None, released=False, device="auto", styles_dir=None, ba
     return dataclasses.replace(improviser, styles=with_own(improviser.styles, improviser.style_encoder, styles_dir))
 
 
-def generate(improviser, request, callback=None, before=None):
+def generate(improviser, request, callback=None, before=None, rules=None):
     """Play a solo.
 
     Parameters
@@ -90,6 +91,8 @@ def generate(improviser, request, callback=None, before=None):
     callback : None, or callable(dict) after each denoising step: step, num_steps, window, num_windows and
         piano_roll, a callable that decodes the present estimate to a decided PianoRoll; raising in it cancels
     before : None, or Notes to go on from: its last seconds are heard, and the chords begin where it ends
+    rules : None, or callable(Wishes of a window) -> list of Rule: rules of one's own, beside those of the request; they
+        choose where num_candidates is 2 or more
 
     Returns
     -------
@@ -100,31 +103,27 @@ def generate(improviser, request, callback=None, before=None):
     ChordError, ConfigError : a symbol or a pianist is unknown
     """
     began = time.monotonic()
-    bars = parse_progression(request.chords)
     given = 0 if before is None else OVERLAP
-    length = max(WINDOW, given + math.ceil(request.seconds * LATENT_RATE_HZ))
-    chords = [None] * given + chords_per_frame(bars, length - given, LATENT_RATE_HZ, request.tempo_bpm)
-    codes, hidden = _nothing(improviser, length)
+    wishes = Wishes.over(request, request.seconds, given)
+    codes, hidden = _nothing(improviser, max(WINDOW, len(wishes)))
     if given:
         codes[:, :given], hidden[:, :given] = _end_of(improviser, before), False
-    codes = _fill(improviser, request, chords, codes, hidden, callback)
+    codes = _fill(improviser, wishes, codes, hidden, callback, rules)
     first = given * LATENT_STRIDE
     piano_roll = decode(improviser, codes).crop(first, first + math.ceil(request.seconds * FRAME_RATE_HZ))
-    rules = _rules(request, chords[given : given + math.ceil(piano_roll.num_frames / LATENT_STRIDE)])
-    losses = {rule.name: float(rule.loss(piano_roll)[0]) for rule in rules}
+    losses = _losses(wishes.between(given, None), rules, piano_roll)
     notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if before is None else _end_s(before)
     notes = notes if before is None else before.followed_by(notes, begins_s)
-    changes = chord_changes(bars, request.seconds, request.tempo_bpm)
-    symbols = [(begins_s + time_s, NO_CHORD[0] if chord is None else chord.symbol) for time_s, chord in changes]
-    return Solo(notes, begins_s, begins_s + request.seconds, request, symbols, losses, time.monotonic() - began)
+    ends_s = begins_s + request.seconds
+    return Solo(notes, begins_s, ends_s, request, _symbols(request, begins_s, ends_s), losses, time.monotonic() - began)
 
 
-def infill(improviser, request, notes, from_s, to_s, callback=None):
+def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None):
     """Play a passage of a performance anew: what is before and after it is heard, and stays.
 
     Parameters
     ----------
-    improviser, request, callback : as for `generate`; the chords begin at from_s, request.seconds says nothing
+    improviser, request, callback, rules : as for `generate`; the chords begin at from_s, request.seconds says nothing
     notes : Notes
     from_s, to_s : the passage, rounded to latent frames (80 ms)
 
@@ -140,22 +139,32 @@ def infill(improviser, request, notes, from_s, to_s, callback=None):
     first, last = (round(seconds * LATENT_RATE_HZ) for seconds in (from_s, to_s))
     if not 0 <= first < last or from_s >= notes.end_s:
         raise ConfigError(f"--from {from_s:g} --to {to_s:g} is no passage of a performance of {notes.end_s:.1f} s.")
-    bars, start = parse_progression(request.chords), max(0, first - WINDOW // 2)
+    start = max(0, first - WINDOW // 2)
     length = max(WINDOW, last - start + WINDOW // 2)
-    chords = [None] * (first - start) + chords_per_frame(bars, last - first, LATENT_RATE_HZ, request.tempo_bpm)
+    wishes = Wishes.over(request, (last - first) / LATENT_RATE_HZ, first - start, start + length - last)
     around = notes.between(start / LATENT_RATE_HZ, (start + length) / LATENT_RATE_HZ)
     codes, (_, hidden) = _heard(improviser, around, length), _nothing(improviser, length)
     hidden[:, : first - start] = hidden[:, last - start :] = False
-    codes = _fill(improviser, request, chords + [None] * (length - len(chords)), codes, hidden, callback)
+    codes = _fill(improviser, wishes, codes, hidden, callback, rules)
     within = decode(improviser, codes).crop((first - start) * LATENT_STRIDE, (last - start) * LATENT_STRIDE)
-    rules = _rules(request, chords[first - start :])
-    losses = {rule.name: float(rule.loss(within)[0]) for rule in rules}
+    losses = _losses(wishes.between(first - start, last - start), rules, within)
     begins_s, ends_s = first / LATENT_RATE_HZ, last / LATENT_RATE_HZ
     kept = notes.between(ends_s, math.inf)
     played = notes.between(0, begins_s).followed_by(piano_roll_to_notes(within)[0], begins_s)
-    changes = [(begins_s + s, NO_CHORD[0] if c is None else c.symbol)
-               for s, c in chord_changes(bars, ends_s - begins_s, request.tempo_bpm)]  # fmt: skip
-    return Solo(played.followed_by(kept, ends_s), begins_s, ends_s, request, changes, losses, time.monotonic() - began)
+    symbols = _symbols(request, begins_s, ends_s)
+    return Solo(played.followed_by(kept, ends_s), begins_s, ends_s, request, symbols, losses, time.monotonic() - began)
+
+
+def _symbols(request, begins_s, ends_s):
+    """[(time_s, symbol)] of the chart where it changes."""
+    changes = chord_changes(parse_progression(request.chords), ends_s - begins_s, request.tempo_bpm)
+    return [(begins_s + time_s, NO_CHORD[0] if chord is None else chord.symbol) for time_s, chord in changes]
+
+
+def _losses(wishes, rules, piano_roll):
+    """dict name -> loss of each rule on what was played."""
+    asked = [*wishes.rules(), *rules(wishes)] if rules else wishes.rules()
+    return {rule.name: float(rule.loss(piano_roll)[0]) for rule in asked}
 
 
 def _nothing(improviser, length):
@@ -196,38 +205,40 @@ def window_starts(length):
     return [*range(0, length - WINDOW, WINDOW - OVERLAP), length - WINDOW]
 
 
-def _fill(improviser, request, chords, codes, hidden, callback):
-    """Codes (1, length, G) with the hidden ones played, window after window, each hearing what is there already."""
-    style, codes, hidden = _style(improviser, request), codes.clone(), hidden.clone()
+def _fill(improviser, wishes, codes, hidden, callback, rules):
+    """Codes (1, L, G) with the hidden ones played, window after window, each hearing what is there already."""
+    style, codes, hidden = _style(improviser, wishes.request), codes.clone(), hidden.clone()
     starts = [start for start in window_starts(codes.shape[1]) if hidden[:, start : start + WINDOW].any()]
     for number, start in enumerate(starts):
-        window = slice(start, start + WINDOW)
-        conditions = _conditions(request, style, chords[window])
+        window, asked = slice(start, start + WINDOW), wishes.between(start, start + WINDOW)
+        conditions, chosen = _conditions(asked, style), [*asked.rules(), *(rules(asked) if rules else ())]
         report = _reporter(improviser, callback, number, len(starts))
         codes[:, window] = _play_window(
-            improviser, request, conditions, chords[window], codes[:, window], hidden[:, window], number, report
+            improviser, wishes.request, conditions, chosen, codes[:, window], hidden[:, window], number, report
         )
         hidden[:, window] = False
     return codes
 
 
-def _conditions(request, style, chords):
-    """Conditions (B = 1) of a window."""
-    features = chord_features(chords).to(style.device)[None] * request.told  # (1, N, CHORD_DIM)
-    assert features.shape == (1, WINDOW, CHORD_DIM)
-    asked = (math.nan if value is None or not request.told else value for value in (request.density, request.register))
-    return Conditions(style, features, knobs(*(features.new_full(features.shape[:2], value) for value in asked)))
+def _conditions(wishes, style):
+    """Conditions (B = 1) of a window; a solo shorter than a window asks for nothing after its end."""
+    short, told = WINDOW - len(wishes), wishes.request.told
+    features = chord_features([*wishes.chords, *[None] * short]).to(style.device)[None] * told  # (1, N, CHORD_DIM)
+    arcs = (torch.from_numpy(values) if told else torch.full((len(wishes),), torch.nan)
+            for values in (wishes.density, wishes.register))  # fmt: skip
+    arcs = (functional.pad(arc, (0, short), value=torch.nan).to(features)[None] for arc in arcs)
+    return Conditions(style, features, knobs(*arcs))
 
 
 @torch.inference_mode()
-def _play_window(improviser, request, conditions, chords, codes, hidden, number, report):
+def _play_window(improviser, request, conditions, rules, codes, hidden, number, report):
     """Codes (1, WINDOW, G), none hidden any more."""
     predict = predictor(improviser, conditions, request.guidance_scale, request.temperature)
 
     def draw(step, candidate):
         return uniforms(request.seed, f"window {number} step {step}", [candidate], codes.shape[1:], codes.device)
 
-    rules, guide = _rules(request, chords), None
+    guide = None
     if rules and request.num_candidates > 1:
 
         def score(codes):
@@ -264,17 +275,6 @@ def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0):
 def decode(improviser, codes):
     """Codes (B, N, G) -> decided PianoRoll."""
     return decide(improviser.vqvae.decode_latents(improviser.vqvae.latents(codes)))
-
-
-def _rules(request, chords):
-    """The rules a request implies: chords where candidates are asked for, and what else it names."""
-    wishes = {note_density: request.density, register: request.register, loudness: request.loudness}
-    rules = [rule(target) for rule, target in wishes.items() if target is not None]
-    if request.pitch_classes is not None:
-        rules.append(pitch_class_histogram(request.pitch_classes))
-    if request.num_candidates > 1 and any(chord is not None for chord in chords):
-        rules.append(chord_progression(chords))
-    return rules
 
 
 def _reporter(improviser, callback, window, num_windows):

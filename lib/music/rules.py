@@ -2,7 +2,7 @@
 
 Conventions: rules take decided piano rolls (onsets in {0, 1}) of any batch size, never change them, and give a loss
 per example, 0 at the target. After Huang et al., "Symbolic Music Generation with Non-Differentiable Rule Guided
-Diffusion" (ICML 2024): note density, pitch-class histogram, chord progression.
+Diffusion" (ICML 2024): note density, pitch-class histogram, chord progression. Rules in time: see rules_in_time.py.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ from lib.music.piano_roll import (
     LOWEST_PITCH,
     NUM_PITCHES,
     VELOCITY,
+    PianoRoll,
     sounding_roll,
 )
 
 SILENCE = 4.0  # loss where there is nothing to take a mean of
+LOUDNESS_UNIT = 16  # of velocity: about a dynamic mark
+CONTOUR_FRAMES = 31  # latent frames (2.5 s) that a contour is smoothed over
+MIDDLE_C = 60
 TENSION = 0.3  # how well a ninth, eleventh or thirteenth suits where a chord tone suits by 1
 
 
@@ -63,13 +67,76 @@ def notes_per_s(piano_roll):
     return piano_roll.onset.sum((1, 2)) * FRAME_RATE_HZ / piano_roll.num_frames
 
 
-def note_density(target_hz, weight=1.0):
-    """So many notes a second; the loss is the squared log ratio (a note a second counts as nothing on both sides)."""
+def note_density(target_hz, weight=1.0, hand=None):
+    """So many notes a second; the loss is the squared log ratio (a note a second counts as nothing on both sides).
+
+    Parameters
+    ----------
+    hand : "left", "right": only keys below middle C, or from it on; None: all
+    """
+
+    def statistic(piano_roll):
+        return notes_per_s(of_hand(piano_roll, hand))
+
+    return Rule(f"{hand or 'note'}_density", statistic, torch.tensor(float(target_hz)), _log_ratio, weight)
+
+
+def density_contour(target_hz, weight=1.0):
+    """Notes a second around each latent frame: (N,), NaN where anything goes; the loss is the mean squared log ratio."""
 
     def distance(density, target):
-        return (torch.log1p(density) - torch.log1p(target)).square()
+        return _mean_where_asked(_log_ratio(density, target), target)
 
-    return Rule("note_density", notes_per_s, torch.tensor(float(target_hz)), distance, weight)
+    return Rule("density_contour", local_density, torch.as_tensor(target_hz, dtype=torch.float32), distance, weight)
+
+
+def velocity_contour(target_velocity, weight=1.0):
+    """The mean velocity around each latent frame: (N,), NaN where anything goes; distances in units of 16."""
+
+    def distance(velocity, target):
+        error = ((velocity - target) / LOUDNESS_UNIT).square()
+        return _mean_where_asked(torch.where(velocity.isnan(), SILENCE, error), target)
+
+    return Rule("velocity_contour", local_velocity, torch.as_tensor(target_velocity, dtype=torch.float32), distance, weight)
+
+
+def of_hand(piano_roll, hand):
+    """Only the keys below middle C ("left"), from it on ("right"), or all (None)."""
+    if hand is None:
+        return piano_roll
+    keys = torch.arange(NUM_PITCHES, device=piano_roll.roll.device) + LOWEST_PITCH < MIDDLE_C
+    keys = keys if hand == "left" else ~keys
+    return PianoRoll(piano_roll.roll * keys[:, None], piano_roll.pedal)
+
+
+def local_density(piano_roll):
+    """(B, N): onsets a second over CONTOUR_FRAMES latent frames around each."""
+    onsets = latent_sums(piano_roll.onset)
+    return smooth(onsets[:, None], CONTOUR_FRAMES)[:, 0] * (FRAME_RATE_HZ / LATENT_STRIDE)
+
+
+def local_velocity(piano_roll):
+    """(B, N): mean MIDI velocity of the onsets over CONTOUR_FRAMES latent frames around each; NaN where there are none."""
+    sums = (latent_sums(piano_roll.onset * piano_roll.roll[:, VELOCITY] * 127), latent_sums(piano_roll.onset))
+    loud, count = (smooth(one[:, None], CONTOUR_FRAMES)[:, 0] for one in sums)
+    return torch.where(count > 0, loud / count.clamp(min=1e-6), torch.nan)
+
+
+def latent_sums(values):
+    """(B, 88, T) summed over keys and the roll frames of each latent frame: (B, T / LATENT_STRIDE)."""
+    frames = values.shape[-1] // LATENT_STRIDE * LATENT_STRIDE
+    return values[..., :frames].sum(1).unflatten(-1, (-1, LATENT_STRIDE)).sum(-1)
+
+
+def _log_ratio(density, target):
+    return (torch.log1p(density) - torch.log1p(target)).square()
+
+
+def _mean_where_asked(values, target):
+    """(B, N) and (N,) with NaN where nothing is asked -> (B,); frames beyond the end of either are left out."""
+    frames = min(values.shape[1], len(target))
+    asked = ~target[:frames].isnan()
+    return torch.where(asked, values[:, :frames], 0.0).sum(1) / asked.sum().clamp(min=1)
 
 
 def mean_at_onsets(values, piano_roll):
@@ -95,7 +162,7 @@ def register(target_pitch, weight=1.0):
 
 def loudness(target_velocity, weight=1.0):
     """A mean velocity (MIDI); the loss is the squared distance in units of 16, about a dynamic mark."""
-    return _near("loudness", mean_velocity, target_velocity, 16, weight)
+    return _near("loudness", mean_velocity, target_velocity, LOUDNESS_UNIT, weight)
 
 
 def _near(name, statistic, target, unit, weight):
