@@ -27,11 +27,11 @@ from lib.music.piano_roll import (
     piano_roll_to_notes,
 )
 from lib.music.rules import total_loss
+from lib.music.wishes import LATENT_RATE_HZ, Wishes
 from lib.styles import style_vector, with_own
 from lib.training import trained
 from lib.training.devices import choose_device
 from lib.training.stream import uniforms
-from lib.wishes import LATENT_RATE_HZ, Wishes
 
 WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames the model plays at once
 OVERLAP = WINDOW // 4  # latent frames given from the window before

@@ -16,9 +16,9 @@ from lib.data.manifest import DamageError, sealed, unsealed
 from lib.ear import Ear
 from lib.library import tempered
 from lib.models.style_encoder import StyleEncoder
-from lib.styles import fingerprint
 from lib.training import checkpoint as checkpoints
 from lib.training import trained
+from lib.training.trained import fingerprint
 
 JUDGE = RELEASED / "judge.safetensors"
 FACTS = "judge"  # of the header

@@ -20,10 +20,10 @@ from lib.data.manifest import MANIFEST, verify, write_manifest
 from lib.ear import Ear, TooShort
 from lib.music.habits import habits
 from lib.progress import progress_bar
-from lib.styles import fingerprint
 from lib.training import checkpoint as checkpoints
 from lib.training import trained
 from lib.training.pieces import gather_labelled, gather_pieces
+from lib.training.trained import fingerprint
 
 LIBRARY = "library"  # name of the folder
 

@@ -6,7 +6,6 @@ heard them, which MARK begins: to another one it means nothing.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from pathlib import Path
@@ -18,7 +17,7 @@ from lib.config import ConfigError
 from lib.data.manifest import DamageError, sealed, unsealed, write_text
 from lib.data.notes import MidiError, read_midi
 from lib.ear import TooShort
-from lib.training.trained import Styles
+from lib.training.trained import Styles, fingerprint
 
 LONGEST_NAME = 80
 MIDI_SUFFIXES = (".mid", ".midi")
@@ -49,14 +48,6 @@ def style_vector(styles, text):
     if text in styles.names:
         return styles.vector(text)
     return functional.normalize(sum(weight * styles.vector(name) for name, weight in parse_mix(text)), dim=-1)
-
-
-def fingerprint(style_encoder):
-    """What tells one style encoder's weights from another's, in whatever precision they were stored."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(style_encoder.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().to("cpu", torch.float16).contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def add_style(ear, name, folder, styles_dir):

@@ -33,9 +33,9 @@ from lib.music.piano_roll import (
     sounding_roll,
 )
 from lib.progress import progress_bar
-from lib.styles import fingerprint
 from lib.training.passages import CHUNKS_PER_STYLE, passages
 from lib.training.stream import Example, keyed_generator
+from lib.training.trained import fingerprint
 
 LATENT_RATE_HZ = FRAME_RATE_HZ / LATENT_STRIDE
 WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames a training example has
@@ -89,7 +89,8 @@ class CodeStore:
         self.style_config, self.encodings = style_config, encodings
         self.folder = Path(data_dir) / "codes" / short_fingerprint(vqvae)
         self.ear = short_fingerprint(style_encoder)
-        self.corpora = {store.path: f"{store.path.parent.name}-{_table_mark(store)}" for store, _ in stream.pieces}
+        stores = {store.path: store for store, _ in stream.pieces}
+        self.corpora = {path: f"{path.parent.name}-{_table_mark(store)}" for path, store in stores.items()}
         self.open = {}
 
     def build(self):

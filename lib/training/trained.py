@@ -7,6 +7,7 @@ beside it.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,14 @@ class Improviser:
     styles: Styles
     pianist: str | None
     configs: dict
+
+
+def fingerprint(model):
+    """What tells a model's weights from others, in whatever precision they were stored."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().to("cpu", torch.float16).contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def frozen(model, weights, device="cpu"):

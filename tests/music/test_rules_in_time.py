@@ -38,7 +38,8 @@ def test_a_melody_sounds_on_top_below_or_not_at_all():
     under = roll_at(np.repeat(times_s, 2), np.stack([pitches, np.array(pitches) + 5], 1).ravel())
     over = roll_at(np.repeat(times_s, 2), np.stack([pitches, np.array(pitches) - 5], 1).ravel())
     half = roll_at(times_s[:2], pitches[:2])
-    losses = [float(rule.loss(roll)[0]) for roll in (alone, late, over, under, half, SILENT, roll_at(np.array(times_s) + 0.2, pitches))]
+    too_late = roll_at(np.array(times_s) + 0.2, pitches)
+    losses = [float(rule.loss(roll)[0]) for roll in (alone, late, over, under, half, SILENT, too_late)]
     assert losses == pytest.approx([0, 0, 0, 0.5, 0.5, 1, 1])
 
 
