@@ -96,11 +96,16 @@ def generate(
     chords: str | None = None,
     seconds: float | None = None,
     seed: int | None = None,
+    recall: Annotated[float | None, typer.Option(help="How much of a section in capitals comes again, 0 to 1.")] = None,
     tempo: Annotated[float | None, typer.Option(help="Beats a minute.")] = None,
     style: Annotated[str | None, typer.Option(help="A name, or a mix: 'Brad Mehldau:0.7,Bill Evans:0.3'.")] = None,
-    density: Annotated[float | None, typer.Option(help="Notes a second.")] = None,
-    register: Annotated[float | None, typer.Option(help="Mean pitch (MIDI).")] = None,
-    loudness: Annotated[float | None, typer.Option(help="Mean velocity.")] = None,
+    density: Annotated[str | None, typer.Option(help="Notes a second: 6, or an arc over the solo: 3,9,4.")] = None,
+    left_density: Annotated[float | None, typer.Option(help="Of the keys below middle C.")] = None,
+    right_density: Annotated[float | None, typer.Option(help="Of those from middle C on.")] = None,
+    register: Annotated[str | None, typer.Option(help="Mean pitch (MIDI): 60, or an arc: 50,70,55.")] = None,
+    loudness: Annotated[str | None, typer.Option(help="Mean velocity: 64, or an arc: 40,90.")] = None,
+    swing: Annotated[float | None, typer.Option(help="Notes on eighths: 0.5 straight, 0.67 triplets.")] = None,
+    melody: Annotated[Path | None, typer.Option(help="A MIDI file whose top notes are to sound: improvise around them.")] = None,
     num_candidates: int | None = None,
     guidance_scale: float | None = None,
     num_steps: int | None = None,
@@ -114,8 +119,12 @@ def generate(
     device: str = "auto",
 ):
     """Improvise over chords; the same seed plays the same solo."""
-    rules = {"density": density, "register": register, "loudness": loudness}
-    wished = {"chords": chords, "seconds": seconds, "seed": seed, "tempo_bpm": tempo, "style": style,
+    from lib.data.notes import read_midi, write_midi
+    from lib.music.habits import top_line
+
+    rules = {"density": density, "left_density": left_density, "right_density": right_density, "register": register,
+             "loudness": loudness, "swing": swing, "melody": top_line(read_midi(melody)) if melody else None}  # fmt: skip
+    wished = {"chords": chords, "seconds": seconds, "seed": seed, "tempo_bpm": tempo, "recall": recall, "style": style,
               **rules, "num_candidates": num_candidates, "guidance_scale": guidance_scale,
               "num_steps": num_steps, "temperature": temperature}  # fmt: skip
     if (infill is None) != (from_s is None or to_s is None) or (infill and going_on):
@@ -124,13 +133,12 @@ def generate(
         wished["num_candidates"] = configs.GUIDED_CANDIDATES
     request = configs.build(configs.GenerateRequest, {k: v for k, v in wished.items() if v is not None})
     from lib import generate as generation
-    from lib.data.notes import read_midi, write_midi
     from lib.music import audio
-    from lib.music.chords import parse_progression
+    from lib.music.forms import parse_chart
     from lib.music.hands import left_hand
     from lib.music.metrics import describe
 
-    parse_progression(request.chords)  # what is misspelt is said before anything is loaded or written
+    parse_chart(request.chords)  # what is misspelt is said before anything is loaded or written
     audio.find_soundfont(soundfont)
     heard = read_midi(going_on or infill) if going_on or infill else None
     improviser = generation.load_improviser(run, released, device, data_dir / configs.STYLES)

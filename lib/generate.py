@@ -16,7 +16,8 @@ from lib.diffusion.guidance import StochasticControl, guidance_steps
 from lib.diffusion.sampling import sample
 from lib.models.dit import Conditions, Posterior, knobs
 from lib.music.chord_symbols import NO_CHORD
-from lib.music.chords import chord_changes, chord_features, parse_progression
+from lib.music.chords import chord_changes, chord_features
+from lib.music.forms import parse_chart
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import (
     CHUNK_FRAMES,
@@ -157,7 +158,7 @@ def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None):
 
 def _symbols(request, begins_s, ends_s):
     """[(time_s, symbol)] of the chart where it changes."""
-    changes = chord_changes(parse_progression(request.chords), ends_s - begins_s, request.tempo_bpm)
+    changes = chord_changes(parse_chart(request.chords).bars, ends_s - begins_s, request.tempo_bpm)
     return [(begins_s + time_s, NO_CHORD[0] if chord is None else chord.symbol) for time_s, chord in changes]
 
 
@@ -210,6 +211,7 @@ def _fill(improviser, wishes, codes, hidden, callback, rules):
     style, codes, hidden = _style(improviser, wishes.request), codes.clone(), hidden.clone()
     starts = [start for start in window_starts(codes.shape[1]) if hidden[:, start : start + WINDOW].any()]
     for number, start in enumerate(starts):
+        _recall(wishes, codes, hidden, start)
         window, asked = slice(start, start + WINDOW), wishes.between(start, start + WINDOW)
         conditions, chosen = _conditions(asked, style), [*asked.rules(), *(rules(asked) if rules else ())]
         report = _reporter(improviser, callback, number, len(starts))
@@ -218,6 +220,15 @@ def _fill(improviser, wishes, codes, hidden, callback, rules):
         )
         hidden[:, window] = False
     return codes
+
+
+def _recall(wishes, codes, hidden, start):
+    """Settle what a window takes up of earlier sections: a share `recall` of its hidden frames, chosen by the seed."""
+    chance = uniforms(wishes.request.seed, "recall", [0], (len(wishes),))[0].numpy()
+    for frame in range(start, min(start + WINDOW, len(wishes))):
+        earlier = int(wishes.recalled[frame])
+        if hidden[0, frame] and earlier >= 0 and not hidden[0, earlier] and chance[frame] < wishes.request.recall:
+            codes[0, frame], hidden[0, frame] = codes[0, earlier], False
 
 
 def _conditions(wishes, style):

@@ -49,6 +49,13 @@ def chord_starts(notes):
     return np.flatnonzero(np.diff(notes.onset_s, prepend=-np.inf) > TOGETHER_S)
 
 
+def top_line(notes):
+    """The highest note of each chord: tuple of (onset_s, MIDI pitch)."""
+    starts = chord_starts(notes)
+    highest = np.maximum.reduceat(notes.pitch, starts) if len(starts) else ()
+    return tuple((float(s), int(p)) for s, p in zip(notes.onset_s[starts], highest, strict=True))
+
+
 def habits(notes):
     """The values of HABITS for a performance.
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lib.music.chords import chords_per_frame, parse_progression
+from lib.music.chords import chords_per_frame
+from lib.music.forms import parse_chart, recalled
 from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
 from lib.music.rules import (
     chord_progression,
@@ -33,6 +34,7 @@ class Wishes:
     request : GenerateRequest
     chords : L of Chord or None
     density, register, loudness : float (L,), NaN where nothing is asked
+    recalled : int (L,), the latent frame of the whole that each takes up, as the form has it; -1: none
     start_s : when the first latent frame is, from the beginning of the chart
     """
 
@@ -41,15 +43,18 @@ class Wishes:
     density: np.ndarray
     register: np.ndarray
     loudness: np.ndarray
+    recalled: np.ndarray
     start_s: float = 0.0
 
     @classmethod
     def over(cls, request, seconds, before=0, after=0):
         """Of a request for so many seconds of music, with latent frames before and after it in which nothing is asked."""
-        length = math.ceil(seconds * LATENT_RATE_HZ)
-        chords = chords_per_frame(parse_progression(request.chords), length, LATENT_RATE_HZ, request.tempo_bpm)
+        length, chart = math.ceil(seconds * LATENT_RATE_HZ), parse_chart(request.chords)
+        chords = chords_per_frame(chart.bars, length, LATENT_RATE_HZ, request.tempo_bpm)
+        places = np.array(recalled(chart, length, LATENT_RATE_HZ, request.tempo_bpm))
+        places = np.pad(np.where(places < 0, -1, places + before), (before, after), constant_values=-1)
         arcs = (_over(arc, length, before, after) for arc in (request.density, request.register, request.loudness))
-        return cls(request, [None] * before + chords + [None] * after, *arcs, -before / LATENT_RATE_HZ)
+        return cls(request, [None] * before + chords + [None] * after, *arcs, places, -before / LATENT_RATE_HZ)
 
     def __len__(self):
         return len(self.chords)
@@ -57,7 +62,8 @@ class Wishes:
     def between(self, first, last):
         """Those of latent frames first to last - 1."""
         part, start_s = slice(first, last), self.start_s + first / LATENT_RATE_HZ
-        return Wishes(self.request, self.chords[part], self.density[part], self.register[part], self.loudness[part], start_s)
+        columns = (self.chords, self.density, self.register, self.loudness, self.recalled)
+        return Wishes(self.request, *(column[part] for column in columns), start_s)
 
     def rules(self):
         """The rules that steer, chords among them where there are candidates to choose from."""
