@@ -158,7 +158,7 @@ def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None):
 
 def _symbols(request, begins_s, ends_s):
     """[(time_s, symbol)] of the chart where it changes."""
-    changes = chord_changes(parse_chart(request.chords).bars, ends_s - begins_s, request.tempo_bpm)
+    changes = chord_changes(parse_chart(request.chords).bars, round(ends_s - begins_s, 6), request.tempo_bpm)
     return [(begins_s + time_s, NO_CHORD[0] if chord is None else chord.symbol) for time_s, chord in changes]
 
 

@@ -4,14 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 from lib.config import ConfigError, GenerateRequest, build, preset
 from lib.data.corpora import open_corpus
 from lib.data.notes import Notes
-from lib.generate import OVERLAP, WINDOW, generate, load_improviser, reconstruct
+from lib.generate import OVERLAP, WINDOW, generate, infill, load_improviser, reconstruct
 from lib.music.chords import ChordError
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import PianoRoll
+from lib.music.rules import Rule
 from lib.training.checkpoint import CheckpointError
 from lib.training.loop import train
 
@@ -74,6 +76,48 @@ def test_going_on_from_a_performance(pianist, demo_data):
     other = open_corpus("demo", demo_data).piece_notes(1).between(0, 9.3)
     others = generate(pianist, request(seconds=6.0, chords="Cmaj7 | Dm7"), before=other)
     assert not same(others.notes.between(others.begins_s, np.inf), new)  # it listens
+
+
+def test_a_passage_is_played_anew_and_the_rest_stays(pianist, demo_data):
+    played = open_corpus("demo", demo_data).piece_notes(0).between(0, 30.0)
+    for from_s, to_s in ((4.0, 8.0), (0.0, 3.2), (8.0, 24.0)):  # in the middle, at the start, longer than a window
+        solo = infill(pianist, request(chords="Cmaj7 | Dm7"), played, from_s, to_s)
+        assert (solo.begins_s, solo.ends_s) == pytest.approx((from_s, to_s), abs=0.08)
+        for start_s, end_s in ((0, solo.begins_s), (solo.ends_s, np.inf)):
+            assert same(solo.notes.between(start_s, end_s), played.between(start_s, end_s))
+        new = solo.notes.between(solo.begins_s, solo.ends_s)
+        assert len(new) and not same(new, played.between(solo.begins_s, solo.ends_s))
+        assert solo.chords[0] == (solo.begins_s, "Cmaj7")
+    for from_s, to_s in ((5.0, 5.0), (-1.0, 3.0), (40.0, 50.0)):
+        with pytest.raises(ConfigError, match="no passage of a performance of"):
+            infill(pianist, request(), played, from_s, to_s)
+
+
+def test_what_comes_before_a_passage_and_after_it_is_heard(pianist, demo_data):
+    played = open_corpus("demo", demo_data).piece_notes(0).between(0, 20.0)
+    after = played.between(0, 10.0).followed_by(open_corpus("demo", demo_data).piece_notes(7).between(0, 10.0), 10.0)
+    one, other = (infill(pianist, request(), notes, 6.0, 9.0).notes.between(6.0, 9.0) for notes in (played, after))
+    assert not same(one, other)
+
+
+def test_a_section_in_capitals_comes_again(pianist):
+    """A of two bars, 4 s, at 120: what it was the first time is what it is the third, a small a is not."""
+    solo = generate(pianist, request(seconds=24.0, chords="A: Cmaj7 | Dm7; B: Fm7 | Bb7; ABABaa", recall=1.0))
+    first, again, free = (solo.notes.between(start_s, start_s + 4.0) for start_s in (0.0, 8.0, 16.0))
+    assert len(first) > 3 and note_f1(first, again).onset > 0.8 and note_f1(first, free).onset < 0.6
+    anew = generate(pianist, request(seconds=24.0, chords="A: Cmaj7 | Dm7; B: Fm7 | Bb7; ABABaa", recall=0.0)).notes
+    assert note_f1(anew.between(0.0, 4.0), anew.between(8.0, 12.0)).onset < 0.6
+
+
+def test_rules_of_ones_own(pianist):
+    def black_keys(wishes):
+        keys = torch.tensor([(pitch + 21) % 12 in (1, 3, 6, 8, 10) for pitch in range(88)]).float()
+        share = lambda roll: (roll.onset * keys[:, None]).sum((1, 2)) / roll.onset.sum((1, 2)).clamp(min=1)  # noqa: E731
+        return [Rule("black_keys", share, torch.tensor(1.0), lambda found, target: target - found)]
+
+    wish = request(seconds=10.0, chords="N.C.", num_steps=8, num_candidates=8)
+    free, steered = (generate(pianist, wish, rules=rules).notes.pitch % 12 for rules in (None, black_keys))
+    assert np.isin(steered, (1, 3, 6, 8, 10)).mean() > np.isin(free, (1, 3, 6, 8, 10)).mean() + 0.1
 
 
 def test_chords_and_style_are_heard_by_the_model(pianist):
