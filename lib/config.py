@@ -96,6 +96,7 @@ class VQVAEConfig(StageConfig):
     optimizer: Literal["adamw", "muon"] = "muon"  # measured: after 300 steps of laptop loss 2.54, AdamW 2.90
     channels: Count = 288  # width between blocks, which are twice as wide within
     blocks: Count = 4  # residual blocks each way, dilated 1, 2, 4, 1, ...
+    kernel: Count = 3  # latent frames that a block sees
     groups: Count = 12  # codes a latent frame (product quantisation); measured: data/released/codec.md
     codes: Count = 512  # codes a group
     code_dim: Count = 8  # dimensions a group

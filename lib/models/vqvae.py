@@ -53,13 +53,13 @@ class VQVAE(nn.Module):
         super().__init__()
         latent_dim, values = config.groups * config.code_dim, sum(LATENT_FRAME_VALUES)
         self.embed = nn.Conv1d(values, config.channels, 1)
-        self.encoder = wide_stack(config.channels, config.blocks)
+        self.encoder = wide_stack(config.channels, config.blocks, config.kernel)
         self.to_latent = nn.Conv1d(config.channels, latent_dim, 1)
         self.codebook = Codebook(
             config.groups, config.codes, config.code_dim, config.codebook_decay, config.restart_below, config.seed
         )
         self.from_latent = nn.Conv1d(latent_dim, config.channels, 1)
-        self.decoder = wide_stack(config.channels, config.blocks)
+        self.decoder = wide_stack(config.channels, config.blocks, config.kernel)
         self.norm = FrameNorm(config.channels)
         self.output = nn.Conv1d(config.channels, values, 1)
         with torch.no_grad():
