@@ -107,32 +107,53 @@ class FrameHead(nn.Module):
     Parameters
     ----------
     hidden : H, as of the context
-    groups, codes, size : G codes of K choices a latent frame, each with a vector of D
+    kinds : for each of G groups its kind; groups of a kind share their output
+    codes, size : K choices a group, each with a vector of D
     """
 
-    def __init__(self, hidden, groups, codes, size):
+    def __init__(self, hidden, kinds, codes, size):
         super().__init__()
+        groups = len(kinds)
         self.from_context = nn.Linear(hidden, hidden)
         self.from_codes = nn.Parameter(torch.randn(groups, size, hidden) / math.sqrt(groups * size))
         self.group = nn.Parameter(torch.zeros(groups, hidden))
         self.blocks = nn.ModuleList(FeedForward(hidden) for _ in range(HEAD_BLOCKS))
         self.norm = nn.LayerNorm(hidden)
-        self.weight = nn.Parameter(torch.zeros(groups, hidden, codes))
+        self.output = nn.ModuleList(nn.Linear(hidden, codes) for _ in range(max(kinds) + 1))
         self.bias = nn.Parameter(torch.zeros(groups, codes))
+        self.kinds = kinds
+        for layer in self.output:
+            nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
 
-    def forward(self, context, vectors):
-        """Logits (M, G, K) of all groups, from contexts (M, H) and the codes' vectors (M, G, D)."""
+    def forward(self, context, vectors, asked):
+        """Logits of the groups that are asked.
+
+        Parameters
+        ----------
+        context : (M, H), of M latent frames
+        vectors : (M, G, D), of their codes
+        asked : bool (M, G), R of them true
+
+        Returns
+        -------
+        (R, K), row by row
+        """
         heard = torch.einsum("mgd,gdh->mgh", vectors, self.from_codes.to(vectors.dtype))
-        return self.after(context, functional.pad(heard[:, :-1].cumsum(1), (0, 0, 1, 0)))
+        heard = functional.pad(heard[:, :-1].cumsum(1), (0, 0, 1, 0))
+        frame, group = asked.nonzero(as_tuple=True)
+        return self.logits(self.from_context(context)[frame] + heard[frame, group], group)
 
-    def after(self, context, heard, first=0):
-        """Logits (M, C, K) of C groups from `first` on; `heard` (M, C, H): of each, the sum over the groups before it."""
-        chosen = slice(first, first + heard.shape[1])
-        x = self.from_context(context)[:, None] + heard + self.group[chosen]
+    def logits(self, x, group):
+        """(R, K) from what is known before each of R codes, (R, H), and their groups, int64 (R,)."""
+        x = x + self.group[group]
         for block in self.blocks:
             x = x + block(x)
-        x = self.norm(x).transpose(0, 1)  # (C, M, H)
-        return (x @ self.weight[chosen].to(x.dtype) + self.bias[chosen, None].to(x.dtype)).transpose(0, 1)
+        x, kind = self.norm(x), torch.tensor(self.kinds, device=x.device)[group]
+        logits = self.bias[group].to(x.dtype)
+        for number, layer in enumerate(self.output):
+            rows = (kind == number).nonzero()[:, 0]
+            logits = logits.index_add(0, rows, layer(x[rows]).to(logits.dtype))
+        return logits
 
 
 class FeedForward(nn.Module):
@@ -155,16 +176,19 @@ class DiT(nn.Module):
     ----------
     config : DiffusionConfig
     style_dim : S
-    codebook : (G, K, D), the codec's vectors of the codes: how these enter
+    vectors : (G, K, D), the codec's vectors of the codes: how these enter
+    kinds : for each of G groups its kind
+    silent : codes (2,) of a band in which nothing begins: where the first of a pair is so, the second goes without saying
     """
 
     HIDDEN = ("blocks", "head.blocks")  # parts whose matrices Muon may train
 
-    def __init__(self, config, style_dim, codebook):
+    def __init__(self, config, style_dim, vectors, kinds, silent):
         super().__init__()
-        (self.groups, self.codes, size), hidden = codebook.shape, config.hidden
+        (self.groups, self.codes, size), hidden = vectors.shape, config.hidden
+        self.silent = tuple(int(code) for code in silent)
         self.head_dim = hidden // config.heads
-        self.register_buffer("codebook", codebook.detach().clone(), persistent=False)
+        self.register_buffer("code_vectors", vectors.detach().clone(), persistent=False)
         self.embed_codes = nn.Parameter(torch.randn(self.groups, size, hidden) / math.sqrt(self.groups * size))
         self.hidden_frame = nn.Parameter(torch.zeros(hidden))
         self.embed_wishes = nn.Linear(CHORD_DIM + KNOBS_DIM, hidden)
@@ -173,7 +197,7 @@ class DiT(nn.Module):
         self.modulate = nn.Linear(hidden, 6 * hidden)
         self.blocks = nn.ModuleList(Block(hidden, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(hidden)
-        self.head = FrameHead(hidden, self.groups, self.codes, size)
+        self.head = FrameHead(hidden, kinds, self.codes, size)
         self._initialise()
 
     def _initialise(self):
@@ -208,11 +232,23 @@ class DiT(nn.Module):
 
     def vectors(self, codes):
         """The codec's vectors of codes int64 (..., G): (..., G, D)."""
-        return self.codebook[torch.arange(self.groups, device=codes.device), codes]
+        return self.code_vectors[torch.arange(self.groups, device=codes.device), codes]
 
-    def posterior(self, context, codes):
-        """Logits (M, G, K) of the codes (M, G) of latent frames with this context (M, H), each given those before it."""
-        return self.head(context, self.vectors(codes))
+    def nats(self, context, codes):
+        """Surprise at the codes (M, G) of latent frames with this context (M, H): (nats (M,), share named rightly (M,))."""
+        asked = self.asked(codes)
+        logits = self.head(context, self.vectors(codes), asked).float()
+        nats = functional.cross_entropy(logits, codes[asked], reduction="none")
+        hit = (logits.detach().argmax(-1) == codes[asked]).float()
+        frame = asked.nonzero(as_tuple=True)[0]
+        total, right = (nats.new_zeros(len(codes)).index_add(0, frame, values) for values in (nats, hit))
+        return total, right / asked.sum(1)
+
+    def asked(self, codes):
+        """bool (M, G): all but the second code of a pair whose first is silent."""
+        asked = torch.ones_like(codes, dtype=torch.bool)
+        asked[:, 1:-1:2] = codes[:, 0:-1:2] != self.silent[0]
+        return asked
 
 
 @dataclass(frozen=True)
@@ -248,15 +284,22 @@ class Posterior:
         (codes int64 (M, G), log-probability (M,) of each frame's)
         """
         contexts, uniform = self.contexts[:, where], uniform[where]  # (C, M, H), (M, G)
-        heard, codes, certainty = torch.zeros_like(contexts[0]), [], 0.0
-        for group in range(self.dit.groups):
-            told = heard.repeat(len(contexts), 1)[:, None]  # (C M, 1, H)
-            logits = self._combined(self.dit.head.after(contexts.flatten(0, 1), told, group)[:, 0].float())
-            code = pick(logits, uniform[:, group])
-            certainty = certainty + logits.log_softmax(-1).gather(-1, code[:, None])[:, 0]
-            heard = heard + self.dit.codebook[group, code] @ self.dit.head.from_codes[group]
-            codes.append(code)
-        return torch.stack(codes, -1), certainty
+        dit, head = self.dit, self.dit.head
+        known = head.from_context(contexts)  # (C, M, H): the context, and soon the codes that are drawn
+        codes = torch.zeros(uniform.shape, dtype=torch.long, device=uniform.device)
+        certainty, all_rows = torch.zeros(len(uniform), device=uniform.device), torch.arange(len(uniform), device=uniform.device)
+        for group in range(dit.groups):
+            rows = all_rows
+            if group % 2 and group < dit.groups - 1:
+                codes[:, group] = dit.silent[1]
+                rows = (codes[:, group - 1] != dit.silent[0]).nonzero()[:, 0]
+            if len(rows):
+                asked = torch.full((len(rows) * len(known),), group, device=uniform.device)
+                logits = self._combined(head.logits(known[:, rows].flatten(0, 1), asked).float())
+                codes[rows, group] = code = pick(logits, uniform[rows, group])
+                certainty[rows] += logits.log_softmax(-1).gather(-1, code[:, None])[:, 0]
+            known = known + dit.code_vectors[group, codes[:, group]] @ head.from_codes[group]
+        return codes, certainty
 
     def _combined(self, logits):
         """(C M, K) -> (M, K)"""

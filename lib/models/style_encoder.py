@@ -9,11 +9,21 @@ from torch import nn
 from torch.nn import functional
 
 from lib.models.residual import FrameNorm, wide_stack
-from lib.models.vqvae import LATENT_FRAME_VALUES, fold
 from lib.music.note_windows import context_sizes, contexts
-from lib.music.piano_roll import LATENT_STRIDE, NUM_PITCHES
+from lib.music.piano_roll import DURATION, LATENT_STRIDE, NUM_PITCHES, VELOCITY
 
 WIDTHS_IN_CHANNELS = 6  # a 2-D map has 44 places a frame, so it can be that much narrower
+
+
+LATENT_FRAME_VALUES = (NUM_PITCHES * LATENT_STRIDE, NUM_PITCHES, NUM_PITCHES, LATENT_STRIDE)  # onsets, durations, velocities, pedal
+
+
+def fold(piano_roll):
+    """What a latent frame holds: PianoRoll (T frames) -> (B, 532, T / LATENT_STRIDE)."""
+    roll = piano_roll.roll.unflatten(-1, (-1, LATENT_STRIDE))  # (B, 3, 88, N, stride)
+    pedal = piano_roll.pedal.unflatten(-1, (-1, LATENT_STRIDE))[:, 0]  # (B, N, stride)
+    onsets = roll[:, 0].transpose(-1, -2).flatten(1, 2)
+    return torch.cat([onsets, roll[:, DURATION].amax(-1), roll[:, VELOCITY].amax(-1), pedal.transpose(1, 2)], 1)
 
 
 class RollEncoder(nn.Module):

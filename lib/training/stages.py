@@ -16,7 +16,7 @@ from lib.diffusion.schedule import training_share
 from lib.models.codebook import perplexity
 from lib.models.dit import Conditions, knobs
 from lib.models.style_encoder import StyleEncoder
-from lib.models.vqvae import LOSS_WEIGHTS, VQVAE, reconstruction_loss
+from lib.models.vqvae import LOSS_WEIGHTS, VQVAE, reconstruction_loss, struck_bands
 from lib.music.metrics import note_f1
 from lib.music.note_windows import note_windows
 from lib.music.piano_roll import LATENT_STRIDE, PianoRoll, decide, piano_roll_to_notes
@@ -92,20 +92,15 @@ class VQVAEStage(Stage):
 
     def losses(self, model, batch):
         """Reconstruction by lane, commitment; `loss` is their weighted sum."""
-        logits, codes = model(batch.piano_roll, self.noise(batch) if model.training else None)
-        losses = reconstruction_loss(logits, batch.piano_roll, self.config.onset_weight)
+        bands = struck_bands(batch.piano_roll)
+        logits, codes = model(bands)
+        losses = reconstruction_loss(logits, bands, self.config.onset_weight)
         reconstruction = sum(LOSS_WEIGHTS[name] * value for name, value in losses.items())
         commitment = codes.commitment_loss
         loss = reconstruction + self.config.commitment_weight * commitment
         return {"loss": loss, "reconstruction": reconstruction.detach(), "commitment": commitment.detach()} | {
             name: value.detach() for name, value in losses.items()
         }
-
-    def noise(self, batch):
-        """(B, N, D): what the decoder must bear, as a generator's latents are never quite codes."""
-        size = (batch.piano_roll.num_frames // LATENT_STRIDE, self.config.groups * self.config.code_dim)
-        epsilon = normal(self.config.seed, "latent noise", batch.step, batch.indices, size, self.device)
-        return self.config.latent_noise * epsilon
 
     def after_step(self, step, reduce=None, place=(0, 1)):
         """Move the codebook."""
@@ -122,10 +117,12 @@ class VQVAEStage(Stage):
         scores, use = [], 0
         for batch in self.validation_batches():
             codes = model.encode(batch.piano_roll)
-            decoded = decide(model.decode_latents(model.latents(codes.indices)))
+            decoded = decide(model.decode(codes))
             pairs = zip(piano_roll_to_notes(batch.piano_roll), piano_roll_to_notes(decoded), strict=True)
             scores += [note_f1(original, estimate) for original, estimate in pairs if len(original)]
-            use = use + functional.one_hot(codes.indices, self.config.codes).sum((0, 1))
+            pairs = codes[..., :-1].unflatten(-1, (-1, 2))
+            pairs = pairs[(pairs != model.silent()).any(-1)]
+            use = use + functional.one_hot(pairs, self.config.codes).sum(0)
         for name in ("onset", "onset_offset", "onset_velocity"):
             rows[f"{name}_f1"] = sum(getattr(score, name) for score in scores) / max(1, len(scores))
         return {**rows, "perplexity": perplexity(use.float())}

@@ -35,6 +35,7 @@ from lib.data.corpora import open_corpus  # noqa: E402
 from lib.diffusion.sampling import sample  # noqa: E402
 from lib.diffusion.schedule import training_share  # noqa: E402
 from lib.generate import load_codec  # noqa: E402
+from lib.models.vqvae import KINDS, GROUPS  # noqa: E402
 from lib.models.dit import KNOBS_DIM, Conditions, DiT, Posterior  # noqa: E402
 from lib.music.chords import CHORD_DIM  # noqa: E402
 from lib.music.metrics import describe, overlapping_area  # noqa: E402
@@ -85,13 +86,13 @@ class Training:
 
     def make_model(self):
         """An untrained transformer."""
-        return DiT(self.config, 2, self.vqvae.codebook.embedding)
+        return DiT(self.config, 2, self.vqvae.code_vectors(), KINDS, self.vqvae.silent())
 
     def batch(self, step):
         """Codes (B, N, G) and styles (B, 2): every fourth chunk is Mehldau's."""
         theirs, his = self.everybody.batch(step, 0, BATCH - BATCH // 4), self.his.batch(step, 0, BATCH // 4)
         with torch.no_grad():
-            codes = torch.cat([self.vqvae.encode(part.piano_roll).indices for part in (theirs, his)])
+            codes = torch.cat([self.vqvae.encode(part.piano_roll) for part in (theirs, his)])
         told = [self.is_his[item] for item in theirs.items] + [True] * len(his)
         return codes, functional.one_hot(torch.tensor(told).long(), 2).float() / math.sqrt(2)
 
@@ -107,10 +108,9 @@ class Training:
         hidden = uniforms(0, f"hidden {step}", range(BATCH), codes.shape[1:2]) < share[:, None]
         with torch.autocast("cpu", torch.bfloat16):
             context = self.model(codes, hidden, self.conditions(style))
-            logits = self.model.posterior(context[hidden], codes[hidden])
-        nats = functional.cross_entropy(logits.float().flatten(0, 1), codes[hidden].flatten(), reduction="none")
+            nats = self.model.nats(context[hidden], codes[hidden])[0]
         weight = (1 / hidden.sum(1).clamp(min=1))[:, None].expand(hidden.shape)[hidden]
-        return (nats.view(-1, codes.shape[-1]).mean(1) * weight).sum() / BATCH
+        return (nats * weight).sum() / BATCH
 
     def train(self, minutes):
         """A warm-up and a cosine over the budget; the averaged weights stay. (steps, last losses)"""
@@ -140,7 +140,7 @@ class Training:
     @torch.inference_mode()
     def codes(self, style, rows, temperature):
         """Codes of clips `rows`, drawn."""
-        told, shape = self.conditions(style), (len(style), FRAMES, self.vqvae.codebook.groups)
+        told, shape = self.conditions(style), (len(style), FRAMES, GROUPS)
 
         def predict(codes, hidden):
             return Posterior(self.model, self.model(codes, hidden, told)[None], temperature=temperature)
@@ -159,7 +159,7 @@ class Training:
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
                 codes = self.codes(style, range(first, first + at_once), temperature)
             with torch.inference_mode():
-                played += piano_roll_to_notes(decide(self.vqvae.decode_latents(self.vqvae.latents(codes))))
+                played += piano_roll_to_notes(decide(self.vqvae.decode(codes)))
         return played[:count]
 
 
