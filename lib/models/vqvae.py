@@ -8,23 +8,32 @@ generator has to learn is the music, not the codec. Nothing depends on other fra
 
 from __future__ import annotations
 
+from collections import Counter
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from lib.models.codebook import Codebook, Codes
-from lib.music.piano_roll import DURATION, LATENT_STRIDE, NUM_PITCHES, VELOCITY, PianoRoll, duration_tolerance
+from lib.models.codebook import Codebook
+from lib.music.piano_roll import (
+    DURATION,
+    FRAME_RATE_HZ,
+    LATENT_STRIDE,
+    LOWEST_PITCH,
+    NUM_PITCHES,
+    VELOCITY,
+    PianoRoll,
+    duration_tolerance,
+)
 
 BAND_KEYS = 8
 BANDS = NUM_PITCHES // BAND_KEYS  # 11
 CELLS = BAND_KEYS * LATENT_STRIDE  # of a band in a latent frame
 GROUPS = 2 * BANDS + 1  # what, how, what, how, ..., pedal
 KINDS = (0, 1) * BANDS + (2,)  # what, how, pedal
-TRAINED_ROWS = 256  # bands of a chunk that a training step looks at: those with notes come first
-RARE_ONSET_LOGIT = -3.0
+TRAINED_ROWS = 128  # bands with notes of a chunk that a training step looks at
 VELOCITY_TOLERANCE = 0.05  # of the range; half of what transcription is judged by
-TYPICAL_NOTES = 100  # in a chunk of 10.24 s: both corpora have 9.8 a second
-LOSS_WEIGHTS = {"onset": 1.0, "duration": 2.0, "velocity": 2.0}
 
 
 def fold(piano_roll):
@@ -65,97 +74,115 @@ class Perceptron(nn.Module):
 class VQVAE(nn.Module):
     """The codec of every band, and the pedal, which is written as it is.
 
+    `what` is the number of a pattern in a dictionary of those that training music has most often (exact for 99 % of all
+    bands; the others take the one most like them), `how` is quantised by a learned codebook.
+
     Parameters
     ----------
     config : VQVAEConfig
+    patterns : (K, CELLS) in {0, 1}, the dictionary, the first one empty; None: weights will be loaded
     """
 
-    HIDDEN = ("what_encoder.blocks", "what_decoder.blocks", "how_encoder.blocks", "how_decoder.blocks")  # for Muon
+    HIDDEN = ("encoder.blocks", "decoder.blocks")  # for Muon
 
-    def __init__(self, config):
+    def __init__(self, config, patterns=None):
         super().__init__()
         size, sizes = config.code_dim, (config.channels, config.blocks)
-        self.what_encoder, self.what_decoder = Perceptron(CELLS, *sizes, size), Perceptron(size, *sizes, CELLS)
-        self.how_encoder = Perceptron(CELLS + 2 * BAND_KEYS, *sizes, size)
-        self.how_decoder = Perceptron(2 * size, *sizes, 2 * BAND_KEYS)
-        self.codebook = Codebook(2, config.codes, size, config.codebook_decay, config.restart_below, config.seed)
-        with torch.no_grad():
-            self.what_decoder.last.bias.fill_(RARE_ONSET_LOGIT)
-
-    def encode_bands(self, bands):
-        """Bands (1, R, CELLS + 2 BAND_KEYS) -> codebook.Codes (1, R, 2)."""
-        return self.codebook(torch.cat([self.what_encoder(bands[..., :CELLS]), self.how_encoder(bands)], -1))
-
-    def decode_bands(self, z_q):
-        """z_q (..., 2 D) -> logits (..., CELLS + 2 BAND_KEYS)."""
-        what = z_q[..., : z_q.shape[-1] // 2]
-        return torch.cat([self.what_decoder(what), self.how_decoder(z_q)], -1)
+        self.encoder = Perceptron(CELLS + 2 * BAND_KEYS, *sizes, size)
+        self.decoder = Perceptron(CELLS + size, *sizes, 2 * BAND_KEYS)
+        self.codebook = Codebook(1, config.codes, size, config.codebook_decay, config.restart_below, config.seed)
+        self.register_buffer("patterns", torch.zeros(config.codes, CELLS) if patterns is None else patterns.float())
 
     def encode(self, piano_roll):
         """Quantise rolls of T frames: int64 (B, N, GROUPS), N = T / LATENT_STRIDE."""
         bands = fold(piano_roll)
         struck = bands[..., :CELLS].amax(-1) > 0  # (B, N, bands)
-        indices = self.silent().to(bands.device).repeat(*struck.shape, 1)  # (B, N, bands, 2)
+        indices = torch.zeros(*struck.shape, 2, dtype=torch.long, device=bands.device)
         if struck.any():
-            indices[struck] = self.encode_bands(bands[struck][None]).indices[0]
+            what = self.nearest_pattern(bands[struck][:, :CELLS])
+            indices[struck] = torch.stack([what, self.quantise(bands[struck][None])[0].indices[0, :, 0]], -1)
         pedal = piano_roll.pedal[:, 0].unflatten(-1, (-1, LATENT_STRIDE)) >= 0.5
         pedal = (pedal.long() << torch.arange(LATENT_STRIDE, device=pedal.device)).sum(-1, keepdim=True)
         return torch.cat([indices.flatten(2), pedal], -1)
 
-    def silent(self):
-        """The codes (2,) of a band in which nothing begins."""
-        device = self.codebook.embedding.device
-        return self.encode_bands(torch.zeros(1, 1, CELLS + 2 * BAND_KEYS, device=device)).indices[0, 0]
+    def nearest_pattern(self, cells):
+        """(R, CELLS) in {0, 1} -> int64 (R,): the pattern that has the most cells in common (F1)."""
+        both = cells @ self.patterns.T
+        return (both / (cells.sum(-1, keepdim=True) + self.patterns.sum(-1)).clamp(min=1)).argmax(-1)
+
+    def quantise(self, bands):
+        """Bands (1, R, CELLS + 2 BAND_KEYS) -> (codebook.Codes (1, R, 1), logits of duration and velocity (1, R, 2 BAND_KEYS))."""
+        codes = self.codebook(self.encoder(bands))
+        return codes, self.decoder(torch.cat([bands[..., :CELLS], codes.z_q], -1))
 
     def decode(self, indices):
         """Codes int64 (B, N, GROUPS) -> PianoRoll of probabilities, not yet decided, T = N * LATENT_STRIDE."""
         pairs = indices[..., :-1].unflatten(-1, (BANDS, 2))  # (B, N, bands, 2)
-        onsets = self.what_decoder(self.codebook.embedding[0]).float().sigmoid()[pairs[..., 0]]  # a table of all `what` codes
+        onsets, struck = self.patterns[pairs[..., 0]], pairs[..., 0] > 0
         held = onsets.new_zeros(*onsets.shape[:-1], 2 * BAND_KEYS)
-        struck = onsets.amax(-1) >= 0.3
         if struck.any():
-            held[struck] = self.how_decoder(self.codebook.look_up(pairs[struck][None])[0]).float().sigmoid()
+            how = self.codebook.embedding[0, pairs[struck][:, 1]]
+            held[struck] = self.decoder(torch.cat([onsets[struck], how], -1)).float().sigmoid()
         pedal = (indices[..., -1:] >> torch.arange(LATENT_STRIDE, device=indices.device)) & 1
         return unfold(torch.cat([onsets, held], -1), pedal.to(onsets.dtype))
 
     def code_vectors(self):
-        """(GROUPS, K, D): what each code is, as a generator hears it; the pedal's bits are vectors too."""
-        what, how = self.codebook.embedding
-        pedal = torch.zeros_like(what)
+        """(GROUPS, K, CELLS): what each code is, as a generator hears it, padded with zeros."""
+        how, pedal = torch.zeros_like(self.patterns), torch.zeros_like(self.patterns)
+        how[:, : self.codebook.code_dim] = self.codebook.embedding[0]
         bits = (torch.arange(2**LATENT_STRIDE)[:, None] >> torch.arange(LATENT_STRIDE)) & 1
-        pedal[: 2**LATENT_STRIDE, :LATENT_STRIDE] = 2.0 * bits.to(what) - 1
-        return torch.stack([*[what, how] * BANDS, pedal])
+        pedal[: 2**LATENT_STRIDE, :LATENT_STRIDE] = 2.0 * bits.to(how) - 1
+        return torch.stack([*[self.patterns, how] * BANDS, pedal])
+
+    def silent(self):
+        """The codes (2,) of a band in which nothing begins."""
+        return torch.zeros(2, dtype=torch.long)
 
     def forward(self, bands):
-        """Training: (B, R, CELLS + 2 BAND_KEYS) -> (logits of that shape, codebook.Codes)."""
-        codes: Codes = self.encode_bands(bands)
-        return self.decode_bands(codes.z_q), codes
+        """Training: (B, R, CELLS + 2 BAND_KEYS) -> (logits (B, R, 2 BAND_KEYS), codebook.Codes)."""
+        codes, logits = self.quantise(bands)
+        return logits, codes
+
+
+def frequent_patterns(pieces, codes):
+    """(codes, CELLS): the dictionary of [(store, piece index)], the first pattern empty, then the most frequent ones."""
+    counts = Counter()
+    for store, index in pieces:
+        notes = store.piece_notes(index)
+        frame, key = np.floor(notes.onset_s * FRAME_RATE_HZ + 0.5).astype(np.int64), notes.pitch.astype(np.int64) - LOWEST_PITCH
+        inside = (key >= 0) & (key < NUM_PITCHES)
+        frame, key = frame[inside], key[inside]
+        place = frame // LATENT_STRIDE * BANDS + key // BAND_KEYS
+        cell = key % BAND_KEYS * LATENT_STRIDE + frame % LATENT_STRIDE
+        place, cell = np.unique(np.stack([place, cell]), axis=1)  # ordered by place
+        if len(place):
+            starts = np.flatnonzero(np.diff(place, prepend=-1))
+            counts.update(np.bitwise_or.reduceat(np.int64(1) << cell, starts).tolist())
+    found = np.array([0, *(pattern for pattern, _ in counts.most_common(codes - 1))])
+    bits = (found[:, None] >> np.arange(CELLS)) & 1
+    return functional.pad(torch.from_numpy(bits).float(), (0, 0, 0, codes - len(found)))
 
 
 def struck_bands(piano_roll, rows=TRAINED_ROWS):
-    """(B, rows, CELLS + 2 BAND_KEYS): of each chunk bands with notes first, then others."""
+    """(B, rows, CELLS + 2 BAND_KEYS): of each chunk the bands in which notes begin, over and over; zeros where none do."""
     bands = fold(piano_roll).flatten(1, 2)
-    order = (bands[..., :CELLS].amax(-1) == 0).to(torch.int8).argsort(dim=1, stable=True)[:, :rows]
-    return bands.gather(1, order[..., None].expand(-1, -1, bands.shape[-1]))
+    struck = bands[..., :CELLS].amax(-1) > 0
+    order = (~struck).to(torch.int8).argsort(dim=1, stable=True)
+    places = torch.arange(rows, device=bands.device) % struck.sum(1, keepdim=True).clamp(min=1)
+    return bands.gather(1, order.gather(1, places)[..., None].expand(-1, -1, bands.shape[-1]))
 
 
-def reconstruction_loss(logits, bands, onset_weight):
-    """Losses of decoded bands (B, R, CELLS + 2 BAND_KEYS).
+def reconstruction_loss(logits, bands):
+    """Losses of decoded bands: logits (B, R, 2 BAND_KEYS), bands (B, R, CELLS + 2 BAND_KEYS).
 
     Returns
     -------
-    dict of scalars: onset, duration, velocity (the latter two at onsets only) a typical note. The error of a duration or
-    velocity counts as log(1 + error / what the ear and mir_eval let pass): what is nearly right is worth more than what
-    can't be saved
+    dict of scalars: duration, velocity, means over the notes. An error counts as log(1 + error / what the ear and mir_eval
+    let pass): what is nearly right is worth more than what can't be saved
     """
-    onset = bands[..., :CELLS]
-    weight = torch.as_tensor(onset_weight, device=onset.device)
-    cells = functional.binary_cross_entropy_with_logits(logits[..., :CELLS].float(), onset, pos_weight=weight, reduction="sum")
-    notes = TYPICAL_NOTES * len(bands)  # not the batch's own count: however it is cut, the sum is the same
-    struck = onset.unflatten(-1, (BAND_KEYS, LATENT_STRIDE)).amax(-1)
-    losses, held = {"onset": cells / notes}, bands[..., CELLS:].split(BAND_KEYS, -1)
-    tolerances = (duration_tolerance(held[0]), VELOCITY_TOLERANCE)
-    decoded = logits[..., CELLS:].float().sigmoid().split(BAND_KEYS, -1)
-    for name, tolerance, wanted, found in zip(("duration", "velocity"), tolerances, held, decoded, strict=True):
-        losses[name] = (((found - wanted).abs() / tolerance).log1p() * struck).sum() / notes
-    return losses
+    struck = bands[..., :CELLS].unflatten(-1, (BAND_KEYS, LATENT_STRIDE)).amax(-1)
+    wanted, found = bands[..., CELLS:].split(BAND_KEYS, -1), logits.float().sigmoid().split(BAND_KEYS, -1)
+    tolerances = (duration_tolerance(wanted[0]), VELOCITY_TOLERANCE)
+    share = struck / struck.sum((1, 2), keepdim=True).clamp(min=1) / len(bands)  # each chunk the same, however cut
+    return {name: (((f - w).abs() / tolerance).log1p() * share).sum()
+            for name, tolerance, w, f in zip(("duration", "velocity"), tolerances, wanted, found, strict=True)}  # fmt: skip

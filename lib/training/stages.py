@@ -16,7 +16,7 @@ from lib.diffusion.schedule import training_share
 from lib.models.codebook import perplexity
 from lib.models.dit import Conditions, knobs
 from lib.models.style_encoder import StyleEncoder
-from lib.models.vqvae import LOSS_WEIGHTS, VQVAE, reconstruction_loss, struck_bands
+from lib.models.vqvae import VQVAE, frequent_patterns, reconstruction_loss, struck_bands
 from lib.music.metrics import note_f1
 from lib.music.note_windows import note_windows
 from lib.music.piano_roll import LATENT_STRIDE, PianoRoll, decide, piano_roll_to_notes
@@ -88,19 +88,16 @@ class VQVAEStage(Stage):
             chosen[split] = [(store, i) for store, i in pieces if not in_published_test(store.pieces[i])]
         train, held_out = chosen["train"], chosen["validation"] or chosen["train"]
         super().__init__(config, Stream(train, config), Stream(held_out, config, augment=False))
-        self.model = VQVAE(config)
+        self.model = VQVAE(config, None if checkpoint else frequent_patterns(train, config.codes))
 
     def losses(self, model, batch):
         """Reconstruction by lane, commitment; `loss` is their weighted sum."""
         bands = struck_bands(batch.piano_roll)
         logits, codes = model(bands)
-        losses = reconstruction_loss(logits, bands, self.config.onset_weight)
-        reconstruction = sum(LOSS_WEIGHTS[name] * value for name, value in losses.items())
-        commitment = codes.commitment_loss
-        loss = reconstruction + self.config.commitment_weight * commitment
-        return {"loss": loss, "reconstruction": reconstruction.detach(), "commitment": commitment.detach()} | {
-            name: value.detach() for name, value in losses.items()
-        }
+        losses = reconstruction_loss(logits, bands)
+        loss = sum(losses.values()) + self.config.commitment_weight * codes.commitment_loss
+        rest = {**losses, "commitment": codes.commitment_loss}
+        return {"loss": loss, **{name: value.detach() for name, value in rest.items()}}
 
     def after_step(self, step, reduce=None, place=(0, 1)):
         """Move the codebook."""
@@ -121,8 +118,8 @@ class VQVAEStage(Stage):
             pairs = zip(piano_roll_to_notes(batch.piano_roll), piano_roll_to_notes(decoded), strict=True)
             scores += [note_f1(original, estimate) for original, estimate in pairs if len(original)]
             pairs = codes[..., :-1].unflatten(-1, (-1, 2))
-            pairs = pairs[(pairs != model.silent()).any(-1)]
-            use = use + functional.one_hot(pairs, self.config.codes).sum(0)
+            how = pairs[..., 1][pairs[..., 0] > 0]
+            use = use + functional.one_hot(how, self.config.codes).sum(0, keepdim=True)
         for name in ("onset", "onset_offset", "onset_velocity"):
             rows[f"{name}_f1"] = sum(getattr(score, name) for score in scores) / max(1, len(scores))
         return {**rows, "perplexity": perplexity(use.float())}
