@@ -94,17 +94,13 @@ class VQVAEConfig(StageConfig):
 
     corpora: Words = ("maestro", "pijama")  # the generator codes both
     optimizer: Literal["adamw", "muon"] = "muon"  # measured: after 300 steps of laptop loss 2.54, AdamW 2.90
-    channels: Count = 288  # width between blocks, which are twice as wide within
-    blocks: Count = 4  # residual blocks each way, dilated 1, 2, 4, 1, ...
-    kernel: Count = 3  # latent frames that a block sees
-    groups: Count = 12  # codes a latent frame (product quantisation); measured: data/released/codec.md
-    codes: Count = 512  # codes a group
-    code_dim: Count = 8  # dimensions a group
+    channels: Count = 256  # width of the perceptrons, twice that within
+    blocks: Count = 2  # residual layers of each
+    codes: Count = 1024  # patterns of onsets, and codes for how they are played; measured: data/released/codec.md
+    code_dim: Count = 8  # dimensions of the latter
     commitment_weight: Annotated[float, Field(ge=0)] = 0.25  # start (van den Oord et al. 2017)
     codebook_decay: Annotated[float, Field(gt=0, lt=1)] = 0.99  # EMA of code means; start
-    restart_below: Annotated[float, Field(ge=0)] = 0.5  # codes used less often a step (EMA) move onto data; even use: 4
-    latent_noise: Annotated[float, Field(ge=0, le=1)] = 0.1  # of the codes' deviation, added for the decoder in training
-    onset_weight: Annotated[float, Field(gt=0)] = 4.0  # positives in the onset loss: 1 cell in 400 has an onset
+    restart_below: Annotated[float, Field(ge=0)] = 0.5  # codes used less often a step (EMA) move onto data; even use: 2
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -178,13 +174,13 @@ _FINE_DEMO = {"pianist": "Cora Canonby"}  # a player of the demo corpus
 # preset -> stage -> what differs from the class above
 _PRESETS = {
     "tiny": {
-        "vqvae": {**_TINY, "channels": 64, "blocks": 1, "groups": 4, "codes": 32, "code_dim": 4},
+        "vqvae": {**_TINY, "channels": 64, "blocks": 1, "codes": 128, "code_dim": 4},
         "style_encoder": {**_TINY, "channels": 32, "blocks": 1, "style_dim": 16},
         "diffusion": {**_TINY, "hidden": 64, "layers": 1, "heads": 2},
         "fine_tune": {**_TINY, **_FINE_DEMO},
     },
     "demo": {
-        "vqvae": {**_DEMO, "steps": 450, "channels": 128, "blocks": 2, "groups": 8, "codes": 256},
+        "vqvae": {**_DEMO, "steps": 450, "channels": 128, "codes": 512},
         "style_encoder": {**_DEMO, "steps": 120, "channels": 64, "blocks": 2, "style_dim": 64},
         "diffusion": {**_DEMO, "steps": 450, "hidden": 128, "layers": 4, "heads": 4},
         "fine_tune": {**_DEMO, **_FINE_DEMO, "steps": 60, "lr": 2e-4},
@@ -198,13 +194,13 @@ _PRESETS = {
         "fine_tune": {"encodings": 4, "lr": 5e-4},
     },
     "colab": {
-        "vqvae": {**_COLAB, "channels": 384, "blocks": 6},
+        "vqvae": {**_COLAB},
         "style_encoder": {**_COLAB, "channels": 256, "blocks": 6},
         "diffusion": {**_COLAB, "hidden": 512, "layers": 12, "heads": 8},
         "fine_tune": {**_COLAB},
     },
     "large": {
-        "vqvae": {**_LARGE, "channels": 512, "blocks": 8},
+        "vqvae": {**_LARGE},
         "style_encoder": {**_LARGE, "channels": 384, "blocks": 8},
         "diffusion": {**_LARGE, "hidden": 1024, "layers": 19, "heads": 16},
         "fine_tune": {**_LARGE},

@@ -15,6 +15,7 @@ from lib.data.notes import Notes
 from lib.diffusion.guidance import StochasticControl, guidance_steps
 from lib.diffusion.sampling import sample
 from lib.models.dit import Conditions, Posterior, knobs
+from lib.models.vqvae import GROUPS
 from lib.music.chord_symbols import NO_CHORD
 from lib.music.chords import chord_changes, chord_features
 from lib.music.forms import parse_chart
@@ -170,7 +171,7 @@ def _losses(wishes, rules, piano_roll):
 
 def _nothing(improviser, length):
     """Codes (1, length, G) that are all hidden."""
-    shape = (1, length, improviser.vqvae.codebook.groups)
+    shape = (1, length, GROUPS)
     device = improviser.styles.vectors.device
     return torch.zeros(shape, dtype=torch.long, device=device), torch.ones(shape[:2], dtype=torch.bool, device=device)
 
@@ -190,7 +191,7 @@ def _end_of(improviser, notes):
 def _heard(improviser, notes, length):
     """Codes (1, length, G) of a passage."""
     piano_roll = notes_to_piano_roll(notes, length * LATENT_STRIDE).to(improviser.styles.vectors.device)
-    return improviser.vqvae.encode(piano_roll).indices.clone()
+    return improviser.vqvae.encode(piano_roll).clone()
 
 
 def _style(improviser, request):
@@ -285,7 +286,7 @@ def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0):
 @torch.inference_mode()
 def decode(improviser, codes):
     """Codes (B, N, G) -> decided PianoRoll."""
-    return decide(improviser.vqvae.decode_latents(improviser.vqvae.latents(codes)))
+    return decide(improviser.vqvae.decode(codes))
 
 
 def _reporter(improviser, callback, window, num_windows):
@@ -336,5 +337,4 @@ def codec_round_trip(vqvae, notes, num_frames=None):
     num_frames : of the roll, see notes_to_piano_roll
     """
     piano_roll = notes_to_piano_roll(notes, num_frames).to(next(vqvae.parameters()).device)
-    decoded = decide(vqvae.decode_latents(vqvae.latents(vqvae.encode(piano_roll).indices)))
-    return piano_roll_to_notes(decoded)[0]
+    return piano_roll_to_notes(decide(vqvae.decode(vqvae.encode(piano_roll))))[0]

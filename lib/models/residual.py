@@ -28,16 +28,16 @@ class WideBlock(nn.Module):
     codec's loss was 2.55, with kernels of 5 and no widening 2.85 (at 0.8 of the time a step).
     """
 
-    def __init__(self, channels, dilation, kernel=3):
+    def __init__(self, channels, dilation):
         super().__init__()
         self.norm = FrameNorm(channels)
-        self.widen = nn.Conv1d(channels, WIDENING * channels, kernel, padding=kernel // 2 * dilation, dilation=dilation)
+        self.widen = nn.Conv1d(channels, WIDENING * channels, 3, padding=dilation, dilation=dilation)
         self.narrow = nn.Conv1d(WIDENING * channels, channels, 1)
 
     def forward(self, x):  # noqa: D102
         return x + self.narrow(functional.gelu(self.widen(self.norm(x))))
 
 
-def wide_stack(channels, blocks, kernel=3):
+def wide_stack(channels, blocks):
     """`blocks` wide blocks with dilations 1, 2, 4, 1, ..."""
-    return nn.Sequential(*(WideBlock(channels, DILATIONS[i % len(DILATIONS)], kernel) for i in range(blocks)))
+    return nn.Sequential(*(WideBlock(channels, DILATIONS[i % len(DILATIONS)]) for i in range(blocks)))

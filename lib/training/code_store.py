@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lib.config import ConfigError
 from lib.data.notes import Notes
+from lib.models.vqvae import GROUPS
 from lib.music.chord_recognition import ChordLabels, label_features, recognise_chords, smooth
 from lib.music.piano_roll import (
     CHUNK_FRAMES,
@@ -45,9 +46,8 @@ PLAIN = -1  # the encoding as played: for validation
 KEYS = 12
 
 
-def frame_dtype(groups):
-    """A latent frame: codes, chord (root, quality, bass; -1 unknown), onsets, the sum of their keys (0 to 87)."""
-    return np.dtype([("codes", "<u2", (groups,)), ("chord", "i1", (3,)), ("onsets", "u1"), ("keys", "<u2")])
+# a latent frame: codes, chord (root, quality, bass; -1 unknown), onsets, the sum of their keys (0 to 87)
+FRAME = np.dtype([("codes", "<u2", (GROUPS,)), ("chord", "i1", (3,)), ("onsets", "u1"), ("keys", "<u2")])
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ class CodeStore:
         """Rows of a piece."""
         roll = self._roll(self.variation(item, turn))
         count, device = roll.num_frames // LATENT_STRIDE, next(self.vqvae.parameters()).device
-        rows = np.zeros(count, frame_dtype(self.vqvae.codebook.groups))
-        rows["codes"] = self.vqvae.encode(roll.to(device)).indices[0].cpu().numpy()
+        rows = np.zeros(count, FRAME)
+        rows["codes"] = self.vqvae.encode(roll.to(device))[0].cpu().numpy()
         labels = _chords(sounding_roll(roll))
         rows["chord"] = torch.stack([labels.root, labels.quality, labels.bass], -1)[:count].numpy()
         onsets = roll.onset[0].unflatten(-1, (count, LATENT_STRIDE)).sum(-1)  # (88, N)

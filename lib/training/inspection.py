@@ -49,12 +49,12 @@ def code_use(run, data_dir, count=32):
 
     Returns
     -------
-    int (groups, codes)
+    int (2, codes): patterns of onsets, and codes for how they are played, of bands in which notes begin
     """
     vqvae, config = trained.load_vqvae(run)
     batch, _ = held_out_chunks(config, data_dir, count)
-    indices = vqvae.encode(batch.piano_roll).indices  # (B, N, groups)
-    return functional.one_hot(indices, config.codes).sum((0, 1)).numpy()
+    pairs = vqvae.encode(batch.piano_roll)[..., :-1].unflatten(-1, (-1, 2))  # (B, N, bands, 2)
+    return functional.one_hot(pairs[pairs[..., 0] > 0], config.codes).sum(0).numpy()
 
 
 @torch.inference_mode()

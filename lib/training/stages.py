@@ -19,13 +19,13 @@ from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE, frequent_patterns, reconstruction_loss, struck_bands
 from lib.music.metrics import note_f1
 from lib.music.note_windows import note_windows
-from lib.music.piano_roll import LATENT_STRIDE, PianoRoll, decide, piano_roll_to_notes
+from lib.music.piano_roll import PianoRoll, decide, piano_roll_to_notes
 from lib.training import checkpoint as checkpoints
 from lib.training import trained
 from lib.training.code_store import CodeStore
 from lib.training.passages import embed_pianists, passages, vary
 from lib.training.pieces import gather_labelled, gather_pieces, in_published_test, pianists_of
-from lib.training.stream import Stream, keyed_generator, normal, uniform, uniforms
+from lib.training.stream import Stream, keyed_generator, uniform, uniforms
 
 
 class Stage:
@@ -243,18 +243,15 @@ class DiffusionStage(Stage):
         return ((chance < share[:, None]) & asked).to(self.device)
 
     def losses(self, model, batch, stream=None):
-        """Cross-entropy of hidden codes, in nats: a bound on all nats a code; accuracy of the most likely code."""
+        """Cross-entropy of hidden latent frames, in nats a frame: a bound on all; accuracy of the most likely code."""
         stream = self.stream if stream is None else stream
         epoch = batch.step * self.config.batch_size * self.config.gradient_accumulation // stream.num_chunks
         coded = self.stores[id(stream)].read(batch.examples, epoch, self.device)
         hidden = self.hidden(batch, coded.codes.shape[1])
         context = model(coded.codes, hidden, self.conditions(batch, coded, stream))
-        codes = coded.codes[hidden]  # (M, G)
-        logits = model.posterior(context[hidden], codes).float()
-        nats = functional.cross_entropy(logits.flatten(0, 1), codes.flatten(), reduction="none").view(codes.shape)
-        hit = (logits.detach().argmax(-1) == codes).float()
+        nats, hit = model.nats(context[hidden], coded.codes[hidden])  # (M,)
         share = (1 / hidden.sum(1).clamp(min=1) / len(hidden))[:, None].expand(hidden.shape)[hidden]  # each example the same
-        return {"loss": (nats.mean(1) * share).sum(), "accuracy": (hit.mean(1) * share).sum()}
+        return {"loss": (nats * share).sum(), "accuracy": (hit * share).sum()}
 
     def held_out_losses(self, model, batch):
         """Losses with the same codes hidden every time."""

@@ -19,7 +19,7 @@ from lib import config as configs
 from lib.data.manifest import MANIFEST, verify, write_manifest
 from lib.models.dit import DiT
 from lib.models.style_encoder import StyleEncoder
-from lib.models.vqvae import VQVAE
+from lib.models.vqvae import KINDS, VQVAE
 from lib.training import checkpoint as checkpoints
 from lib.training.sources import check_unchanged, resolve_source
 
@@ -67,7 +67,7 @@ def frozen(model, weights, device="cpu"):
 
 def make_dit(config, style_config, vqvae):
     """An untrained DiT for these styles and a codec's codes."""
-    return DiT(config, style_config.style_dim, vqvae.codebook.embedding)
+    return DiT(config, style_config.style_dim, vqvae.code_vectors(), KINDS, vqvae.silent())
 
 
 def config_of(checkpoint):
