@@ -5,9 +5,8 @@
 Takes all test pieces of MAESTRO, and those of PiJAMA that its own tables test on (`album_split_0` for the 30 pianists
 of the benchmark, `pijama.csv` for the others), each coded in one pass; --quick takes 20 of each, chosen by a seed.
 Notes are matched by mir_eval (onset 40 ms; offset 20 % of the length or 50 ms; velocity after the best linear fit);
-F1 is the mean over pieces. Noise is added to the latents in units of their deviation, on the quick choice of MAESTRO.
-Prints the pieces that went worst, the codes' stored mean and deviation by channel, and tables by density, register and
-velocity; one JSON line last.
+F1 is the mean over pieces. Noise is added to the codes' vectors in units of their deviation, on the quick choice of MAESTRO.
+Prints the pieces that went worst, and tables by density, register and velocity; one JSON line last.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 from lib.config import RELEASED  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.generate import load_codec  # noqa: E402
+from lib.models.vqvae import BANDS, GROUPS  # noqa: E402
 from lib.music.metrics import match_notes, note_f1  # noqa: E402
 from lib.music.piano_roll import (  # noqa: E402
     CHUNK_FRAMES,
@@ -42,6 +42,7 @@ from lib.music.piano_roll import (  # noqa: E402
 )
 from lib.training.pieces import in_published_test  # noqa: E402
 
+WINDOW = CHUNK_FRAMES // LATENT_STRIDE
 QUICK_PIECES, NOISE = 20, (0.05, 0.1, 0.2)
 BORDER_S = 0.3  # of a chunk, where a seam would be
 EDGES = {"density": (0, 4, 8, 12, 16, 24, math.inf), "register": (21, 40, 52, 64, 76, 88, 109),
@@ -84,11 +85,20 @@ def through(vqvae, piano_roll, noise=0.0, seed=0):
     began = time.perf_counter()
     codes = vqvae.encode(piano_roll)
     encoded = time.perf_counter()
-    latents = vqvae.latents(codes.indices)
     if noise:
-        latents = latents + noise * torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed))
-    decoded = decide(vqvae.decode_latents(latents))
-    return decoded, codes.indices[0], encoded - began, time.perf_counter() - encoded
+        codes = disturbed(vqvae, codes, noise, torch.Generator().manual_seed(seed))
+    decoded = decide(vqvae.decode(codes))
+    return decoded, codes[0], encoded - began, time.perf_counter() - encoded
+
+
+def disturbed(vqvae, codes, noise, generator):
+    """Codes whose vectors come nearest to those of `codes` with noise, in units of each vector set's deviation."""
+    vectors, changed = vqvae.code_vectors(), codes.clone()
+    for group in range(codes.shape[-1]):
+        own = vectors[group, codes[..., group]].flatten(0, 1)
+        own = own + noise * vectors[group].std() * torch.randn(own.shape, generator=generator)
+        changed[..., group] = torch.cdist(own, vectors[group]).argmin(-1).view(codes.shape[:2])
+    return changed
 
 
 def measure(vqvae, store, index):
@@ -138,13 +148,12 @@ def pedal_f1(rows):
     return float(2 * right / max(1, 2 * right + wrong + missed))
 
 
-def decode_flops(vqvae):
-    """FLOPs of decoding one chunk of 10.24 s."""
-    codebook = vqvae.codebook
-    latents = torch.zeros(1, CHUNK_FRAMES // LATENT_STRIDE, codebook.groups * codebook.code_dim)
+def decode_flops(vqvae, indices):
+    """FLOPs of decoding a chunk of 10.24 s of real codes (N, GROUPS), the mean of up to 100."""
+    chunks = indices[: len(indices) // WINDOW * WINDOW].unflatten(0, (-1, WINDOW))[:100]
     with FlopCounterMode(display=False) as counter:
-        decide(vqvae.decode_latents(latents))
-    return counter.get_total_flops()
+        decide(vqvae.decode(chunks))
+    return counter.get_total_flops() / len(chunks)
 
 
 def noise_figures(vqvae, store, pieces):
@@ -160,17 +169,20 @@ def noise_figures(vqvae, store, pieces):
     return figures
 
 
-def latent_figures(vqvae, rows):
-    """Use of the codes, and the latents' mean and deviation by channel."""
-    indices = torch.cat([row.indices for row in rows])  # (N, G)
-    latents = vqvae.latents(indices[None])[0]
-    used = sum(len(group.unique()) for group in indices.T)
-    size = vqvae.codebook.codes * vqvae.codebook.groups
-    mean, std = latents.mean(0), latents.std(0)
-    bits = vqvae.codebook.groups * math.log2(vqvae.codebook.codes) * FRAME_RATE_HZ / LATENT_STRIDE
-    return {"codebook_use": round(used / size, 4), "bits_per_second": round(bits, 1),
-            "latent_mean_furthest": round(float(mean.abs().max()), 3),
-            "latent_std_range": [round(float(std.min()), 3), round(float(std.max()), 3)]}  # fmt: skip
+def code_figures(indices):
+    """Use of the codes, nominal and real bits a second of codes (N, GROUPS): the latter by each group's own frequencies."""
+    pairs = indices[:, :-1].unflatten(-1, (BANDS, 2))
+    struck = pairs[pairs[..., 0] > 0]
+    size = int(indices.max()) + 1
+    used = [len(column.unique()) for column in struck.T]
+    entropy = sum(entropy_bits(indices[:, group], size) for group in range(GROUPS))
+    return {"patterns_used": used[0], "ways_used": used[1], "bits_per_second": round(entropy * FRAME_RATE_HZ / LATENT_STRIDE, 1)}
+
+
+def entropy_bits(codes, size):
+    """Bits a code takes, by its frequencies."""
+    share = torch.bincount(codes, minlength=size).double() / len(codes)
+    return float(-(share * share.clamp(min=1e-12).log2()).sum())
 
 
 def corpus_figures(rows, name):
@@ -213,15 +225,16 @@ def main():
             rows += own
         store = open_corpus("maestro", words.data_dir)
         figures.update(noise_figures(vqvae, store, choose(store, words.split, True)))
-        figures.update(latent_figures(vqvae, rows))
-        figures["decode_gflop"] = round(decode_flops(vqvae) / 1e9, 3)
+        indices = torch.cat([row.indices for row in rows])
+        figures.update(code_figures(indices))
+        figures["codebook_use"] = round((figures["patterns_used"] + figures["ways_used"]) / (2 * vqvae.codebook.codes), 4)
+        figures["nominal_bits_per_second"] = (2 * BANDS * math.log2(vqvae.codebook.codes) + 4) * FRAME_RATE_HZ / LATENT_STRIDE
+        figures["decode_gflop"] = round(decode_flops(vqvae, indices) / 1e9, 4)
     figures["pedal_frame_f1"] = round(pedal_f1(rows), 4)
     for name in ("encode", "decode"):
         factors = [row.seconds / getattr(row, f"{name}_s") for row in rows]
         figures[f"{name}_realtime_factor"] = round(float(np.median(factors)))
     figures["parameters"] = sum(p.numel() for p in vqvae.parameters())
-    mean, std = (channel.round(decimals=3).tolist() for channel in vqvae.codebook.statistics())
-    print(json.dumps({"code_mean_by_channel": mean, "code_std_by_channel": std}))
     print(json.dumps({"edges": {name: [e for e in edges if e < math.inf] for name, edges in EDGES.items()}}))
     print(json.dumps({"benchmark": "codec", "split": words.split, "quick": words.quick, **figures}))
 

@@ -53,7 +53,8 @@ def main():
     axes[0, 0].set_title("generated, seeds 1 to 12"), axes[0, 1].set_title("real, albums that training has not heard")
     words.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(words.out, dpi=55)
-    print(json.dumps({"benchmark": "contact_sheet", "out": str(words.out), "notes": [[len(n) for n in clips] for clips in columns]}))
+    counts = [[len(notes) for notes in clips] for clips in columns]
+    print(json.dumps({"benchmark": "contact_sheet", "out": str(words.out), "notes": counts}))
 
 
 if __name__ == "__main__":

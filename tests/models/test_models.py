@@ -26,7 +26,7 @@ from lib.models.vqvae import (
 )
 from lib.music.chords import CHORD_DIM
 from lib.music.note_windows import contexts, note_windows
-from lib.music.piano_roll import PianoRoll, decide, duration_tolerance, notes_to_piano_roll
+from lib.music.piano_roll import PianoRoll, decide, notes_to_piano_roll
 
 
 def rolls(size, frames=64, density=0.01, seed=0):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lib.config import ConfigError, preset
+from lib.models.vqvae import GROUPS
 from lib.music.chord_recognition import label_features, recognise_chords
 from lib.music.piano_roll import LATENT_STRIDE, notes_to_piano_roll, sounding_roll
 from lib.training import trained
@@ -37,7 +38,7 @@ def test_as_played_the_codes_are_those_of_the_notes(stream, tmp_path, frozen):
     coded = store.read([Example(1, start_s + 4.0)], epoch=5)
     notes = stream.pieces[1][0].piece_notes(stream.pieces[1][1])
     length = max(WINDOW, int(np.ceil(notes.end_s * 12.5)))
-    whole = frozen[0].encode(notes_to_piano_roll(notes, length * LATENT_STRIDE)).indices
+    whole = frozen[0].encode(notes_to_piano_roll(notes, length * LATENT_STRIDE))
     assert torch.equal(coded.codes, whole[:, 50 : 50 + WINDOW])
     first_s, last_s = 50 * 0.08, (50 + WINDOW) * 0.08
     assert coded.onsets.sum() == pytest.approx(len(notes.between(first_s, last_s)), abs=2)
@@ -64,7 +65,7 @@ def test_nothing_is_made_twice_and_other_weights_have_their_own(stream, tmp_path
     assert make(other, tmp_path, frozen)._path(0, 0) != store._path(0, 0)
     with torch.no_grad():
         changed = trained.frozen(type(frozen[0])(preset("vqvae", "tiny", seed=3)), frozen[0].state_dict())
-        changed.to_latent.bias += 1
+        changed.encoder.last.bias += 1
     assert make(stream, tmp_path, (changed, *frozen[1:])).folder != store.folder
 
 
@@ -72,7 +73,7 @@ def test_a_window_at_the_very_end_and_a_piece_that_is_too_short(stream, tmp_path
     stream.bounds[2] = (stream.bounds[2][0], stream.bounds[2][0] + 3.0)
     store = make(stream, tmp_path, frozen, 0).build()
     for example in (Example(0, 1e6), Example(2, stream.bounds[2][0])):
-        assert store.read([example], 0).codes.shape == (1, WINDOW, frozen[0].codebook.groups)
+        assert store.read([example], 0).codes.shape == (1, WINDOW, GROUPS)
     density, register = store.read([Example(2, 0.0)], 0).density_and_register()
     assert density[0, 100] == 0 and register[0, 100].isnan() and (density[0, :10] > 0).all()
 
