@@ -27,7 +27,7 @@ def improviser(tiny_runs):
 def pianist(demo_data, tmp_path_factory):
     """An improviser that has learned just enough to play and to listen; preset tiny alone would be silent."""
     runs, rare = tmp_path_factory.mktemp("small"), {"save_every": 1000, "validate_every": 1000, "lr": 3e-3}
-    train(preset("vqvae", "tiny", steps=800, groups=8, **{**rare, "lr": 1e-2}), demo_data, runs)
+    train(preset("vqvae", "tiny", steps=200, **rare), demo_data, runs)
     train(preset("style_encoder", "tiny", steps=40, **rare), demo_data, runs)
     train(preset("diffusion", "tiny", steps=700, ema_decay=0.9, **rare), demo_data, runs)
     return load_improviser(runs / "diffusion", device="cpu")

@@ -149,11 +149,11 @@ def plot_evidence(notes, times_s, evidence, name, stretch_s=10.0):
 
 
 def plot_code_use(counts):
-    """How often each code is used; a row a group, codes in order of use.
+    """How often each code is used; a row a codebook, codes in order of use.
 
     Parameters
     ----------
-    counts : int (groups, codes)
+    counts : int (codebooks, codes)
     """
     shares = np.sort(counts / np.maximum(1, counts.sum(1, keepdims=True)), axis=1)[:, ::-1]
     perplexity = np.exp(-(shares * np.log(np.maximum(shares, 1e-12))).sum(1)).mean()
@@ -161,7 +161,7 @@ def plot_code_use(counts):
     image = ax.imshow(np.log10(shares + 1e-6), aspect="auto", cmap="magma")
     figure.colorbar(image, label="log10 share")
     ax.set_xlabel(f"codes, most used first: {(counts > 0).mean():.0%} are in use, perplexity {perplexity:.0f}")
-    ax.set_ylabel("group")
+    ax.set_ylabel("codebook")
     return figure
 
 

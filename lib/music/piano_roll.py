@@ -24,7 +24,7 @@ LOWEST_PITCH = 21
 LATENT_STRIDE = 4  # frames a latent frame: 12.5 Hz
 MAX_DURATION_FRAMES = 2048  # 41 s; a key held longer is written as held so long
 ONSET, DURATION, VELOCITY = 0, 1, 2
-ONSET_THRESHOLD = 0.5  # of the decode rule; measured by tests/benchmarks/decode_rule.py
+ONSET_THRESHOLD = 0.5  # of the decode rule
 SHORTEST_FRAMES = 0.5  # of a decoded note
 
 

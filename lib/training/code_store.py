@@ -1,8 +1,8 @@
 """The codes of whole pieces, encoded once and memory-mapped: training a generator then needs neither codec nor ear.
 
 A folder DATA/codes/CODEC/CORPUS holds a file for each piece and each time it was encoded, in another key and tempo: a row for
-each latent frame with its codes, its chord as recognised, and its onsets. A piece's styles (what the ear makes of passages of
-it) are a file more. Files are written whole, so that whoever comes first may write them; what is there is not made again.
+each latent frame with its codes, its chord as recognised, and its onsets. DATA/codes/EAR/CORPUS holds a piece's styles: what
+the ear makes of passages of it. Files are written whole, so that whoever comes first may write them; what is there is not made again.
 """
 
 from __future__ import annotations
@@ -87,8 +87,7 @@ class CodeStore:
     def __init__(self, stream, data_dir, vqvae, style_encoder, style_config, encodings):
         self.stream, self.vqvae, self.style_encoder = stream, vqvae, style_encoder
         self.style_config, self.encodings = style_config, encodings
-        self.folder = Path(data_dir) / "codes" / short_fingerprint(vqvae)
-        self.ear = short_fingerprint(style_encoder)
+        self.folder, self.ear = (Path(data_dir) / "codes" / short_fingerprint(model) for model in (vqvae, style_encoder))
         stores = {store.path: store for store, _ in stream.pieces}
         self.corpora = {path: f"{path.parent.name}-{_table_mark(store)}" for path, store in stores.items()}
         self.open = {}
@@ -207,7 +206,7 @@ class CodeStore:
 
     def _style_path(self, item):
         store, index = self.stream.pieces[item]
-        return self.folder / self.corpora[store.path] / f"{index}.style-{self.ear}.npy"
+        return self.ear / self.corpora[store.path] / f"{index}.npy"
 
 
 def _chords(sounding):

@@ -1,10 +1,9 @@
-"""Which quantiser keeps more of the music, at the same rate, steps, data and network.
+"""Which quantiser keeps more of how notes are played, at the same rate, steps, data and network.
 
-    python tests/benchmarks/quantisers.py --data-dir data [--steps 600] [--only product,fsq] [--set channels=320]
+    python tests/benchmarks/quantisers.py --data-dir data [--steps 600] [--only sphere,fsq] [--set channels=320]
 
-Each variant replaces the codebook of the same VQ-VAE (preset laptop) and is trained and validated by the stage itself; a
-short warm-up, then cosine. All of them code a latent frame in `groups` indices of `codes` choices, so that a generator
-could take any of them. Prints one JSON line last.
+Each variant replaces the learned codebook of the same VQ-VAE (preset laptop: 1,024 codes for the lengths and velocities of a
+band's notes) and is trained and validated by the stage itself; a short warm-up, then cosine. Prints one JSON line last.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from lib.training.trainer import Trainer  # noqa: E402
 
 
 class Rotation(Codebook):
-    """Product codes; gradients are turned as z_e is onto its code (Fifty et al. 2024) instead of copied."""
+    """Codes on a sphere; gradients are turned as z_e is onto its code (Fifty et al. 2024) instead of copied."""
 
     def _quantise(self, latent):
         z_e = self.split(latent)
@@ -46,7 +45,7 @@ class Rotation(Codebook):
 
 
 class Euclidean(Codebook):
-    """Product codes that are not normalised (van den Oord et al. 2017, with moving averages)."""
+    """Codes that are not normalised (van den Oord et al. 2017, with moving averages)."""
 
     def normalise(self, vectors):
         """As they are."""
@@ -99,13 +98,13 @@ class Fixed(Codebook):
 
 
 class FSQ(Fixed):
-    """Finite scalar quantisation (Mentzer et al. 2023): 3 numbers of 8 levels each, by rounding."""
+    """Finite scalar quantisation (Mentzer et al. 2023): 5 numbers of 4 levels each, by rounding."""
 
-    LEVELS = 8
+    LEVELS, NUMBERS = 4, 5
 
-    def __init__(self, groups):
+    def __init__(self):
         level = (torch.arange(self.LEVELS) - (self.LEVELS - 1) / 2) / self.scale
-        super().__init__(groups, self.LEVELS**3, 3, torch.cartesian_prod(level, level, level))
+        super().__init__(1, self.LEVELS**self.NUMBERS, self.NUMBERS, torch.cartesian_prod(*[level] * self.NUMBERS))
 
     scale = math.sqrt((LEVELS**2 - 1) / 12)  # unit variance when all levels are used evenly
 
@@ -119,9 +118,9 @@ class FSQ(Fixed):
         return ((z_e * self.scale + half).round().clamp(0, self.LEVELS - 1) - half) / self.scale
 
     def index(self, flat):
-        """Digits in base 8."""
+        """Digits in base 4."""
         digit = (flat * self.scale + (self.LEVELS - 1) / 2).round().long()
-        return (digit * torch.tensor([self.LEVELS**2, self.LEVELS, 1])).sum(-1)
+        return (digit * self.LEVELS ** torch.arange(self.NUMBERS - 1, -1, -1)).sum(-1)
 
     def commit(self, z_e, z_q):
         """None is needed."""
@@ -129,10 +128,12 @@ class FSQ(Fixed):
 
 
 class LFQ(Fixed):
-    """Look-up-free quantisation (Yu et al. 2023): 9 signs; confident bits, evenly used."""
+    """Look-up-free quantisation (Yu et al. 2023): 10 signs; confident bits, evenly used."""
 
-    def __init__(self, groups):
-        super().__init__(groups, 512, 9, torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 9))
+    BITS = 10
+
+    def __init__(self):
+        super().__init__(1, 2**self.BITS, self.BITS, torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * self.BITS))
 
     def bound(self, latent):
         """On the sphere of the codes (binary spherical quantisation, Zhao et al. 2024)."""
@@ -144,7 +145,7 @@ class LFQ(Fixed):
 
     def index(self, flat):
         """Bits as a number."""
-        return ((flat > 0).long() * (2 ** torch.arange(8, -1, -1))).sum(-1)
+        return ((flat > 0).long() * (2 ** torch.arange(self.BITS - 1, -1, -1))).sum(-1)
 
     def commit(self, z_e, z_q):
         """Distance, and the entropy of a bit less that of its mean."""
@@ -157,71 +158,15 @@ class LFQ(Fixed):
         return functional.mse_loss(z_e, z_q.detach()) + 0.1 * gain
 
 
-class Residual(Codebook):
-    """Residual quantisation: every stage codes what the ones before left of the same vector (Zeghidour et al. 2021).
-
-    `groups` stages over one space of groups * code_dim numbers, unnormalised, trained by gradient and restarted.
-    """
-
-    def __init__(self, groups, codes, code_dim, decay, restart_below, seed=0):
-        super().__init__(groups, codes, code_dim, decay, restart_below, seed)
-        self.dim = groups * code_dim
-        start = torch.randn(groups, codes, self.dim) * torch.linspace(0, -2, groups).exp()[:, None, None] * 0.5
-        self.embedding = start
-        self.mean_sum, self.batch_sum = start.clone(), torch.zeros_like(start)
-
-    def normalise(self, vectors):
-        """As they are."""
-        return vectors
-
-    def statistics(self):
-        """Latents are sums over stages: left as they are."""
-        return torch.zeros(self.dim), torch.ones(self.dim)
-
-    def look_up(self, indices):
-        """Sum over stages."""
-        group = torch.arange(self.groups)
-        return self.embedding[group, indices].sum(-2)
-
-    def _quantise(self, latent):
-        rest, indices, flats, loss = latent.flatten(0, 1), [], [], 0
-        for embedding in self.embedding:
-            index = (embedding.square().sum(-1) - 2 * rest @ embedding.T).argmin(-1)
-            loss = loss + functional.mse_loss(rest, embedding[index]) / self.groups
-            flats.append(rest.detach()), indices.append(index)
-            rest = rest - embedding[index]
-        if self.training:
-            self._gather(torch.stack(flats), torch.stack(indices))
-        indices = torch.stack(indices, -1).unflatten(0, latent.shape[:2])
-        z_q = self.look_up(indices)
-        return Codes(indices, latent + (z_q - latent).detach(), loss)
-
-    def _restart(self, generator, reduce, before, share):
-        dead = self.mean_use < self.restart_below
-        own = torch.cat(self.recent, 1)
-        rows = torch.from_numpy(generator.integers(0, own.shape[1], size=(self.groups, self.codes)))
-        fresh = own.gather(1, rows[..., None].expand(-1, -1, self.dim))
-        self.mean_sum[dead], self.mean_use[dead] = fresh[dead], 1.0
-
-    @torch.no_grad()
-    def update(self, generator, reduce=None, place=(0, 1)):
-        """Means of what used a code."""
-        figure = super().update(generator, reduce, place)
-        self.embedding.copy_(self.mean_sum / self.mean_use.clamp(min=1e-3)[..., None])
-        return figure
-
-
 def codebook(name, config):
     """The variant's codebook."""
-    sizes = (config.groups, config.codes, config.code_dim, config.codebook_decay, config.restart_below)
-    made = {"product": Codebook, "rotation": Rotation, "euclidean": Euclidean, "residual": Residual}
-    if name in made:
-        return made[name](*sizes)
-    return {"fsq": FSQ, "lfq": LFQ}[name](config.groups)
+    sizes = (1, config.codes, config.code_dim, config.codebook_decay, config.restart_below)
+    made = {"sphere": Codebook, "rotation": Rotation, "euclidean": Euclidean}
+    return made[name](*sizes) if name in made else {"fsq": FSQ, "lfq": LFQ}[name]()
 
 
-NAMES = ("product", "rotation", "euclidean", "residual", "fsq", "lfq")
-DIMS = {"fsq": 3, "lfq": 9}
+NAMES = ("sphere", "rotation", "euclidean", "fsq", "lfq")
+DIMS = {"fsq": FSQ.NUMBERS, "lfq": LFQ.BITS}
 
 
 def try_one(name, settings, data_dir, steps):

@@ -26,7 +26,7 @@ from lib.models.vqvae import (
 )
 from lib.music.chords import CHORD_DIM
 from lib.music.note_windows import contexts, note_windows
-from lib.music.piano_roll import PianoRoll, decide, notes_to_piano_roll
+from lib.music.piano_roll import PianoRoll, decide, duration_tolerance, notes_to_piano_roll
 
 
 def rolls(size, frames=64, density=0.01, seed=0):
@@ -118,6 +118,17 @@ def test_all_struck_bands_are_trained_on():
         own = fold(piano_roll)[row].flatten(0, 1)
         own = own[own[:, :CELLS].sum(-1) > 0]
         assert torch.equal(bands[row].unique(dim=0), own.unique(dim=0)) and len(own) < TRAINED_ROWS
+
+
+def test_an_error_costs_by_what_the_ear_lets_pass():
+    bands = struck_bands(rolls(1, density=0.001))
+    wanted = bands[..., CELLS:].clamp(0.02, 0.9)
+    bands = torch.cat([bands[..., :CELLS], wanted], -1)
+    right = wanted.logit()
+    assert sum(reconstruction_loss(right, bands).values()) < 1e-3
+    off = wanted + torch.cat([duration_tolerance(wanted[..., :BAND_KEYS]), torch.full_like(wanted[..., BAND_KEYS:], 0.05)], -1)
+    losses = reconstruction_loss(off.logit(), bands)
+    assert {name: float(loss) for name, loss in losses.items()} == pytest.approx({"duration": np.log(2), "velocity": np.log(2)})
 
 
 def test_vqvae_learns_how_notes_are_played():
