@@ -53,6 +53,13 @@ def unfold(values, pedal):
     return PianoRoll(torch.cat([onset[:, None], lanes], 1), pedal.flatten(1)[:, None])
 
 
+class RootMeanSquareNorm(nn.RMSNorm):
+    """In full precision, whatever is around it."""
+
+    def forward(self, x):  # noqa: D102
+        return super().forward(x.float())
+
+
 class Perceptron(nn.Module):
     """Residual layers on vectors: (..., inputs) -> (..., outputs)."""
 
@@ -60,7 +67,7 @@ class Perceptron(nn.Module):
         super().__init__()
         self.first, self.last = nn.Linear(inputs, width), nn.Linear(width, outputs)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.RMSNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+            nn.Sequential(RootMeanSquareNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
             for _ in range(blocks)
         )
 

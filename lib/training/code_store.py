@@ -2,7 +2,8 @@
 
 A folder DATA/codes/CODEC/CORPUS holds a file for each piece and each time it was encoded, in another key and tempo: a row for
 each latent frame with its codes, its chord as recognised, and its onsets. DATA/codes/EAR/CORPUS holds a piece's styles: what
-the ear makes of passages of it. Files are written whole, so that whoever comes first may write them; what is there is not made again.
+the ear makes of passages of it. Files are written whole, so that whoever comes first may write them; what is there is not
+made again.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def test_each_stage_leaves_a_complete_run(tiny_runs):
         history = read_history(run)
         assert [row["step"] for row in history if row["split"] == "train"] == [1, 2, 3, 4]
         assert all(row["loss"] > 0 for row in history)
-    assert {"reconstruction", "commitment", "perplexity"} <= read_history(tiny_runs / "vqvae")[0].keys()
+    assert {"duration", "velocity", "commitment", "perplexity"} <= read_history(tiny_runs / "vqvae")[0].keys()
 
 
 def test_fine_tuning_writes_the_finished_improviser(tiny_runs):
@@ -88,9 +88,9 @@ def test_time_budget_stops_saves_and_goes_on(demo_data, tmp_path):
 
 @pytest.mark.parametrize("stage", ["vqvae", "style_encoder"])
 def test_a_stage_learns(stage, demo_data, tmp_path):
-    result = train(preset(stage, "tiny", steps=120, lr=3e-3, validate_every=120, log_every=10), demo_data, tmp_path)
+    result = train(preset(stage, "tiny", steps=120, lr=3e-3, validate_every=120, log_every=1), demo_data, tmp_path)
     rows = [row["loss"] for row in read_history(tmp_path / stage) if row["split"] == "train"]
-    assert rows[-1] < 0.95 * rows[0]
+    assert sum(rows[-10:]) / 10 < 0.95 * rows[0]
     assert result.losses["validation/loss"] < rows[0]
 
 

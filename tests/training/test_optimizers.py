@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lib.config import preset
-from lib.models.dit import DiT
+from lib.models.dit import HEAD_BLOCKS, DiT
 from lib.models.vqvae import VQVAE
 from lib.training.optimizers import MuonAdamW, make_optimizer
 
@@ -29,13 +29,13 @@ def test_which_parameters_it_takes(model):
     assert isinstance(optimizer, MuonAdamW)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     taken = {names[id(parameter)] for parameter in optimizer.hidden}
-    assert taken == {f"{part}.0.{layer}.weight" for part in ("encoder", "decoder") for layer in ("widen", "narrow")}
+    assert taken == {f"{part}.blocks.0.{layer}.weight" for part in ("encoder", "decoder") for layer in (1, 3)}
     rest = {names[id(parameter)] for parameter in optimizer.adamw.param_groups[0]["params"]}
     assert taken | rest == set(names.values()) and not taken & rest
     assert isinstance(make_optimizer(model, preset("vqvae", "tiny", optimizer="adamw")), torch.optim.AdamW)
     config = preset("diffusion", "tiny", optimizer="muon")
-    dit = DiT(config, 6, 2, 8, 4)
-    assert len(make_optimizer(dit, config).hidden) == 4 * config.layers
+    dit = DiT(config, 6, torch.zeros(3, 8, 4), (0, 1, 2), (0, 0))
+    assert len(make_optimizer(dit, config).hidden) == 4 * config.layers + 2 * HEAD_BLOCKS
 
 
 def test_a_step_moves_every_parameter_and_muon_evens_out_its_matrices(model):
@@ -45,7 +45,7 @@ def test_a_step_moves_every_parameter_and_muon_evens_out_its_matrices(model):
     optimizer.step(), optimizer.zero_grad()
     for name, parameter in model.named_parameters():
         assert not torch.equal(parameter, before[name]) and parameter.grad is None
-    moved = (model.encoder[0].widen.weight - before["encoder.0.widen.weight"]).flatten(1)
+    moved = model.encoder.blocks[0][1].weight - before["encoder.blocks.0.1.weight"]
     sizes = torch.linalg.svdvals(moved.detach())
     assert sizes.max() / sizes.min() < 3  # a random gradient's: 4.6
     assert float(moved.detach().square().mean().sqrt()) == pytest.approx(0.2 * 0.01, rel=0.3)  # about AdamW's
