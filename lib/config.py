@@ -151,6 +151,7 @@ class FineTuneConfig(DiffusionConfig):
     encodings: Count = 12  # all keys: a few hours of music are soon encoded
     pianist: str = "Brad Mehldau"
     final_name: str = "brad_final"  # folder of the finished improviser, beside the runs
+    lora_rank: Annotated[int, Field(ge=0, le=256)] = 0  # of low-rank additions to frozen weights; 0: all weights are trained
     lr: Annotated[float, Field(gt=0, le=1)] = 5e-6  # start
     warmup_steps: Annotated[int, Field(ge=0)] = 20  # the weights are good already, only AdamW's moments are not
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 from lib.diffusion.schedule import training_share
 from lib.models.codebook import perplexity
 from lib.models.dit import Conditions, knobs
+from lib.models.lora import add_low_rank
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE, frequent_patterns, reconstruction_loss, struck_bands
 from lib.music.metrics import note_f1
@@ -265,6 +266,8 @@ class FineTuneStage(DiffusionStage):
         self.pianist, self.sources = config.pianist, sources
         super().__init__(config, data_dir, checkpoint, sources)
         self.model.load_state_dict(checkpoints.require(sources["diffusion"], "diffusion").weights())
+        if config.lora_rank:
+            add_low_rank(self.model, config.lora_rank)
 
     def _embed(self, train):
         """The base run's styles, with the pianist's own (known already, or not)."""

@@ -7,6 +7,7 @@ beside it.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,13 @@ from torch import Tensor
 from lib import config as configs
 from lib.data.manifest import MANIFEST, verify, write_manifest
 from lib.models.dit import DiT
+from lib.models.lora import add_low_rank, merge_low_rank
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import KINDS, VQVAE
 from lib.training import checkpoint as checkpoints
 from lib.training.sources import check_unchanged, resolve_source
 
+BASE_KNOBS = {field.name for field in dataclasses.fields(configs.DiffusionConfig)}
 WEIGHTS = ("vqvae", "style_encoder", "styles")
 TRANSFORMERS = ("fine_tune", "diffusion")  # the adapted one comes first
 
@@ -141,7 +144,9 @@ def _load_from_runs(checkpoint, device):
     vqvae, vqvae_config = load_vqvae(sources["vqvae"], device)
     style_encoder, style_config, classes = load_style_encoder(sources["style_encoder"], device)
     config = config_of(checkpoint)
-    dit = frozen(make_dit(config, style_config, vqvae), checkpoint.weights(), device)
+    dit = make_dit(config, style_config, vqvae)
+    dit = add_low_rank(dit, config.lora_rank) if getattr(config, "lora_rank", 0) else dit
+    dit = merge_low_rank(frozen(dit, checkpoint.weights(), device)).requires_grad_(False)
     styles = load_styles(checkpoint, device)
     made = {"vqvae": vqvae_config, "style_encoder": style_config, "dit": config, "classes": classes}
     return Improviser(vqvae, style_encoder, dit, styles, getattr(config, "pianist", None), made)
@@ -169,7 +174,7 @@ def save_improviser(improviser, folder, facts=None, dtype=torch.float32, base=No
         plain = {key: value.detach().to("cpu", dtype).contiguous() for key, value in state.items()}
         save_file(plain, folder / f"{name}.safetensors")
     made = dict(improviser.configs)
-    dit = {k: v for k, v in configs.as_values(made["dit"]).items() if k not in ("pianist", "final_name")}
+    dit = {k: v for k, v in configs.as_values(made["dit"]).items() if k in BASE_KNOBS}
     made_from = {"vqvae": configs.as_values(made["vqvae"]), "style_encoder": configs.as_values(made["style_encoder"])}
     described = {"kind": "improviser", "pianist": improviser.pianist, "pianists": list(improviser.styles.names),
                  "classes": list(made["classes"]), "configs": {**made_from, "dit": dit}, **(facts or {})}  # fmt: skip

@@ -19,6 +19,7 @@ from lib.training import checkpoint as checkpoints
 from lib.training.history import read_history
 from lib.training.loop import train
 from lib.training.trained import load_improviser
+from lib.training.trained import load_improviser
 from lib.training.trainer import lr_share, total_steps
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -216,3 +217,14 @@ def test_fewer_steps_than_are_done_is_finished(demo_data, tmp_path):
     train(preset("vqvae", "tiny"), demo_data, tmp_path)
     result = train(preset("vqvae", "tiny", steps=2), demo_data, tmp_path)
     assert result.finished and result.step == 4
+
+
+def test_low_rank_fine_tuning_leaves_a_plain_improviser(tiny_runs, demo_data, tmp_path):
+    sources = {f"{name}_run": tiny_runs / name for name in ("vqvae", "style_encoder", "diffusion")}
+    train(preset("fine_tune", "tiny", lora_rank=2), demo_data, tmp_path, **sources)
+    tuned, base = (load_improviser(folder) for folder in (tmp_path / "brad_final", tiny_runs / "diffusion"))
+    assert tuned.dit.state_dict().keys() == base.dit.state_dict().keys()
+    moved = {name for name, value in base.dit.state_dict().items() if not torch.equal(value, tuned.dit.state_dict()[name])}
+    assert moved and all("blocks" in name and name.endswith("weight") for name in moved)
+    again = train(preset("fine_tune", "tiny", lora_rank=2, steps=6), demo_data, tmp_path, **sources)
+    assert again.resumed_from_step == 4 and again.finished

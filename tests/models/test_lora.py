@@ -1,0 +1,27 @@
+"""Low-rank additions: nothing at first, then all that is learned; merged they are plain weights again."""
+
+import torch
+
+from lib.config import preset
+from lib.models.dit import DiT
+from lib.models.lora import add_low_rank, merge_low_rank
+
+
+def test_added_trained_and_merged():
+    torch.manual_seed(0)
+    model = DiT(preset("diffusion", "tiny"), 6, torch.randn(3, 8, 4), (0, 1, 2), (0, 0))
+    plain = {name: value.clone() for name, value in model.state_dict().items()}
+    add_low_rank(model, 2)
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert trained and all(name.endswith((".up", ".down")) and "blocks" in name for name in trained)
+    weight = model.blocks[0].attention.to_qkv.weight
+    assert torch.equal(weight, plain["blocks.0.attention.to_qkv.weight"])
+    for name, parameter in model.named_parameters():
+        if name.endswith(".up"):
+            torch.nn.init.normal_(parameter)
+    changed = model.blocks[0].attention.to_qkv.weight.detach() - plain["blocks.0.attention.to_qkv.weight"]
+    assert torch.linalg.matrix_rank(changed) == 2
+    merged = merge_low_rank(model).state_dict()
+    assert merged.keys() == plain.keys()
+    assert torch.allclose(merged["blocks.0.attention.to_qkv.weight"], plain["blocks.0.attention.to_qkv.weight"] + changed)
+    assert torch.equal(merged["head.output.0.weight"], plain["head.output.0.weight"])
