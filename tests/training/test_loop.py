@@ -19,7 +19,6 @@ from lib.training import checkpoint as checkpoints
 from lib.training.history import read_history
 from lib.training.loop import train
 from lib.training.trained import load_improviser
-from lib.training.trained import load_improviser
 from lib.training.trainer import lr_share, total_steps
 
 ROOT = Path(__file__).resolve().parent.parent.parent
