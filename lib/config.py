@@ -291,7 +291,8 @@ class GenerateRequest:
     recall: Share = 0.5  # of what a section in capitals takes up when it comes again
     seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
-    tempo_bpm: Annotated[float, Field(ge=20, le=400)] = 120.0  # places the bars (4/4)
+    tempo_bpm: Annotated[float, Field(ge=20, le=400)] = 120.0  # quarters; places the bars
+    beats_per_bar: Annotated[int, Field(ge=1, le=16)] = 4  # quarters
     style: str | None = None  # a name, or a mix NAME:SHARE,NAME:SHARE; None: whom the run was fine-tuned on
     density: arc(0, 40) | None = None  # notes a second; several numbers: an arc over the solo
     left_density: Annotated[float, Field(ge=0, le=40)] | None = None  # of the keys below middle C

@@ -49,7 +49,7 @@ class Solo:
     begins_s, ends_s : where the new music begins and ends
     request : GenerateRequest
     chords : list of (time_s, symbol), each asked chord where it begins
-    rule_losses : dict name -> loss of each rule on the whole solo (empty without rules)
+    rules : list of Rule, of all the new music (empty where nothing is asked)
     seconds : how long it took
     """
 
@@ -58,8 +58,24 @@ class Solo:
     ends_s: float
     request: object
     chords: list
-    rule_losses: dict
+    rules: list
     seconds: float
+
+    @property
+    def new_notes(self):
+        """Notes of the new music alone, from 0."""
+        return self.notes.between(self.begins_s, self.ends_s)
+
+    @property
+    def new_roll(self):
+        """PianoRoll (B = 1) of the new music alone."""
+        return notes_to_piano_roll(self.new_notes, math.ceil((self.ends_s - self.begins_s) * FRAME_RATE_HZ))
+
+    @property
+    def rule_losses(self):
+        """dict name -> loss of each rule on the new music."""
+        roll = self.new_roll
+        return {rule.name: float(rule.loss(roll)[0]) for rule in self.rules}
 
 
 def load_improviser(run=None, released=False, device="auto", styles_dir=None, base=False):
@@ -113,11 +129,11 @@ def generate(improviser, request, callback=None, before=None, rules=None):
     codes = _fill(improviser, wishes, codes, hidden, callback, rules)
     first = given * LATENT_STRIDE
     piano_roll = decode(improviser, codes).crop(first, first + math.ceil(request.seconds * FRAME_RATE_HZ))
-    losses = _losses(wishes.between(given, None), rules, piano_roll)
     notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if before is None else _end_s(before)
     notes = notes if before is None else before.followed_by(notes, begins_s)
     ends_s = begins_s + request.seconds
-    return Solo(notes, begins_s, ends_s, request, _symbols(request, begins_s, ends_s), losses, time.monotonic() - began)
+    asked, symbols = _all_rules(wishes.between(given, None), rules), _symbols(request, begins_s, ends_s)
+    return Solo(notes, begins_s, ends_s, request, symbols, asked, time.monotonic() - began)
 
 
 def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None):
@@ -149,24 +165,23 @@ def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None):
     hidden[:, : first - start] = hidden[:, last - start :] = False
     codes = _fill(improviser, wishes, codes, hidden, callback, rules)
     within = decode(improviser, codes).crop((first - start) * LATENT_STRIDE, (last - start) * LATENT_STRIDE)
-    losses = _losses(wishes.between(first - start, last - start), rules, within)
     begins_s, ends_s = first / LATENT_RATE_HZ, last / LATENT_RATE_HZ
     kept = notes.between(ends_s, math.inf)
     played = notes.between(0, begins_s).followed_by(piano_roll_to_notes(within)[0], begins_s)
-    symbols = _symbols(request, begins_s, ends_s)
-    return Solo(played.followed_by(kept, ends_s), begins_s, ends_s, request, symbols, losses, time.monotonic() - began)
+    asked, symbols = _all_rules(wishes.between(first - start, last - start), rules), _symbols(request, begins_s, ends_s)
+    return Solo(played.followed_by(kept, ends_s), begins_s, ends_s, request, symbols, asked, time.monotonic() - began)
 
 
 def _symbols(request, begins_s, ends_s):
     """[(time_s, symbol)] of the chart where it changes."""
-    changes = chord_changes(parse_chart(request.chords).bars, round(ends_s - begins_s, 6), request.tempo_bpm)
+    bars, seconds = parse_chart(request.chords).bars, round(ends_s - begins_s, 6)
+    changes = chord_changes(bars, seconds, request.tempo_bpm, request.beats_per_bar)
     return [(begins_s + time_s, NO_CHORD[0] if chord is None else chord.symbol) for time_s, chord in changes]
 
 
-def _losses(wishes, rules, piano_roll):
-    """dict name -> loss of each rule on what was played."""
-    asked = [*wishes.rules(), *rules(wishes)] if rules else wishes.rules()
-    return {rule.name: float(rule.loss(piano_roll)[0]) for rule in asked}
+def _all_rules(wishes, rules):
+    """Those of the request and one's own."""
+    return [*wishes.rules(), *(rules(wishes) if rules else ())]
 
 
 def _nothing(improviser, length):
@@ -212,24 +227,33 @@ def _fill(improviser, wishes, codes, hidden, callback, rules):
     style, codes, hidden = _style(improviser, wishes.request), codes.clone(), hidden.clone()
     starts = [start for start in window_starts(codes.shape[1]) if hidden[:, start : start + WINDOW].any()]
     for number, start in enumerate(starts):
-        _recall(wishes, codes, hidden, start)
+        taken_up = _recall(wishes, codes, hidden, start)
         window, asked = slice(start, start + WINDOW), wishes.between(start, start + WINDOW)
-        conditions, chosen = _conditions(asked, style), [*asked.rules(), *(rules(asked) if rules else ())]
+        conditions, chosen = _conditions(asked, style), _all_rules(asked, rules)
         report = _reporter(improviser, callback, number, len(starts))
         codes[:, window] = _play_window(
-            improviser, wishes.request, conditions, chosen, codes[:, window], hidden[:, window], number, report
+            improviser, wishes.request, conditions, chosen, codes[:, window], hidden[:, window], taken_up, number, report
         )
         hidden[:, window] = False
     return codes
 
 
 def _recall(wishes, codes, hidden, start):
-    """Settle what a window takes up of earlier sections: a share `recall` of its hidden frames, chosen by the seed."""
-    chance = uniforms(wishes.request.seed, "recall", [0], (len(wishes),))[0].numpy()
+    """Settle what a window takes up of earlier sections: a share `recall` of its hidden frames, chosen by the seed.
+
+    Returns
+    -------
+    int64 (R, 2), within the window: frames that take up what it is yet to play, and where
+    """
+    chance, later = uniforms(wishes.request.seed, "recall", [0], (len(wishes),))[0].numpy(), []
     for frame in range(start, min(start + WINDOW, len(wishes))):
         earlier = int(wishes.recalled[frame])
-        if hidden[0, frame] and earlier >= 0 and not hidden[0, earlier] and chance[frame] < wishes.request.recall:
-            codes[0, frame], hidden[0, frame] = codes[0, earlier], False
+        if hidden[0, frame] and earlier >= 0 and chance[frame] < wishes.request.recall:
+            if hidden[0, earlier] and earlier >= start:
+                later.append((frame - start, earlier - start))
+            else:
+                codes[0, frame], hidden[0, frame] = codes[0, earlier], False
+    return torch.tensor(later, dtype=torch.long, device=codes.device).view(-1, 2)
 
 
 def _conditions(wishes, style):
@@ -243,22 +267,30 @@ def _conditions(wishes, style):
 
 
 @torch.inference_mode()
-def _play_window(improviser, request, conditions, rules, codes, hidden, number, report):
-    """Codes (1, WINDOW, G), none hidden any more."""
+def _play_window(improviser, request, conditions, rules, codes, hidden, taken_up, number, report):
+    """Codes (1, WINDOW, G), none hidden any more; those of `taken_up` (see _recall) are hidden until the end."""
     predict = predictor(improviser, conditions, request.guidance_scale, request.temperature)
+    later = torch.zeros_like(hidden)
+    later[:, taken_up[:, 0]] = True
 
     def draw(step, candidate):
         return uniforms(request.seed, f"window {number} step {step}", [candidate], codes.shape[1:], codes.device)
+
+    def hears(codes, hidden):
+        return predict(codes, hidden | later)
+
+    def whole(codes):
+        return codes.index_copy(1, taken_up[:, 0], codes[:, taken_up[:, 1]])
 
     guide = None
     if rules and request.num_candidates > 1:
 
         def score(codes):
-            return total_loss(rules, decode(improviser, codes))
+            return total_loss(rules, decode(improviser, whole(codes)))
 
         steps = guidance_steps(request.num_steps)
-        guide = StochasticControl(predict, score, lambda step, k: draw(f"{step} ahead", k), request.num_candidates, steps)
-    return sample(predict, codes, hidden, draw, request.num_steps, guide, request.order, callback=report)
+        guide = StochasticControl(hears, score, lambda step, k: draw(f"{step} ahead", k), request.num_candidates, steps)
+    return whole(sample(hears, codes, hidden & ~later, draw, request.num_steps, guide, request.order, callback=report))
 
 
 def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0):

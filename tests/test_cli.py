@@ -6,11 +6,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
+import pretty_midi
 import pytest
 import torch
 
-from lib.data.notes import read_midi
+from lib.data.corpora import open_corpus
+from lib.data.notes import Notes, read_midi, write_midi
+from lib.generate import load_improviser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -50,6 +54,10 @@ def tree(folder):
         (["generate", "--run", "{runs}/brad_final", "--style", "Bea Blokford"], "'Bea Blokford'", "Bea Blockford"),
         (["generate", "--run", "{runs}/brad_final", "--seconds", "0"], "seconds", "greater than 0"),
         (["generate"], "--run", "--released"),
+        (["generate", "--run", "{runs}/brad_final", "--chart", "{runs}/none.html"], "none.html", "No such file"),
+        (["generate", "--run", "{runs}/brad_final", "--tune", "Ours"], "--tune", "--chart"),
+        (["train", "vqvae", "--preset", "tiny", "--folder", "{runs}"], "--folder", "data ingest"),
+        (["train", "fine_tune", "--preset", "tiny", "--folder", "{runs}/none"], "none", "no folder"),
         (["generate", "--run", "{runs}/brad_final", "--soundfont", "{runs}/none.sf2"], "none.sf2", "no SoundFont"),
         (["data", "summary", "dmeo"], "'dmeo'", "demo"),
         (["data", "download", "maestr"], "'maestr'", "maestro"),
@@ -88,6 +96,37 @@ def test_variations_that_go_on_from_a_file(demo_data, tiny_runs, tmp_path):
     assert len(read_midi(tmp_path / "a-2.mid")) >= len(read_midi(played))
     (tmp_path / "empty.mid").write_bytes(b"")
     assert "empty.mid" in lib(*words[:-1], tmp_path / "empty.mid", check=2).stderr
+
+
+def test_a_chart_in_three_and_the_tempo_of_a_performance(tiny_runs, tmp_path):
+    chart, played = tmp_path / "waltz.html", tmp_path / "played.mid"
+    chart.write_text("irealb://" + quote("Ours=Me=Waltz=C==1r34LbKcu7[T34C^7 |A-7 |D-7 |G7 Z==90=0"))
+    write_midi(Notes.from_arrays([0.0, 1.0], [0.5, 0.5], [60, 64], [80, 80]), played, 150)
+    words = ["generate", "--run", tiny_runs / "brad_final", "--seconds", "4", "--num-steps", "2", "--out", tmp_path / "solo.mid"]
+    assert "Ours, 3 beats a bar: C^7 | A-7" in lib(*words, "--chart", chart, check=0).stdout
+    written = pretty_midi.PrettyMIDI(str(tmp_path / "solo.mid"))
+    assert [event.time for event in written.text_events] == pytest.approx([0, 2], abs=0.01)
+    assert written.time_signature_changes[0].numerator == 3 and written.get_tempo_changes()[1] == pytest.approx([90])
+    lib(*words, "--chords", "C | G7", "--continue", played, check=0)
+    written = pretty_midi.PrettyMIDI(str(tmp_path / "solo.mid"))
+    assert written.get_tempo_changes()[1] == pytest.approx([150])
+    begins_s = 1.52  # the first latent frame after the last note
+    assert [change.time for change in written.time_signature_changes] == pytest.approx([0, begins_s], abs=0.01)
+    assert [event.time for event in written.text_events] == pytest.approx([begins_s, begins_s + 1.6, begins_s + 3.2], abs=0.01)
+
+
+def test_fine_tuning_on_a_folder(demo_data, tiny_runs, tmp_path):
+    data, folder = tmp_path / "data", tmp_path / "My Playing"
+    shutil.copytree(demo_data / "demo" / "midi" / "Cora Canonby", folder)
+    words = ["train", "fine_tune", "--preset", "tiny", "--folder", folder, "--data-dir", data, "--runs-dir", tmp_path / "runs"]
+    words += ["--vqvae-run", tiny_runs / "vqvae", "--style-encoder-run", tiny_runs / "style_encoder"]
+    words += ["--diffusion-run", tiny_runs / "diffusion"]
+    done = lib(*words, "--pianist", "Me", check=0)
+    assert done.stdout.startswith("own-My Playing: ") and (data / "own-My Playing" / "notes.store").exists()
+    improviser = load_improviser(tmp_path / "runs" / "brad_final", device="cpu")
+    assert improviser.pianist == "Me" and "Cora Canonby" in improviser.styles.names
+    assert {piece.pianist for piece in open_corpus("own-My Playing", data).pieces} == {"Me"}
+    assert len({piece.album for piece in open_corpus("own-My Playing", data).pieces}) > 1
 
 
 def test_train_go_on_and_stop_early(demo_data, tmp_path):

@@ -14,7 +14,7 @@ from lib.data.ingest import STORE_NAME, IngestReport, bounded, ingest_source, sp
 from lib.data.note_store import SPLITS, CorpusError, NoteStore
 from lib.data.packed import pack_stores, read_packed
 
-__all__ = ["CorpusError", "IngestReport", "download", "ingest", "open_corpus", "pack", "summary", "unpack"]
+__all__ = ["CorpusError", "IngestReport", "download", "ingest", "ingest_own", "open_corpus", "pack", "summary", "unpack"]
 
 SHOWN_PIANISTS = 10
 
@@ -73,6 +73,28 @@ def ingest(name, data_dir, archive=None, folder=None, metadata=None, packed=None
     places = [metadata, *beside, Path(data_dir) / name, data_dir]
     with source:
         return ingest_source(name, data_dir, source, [place for place in places if place is not None])
+
+
+def ingest_own(folder, data_dir, pianist=None):
+    """Ingest a folder of one player's MIDI, as ALBUM/TITLE.mid or TITLE.mid, into DIR/own-FOLDER.
+
+    Parameters
+    ----------
+    folder : of MIDI files
+    pianist : who plays; by default the folder's name
+
+    Returns
+    -------
+    (IngestReport, str) : the report, whose name is the corpus's, and the pianist
+
+    Raises
+    ------
+    CorpusError : no such folder, or nothing usable in it
+    """
+    folder = Path(folder).expanduser().resolve()
+    pianist = pianist or folder.name
+    with FolderSource(folder) as source:
+        return ingest_source(f"own-{folder.name}", data_dir, source, pianist=pianist), pianist
 
 
 def _check_name(name):

@@ -61,7 +61,7 @@ class IngestReport:
     seconds: float = 0.0
 
 
-def ingest_source(name, data_dir, source, metadata_dirs=()):
+def ingest_source(name, data_dir, source, metadata_dirs=(), pianist=""):
     """Write DIR/NAME/notes.store from the members of a source, and the report beside it.
 
     Parameters
@@ -69,6 +69,7 @@ def ingest_source(name, data_dir, source, metadata_dirs=()):
     name : str, "maestro" and "pijama" have tables, any other is a folder of the user's
     source : ZipSource or FolderSource
     metadata_dirs : folders in which a corpus's tables may lie, besides the source; the first that has it counts
+    pianist : who plays all of a user's folder; "": the folders in it say
 
     Raises
     ------
@@ -87,7 +88,7 @@ def ingest_source(name, data_dir, source, metadata_dirs=()):
             skipped.append({"member": member.name, "reason": str(error)})
             continue
         seen.add(member.name)
-        piece, listed = _describe(name, known, member.name)
+        piece, listed = _describe(name, known, member.name, pianist)
         arrays.append(notes_to_rows(notes))
         pieces.append(bounded(piece, arrays[-1][0]))
         unlisted += not listed
@@ -135,10 +136,10 @@ def _nothing_usable(origin, skipped):
     return f"{origin} holds no usable performance: {reasons}{more}"
 
 
-def _describe(name, known, member):
+def _describe(name, known, member, pianist):
     """(Piece, whether the corpus's table lists it) for a member."""
     if name not in TABLES:
-        return piece_from_path(name, member), True
+        return piece_from_path(name, member, pianist), True
     listed = known.get(path_key(name, member))
     return (replace(listed, member=member), True) if listed else (unlisted_piece(name, member), False)
 

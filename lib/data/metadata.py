@@ -79,11 +79,13 @@ def is_duet(pianist, album):
     return show and "mcpartland" not in pianist.casefold()
 
 
-def piece_from_path(corpus, path):
-    """What PIANIST/ALBUM/TITLE.mid, PIANIST/TITLE.mid or TITLE.mid says of a piece."""
+def piece_from_path(corpus, path, pianist=""):
+    """What PIANIST/ALBUM/TITLE.mid, PIANIST/TITLE.mid or TITLE.mid says of a piece; of a known pianist ALBUM/TITLE.mid."""
     path = PurePosixPath(compose(path))
     folders = path.parts[:-1]
-    pianist, album = (folders[0] if folders else ""), "/".join(folders[1:])
+    if not pianist and folders:
+        pianist, *folders = folders
+    album = "/".join(folders)
     return Piece(corpus, str(path), pianist, title=path.stem, album=album, duet=is_duet(pianist, album))
 
 

@@ -17,6 +17,7 @@ PEDAL_DOWN = 64  # the controller's value from which the pedal holds
 MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
 MAX_PERFORMANCE_S = 24 * 3600.0  # beyond this a tempo or a time is broken
 REST = ("duration_s", "pitch", "velocity")  # columns of notes besides the onset
+SLOWEST_FASTEST = (20.0, 400.0)  # bpm; a tempo beyond is a slip of the file
 DEFAULT_TEMPO = 500_000  # microseconds a quarter where a file says nothing (120 bpm)
 
 
@@ -205,8 +206,20 @@ def _pedal_of(track, end):
     return intervals[intervals[:, 1] > intervals[:, 0]]
 
 
-def to_pretty_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None):
-    """The performance as pretty_midi.PrettyMIDI: a piano with its pedal, 4/4, text markers.
+def read_tempo(path, at_s=None):
+    """Quarters a minute that a MIDI file says at a time, or at its end; None where it says nothing. MidiError as read_midi."""
+    from symusic import Score
+
+    read_midi(path)
+    score = Score.from_midi(Path(path).read_bytes(), ttype="tick")
+    tempos = sorted(score.tempos, key=lambda tempo: tempo.time)
+    seconds = _tick_clock(score)
+    began = [tempo for tempo in tempos if at_s is None or seconds(np.array([tempo.time]))[0] <= at_s]
+    return float(np.clip(began[-1].qpm, *SLOWEST_FASTEST)) if began else None
+
+
+def to_pretty_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
+    """The performance as pretty_midi.PrettyMIDI: a piano with its pedal, a time signature, text markers.
 
     Parameters
     ----------
@@ -214,11 +227,13 @@ def to_pretty_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None):
     tempo_bpm : float, beats per minute written into the file; times do not change
     markers : iterable of (time_s, text), such as chord symbols
     left_hand : bool (N,), see music.hands: each hand then has its track, right first; None: one track
+    beats_per_bar : quarters
+    bars_from_s : where a bar begins besides 0, such as where new music follows what was played
     """
     import pretty_midi
 
     midi = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=float(tempo_bpm))
-    midi.time_signature_changes = [pretty_midi.TimeSignature(4, 4, 0.0)]
+    midi.time_signature_changes = [pretty_midi.TimeSignature(beats_per_bar, 4, s) for s in sorted({0.0, float(bars_from_s)})]
     everything = np.ones(len(notes), dtype=bool)
     tracks = {"Piano": everything} if left_hand is None else {"Right hand": ~left_hand, "Left hand": left_hand}
     midi.instruments = [_track(notes, chosen, name) for name, chosen in tracks.items()]
@@ -240,11 +255,11 @@ def _track(notes, chosen, name):
     return track
 
 
-def write_midi(notes, path, tempo_bpm=120.0, markers=(), left_hand=None):
-    """Write the performance as a standard MIDI file; the folder is made, the file replaced whole."""
+def write_midi(notes, path, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
+    """Write the performance as a standard MIDI file, see to_pretty_midi; the folder is made, the file replaced whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    to_pretty_midi(notes, tempo_bpm, markers, left_hand).write(str(partial))
+    to_pretty_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s).write(str(partial))
     partial.replace(path)
     return path

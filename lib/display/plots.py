@@ -165,18 +165,6 @@ def plot_code_use(counts):
     return figure
 
 
-def plot_rule(target, result, name):
-    """What a rule asked for and what came, value by value (twelve pitch classes, or one density)."""
-    target, result = np.atleast_1d(np.asarray(target, float)), np.atleast_1d(np.asarray(result, float))
-    figure, ax = plt.subplots(figsize=(5, 2.5), layout="constrained")
-    place = np.arange(len(target))
-    ax.bar(place - 0.2, target, 0.4, label="asked")
-    ax.bar(place + 0.2, result, 0.4, label="played")
-    ax.set_title(name.replace("_", " "))
-    ax.legend(fontsize=8)
-    return figure
-
-
 def _draw_notes(ax, notes, colours):
     ends_s = notes.onset_s + notes.duration_s
     pitch = notes.pitch.astype(float)

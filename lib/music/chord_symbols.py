@@ -73,12 +73,12 @@ def _stems():
 
 STEMS = _stems()
 _MODIFIERS = re.compile(
-    r"(?P<sus>sus(?:24|42|2|4|9)?)|(?P<add>add(?P<flat>[#b]?)(?P<degree>9|11|13|2|4|6))|(?P<omit>(?:no|omit)(?P<gone>[35]))"
+    r"(?P<sus>sus(?:24|42|2|4|9)?)|(?P<add>add(?P<flat>[#b]?)(?P<degree>9|11|13|2|3|4|6))|(?P<omit>(?:no|omit)(?P<gone>[35]))"
     r"|(?P<alter>(?:[#b]|[+-](?=\d))(?P<what>5|6|9|11|13))|(?P<seventh>(?:maj|Maj|ma|M|\^)7)|(?P<plus>\+)|(?P<alt>alt)"
     r"|(?P<plain>11|13|9|6)"
 )
 SUSPENDED = {"": {5}, "4": {5}, "2": {2}, "9": {2, 5}, "24": {2, 5}, "42": {2, 5}}
-_DEGREES = {"2": 2, "9": 2, "4": 5, "11": 5, "6": 9, "13": 9, "5": 7}
+_DEGREES = {"2": 2, "9": 2, "3": 4, "4": 5, "11": 5, "6": 9, "13": 9, "5": 7}
 _COMMON = ("", "m", "7", "maj7", "m7", "m7b5", "dim", "dim7", "6", "m6", "9", "m9", "maj9", "11", "m11", "13", "7b9", "7#9",
            "7#11", "7b13", "7alt", "7sus4", "sus4", "sus2", "aug", "7#5", "7b5", "mmaj7", "69", "add9", "maj7#11")  # fmt: skip
 SYMBOL = re.compile(r"(?P<root>[A-G][#b]{0,2})(?P<suffix>.*?)(?:/(?P<bass>[A-G][#b]{0,2}))?")

@@ -50,8 +50,8 @@ class Wishes:
     def over(cls, request, seconds, before=0, after=0):
         """Of a request for so many seconds of music, with latent frames before and after it in which nothing is asked."""
         length, chart = math.ceil(seconds * LATENT_RATE_HZ), parse_chart(request.chords)
-        chords = chords_per_frame(chart.bars, length, LATENT_RATE_HZ, request.tempo_bpm)
-        places = np.array(recalled(chart, length, LATENT_RATE_HZ, request.tempo_bpm))
+        metre = (length, LATENT_RATE_HZ, request.tempo_bpm, request.beats_per_bar)
+        chords, places = chords_per_frame(chart.bars, *metre), np.array(recalled(chart, *metre))
         places = np.pad(np.where(places < 0, -1, places + before), (before, after), constant_values=-1)
         arcs = (_over(arc, length, before, after) for arc in (request.density, request.register, request.loudness))
         return cls(request, [None] * before + chords + [None] * after, *arcs, places, -before / LATENT_RATE_HZ)

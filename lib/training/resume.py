@@ -22,7 +22,7 @@ from lib.training.sources import SOURCES
 
 log = logging.getLogger("lib.training")
 # what may differ when a run goes on: nothing that changes the weights' trajectory before the change
-FREE = {"preset", "epochs", "steps", "device", "mixed_precision", "log_every", "validate_every", "save_every",
+FREE = {"preset", "epochs", "steps", "decay", "device", "mixed_precision", "log_every", "validate_every", "save_every",
         "keep_checkpoints", "tracker", "validation_batches", "final_name", "mirror_verify_minutes", "deterministic",
         "skips_in_a_row"}  # fmt: skip
 PARTS = ("batch_size", "gradient_accumulation")  # may differ where their product, the global batch, is the same

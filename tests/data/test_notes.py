@@ -7,7 +7,7 @@ import numpy as np
 import pretty_midi
 import pytest
 
-from lib.data.notes import MidiError, Notes, read_midi, write_midi
+from lib.data.notes import MidiError, Notes, read_midi, read_tempo, write_midi
 
 
 def midi_bytes(*messages, ticks=480, kind=1):
@@ -126,3 +126,16 @@ def test_between():
     cut = notes.between(1, 3)
     assert cut.onset_s.tolist() == [0, 1] and cut.duration_s.tolist() == [5, 1]
     assert cut.pedal_s.tolist() == [[0, 0.5], [1.5, 2]]
+
+
+def test_the_tempo_of_a_file_at_a_time(tmp_path):
+    path = tmp_path / "two.mid"
+    midi = mido.MidiFile(ticks_per_beat=480)
+    events = [mido.MetaMessage("set_tempo", tempo=500_000), mido.Message("note_on", note=60, velocity=64),
+              mido.Message("note_off", note=60, time=480 * 4), mido.MetaMessage("set_tempo", tempo=1_000_000)]  # fmt: skip
+    midi.tracks.append(mido.MidiTrack(events))
+    midi.save(path)
+    assert [read_tempo(path, s) for s in (0, 1.9, 2.1, None)] == pytest.approx([120, 120, 60, 60])
+    midi.tracks[0] = mido.MidiTrack(events[1:3])
+    midi.save(path)
+    assert read_tempo(path) is None

@@ -82,8 +82,6 @@ def test_evidence_shades_the_most_and_least_typical():
     assert len(plots.plot_evidence(NOTES, np.zeros(0), np.zeros(0), "Ann").axes[1].patches) == 0
 
 
-def test_code_use_and_rule():
+def test_code_use():
     figure = plots.plot_code_use(np.array([[0, 5, 5, 0], [1, 1, 1, 1]]))
     assert "75% are in use, perplexity 3" in figure.axes[0].get_xlabel()
-    bars = plots.plot_rule(6.0, 5.5, "note_density").axes[0].patches
-    assert [bar.get_height() for bar in bars] == [6.0, 5.5]

@@ -1,0 +1,116 @@
+"""What rules asked for, beside what was played: a panel a rule."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from lib.music.chord_symbols import NAMES
+from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
+from lib.music.rules_in_time import OFF_GRID_S
+
+ASKED, PLAYED = "#c0392b", "#2471a3"
+MELODY_WORDS = ("missing", "below another", "on top")
+
+
+def plot_rules(rules, piano_roll, title=""):
+    """Figure with a panel for each rule: target, result, loss.
+
+    Parameters
+    ----------
+    rules : list of Rule, such as Solo.rules
+    piano_roll : PianoRoll (B = 1), such as Solo.new_roll
+    title : str
+    """
+    count = max(1, len(rules))
+    figure, axes = plt.subplots(count, 1, figsize=(9, 0.4 + 1.9 * count), squeeze=False, layout="constrained")
+    for ax, rule in zip(axes[:, 0], rules):
+        plot_rule(rule, piano_roll, ax)
+    if not rules:
+        axes[0, 0].set_axis_off()
+        title = title or "no rule was asked for"
+    figure.suptitle(title)
+    return figure
+
+
+def plot_rule(rule, piano_roll, ax=None):
+    """One rule's target and result: a number, a curve over time, twelve pitch classes, chords over time, and so on.
+
+    Parameters
+    ----------
+    rule : Rule; one of the user's own is drawn by the shape of its statistic
+    piano_roll : PianoRoll (B = 1)
+    ax : matplotlib Axes to draw into; None: a new figure
+
+    Returns
+    -------
+    Figure
+    """
+    ax = plt.subplots(figsize=(9, 2.3), layout="constrained")[1] if ax is None else ax
+    result, target = rule.statistic(piano_roll)[0].cpu().numpy().astype(float), rule.target.numpy().astype(float)
+    by_shape = _number if result.ndim == 0 else _bars
+    PANELS.get(rule.name, by_shape)(ax, target, result)
+    ax.set_title(f"{rule.name.replace('_', ' ')}: loss {float(rule.loss(piano_roll)[0]):.3f}", fontsize=10)
+    return ax.figure
+
+
+def _number(ax, target, result):
+    ax.barh([0], [np.nan_to_num(result)], color=PLAYED, label=f"played {result:.1f}")
+    ax.axvline(target, color=ASKED, linewidth=2, label=f"asked {target:.1f}")
+    ax.set_yticks([])
+    ax.legend(fontsize=8)
+
+
+def _curve(ax, target, result):
+    for values, colour, label in ((result, PLAYED, "played"), (target, ASKED, "asked")):
+        ax.plot(np.arange(len(values)) * LATENT_STRIDE / FRAME_RATE_HZ, values, color=colour, label=label)
+    ax.set_ylim(bottom=0)
+    ax.set_xlabel("seconds")
+    ax.legend(fontsize=8)
+
+
+def _bars(ax, target, result):
+    target, result = np.broadcast_to(target, result.shape).ravel(), result.ravel()
+    place = np.arange(len(result))
+    ax.bar(place - 0.2, target, 0.4, color=ASKED, label="asked")
+    ax.bar(place + 0.2, result, 0.4, color=PLAYED, label="played")
+    ax.legend(fontsize=8)
+
+
+def _histogram(ax, target, result):
+    _bars(ax, target, result)
+    ax.set_xticks(range(12), NAMES)
+
+
+def _chords(ax, target, result):
+    """Chroma (N, 12) as an image, asked tones framed."""
+    seconds = len(result) * LATENT_STRIDE / FRAME_RATE_HZ
+    ax.imshow(result.T, aspect="auto", origin="lower", cmap="Blues", extent=(0, seconds, -0.5, 11.5), interpolation="nearest")
+    asked = np.argwhere(np.diff(target[: len(result)] >= 1, axis=0, prepend=False, append=False))  # where a tone comes or goes
+    for pitch_class in range(target.shape[1]):
+        edges = asked[asked[:, 1] == pitch_class, 0] * LATENT_STRIDE / FRAME_RATE_HZ
+        for start_s, end_s in zip(edges[::2], edges[1::2], strict=True):
+            ax.plot([start_s, end_s], [pitch_class, pitch_class], color=ASKED, linewidth=2, solid_capstyle="butt")
+    ax.set_yticks(range(12), NAMES, fontsize=6)
+    ax.set_xlabel("seconds (lines: asked; shades: played)")
+
+
+def _grid(ax, target, result):
+    """How far off the grid notes begin, from the cost of each frame and its onsets."""
+    frames = min(len(target), len(result))
+    off_ms = np.sqrt(target[:frames]) * OFF_GRID_S * 1000
+    ax.hist(off_ms, bins=12, range=(0, OFF_GRID_S * 1000), weights=result[:frames], color=PLAYED)
+    ax.axvline(0, color=ASKED, linewidth=3)
+    ax.set_xlabel("milliseconds off the nearest eighth note (the last bar: or more; red: asked)")
+
+
+def _melody(ax, target, result):
+    found = (result[:, 0] * (1 + result[:, 1])).round()
+    ax.step(np.arange(len(found)), found, where="mid", color=PLAYED)
+    ax.axhline(2, color=ASKED, linewidth=1)
+    ax.set_yticks([0, 1, 2], MELODY_WORDS)
+    ax.set_xlabel("note of the melody (red: asked)")
+
+
+PANELS = {"chord_progression": _chords, "rhythm_grid": _grid, "melody": _melody, "pitch_class_histogram": _histogram,
+          "density_contour": _curve, "velocity_contour": _curve}  # fmt: skip

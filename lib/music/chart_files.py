@@ -1,0 +1,189 @@
+"""Charts of other programs, as text that forms.parse_chart reads: iReal Pro (irealb:// or its HTML) and MusicXML.
+
+Conventions: repeats, endings and codas are played out; a bar's chords share it as the file says, beat by beat.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.music.chord_symbols import NO_CHORD, ChordError, parse_chord
+
+MUSIC_XML = (".musicxml", ".xml", ".mxl")
+IREAL = re.compile(r"irealb://[^\"'<>\s]+")
+# how far the player is to transpose; pyRealParser 0.1.0 stumbles over it
+IREAL_KEY = re.compile(r"(?:=|%3D)-?\d+(?:=|%3D)(?=1r34LbKcu7)", re.IGNORECASE)
+IREAL_CHORD = re.compile(r"n|[A-GW][b#]?[^A-GWn/]*(?:/[A-G][b#]?)?")
+OTHER_KINDS = {"power": "5", "pedal": "5", "seventh-flat-five": "7b5"}  # of MusicXML, by another name here
+SLOWEST_BPM, FASTEST_BPM = 20, 400  # a tempo beyond is none
+
+
+@dataclass(frozen=True)
+class ChartFile:
+    """A tune.
+
+    Attributes
+    ----------
+    title : str
+    chords : bars as forms.parse_chart reads them
+    beats_per_bar : int
+    tempo_bpm : quarters a minute, or None where the file has none
+    """
+
+    title: str
+    chords: str
+    beats_per_bar: int
+    tempo_bpm: float | None
+
+
+def read_chart(path, tune=None):
+    """ChartFile of an iReal Pro or MusicXML file.
+
+    Parameters
+    ----------
+    path : file of which the name ends in .musicxml, .xml or .mxl; any other holds an irealb:// address, such as the HTML
+        that iReal Pro shares
+    tune : title, or part of one, where the file holds several
+
+    Raises
+    ------
+    ChordError : no chart in it, several and none chosen, or a chord that means nothing
+    FileNotFoundError : there is no such file
+    """
+    path = Path(path)
+    if path.suffix.lower() in MUSIC_XML:
+        return _music_xml(path)
+    tunes = _ireal_tunes(path)
+    chosen = [one for one in tunes if tune is None or tune.casefold() in one.title.casefold()]
+    exact = [one for one in chosen if tune is not None and tune.casefold() == one.title.casefold()]
+    chosen = exact or chosen
+    if len(chosen) != 1:
+        titles = [one.title for one in chosen or tunes]
+        shown = "; ".join(titles[:20]) + (f"; and {len(titles) - 20} more" if len(titles) > 20 else "")
+        which = f"has no tune {tune!r}" if tune is not None and not chosen else f"holds {len(titles)} tunes"
+        raise ChordError(f"{path} {which}: say which by its title. It holds: {shown}.")
+    return _ireal(chosen[0], path)
+
+
+def _ireal_tunes(path):
+    from pyRealParser import Tune
+
+    found = IREAL.findall(path.read_text(encoding="utf-8", errors="replace"))
+    addresses = [IREAL_KEY.sub("==", address) for address in found]
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it reads
+        tunes = [tune for address in addresses for tune in Tune.parse_ireal_url(address)]
+    if not tunes:
+        raise ChordError(f"{path} holds no chart: neither an irealb:// address of iReal Pro nor MusicXML ({', '.join(MUSIC_XML)}).")
+    return tunes
+
+
+def _ireal(tune, path):
+    bars, before = [], None
+    for measure in tune.measures_as_strings:
+        symbols = []
+        for symbol in IREAL_CHORD.findall(measure.replace("7at", "7alt")):  # pyRealParser takes every l for "large"
+            if symbol.startswith("W"):  # the chord before, over another bass
+                symbol = (before or "n").partition("/")[0] + symbol[1:]
+            symbols.append(NO_CHORD[0] if symbol == "n" else _known(symbol, f"{path}, {tune.title}, bar {len(bars) + 1}"))
+            before = symbol
+        bars.append(" ".join(symbols) or "%")
+    beats, unit = tune.time_signature
+    return ChartFile(tune.title, " | ".join(bars), max(1, round(beats * 4 / unit)), _tempo(tune.bpm))
+
+
+def _music_xml(path):
+    from music21 import converter, harmony, tempo
+    from music21.exceptions21 import Music21Exception
+
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist.")
+    try:
+        score = converter.parse(str(path.resolve()), format="musicxml", forceSource=True)
+        parts = [part for part in score.parts if part.recurse().getElementsByClass(harmony.ChordSymbol)]
+        part = _played_out(parts[0]) if parts else None
+    except (Music21Exception, SyntaxError, ValueError, OSError) as error:  # SyntaxError: of XML
+        raise ChordError(f"{path} can't be read as MusicXML: {error}") from error
+    if part is None:
+        raise ChordError(f"{path} holds no chord symbols (MusicXML <harmony>).")
+    measures, signature = list(part.getElementsByClass("Measure")), part.recurse().getElementsByClass("TimeSignature").first()
+    beats = 4 if signature is None else max(1, round(signature.barDuration.quarterLength))
+    marks = [mark.getQuarterBPM() for mark in score.recurse().getElementsByClass(tempo.MetronomeMark)]
+    bars = [_bar(measure, beats, f"{path}, bar {number + 1}") for number, measure in enumerate(measures)]
+    if bars and bars[0].startswith("/"):  # nothing is known before the first chord
+        bars = _led_in(bars)
+    title = score.metadata.bestTitle if score.metadata else None
+    return ChartFile(title or path.stem, " | ".join(bars), beats, _tempo(marks[0] if marks else None))
+
+
+def _played_out(part):
+    """The part with its repeats as they are heard; as it is written where they make no sense."""
+    from music21.repeat import ExpanderException
+
+    try:
+        return part.expandRepeats()
+    except ExpanderException:
+        return part
+
+
+def _bar(measure, beats, where):
+    """A bar as text: a word for each beat, or one for all of it where nothing changes."""
+    from music21 import harmony
+
+    words = ["/"] * beats
+    for symbol in measure.getElementsByClass(harmony.ChordSymbol):
+        place = min(beats - 1, int(symbol.offset + 0.01))
+        words[place] = NO_CHORD[0] if isinstance(symbol, harmony.NoChord) else _spelled(symbol, where)
+    return words[0] if set(words[1:]) <= {"/"} else " ".join(words)
+
+
+def _led_in(bars):
+    """Bars whose first beats hold no chord yet say so."""
+    for number, bar in enumerate(bars):
+        words = bar.split(" ")
+        first = next((i for i, word in enumerate(words) if word != "/"), None)
+        bars[number] = " ".join([NO_CHORD[0]] * len(words[:first]) + ([] if first is None else words[first:]))
+        if first is not None:
+            return bars
+    return bars
+
+
+def _spelled(symbol, where):
+    """A music21 ChordSymbol as text."""
+    from music21 import harmony
+
+    root, bass = (one.name.replace("-", "b") for one in (symbol.root(), symbol.bass()))
+    steps = "".join(_step(step, where) for step in symbol.chordStepModifications)
+    over = "" if bass == root else f"/{bass}"
+    known = harmony.CHORD_TYPES.get(symbol.chordKind, (None, [symbol.chordKind]))[1]
+    kinds = [OTHER_KINDS[symbol.chordKind]] if symbol.chordKind in OTHER_KINDS else known
+    for kind in kinds:
+        with contextlib.suppress(ChordError):
+            return parse_chord(root + kind + steps + over).symbol
+    return _known(root + kinds[0] + steps + over, where)
+
+
+def _step(step, where):
+    """A degree that is added, altered or left out, as in a symbol."""
+    semitones = 0 if step.interval is None else round(step.interval.semitones)
+    sign = "b" * max(0, -semitones) + "#" * max(0, semitones)
+    if step.modType == "subtract":
+        return f"no{step.degree}"
+    return f"{sign}{step.degree}" if sign else f"add{step.degree}"
+
+
+def _known(symbol, where):
+    try:
+        return parse_chord(symbol).symbol
+    except ChordError as error:
+        raise ChordError(f"{where}: {error}") from None
+
+
+def _tempo(value):
+    try:
+        return float(value) if SLOWEST_BPM <= float(value) <= FASTEST_BPM else None
+    except (TypeError, ValueError):
+        return None
