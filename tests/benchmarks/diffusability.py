@@ -117,7 +117,7 @@ class Training:
         optimizer, ema = make_optimizer(self.model, self.config), None
         budget_s, began, step, losses = minutes * 60 * CORES, time.process_time(), 0, []
         while (share := (time.process_time() - began) / budget_s) < 1:
-            lr = PEAK_LR * min(1.0, share / WARMUP_SHARE) * (0.55 + 0.45 * math.cos(math.pi * share))
+            lr = self.config.lr * min(1.0, share / WARMUP_SHARE) * (0.55 + 0.45 * math.cos(math.pi * share))
             for group in optimizer.param_groups:
                 group["lr"] = max(lr, 1e-6)
             loss = self.loss(step)

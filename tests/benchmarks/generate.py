@@ -44,7 +44,8 @@ PIANIST = "Brad Mehldau"
 TEMPO = 60 * 4 / (CHUNK_S / 8)  # eight bars a clip: half bars of 0.64 s carry the chords of a real one
 QUALITY_CLASSES = {"major": ("maj", "maj7", "6", "aug"), "minor": ("m", "m7", "m6", "mmaj7"), "dominant": ("7", "7sus4"),
                    "diminished": ("dim7", "m7b5")}  # fmt: skip
-PARTS = ("likeness", "baselines", "rules", "cost", "twelve", "copying", "seams", "sanity")
+PARTS = ("likeness", "baselines", "rules", "cost", "paper", "twelve", "copying", "seams", "sanity")
+PAPER_STEPS, PAPER_GUIDED, PAPER_CANDIDATES = 1000, 750, 16  # Huang et al. 2024: DDPM, candidates below step 750
 
 
 def evenly(store, split, count):
@@ -231,6 +232,31 @@ def cost(bench):
     with FlopCounterMode(display=False) as counter:
         bench.play(bench.tuned, [guided], "FLOPs")
     return found | {"guided_pflop": counter.get_total_flops() / 1e15}
+
+
+def paper(bench):
+    """scg_speedup: the paper's schedule on our model over ours, extrapolated from as many steps as there are latent frames
+    (more would settle nothing), 16 candidates at each; scg_paper_loss_ratio: our rule loss over that schedule's."""
+    torch.set_num_threads(2)
+    real = bench.real[: 2 if bench.words.quick else 4]
+    wishes = [{"chords": bench.chart(notes), "tempo_bpm": TEMPO, "density": float(np.clip(len(notes) / CHUNK_S, 0.1, 40))}
+              for notes in real]  # fmt: skip
+    steps, losses = {}, {}
+    for name, extra in (("paper", {"num_candidates": PAPER_CANDIDATES, "num_steps": WINDOW}), ("free", {"num_steps": WINDOW}),
+                        ("ours", {"num_candidates": GUIDED_CANDIDATES})):  # fmt: skip
+        times, lost = [], []
+        for number, wish in enumerate(progress_bar(wishes, desc=name, unit="clip")):
+            stamps = [time.perf_counter()]
+            request = build(GenerateRequest, {"seconds": CHUNK_S, "seed": number + 1, **wish, **extra})
+            solo = generate(bench.tuned, request, lambda state, stamps=stamps: stamps.append(time.perf_counter()))
+            times.append(np.diff(stamps))
+            lost.append(sum(solo.rule_losses.values()))
+        steps[name], losses[name] = np.concatenate(times), float(np.mean(lost))
+    theirs = PAPER_GUIDED * np.median(steps["paper"]) + (PAPER_STEPS - PAPER_GUIDED) * np.median(steps["free"])
+    ours = steps["ours"].sum() / len(real)
+    return {"scg_speedup": float(theirs / ours), "scg_paper_seconds": float(theirs), "scg_our_seconds": float(ours),
+            "scg_paper_steps_timed": len(steps["paper"]), "scg_paper_loss_ratio": losses["ours"] / losses["paper"],
+            "scg_losses": {name: round(value, 4) for name, value in losses.items() if name != "free"}}  # fmt: skip
 
 
 def twelve(bench):

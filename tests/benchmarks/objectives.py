@@ -1,9 +1,10 @@
-"""What a generator should learn: three objectives, the same transformer, music and CPU minutes, and their clips.
+"""What a generator should learn: four objectives, the same transformer, music and CPU minutes, and their clips.
 
-    python tests/benchmarks/objectives.py --data-dir data (--released | --run RUN) [--minutes 12] [--only masked,posterior,v]
+    python tests/benchmarks/objectives.py --data-dir data (--released | --run RUN) [--minutes 12] [--only masked,posterior,v,flow]
 
 posterior : continuous diffusion, cross-entropy over codes, the denoised latent is their mean (Dieleman et al. 2022)
 v         : continuous diffusion, mean square error of v, weighted by min-SNR-5 (Salimans & Ho 2022; Hang et al. 2023)
+flow      : rectified flow, mean square error of the velocity, times logit-normal (Liu et al. 2023; Esser et al. 2024)
 masked    : discrete diffusion, codes hidden at random and named by cross-entropy (Chang et al. 2022; Sahoo et al. 2024)
 
 Everything else is tests/benchmarks/diffusability.py's: its transformer, its music, its statistics. --optimizer muon trains
@@ -32,10 +33,12 @@ from lib.config import RELEASED  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.generate import load_codec  # noqa: E402
 from lib.models.dit import DiT  # noqa: E402
+from lib.models.vqvae import KINDS  # noqa: E402
 from lib.music.metrics import overlapping_area  # noqa: E402
 from lib.training.stream import normal, uniform  # noqa: E402
 
-TEMPERATURES = {"posterior": (0.8, 1.0), "v": (1.0,), "masked": (0.9, 1.0)}
+TEMPERATURES = {"posterior": (0.8, 1.0), "v": (1.0,), "flow": (1.0,), "masked": (0.9, 1.0)}
+STATISTICS_STEPS = 8  # batches that the latents' scale is taken from
 SNR_CAP = 5.0
 STEPS = 40  # of sampling
 
@@ -45,31 +48,57 @@ class Masked(common.Training):
 
 
 class Continuous(common.Training):
-    """Diffusion of latents, by a transformer that is told how much noise there is."""
+    """Diffusion of latents, the codes' vectors at unit deviation, by a transformer that is told how much noise there is."""
 
     def make_model(self):
-        codebook = self.vqvae.codebook
-        return ContinuousDiT(self.config, codebook, self.outputs)
+        self.vectors = self.vqvae.code_vectors()  # (G, K, D)
+        self.scale = 1.0
+        return ContinuousDiT(self.config, self.vectors, self.outputs)
+
+    def train(self, minutes):
+        """As all others; the latents' scale first."""
+        self.scale = torch.cat([self.latents(self.batch(step)[0]).flatten() for step in range(STATISTICS_STEPS)]).std()
+        return super().train(minutes)
+
+    def latents(self, codes):
+        """(B, N, G) -> (B, N, G D)."""
+        return self.vectors[torch.arange(len(self.vectors)), codes].flatten(-2) / self.scale
+
+    def nearest(self, latents):
+        """(B, N, G D) -> codes (B, N, G)."""
+        parts = (latents * self.scale).unflatten(-1, (len(self.vectors), -1)).flatten(0, 1).transpose(0, 1)  # (G, B N, D)
+        return torch.cdist(parts.contiguous(), self.vectors).argmin(-1).T.unflatten(0, latents.shape[:2])
 
     @torch.inference_mode()
     def codes(self, style, rows, temperature):
-        """Codes next to what ancestral sampling of a cosine schedule reaches."""
-        told, latent_dim = self.conditions(style), self.vqvae.codebook.groups * self.vqvae.codebook.code_dim
+        """Codes next to what sampling reaches."""
+        told, latent_dim = self.conditions(style), self.vectors.shape[0] * self.vectors.shape[2]
         noisy, times = normal(1, "step 0", 0, rows, (common.FRAMES, latent_dim)), torch.linspace(0.995, 0, STEPS + 1)
         for step in range(STEPS):
             now, later = times[step].expand(len(style)), times[step + 1].expand(len(style))
             clean = self.estimate(self.model(noisy, now, told).float(), noisy, now, temperature)
             if step + 1 < STEPS:
-                epsilon = normal(1, f"step {step + 1}", 0, rows, noisy.shape[1:])
-                noisy = ancestral_step(noisy, clean, now, later, epsilon)
-        return self.vqvae.nearest(clean)
+                noisy = self.next(noisy, clean, now, later, normal(1, f"step {step + 1}", 0, rows, noisy.shape[1:]))
+        return self.nearest(clean)
+
+    def next(self, noisy, clean, now, later, epsilon):
+        """One step of ancestral sampling."""
+        return ancestral_step(noisy, clean, now, later, epsilon)
+
+    def signal_and_noise(self, timestep):
+        """(B,) in [0, 1] -> both (B, 1, 1), of the cosine schedule."""
+        return signal_and_noise(timestep)
+
+    def timestep(self, step):
+        """(B,) of a training step."""
+        return uniform(0, "timestep", step, range(common.BATCH))
 
     def diffused(self, step):
         """(codes, style, clean, noise, timestep, noisy) of a step's batch."""
         codes, style = self.batch(step)
-        clean, rows = self.vqvae.latents(codes), range(common.BATCH)
-        timestep, epsilon = uniform(0, "timestep", step, rows), normal(0, "noise", step, rows, clean.shape[1:])
-        a, s = signal_and_noise(timestep)
+        clean, rows, timestep = self.latents(codes), range(common.BATCH), self.timestep(step)
+        epsilon = normal(0, "noise", step, rows, clean.shape[1:])
+        a, s = self.signal_and_noise(timestep)
         return codes, style, clean, epsilon, timestep, a * clean + s * epsilon
 
 
@@ -87,7 +116,7 @@ class Posterior(Continuous):
 
     def estimate(self, output, noisy, timestep, temperature):
         """The clean latent from the model's output."""
-        return self.vqvae.expected((output / temperature).softmax(-1))
+        return torch.einsum("bngk,gkd->bngd", (output / temperature).softmax(-1), self.vectors).flatten(-2) / self.scale
 
 
 class V(Continuous):
@@ -111,14 +140,45 @@ class V(Continuous):
         return a * noisy - s * output.flatten(2)
 
 
+class Flow(Continuous):
+    """velocity = noise - clean, along straight lines."""
+
+    outputs = 1
+
+    def signal_and_noise(self, timestep):
+        """Both (B, 1, 1)."""
+        return 1 - timestep[:, None, None], timestep[:, None, None]
+
+    def timestep(self, step):
+        """Logit-normal."""
+        return normal(0, "timestep", step, range(common.BATCH), (1,))[:, 0].sigmoid()
+
+    def loss(self, step):
+        """Mean square error."""
+        _, style, clean, epsilon, timestep, noisy = self.diffused(step)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = self.model(noisy, timestep, self.conditions(style)).flatten(2).float()
+        return (found - (epsilon - clean)).square().mean()
+
+    def estimate(self, output, noisy, timestep, temperature):
+        """The clean latent from the velocity."""
+        return noisy - timestep[:, None, None] * output.flatten(2)
+
+    def next(self, noisy, clean, now, later, epsilon):
+        """One step of Euler's method."""
+        velocity = (noisy - clean) / now[:, None, None]
+        return noisy + (later - now)[:, None, None] * velocity
+
+
 class ContinuousDiT(DiT):
     """The same transformer over latents (B, N, D) at a timestep (B,)."""
 
-    def __init__(self, config, codebook, outputs):
-        latent_dim = codebook.groups * codebook.code_dim
-        super().__init__(config, 2, codebook.embedding)
+    def __init__(self, config, vectors, outputs):
+        groups, codes, size = vectors.shape
+        latent_dim = groups * size
+        super().__init__(config, 2, vectors, KINDS, torch.zeros(2))
         del self.head, self.hidden_frame, self.embed_wishes
-        self.sizes = (codebook.groups, codebook.codes) if outputs is None else (outputs, latent_dim)
+        self.sizes = (groups, codes) if outputs is None else (outputs, latent_dim)
         self.output = nn.Linear(config.hidden, math.prod(self.sizes))
         nn.init.zeros_(self.output.weight), nn.init.zeros_(self.output.bias)
         self.embed_codes = nn.Parameter(torch.randn(latent_dim, config.hidden) / math.sqrt(latent_dim))
@@ -149,7 +209,7 @@ def ancestral_step(noisy, clean, timestep, later, epsilon):
     return a_next * clean + (s_next.square() - fresh.square()).clamp(min=0).sqrt() * direction + fresh * epsilon
 
 
-OBJECTIVES = {"posterior": Posterior, "v": V, "masked": Masked}
+OBJECTIVES = {"posterior": Posterior, "v": V, "flow": Flow, "masked": Masked}
 
 
 def compare(clips, real):

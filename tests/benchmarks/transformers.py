@@ -1,0 +1,84 @@
+"""Which transformer, optimizer and music: the stage itself, the same CPU minutes, validation loss on PiJAMA.
+
+    python tests/benchmarks/transformers.py --data-dir data --vqvae-run RUN --style-encoder-run RUN [--minutes 4] [--only wide,...]
+
+Each variant changes a few knobs of `train diffusion --preset laptop`; a warm-up, then cosine over the budget, counted in the
+process's CPU time; averaged weights are validated. What has to be encoded is encoded before the clock runs. Nats a latent frame
+of all of PiJAMA's validation batches, the same for all. Prints one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import diffusability as common  # first: it sets how threads wait
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+from lib.config import preset  # noqa: E402
+from lib.training.stages import DiffusionStage  # noqa: E402
+from lib.training.trained import make_dit  # noqa: E402
+
+VARIANTS = {
+    "as it is": {},
+    "adamw": {"optimizer": "adamw", "lr": 1e-3},
+    "half the rate": {"lr": 1e-3},
+    "half the batch": {"batch_size": 16},
+    "wide": {"hidden": 384, "layers": 3},
+    "deep": {"hidden": 192, "layers": 10, "heads": 3},
+    "large": {"hidden": 384, "layers": 8, "heads": 6},
+    "small": {"hidden": 128, "layers": 4, "heads": 2},
+    "with classical music": {"corpora": ("maestro", "pijama")},
+}
+
+
+class Staged(common.Training):
+    """A stage's model and losses, trained by the clock."""
+
+    def __init__(self, stage):
+        self.stage, self.config = stage, stage.config
+        torch.manual_seed(0)
+        self.model = make_dit(stage.config, stage.style_config, stage.vqvae)
+
+    def loss(self, step):
+        """Of a step's batch."""
+        batch = self.stage.stream.batch(step, 0, self.config.batch_size)
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.stage.losses(self.model, batch)["loss"]
+
+
+def main():
+    """All variants, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", "--data", type=Path, default=ROOT / "data")
+    parser.add_argument("--vqvae-run", type=Path, required=True)
+    parser.add_argument("--style-encoder-run", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=4.0)
+    parser.add_argument("--only", default=",".join(VARIANTS))
+    words = parser.parse_args()
+    torch.set_num_threads(common.CORES)
+    sources = {"vqvae": words.vqvae_run, "style_encoder": words.style_encoder_run}
+    judge = DiffusionStage(preset("diffusion", "laptop"), words.data_dir, None, sources).to("cpu")
+    figures = {}
+    for name in words.only.split(","):
+        config = preset("diffusion", "laptop", **VARIANTS[name])
+        training = Staged(DiffusionStage(config, words.data_dir, None, sources).to("cpu"))
+        began = time.monotonic()
+        steps, last = training.train(words.minutes)
+        with torch.inference_mode():
+            found = judge.validate(training.model.eval())
+        figures[name] = {"nats": round(found["loss"], 3), "steps": steps, "training_nats": round(last, 3),
+                         "parameters": sum(p.numel() for p in training.model.parameters()),
+                         "wall_s": round(time.monotonic() - began)}  # fmt: skip
+        print(json.dumps({name: figures[name]}), file=sys.stderr, flush=True)
+    print(json.dumps({"benchmark": "transformers", "minutes": words.minutes, "variants": figures}))
+
+
+if __name__ == "__main__":
+    main()
