@@ -2,8 +2,9 @@
 
 `predict(codes (B, N, G), hidden (B, N)) -> posterior` is all that is known of the model, with
 `posterior.draw(where (B, N), uniform (B, N, G)) -> (codes (M, G), log-probability (M,))` for M chosen latent frames, and
-`posterior[rows]` for some examples of the batch. At each step some hidden frames are settled: in a random order (ancestral
-sampling of masked diffusion, Sahoo et al. 2024), or those that the model is surest of (MaskGIT, Chang et al. 2022).
+`posterior[rows]` for some examples of the batch, and `posterior.joined(other)` for two batches. At each step some hidden frames
+are settled: in a random order (ancestral sampling of masked diffusion, Sahoo et al. 2024), or those that the model is surest of
+(MaskGIT, Chang et al. 2022).
 """
 
 from __future__ import annotations
@@ -32,6 +33,14 @@ class State:
     codes: Tensor
     hidden: Tensor
     posterior: object
+
+    def __getitem__(self, rows):
+        return State(self.codes[rows], self.hidden[rows], None if self.posterior is None else self.posterior[rows])
+
+    def joined(self, other):
+        """Both batches, one behind the other; their posteriors are both there or both None."""
+        posterior = None if self.posterior is None else self.posterior.joined(other.posterior)
+        return State(torch.cat([self.codes, other.codes]), torch.cat([self.hidden, other.hidden]), posterior)
 
     def completed(self, uniform):
         """Codes with what is hidden drawn at once, by uniform numbers (B, N, G)."""

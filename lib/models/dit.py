@@ -271,6 +271,11 @@ class Posterior:
     def __getitem__(self, rows):
         return Posterior(self.dit, self.contexts[:, rows], self.guidance_scale, self.temperature)
 
+    def joined(self, other):
+        """Both batches, one behind the other."""
+        contexts = torch.cat([self.contexts, other.contexts], 1)
+        return Posterior(self.dit, contexts, self.guidance_scale, self.temperature)
+
     def draw(self, where, uniform):
         """Codes of chosen latent frames, group after group, by one uniform number each.
 

@@ -42,7 +42,7 @@ class Rule:
     name : for reports
     statistic : callable(PianoRoll of B) -> Tensor (B, ...)
     target : Tensor that broadcasts to the statistic
-    distance : callable(statistic, target) -> Tensor (B,) >= 0
+    distance : callable(statistic, target) -> Tensor (B,) >= 0; or (B, N), the parts of it that latent frames are to blame for
     weight : share in total_loss
     """
 
@@ -54,12 +54,26 @@ class Rule:
 
     def loss(self, piano_roll):
         """(B,), 0 where the statistic is at the target."""
+        parts = self.parts(piano_roll)
+        return parts if parts.ndim == 1 else parts.sum(1)
+
+    def parts(self, piano_roll):
+        """(B,) or (B, N), see `distance`."""
         return self.distance(self.statistic(piano_roll), self.target.to(piano_roll.roll.device))
 
 
 def total_loss(rules, piano_roll):
-    """(B,): the weighted sum of the rules' losses."""
-    return sum(rule.weight * rule.loss(piano_roll) for rule in rules)
+    """(The weighted sum of the rules' losses (B,), its parts by latent frame (B, N); None where no rule has such)."""
+    total, credit = 0.0, None
+    for rule in rules:
+        parts = rule.weight * rule.parts(piano_roll)
+        if parts.ndim == 2:
+            frames = piano_roll.num_frames // LATENT_STRIDE
+            placed = functional.pad(parts, (0, max(0, frames - parts.shape[1])))[:, :frames]
+            credit = placed if credit is None else credit + placed
+            parts = parts.sum(1)
+        total = total + parts
+    return total, credit
 
 
 def notes_per_s(piano_roll):
@@ -133,10 +147,10 @@ def _log_ratio(density, target):
 
 
 def _mean_where_asked(values, target):
-    """(B, N) and (N,) with NaN where nothing is asked -> (B,); frames beyond the end of either are left out."""
+    """(B, N) and (N,) with NaN where nothing is asked -> parts of their mean; frames beyond the end of either are left out."""
     frames = min(values.shape[1], len(target))
     asked = ~target[:frames].isnan()
-    return torch.where(asked, values[:, :frames], 0.0).sum(1) / asked.sum().clamp(min=1)
+    return torch.where(asked, values[:, :frames], 0.0) / asked.sum().clamp(min=1)
 
 
 def mean_at_onsets(values, piano_roll):
@@ -218,7 +232,7 @@ def chord_progression(chords, weight=1.0):
         asked = functional.normalize(target[:frames], dim=-1)
         has_chord = (asked.sum(-1) > 0).float()
         fit = (chroma[:, :frames] * asked).sum(-1)  # (B, T'): silence fits not at all
-        return ((1 - fit) * has_chord).sum(1) / has_chord.sum().clamp(min=1)
+        return (1 - fit) * has_chord / has_chord.sum().clamp(min=1)
 
     return Rule("chord_progression", chord_chroma, target, distance, weight)
 

@@ -33,6 +33,9 @@ class Chances:
     def __getitem__(self, rows):
         return Chances(self.one[rows])
 
+    def joined(self, other):
+        return Chances(torch.cat([self.one, other.one]))
+
     def draw(self, where, uniform):
         one = self.one[where]
         codes = (uniform[where][:, 0] < one).long()
@@ -128,7 +131,7 @@ def guided(num_candidates, wanted):
 
     def score(codes):
         evaluations.append(len(codes))
-        return (codes.float().mean((1, 2)) - wanted).abs()
+        return (codes.float().mean((1, 2)) - wanted).abs(), None
 
     guide = StochasticControl(coins(0.5), score, draws(seed=1), num_candidates, guidance_steps(8))
     return sample(coins(0.5), *nothing(), draws(), 8, guide), evaluations
@@ -155,8 +158,24 @@ def test_each_example_keeps_its_own_best_candidate():
     wanted = torch.tensor([0.2, 0.8]).repeat(32)
 
     def score(codes):
-        return (codes.float().mean((1, 2)) - wanted.repeat(len(codes) // 64)).abs()
+        return (codes.float().mean((1, 2)) - wanted.repeat(len(codes) // 64)).abs(), None
 
     guide = StochasticControl(coins(0.5), score, draws(seed=1), 16, guidance_steps(8))
     means = sample(coins(0.5), *nothing(), draws(), 8, guide).float().mean((1, 2))
     assert means[wanted > 0.5].mean() > 0.65 and means[wanted < 0.5].mean() < 0.35
+
+
+def test_blame_by_frame_mixes_candidates():
+    """Each frame should be 0 or 1, as an example's pattern has it: where losses say which frame is wrong, few candidates do."""
+    wanted = (torch.rand(SHAPE[:2], generator=torch.Generator().manual_seed(2)) < 0.5).long()
+
+    def wrong(blame, order="random"):
+        def score(codes):
+            parts = (codes[..., 0] != wanted.repeat(len(codes) // len(wanted), 1)).float() / SHAPE[1]
+            return parts.sum(1), parts if blame else None
+
+        guide = StochasticControl(coins(0.5), score, draws(seed=1), 4, guidance_steps(4))
+        return score(sample(coins(0.5), *nothing(), draws(), 4, guide, order))[0]
+
+    assert wrong(True).mean() < 0.7 * wrong(False).mean()
+    assert wrong(True, "confidence").mean() < wrong(False, "confidence").mean()  # only where all settle the same frames

@@ -74,9 +74,9 @@ def test_rules_are_batched_and_leave_their_input_alone():
     chords = chords_per_frame(parse_progression("Dm7 | G7"), 50, 12.5, 120)
     rules = [note_density(6, weight=2.0), pitch_class_histogram([1] * 12), chord_progression(chords)]
     others = [register(60), loudness(64)]
-    assert torch.allclose(total_loss(others, rolls)[3:4], total_loss(others, rolls[3:4]))
-    together = total_loss(rules, rolls)
-    alone = torch.cat([total_loss(rules, rolls[k : k + 1]) for k in range(8)])
+    assert torch.allclose(total_loss(others, rolls)[0][3:4], total_loss(others, rolls[3:4])[0])
+    together = total_loss(rules, rolls)[0]
+    alone = torch.cat([total_loss(rules, rolls[k : k + 1])[0] for k in range(8)])
     assert together.shape == (8,) and torch.allclose(together, alone, atol=1e-6)
     assert torch.allclose(together, 2 * rules[0].loss(rolls) + rules[1].loss(rolls) + rules[2].loss(rolls))
     assert torch.equal(rolls.roll, before[0]) and torch.equal(rolls.pedal, before[1])
