@@ -85,3 +85,12 @@ def test_all_damaged_is_refused_not_begun_anew(demo_data, tmp_path):
         (folder / "manifest.json").write_text("{")
     with pytest.raises(checkpoints.CheckpointError, match="damaged, the last so"):
         train(preset("vqvae", "tiny", steps=2), demo_data, tmp_path)
+
+
+def test_a_constant_rate_may_begin_to_fall(demo_data, tmp_path):
+    config = {"validate_every": 2, "optimizer": "adamw"}
+    train(preset("vqvae", "tiny", steps=2, decay="constant", **config), demo_data, tmp_path)
+    result = train(preset("vqvae", "tiny", steps=4, decay="cosine", **config), demo_data, tmp_path)
+    assert (result.resumed_from_step, result.step) == (2, 4)
+    with pytest.raises(checkpoints.CheckpointError, match=r"another config \(lr: "):
+        train(preset("vqvae", "tiny", steps=6, decay="cosine", lr=1e-4, **config), demo_data, tmp_path)
