@@ -39,6 +39,7 @@ from lib.models.dit import Conditions, DiT  # noqa: E402
 from lib.music.chords import CHORD_DIM  # noqa: E402
 from lib.music.metrics import describe, overlapping_area  # noqa: E402
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, LATENT_STRIDE, decide, piano_roll_to_notes  # noqa: E402
+from lib.training.optimizers import make_optimizer  # noqa: E402
 from lib.training.stream import Stream, normal, uniform  # noqa: E402
 
 PIANIST = "Brad Mehldau"
@@ -71,11 +72,9 @@ def chunks(store, parity, count):
 class Training:
     """The generator and its data."""
 
-    make_optimizer = torch.optim.AdamW
-
-    def __init__(self, vqvae, store):
+    def __init__(self, vqvae, store, optimizer="adamw"):
         self.vqvae, codebook = vqvae, vqvae.codebook
-        self.config = preset("diffusion", "laptop", layers=5, batch_size=BATCH)
+        self.config = preset("diffusion", "laptop", layers=5, batch_size=BATCH, optimizer=optimizer, lr=PEAK_LR)
         self.sizes = (CHUNK_FRAMES // LATENT_STRIDE, codebook.groups * codebook.code_dim)
         torch.manual_seed(0)
         self.model = DiT(self.config, 2, codebook.groups, codebook.codes, codebook.code_dim)
@@ -84,7 +83,6 @@ class Training:
         own = [piece for piece, is_his in zip(pieces, theirs, strict=True) if is_his]
         self.everybody, self.his = Stream(pieces, self.config), Stream(own, self.config)
         self.is_his = theirs
-        self.ema = {name: value.clone() for name, value in self.model.state_dict().items()}
 
     def batch(self, step):
         """Codes (B, N, G) and styles (B, 2): every fourth chunk is Mehldau's."""
@@ -112,8 +110,9 @@ class Training:
         return functional.cross_entropy(logits.float().flatten(0, 2), codes.flatten())
 
     def train(self, minutes):
-        """AdamW with a warm-up and a cosine over the budget; the averaged weights stay. (steps, last losses)"""
-        optimizer = self.make_optimizer(self.model.parameters(), PEAK_LR, weight_decay=0.01)
+        """A warm-up and a cosine over the budget; the averaged weights stay. (steps, last losses)"""
+        optimizer = make_optimizer(self.model, self.config)
+        ema = {name: value.clone() for name, value in self.model.state_dict().items()}
         budget_s, began, step, losses = minutes * 60 * CORES, time.process_time(), 0, []
         while (share := (time.process_time() - began) / budget_s) < 1:
             lr = PEAK_LR * min(1.0, share / WARMUP_SHARE) * (0.55 + 0.45 * math.cos(math.pi * share))
@@ -126,33 +125,45 @@ class Training:
             optimizer.step()
             decay = min(EMA_DECAY, (1 + step) / (10 + step))
             for name, value in self.model.state_dict().items():
-                self.ema[name].lerp_(value, 1 - decay)
+                ema[name].lerp_(value, 1 - decay)
             losses.append(loss.item())
             step += 1
             if step % 100 == 0:
                 print(f"step {step}, {share:.0%}, {np.mean(losses[-100:]):.3f} nats", file=sys.stderr, flush=True)
-        self.model.load_state_dict(self.ema)
+        self.model.load_state_dict(ema)
         return step, float(np.mean(losses[-100:]))
 
     @torch.inference_mode()
-    def clips(self, count, at_once=16):
+    def clips(self, count, temperature=TEMPERATURE, at_once=16):
         """`count` clips in Mehldau's style, as Notes."""
-        vqvae, played = self.vqvae, []
+        played = []
         for first in range(0, count, at_once):
             style = torch.tensor([[0.0, 1.0]]).repeat(at_once, 1) / math.sqrt(2)
-            told = self.conditions(style)
-
-            def denoise(noisy, timestep, told=told):
-                logits = self.model(noisy, timestep, told)
-                return vqvae.expected((logits / TEMPERATURE).softmax(-1))
-
-            def draw(step, candidate, first=first):
-                return normal(1, f"step {step}", 0, range(first, first + at_once), self.sizes)
-
-            clean = sample(denoise, draw, SAMPLING_STEPS)
-            decoded = decide(vqvae.decode_latents(vqvae.latents(vqvae.nearest(clean))))
-            played += piano_roll_to_notes(decoded)
+            latents = self.latents(self.conditions(style), range(first, first + at_once), temperature)
+            played += piano_roll_to_notes(decide(self.vqvae.decode_latents(latents)))
         return played[:count]
+
+    def latents(self, told, rows, temperature):
+        """Latents (B, N, D) of clips `rows`, on the codes."""
+
+        def denoise(noisy, timestep):
+            return self.estimate(self.model(noisy, timestep, told), noisy, timestep, temperature)
+
+        clean = sample(denoise, lambda step, _: normal(1, f"step {step}", 0, rows, self.sizes), SAMPLING_STEPS)
+        return self.vqvae.latents(self.vqvae.nearest(clean))
+
+    def estimate(self, output, noisy, timestep, temperature):
+        """The clean latent from the model's output."""
+        return self.vqvae.expected((output / temperature).softmax(-1))
+
+
+def compare(clips, real):
+    """Mean overlapping area with real clips' statistics, the area and the clips' mean of each."""
+    own, others = (np.array([statistics(clip) for clip in part]) for part in (clips, real))
+    areas = [overlapping_area(own[:, i], others[:, i]) for i in range(len(STATISTICS))]
+    return {"oa": round(float(np.mean(areas)), 4),
+            "oa_by_statistic": {s: round(a, 3) for s, a in zip(STATISTICS, areas, strict=True)},
+            "means": {s: round(float(m), 3) for s, m in zip(STATISTICS, own.mean(0), strict=True)}}  # fmt: skip
 
 
 def main():
@@ -172,18 +183,14 @@ def main():
     began = time.monotonic()
     steps, nats = training.train(words.minutes)
     seconds = time.monotonic() - began
-    clips = training.clips(words.clips)
-    real = np.array([statistics(notes) for notes in chunks(store, 0, 4 * words.clips)])
-    compared = {"oa": clips, "oa_real": chunks(store, 1, words.clips)}
+    real = chunks(store, 0, 4 * words.clips)
+    compared = {"oa": training.clips(words.clips), "oa_real": chunks(store, 1, words.clips)}
     figures = {"steps": steps, "wall_s": round(seconds), "nats": round(nats, 3),
                "parameters": sum(p.numel() for p in training.model.parameters())}  # fmt: skip
-    for name, notes in compared.items():
-        own = np.array([statistics(clip) for clip in notes])
-        areas = [overlapping_area(own[:, i], real[:, i]) for i in range(len(STATISTICS))]
-        figures[name] = round(float(np.mean(areas)), 4)
-        figures[f"{name}_by_statistic"] = {s: round(a, 3) for s, a in zip(STATISTICS, areas, strict=True)}
-        figures[f"{name}_means"] = {s: round(float(m), 3) for s, m in zip(STATISTICS, own.mean(0), strict=True)}
-    figures["real_means"] = {s: round(float(m), 3) for s, m in zip(STATISTICS, real.mean(0), strict=True)}
+    for name, clips in compared.items():
+        found = compare(clips, real)
+        figures |= {name: found["oa"], f"{name}_by_statistic": found["oa_by_statistic"], f"{name}_means": found["means"]}
+    figures["real_means"] = compare(real, real)["means"]
     figures["diffusability"] = round(figures["oa"] / figures["oa_real"], 4)
     print(json.dumps({"benchmark": "diffusability", "minutes": words.minutes, "clips": words.clips, **figures}))
 
