@@ -19,8 +19,8 @@ def test_the_released_codec_on_real_music(real_data, tmp_path):
         assert done.returncode == 0, done.stderr[-3000:]
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["maestro_pieces"] == figures["pijama_pieces"] == 20
-    assert figures["maestro_onset_f1"] > 0.97 and figures["pijama_onset_f1"] > 0.96
-    assert figures["maestro_onset_f1"] > figures["noise20_onset_f1"] > 0.5
-    assert figures["decode_gflop"] < 2 and 0.4 < figures["codebook_use"] <= 1
+    assert figures["maestro_onset_f1"] > 0.99 and figures["pijama_onset_f1"] > 0.99
+    assert figures["noise20_onset_f1"] > 0.9
+    assert figures["decode_gflop"] < 0.1 and 0.4 < figures["codebook_use"] <= 1
     near, elsewhere = figures["maestro_onset_f1_near_border_and_elsewhere"]
     assert near > elsewhere - 0.005  # one pass: no seams

@@ -12,9 +12,10 @@ from lib.library import load_ear
 
 def test_every_file_is_what_the_manifest_says_and_small():
     manifest = verify(RELEASED)
-    assert set(manifest["sha256"]) >= {f"{name}.safetensors" for name in ("vqvae", "style_encoder", "dit", "styles")}
-    assert sum((RELEASED / name).stat().st_size for name in manifest["sha256"]) < 64 * 2**20
-    for name in ("README.md", "codec.md", "style.md", "judge.md"):
+    names = ("vqvae", "style_encoder", "diffusion", "fine_tune", "styles")
+    assert set(manifest["sha256"]) >= {f"{name}.safetensors" for name in names}
+    assert all((RELEASED / f"{name}.safetensors").stat().st_size <= 16 * 2**20 for name in names)
+    for name in ("README.md", "codec.md", "style.md", "judge.md", "improviser.md"):
         card = (RELEASED / name).read_text(encoding="utf-8")
         assert "PiJAMA" in card and "non-commercial" in card
 
@@ -24,6 +25,12 @@ def test_it_plays_like_somebody():
     solo = generate(improviser, GenerateRequest(seconds=5.0, num_steps=12))
     assert improviser.pianist == "Brad Mehldau" and len(improviser.styles.names) == 110
     assert 5 < len(solo.notes) < 200
+
+
+def test_the_base_model_plays_too():
+    base = load_improviser(released=True, device="cpu", base=True)
+    solo = generate(base, GenerateRequest(seconds=5.0, num_steps=12, style="Bill Evans"))
+    assert base.pianist is None and 5 < len(solo.notes) < 200
 
 
 def test_it_says_who_may_be_playing(demo_data):
