@@ -269,7 +269,8 @@ def _conditions(wishes, style):
 @torch.inference_mode()
 def _play_window(improviser, request, conditions, rules, codes, hidden, taken_up, number, report):
     """Codes (1, WINDOW, G), none hidden any more; those of `taken_up` (see _recall) are hidden until the end."""
-    predict = predictor(improviser, conditions, request.guidance_scale, request.temperature)
+    guide_style = request.style is not None or improviser.pianist is None
+    predict = predictor(improviser, conditions, request.guidance_scale, request.temperature, guide_style)
     later = torch.zeros_like(hidden)
     later[:, taken_up[:, 0]] = True
 
@@ -293,7 +294,7 @@ def _play_window(improviser, request, conditions, rules, codes, hidden, taken_up
     return whole(sample(hears, codes, hidden & ~later, draw, request.num_steps, guide, request.order, callback=report))
 
 
-def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0):
+def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide_style=True):
     """The model as sampling wants it: callable(codes (k B, N, G), hidden (k B, N)) -> Posterior.
 
     Parameters
@@ -302,14 +303,17 @@ def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0):
     conditions : Conditions of B examples; codes may be several such batches, one behind the other
     guidance_scale : classifier-free guidance on the log posterior; 1: none
     temperature : of the posterior; below 1 sharpens it
+    guide_style : whether guidance is away from no style, too; not where the model was adapted to it anyway
     """
+    nothing = conditions.without_wishes(but_style=not guide_style)
+    guided = guidance_scale != 1 and not conditions.equals(nothing)
 
     def predict(codes, hidden):
-        told, dit = conditions.repeat(len(codes) // len(conditions.style)), improviser.dit
-        if guidance_scale == 1:
+        times, dit = len(codes) // len(conditions.style), improviser.dit
+        told = conditions.repeat(times)
+        if not guided:
             return Posterior(dit, dit(codes, hidden, told)[None], 1.0, temperature)
-        both = told.joined(told.without_wishes())
-        contexts = dit(torch.cat([codes, codes]), torch.cat([hidden, hidden]), both)
+        contexts = dit(torch.cat([codes, codes]), torch.cat([hidden, hidden]), told.joined(nothing.repeat(times)))
         return Posterior(dit, contexts.unflatten(0, (2, -1)), guidance_scale, temperature)
 
     return predict

@@ -19,6 +19,7 @@ from lib.music.chords import CHORD_DIM
 ROTARY_BASE = 1000.0  # sequences have about 128 positions
 HEAD_BLOCKS = 2
 KNOBS_DIM = 4  # density, register, and whether each is asked
+TYPICAL_LOGIT = -2.6  # of something beginning in a band: 6 % of them in jazz of 9 notes a second
 TYPICAL_DENSITY = 2.3  # log(1 + notes a second): 9
 
 
@@ -41,9 +42,14 @@ class Conditions:
         """The whole batch so many times, one behind the other."""
         return Conditions(*(torch.cat([x] * times) for x in vars(self).values()))
 
-    def without_wishes(self):
-        """The same, with nothing asked."""
-        return Conditions(*(torch.zeros_like(x) for x in vars(self).values()))
+    def without_wishes(self, but_style=False):
+        """The same, with nothing asked, or nothing but the style."""
+        style = self.style if but_style else torch.zeros_like(self.style)
+        return Conditions(style, torch.zeros_like(self.chords), torch.zeros_like(self.knobs))
+
+    def equals(self, other):
+        """Whether both ask the same."""
+        return all(torch.equal(one, same) for one, same in zip(vars(self).values(), vars(other).values()))
 
     def joined(self, other):
         """Both batches, one behind the other."""
@@ -259,7 +265,7 @@ class Posterior:
     ----------
     dit : DiT
     contexts : (C, B, N, H): one, or two for classifier-free guidance: with what is asked, and with nothing asked
-    guidance_scale : of two contexts, on the log posterior
+    guidance_scale : of two contexts, on the log posterior of what is played, not of whether anything is
     temperature : below 1 sharpens
     """
 
@@ -300,18 +306,26 @@ class Posterior:
                 rows = (codes[:, group - 1] != dit.silent[0]).nonzero()[:, 0]
             if len(rows):
                 asked = torch.full((len(rows) * len(known),), group, device=uniform.device)
-                logits = self._combined(head.logits(known[:, rows].flatten(0, 1), asked).float())
+                logits = self._combined(head.logits(known[:, rows].flatten(0, 1), asked).float(), group)
                 codes[rows, group] = code = pick(logits, uniform[rows, group])
                 certainty[rows] += logits.log_softmax(-1).gather(-1, code[:, None])[:, 0]
             known = known + dit.code_vectors[group, codes[:, group]] @ head.from_codes[group]
         return codes, certainty
 
-    def _combined(self, logits):
+    def _combined(self, logits, group):
         """(C M, K) -> (M, K)"""
-        if len(self.contexts) == 2:
-            asked, unasked = logits.log_softmax(-1).chunk(2)
-            logits = unasked + self.guidance_scale * (asked - unasked)
-        return logits / self.temperature
+        asked, *unasked = logits.chunk(len(self.contexts))
+        guided = unasked[0] + self.guidance_scale * (asked - unasked[0]) if unasked else asked
+        if group % 2 or group == self.dit.groups - 1:
+            return guided / self.temperature
+        # Whether anything begins is left to what is asked, and sharpened around how often it does: guided it would be noise, and
+        # sharpened around one half silence.
+        silent = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        silent[self.dit.silent[0]] = True
+        begins = asked.masked_fill(silent, -torch.inf).logsumexp(-1, keepdim=True) - asked[:, silent]
+        begins = (begins - TYPICAL_LOGIT) / self.temperature + TYPICAL_LOGIT
+        what = (guided.masked_fill(silent, -torch.inf) / self.temperature).log_softmax(-1)
+        return torch.where(silent, functional.logsigmoid(-begins), what + functional.logsigmoid(begins))
 
 
 def pick(logits, uniform):
