@@ -78,7 +78,8 @@ def _bars(ax, target, result):
 
 
 def _histogram(ax, target, result):
-    _bars(ax, target, result)
+    counts = result.sum(0)
+    _bars(ax, target, counts / max(1.0, counts.sum()))
     ax.set_xticks(range(12), NAMES)
 
 

@@ -92,7 +92,9 @@ def _ireal(tune, path):
             before = symbol
         bars.append(" ".join(symbols) or "%")
     beats, unit = tune.time_signature
-    return ChartFile(tune.title, " | ".join(bars), max(1, round(beats * 4 / unit)), _tempo(tune.bpm))
+    no_accompaniment = str(tune.comp_style or "").isdigit()  # pyRealParser skips what is empty: all that follows moves up
+    tempo = _tempo(tune.comp_style if no_accompaniment else tune.bpm)
+    return ChartFile(tune.title, " | ".join(bars), max(1, round(beats * 4 / unit)), tempo)
 
 
 def _music_xml(path):

@@ -30,6 +30,7 @@ SILENCE = 4.0  # loss where there is nothing to take a mean of
 LOUDNESS_UNIT = 16  # of velocity: about a dynamic mark
 CONTOUR_FRAMES = 31  # latent frames (2.5 s) that a contour is smoothed over
 MIDDLE_C = 60
+SCARCE = 0.02  # a share below counts as so much in how welcome a pitch class is
 TENSION = 0.3  # how well a ninth, eleventh or thirteenth suits where a chord tone suits by 1
 
 
@@ -188,10 +189,21 @@ def _near(name, statistic, target, unit, weight):
     return Rule(name, statistic, torch.tensor(float(target)), distance, weight)
 
 
+def pitch_class_counts(piano_roll):
+    """(B, N, 12): how many notes of each pitch class begin in each latent frame."""
+    frames = piano_roll.num_frames // LATENT_STRIDE
+    onsets = piano_roll.onset[..., : frames * LATENT_STRIDE].unflatten(-1, (frames, LATENT_STRIDE)).sum(-1)
+    return fold(onsets).transpose(1, 2)
+
+
 def pitch_class_share(piano_roll):
     """(B, 12): the share of each pitch class in the onsets; even where nothing begins."""
-    counts = fold(piano_roll.onset).sum(-1)
-    return torch.where(counts.sum(1, keepdim=True) > 0, functional.normalize(counts, p=1, dim=1), 1 / 12)
+    return _share(pitch_class_counts(piano_roll))
+
+
+def _share(counts):
+    total = counts.sum(1)
+    return torch.where(total.sum(1, keepdim=True) > 0, functional.normalize(total, p=1, dim=1), 1 / 12)
 
 
 def pitch_class_histogram(weights, weight=1.0):
@@ -205,10 +217,15 @@ def pitch_class_histogram(weights, weight=1.0):
     if weights.shape != (12,) or not (weights >= 0).all() or not 0 < float(weights.sum()) < math.inf:
         raise ValueError("a pitch-class histogram is twelve weights from C to B, none negative, not all 0")
 
-    def distance(share, target):
-        return 1 - (share * target).sqrt().sum(-1).clamp(max=1)
+    def distance(counts, target):
+        """Its parts: an even share each, and by how much a frame's notes raise or lower the loss (its derivative)."""
+        share, total = _share(counts), counts.sum((1, 2))[:, None]
+        loss = 1 - (share * target).sqrt().sum(-1).clamp(max=1)
+        slope = -0.5 * (target / share.clamp(min=SCARCE)).sqrt()
+        slope = slope - (share * slope).sum(-1, keepdim=True)
+        return loss[:, None] / counts.shape[1] + (counts * slope[:, None]).sum(-1) / total.clamp(min=1)
 
-    return Rule("pitch_class_histogram", pitch_class_share, weights / weights.sum(), distance, weight)
+    return Rule("pitch_class_histogram", pitch_class_counts, weights / weights.sum(), distance, weight)
 
 
 def chord_chroma(piano_roll):

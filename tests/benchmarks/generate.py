@@ -48,6 +48,11 @@ PARTS = ("likeness", "baselines", "rules", "cost", "paper", "twelve", "copying",
 PAPER_STEPS, PAPER_GUIDED, PAPER_CANDIDATES = 1000, 750, 16  # Huang et al. 2024: DDPM, candidates below step 750
 
 
+def spread(clips):
+    """The same clips in an order whose beginning is spread over all of them."""
+    return [clips[place] for place in sorted(range(len(clips)), key=lambda place: int(f"{place:012b}"[::-1], 2))]
+
+
 def evenly(store, split, count):
     """`count` clips of the pianist's solo pieces of a split as Notes, evenly spread over all of their time."""
     pieces = store.select(pianist=PIANIST, split=split, duets=False)
@@ -64,7 +69,7 @@ class Bench:
         self.store = open_corpus("pijama", words.data_dir)
         self.tuned = load_improviser(words.run or RELEASED, device="cpu") if words.run else load_improviser(released=True)
         self.judge = load_judge()
-        self.real = evenly(self.store, words.split, self.count)
+        self.real = spread(evenly(self.store, words.split, self.count))
         self.tuning = evenly(self.store, "train", self.count)
 
     @cached_property
@@ -98,7 +103,7 @@ class Bench:
         """Of the fine-tuned model, guided by the density and chords of the real clips."""
         return self.play(self.tuned, [
             {"chords": self.chart(notes), "tempo_bpm": TEMPO, "density": float(np.clip(len(notes) / CHUNK_S, 0.1, 40)),
-             "num_candidates": GUIDED_CANDIDATES} for notes in self.real], "guided")  # fmt: skip
+             "num_candidates": GUIDED_CANDIDATES} for notes in self.real[: self.words.guided]], "guided")  # fmt: skip
 
 
 def half_bars(notes):
@@ -145,6 +150,7 @@ def likeness(bench):
     found["judge_mehldau"] = judge_mean(bench.judge, bench.clips)
     found["judge_guided"] = judge_mean(bench.judge, [solo.notes for solo in bench.guided])
     found["judge_base"] = judge_mean(bench.judge, bench.base_clips)
+    found["guided_clips"] = len(bench.guided)
     return found | {"judge_real": judge_mean(bench.judge, bench.real), "judge_tuning": judge_mean(bench.judge, bench.tuning)}
 
 
@@ -160,8 +166,8 @@ def baselines(bench):
 
 def rules(bench):
     """scg_density_drop, scg_pitch_drop, scg_chord_drop, each also where the model is told; chord_agreement."""
-    found, real = {}, bench.real
-    free = [roll_of(notes) for notes in bench.clips]
+    found, real = {}, bench.real[: bench.words.guided]
+    free = [roll_of(notes) for notes in bench.clips[: len(real)]]
     targets = {
         "density": [{"density": float(np.clip(notes_per_s(roll_of(notes)), 0.1, 40))} for notes in real],
         "pitch": [{"pitch_classes": tuple(pitch_class_share(roll_of(notes))[0].tolist())} for notes in real],
@@ -181,7 +187,7 @@ def rules(bench):
             if name == "chord":
                 found[f"chord_agreement_{label}"] = agreement([half_bars(n) for n in real], [s.notes for s in solos])
     found["chord_agreement"] = found["chord_agreement_told"]
-    found["chord_agreement_unguided"] = agreement([half_bars(n) for n in real], bench.clips)
+    found["chord_agreement_unguided"] = agreement([half_bars(n) for n in real], bench.clips[: len(real)])
     through = [codec_round_trip(bench.tuned.vqvae, notes, CHUNK_FRAMES) for notes in real]
     found["chord_agreement_real"] = agreement([half_bars(n) for n in real], through)
     return found
@@ -356,6 +362,7 @@ def main():
     parser.add_argument("--base", type=Path, help="before fine-tuning; the released one by default")
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--guided", type=int, help="so many clips where rules choose; as many as of the others by default")
     parser.add_argument("--only", default=",".join(PARTS))
     words = parser.parse_args()
     bench, figures = Bench(words), {}
