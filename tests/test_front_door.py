@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "colab_setup.sh"
 COLAB_VERSIONS = ROOT / "tests" / "colab_versions.txt"
 PROTECTED = ("torch", "numpy", "ipywidgets", "ipykernel", "ipython", "jupyter")
-COLAB_EXTRAS = {"mido", "mir-eval", "nbstripout", "papermill", "pretty-midi", "pyfluidsynth", "symusic"}
+COLAB_EXTRAS = {"mido", "mir-eval", "music21", "nbstripout", "papermill", "pretty-midi", "pyfluidsynth", "pyrealparser", "symusic"}
 
 
 def bash(*words, **environment):
