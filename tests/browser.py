@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # a sound that nobody clicked for may play; as root Chromium has no sandbox of its own
@@ -43,3 +45,21 @@ def watch(page):
     page.on("pageerror", lambda error: wrongs.append(str(error)))
     page.on("request", lambda asked: wrongs.append(asked.url) if asked.url.startswith(("http:", "https:", "ws")) else None)
     return wrongs
+
+
+def find_axe(folder):
+    """Path of axe-core's script, which tells what hinders people: AXE, else from npm into the folder; None: not to be had."""
+    if os.environ.get("AXE"):
+        return Path(os.environ["AXE"])
+    script = Path(folder) / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.exists() and shutil.which("npm"):
+        words = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder), "axe-core@4"]
+        subprocess.run(words, capture_output=True, timeout=180)
+    return script if script.exists() else None
+
+
+def find_barriers(page, axe):
+    """What axe-core calls serious or critical on the page, as "rule: elements"."""
+    page.add_script_tag(path=str(axe))
+    found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")["violations"]
+    return [f"{v['id']}: {[node['html'][:120] for node in v['nodes']]}" for v in found if v["impact"] in ("serious", "critical")]

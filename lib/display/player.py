@@ -19,7 +19,8 @@ from lib.music.audio import write_wav_to
 from lib.music.mp3 import can_encode, encode_mp3
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("music", "view", "roll", "keyboard", "moving", "sound", "files", "keep", "pointer", "page")  # player_NAME.js, in the order that they need each other
+# player_NAME.js, in the order that they need each other
+SCRIPTS = ("music", "view", "roll", "keyboard", "moving", "sound", "files", "keep", "pointer", "page")
 HEIGHT_PX = 480
 NO_SOUND = "No sound was rendered for this roll."
 NO_LAME = "The sound is a WAV, and this page larger than it need be: LAME is not installed (pip install lameenc)."
@@ -81,9 +82,10 @@ def _take(name, notes, audio, chords, tempo_bpm, beats_per_bar):
 
 
 def _midi(notes, tempo_bpm, chords, beats_per_bar):
-    """A .mid in base64."""
+    """A .mid in base64; its markers are Latin-1, as the format wants."""
     file = io.BytesIO()
-    to_pretty_midi(notes, tempo_bpm, chords, beats_per_bar=beats_per_bar).write(file)
+    markers = [(time_s, symbol.encode("latin-1", "replace").decode("latin-1")) for time_s, symbol in chords]
+    to_pretty_midi(notes, tempo_bpm, markers, beats_per_bar=beats_per_bar).write(file)
     return base64.b64encode(file.getvalue()).decode()
 
 

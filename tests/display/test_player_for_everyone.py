@@ -1,0 +1,65 @@
+"""The player in every frame, width and colour scheme, and for everyone: what a real Chromium and axe-core find."""
+
+import html
+import re
+
+import pytest
+from browser import find_axe, find_barriers, watch
+
+from lib.display.player import framed
+
+
+@pytest.mark.parametrize("sandbox", ['sandbox="allow-scripts"', 'sandbox="allow-scripts allow-same-origin"', ""])
+def test_it_needs_nothing_of_the_page_around_it(browser, pages, sandbox):
+    """As in Colab: the output is a frame of another origin, without storage or a parent to ask."""
+    output = f"<!DOCTYPE html><body>{framed((pages / 'one.html').read_text(encoding='utf-8'), 'x')}"
+    page = browser.new_page()
+    wrongs = watch(page)
+    page.set_content(f'<iframe {sandbox} width="900" height="520" srcdoc="{html.escape(output, quote=True)}"></iframe>')
+    player = page.frame_locator("iframe").frame_locator("iframe")
+    player.get_by_role("button", name="Play").click()
+    player.get_by_role("button", name="Favourite").click()
+    inner = next(frame for frame in page.frames if frame.parent_frame and frame.parent_frame.parent_frame)
+    inner.wait_for_function("state.time > 0.5")
+    assert player.locator("#keep").get_attribute("aria-pressed") == "true"
+    page.close()
+    assert not wrongs
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280, 2560, 3840])
+def test_it_fits_every_width(open_page, width):
+    page = open_page("takes", width, 640)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("#roll").bounding_box()["height"] >= 150
+    for knob in page.locator("button:visible").all():
+        box = knob.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width
+
+
+def test_it_is_dark_where_the_reader_likes_it_dark(open_page):
+    def paper(scheme):
+        page = open_page("one", color_scheme=scheme)
+        return page.evaluate("[...still.getContext('2d').getImageData(still.width - 3, still.height / 2, 1, 1).data]")
+
+    assert sum(paper("light")[:3]) > 600 and sum(paper("dark")[:3]) < 150
+
+
+def test_a_sound_that_cannot_be_played_is_said(browser, pages, tmp_path):
+    text = (pages / "one.html").read_text(encoding="utf-8")
+    (tmp_path / "broken.html").write_text(re.sub(r'(data:audio/\w+;base64,)[^"]+', r"\1bm9uZQ==", text), encoding="utf-8")
+    page = browser.new_page()
+    page.goto((tmp_path / "broken.html").as_uri())
+    page.wait_for_function("!byId('remark').hidden")
+    assert "can't play" in page.locator("#remark").inner_text() and page.locator("#play").is_disabled()
+    page.close()
+
+
+@pytest.mark.slow  # axe-core comes from npm
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(open_page, tmp_path_factory, scheme):
+    axe = find_axe(tmp_path_factory.getbasetemp() / "axe")
+    if axe is None:
+        pytest.skip("axe-core can't be had from npm")
+    page = open_page("takes", color_scheme=scheme)
+    page.evaluate("byId('help').open = true; select(2, 4); choose(music.takes[1])")
+    assert not find_barriers(page, axe)
