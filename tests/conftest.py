@@ -43,7 +43,7 @@ def tiny_runs(demo_data, tmp_path_factory):
     return runs
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright's event loop runs until it closes: other modules may want their own
 def browser():
     """A headless Chromium; tests that need it skip, saying so, where there is none."""
     from browser import open_browser, why_no_browser

@@ -38,9 +38,12 @@ async function wavOf(take) {
   return new Blob([wavHeader(channels.length, channels[0].length, take.rate), pcmOf(channels)], { type: "audio/wav" });
 }
 
-function pcmOf(channels) {
+function pcmOf(channels) {  // a plain loop: there are millions of them
   const count = channels.length, pcm = new Int16Array(channels[0].length * count);  // little-endian, as every browser's machine
-  channels.forEach((samples, c) => samples.forEach((value, at) => { pcm[at * count + c] = clamp(Math.round(value * 32767), -32768, 32767); }));
+  for (let c = 0; c < count; c++) {
+    const samples = channels[c];
+    for (let at = 0; at < samples.length; at++) pcm[at * count + c] = Math.max(-1, Math.min(1, samples[at])) * 32767;
+  }
   return pcm;
 }
 

@@ -81,7 +81,8 @@ function drawNow(pen) {
 function drawOverview() {
   const width = overview.clientWidth, height = overview.clientHeight, pen = penOf(overview, width, height);
   const x = time => time / total * width;
-  if (small?.take !== state.take || small.width !== overview.width) small = { take: state.take, width: overview.width, image: drawSmall(x, width, height) };
+  if (small?.take !== state.take || small.width !== overview.width)
+    small = { take: state.take, width: overview.width, image: drawSmall(x, width, height) };
   pen.drawImage(small.image, 0, 0, width, height);
   if (state.selection) {
     pen.fillStyle = paint["chosen-wash"];

@@ -17,7 +17,7 @@ function setText(element, key, text) {  // touches the page only where something
 function tell() {
   setText(clock, "clock", `${clockOf(state.time)} / ${clockOf(state.take.seconds)}`);
   setText(chord, "chord", chordAt(state.time));
-  const step = state.playing ? 5 : 0.1, rounded = Math.round(state.time / step) * step;  // while it plays a reader is not told each second
+  const step = state.playing ? 5 : 0.1, rounded = Math.round(state.time / step) * step;  // no reader is told every second
   if (spoken.place === rounded) return;
   spoken.place = rounded;
   tellPlace();
@@ -27,12 +27,13 @@ function tellPlace() {
   const names = soundingAt(state.take, state.time).slice(0, 10).map(row => nameOf(state.take.notes[row][2])).join(" ");
   const bar = bars.length ? `bar ${barAt(state.time)}` : "";
   roll.setAttribute("aria-valuenow", state.time.toFixed(1));
-  roll.setAttribute("aria-valuetext", [`${clockOf(state.time, 1)} of ${clockOf(state.take.seconds)}`, bar, chordAt(state.time), names].filter(Boolean).join(", "));
+  const words = [`${clockOf(state.time, 1)} of ${clockOf(state.take.seconds)}`, bar, chordAt(state.time), names];
+  roll.setAttribute("aria-valuetext", words.filter(Boolean).join(", "));
 }
 
 function showPlaying() {
   byId("playIcon").setAttribute("d", state.playing ? ICONS.pause : ICONS.play);
-  buttons.play.querySelector("span").textContent = state.playing ? "Pause" : "Play";
+  buttons.play.querySelector("span").textContent = state.playing ? "Pause" : state.wanted ? "Loading" : "Play";
 }
 
 function showTake() {
@@ -136,7 +137,7 @@ function fillTakes() {
   };
 }
 
-const toggle = () => state.playing ? stopSound() : startSound();
+const toggle = () => state.playing || state.wanted ? stopSound() : startSound();
 const page = by => look(() => setView(view.start + by * view.span * 0.9));
 const KEYS = {
   " ": toggle, Home: () => seek(0), End: () => seek(state.take.seconds - 1), PageUp: () => page(-1), PageDown: () => page(1),
@@ -151,7 +152,9 @@ function onKey(event) {
   if (target.matches?.("button, summary") && (key === " " || key === "Enter")) return;  // their own
   const arrow = { ArrowLeft: -1, ArrowRight: 1, ...(target === roll ? { ArrowDown: -1, ArrowUp: 1 } : {}) }[key];
   const take = /^[1-9]$/.test(key) && music.takes[key - 1];
-  const act = arrow ? () => seek(state.time + arrow * (event.shiftKey ? 0.1 : 2)) : take ? () => choose(take) : KEYS[key.length === 1 ? key.toLowerCase() : key];
+  let act = KEYS[key.length === 1 ? key.toLowerCase() : key];
+  if (arrow) act = () => seek(state.time + arrow * (event.shiftKey ? 0.1 : 2));
+  if (take) act = () => choose(take);
   if (!act) return;
   act();
   event.preventDefault();

@@ -69,7 +69,8 @@ function gridTimes() {  // where chords change, or bars, or seconds: thinned out
 }
 
 function secondTicks() {
-  const wanted = view.span / rollWidth() * 80 * place.size, step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find(s => s >= wanted) ?? 1800;
+  const wanted = view.span / rollWidth() * 80 * place.size;
+  const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600].find(s => s >= wanted) ?? 1800;
   const ticks = [];
   for (let k = Math.ceil(view.start / step); k * step <= view.start + view.span; k++) ticks.push(Math.round(k * step * 10) / 10);
   return ticks;
@@ -104,7 +105,8 @@ function drawRuler(pen) {
   pen.fillRect(0, 0, place.width, place.ruler);
   pen.fillStyle = paint.faint;
   pen.strokeStyle = paint.faint;
-  const labels = bars.length ? gridTimes().map(time => [time, String(barAt(time))]) : secondTicks().map(time => [time, clockOf(time, view.span < 4 ? 1 : 0)]);
+  const labels = bars.length ? gridTimes().map(time => [time, String(barAt(time))])
+    : secondTicks().map(time => [time, clockOf(time, view.span < 4 ? 1 : 0)]);
   let free = left();
   for (const [time, text] of labels) {
     const x = xOf(time);

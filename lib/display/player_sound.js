@@ -2,6 +2,7 @@
 
 const SPEEDS = [0.25, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2];
 const LONGEST_GUESS_S = 0.1;  // some browsers move currentTime in steps: between them the clock goes on by itself
+const LONGEST_DECODED_S = 900;  // 10 MB a minute; a longer recital is played as it comes
 const sounds = new Map();
 const reading = { time: -1, stamp: 0 };
 
@@ -27,7 +28,6 @@ function soundOf(take) {
 function makeSound(take) {
   const sound = new Audio(), alive = () => take === state.take;
   sound.preload = "auto";
-  sound.src = URL.createObjectURL(blobOf(take));
   sound.addEventListener("error", () => {
     if (sound.src.startsWith("blob:")) sound.src = take.sound;  // some frames forbid blobs, others data
     else breakSound(take);
@@ -36,7 +36,19 @@ function makeSound(take) {
   sound.addEventListener("pause", () => alive() && !sound.ended && state.playing && stopSound());  // by a headset's button, say
   sound.addEventListener("timeupdate", () => alive() && state.playing && advance());  // frames stop in a hidden tab
   document.body.append(sound);
+  exactly(take).then(blob => {
+    sound.src = URL.createObjectURL(blob);
+    take.ready = true;
+    if (state.wanted === take) startSound();
+  });
   return sound;
+}
+
+// Browsers seek in an MP3 to a frame of it, 26 ms, and some forget the decoder's delay: what is played is decoded first
+async function exactly(take) {
+  const compressed = blobOf(take);
+  if (!isMp3(take) || take.seconds > LONGEST_DECODED_S) return compressed;
+  return wavOf(take).catch(() => compressed);
 }
 
 function breakSound(take) {
@@ -49,6 +61,8 @@ function breakSound(take) {
 function startSound() {
   const sound = soundOf(state.take);
   if (!hasSound()) return;
+  state.wanted = state.take.ready ? null : state.take;
+  if (state.wanted) return showPlaying();
   if (state.time >= state.take.seconds - 0.05) moveTo(state.selection && state.loop ? state.selection[0] : 0);
   tune(sound);
   if (Math.abs(sound.currentTime - state.time) > 0.02) sound.currentTime = state.time;
@@ -64,7 +78,8 @@ function startSound() {
 }
 
 function stopSound() {
-  if (!state.playing) return;
+  state.wanted = null;
+  if (!state.playing) return showPlaying();
   advance();
   state.playing = false;
   soundOf(state.take)?.pause();
@@ -119,7 +134,7 @@ function setSpeed(rate) {
 
 function choose(take) {  // the same place of another take, going on if it plays
   if (take === state.take) return;
-  const goesOn = state.playing;
+  const goesOn = state.playing || state.wanted;
   stopSound();
   state.take = take;
   state.hover = -1;

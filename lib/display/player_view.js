@@ -1,9 +1,15 @@
 // What of the music is in view, and where on the page that is: seconds and pitches <-> pixels.
 
 const SHORTEST_S = 0.5;  // as far as one can zoom in
-const state = { take: music.takes[0], time: 0, playing: false, follow: true, loop: false, selection: null, hover: -1, rate: 1 };
+const state = {
+  take: music.takes[0], time: 0, rate: 1, hover: -1,  // hover: the row of a note
+  playing: false, wanted: null,  // wanted: the take to play once its sound is ready
+  follow: true, loop: false, selection: null,
+};
 const view = { start: 0, span: total };
-const place = { width: 1, height: 1, scale: 1, size: 1, keys: 40, ruler: 16, chords: 0, pedal: 0, row: 1, low: range[0] - 2, high: range[1] + 2 };
+const place = {  // lengths in CSS pixels; size: how much larger than usual
+  width: 1, height: 1, scale: 1, size: 1, keys: 40, ruler: 16, chords: 0, pedal: 0, row: 1, low: range[0] - 2, high: range[1] + 2,
+};
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const left = () => place.keys;

@@ -58,7 +58,7 @@ def open_page(browser, pages):
         page = context.new_page()
         opened.append((context, watch(page)))
         page.goto((pages / f"{name}.html").as_uri())
-        page.wait_for_function("state && sounds.size === music.takes.filter(take => take.sound).length")
+        page.wait_for_function("music.takes.every(take => take.ready || !take.sound)")
         return page
 
     yield opener

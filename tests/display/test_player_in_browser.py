@@ -62,7 +62,7 @@ def test_a_click_seeks(open_page):
     page.mouse.click(*spot(page, 5.0))
     assert time_of(page) == pytest.approx(5.0, abs=0.05)
     page.wait_for_function("Math.abs(soundOf(state.take).currentTime - state.time) < 0.001")
-    assert page.locator("#chord").inner_text() == "G7"
+    page.wait_for_function("chord.textContent === 'G7'")
 
 
 def test_keys_do_what_the_help_says(open_page):
