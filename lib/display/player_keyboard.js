@@ -10,7 +10,7 @@ function drawKeyboard(pen) {
     const y = yOf(pitch), black = isBlack(pitch);
     if (black) {
       pen.fillStyle = paint["black-key"];
-      pen.fillRect(0, y, wide * 0.6, row);
+      pen.fillRect(0, y, wide * 0.5, row);
     }
     if (pitch % 12 === 0 || pitch % 12 === 5) {  // where white keys meet: below C and F
       pen.fillStyle = "#8886";
@@ -37,6 +37,7 @@ function lightKeys(pen, rows) {  // on the canvas above: the keys that are down
   pen.fillStyle = paint.accent;
   for (const row of rows) {
     const pitch = state.take.notes[row][2];
-    pen.fillRect(0, yOf(pitch), isBlack(pitch) ? left() * 0.6 : left() - 1, Math.max(2, place.row));
+    pen.fillRect(0, yOf(pitch), isBlack(pitch) ? left() * 0.5 : left() - 1, Math.max(2, place.row));
   }
+  if (rows.length) drawKeyNames(pen, left());
 }

@@ -6,6 +6,18 @@ const LONGEST_DECODED_S = 900;  // 10 MB a minute; a longer recital is played as
 const sounds = new Map();
 const reading = { time: -1, stamp: 0 };
 
+const others = openChannel();  // a notebook holds many players: one plays at a time
+
+function openChannel() {
+  try {
+    const channel = new BroadcastChannel("player");
+    channel.onmessage = () => stopSound();
+    return channel;
+  } catch {  // a frame that may not talk to others
+    return null;
+  }
+}
+
 const hasSound = () => state.take.sound !== "" && !state.take.broken;
 
 function bytesOf(base64) {
@@ -68,6 +80,7 @@ function startSound() {
   if (Math.abs(sound.currentTime - state.time) > 0.02) sound.currentTime = state.time;
   reading.time = -1;
   state.playing = true;
+  others?.postMessage("plays");
   sound.play().catch(error => {
     if (error.name === "AbortError") return;  // another take or place was asked for meanwhile
     stopSound();

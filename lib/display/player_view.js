@@ -24,7 +24,7 @@ function measure(roll) {  // true: the size has changed
   const width = roll.clientWidth, height = roll.clientHeight, scale = window.devicePixelRatio || 1;
   if (width === place.width && height === place.height && scale === place.scale) return false;
   const size = width >= 2200 ? 1.4 : 1;
-  Object.assign(place, { width, height, scale, size, keys: width < 560 ? 30 : Math.round(46 * size) });
+  Object.assign(place, { width, height, scale, size, keys: width < 560 ? 34 : Math.round(46 * size) });
   place.ruler = Math.round(17 * size);
   place.chords = music.chords.length ? Math.round(21 * size) : 0;
   place.pedal = music.takes.some(take => take.pedal.length) ? Math.round(13 * size) : 0;

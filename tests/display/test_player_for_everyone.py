@@ -1,12 +1,19 @@
 """The player in every frame, width and colour scheme, and for everyone: what a real Chromium and axe-core find."""
 
 import html
+import io
+import os
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 from browser import find_axe, find_barriers, watch
+from PIL import Image
 
-from lib.display.player import framed
+from lib.display.player import framed, show_player
+
+PICTURES = Path(__file__).with_name("pictures")
 
 
 @pytest.mark.parametrize("sandbox", ['sandbox="allow-scripts"', 'sandbox="allow-scripts allow-same-origin"', ""])
@@ -24,6 +31,52 @@ def test_it_needs_nothing_of_the_page_around_it(browser, pages, sandbox):
     assert player.locator("#keep").get_attribute("aria-pressed") == "true"
     page.close()
     assert not wrongs
+
+
+def test_one_of_several_players_plays_at_a_time(browser, pages):
+    text = (pages / "one.html").read_text(encoding="utf-8")
+    page = browser.new_page()
+    page.set_content(framed(text, "first") + framed(text, "second"))
+    for frame in page.frames[1:]:
+        frame.wait_for_function("state.take.ready")
+        frame.evaluate("startSound()")
+        frame.wait_for_function("state.time > 0.1")
+    page.frames[1].wait_for_function("!state.playing && soundOf(state.take).paused")
+    assert page.frames[2].evaluate("state.playing")
+    page.close()
+
+
+def test_an_exported_notebook_still_plays(browser, clicking, tmp_path):
+    nbformat, nbconvert = pytest.importorskip("nbformat"), pytest.importorskip("nbconvert")
+    output = nbformat.v4.new_output("display_data", {"text/html": show_player(*clicking, "\ube0c\ub798\ub4dc").data})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("show_player(...)", outputs=[output])])
+    (tmp_path / "notebook.html").write_text(nbconvert.HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
+    page = browser.new_page()
+    page.route("http*://**", lambda route: route.abort())  # the export itself asks for MathJax
+    page.goto((tmp_path / "notebook.html").as_uri(), wait_until="domcontentloaded")
+    page.frame_locator("iframe").get_by_role("button", name="Play").click()
+    page.frames[-1].wait_for_function("state.time > 0.5 && soundOf(state.take).currentTime > 0.5")
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_looks_as_it_did(open_page, scheme):
+    """As a coarse picture, so that another font changes little; UPDATE_PICTURES=1 draws the reference anew."""
+    page = open_page("takes", 640, 480, color_scheme=scheme)
+    page.evaluate("select(8, 12); moveTo(5.7)")
+    page.wait_for_timeout(200)
+    seen, reference = coarse(page.screenshot()), PICTURES / f"player_{scheme}.png"
+    if os.environ.get("UPDATE_PICTURES"):
+        PICTURES.mkdir(exist_ok=True)
+        Image.fromarray(seen).save(reference)
+    off = np.abs(seen.astype(float) - np.asarray(Image.open(reference)).astype(float)) / 255
+    assert off.mean() < 0.02 and np.percentile(off, 99) < 0.25
+
+
+def coarse(screenshot):
+    """(60, 80, 3) uint8: each pixel the mean of 8 x 8."""
+    picture = np.asarray(Image.open(io.BytesIO(screenshot)).convert("RGB")).astype(float)
+    return picture.reshape(60, 8, 80, 8, 3).mean((1, 3)).round().astype(np.uint8)
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280, 2560, 3840])
