@@ -111,6 +111,7 @@ function stepSpeed(by) {
 
 function fillSpeeds() {
   const words = rate => (rate === 1 ? "1\u00d7" : `${rate}\u00d7`) + (music.tempo ? ` (${Math.round(music.tempo * rate)} bpm)` : "");
+  speed.replaceChildren();
   for (const rate of SPEEDS) speed.add(new Option(words(rate), rate, rate === 1, rate === 1));
   speed.onchange = () => { setSpeed(Number(speed.value)); say(`Speed ${speed.value}`); };
 }
@@ -118,6 +119,7 @@ function fillSpeeds() {
 function fillTakes() {
   if (music.takes.length < 2) return;
   takes.hidden = false;
+  takes.replaceChildren();
   for (const take of music.takes) {
     const button = document.createElement("button"), name = document.createElement("span");
     Object.assign(button, { type: "button", onclick: () => choose(take), title: take.name });
@@ -172,6 +174,7 @@ function listenToButtons() {
 function onResize() { if (measure(roll)) { forgetOverview(); redraw(); } }
 
 function begin() {
+  for (const left of document.querySelectorAll("audio")) left.remove();  // in a copy that a browser saved
   readColours();
   fillSpeeds();
   fillTakes();
@@ -185,7 +188,15 @@ function begin() {
   frame();
   new ResizeObserver(onResize).observe(roll);
   dark.addEventListener("change", () => { readColours(); redraw(); });
-  music.takes.forEach((take, row) => setTimeout(() => soundOf(take), 50 * (row + 1)));  // after the first picture
+  prepareOnSight();
+}
+
+function prepareOnSight() {  // a notebook holds many players: only those that are looked at decode their sound
+  new IntersectionObserver((changes, watcher) => {
+    if (!changes.some(change => change.isIntersecting)) return;
+    watcher.disconnect();
+    music.takes.forEach((take, row) => setTimeout(() => soundOf(take), 50 * (row + 1)));  // after the first picture
+  }).observe(roll);
 }
 
 begin();
