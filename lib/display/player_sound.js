@@ -3,6 +3,9 @@
 const SPEEDS = [0.25, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2];
 const LONGEST_GUESS_S = 0.1;  // some browsers move currentTime in steps: between them the clock goes on by itself
 const LONGEST_DECODED_S = 900;  // 10 MB a minute; a longer recital is played as it comes
+// Chromium's time stretching is heard so much before its clock says, by speed (measured: tests/benchmarks/listen.py)
+const AHEAD_S = /Chrom(e|ium)\//.test(navigator.userAgent)
+  ? [[0.25, 0.044], [0.5, 0.035], [0.75, 0.026], [0.9, 0.013], [1, 0], [1.25, -0.002], [1.5, -0.005], [2, -0.014]] : [[1, 0]];
 const sounds = new Map();
 const reading = { time: -1, stamp: 0 };
 
@@ -45,7 +48,7 @@ function makeSound(take) {
     else breakSound(take);
   });
   sound.addEventListener("ended", () => alive() && end());
-  sound.addEventListener("pause", () => alive() && !sound.ended && state.playing && stopSound());  // by a headset's button, say
+  sound.addEventListener("pause", () => alive() && sound.paused && !sound.ended && stopSound());  // by a headset's button, say
   sound.addEventListener("timeupdate", () => alive() && state.playing && advance());  // frames stop in a hidden tab
   document.body.append(sound);
   exactly(take).then(blob => {
@@ -121,7 +124,13 @@ function soundTime() {
   const sound = soundOf(state.take), now = performance.now(), time = sound.currentTime;
   if (time !== reading.time) Object.assign(reading, { time, stamp: now });
   const guess = sound.seeking || sound.paused ? 0 : Math.min(LONGEST_GUESS_S, (now - reading.stamp) / 1000 * state.rate);
-  return time + guess;
+  return time + guess + aheadAt(state.rate);
+}
+
+function aheadAt(rate) {  // between two measured speeds in proportion
+  const next = Math.max(0, AHEAD_S.findIndex(([speed]) => speed >= rate)), [speed, ahead] = AHEAD_S[next];
+  const [before, less] = AHEAD_S[Math.max(0, next - 1)];
+  return speed === before ? ahead : less + (ahead - less) * (rate - before) / (speed - before);
 }
 
 function advance() {

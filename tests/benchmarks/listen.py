@@ -5,6 +5,7 @@
 player_mb_60s   a minute's page: 600 notes, chords, grand piano if libfluidsynth is there (target <= 1.5)
 first_paint_ms  from opening a page with 5,000 notes to the frame that shows them, median of 5 (<= 300)
 sync_ms         how far the playhead is from what sounds, 95th percentile of clicks heard after five seeks (<= 20)
+sync_speeds_ms  the same at half, three quarters and one and a half times the tempo, in seconds of the music
 script_ms_p95   script time of a frame while a page with 2,000 notes in view is scrolled and zoomed (<= 8)
 console_errors  on all of these pages (0)
 a11y_serious    serious or critical findings of axe-core in light and dark (0); null where axe-core can't be had
@@ -36,6 +37,7 @@ SYMBOLS = ("Dm7", "G7", "Cmaj7", "A7b9", "Dm7b5", "G7alt", "Cm6", "Bbmaj7/D")
 CHORDS = [(2.0 * bar, SYMBOLS[bar % 8]) for bar in range(SECONDS // 2)]
 WIDTHS = ((360, 640), (1280, 480), (2560, 800))
 SEEKS_S = (0.0, 3.2, 7.77, 12.3456, 17.01)
+SPEEDS = (0.5, 0.75, 1.5)
 LISTEN_S = 2.6
 SERVED = "http://localhost/player/"  # answered by the test itself
 
@@ -53,7 +55,7 @@ WATCH_FRAMES = """
   ask(look);
 """
 # what reaches the loudspeaker, and where the playhead was drawn, on one clock
-HEAR = """async ([from, seconds]) => {
+HEAR = """async ([from, rate, seconds]) => {
   const context = window.ear?.context ?? new AudioContext();
   if (!window.ear) {
     const code = `registerProcessor("ear", class extends AudioWorkletProcessor {
@@ -73,6 +75,7 @@ HEAR = """async ([from, seconds]) => {
   }
   const heard = [], drawn = [];
   ear.port.onmessage = event => heard.push(event.data);
+  setSpeed(rate);
   moveTo(from);
   startSound();
   const end = performance.now() + seconds * 1000;
@@ -122,12 +125,15 @@ def measure_player(folder, scratch):
     missing = why_no_browser()
     if missing:
         print(f"the rest is not measured: {missing}", file=sys.stderr)
-        return {**sizes, **dict.fromkeys(("first_paint_ms", "sync_ms", "script_ms_p95", "console_errors", "a11y_serious"))}
+        return {
+            **sizes,
+            **dict.fromkeys(("first_paint_ms", "sync_ms", "sync_speeds_ms", "script_ms_p95", "console_errors", "a11y_serious")),
+        }
     wrongs = []
     with open_browser() as browser:
         figures = {
             "first_paint_ms": measure_first_paint(browser, folder, wrongs),
-            "sync_ms": measure_sync(browser, folder, wrongs),
+            **measure_sync(browser, folder, wrongs),
             "script_ms_p95": measure_scripts(browser, folder, wrongs),
         }
         axe = find_axe(scratch / "axe")
@@ -178,6 +184,7 @@ def clicks(seconds=21, rate_hz=44_100):
 def opened(browser, folder, name, wrongs, script="", **words):
     """One of the pages, its sound ready; what goes wrong on it is gathered in wrongs."""
     page = browser.new_context(viewport={"width": 1280, "height": 480}, **words).new_page()
+    page.set_default_timeout(120_000)
     wrongs.append(watch(page))
     if script:
         page.add_init_script(script)
@@ -198,23 +205,29 @@ def measure_first_paint(browser, folder, wrongs):
 
 
 def measure_sync(browser, folder, wrongs):
-    """Milliseconds between a click that is heard and the playhead on its note."""
+    """Milliseconds between a click that is heard and the playhead on its note: as written, and at other speeds."""
     page = browser.new_page()
     wrongs.append(watch(page))
     text = (folder / "clicks.html").read_text(encoding="utf-8")
     page.route(f"{SERVED}**", lambda route: route.fulfill(body=text, content_type="text/html"))
     page.goto(SERVED)  # Web Audio's worklets want more than a file
     page.wait_for_function("state.take.ready")
-    off_ms = []
-    for seek_s in SEEKS_S:
-        result = page.evaluate(HEAR, [seek_s, LISTEN_S])
-        context_s, playhead_s = np.array(result["drawn"]).T
-        for heard_s in result["heard"]:
-            place_s = np.interp(heard_s, context_s, playhead_s)
-            off_ms.append((place_s - round(place_s * 2) / 2) * 1000)
+    at_tempo = [off for seek_s in SEEKS_S for off in hear_clicks(page, seek_s, 1.0)]
+    at_speeds = [off for rate in SPEEDS for seek_s in SEEKS_S[1:3] for off in hear_clicks(page, seek_s, rate)]
     page.close()
-    print("playhead before (+) or after (-) the sound, ms:", " ".join(f"{off:.1f}" for off in off_ms))
-    return round(float(np.percentile(np.abs(off_ms), 95)), 1) if off_ms else None
+    return {
+        name: round(float(np.percentile(np.abs(off), 95)), 1)
+        for name, off in (("sync_ms", at_tempo), ("sync_speeds_ms", at_speeds))
+    }
+
+
+def hear_clicks(page, seek_s, rate):
+    """Of each click from a place on: by how many milliseconds of music the playhead was past it when it was heard."""
+    result = page.evaluate(HEAR, [seek_s, rate, LISTEN_S])
+    places_s = np.interp(result["heard"], *np.array(result["drawn"]).T)
+    off_ms = (places_s - np.round(places_s * 2) / 2) * 1000
+    print(f"from {seek_s} s at {rate}, the playhead past the sound, ms:", *off_ms.round(1))
+    return off_ms.tolist()
 
 
 def measure_scripts(browser, folder, wrongs):
