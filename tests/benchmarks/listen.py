@@ -183,7 +183,7 @@ def clicks(seconds=21, rate_hz=44_100):
 
 def opened(browser, folder, name, wrongs, script="", **words):
     """One of the pages, its sound ready; what goes wrong on it is gathered in wrongs."""
-    page = browser.new_context(viewport={"width": 1280, "height": 480}, **words).new_page()
+    page = browser.new_context(**{"viewport": {"width": 1280, "height": 480}, **words}).new_page()
     page.set_default_timeout(120_000)
     wrongs.append(watch(page))
     if script:
@@ -256,8 +256,7 @@ def take_pictures(browser, folder, wrongs):
     """player_SCHEME_WIDTH.png."""
     for scheme in ("light", "dark"):
         for width, height in WIDTHS:
-            page = opened(browser, folder, "takes", wrongs, color_scheme=scheme)
-            page.set_viewport_size({"width": width, "height": height})
+            page = opened(browser, folder, "takes", wrongs, color_scheme=scheme, viewport={"width": width, "height": height})
             page.evaluate("seek(6.3); select(8, 12)")
             page.wait_for_timeout(200)
             page.screenshot(path=folder / f"player_{scheme}_{width}.png")
