@@ -1,0 +1,102 @@
+"""The knobs of a solo, and what is wrong with them: widgets that ipywidgets 7 and 8 have alike."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import ipywidgets as widgets
+
+from lib.config import GUIDED_CANDIDATES, GenerateRequest, build
+from lib.display.palette import WARNING
+from lib.music.chord_symbols import NAMES, ChordError
+
+WIDE = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="440px", max_width="100%")}
+REGISTERS = [("free", 0), *((f"{NAMES[pitch % 12]}{pitch // 12 - 1}", pitch) for pitch in range(40, 83, 3))]
+RULES_ASKED, RULES_ALWAYS, RULES_OFF = "asked", "always", "off"
+RULES = [("for density and register", RULES_ASKED), ("for the chords too", RULES_ALWAYS), ("off", RULES_OFF)]
+FINE = ("guidance_scale", "temperature", "num_candidates", "rules")  # knobs that few need
+
+
+def make_knobs(styles=()):
+    """dict name -> widget: what GenerateRequest calls them, and `rules`, `style_mix` and `style_share`."""
+    default = GenerateRequest()
+    knobs = {
+        "chords": widgets.Text(default.chords, description="chords", **WIDE),
+        "seconds": widgets.FloatSlider(10.0, min=5, max=120, step=5, description="seconds", **WIDE),
+        "tempo_bpm": widgets.FloatSlider(default.tempo_bpm, min=40, max=280, step=1, description="tempo", **WIDE),
+        "density": widgets.FloatSlider(0, min=0, max=16, step=0.5, description="notes/s (0 free)", **WIDE),
+        "register": widgets.SelectionSlider(options=REGISTERS, value=0, description="register", **WIDE),
+        "seed": widgets.BoundedIntText(default.seed, min=0, max=2**31 - 1, description="seed", **WIDE),
+        "guidance_scale": widgets.FloatSlider(default.guidance_scale, min=1, max=5, step=0.1, description="guidance", **WIDE),
+        "temperature": widgets.FloatSlider(default.temperature, min=0.2, max=1.5, step=0.05, description="temperature", **WIDE),
+        "rules": widgets.Dropdown(options=RULES, value=RULES_ASKED, description="rules", **WIDE),
+        "num_candidates": widgets.IntSlider(GUIDED_CANDIDATES, min=2, max=16, description="candidates", **WIDE),
+    }
+    return {**_style_knobs(styles), **knobs} if styles else knobs
+
+
+def _style_knobs(styles):
+    names = [(name, name) for name in styles]
+    return {
+        "style": widgets.Dropdown(options=[("the run's own", ""), *names], value="", description="style", **WIDE),
+        "style_mix": widgets.Dropdown(options=[("nobody", ""), *names], value="", description="mixed with", **WIDE),
+        "style_share": widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="share of the 2nd", **WIDE),
+    }
+
+
+def request_of(knobs):
+    """GenerateRequest from the knobs; a wish asks for candidates, 0 and "" leave the choice to the model. ConfigError says what
+    is wrong."""
+    values = {name: knob.value for name, knob in knobs.items()}
+    style = _style(*(values.pop(name, "") for name in ("style", "style_mix", "style_share")))
+    rules, candidates = values.pop("rules"), values.pop("num_candidates")
+    wishes = {name: value for name in ("density", "register") if (value := values.pop(name))}
+    if rules == RULES_ALWAYS or rules == RULES_ASKED and wishes:
+        wishes["num_candidates"] = candidates
+    return build(GenerateRequest, {**values, **wishes, **({"style": style} if style else {})})
+
+
+def _style(first, second, share):
+    """A name, or a mix as lib.styles reads it."""
+    if not second or first == second:
+        return first or second
+    return f"{first}:{1 - share:.2f},{second}:{share:.2f}" if first else second
+
+
+def make_fault():
+    """Where it is said what is wrong with the field above; see `say_fault`."""
+    return widgets.HTML(layout=widgets.Layout(display="none", max_width="100%"))
+
+
+def say_fault(fault, text):
+    """Show the text under its field; "" takes it away."""
+    style = f"background:#fff1e8;color:{WARNING};border-radius:4px;padding:2px 8px;margin-left:114px;line-height:1.5"
+    fault.value = f'<div role="alert" style="{style}">{html.escape(text)}</div>' if text else ""
+    fault.layout.display = "" if text else "none"
+
+
+def faults_of(error, names):
+    """Which fields an error concerns.
+
+    Parameters
+    ----------
+    error : ValueError of lib.config.build, or of what plays
+    names : of the fields there are
+
+    Returns
+    -------
+    dict name -> text; empty where it concerns none of them
+    """
+    text = str(error)
+    if isinstance(error, ChordError):
+        return {"chords": text}
+    if re.match("--from .* is no passage", text):
+        found = {"passage": text.removeprefix("--from ").replace(" --to ", " to ")}
+    elif re.match("Unknown pianist |style '", text):
+        found = {"style": text}
+    else:  # build's: "NAME.KIND: what is wrong; NAME: ..."
+        starts = f"(?:^|; )({'|'.join(map(re.escape, names))})(?:[.][^:]*)?: "
+        _, *parts = re.split(starts, text)
+        found = dict(zip(parts[-2::-2], parts[::-2]))  # the first thing said of a field is kept
+    return {name: words for name, words in found.items() if name in names}
