@@ -13,10 +13,10 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
-HUES = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION)  # of things that have no colour of their own, in this order
+HUES = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY)  # of things that have no colour of their own, in this order
 PAPER, INK, QUIET, PALE = "#fcfcfa", "#222222", "#5f5f5f", "#c4ccd4"  # QUIET: 6.2 to 1 on PAPER
 
-KEPT, LOST, INVENTED = GREEN, VERMILION, BLUE  # by a codec
+KEPT, LOST, INVENTED = BLUE, VERMILION, INK  # by a codec
 ASKED, PLAYED = VERMILION, BLUE
 REAL, GENERATED = BLUE, VERMILION
 MORE, LESS = GREEN, VERMILION
