@@ -1,8 +1,8 @@
 """What pictures look like, against committed references; their paper, colours and words.
 
-Compared is what is drawn within the axes, words left out, brought to one size and coarsened: versions of matplotlib and of its fonts
-place axes differently, and draw the same in them. After a change that is meant: WRITE_PICTURES=1 pytest tests/display/test_pictures.py, and
-look at what has changed.
+Compared is what is drawn within the axes, words left out, brought to one size and coarsened: versions of matplotlib and of its
+fonts place axes differently, and draw the same in them. After a change that is meant:
+WRITE_PICTURES=1 pytest tests/display/test_pictures.py, and look at what has changed.
 """
 
 import io
