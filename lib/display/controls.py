@@ -94,7 +94,7 @@ class SoloPanel(widgets.VBox):
         presses = {"go_on": lambda: [self._going_on()], "anew": lambda: [self._anew()], "vary": self._variations}
         for name, calls in presses.items():
             self.actions.buttons[name].on_click(lambda _, calls=calls: self._ask(calls))
-        self.actions.buttons["compare"].on_click(lambda _: self._compare())
+        self.actions.buttons["compare"].on_click(lambda _: self._hear_ticked())
 
     def _going_on(self):
         return Call(self.knob_panel.request(), self.strip.chosen, None, self.actions.passage[1])
@@ -202,7 +202,7 @@ class SoloPanel(widgets.VBox):
             self.actions.be_about(take)
             self.code.value = take.call.code(f"take_{take.number}")
 
-    def _compare(self):
+    def _hear_ticked(self):
         ticked = self.strip.ticked
         if len(ticked) < 2:
             self.message.value = "Tick A/B at two takes or more to compare them."

@@ -287,3 +287,15 @@ def test_nothing_starts_twice():
     panel.play.click()
     panel.play.click()
     assert panel.wait(5.0) and len(pianist.asked) == 1
+
+
+def test_no_name_hides_one_of_ipywidgets():
+    """Such as _compare, with which widgets of version 8 make their repr, and so show themselves."""
+    panel, _ = desk()
+    panel.play.click()
+    for widget in (panel, panel.knob_panel, panel.strip, panel.actions, panel.strip.cards[0]):
+        (base,) = type(widget).__bases__
+        plain = type("Plain", (base,), {})
+        own = {*vars(type(widget)), *vars(widget)} - {*vars(plain), *vars(plain())} - {"__init__"}
+        assert not own & set(dir(base))
+        assert type(widget).__name__ in repr(widget) and widget.model_id
