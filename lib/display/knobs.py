@@ -11,7 +11,6 @@ from lib.config import GUIDED_CANDIDATES, GenerateRequest, build
 from lib.display.palette import WARNING
 from lib.music.chord_symbols import NAMES, ChordError
 
-WIDE = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="440px", max_width="100%")}
 REGISTERS = [("free", 0), *((f"{NAMES[pitch % 12]}{pitch // 12 - 1}", pitch) for pitch in range(40, 83, 3))]
 RULES_ASKED, RULES_ALWAYS, RULES_OFF = "asked", "always", "off"
 RULES = [("for density and register", RULES_ASKED), ("for the chords too", RULES_ALWAYS), ("off", RULES_OFF)]
@@ -22,26 +21,31 @@ def make_knobs(styles=()):
     """dict name -> widget: what GenerateRequest calls them, and `rules`, `style_mix` and `style_share`."""
     default = GenerateRequest()
     knobs = {
-        "chords": widgets.Text(default.chords, description="chords", **WIDE),
-        "seconds": widgets.FloatSlider(10.0, min=5, max=120, step=5, description="seconds", **WIDE),
-        "tempo_bpm": widgets.FloatSlider(default.tempo_bpm, min=40, max=280, step=1, description="tempo", **WIDE),
-        "density": widgets.FloatSlider(0, min=0, max=16, step=0.5, description="notes/s (0 free)", **WIDE),
-        "register": widgets.SelectionSlider(options=REGISTERS, value=0, description="register", **WIDE),
-        "seed": widgets.BoundedIntText(default.seed, min=0, max=2**31 - 1, description="seed", **WIDE),
-        "guidance_scale": widgets.FloatSlider(default.guidance_scale, min=1, max=5, step=0.1, description="guidance", **WIDE),
-        "temperature": widgets.FloatSlider(default.temperature, min=0.2, max=1.5, step=0.05, description="temperature", **WIDE),
-        "rules": widgets.Dropdown(options=RULES, value=RULES_ASKED, description="rules", **WIDE),
-        "num_candidates": widgets.IntSlider(GUIDED_CANDIDATES, min=2, max=16, description="candidates", **WIDE),
+        "chords": widgets.Text(default.chords, description="chords", **_wide()),
+        "seconds": widgets.FloatSlider(10.0, min=5, max=120, step=5, description="seconds", **_wide()),
+        "tempo_bpm": widgets.FloatSlider(default.tempo_bpm, min=40, max=280, step=1, description="tempo", **_wide()),
+        "density": widgets.FloatSlider(0, min=0, max=16, step=0.5, description="notes/s (0 free)", **_wide()),
+        "register": widgets.SelectionSlider(options=REGISTERS, value=0, description="register", **_wide()),
+        "seed": widgets.BoundedIntText(default.seed, min=0, max=2**31 - 1, description="seed", **_wide()),
+        "guidance_scale": widgets.FloatSlider(default.guidance_scale, min=1, max=5, step=0.1, description="guidance", **_wide()),
+        "temperature": widgets.FloatSlider(default.temperature, min=0.2, max=1.5, step=0.05, description="temperature", **_wide()),
+        "rules": widgets.Dropdown(options=RULES, value=RULES_ASKED, description="rules", **_wide()),
+        "num_candidates": widgets.IntSlider(GUIDED_CANDIDATES, min=2, max=16, description="candidates", **_wide()),
     }
     return {**_style_knobs(styles), **knobs} if styles else knobs
+
+
+def _wide():
+    """A layout for each: one that is shared would hide all knobs with one of them."""
+    return {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="440px", max_width="100%")}
 
 
 def _style_knobs(styles):
     names = [(name, name) for name in styles]
     return {
-        "style": widgets.Dropdown(options=[("the run's own", ""), *names], value="", description="style", **WIDE),
-        "style_mix": widgets.Dropdown(options=[("nobody", ""), *names], value="", description="mixed with", **WIDE),
-        "style_share": widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="share of the 2nd", **WIDE),
+        "style": widgets.Dropdown(options=[("the run's own", ""), *names], value="", description="style", **_wide()),
+        "style_mix": widgets.Dropdown(options=[("nobody", ""), *names], value="", description="mixed with", **_wide()),
+        "style_share": widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="share of the 2nd", **_wide()),
     }
 
 

@@ -85,6 +85,13 @@ def test_a_press_plays_shows_and_cancels_within_a_second(desk):
     assert ended and before == after < 400, "nothing is played any more"
 
 
+def test_it_shows_itself(desk):
+    shown = []
+    desk.client.execute_interactive("panel", timeout=60, output_hook=shown.append)
+    (result,) = [one["content"]["data"] for one in shown if one["msg_type"] in ("execute_result", "display_data")]
+    assert "application/vnd.jupyter.widget-view+json" in result
+
+
 def test_the_solo_arrives(desk):
     desk.run("num_steps = 3")
     desk.click("play")
