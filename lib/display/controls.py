@@ -77,7 +77,7 @@ class SoloPanel(widgets.VBox):
         self.play = widgets.Button(description="Generate", button_style="primary", icon="music")
         self.cancel = widgets.Button(description="Cancel", icon="stop", disabled=True)
         self.show_code = widgets.ToggleButton(False, description="Show code", icon="code")
-        self.progress = widgets.FloatProgress(min=0, max=1, layout=widgets.Layout(width="200px", visibility="hidden"))
+        self.progress = widgets.FloatProgress(min=0, max=1, layout=widgets.Layout(width="200px", display="none"))
         self.message = widgets.Label()
         self.preview, self.player = (widgets.HTML(layout=widgets.Layout(width="100%")) for _ in range(2))
         self.code = widgets.Textarea(layout=widgets.Layout(width="100%", height="120px", display="none"))
@@ -187,7 +187,7 @@ class SoloPanel(widgets.VBox):
     def _be_busy(self, busy):
         self.play.disabled, self.cancel.disabled = busy, not busy
         self.actions.enable(not busy)
-        self.progress.layout.visibility = "visible" if busy else "hidden"
+        self.progress.layout.display = "" if busy else "none"
         if not busy:
             self.preview.value = ""
 

@@ -22,17 +22,21 @@ def make_knobs(styles=()):
     default = GenerateRequest()
     knobs = {
         "chords": widgets.Text(default.chords, description="chords", **_wide()),
-        "seconds": widgets.FloatSlider(10.0, min=5, max=120, step=5, description="seconds", **_wide()),
-        "tempo_bpm": widgets.FloatSlider(default.tempo_bpm, min=40, max=280, step=1, description="tempo", **_wide()),
-        "density": widgets.FloatSlider(0, min=0, max=16, step=0.5, description="notes/s (0 free)", **_wide()),
+        "seconds": _slider(10.0, 5, 120, 5, ".0f", "seconds"),
+        "tempo_bpm": _slider(default.tempo_bpm, 40, 280, 1, ".0f", "tempo"),
+        "density": _slider(0.0, 0, 16, 0.5, ".1f", "notes/s (0 free)"),
         "register": widgets.SelectionSlider(options=REGISTERS, value=0, description="register", **_wide()),
         "seed": widgets.BoundedIntText(default.seed, min=0, max=2**31 - 1, description="seed", **_wide()),
-        "guidance_scale": widgets.FloatSlider(default.guidance_scale, min=1, max=5, step=0.1, description="guidance", **_wide()),
-        "temperature": widgets.FloatSlider(default.temperature, min=0.2, max=1.5, step=0.05, description="temperature", **_wide()),
+        "guidance_scale": _slider(default.guidance_scale, 1, 5, 0.1, ".1f", "guidance"),
+        "temperature": _slider(default.temperature, 0.2, 1.5, 0.05, ".2f", "temperature"),
         "rules": widgets.Dropdown(options=RULES, value=RULES_ASKED, description="rules", **_wide()),
         "num_candidates": widgets.IntSlider(GUIDED_CANDIDATES, min=2, max=16, description="candidates", **_wide()),
     }
     return {**_style_knobs(styles), **knobs} if styles else knobs
+
+
+def _slider(value, low, high, step, form, text):
+    return widgets.FloatSlider(value, min=low, max=high, step=step, readout_format=form, description=text, **_wide())
 
 
 def _wide():
@@ -45,7 +49,7 @@ def _style_knobs(styles):
     return {
         "style": widgets.Dropdown(options=[("the run's own", ""), *names], value="", description="style", **_wide()),
         "style_mix": widgets.Dropdown(options=[("nobody", ""), *names], value="", description="mixed with", **_wide()),
-        "style_share": widgets.FloatSlider(0.5, min=0.05, max=0.95, step=0.05, description="share of the 2nd", **_wide()),
+        "style_share": _slider(0.5, 0.05, 0.95, 0.05, ".2f", "share of the 2nd"),
     }
 
 
@@ -53,6 +57,7 @@ def request_of(knobs):
     """GenerateRequest from the knobs; a wish asks for candidates, 0 and "" leave the choice to the model. ConfigError says what
     is wrong."""
     values = {name: knob.value for name, knob in knobs.items()}
+    values = {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}  # browsers add 1e-14
     style = _style(*(values.pop(name, "") for name in ("style", "style_mix", "style_share")))
     rules, candidates = values.pop("rules"), values.pop("num_candidates")
     wishes = {name: value for name in ("density", "register") if (value := values.pop(name))}

@@ -22,6 +22,7 @@ BLACK_KEYS = np.isin((np.arange(NUM_PITCHES) + LOWEST_PITCH) % 12, (1, 3, 6, 8, 
 EVERY_S = 0.3  # between two pictures of a roll that is being sampled
 WORK_SHARE = 0.1  # of the time may go into them
 MEMORY = 0.5  # of the picture before in the next: what does not stay fades
+MARGIN_KEYS = 3  # around the keys of a cropped picture
 FAINTEST = 0.35  # how dark a roll is of which nothing is settled yet
 
 
@@ -55,9 +56,12 @@ def loudness_of(notes, seconds, width):
     return loudness
 
 
-def roll_picture(loudness, alt, height_px=110):
-    """The roll as an <img> as wide as its place."""
-    source = base64.b64encode(png(roll_pixels(loudness))).decode()
+def roll_picture(loudness, alt, height_px=110, cropped=False):
+    """The roll as an <img> as wide as its place; `cropped`: without the keys above and below those that sound."""
+    pixels, keys = roll_pixels(loudness), np.flatnonzero(loudness.any(1))
+    if cropped and len(keys):
+        pixels = pixels[max(0, NUM_PITCHES - 1 - keys[-1] - MARGIN_KEYS) : NUM_PITCHES - keys[0] + MARGIN_KEYS]
+    source = base64.b64encode(png(pixels)).decode()
     style = f"width:100%;height:{height_px}px;image-rendering:pixelated;border-radius:4px"
     return f'<img alt="{html.escape(alt, quote=True)}" style="{style}" src="data:image/png;base64,{source}">'
 

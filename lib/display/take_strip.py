@@ -68,7 +68,7 @@ class Card(widgets.VBox):
     def __init__(self, take):
         super().__init__(layout=widgets.Layout(**CARD))
         self.take = take
-        picture = roll_picture(loudness_of(take.notes, take.seconds, THUMBNAIL_PX[0]), take.words, THUMBNAIL_PX[1])
+        picture = roll_picture(loudness_of(take.notes, take.seconds, THUMBNAIL_PX[0]), take.words, THUMBNAIL_PX[1], cropped=True)
         label, hint = f"{take.number}: seed {take.call.request.seed}", f"{take.words}. Click to hear it."
         self.hear = widgets.Button(description=label, tooltip=hint, layout=widgets.Layout(width="auto"))
         self.keep = widgets.ToggleButton(False, description="keep", icon="star", layout=widgets.Layout(width="70px"))
@@ -89,7 +89,7 @@ class TakeActions(widgets.VBox):
         super().__init__(layout=widgets.Layout(display="none"))
         wide = widgets.Layout(width="560px", max_width="100%")
         self._passage = widgets.FloatRangeSlider(
-            value=(0.0, 1.0), min=0.0, max=1.0, step=0.5, description="passage (s)", layout=wide
+            value=(0.0, 1.0), min=0.0, max=1.0, step=0.5, readout_format=".1f", description="passage (s)", layout=wide
         )
         self.buttons = {
             "go_on": _button("Go on from its end", "arrow-right", "play on from where the passage ends, by the knobs"),

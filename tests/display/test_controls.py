@@ -119,9 +119,9 @@ def test_progress_preview_and_the_solo():
     panel.progress.observe(lambda change: values.append(change["new"]), "value")
     panel.play.click()
     until(lambda: "<img alt=\"Piano roll of window" in panel.preview.value)
-    assert panel.progress.layout.visibility == "visible"
+    assert not panel.progress.layout.display
     assert panel.wait(5.0)
-    assert values == [0.125 * n for n in range(1, 9)] and panel.progress.layout.visibility == "hidden"
+    assert values == [0.125 * n for n in range(1, 9)] and panel.progress.layout.display == "none"
     assert "srcdoc" in panel.player.value and panel.preview.value == "" and panel.message.value == "4 notes"
 
 

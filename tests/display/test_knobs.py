@@ -78,3 +78,9 @@ def test_every_knob_is_heard():
         knobs = make_knobs()
         knobs[name].value = value
         assert request_of(knobs) != plain, name
+
+
+def test_what_browsers_add_to_a_number_is_taken_off():
+    knobs = make_knobs()
+    knobs["tempo_bpm"].value, knobs["density"].value = 120.00000000000001, 3.4999999999999996
+    assert request_of(knobs).tempo_bpm == 120.0 and request_of(knobs).density == 3.5

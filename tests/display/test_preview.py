@@ -40,6 +40,17 @@ def test_a_picture_has_words():
     assert 'alt="take &quot;1&quot; &lt;b&gt;"' in roll_picture(np.zeros((88, 4)), 'take "1" <b>')
 
 
+def test_a_cropped_picture_has_the_keys_that_sound():
+    loudness = np.zeros((88, 4))
+    loudness[30, 0] = loudness[40, 2] = 1.0
+    assert pixels_of(roll_picture(loudness, "", cropped=True)).shape == (11 + 6, 4, 3)
+    inked = (pixels_of(roll_picture(loudness, "", cropped=True))[..., 0] < 20).nonzero()
+    assert [place.tolist() for place in inked] == [[3, 13], [2, 0]], "the higher key on top"
+    loudness[0] = loudness[87] = 1.0
+    assert pixels_of(roll_picture(loudness, "", cropped=True)).shape == (88, 4, 3)
+    assert pixels_of(roll_picture(np.zeros((88, 4)), "", cropped=True)).shape == (88, 4, 3)
+
+
 def state(step, notes=NOTES, window=0, **more):
     place = {"step": step, "num_steps": 10, "window": window, "num_windows": 2}
     return {**place, "piano_roll": lambda: notes_to_piano_roll(notes, 100), **more}
