@@ -6,6 +6,7 @@ the same on a dark page and under any matplotlib style.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 
 import matplotlib as mpl
@@ -39,12 +40,23 @@ STYLE = {
 }  # fmt: skip
 
 
+@contextlib.contextmanager
+def _style():
+    """STYLE for a while. Not matplotlib's rc_context: a notebook's first figure starts its backend, which must stay started."""
+    before = {name: mpl.rcParams[name] for name in STYLE}
+    mpl.rcParams.update(STYLE)
+    try:
+        yield
+    finally:
+        mpl.rcParams.update(before)
+
+
 def on_paper(plot):
     """Decorate a function that gives a Figure: drawn with STYLE, whatever style the user has chosen."""
 
     @functools.wraps(plot)
     def plot_on_paper(*args, **kwargs):
-        with mpl.rc_context(STYLE):
+        with _style():
             figure = plot(*args, **kwargs)
         figure.set_facecolor(PAPER)
         for ax in figure.axes:  # ticks are made when the figure is drawn, which is later, under the user's style
