@@ -244,7 +244,7 @@ def paper(bench):
     """scg_speedup: the paper's schedule on our model over ours, extrapolated from as many steps as there are latent frames
     (more would settle nothing), 16 candidates at each; scg_paper_loss_ratio: our rule loss over that schedule's."""
     torch.set_num_threads(2)
-    real = bench.real[: 2 if bench.words.quick else 4]
+    real = bench.real[: 1 if bench.words.quick else 4]
     wishes = [{"chords": bench.chart(notes), "tempo_bpm": TEMPO, "density": float(np.clip(len(notes) / CHUNK_S, 0.1, 40))}
               for notes in real]  # fmt: skip
     steps, losses = {}, {}
