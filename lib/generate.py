@@ -14,7 +14,8 @@ from lib.config import RELEASED, ConfigError
 from lib.data.notes import Notes
 from lib.diffusion.guidance import StochasticControl, guidance_steps
 from lib.diffusion.sampling import sample
-from lib.models.dit import Conditions, Posterior, knobs
+from lib.models.dit import Conditions, knobs
+from lib.models.posterior import Posterior
 from lib.models.vqvae import GROUPS
 from lib.music.chord_symbols import NO_CHORD
 from lib.music.chords import chord_changes, chord_features

@@ -35,7 +35,8 @@ from lib.data.corpora import open_corpus  # noqa: E402
 from lib.diffusion.sampling import sample  # noqa: E402
 from lib.diffusion.schedule import training_share  # noqa: E402
 from lib.generate import load_codec  # noqa: E402
-from lib.models.dit import KNOBS_DIM, Conditions, DiT, Posterior  # noqa: E402
+from lib.models.dit import KNOBS_DIM, Conditions, DiT  # noqa: E402
+from lib.models.posterior import Posterior  # noqa: E402
 from lib.models.vqvae import GROUPS, KINDS  # noqa: E402
 from lib.music.chords import CHORD_DIM  # noqa: E402
 from lib.music.metrics import describe, overlapping_area  # noqa: E402

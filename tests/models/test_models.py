@@ -9,7 +9,8 @@ import torch
 from lib.config import preset
 from lib.data.corpora import open_corpus
 from lib.models.codebook import Codebook, perplexity
-from lib.models.dit import KNOBS_DIM, Conditions, DiT, Posterior, knobs, pick
+from lib.models.dit import KNOBS_DIM, Conditions, DiT, knobs
+from lib.models.posterior import Posterior, pick
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import (
     BAND_KEYS,
