@@ -16,8 +16,8 @@ from lib.data.manifest import DamageError, sealed, unsealed
 from lib.ear import Ear
 from lib.library import tempered
 from lib.models.style_encoder import StyleEncoder
-from lib.training import checkpoint as checkpoints
 from lib.training import trained
+from lib.training.sources import require
 from lib.training.trained import fingerprint
 
 JUDGE = RELEASED / "judge.safetensors"
@@ -35,7 +35,7 @@ def save_judge(run, data_dir, path, licence=""):
     ------
     CheckpointError : not a run of style_encoder; CorpusError : its corpus is not there
     """
-    config = trained.config_of(checkpoints.require(run, "style_encoder"))
+    config = trained.config_of(require(run, "style_encoder"))
     ear, _ = tempered(Ear.of_run(run), config, data_dir)
     weights = {key: value.half().contiguous() for key, value in ear.style_encoder.state_dict().items()}
     facts = {"config": configs.as_values(config), "pianists": list(ear.names), "temperature": ear.temperature,

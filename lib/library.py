@@ -20,9 +20,9 @@ from lib.data.manifest import MANIFEST, verify, write_manifest
 from lib.ear import Ear, TooShort
 from lib.music.habits import habits
 from lib.progress import progress_bar
-from lib.training import checkpoint as checkpoints
 from lib.training import trained
 from lib.training.pieces import gather_labelled, gather_pieces
+from lib.training.sources import require
 from lib.training.trained import fingerprint
 
 LIBRARY = "library"  # name of the folder
@@ -88,7 +88,7 @@ def make_library(run, data_dir, device="cpu"):
     ------
     CheckpointError : not a run of style_encoder; CorpusError : a corpus is not there
     """
-    config = trained.config_of(checkpoints.require(run, "style_encoder"))
+    config = trained.config_of(require(run, "style_encoder"))
     ear = Ear.of_run(run, device)
     strangers = [p for split in ("train", "validation", "test") for p in gather_pieces(config, data_dir, split)]
     strangers = [(s, i) for s, i in strangers if s.pieces[i].pianist not in ("", *ear.names) and not s.pieces[i].duet]

@@ -261,14 +261,3 @@ def _best(run):
             log.warning("skipped the best checkpoint: %s", damage)
             return None
     return None
-
-
-def require(run, stage, name="best"):
-    """`find`, where a checkpoint of `stage` is needed."""
-    checkpoint = find(run, name)
-    if checkpoint is None:
-        raise CheckpointError(f"{run} has no checkpoint yet: train it first (python -m lib train {stage}).")
-    found = checkpoint.manifest.get("stage")
-    if found != stage:
-        raise CheckpointError(f"{run} is a run of {found!r}, but a {stage!r} run is needed.")
-    return checkpoint

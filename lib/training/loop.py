@@ -18,7 +18,6 @@ import torch
 from lib import config as configs
 from lib.data.manifest import write_text
 from lib.data.places import FolderPlace, open_place
-from lib.training import checkpoint as checkpoints
 from lib.training.budget import Budget
 from lib.training.devices import choose_device, determinism, make_accelerator, processes
 from lib.training.history import append_event, logging_to
@@ -27,7 +26,7 @@ from lib.training.lease import Lease
 from lib.training.mirror import Mirror
 from lib.training.resume import asked_checkpoint, bring_back, check_config, find_origin, reach, remote_name, run_folder
 from lib.training.session import Session
-from lib.training.sources import check_unchanged, find_sources
+from lib.training.sources import check_unchanged, find_sources, require
 from lib.training.stages import STAGES
 
 log = logging.getLogger("lib.training")
@@ -65,7 +64,8 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
     config : a stage's config (lib.config.preset); its type says which stage
     data_dir, runs_dir : folders of note stores and of runs
     run : name of the run's folder in runs_dir; None: the stage's name
-    vqvae_run, style_encoder_run, diffusion_run : runs this stage builds on; None: runs_dir/STAGE
+    vqvae_run, style_encoder_run, diffusion_run : runs this stage builds on, or the folder of a finished improviser; None:
+        runs_dir/STAGE; diffusion itself begins with random weights where it is given no diffusion_run
     mirror : a second place for checkpoints: a folder (Drive), or an rclone remote such as "gdrive:brad-mehldau"
     resume : a run or checkpoint to go on from, see resume.find_origin; None: go on if there is something
     take_over : train although another runtime's lease says that it is training this run
@@ -123,8 +123,8 @@ def _prepare(config, stage_name, data_dir, folder, runs_dir, resume, given):
     """(stage, origin, sources), everything checked; nothing is written."""
     origin = find_origin(folder, runs_dir, resume)
     sources = find_sources(stage_name, runs_dir, given)
-    if stage_name == "fine_tune":
-        source = checkpoints.require(sources["diffusion"], "diffusion")
+    if "diffusion" in sources:
+        source = require(sources["diffusion"], "diffusion")
         config = configs.inherit_model(config, configs.build(configs.DiffusionConfig, source.manifest["config"]))
     check_config(origin, config, stage_name)
     if origin.checkpoint is not None:

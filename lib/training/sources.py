@@ -5,8 +5,13 @@ Codes and styles mean something only together with the very weights that made th
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors.torch import load_file
+
+from lib.data.manifest import MANIFEST, verify
 from lib.training import checkpoint as checkpoints
 
 SOURCES = {
@@ -15,6 +20,58 @@ SOURCES = {
     "diffusion": ("vqvae", "style_encoder"),
     "fine_tune": ("vqvae", "style_encoder", "diffusion"),
 }
+# what a finished improviser's folder calls the config of each stage that can be built on
+FINISHED = {"vqvae": "vqvae", "style_encoder": "style_encoder", "diffusion": "dit"}
+
+
+@dataclass(frozen=True)
+class FinishedPart(checkpoints.Checkpoint):
+    """A stage's weights in a finished improviser's folder, to build on as on the best checkpoint of a run."""
+
+    stage: str
+
+    @property
+    def run(self):
+        """The folder itself."""
+        return self.path
+
+    def tensors(self, name):
+        """The stage's weights as `model`, the pianists' vectors as `styles`; in single precision."""
+        files = {"model": self.stage, "styles": "styles"}
+        if name not in files:
+            return None
+        return {key: tensor.float() for key, tensor in load_file(self.path / f"{files[name]}.safetensors").items()}
+
+
+def require(run, stage, name="best"):
+    """`find`, where a checkpoint of `stage` is needed: of a run, or a part of a finished improviser's folder.
+
+    Raises
+    ------
+    CheckpointError : there is none; DamageError : a file of it is damaged
+    """
+    if (Path(run) / MANIFEST).exists() and checkpoints.step_of(run) is None:
+        return _finished_part(Path(run), stage)
+    checkpoint = checkpoints.find(run, name)
+    if checkpoint is None:
+        raise checkpoints.CheckpointError(f"{run} has no checkpoint yet: train it first (python -m lib train {stage}).")
+    found = checkpoint.manifest.get("stage")
+    if found != stage:
+        raise checkpoints.CheckpointError(f"{run} is a run of {found!r}, but a {stage!r} run is needed.")
+    return checkpoint
+
+
+def _finished_part(folder, stage):
+    finished = verify(folder)
+    if finished.get("kind") != "improviser" or f"{stage}.safetensors" not in finished["sha256"]:
+        raise checkpoints.CheckpointError(f"{folder} holds no weights of {stage!r} to build on.")
+    sha256 = {part: finished["sha256"][f"{part}.safetensors"] for part in FINISHED if part == stage or part != "diffusion"}
+    manifest = {"stage": stage, "step": 0, "config": finished["configs"][FINISHED[stage]],
+                "pianists": finished["classes"], "styles": finished["pianists"],
+                "sha256": {"model.safetensors": sha256[stage]},
+                "sources": dict.fromkeys(SOURCES[stage], os.curdir),
+                "source_sha256": {part: sha256[part] for part in SOURCES[stage]}}  # fmt: skip
+    return FinishedPart(folder, manifest, stage)
 
 
 def find_sources(stage, runs_dir, given):
@@ -24,25 +81,29 @@ def find_sources(stage, runs_dir, given):
     ----------
     stage : one of SOURCES
     runs_dir : where they are looked for
-    given : dict stage -> a run to take instead, or None
+    given : dict stage -> a run, or a finished improviser's folder, to take instead, or None
 
     Returns
     -------
-    dict stage -> Path; fine-tuning takes the codec and the ear of its diffusion run where it is not told otherwise
+    dict stage -> Path; who begins with a diffusion model's weights (fine-tuning does, diffusion may) takes its codec and
+    its ear where it is not told otherwise
 
     Raises
     ------
     CheckpointError : one is not there, not trained yet, or not what the diffusion run was trained with
     """
+    wanted = SOURCES[stage]
+    if stage == "diffusion" and given.get("diffusion"):
+        wanted = (*wanted, "diffusion")
     found, base = {}, None
-    for name in sorted(SOURCES[stage], key=lambda name: name != "diffusion"):  # it knows where the others are
+    for name in sorted(wanted, key=lambda name: name != "diffusion"):  # it knows where the others are
         known = resolve_source(base, name) if base is not None else Path(runs_dir) / name
         found[name] = Path(given.get(name) or known)
-        checkpoint = checkpoints.require(found[name], name)
+        checkpoint = require(found[name], name)
         base = checkpoint if name == "diffusion" else base
     if base is not None:
         check_unchanged(base, found)
-    return {name: found[name] for name in SOURCES[stage]}
+    return {name: found[name] for name in wanted}
 
 
 def resolve_source(checkpoint, stage):
@@ -52,7 +113,7 @@ def resolve_source(checkpoint, stage):
 
 def fingerprints(sources):
     """dict stage -> sha256 of the weights that are taken from its run."""
-    return {name: _fingerprint(checkpoints.require(run, name)) for name, run in sources.items()}
+    return {name: _fingerprint(require(run, name)) for name, run in sources.items()}
 
 
 def _fingerprint(checkpoint):

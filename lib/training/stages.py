@@ -21,11 +21,11 @@ from lib.models.vqvae import VQVAE, frequent_patterns, reconstruction_loss, stru
 from lib.music.metrics import note_f1
 from lib.music.note_windows import note_windows
 from lib.music.piano_roll import PianoRoll, decide, piano_roll_to_notes
-from lib.training import checkpoint as checkpoints
 from lib.training import trained
 from lib.training.code_store import CodeStore
 from lib.training.passages import embed_pianists, passages, vary
 from lib.training.pieces import gather_labelled, gather_pieces, in_published_test, pianists_of
+from lib.training.sources import require
 from lib.training.stream import Stream, keyed_generator, uniform, uniforms
 
 
@@ -186,6 +186,8 @@ class DiffusionStage(Stage):
         self.vqvae, _ = trained.load_vqvae(sources["vqvae"])
         self.style_encoder, self.style_config, _ = trained.load_style_encoder(sources["style_encoder"])
         self.model = trained.make_dit(config, self.style_config, self.vqvae)
+        if "diffusion" in sources:
+            self.model.load_state_dict(require(sources["diffusion"], "diffusion").weights())
         self.styles = trained.load_styles(checkpoint) if checkpoint else self._embed(train)
         self.players = {id(self.stream): pianists_of(train), id(self.validation): pianists_of(held_out)}
         self.data_dir, self.stores = data_dir, {}
@@ -265,13 +267,12 @@ class FineTuneStage(DiffusionStage):
     def __init__(self, config, data_dir, checkpoint, sources):
         self.pianist, self.sources = config.pianist, sources
         super().__init__(config, data_dir, checkpoint, sources)
-        self.model.load_state_dict(checkpoints.require(sources["diffusion"], "diffusion").weights())
         if config.lora_rank:
             add_low_rank(self.model, config.lora_rank)
 
     def _embed(self, train):
         """The base run's styles, with the pianist's own (known already, or not)."""
-        base = trained.load_styles(checkpoints.require(self.sources["diffusion"], "diffusion"))
+        base = trained.load_styles(require(self.sources["diffusion"], "diffusion"))
         own = embed_pianists(self.style_encoder, self.style_config, train, self.config)
         others = [i for i, name in enumerate(base.names) if name not in own.names]
         names = (*(base.names[i] for i in others), *own.names)
@@ -280,7 +281,7 @@ class FineTuneStage(DiffusionStage):
     def finish(self, run):
         """Write the finished improviser beside the runs."""
         improviser = trained.load_improviser(run)
-        step = checkpoints.require(run, "fine_tune").step
+        step = require(run, "fine_tune").step
         return trained.save_improviser(improviser, run.parent / self.config.final_name, {"step": step})
 
 

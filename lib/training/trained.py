@@ -23,7 +23,7 @@ from lib.models.lora import add_low_rank, merge_low_rank
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import KINDS, VQVAE
 from lib.training import checkpoint as checkpoints
-from lib.training.sources import check_unchanged, resolve_source
+from lib.training.sources import check_unchanged, require, resolve_source
 
 BASE_KNOBS = {field.name for field in dataclasses.fields(configs.DiffusionConfig)}
 WEIGHTS = ("vqvae", "style_encoder", "styles")
@@ -80,14 +80,14 @@ def config_of(checkpoint):
 
 def load_vqvae(run, device="cpu"):
     """The VQVAE of a run (its best checkpoint), and its config."""
-    checkpoint = checkpoints.require(run, "vqvae")
+    checkpoint = require(run, "vqvae")
     config = config_of(checkpoint)
     return frozen(VQVAE(config), checkpoint.weights(), device), config
 
 
 def load_style_encoder(run, device="cpu"):
     """The StyleEncoder of a run (its best checkpoint), its config, the names of its classes."""
-    checkpoint = checkpoints.require(run, "style_encoder")
+    checkpoint = require(run, "style_encoder")
     config, names = config_of(checkpoint), checkpoint.manifest["pianists"]
     return frozen(StyleEncoder(config, len(names)), checkpoint.weights(), device), config, names
 

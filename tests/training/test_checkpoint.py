@@ -15,6 +15,7 @@ import torch
 
 from lib.data.manifest import DamageError
 from lib.training import checkpoint as checkpoints
+from lib.training.sources import require
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -96,7 +97,7 @@ def test_a_missing_run_names_the_nearest(tmp_path):
 def test_the_wrong_stage_is_refused(tmp_path):
     write(tmp_path, 1)
     with pytest.raises(checkpoints.CheckpointError, match="'vqvae', but a 'diffusion' run is needed"):
-        checkpoints.require(tmp_path, "diffusion")
+        require(tmp_path, "diffusion")
 
 
 def test_manifest_lists_a_hash_for_every_file(tmp_path):
