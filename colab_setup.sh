@@ -10,6 +10,7 @@ TORCH_CPU="2.13.0+cpu" # asked for first on a machine without an NVIDIA GPU
 TORCH_RANGE="torch>=2.9,<3"
 # Colab's own builds: moving one of them breaks its kernel, its widgets or its GPU
 PROTECTED="torch numpy ipywidgets ipykernel ipython jupyter"
+TESTS_ONLY="playwright" # of no use on Colab
 
 usage() {
     cat <<'TEXT'
@@ -129,6 +130,11 @@ install_sound() {
     apt_install libfluidsynth3 || say "libfluidsynth is not installed: sound falls back to plain sine waves"
 }
 
+install_browser() { # for the tests of pages
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
+        apt_install chromium || say "there is no Chromium: the tests that need a browser are skipped"
+}
+
 install() {
     local python
     python="$(find_python)"
@@ -161,12 +167,13 @@ demo() {
 
 run_tests() {
     install
+    install_browser
     cd "$ROOT"
     "$VENV/bin/python" -m pytest "$@"
 }
 
-colab_requirements() { # requirements.txt without what must not be touched
-    grep -v -i -E "^($(tr ' ' '|' <<<"$PROTECTED"))[^a-z0-9_-]" "$REQUIREMENTS"
+colab_requirements() { # requirements.txt without what must not be touched, or is not needed
+    grep -v -i -E "^($(tr ' ' '|' <<<"$PROTECTED $TESTS_ONLY"))[^a-z0-9_-]" "$REQUIREMENTS"
 }
 
 colab_pins() { # name==version of each protected package that is installed

@@ -41,3 +41,14 @@ def tiny_runs(demo_data, tmp_path_factory):
     for stage in STAGES:
         train(preset(stage, "tiny"), demo_data, runs)
     return runs
+
+
+@pytest.fixture(scope="module")  # Playwright's event loop runs until it closes: other modules may want their own
+def browser():
+    """A headless Chromium; tests that need it skip, saying so, where there is none."""
+    from browser import open_browser, why_no_browser
+
+    if why_no_browser():
+        pytest.skip(why_no_browser())
+    with open_browser() as opened:
+        yield opened

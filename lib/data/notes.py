@@ -80,6 +80,12 @@ class Notes:
             pedal_s[pedal_s[:, 1] > pedal_s[:, 0]],
         )
 
+    def until(self, end_s):
+        """The notes that begin before end_s, none held beyond it."""
+        part = self.between(0.0, end_s)
+        held_s = np.minimum(part.duration_s, end_s - part.onset_s)
+        return Notes(part.onset_s, held_s, part.pitch, part.velocity, part.pedal_s)
+
     def followed_by(self, later, at_s):
         """One performance of both, `later` from at_s on; a pedal held until then is released there."""
         pedal_s = self.pedal_s.clip(max=at_s)

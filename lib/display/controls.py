@@ -1,76 +1,229 @@
-"""Knobs for a solo, as ipywidgets."""
+"""The desk of notebook 06: knobs, a solo that grows while it is played, the strip of takes, and the code for all of it."""
 
 from __future__ import annotations
 
+import itertools
+import logging
+import threading
+from functools import partial
+from pathlib import Path
+
 import ipywidgets as widgets
 
-from lib.config import GUIDED_CANDIDATES, GenerateRequest, build
-from lib.display.player import framed, player_html
+from lib.config import ConfigError
+from lib.data.notes import write_midi
+from lib.display.jobs import Cancelled, Job, TimeLeft
+from lib.display.knob_panel import KnobPanel
+from lib.display.knobs import make_fault, request_of
+from lib.display.player import framed, takes_html
+from lib.display.preview import Preview
+from lib.display.take_strip import TakeActions, TakeStrip
+from lib.display.takes import Call
 from lib.music.audio import render_audio
+from lib.music.hands import left_hand
 
-WIDE = {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="440px")}
+__all__ = ["SoloPanel", "request_of", "solo_controls"]
+VARIATIONS = 3
+log = logging.getLogger(__name__)
 
 
-def solo_controls(improvise, styles=(), soundfont=None):
-    """Knobs, a button that plays, and the player.
+def solo_controls(improvise, styles=(), soundfont=None, infill=None, folder=None, in_background=None):
+    """Knobs, buttons that play, the player, and the takes so far.
 
     Parameters
     ----------
-    improvise : callable(GenerateRequest, callback) -> something with notes and chords (generate.Solo)
+    improvise : callable(GenerateRequest, callback) -> something with notes and chords (generate.Solo); where a take is gone
+        on from, it is called with before=Notes too. What the callback raises must come out of it
     styles : names of pianists to choose from; none: no such knob
     soundfont : path of an .sf2, or None
+    infill : callable(GenerateRequest, Notes, from_s, to_s, callback), as improvise; None: no passage is played anew
+    folder : where kept takes are written as MIDI files, or None
+    in_background : play in a thread, so that it can be cancelled; None: where there is a notebook to press the button in
 
     Returns
     -------
-    ipywidgets.VBox; its `knobs` are the widgets by the name of what they set, its `play` the button
+    SoloPanel
     """
-    knobs = _knobs(styles)
-    play = widgets.Button(description="Generate", button_style="primary", icon="music")
-    progress = widgets.FloatProgress(min=0, max=1, layout=widgets.Layout(width="280px", visibility="hidden"))
-    message, player = widgets.Label(), widgets.HTML(layout=widgets.Layout(width="100%"))
+    return SoloPanel(improvise, styles, soundfont, infill, folder, _in_notebook() if in_background is None else in_background)
 
-    def on_progress(state):
-        progress.value = (state["window"] + state["step"] / state["num_steps"]) / state["num_windows"]
 
-    def on_click(_):
-        play.disabled, message.value, progress.value = True, "", 0.0
-        progress.layout.visibility = "visible"
+def _in_notebook():
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+class SoloPanel(widgets.VBox):
+    """What `solo_controls` gives: see there.
+
+    Attributes
+    ----------
+    knob_panel : KnobPanel, with the chart and the die
+    knobs, faults : widgets by the name of what they set, and what is said below each; `passage` is a fault too
+    play, cancel, show_code : buttons
+    progress, message, preview, player, code : widgets
+    strip, actions : TakeStrip, TakeActions
+    """
+
+    def __init__(self, improvise, styles, soundfont, infill, folder, in_background):
+        super().__init__()
+        self._improvise, self._infill, self._soundfont, self._folder = improvise, infill, soundfont, folder
+        self._in_background, self._job, self._lock = in_background, None, threading.RLock()
+        self.knob_panel = KnobPanel(styles, self._tell_code)
+        self.knobs, self.faults = self.knob_panel.knobs, self.knob_panel.faults
+        self.faults["passage"] = make_fault()
+        self.strip = TakeStrip(self.hear, self._write)
+        self.actions = TakeActions(self.faults["passage"], infill is not None)
+        self.play = widgets.Button(description="Generate", button_style="primary", icon="music")
+        self.cancel = widgets.Button(description="Cancel", icon="stop", disabled=True)
+        self.show_code = widgets.ToggleButton(False, description="Show code", icon="code")
+        self.progress = widgets.FloatProgress(min=0, max=1, layout=widgets.Layout(width="200px", display="none"))
+        self.message = widgets.Label()
+        self.preview, self.player = (widgets.HTML(layout=widgets.Layout(width="100%")) for _ in range(2))
+        self.code = widgets.Textarea(layout=widgets.Layout(width="100%", height="120px", display="none"))
+        self._connect()
+        row = (self.play, self.cancel, self.show_code, self.progress, self.message)
+        row = widgets.HBox(row, layout=widgets.Layout(flex_flow="row wrap"))
+        self.children = (self.knob_panel, row, self.code, self.preview, self.player, self.actions, self.strip)
+        self._tell_code()
+
+    def _connect(self):
+        self.play.on_click(lambda _: self._ask(lambda: [Call(self.knob_panel.request())]))
+        self.cancel.on_click(lambda _: self._stop())
+        self.show_code.observe(lambda change: setattr(self.code.layout, "display", "" if change["new"] else "none"), "value")
+        presses = {"go_on": lambda: [self._going_on()], "anew": lambda: [self._anew()], "vary": self._variations}
+        for name, calls in presses.items():
+            self.actions.buttons[name].on_click(lambda _, calls=calls: self._ask(calls))
+        self.actions.buttons["compare"].on_click(lambda _: self._hear_ticked())
+
+    def _going_on(self):
+        return Call(self.knob_panel.request(), self.strip.chosen, None, self.actions.passage[1])
+
+    def _anew(self):
+        return Call(self.knob_panel.request(), self.strip.chosen, *self.actions.passage)
+
+    def _variations(self):
+        """The chosen take with the next seeds that it wasn't played with yet."""
+        call = self.strip.chosen.call
+        played = {take.call.request.seed for take in self.strip.takes if take.call.with_seed(0) == call.with_seed(0)}
+        seeds = (seed for seed in itertools.count(call.request.seed + 1) if seed not in played)
+        return [call.with_seed(seed) for seed in itertools.islice(seeds, VARIATIONS)]
+
+    def _ask(self, calls):
+        """Begin to play what callable `calls` gives, a list of Call, unless something is being played."""
+        if self.play.disabled:
+            return
+        self.knob_panel.forget_faults()
         try:
-            solo = improvise(request_of(knobs), on_progress)
-            audio = render_audio(solo.notes, soundfont)
-            player.value = framed(player_html(solo.notes, audio, knobs["chords"].value, solo.chords))
-            message.value = f"{len(solo.notes)} notes"
+            calls = calls()
+        except ConfigError as error:
+            self.knob_panel.blame(error)
+            self.message.value = str(error)
+            return
+        self._be_busy(True)
+        self.message.value, self.progress.value = "", 0.0
+        self._job = Job(partial(self._work, calls), self._in_background, self._job)
+
+    def _work(self, calls, job):
+        """Play, in a thread perhaps; of a cancelled job nothing is shown any more."""
+        fault = None
+        try:
+            said = self._perform(calls, job)
+        except Cancelled:
+            return
         except ValueError as error:  # a misspelt chord, a value out of range: say it and wait for the next try
-            message.value = str(error)
-        finally:
-            play.disabled, progress.layout.visibility = False, "hidden"
+            fault, said = error, str(error)
+        except Exception as error:
+            log.exception("a solo could not be played")
+            said = f"It could not be played: {type(error).__name__}: {error}"
+        with self._lock:
+            if not job.cancelled:
+                self._be_busy(False)
+                self.message.value = said
+                if fault is not None:
+                    self.knob_panel.blame(fault)
 
-    play.on_click(on_click)
-    panel = widgets.VBox([*knobs.values(), widgets.HBox([play, progress, message]), player])
-    panel.knobs, panel.play, panel.message, panel.player = knobs, play, message, player
-    return panel
+    def _perform(self, calls, job):
+        """Play, hear and show each call; what to say in the end."""
+        job.check()
+        left, takes, basis = TimeLeft(), [], self.strip.chosen
+        for number, call in enumerate(calls):
+            solo = call.play(self._improvise, self._infill, self._reporter(job, left, number, len(calls)))
+            job.check()
+            self._show(job, message="rendering the sound", preview="")
+            audio = render_audio(solo.notes, self._soundfont)
+            with self._lock:
+                job.check()
+                takes.append(self.strip.add(call, solo, audio))
+        self.hear(takes[-1], takes if len(takes) == 1 else [basis, *takes], job)
+        return f"{len(takes[0].notes)} notes" if len(takes) == 1 else f"{len(takes)} variations beside take {basis.number}"
 
+    def _reporter(self, job, left, number, count):
+        """The callback of one of `count` calls: progress, time left, the roll so far; it raises where the job is cancelled."""
+        preview = Preview(lambda picture: self._show(job, preview=picture))
 
-def _knobs(styles):
-    default = GenerateRequest()
-    knobs = {
-        "chords": widgets.Text(default.chords, description="chords", **WIDE),
-        "seconds": widgets.FloatSlider(10.0, min=5, max=120, step=5, description="seconds", **WIDE),
-        "tempo_bpm": widgets.FloatSlider(default.tempo_bpm, min=40, max=280, step=1, description="tempo", **WIDE),
-        "seed": widgets.BoundedIntText(default.seed, min=0, max=2**31 - 1, description="seed", **WIDE),
-        "density": widgets.FloatSlider(0, min=0, max=16, step=0.5, description="notes/s (0 free)", **WIDE),
-        "guidance_scale": widgets.FloatSlider(default.guidance_scale, min=1, max=5, step=0.1, description="guidance", **WIDE),
-        "temperature": widgets.FloatSlider(default.temperature, min=0.2, max=1.5, step=0.05, description="temperature", **WIDE),
-    }
-    if styles:
-        choices = [("the run's own", ""), *((name, name) for name in styles)]
-        knobs["style"] = widgets.Dropdown(options=choices, description="style", **WIDE)
-    return knobs
+        def report(state):
+            share = (state["window"] + state["step"] / state["num_steps"]) / state["num_windows"]
+            share = (number + share) / count
+            self._show(job, progress=share, message=left(share))
+            preview(state)
 
+        return report
 
-def request_of(knobs):
-    """GenerateRequest from the knobs; a density asks for guidance, 0 and "" leave the choice to the model."""
-    values = {name: knob.value for name, knob in knobs.items()}
-    density, style = values.pop("density"), values.pop("style", "")
-    wishes = {"density": density, "num_candidates": GUIDED_CANDIDATES} if density else {}
-    return build(GenerateRequest, {**values, **wishes, **({"style": style} if style else {})})
+    def _show(self, job, **values):
+        """Set the widgets of these names, unless the job is cancelled: then what called this ends."""
+        with self._lock:
+            job.check()
+            for name, value in values.items():
+                getattr(self, name).value = value
+
+    def _stop(self):
+        with self._lock:
+            if self._job is not None and self.play.disabled:
+                self._job.cancel()
+                self._be_busy(False)
+                self.message.value = "cancelled"
+
+    def _be_busy(self, busy):
+        self.play.disabled, self.cancel.disabled = busy, not busy
+        self.actions.enable(not busy)
+        self.progress.layout.display = "" if busy else "none"
+        if not busy:
+            self.preview.value = ""
+
+    def hear(self, take, among=None, job=None):
+        """Put a take in the player, with others to switch to; `job`: of which this is the end, unless it was cancelled."""
+        page = takes_html({one.name: (one.notes, one.audio) for one in among or [take]}, take.call.request.chords, take.chords)
+        with self._lock:
+            if job is not None:
+                job.check()
+            self.player.value = framed(page)
+            self.strip.mark(take)
+            self.actions.be_about(take)
+            self.code.value = take.call.code(f"take_{take.number}")
+
+    def _hear_ticked(self):
+        ticked = self.strip.ticked
+        if len(ticked) < 2:
+            self.message.value = "Tick A/B at two takes or more to compare them."
+        else:
+            self.hear(ticked[0], ticked)
+
+    def _tell_code(self):
+        """The code of what Generate would play."""
+        try:
+            self.code.value = Call(self.knob_panel.request()).code()
+        except ConfigError as error:
+            self.code.value = f"# {error}".replace("\n", " ")
+
+    def _write(self, take):
+        """Keep a take as a MIDI file, where there is a folder."""
+        if self._folder is not None:
+            request = take.call.request
+            path = Path(self._folder) / f"take_{take.number}_seed_{request.seed}.mid"
+            write_midi(take.notes, path, request.tempo_bpm, take.chords, left_hand(take.notes), request.beats_per_bar)
+            self.message.value = f"kept as {path.name}"
+
+    def wait(self, timeout_s=None):
+        """Until what is being played is there, or was cancelled and has noticed; whether it is."""
+        return self._job is None or self._job.wait(timeout_s)

@@ -1,96 +1,133 @@
-"""A player as one HTML page: piano roll, sound and chords, without network or kernel."""
+"""A player as one HTML page: piano roll, sound and chords, without network or kernel.
+
+The page is put together from player.html, player.css and the player_*.js beside this file; what it plays is JSON in it.
+Its sound is an MP3 where LAME is installed (lameenc), else a WAV, which the page then says.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import io
 import json
+import re
 from pathlib import Path
 
+from lib.data.notes import to_pretty_midi
 from lib.music.audio import write_wav_to
+from lib.music.mp3 import can_encode, encode_mp3
 
-TEMPLATE = Path(__file__).with_name("player.html")
-HEIGHT_PX = 350
+FOLDER = Path(__file__).parent
+# player_NAME.js, in the order that they need each other
+SCRIPTS = ("music", "view", "roll", "keyboard", "moving", "sound", "files", "keep", "pointer", "page")
+HEIGHT_PX = 480
+NO_SOUND = "No sound was rendered for this roll."
+NO_LAME = "The sound is a WAV, and this page larger than it need be: LAME is not installed (pip install lameenc)."
 
 
-def player_html(notes, audio=None, title="", chords=()):
+def player_html(notes, audio=None, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
     """The page of one take; see takes_html."""
-    return takes_html({title or "Solo": (notes, audio)}, title, chords)
+    return takes_html({title or "Solo": (notes, audio)}, title, chords, tempo_bpm, beats_per_bar)
 
 
-def takes_html(takes, title="", chords=()):
+def takes_html(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
     """The page. Several takes are compared by switching between them at the same place.
 
     Parameters
     ----------
-    takes : dict name -> (Notes, Audio or None), at least one; sound is embedded as mono 16-bit, None: a silent roll
+    takes : dict name -> (Notes, Audio or None), at least one; None: a silent roll
     title : str
     chords : list of (time_s, symbol)
+    tempo_bpm : quarters a minute: bars are drawn and counted from 0 s, and written into the .mid; None: neither
+    beats_per_bar : quarters
 
     Returns
     -------
     str
     """
     music = {
-        "takes": [_take(name, notes, audio) for name, (notes, audio) in takes.items()],
+        "title": title or "Solo",
+        "takes": [_take(name, *take, chords, tempo_bpm, beats_per_bar) for name, take in takes.items()],
         "chords": [[round(float(time_s), 3), symbol] for time_s, symbol in chords],
+        "tempo": float(tempo_bpm or 0),
+        "beats": beats_per_bar,
     }
-    page = TEMPLATE.read_text(encoding="utf-8")
     parts = {
-        "{{title}}": html.escape(title or "Solo"),
-        "{{music}}": json.dumps(music, ensure_ascii=False).replace("<", "\\u003c"),
+        "title": html.escape(title or "Solo"),
+        "style": _read("player.css"),
+        "music": json.dumps(music, ensure_ascii=False).replace("<", "\\u003c"),
+        "script": "\n".join(_read(f"player_{name}.js") for name in SCRIPTS),
     }
-    for name, part in parts.items():
-        page = page.replace(name, part)
-    return page
+    # in one pass: a title that looks like a place to fill is left alone
+    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _read("player.html"))
 
 
-def _take(name, notes, audio):
+def _read(name):
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _take(name, notes, audio, chords, tempo_bpm, beats_per_bar):
     columns = (notes.onset_s, notes.duration_s, notes.pitch, notes.velocity)
+    rows = [[round(float(on), 3), round(float(length), 3), int(p), int(v)] for on, length, p, v in zip(*columns)]
     return {
         "name": name,
+        "id": hashlib.sha256(json.dumps([name, rows]).encode()).hexdigest()[:16],  # a favourite is known by it
         "seconds": round(max(notes.end_s, audio.seconds if audio else 0.0), 3),
-        "notes": [[round(float(on), 3), round(float(length), 3), int(p), int(v)] for on, length, p, v in zip(*columns)],
+        "notes": rows,
         "pedal": [[round(float(down), 3), round(float(up), 3)] for down, up in notes.pedal_s],
-        "sound": _sound(audio),
-        "remark": _remark(audio),
+        "midi": _midi(notes, tempo_bpm or 120.0, chords, beats_per_bar),
+        **_sound(audio),
     }
+
+
+def _midi(notes, tempo_bpm, chords, beats_per_bar):
+    """A .mid in base64; its markers are Latin-1, as the format wants."""
+    file = io.BytesIO()
+    markers = [(time_s, symbol.encode("latin-1", "replace").decode("latin-1")) for time_s, symbol in chords]
+    to_pretty_midi(notes, tempo_bpm, markers, beats_per_bar=beats_per_bar).write(file)
+    return base64.b64encode(file.getvalue()).decode()
 
 
 def _sound(audio):
+    """What the page plays, as a data URL, and what it says about that."""
     if audio is None:
-        return ""
+        return {"sound": "", "remark": NO_SOUND}
+    size = {"samples": len(audio.samples), "rate": audio.sample_rate_hz}
+    if can_encode():
+        content = encode_mp3(audio.samples, audio.sample_rate_hz)
+        return {"sound": _data_url("audio/mpeg", content), "remark": audio.note, **size}
     file = io.BytesIO()
     write_wav_to(file, audio.samples.mean(1), audio.sample_rate_hz)
-    return "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode()
+    return {"sound": _data_url("audio/wav", file.getvalue()), "remark": f"{audio.note} {NO_LAME}".strip(), **size}
 
 
-def _remark(audio):
-    return "No sound was rendered for this roll." if audio is None else audio.note
+def _data_url(kind, content):
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def write_player(path, notes, audio=None, title="", chords=()):
+def write_player(path, notes, audio=None, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
     """Write the page to a file; the folder is made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(player_html(notes, audio, title, chords), encoding="utf-8")
+    path.write_text(player_html(notes, audio, title, chords, tempo_bpm, beats_per_bar), encoding="utf-8")
     return path
 
 
-def show_player(notes, audio=None, title="", chords=()):
+def show_player(notes, audio=None, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
     """The page inside a notebook: IPython.display.HTML, an iframe that holds all of it."""
-    return show_takes({title or "Solo": (notes, audio)}, title, chords)
+    return show_takes({title or "Solo": (notes, audio)}, title, chords, tempo_bpm, beats_per_bar)
 
 
-def show_takes(takes, title="", chords=()):
+def show_takes(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
     """Several takes in one player: see takes_html."""
     from IPython.display import HTML
 
-    return HTML(framed(takes_html(takes, title, chords)))
+    return HTML(framed(takes_html(takes, title, chords, tempo_bpm, beats_per_bar), title))
 
 
-def framed(page):
-    """The page as an iframe that needs no file."""
-    attributes = f'width="100%" height="{HEIGHT_PX}" style="border:0" title="player"'
+def framed(page, title=""):
+    """The page as an iframe that needs no file, and nothing of the page around it."""
+    name = html.escape(f"Player: {title}" if title else "Player", quote=True)
+    attributes = f'width="100%" height="{HEIGHT_PX}" style="border:0" title="{name}" allow="autoplay"'
     return f'<div><iframe {attributes} srcdoc="{html.escape(page, quote=True)}"></iframe></div>'

@@ -7,13 +7,28 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
-INK = plt.get_cmap("viridis_r")  # pale for soft, dark for loud
-PEDAL_COLOUR, CHORD_COLOUR = "#b9c6d3", "#555555"
-KEPT, LOST, INVENTED = "#2f6f4f", "#c0392b", "#2471a3"
+from lib.display.alt_text import chords_in_words, described, in_words, titled
+from lib.display.palette import (
+    AMOUNT,
+    HUES,
+    INVENTED,
+    KEPT,
+    LEFT,
+    LESS,
+    LOST,
+    LOUDNESS,
+    MORE,
+    PALE,
+    QUIET,
+    RIGHT,
+    on_paper,
+)
+
 MATCH_S = 0.04  # an onset that is off by no more is the same note
 
 
-def plot_piano_roll(notes, chords=(), title="", ax=None):
+@on_paper
+def plot_piano_roll(notes, chords=(), title="", ax=None, hands=None):
     """Notes as bars over time, darker for louder; the pedal below, chord symbols above.
 
     Parameters
@@ -22,25 +37,39 @@ def plot_piano_roll(notes, chords=(), title="", ax=None):
     chords : list of (time_s, symbol)
     title : str
     ax : matplotlib Axes to draw into; None: a new figure
+    hands : bool (N,), the left hand's notes (music.hands.left_hand): each hand then has its hue; None: one for both
 
     Returns
     -------
     Figure
     """
     ax = plt.subplots(figsize=(11, 3.6), layout="constrained")[1] if ax is None else ax
-    _draw_notes(ax, notes, INK(Normalize(0, 127)(notes.velocity.astype(float))))
+    _draw_notes(ax, notes, _colours(ax, notes, hands))
     low, high = _pitch_range([notes])
     for down_s, up_s in notes.pedal_s:
-        ax.hlines(low - 2, down_s, up_s, colors=PEDAL_COLOUR, linewidth=4)
+        ax.hlines(low - 2, down_s, up_s, colors=PALE, linewidth=4)
     for time_s, symbol in chords:
-        ax.axvline(time_s, color=CHORD_COLOUR, linewidth=0.4, alpha=0.5)
-        label = ax.text(time_s, high + 1.2, f" {symbol}", fontsize=7, color=CHORD_COLOUR, va="bottom", clip_on=True)
+        ax.axvline(time_s, color=QUIET, linewidth=0.4, alpha=0.5)
+        label = ax.text(time_s, high + 1.2, f" {symbol}", fontsize=7, color=QUIET, va="bottom", clip_on=True)
         label.set_in_layout(False)
     _frame(ax, [notes], title, low, high + (5 if len(chords) else 1))
     ax.set_xlim(right=max([ax.get_xlim()[1], *(time_s + 1 for time_s, _ in chords)]))
-    return ax.figure
+    played = "" if hands is None else f", {int(np.sum(hands))} of them by the left hand"
+    return described(ax.figure, titled(title, f"Piano roll: {in_words(notes)}{played}{chords_in_words(chords)}"))
 
 
+def _colours(ax, notes, hands):
+    """(N, 4): by loudness, in the hue of the hand; hands are named above the roll."""
+    loud = Normalize(0, 127)(notes.velocity.astype(float))
+    if hands is None:
+        return LOUDNESS(loud)
+    for name, colours in (("right hand", RIGHT), ("left hand", LEFT)):
+        ax.plot([], [], color=colours(0.5), linewidth=3, label=name)
+    ax.legend(loc="lower right", ncols=2, bbox_to_anchor=(1.0, 1.0), frameon=False, borderaxespad=0.2)
+    return np.where(np.asarray(hands, bool)[:, None], LEFT(loud), RIGHT(loud))
+
+
+@on_paper
 def plot_piano_rolls(performances, title=""):
     """Several performances, one under the other on one time axis.
 
@@ -59,9 +88,11 @@ def plot_piano_rolls(performances, title=""):
         ax.set_xlabel("")
     axes[-1, 0].set_xlabel("seconds")
     figure.suptitle(title)
-    return figure
+    words = "; ".join(f"{name}: {in_words(notes)}" for name, notes in performances.items())
+    return described(figure, titled(title, f"Piano rolls. {words}"))
 
 
+@on_paper
 def plot_reconstruction(original, reconstruction):
     """What a codec kept (both have it), lost (only the original) and invented (only the reconstruction)."""
     figure, ax = plt.subplots(figsize=(11, 3.6), layout="constrained")
@@ -74,11 +105,13 @@ def plot_reconstruction(original, reconstruction):
         ax.plot([], [], color=colour, linewidth=3, label=f"{name}: {count}")
     ax.legend(loc="upper right", fontsize=8)
     _frame(ax, [original, reconstruction], "what came back", *_pitch_range([original, reconstruction]))
-    return figure
+    words = ", ".join(f"{count} notes {name}" for name, (_, count) in counts.items())
+    return described(figure, f"What a codec gave back of {in_words(original)}: {words}")
 
 
+@on_paper
 def plot_losses(history):
-    """Each logged figure over the steps, training and validation in one panel.
+    """Each logged figure over the steps, training and validation in one panel; every second runtime is shaded.
 
     Parameters
     ----------
@@ -89,19 +122,44 @@ def plot_losses(history):
     columns = min(4, max(1, len(names)))
     rows = -(-len(names) // columns) or 1
     figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 2.3 * rows), squeeze=False, layout="constrained")
+    runtimes = _runtimes(history)
     for ax, name in zip(axes.flat, names, strict=False):
-        for split, style in (("train", "-"), ("validation", "o-")):
-            points = [(row["step"], row[name]) for row in history if row["split"] == split and name in row]
-            if points:
-                ax.plot(*zip(*points, strict=True), style, markersize=3, linewidth=1, label=split)
+        _draw_loss(ax, name, history)
+        for first, last in runtimes[1::2]:
+            ax.axvspan(first, last, color=PALE, alpha=0.4, linewidth=0, zorder=0)
         ax.set_title(name.replace("_", " "), fontsize=9)
-        ax.set_xlabel("step", fontsize=8)
+        ax.set_xlabel("step" if len(runtimes) < 2 else f"step (shades: {len(runtimes)} runtimes)", fontsize=8)
         ax.legend(fontsize=7)
     for ax in list(axes.flat)[len(names) :]:
         ax.set_visible(False)
-    return figure
+    return described(figure, _losses_in_words(history, names, runtimes))
 
 
+def _draw_loss(ax, name, history):
+    for number, (split, style) in enumerate((("train", "-"), ("validation", "o-"))):
+        points = [(row["step"], row[name]) for row in history if row["split"] == split and name in row]
+        if points:
+            ax.plot(*zip(*points, strict=True), style, color=HUES[number], markersize=3, linewidth=1, label=split)
+
+
+def _runtimes(history):
+    """[(first step, last step)] of the stretches that one runtime logged, in order; each ends where the next begins."""
+    rows = sorted((row["step"], row.get("runtime")) for row in history)
+    changes = [place for place, row in enumerate(rows) if place == 0 or row[1] != rows[place - 1][1]]
+    firsts = [rows[place][0] for place in changes]
+    return list(zip(firsts, [*firsts[1:], rows[-1][0]])) if rows else []
+
+
+def _losses_in_words(history, names, runtimes):
+    parts = []
+    for name in names:
+        found = {row["split"]: row[name] for row in history if name in row}  # the last of each
+        parts.append(f"{name.replace('_', ' ')} {', '.join(f'{value:.3g} in {split}' for split, value in found.items())}")
+    last, times = max((row["step"] for row in history), default=0), f"{len(runtimes)} runtime{'s' * (len(runtimes) != 1)}"
+    return f"Training curves, {last} steps in {times}. In the end: {'; '.join(parts) or 'nothing logged'}"
+
+
+@on_paper
 def plot_confusion(matrix, names):
     """Rows: who played; columns: who was heard; each row sums to 1.
 
@@ -113,16 +171,21 @@ def plot_confusion(matrix, names):
     shares = matrix / np.maximum(1, matrix.sum(1, keepdims=True))
     size = max(4.0, 0.3 * len(names) + 2) if len(names) <= 40 else 9.0
     figure, ax = plt.subplots(figsize=(size, size), layout="constrained")
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ax.imshow(shares, cmap=AMOUNT, vmin=0, vmax=1)
     if len(names) <= 40:
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
         ax.set_yticks(range(len(names)), names, fontsize=7)
     ax.set_xlabel("heard as")
     ax.set_ylabel("played by")
-    ax.set_title(f"{np.trace(matrix) / max(1, matrix.sum()):.0%} named rightly")
-    return figure
+    rightly = f"{np.trace(matrix) / max(1, matrix.sum()):.0%} named rightly"
+    ax.set_title(rightly)
+    wrong = shares * (1 - np.eye(len(shares)))
+    played, heard = np.unravel_index(wrong.argmax(), wrong.shape)
+    most = f"; most often confused: {names[played]}, heard as {names[heard]} ({wrong.max():.0%})" if wrong.any() else ""
+    return described(figure, f"Confusion of {len(names)} pianists: {rightly}{most}")
 
 
+@on_paper
 def plot_evidence(notes, times_s, evidence, name, stretch_s=10.0):
     """Where a performance sounds like somebody: its roll, and below it how much each ten seconds speak for the name.
 
@@ -131,23 +194,25 @@ def plot_evidence(notes, times_s, evidence, name, stretch_s=10.0):
     notes : Notes
     times_s, evidence : (W,), the middle of each stretch, and what it says in nats: above 0 for the name
     name : str
-    stretch_s : length of a stretch; the most typical one is shaded green, the least typical red
+    stretch_s : length of a stretch; the most typical one is shaded green, the least typical orange
     """
     sizes = {"height_ratios": (3, 1.2)}
     figure, (roll, curve) = plt.subplots(2, 1, figsize=(11, 4.6), sharex=True, layout="constrained", gridspec_kw=sizes)
     plot_piano_roll(notes, title=f"what speaks for {name}", ax=roll)
     roll.set_xlabel("")
-    curve.plot(times_s, evidence, color=CHORD_COLOUR)
-    curve.axhline(0, color=CHORD_COLOUR, linewidth=0.4)
-    for place, colour in ((np.argmax, KEPT), (np.argmin, LOST)) if len(times_s) else ():
+    curve.plot(times_s, evidence, color=QUIET)
+    curve.axhline(0, color=QUIET, linewidth=0.4)
+    for place, colour in ((np.argmax, MORE), (np.argmin, LESS)) if len(times_s) else ():
         middle_s = times_s[place(evidence)]
         for ax in (roll, curve):
             ax.axvspan(middle_s - stretch_s / 2, middle_s + stretch_s / 2, color=colour, alpha=0.15, linewidth=0)
     curve.set_xlabel("seconds")
     curve.set_ylabel("nats")
-    return figure
+    best = f"; most typical around {times_s[np.argmax(evidence)]:.0f} s" if len(times_s) else ""
+    return described(figure, f"What speaks for {name} in {in_words(notes)}: {np.sum(evidence):.1f} nats in all{best}")
 
 
+@on_paper
 def plot_code_use(counts):
     """How often each code is used; a row a codebook, codes in order of use.
 
@@ -158,11 +223,12 @@ def plot_code_use(counts):
     shares = np.sort(counts / np.maximum(1, counts.sum(1, keepdims=True)), axis=1)[:, ::-1]
     perplexity = np.exp(-(shares * np.log(np.maximum(shares, 1e-12))).sum(1)).mean()
     figure, ax = plt.subplots(figsize=(9, 2.5), layout="constrained")
-    image = ax.imshow(np.log10(shares + 1e-6), aspect="auto", cmap="magma")
+    image = ax.imshow(np.log10(shares + 1e-6), aspect="auto", cmap=AMOUNT)
     figure.colorbar(image, label="log10 share")
     ax.set_xlabel(f"codes, most used first: {(counts > 0).mean():.0%} are in use, perplexity {perplexity:.0f}")
     ax.set_ylabel("codebook")
-    return figure
+    used = f"{(counts > 0).mean():.0%} of the codes are in use, perplexity {perplexity:.0f}"
+    return described(figure, f"Use of {counts.shape[1]} codes in {len(counts)} codebooks: {used}")
 
 
 def _draw_notes(ax, notes, colours):

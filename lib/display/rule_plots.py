@@ -5,14 +5,16 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 
+from lib.display.alt_text import described, titled
+from lib.display.palette import AMOUNT, ASKED, PLAYED, on_paper
 from lib.music.chord_symbols import NAMES
 from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
 from lib.music.rules_in_time import OFF_GRID_S
 
-ASKED, PLAYED = "#c0392b", "#2471a3"
 MELODY_WORDS = ("missing", "below another", "on top")
 
 
+@on_paper
 def plot_rules(rules, piano_roll, title=""):
     """Figure with a panel for each rule: target, result, loss.
 
@@ -30,9 +32,11 @@ def plot_rules(rules, piano_roll, title=""):
         axes[0, 0].set_axis_off()
         title = title or "no rule was asked for"
     figure.suptitle(title)
-    return figure
+    losses = "; ".join(_loss_in_words(rule, piano_roll) for rule in rules)
+    return described(figure, titled(title, f"What rules asked for, and what was played. {losses}" if rules else ""))
 
 
+@on_paper
 def plot_rule(rule, piano_roll, ax=None):
     """One rule's target and result: a number, a curve over time, twelve pitch classes, chords over time, and so on.
 
@@ -50,8 +54,12 @@ def plot_rule(rule, piano_roll, ax=None):
     result, target = rule.statistic(piano_roll)[0].cpu().numpy().astype(float), rule.target.numpy().astype(float)
     by_shape = _number if result.ndim == 0 else _bars
     PANELS.get(rule.name, by_shape)(ax, target, result)
-    ax.set_title(f"{rule.name.replace('_', ' ')}: loss {float(rule.loss(piano_roll)[0]):.3f}", fontsize=10)
-    return ax.figure
+    ax.set_title(_loss_in_words(rule, piano_roll), fontsize=10)
+    return described(ax.figure, f"What a rule asked for, and what was played. {_loss_in_words(rule, piano_roll)}")
+
+
+def _loss_in_words(rule, piano_roll):
+    return f"{rule.name.replace('_', ' ')}: loss {float(rule.loss(piano_roll)[0]):.3f}"
 
 
 def _number(ax, target, result):
@@ -86,7 +94,7 @@ def _histogram(ax, target, result):
 def _chords(ax, target, result):
     """Chroma (N, 12) as an image, asked tones framed."""
     seconds = len(result) * LATENT_STRIDE / FRAME_RATE_HZ
-    ax.imshow(result.T, aspect="auto", origin="lower", cmap="Blues", extent=(0, seconds, -0.5, 11.5), interpolation="nearest")
+    ax.imshow(result.T, aspect="auto", origin="lower", cmap=AMOUNT, extent=(0, seconds, -0.5, 11.5), interpolation="nearest")
     asked = np.argwhere(np.diff(target[: len(result)] >= 1, axis=0, prepend=False, append=False))  # where a tone comes or goes
     for pitch_class in range(target.shape[1]):
         edges = asked[asked[:, 1] == pitch_class, 0] * LATENT_STRIDE / FRAME_RATE_HZ
@@ -102,7 +110,7 @@ def _grid(ax, target, result):
     off_ms = np.sqrt(target[:frames]) * OFF_GRID_S * 1000
     ax.hist(off_ms, bins=12, range=(0, OFF_GRID_S * 1000), weights=result[:frames], color=PLAYED)
     ax.axvline(0, color=ASKED, linewidth=3)
-    ax.set_xlabel("milliseconds off the nearest eighth note (the last bar: or more; red: asked)")
+    ax.set_xlabel("milliseconds off the nearest eighth note (the last bar: or more; orange: asked)")
 
 
 def _melody(ax, target, result):
@@ -110,7 +118,7 @@ def _melody(ax, target, result):
     ax.step(np.arange(len(found)), found, where="mid", color=PLAYED)
     ax.axhline(2, color=ASKED, linewidth=1)
     ax.set_yticks([0, 1, 2], MELODY_WORDS)
-    ax.set_xlabel("note of the melody (red: asked)")
+    ax.set_xlabel("note of the melody (orange: asked)")
 
 
 PANELS = {"chord_progression": _chords, "rhythm_grid": _grid, "melody": _melody, "pitch_class_histogram": _histogram,

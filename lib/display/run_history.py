@@ -5,9 +5,10 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 from matplotlib.patches import Patch
 
-# colour-blind safe (Okabe & Ito)
-RUNTIME_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-MIRROR_COLOURS = {"up to date": "#009E73", "failing": "#D55E00", "not yet": "#cccccc"}
+from lib.display.alt_text import described, titled
+from lib.display.palette import GREEN, HUES, INK, PALE, QUIET, VERMILION, WARNING, on_paper
+
+MIRROR_COLOURS = {"up to date": GREEN, "failing": VERMILION, "not yet": PALE}
 # failures that a run survives: event -> (marker, words)
 SURVIVED = {
     "restored": ("^", "restored from the mirror"),
@@ -20,6 +21,7 @@ GAP_S = 60.0  # between two runtimes: a shorter pause is not shaded
 HOUR_S, MINUTE_S = 3600.0, 60.0
 
 
+@on_paper
 def plot_run_history(rows, events, title=""):
     """Steps over wall time, and below whether the mirror was up to date.
 
@@ -40,7 +42,7 @@ def plot_run_history(rows, events, title=""):
     if not points:
         ax.text(0.5, 0.5, "nothing logged yet", ha="center", va="center", transform=ax.transAxes)
         ax.set_axis_off(), strip.set_axis_off()
-        return figure
+        return described(figure, titled(title, "Nothing logged yet"))
     first_s = min(time_s for runtime in points.values() for time_s, _ in runtime)
     last_s = max(event["time"] for event in [*events, *({"time": t} for runtime in points.values() for t, _ in runtime)])
     unit_s, unit = (HOUR_S, "hours") if last_s - first_s > HOUR_S else (MINUTE_S, "minutes")
@@ -56,7 +58,15 @@ def plot_run_history(rows, events, title=""):
     ax.grid(alpha=0.2)
     ax.legend(loc="upper left", fontsize=8, framealpha=0.9)
     strip.set_xlabel(f"{unit} since it began")
-    return figure
+    return described(figure, titled(title, _in_words(points, events, last_s - first_s)))
+
+
+def _in_words(points, events, seconds):
+    last = max(step for found in points.values() for _, step in found)
+    counts = {words: sum(event.get("event") == kind for event in events) for kind, (_, words) in SURVIVED.items()}
+    survived = ", ".join(f"{count} × {words}" for words, count in counts.items() if count)
+    runtimes = f"{len(points)} runtime{'s' * (len(points) > 1)}"
+    return f"Steps over time: {last} steps in {_length(seconds)}, {runtimes}" + (f"; survived: {survived}" if survived else "")
 
 
 def _points(rows, events):
@@ -71,7 +81,7 @@ def _points(rows, events):
 def _draw_runtimes(ax, points, place):
     for number, found in enumerate(points.values()):
         times, steps = zip(*found, strict=True)
-        colour = RUNTIME_COLOURS[number % len(RUNTIME_COLOURS)]
+        colour = HUES[number % len(HUES)]
         label = f"{len(points)} runtime{'s' * (len(points) > 1)}" if number == 0 else None
         ax.plot([place(time_s) for time_s in times], steps, color=colour, linewidth=2, label=label,
                 marker="o" if len(times) == 1 else None)  # fmt: skip
@@ -83,8 +93,8 @@ def _draw_gaps(ax, points, place):
     for before, after in zip(runtimes, runtimes[1:], strict=False):
         end_s, start_s = before[-1][0], after[0][0]
         if start_s - end_s >= GAP_S:
-            ax.axvspan(place(end_s), place(start_s), color="#888888", alpha=0.12, linewidth=0)
-            ax.text((place(end_s) + place(start_s)) / 2, 0.03, _length(start_s - end_s), ha="center", fontsize=7, color="#555555",
+            ax.axvspan(place(end_s), place(start_s), color=QUIET, alpha=0.12, linewidth=0)
+            ax.text((place(end_s) + place(start_s)) / 2, 0.03, _length(start_s - end_s), ha="center", fontsize=7, color=QUIET,
                     transform=ax.get_xaxis_transform(), rotation=90, va="bottom")  # fmt: skip
 
 
@@ -97,12 +107,12 @@ def _draw_events(ax, events, place):
     saved = [event for event in events if event.get("event") == "saved"]
     if saved:
         ax.plot([place(e["time"]) for e in saved], [e["step"] for e in saved], linestyle="none", marker="|", markersize=9,
-                color="#222222", markeredgewidth=1, label=f"{len(saved)} checkpoint{'s' * (len(saved) > 1)}")  # fmt: skip
+                color=INK, markeredgewidth=1, label=f"{len(saved)} checkpoint{'s' * (len(saved) > 1)}")  # fmt: skip
     for kind, (marker, words) in SURVIVED.items():
         found = [event for event in events if event.get("event") == kind]
         if found:
             ax.plot([place(e["time"]) for e in found], [e["step"] for e in found], linestyle="none", marker=marker, markersize=7,
-                    color="#B00020", label=f"{len(found)} × {words}", zorder=5)  # fmt: skip
+                    color=WARNING, label=f"{len(found)} × {words}", zorder=5)  # fmt: skip
 
 
 def _draw_mirror(strip, events, place, last_s):

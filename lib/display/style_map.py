@@ -6,8 +6,10 @@ import html
 
 import numpy as np
 
+from lib.display.palette import BLUE, PAPER, WARNING
+
 WIDTH, HEIGHT, MARGIN = 820, 520, 24
-PLAIN, MARKED = "#4c78a8", "#d62728"
+PLAIN, MARKED = BLUE, WARNING
 
 
 def style_map_html(points, names, marked=()):
@@ -17,7 +19,7 @@ def style_map_html(points, names, marked=()):
     ----------
     points : float (N, 2)
     names : N names
-    marked : names that are written out and shown in red
+    marked : names that are written out and shown in dark orange
 
     Returns
     -------
@@ -27,8 +29,9 @@ def style_map_html(points, names, marked=()):
     low, extent = points.min(0), np.maximum(np.ptp(points, axis=0), 1e-9)
     places = (points - low) / extent * [WIDTH - 8 * MARGIN, HEIGHT - 2 * MARGIN] + MARGIN
     dots = [_dot(x, y, str(name), name in marked) for (x, y), name in zip(places, names, strict=True)]
+    style = f"max-width:{WIDTH}px;width:100%;background:{PAPER}"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" style="max-width:{WIDTH}px;width:100%"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" style="{style}"'
         f' role="img" aria-label="Map of {len(names)} pianists\' styles" font-family="sans-serif" font-size="12">'
         f'{"".join(dots)}</svg>'
     )

@@ -128,6 +128,13 @@ def test_between():
     assert cut.pedal_s.tolist() == [[0, 0.5], [1.5, 2]]
 
 
+def test_until():
+    notes = Notes.from_arrays([0, 1, 2, 3], [1, 5, 1, 1], [60, 61, 62, 63], [64] * 4, [(0.5, 1.5), (2.5, 9)])
+    cut = notes.until(3)
+    assert cut.pitch.tolist() == [60, 61, 62] and cut.duration_s.tolist() == [1, 2, 1] and cut.end_s == 3
+    assert cut.pedal_s.tolist() == [[0.5, 1.5], [2.5, 3]] and not len(notes.until(0))
+
+
 def test_the_tempo_of_a_file_at_a_time(tmp_path):
     path = tmp_path / "two.mid"
     midi = mido.MidiFile(ticks_per_beat=480)

@@ -9,13 +9,16 @@ import wave
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 from lib.config import GUIDED_CANDIDATES
-from lib.data.notes import Notes
+from lib.data.notes import Notes, read_midi
+from lib.display import player
 from lib.display.controls import request_of, solo_controls
 from lib.display.player import player_html, show_player, takes_html, write_player
 from lib.music.audio import Audio
 from lib.music.chords import parse_progression
+from lib.music.mp3 import read_header
 
 NOTES = Notes.from_arrays([0.0, 1.0], [0.5, 1.0], [40, 60], [20, 80], [(0.0, 1.5)])
 AUDIO = Audio(np.full((4410, 2), 0.25, np.float32), 44100, "sine", "plain <sines>")
@@ -31,10 +34,45 @@ def test_the_page_holds_notes_chords_and_sound():
     (take,) = music["takes"]
     assert take["notes"] == [[0.0, 0.5, 40, 20], [1.0, 1.0, 60, 80]] and take["pedal"] == [[0.0, 1.5]]
     assert music["chords"] == [[0.0, "Cmaj7"]] and take["seconds"] == 2.0
+    assert "{{" not in page and (take["samples"], take["rate"]) == (4410, 44100)
+    again = read_midi(base64.b64decode(take["midi"]))
+    assert again.pitch.tolist() == [40, 60] and again.velocity.tolist() == [20, 80] and len(again.pedal_s) == 1
+
+
+def test_sound_is_compressed():
+    pytest.importorskip("lameenc")
+    (take,) = music_of(player_html(NOTES, AUDIO))["takes"]
+    stream = base64.b64decode(take["sound"].removeprefix("data:audio/mpeg;base64,"))
+    assert read_header(stream).sample_rate_hz == 44_100 and take["remark"] == "plain <sines>"
+
+
+def test_without_an_encoder_sound_is_a_wav_and_the_page_says_so(monkeypatch):
+    monkeypatch.setattr(player, "can_encode", lambda: False)
+    (take,) = music_of(player_html(NOTES, AUDIO))["takes"]
     sound = take["sound"].removeprefix("data:audio/wav;base64,")
     with wave.open(io.BytesIO(base64.b64decode(sound))) as file:
         assert (file.getnchannels(), file.getnframes(), file.getframerate()) == (1, 4410, 44100)
-    assert "{{" not in page and take["remark"] == "plain <sines>"
+    assert take["remark"].startswith("plain <sines>") and "lameenc" in take["remark"]
+
+
+def test_a_minute_of_playing_is_small():
+    pytest.importorskip("lameenc")
+    sound = Audio(np.random.default_rng(0).uniform(-0.5, 0.5, (60 * 44_100, 2)).astype(np.float32), 44_100, "sine")
+    onsets_s = np.arange(1000) * 0.058
+    notes = Notes.from_arrays(onsets_s, onsets_s * 0 + 0.2, 40 + np.arange(1000) % 40, 30 + np.arange(1000) % 90)
+    assert len(player_html(notes, sound).encode()) <= 1.5e6
+
+
+def test_tempo_is_for_bars_and_the_midi_file():
+    music = music_of(player_html(NOTES, None, chords=[(0.0, "B\u266d7")], tempo_bpm=90, beats_per_bar=3))
+    midi = base64.b64decode(music["takes"][0]["midi"])
+    assert (music["tempo"], music["beats"]) == (90.0, 3) and bytes.fromhex("ff5103") + (666_666).to_bytes(3, "big") in midi
+    assert music_of(player_html(NOTES))["tempo"] == 0
+
+
+def test_the_same_take_has_the_same_name_for_its_mark():
+    ids = [music_of(takes_html({name: (NOTES, None)}))["takes"][0]["id"] for name in ("a", "a", "b")]
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_takes_are_on_one_page():
@@ -54,6 +92,7 @@ def test_titles_and_symbols_cannot_break_out():
     page = player_html(NOTES, None, "<script>alert(1)</script>", [(0.0, "</script><b>")])
     assert "<script>alert" not in page and music_of(page)["chords"] == [[0.0, "</script><b>"]]
     assert page.count("</script>") == 2
+    assert "<title>{{music}} &amp; \ube0c</title>" in player_html(NOTES, None, "{{music}} & \ube0c")
 
 
 def test_in_a_notebook_and_in_a_file(tmp_path):

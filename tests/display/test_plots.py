@@ -34,6 +34,16 @@ def test_piano_roll_draws_every_note_and_chord(tmp_path):
     assert (tmp_path / "roll.png").stat().st_size > 5000
 
 
+def test_each_hand_has_its_hue():
+    hands = np.array([True, True, False])
+    figure = plots.plot_piano_roll(NOTES, hands=hands)
+    (collection,) = [c for c in figure.axes[0].collections if len(c.get_segments()) == 3]
+    red, _, blue, _ = collection.get_colors().T
+    assert np.array_equal(red < blue, hands) and red[1] < red[0], "and louder is darker"
+    assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == {"right hand", "left hand"}
+    assert "2 of them by the left hand" in figure.alt
+
+
 def test_several_rolls_share_their_axes():
     figure = plots.plot_piano_rolls({"one": NOTES, "two": NOTES.between(0, 1)})
     assert [ax.get_title() for ax in figure.axes] == ["one", "two"]
@@ -44,6 +54,7 @@ def test_several_rolls_share_their_axes():
 def test_no_notes_at_all():
     figure = plots.plot_piano_roll(Notes.from_arrays([], [], [], []), [(0.0, "Cmaj7"), (8.0, "Dm7")])
     figure.canvas.draw()  # a layout that collapses is a warning, and so an error
+    assert figure.alt == "Piano roll: no notes; chords Cmaj7, Dm7"
     assert figure.axes[0].get_xlim() == (0, 9)
 
 
@@ -64,8 +75,17 @@ def test_losses_show_both_splits():
     assert list(shown[0].lines[0].get_ydata()) == [1 / (s + 1) for s in range(5)]
 
 
+def test_every_second_runtime_is_shaded():
+    history = [{"step": s, "split": "train", "runtime": "abc"[s // 10], "loss": 1.0, "time": 0.0} for s in range(30)]
+    ax = plots.plot_losses(history).axes[0]
+    assert [(span.get_x(), span.get_width()) for span in ax.patches] == [(10, 10)] and "3 runtimes" in ax.get_xlabel()
+    assert not plots.plot_losses(history[:10]).axes[0].patches
+
+
 def test_losses_of_nothing():
-    plots.plot_losses([]).canvas.draw()
+    figure = plots.plot_losses([])
+    figure.canvas.draw()
+    assert "nothing logged" in figure.alt
 
 
 def test_confusion():

@@ -1,0 +1,66 @@
+"""What a picture shows, in words: for screen readers, and wherever it can't be drawn.
+
+Every figure of this package has its words as `figure.alt`, and notebooks show it as an <img> with them.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+
+import matplotlib.pyplot as plt
+
+from lib.music.chord_symbols import NAMES
+
+MOST_SYMBOLS = 12  # chords that are named before "and so on"
+
+
+def described(figure, text):
+    """The figure, with its words; IPython finds `_repr_html_` beside the picture."""
+    figure.alt = text
+    figure._repr_html_ = lambda: picture_html(figure)
+    return figure
+
+
+def picture_html(figure):
+    """The figure as <img> with its words as alt text."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", bbox_inches="tight", facecolor=figure.get_facecolor())
+    source = base64.b64encode(file.getvalue()).decode()
+    alt = html.escape(getattr(figure, "alt", ""), quote=True)
+    return f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{source}">'
+
+
+def show_picture(figure):
+    """The figure inside a notebook, with its words, once: IPython.display.HTML."""
+    from IPython.display import HTML
+
+    page = picture_html(figure)
+    plt.close(figure)
+    return HTML(page)
+
+
+def key_name(pitch):
+    """Such as C4 for MIDI pitch 60."""
+    return f"{NAMES[int(pitch) % 12]}{int(pitch) // 12 - 1}"
+
+
+def in_words(notes):
+    """How many notes, how long, from which key to which, how loud."""
+    if not len(notes):
+        return "no notes"
+    keys = f"{key_name(notes.pitch.min())} to {key_name(notes.pitch.max())}"
+    return f"{len(notes)} notes in {notes.end_s:.1f} s, {keys}, velocity {notes.velocity.min()} to {notes.velocity.max()}"
+
+
+def chords_in_words(chords):
+    """The symbols in order; "" for none."""
+    symbols = [symbol for _, symbol in chords]
+    more = " and so on" if len(symbols) > MOST_SYMBOLS else ""
+    return f"; chords {', '.join(symbols[:MOST_SYMBOLS])}{more}" if symbols else ""
+
+
+def titled(title, text):
+    """Words that begin with the picture's title, where it has one."""
+    return f"{title}. {text}" if title else text

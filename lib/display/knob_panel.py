@@ -1,0 +1,79 @@
+"""The knobs laid out: the chart under its chords, what is wrong under its field."""
+
+from __future__ import annotations
+
+import random
+
+import ipywidgets as widgets
+
+from lib.display.chart import chart_html
+from lib.display.knobs import FINE, faults_of, make_fault, make_knobs, request_of, say_fault
+from lib.music.chord_symbols import ChordError
+
+SEEDS = 10_000  # a die has so many sides: such a seed is easily told to a friend
+CHART_KNOBS = ("chords", "seconds", "tempo_bpm")
+
+
+class KnobPanel(widgets.VBox):
+    """Knobs with a place below each for what is wrong with it.
+
+    Parameters
+    ----------
+    styles : names of pianists; none: no knob for them
+    on_change : callable(), after any knob has moved
+    """
+
+    def __init__(self, styles, on_change):
+        super().__init__()
+        self.knobs, self.chart = make_knobs(styles), widgets.HTML()
+        self.faults = {name: make_fault() for name in self.knobs}
+        self.die = widgets.Button(description="roll", icon="random", tooltip="another seed", layout=widgets.Layout(width="80px"))
+        self.die.on_click(self._roll)
+        for knob in self.knobs.values():
+            knob.observe(lambda _: on_change(), "value")
+        for name in CHART_KNOBS:
+            self.knobs[name].observe(self._draw_chart, "value")
+        if styles:
+            self.knobs["style_mix"].observe(self._show_share, "value")
+            self._show_share()
+        self._draw_chart()
+        fine = widgets.Accordion([widgets.VBox(self._rows(FINE))], selected_index=None, layout=widgets.Layout(max_width="480px"))
+        fine.set_title(0, "more knobs")
+        self.children = (*self._rows(name for name in self.knobs if name not in FINE), fine)
+
+    def _rows(self, names):
+        rows = []
+        for name in names:
+            beside = {"seed": [self.die]}.get(name, [])
+            rows.append(widgets.HBox([self.knobs[name], *beside]) if beside else self.knobs[name])
+            rows += [self.faults[name], *([self.chart] if name == "chords" else [])]
+        return rows
+
+    def _roll(self, _):
+        self.knobs["seed"].value = random.randrange(1, SEEDS)
+
+    def _show_share(self, _=None):
+        self.knobs["style_share"].layout.display = "" if self.knobs["style_mix"].value else "none"
+
+    def _draw_chart(self, _=None):
+        chords, seconds, tempo_bpm = (self.knobs[name].value for name in CHART_KNOBS)
+        try:
+            self.chart.value, fault = chart_html(chords, seconds, tempo_bpm), ""
+        except ChordError as error:
+            self.chart.value, fault = "", str(error)
+        say_fault(self.faults["chords"], fault)
+
+    def request(self):
+        """GenerateRequest; ConfigError where it can't be one."""
+        return request_of(self.knobs)
+
+    def forget_faults(self):
+        """Take away what was said, but for what is still wrong with the chords."""
+        for name in self.faults:
+            say_fault(self.faults[name], "")
+        self._draw_chart()
+
+    def blame(self, error):
+        """Say an error under the fields it concerns."""
+        for name, text in faults_of(error, list(self.faults)).items():
+            say_fault(self.faults[name], text)

@@ -1,0 +1,111 @@
+"""The knobs of a solo, and what is wrong with them: widgets that ipywidgets 7 and 8 have alike."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import ipywidgets as widgets
+
+from lib.config import GUIDED_CANDIDATES, GenerateRequest, build
+from lib.display.palette import WARNING
+from lib.music.chord_symbols import NAMES, ChordError
+
+REGISTERS = [("free", 0), *((f"{NAMES[pitch % 12]}{pitch // 12 - 1}", pitch) for pitch in range(40, 83, 3))]
+RULES_ASKED, RULES_ALWAYS, RULES_OFF = "asked", "always", "off"
+RULES = [("for density and register", RULES_ASKED), ("for the chords too", RULES_ALWAYS), ("off", RULES_OFF)]
+FINE = ("guidance_scale", "temperature", "num_candidates", "rules")  # knobs that few need
+
+
+def make_knobs(styles=()):
+    """dict name -> widget: what GenerateRequest calls them, and `rules`, `style_mix` and `style_share`."""
+    default = GenerateRequest()
+    knobs = {
+        "chords": widgets.Text(default.chords, description="chords", **_wide()),
+        "seconds": _slider(10.0, 5, 120, 5, ".0f", "seconds"),
+        "tempo_bpm": _slider(default.tempo_bpm, 40, 280, 1, ".0f", "tempo"),
+        "density": _slider(0.0, 0, 16, 0.5, ".1f", "notes/s (0 free)"),
+        "register": widgets.SelectionSlider(options=REGISTERS, value=0, description="register", **_wide()),
+        "seed": widgets.BoundedIntText(default.seed, min=0, max=2**31 - 1, description="seed", **_wide()),
+        "guidance_scale": _slider(default.guidance_scale, 1, 5, 0.1, ".1f", "guidance"),
+        "temperature": _slider(default.temperature, 0.2, 1.5, 0.05, ".2f", "temperature"),
+        "rules": widgets.Dropdown(options=RULES, value=RULES_ASKED, description="rules", **_wide()),
+        "num_candidates": widgets.IntSlider(GUIDED_CANDIDATES, min=2, max=16, description="candidates", **_wide()),
+    }
+    return {**_style_knobs(styles), **knobs} if styles else knobs
+
+
+def _slider(value, low, high, step, form, text):
+    return widgets.FloatSlider(value, min=low, max=high, step=step, readout_format=form, description=text, **_wide())
+
+
+def _wide():
+    """A layout for each: one that is shared would hide all knobs with one of them."""
+    return {"style": {"description_width": "110px"}, "layout": widgets.Layout(width="440px", max_width="100%")}
+
+
+def _style_knobs(styles):
+    names = [(name, name) for name in styles]
+    return {
+        "style": widgets.Dropdown(options=[("the run's own", ""), *names], value="", description="style", **_wide()),
+        "style_mix": widgets.Dropdown(options=[("nobody", ""), *names], value="", description="mixed with", **_wide()),
+        "style_share": _slider(0.5, 0.05, 0.95, 0.05, ".2f", "share of the 2nd"),
+    }
+
+
+def request_of(knobs):
+    """GenerateRequest from the knobs; a wish asks for candidates, 0 and "" leave the choice to the model. ConfigError says what
+    is wrong."""
+    values = {name: knob.value for name, knob in knobs.items()}
+    values = {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}  # browsers add 1e-14
+    style = _style(*(values.pop(name, "") for name in ("style", "style_mix", "style_share")))
+    rules, candidates = values.pop("rules"), values.pop("num_candidates")
+    wishes = {name: value for name in ("density", "register") if (value := values.pop(name))}
+    if rules == RULES_ALWAYS or rules == RULES_ASKED and wishes:
+        wishes["num_candidates"] = candidates
+    return build(GenerateRequest, {**values, **wishes, **({"style": style} if style else {})})
+
+
+def _style(first, second, share):
+    """A name, or a mix as lib.styles reads it."""
+    if not second or first == second:
+        return first or second
+    return f"{first}:{1 - share:.2f},{second}:{share:.2f}" if first else second
+
+
+def make_fault():
+    """Where it is said what is wrong with the field above; see `say_fault`."""
+    return widgets.HTML(layout=widgets.Layout(display="none", max_width="100%"))
+
+
+def say_fault(fault, text):
+    """Show the text under its field; "" takes it away."""
+    style = f"background:#fff1e8;color:{WARNING};border-radius:4px;padding:2px 8px;margin-left:114px;line-height:1.5"
+    fault.value = f'<div role="alert" style="{style}">{html.escape(text)}</div>' if text else ""
+    fault.layout.display = "" if text else "none"
+
+
+def faults_of(error, names):
+    """Which fields an error concerns.
+
+    Parameters
+    ----------
+    error : ValueError of lib.config.build, or of what plays
+    names : of the fields there are
+
+    Returns
+    -------
+    dict name -> text; empty where it concerns none of them
+    """
+    text = str(error)
+    if isinstance(error, ChordError):
+        return {"chords": text}
+    if re.match("--from .* is no passage", text):
+        found = {"passage": text.removeprefix("--from ").replace(" --to ", " to ")}
+    elif re.match("Unknown pianist |style '", text):
+        found = {"style": text}
+    else:  # build's: "NAME.KIND: what is wrong; NAME: ..."
+        starts = f"(?:^|; )({'|'.join(map(re.escape, names))})(?:[.][^:]*)?: "
+        _, *parts = re.split(starts, text)
+        found = dict(zip(parts[-2::-2], parts[::-2]))  # the first thing said of a field is kept
+    return {name: words for name, words in found.items() if name in names}

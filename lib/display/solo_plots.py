@@ -1,0 +1,131 @@
+"""Pictures of a solo as a whole: how it came about, its arcs, and where it comes back to what it was."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from lib.display.alt_text import described, in_words, titled
+from lib.display.palette import AMOUNT, ASKED, HUES, on_paper
+from lib.display.preview import roll_pixels
+from lib.music.over_time import WINDOW_S, arcs, self_similarity
+from lib.music.piano_roll import FRAME_RATE_HZ, LOWEST_PITCH, NUM_PITCHES, sounding_roll
+
+STAGES = 8
+LINES = ("-", "--", ":", "-.")  # besides the hue
+
+
+class Stages:
+    """A callback of lib.generate that keeps the roll at a few steps of the first window.
+
+    Parameters
+    ----------
+    count : how many, the first and the last among them
+
+    Attributes
+    ----------
+    rolls : list of float (88, T), loudness in [0, 1]
+    steps : list of (step, num_steps)
+    """
+
+    def __init__(self, count=STAGES):
+        self._count, self.rolls, self.steps = count, [], []
+
+    def __call__(self, state):
+        """A state as lib.generate reports it."""
+        step, num_steps = state["step"], state["num_steps"]
+        if state["window"] == 0 and step in np.rint(np.linspace(1, num_steps, self._count)):
+            self.rolls.append(sounding_roll(state["piano_roll"]())[0].cpu().numpy())
+            self.steps.append((step, num_steps))
+
+
+@on_paper
+def plot_sampling(rolls, steps, title=""):
+    """A strip of rolls, from noise to music.
+
+    Parameters
+    ----------
+    rolls : K of float (88, T), loudness in [0, 1], such as Stages.rolls
+    steps : K of (step, num_steps)
+    title : str
+
+    Returns
+    -------
+    Figure
+    """
+    count = max(1, len(rolls))
+    rows = -(-count // 4)
+    figure, axes = plt.subplots(rows, min(4, count), figsize=(11, 0.5 + 1.7 * rows), squeeze=False, layout="constrained",
+                                sharex=True, sharey=True)  # fmt: skip
+    for ax, roll, (step, num_steps) in zip(axes.flat, rolls, steps):
+        extent = (0, roll.shape[1] / FRAME_RATE_HZ, LOWEST_PITCH - 0.5, LOWEST_PITCH + NUM_PITCHES - 0.5)
+        ax.imshow(roll_pixels(roll), aspect="auto", extent=extent, interpolation="antialiased")
+        ax.set_title(f"step {step} of {num_steps}")
+        ax.set_yticks([36, 60, 84], ["C2", "C4", "C6"])
+    for ax in axes[-1]:
+        ax.set_xlabel("seconds")
+    for ax in axes.flat[len(rolls) :]:
+        ax.set_visible(False)
+    figure.suptitle(title)
+    keys = ", ".join(f"{(roll > 0).any(1).sum()} at step {step}" for roll, (step, _) in zip(rolls, steps))
+    return described(figure, titled(title, f"Piano rolls at {len(rolls)} stages of sampling; keys that sound: {keys or 'none'}"))
+
+
+@on_paper
+def plot_arcs(performances, asked_density=None, window_s=WINDOW_S, title=""):
+    """Density and loudness over time.
+
+    Parameters
+    ----------
+    performances : dict name -> Notes
+    asked_density : notes a second that were asked for: a number, or several, spread evenly over the solo; None: nothing
+    window_s : over which they are means
+    title : str
+    """
+    figure, (density_ax, velocity_ax) = plt.subplots(2, 1, figsize=(9, 4), sharex=True, layout="constrained")
+    words, hues = [], [hue for hue in HUES if hue != ASKED]
+    for number, (name, notes) in enumerate(performances.items()):
+        times_s, density, velocity = arcs(notes, window_s)
+        line = {"color": hues[number % len(hues)], "linestyle": LINES[number % len(LINES)], "label": name}
+        density_ax.plot(times_s, density, **line)
+        velocity_ax.plot(times_s, velocity, **line)
+        words.append(f"{name}: {_range(density, '.1f')} notes a second, velocity {_range(velocity, '.0f')}")
+    if asked_density is not None:
+        points = np.atleast_1d(asked_density)
+        end_s = max([notes.end_s for notes in performances.values()], default=1.0)
+        points = np.repeat(points, 2) if len(points) == 1 else points
+        density_ax.plot(np.linspace(0, end_s, len(points)), points, color=ASKED, linewidth=1, marker="d", label="asked")
+    density_ax.set_title(title, loc="left")
+    density_ax.set_ylabel("notes a second")
+    density_ax.set_ylim(bottom=0)
+    velocity_ax.set(ylabel="velocity", xlabel="seconds", ylim=(0, 127))
+    if density_ax.lines:
+        density_ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(density_ax.lines), frameon=False)
+    return described(figure, titled(title, f"Density and velocity over time. {'; '.join(words)}"))
+
+
+def _range(values, form):
+    values = values[~np.isnan(values)]
+    return f"{values.min():{form}} to {values.max():{form}}" if len(values) else "none"
+
+
+@on_paper
+def plot_self_similarity(notes, bar_s=2.0, title=""):
+    """How alike any two bars are; stripes beside the diagonal are passages that come back.
+
+    Parameters
+    ----------
+    notes : Notes
+    bar_s : length of a bar, such as 4 * 60 / tempo_bpm
+    title : str
+    """
+    alike = self_similarity(notes, bar_s)
+    figure, ax = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
+    edge = len(alike) + 0.5
+    image = ax.imshow(alike, cmap=AMOUNT, vmin=0, vmax=1, origin="lower", extent=(0.5, edge, 0.5, edge), interpolation="nearest")
+    figure.colorbar(image, label="alike")
+    ax.set(xlabel="bar", ylabel="bar", title=title)
+    apart = np.triu(alike, 1)
+    first, second = np.unravel_index(apart.argmax(), apart.shape)
+    most = f"; most alike are bars {first + 1} and {second + 1} ({apart.max():.2f})" if len(alike) > 1 else ""
+    return described(figure, titled(title, f"Likeness of {len(alike)} bars to one another, {in_words(notes)}{most}"))

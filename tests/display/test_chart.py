@@ -1,0 +1,40 @@
+"""The chart as a table."""
+
+import re
+
+import pytest
+
+from lib.display.chart import MOST_BARS, chart_html
+from lib.music.chords import ChordError
+
+
+def cells(page):
+    return [re.sub(r"&nbsp;|\s+", " ", re.sub("<.*?>", " ", cell)).split() for cell in re.findall("<td.*?>(.*?)</td>", page)]
+
+
+def test_four_bars_a_line_with_their_chords():
+    page = chart_html("Cmaj7 | Dm7 G7 | % | N.C. | F6")
+    assert [len(re.findall("<td", line)) for line in re.findall("<tr>(.*?)</tr>", page)] == [4, 1]
+    assert cells(page)[:4] == [["1", "Cmaj7"], ["2", "Dm7", "G7"], ["3", "Dm7", "G7"], ["4", "N.C."]]
+
+
+def test_bars_that_come_again_say_so():
+    found = cells(chart_html("A: C | F; B: G7; ABA"))
+    assert found == [["1", "C"], ["2", "F"], ["3", "G7"], ["4", "C", "=", "1"], ["5", "F", "=", "2"]]
+
+
+def test_how_long_and_how_often():
+    assert "12 bars, 24.0 s at this tempo; played 2.5 times in 60 s" in chart_html("blues in F", 60, 120)
+    assert "1 bar, 3.0 s at this tempo<" in chart_html("C", tempo_bpm=80)
+
+
+def test_very_long_charts_are_counted():
+    page = chart_html(" | ".join(["C"] * (MOST_BARS + 7)))
+    assert len(cells(page)) == MOST_BARS and "7 more than shown" in page
+
+
+def test_what_cannot_be_read_is_an_error_and_nothing_breaks_out():
+    with pytest.raises(ChordError, match="'Qm7'"):
+        chart_html("Cmaj7 | Qm7")
+    with pytest.raises(ChordError):
+        chart_html("<script>")

@@ -1,0 +1,75 @@
+"""The strip of takes, and the passage that its buttons are about."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from lib.config import GenerateRequest
+from lib.data.notes import Notes
+from lib.display.knobs import make_fault
+from lib.display.take_strip import MOST_TAKES, TakeActions, TakeStrip
+from lib.display.takes import Call, Take
+
+
+@dataclass
+class Played:
+    notes: Notes
+    chords: list
+
+
+def played(seconds):
+    return Played(Notes.from_arrays([0.0], [seconds], [60], [64]), [])
+
+
+def strip():
+    heard, kept = [], []
+    return TakeStrip(heard.append, kept.append), heard, kept
+
+
+def call(seed=1, tempo_bpm=120.0):
+    return Call(GenerateRequest(seed=seed, tempo_bpm=tempo_bpm))
+
+
+def test_cards_call_back():
+    takes, heard, kept = strip()
+    first, second = (takes.add(call(seed), played(4.0), None) for seed in (1, 2))
+    assert takes.takes == [first, second] and [card.take for card in takes.children] == [first, second]
+    takes.cards[0].hear.click()
+    takes.cards[1].keep.value = True
+    takes.cards[1].keep.value = False
+    assert heard == [first] and kept == [second], "kept once; no longer to keep it is no event"
+    assert "alt=\"Take 2: seed 2, 1 notes in 4 s\"" in takes.cards[1].children[0].value
+    takes.mark(second)
+    assert [card.hear.button_style for card in takes.cards] == ["", "info"] and takes.chosen is second
+
+
+def test_the_oldest_leave_but_those_that_matter():
+    takes, _, _ = strip()
+    for seed in range(3):
+        takes.add(call(seed), played(1.0), None)
+    takes.mark(takes.takes[0])
+    takes.cards[1].tick.value = True
+    for seed in range(3, MOST_TAKES + 1):
+        takes.add(call(seed), played(1.0), None)
+    assert [take.number for take in takes.takes] == [1, 2, *range(4, MOST_TAKES + 2)]
+    assert takes.ticked == [takes.takes[1]]
+
+
+@pytest.mark.parametrize(("tempo_bpm", "passage", "end_s"), [(120, (3.5, 7.5), 7.5), (60, (4.0, 8.0), 8.0), (100, (3.6, 7.8), 7.8)])
+def test_passages_are_in_beats(tempo_bpm, passage, end_s):
+    actions = TakeActions(make_fault(), True)
+    for seconds in (40.0, 7.3):  # a shorter take after a longer one
+        actions.be_about(Take(1, call(tempo_bpm=tempo_bpm), played(seconds).notes, []))
+    assert actions.passage == passage and actions._passage.max == pytest.approx(end_s)
+    assert actions._passage.step == 60 / tempo_bpm and actions.layout.display == ""
+    actions.be_about(Take(1, call(tempo_bpm=tempo_bpm), Notes.from_arrays([], [], [], []), []))
+    assert actions.passage == pytest.approx((60 / tempo_bpm, 120 / tempo_bpm))
+
+
+def test_buttons_rest_while_something_is_played():
+    actions = TakeActions(make_fault(), False)
+    actions.enable(False)
+    assert all(button.disabled for button in actions.buttons.values())
+    actions.enable(True)
+    assert not any(button.disabled for button in actions.buttons.values())
+    assert actions.buttons["anew"].layout.display == "none"
