@@ -193,11 +193,14 @@ class SoloPanel(widgets.VBox):
 
     def hear(self, take, among=None, job=None):
         """Put a take in the player, with others to switch to; `job`: of which this is the end, unless it was cancelled."""
-        page = takes_html({one.name: (one.notes, one.audio) for one in among or [take]}, take.call.request.chords, take.chords)
+        takes = {one.name: (one.notes, one.audio) for one in among or [take]}
+        asked = take.call.request
+        page = takes_html(takes, asked.chords, take.chords, asked.tempo_bpm, asked.beats_per_bar)
+        page = framed(page, " / ".join(takes))
         with self._lock:
             if job is not None:
                 job.check()
-            self.player.value = framed(page)
+            self.player.value = page
             self.strip.mark(take)
             self.actions.be_about(take)
             self.code.value = take.call.code(f"take_{take.number}")
