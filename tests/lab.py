@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDED = ("lib", "notebooks", "data/released", "data/soundfont")
+QUIET = '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}'
 START_S, RUN_S = 60, 200
 
 CANCEL = """() => new Promise(done => {
@@ -40,10 +41,12 @@ def serve(project, python=sys.executable):
     own = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     own |= {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces")}
     options = {"ServerApp.root_dir": project, "ServerApp.port": port, "ServerApp.token": "", "IdentityProvider.token": "",
-               "ServerApp.open_browser": False, "ServerApp.allow_root": True, "LabApp.news_url": "",
+               "ServerApp.open_browser": False, "ServerApp.allow_root": True,
                "ServerApp.terminals_enabled": False}  # fmt: skip
     words = [python, "-m", "jupyterlab", *(f"--{name}={value}" for name, value in options.items())]
-    home.mkdir(exist_ok=True)
+    settings = home / "config" / "labconfig"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "page_config.json").write_text(QUIET)  # no question about news
     with open(home / "server.log", "w") as log:
         process = subprocess.Popen(words, cwd=project, env={**os.environ, **own}, stdout=log, stderr=log)
     try:

@@ -80,6 +80,7 @@ function drawNow(pen) {
 
 function drawOverview() {
   const width = overview.clientWidth, height = overview.clientHeight, pen = penOf(overview, width, height);
+  if (overview.width === 0 || overview.height === 0) return;  // a frame that is folded away
   const x = time => time / total * width;
   if (small?.take !== state.take || small.width !== overview.width)
     small = { take: state.take, width: overview.width, image: drawSmall(x, width, height) };

@@ -1,4 +1,4 @@
-"""How good listening is, in figures: so far the player's share, in a real Chromium.
+"""How good listening is, in figures: the player, and notebook 06 in a real JupyterLab, both in a real Chromium.
 
     python tests/benchmarks/listen.py [--out FOLDER]
 
@@ -9,8 +9,10 @@ sync_speeds_ms  the same at half, three quarters and one and a half times the te
 script_ms_p95   script time of a frame while a page with 2,000 notes in view is scrolled and zoomed (<= 8)
 console_errors  on all of these pages (0)
 a11y_serious    serious or critical findings of axe-core in light and dark (0); null where axe-core can't be had
+cancel_s        from pressing Cancel while a solo of two minutes is played to the desk's saying so (<= 1)
+first_solo_s    from Run All Cells in a new kernel to sound, weights on disk, nothing trained (<= 60)
 
---out keeps the pages and screenshots of the player at three widths. Prints one JSON line last.
+--out keeps the pages and screenshots of player and notebook at three widths. Prints one JSON line last.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import argparse
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from browser import find_axe, find_barriers, open_browser, watch, why_no_browser  # noqa: E402
+from lab import Lab, copy_project, serve  # noqa: E402
 
 from lib.data.notes import Notes  # noqa: E402
 from lib.display.player import player_html, takes_html  # noqa: E402
@@ -35,10 +39,13 @@ from lib.music.audio import Audio, render_audio  # noqa: E402
 SECONDS = 60
 SYMBOLS = ("Dm7", "G7", "Cmaj7", "A7b9", "Dm7b5", "G7alt", "Cm6", "Bbmaj7/D")
 CHORDS = [(2.0 * bar, SYMBOLS[bar % 8]) for bar in range(SECONDS // 2)]
+NOTEBOOK_HEIGHT = 1000
 WIDTHS = ((360, 640), (1280, 480), (2560, 800))
 SEEKS_S = (0.0, 3.2, 7.77, 12.3456, 17.01)
 SPEEDS = (0.5, 0.75, 1.5)
 LISTEN_S = 2.6
+MEASURED_IN_A_BROWSER = ("first_paint_ms", "sync_ms", "sync_speeds_ms", "script_ms_p95", "a11y_serious", "cancel_s",
+                         "first_solo_s", "console_errors")  # fmt: skip
 SERVED = "http://localhost/player/"  # answered by the test itself
 
 # runs before the page: when its notes were first shown, and how long the script of each frame took
@@ -113,22 +120,19 @@ def main():
     words = parser.parse_args()
     figures = {"benchmark": "listen"}
     with tempfile.TemporaryDirectory() as scratch:
-        folder = words.out or Path(scratch)
+        folder = (words.out or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        figures.update(measure_player(folder, Path(scratch)))
+        figures.update(measure(folder, Path(scratch)))
     print(json.dumps(figures))
 
 
-def measure_player(folder, scratch):
-    """The player's figures; None for what needs a browser that is not there."""
+def measure(folder, scratch):
+    """The figures; None for what needs a browser that is not there."""
     sizes = write_pages(folder)
     missing = why_no_browser()
     if missing:
         print(f"the rest is not measured: {missing}", file=sys.stderr)
-        return {
-            **sizes,
-            **dict.fromkeys(("first_paint_ms", "sync_ms", "sync_speeds_ms", "script_ms_p95", "console_errors", "a11y_serious")),
-        }
+        return {**sizes, **dict.fromkeys(MEASURED_IN_A_BROWSER)}
     wrongs = []
     with open_browser() as browser:
         figures = {
@@ -139,6 +143,7 @@ def measure_player(folder, scratch):
         axe = find_axe(scratch / "axe")
         figures["a11y_serious"] = None if axe is None else count_barriers(browser, folder, axe)
         take_pictures(browser, folder, wrongs)
+        figures.update(measure_notebook(browser, folder, scratch, wrongs))
     wrongs = [wrong for found in wrongs for wrong in found if not wrong.startswith(SERVED)]
     print(*(f"console: {wrong}" for wrong in wrongs), sep="\n", file=sys.stderr)
     return {**sizes, **figures, "console_errors": len(wrongs)}
@@ -262,6 +267,52 @@ def take_pictures(browser, folder, wrongs):
             page.wait_for_timeout(200)
             page.screenshot(path=folder / f"player_{scheme}_{width}.png")
             page.context.close()
+
+
+def measure_notebook(browser, folder, scratch, wrongs):
+    """Seconds to the first solo and to a cancelled one, in notebook 06; and its pictures, notebook_WIDTH.png."""
+    with serve(copy_project(scratch / "project")) as address:
+        page = browser.new_page(viewport={"width": WIDTHS[1][0], "height": NOTEBOOK_HEIGHT})
+        lab = Lab(page, address)
+        wrongs.append(lab.wrongs)
+        figures = {"first_solo_s": round(measure_first_solo(lab), 1), "cancel_s": round(measure_cancel(lab), 3)}
+        lab.slider("seconds").press("Home")
+        lab.button("Generate").click()
+        lab.take(1)
+        page.keyboard.press("Control+b")  # without the list of files
+        for width, _ in WIDTHS:
+            page.set_viewport_size({"width": width, "height": NOTEBOOK_HEIGHT})
+            page.wait_for_timeout(500)
+            for name, place in (("player", 'iframe[title*="Cmaj7"]'), ("desk", 'button:has-text("Generate")')):
+                page.locator(place).last.evaluate("element => element.scrollIntoView({ block: 'center' })")
+                page.wait_for_timeout(500)
+                page.screenshot(path=folder / f"notebook_{name}_{width}.png")
+        page.close()
+    return figures
+
+
+def measure_first_solo(lab):
+    """Seconds from Run All Cells to sound."""
+    began_s = time.monotonic()
+    lab.run_all()
+    player = lab.player("Cmaj7")
+    player.locator("#play").click()
+    player.wait_for_function("soundOf(state.take).currentTime > 0")
+    seconds = time.monotonic() - began_s
+    player.locator("#play").click()
+    lab.idle()
+    return seconds
+
+
+def measure_cancel(lab):
+    """Seconds, the most of three."""
+    lab.slider("seconds").press("End")
+    taken_s = []
+    for _ in range(3):
+        lab.button("Generate").click()
+        lab.page.locator('img[alt*="steps:"]').wait_for()
+        taken_s.append(lab.cancel())
+    return max(taken_s)
 
 
 if __name__ == "__main__":

@@ -103,6 +103,17 @@ def test_it_fits_every_width(open_page, width):
         assert box["x"] >= 0 and box["x"] + box["width"] <= width
 
 
+def test_it_can_be_folded_away_and_comes_back(open_page):
+    """As a notebook's output whose panel is squeezed; a wrong on the page fails the test."""
+    page = open_page("takes", 640, 480)
+    page.add_style_tag(content=".folded { display: none !important }")
+    for folded in (True, False):
+        page.evaluate("folded => { document.body.classList.toggle('folded', folded); forgetOverview(); redraw() }", folded)
+        page.wait_for_timeout(100)
+    ink = "[...overview.getContext('2d').getImageData(0, 0, overview.width, overview.height).data].some(value => value)"
+    assert page.evaluate(ink)
+
+
 def test_it_is_dark_where_the_reader_likes_it_dark(open_page):
     def paper(scheme):
         page = open_page("one", color_scheme=scheme)
