@@ -45,7 +45,7 @@ class KnobPanel(widgets.VBox):
         rows = []
         for name in names:
             beside = {"seed": [self.die]}.get(name, [])
-            rows.append(widgets.HBox([self.knobs[name], *beside]) if beside else self.knobs[name])
+            rows.append(_wrapped(self.knobs[name], *beside) if beside else self.knobs[name])
             rows += [self.faults[name], *([self.chart] if name == "chords" else [])]
         return rows
 
@@ -77,3 +77,8 @@ class KnobPanel(widgets.VBox):
         """Say an error under the fields it concerns."""
         for name, text in faults_of(error, list(self.faults)).items():
             say_fault(self.faults[name], text)
+
+
+def _wrapped(*parts):
+    """Beside each other, or below on a narrow screen."""
+    return widgets.HBox(list(parts), layout=widgets.Layout(flex_flow="row wrap", max_width="100%"))
