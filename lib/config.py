@@ -287,7 +287,7 @@ def _not_blank(text):
 class GenerateRequest:
     """What to play: the same for command line, notebook and server."""
 
-    chords: Annotated[str, AfterValidator(_not_blank)] = "Cmaj7 | Dm7 G7 | Em7 A7"  # repeats until the end; music/forms.py
+    chords: Annotated[str, AfterValidator(_not_blank)] = "Cmaj7 | Dm7 G7 | Em7 A7"  # repeats; or "own": music/forms.py
     recall: Share = 0.5  # of what a section in capitals takes up when it comes again
     seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1

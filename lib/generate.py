@@ -17,9 +17,11 @@ from lib.diffusion.sampling import sample
 from lib.models.dit import Conditions, knobs
 from lib.models.posterior import Posterior
 from lib.models.vqvae import GROUPS
+from lib.music.changes import invent_chart, read_changes
+from lib.music.chord_recognition import recognise_chords
 from lib.music.chord_symbols import NO_CHORD
 from lib.music.chords import chord_changes, chord_features
-from lib.music.forms import parse_chart
+from lib.music.forms import OWN, parse_chart
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import (
     CHUNK_FRAMES,
@@ -28,6 +30,7 @@ from lib.music.piano_roll import (
     decide,
     notes_to_piano_roll,
     piano_roll_to_notes,
+    sounding_roll,
 )
 from lib.music.rules import total_loss
 from lib.music.wishes import LATENT_RATE_HZ, Wishes
@@ -37,6 +40,7 @@ from lib.training.devices import choose_device
 from lib.training.stream import uniforms
 
 WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames the model plays at once
+HEARD_S = 10.0  # of what is gone on from, as far as its chords matter
 OVERLAP = WINDOW // 4  # latent frames given from the window before
 
 
@@ -48,7 +52,7 @@ class Solo:
     ----------
     notes : Notes, what it goes on from included
     begins_s, ends_s : where the new music begins and ends
-    request : GenerateRequest
+    request : GenerateRequest, with the chart that was invented where none was asked
     chords : list of (time_s, symbol), each asked chord where it begins
     rules : list of Rule, of all the new music (empty where nothing is asked)
     seconds : how long it took
@@ -123,6 +127,7 @@ def generate(improviser, request, callback=None, before=None, rules=None):
     """
     began = time.monotonic()
     given = 0 if before is None else OVERLAP
+    request = with_changes(improviser, request, request.seconds, before)
     wishes = Wishes.over(request, request.seconds, given)
     codes, hidden = _nothing(improviser, max(WINDOW, len(wishes)))
     if given:
@@ -160,7 +165,9 @@ def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None):
         raise ConfigError(f"--from {from_s:g} --to {to_s:g} is no passage of a performance of {notes.end_s:.1f} s.")
     start = max(0, first - WINDOW // 2)
     length = max(WINDOW, last - start + WINDOW // 2)
-    wishes = Wishes.over(request, (last - first) / LATENT_RATE_HZ, first - start, start + length - last)
+    passage_s = (last - first) / LATENT_RATE_HZ
+    request = with_changes(improviser, request, passage_s, notes.between(0, first / LATENT_RATE_HZ))
+    wishes = Wishes.over(request, passage_s, first - start, start + length - last)
     around = notes.between(start / LATENT_RATE_HZ, (start + length) / LATENT_RATE_HZ)
     codes, (_, hidden) = _heard(improviser, around, length), _nothing(improviser, length)
     hidden[:, : first - start] = hidden[:, last - start :] = False
@@ -171,6 +178,25 @@ def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None):
     played = notes.between(0, begins_s).followed_by(piano_roll_to_notes(within)[0], begins_s)
     asked, symbols = _all_rules(wishes.between(first - start, last - start), rules), _symbols(request, begins_s, ends_s)
     return Solo(played.followed_by(kept, ends_s), begins_s, ends_s, request, symbols, asked, time.monotonic() - began)
+
+
+def with_changes(improviser, request, seconds, before=None):
+    """The request with a chart where it leaves the changes to the pianist (forms.OWN): they go on from what was heard.
+
+    Raises
+    ------
+    ConfigError : no changes are known to this improviser
+    """
+    if request.chords.strip().lower() != OWN:
+        return request
+    rows, heard = improviser.changes.by(request.style or improviser.pianist), None
+    if before is not None:
+        end_s = _end_s(before)
+        last = notes_to_piano_roll(before.between(max(0.0, end_s - HEARD_S), end_s))
+        labels = recognise_chords(sounding_roll(last))
+        heard = read_changes(torch.stack([labels.root, labels.quality, labels.bass], -1)[0].numpy())
+    metre = (request.tempo_bpm, request.beats_per_bar)
+    return dataclasses.replace(request, chords=invent_chart(rows, seconds, *metre, request.seed, heard))
 
 
 def _symbols(request, begins_s, ends_s):

@@ -184,3 +184,17 @@ def test_reconstruct(tiny_runs):
     decoded, score = reconstruct(tiny_runs / "vqvae", notes, "cpu")
     assert isinstance(decoded, Notes) and set(dataclasses.asdict(score)) == {"onset", "onset_offset", "onset_velocity"}
     assert all(0 <= value <= 1 for value in dataclasses.asdict(score).values())
+
+
+def test_changes_of_the_pianists_own(tiny_runs):
+    improviser = load_improviser(tiny_runs / "brad_final")
+    assert len(improviser.changes.by("Cora Canonby")) > 10 and set(improviser.changes.names) == set(improviser.styles.names)
+    request = GenerateRequest(chords="own", seconds=6.0, num_steps=2, seed=4)
+    solo = generate(improviser, request)
+    assert solo.request.chords != "own" and len(solo.chords) > 1
+    again = generate(improviser, solo.request)
+    assert again.chords == solo.chords and same(again.notes, solo.notes)
+    on = generate(improviser, request, before=solo.notes)
+    assert on.request.chords not in ("own", solo.request.chords)
+    anew = infill(improviser, request, solo.notes, 1.0, 3.0)
+    assert anew.chords and all(0.9 < time_s < 3.1 for time_s, _ in anew.chords)

@@ -19,7 +19,7 @@ def generate(
     out: Annotated[Path, typer.Option(help="MIDI file to write.")] = Path("solo.mid"),
     wav: Annotated[Path | None, typer.Option(help="Sound file to write.")] = None,
     soundfont: Annotated[Path | None, typer.Option(help="Another .sf2 than the built-in grand.")] = None,
-    chords: Annotated[str | None, typer.Option(help="As on a lead sheet, a form, or 'blues in F'.")] = None,
+    chords: Annotated[str | None, typer.Option(help="As on a lead sheet, a form, 'blues in F', or 'own': the pianist's.")] = None,
     chart: Annotated[Path | None, typer.Option(help="A chart of iReal Pro (irealb:// or its HTML) or MusicXML.")] = None,
     tune: Annotated[str | None, typer.Option(help="Which of the chart's tunes, by its title.")] = None,
     seconds: float | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 
 from lib.music.chord_symbols import NO_CHORD
-from lib.music.forms import parse_chart
+from lib.music.forms import OWN, parse_chart
 
 BARS_A_LINE, MOST_BARS = 4, 48  # more bars are counted only
 CELL = "border:1px solid #8888;padding:2px 10px;min-width:5em"
@@ -23,6 +23,8 @@ def chart_html(text, seconds=None, tempo_bpm=120.0, beats_per_bar=4):
     ------
     ChordError : an unknown symbol, section or form
     """
+    if text.strip().lower() == OWN:
+        return "<small>changes of the pianist's own</small>"
     chart = parse_chart(text)
     cells = [_cell(number, bar, chart.source[number]) for number, bar in enumerate(chart.bars[:MOST_BARS])]
     lines = ["".join(cells[first : first + BARS_A_LINE]) for first in range(0, len(cells), BARS_A_LINE)]

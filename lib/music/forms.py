@@ -5,7 +5,8 @@ A chart is bars of chords (chords.parse_progression), or sections with the order
     A: Cmaj7 | Am7 | Dm7 | G7; B: Em7b5 | A7 | Dm7 | G7; AABA
 
 A section in capitals takes up what was played when it first came; one in small letters has its chords and is played anew:
-`AaaA` is head, two choruses, head. "blues in F", "minor blues in C" and "rhythm changes in Bb" are charts too.
+`AaaA` is head, two choruses, head. "blues in F", "minor blues in C" and "rhythm changes in Bb" are charts too, and "own" leaves
+the changes to the pianist.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ FORMS = {  # degrees over C
     "rhythm changes": "A: Cmaj7 A7 | Dm7 G7 | Em7 A7 | Dm7 G7 | Gm7 C7 | Fmaj7 Fm7 | Em7 A7 | Dm7 G7; "
                       "B: E7 | % | A7 | % | D7 | % | G7 | %; AABA",
 }  # fmt: skip
+OWN = "own"  # changes that the pianist invents (music/changes.py): until then nothing is known of them
 NAMED = re.compile(r"\s*(.+?)\s+in\s+([A-G][b#]?)\s*")
 SECTION, ORDER = re.compile(r"\s*([A-Z])\s*:(.*)", re.DOTALL), re.compile(r"\s*([A-Za-z]+)\s*")
 
@@ -47,6 +49,8 @@ def parse_chart(text):
     ------
     ChordError : an unknown symbol, section or form
     """
+    if text.strip().lower() == OWN:
+        return Chart([[None]], [None])
     if named := NAMED.fullmatch(text):
         return _named(*named.groups())
     parts = [part for part in text.split(";") if part.strip()]

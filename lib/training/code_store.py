@@ -124,6 +124,10 @@ class CodeStore:
         )
         return Coded(codes, label_features(ChordLabels(*chord.unbind(-1))), onsets, keys)
 
+    def chords(self, item):
+        """int8 (N, 3): root, quality and bass of each latent frame of a piece, as first encoded; -1: unknown."""
+        return self._mapped(self._path(item, self.turn_of(0)))["chord"]
+
     def styles(self, items, shares, device="cpu"):
         """(B, S): of each item the style of the passage at a share in [0, 1) of it."""
         rows = [self._mapped(self._style_path(item)) for item in items]

@@ -36,11 +36,12 @@ class FinishedPart(checkpoints.Checkpoint):
         return self.path
 
     def tensors(self, name):
-        """The stage's weights as `model`, the pianists' vectors as `styles`; in single precision."""
-        files = {"model": self.stage, "styles": "styles"}
-        if name not in files:
+        """The stage's weights as `model`, the pianists' `styles` and `changes`; in single precision."""
+        if name not in ("model", "styles", "changes"):
             return None
-        return {key: tensor.float() for key, tensor in load_file(self.path / f"{files[name]}.safetensors").items()}
+        path = self.path / f"{self.stage if name == 'model' else name}.safetensors"
+        tensors = load_file(path) if path.exists() else {}
+        return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()} or None
 
 
 def require(run, stage, name="best"):

@@ -8,6 +8,8 @@ checkpoint, finish(run).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -18,6 +20,7 @@ from lib.models.dit import Conditions, knobs
 from lib.models.lora import add_low_rank
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE, frequent_patterns, reconstruction_loss, struck_bands
+from lib.music.changes import MOST_ROWS, Changes, read_changes
 from lib.music.metrics import note_f1
 from lib.music.note_windows import note_windows
 from lib.music.piano_roll import PianoRoll, decide, piano_roll_to_notes
@@ -27,6 +30,8 @@ from lib.training.passages import embed_pianists, passages, vary
 from lib.training.pieces import gather_labelled, gather_pieces, in_published_test, pianists_of
 from lib.training.sources import require
 from lib.training.stream import Stream, keyed_generator, uniform, uniforms
+
+SIZES = 16  # different numbers of hidden latent frames that a step may have
 
 
 class Stage:
@@ -190,6 +195,7 @@ class DiffusionStage(Stage):
             self.model.load_state_dict(require(sources["diffusion"], "diffusion").weights())
         self.styles = trained.load_styles(checkpoint) if checkpoint else self._embed(train)
         self.players = {id(self.stream): pianists_of(train), id(self.validation): pianists_of(held_out)}
+        self.changes = trained.load_changes(checkpoint) if checkpoint else None
         self.data_dir, self.stores = data_dir, {}
 
     def facts(self):
@@ -197,8 +203,8 @@ class DiffusionStage(Stage):
         return {"styles": list(self.styles.names)}
 
     def tensors(self):
-        """The pianists' vectors: going on changes nothing about them."""
-        return {"styles": {"styles": self.styles.vectors}}
+        """The pianists' vectors and their changes: going on changes nothing about them."""
+        return {"styles": {"styles": self.styles.vectors}, "changes": trained.changes_tensors(self.changes)}
 
     def _embed(self, train):
         return embed_pianists(self.style_encoder, self.style_config, train, self.config)
@@ -208,7 +214,21 @@ class DiffusionStage(Stage):
         frozen = (self.vqvae.to(device), self.style_encoder.to(device), self.style_config)
         for stream, encodings in ((self.stream, self.config.encodings), (self.validation, 0)):
             self.stores[id(stream)] = CodeStore(stream, self.data_dir, *frozen, encodings).build()
+        if self.changes is None or not len(self.changes.rows):  # a new run, or one of before they were kept
+            self.changes = self._read_changes()
         return super().to(device)
+
+    def _read_changes(self):
+        """How the harmony of the pianists moves whose styles are known."""
+        return self._changes_of(self.styles.names, MOST_ROWS)
+
+    def _changes_of(self, names, most):
+        """Changes of these pianists in training pieces, about `most` rows of each."""
+        store, found = self.stores[id(self.stream)], {name: [] for name in names}
+        for item, player in enumerate(self.players[id(self.stream)]):
+            if player in found and sum(map(len, found[player])) < most:
+                found[player].append(read_changes(store.chords(item)))
+        return Changes.of(found)
 
     def style(self, batch, stream):
         """(B, S): the pianist's vector, or (half of the time, and always for the unknown) that of another passage."""
@@ -252,13 +272,23 @@ class DiffusionStage(Stage):
         coded = self.stores[id(stream)].read(batch.examples, epoch, self.device)
         hidden = self.hidden(batch, coded.codes.shape[1])
         context = model(coded.codes, hidden, self.conditions(batch, coded, stream))
-        nats, hit = model.nats(context[hidden], coded.codes[hidden])  # (M,)
-        share = (1 / hidden.sum(1).clamp(min=1) / len(hidden))[:, None].expand(hidden.shape)[hidden]  # each example the same
+        share = hidden / hidden.sum(1, keepdim=True).clamp(min=1) / len(hidden)  # (B, N), each example the same
+        places = rounded(hidden.flatten().nonzero()[:, 0], hidden.numel())
+        nats, hit = model.nats(context.flatten(0, 1)[places], coded.codes.flatten(0, 1)[places])  # (M,)
+        share = share.flatten()[places] * (torch.arange(len(places), device=places.device) < hidden.sum())
         return {"loss": (nats * share).sum(), "accuracy": (hit * share).sum()}
 
     def held_out_losses(self, model, batch):
         """Losses with the same codes hidden every time."""
         return self.losses(model, batch, self.validation)
+
+
+def rounded(places, most):
+    """Places with the first one again behind them, so that their number is one of few, and at least one: oneDNN keeps code and
+    memory for each number it has seen, gigabytes after some hundred steps."""
+    size = max(1, most // SIZES)
+    wanted = size * max(1, math.ceil(len(places) / size))
+    return functional.pad(places, (0, wanted - len(places)), value=int(places[0]) if len(places) else 0)
 
 
 class FineTuneStage(DiffusionStage):
@@ -277,6 +307,12 @@ class FineTuneStage(DiffusionStage):
         others = [i for i, name in enumerate(base.names) if name not in own.names]
         names = (*(base.names[i] for i in others), *own.names)
         return trained.Styles(names, torch.cat([base.vectors[others], own.vectors]))
+
+    def _read_changes(self):
+        """Those of the base run, with all that there are of the pianist."""
+        base = trained.load_changes(require(self.sources["diffusion"], "diffusion"))
+        own = self._changes_of([name for name in self.styles.names if name in self.players[id(self.stream)]], math.inf)
+        return Changes.in_order(self.styles.names, base, own)
 
     def finish(self, run):
         """Write the finished improviser beside the runs."""

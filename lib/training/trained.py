@@ -22,6 +22,7 @@ from lib.models.dit import DiT
 from lib.models.lora import add_low_rank, merge_low_rank
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import KINDS, VQVAE
+from lib.music.changes import Changes
 from lib.training import checkpoint as checkpoints
 from lib.training.sources import check_unchanged, require, resolve_source
 
@@ -44,7 +45,8 @@ class Styles:
 
 @dataclass(frozen=True)
 class Improviser:
-    """All that is needed to play: frozen models in eval mode, their configs, the pianists' styles, whom it plays like."""
+    """All that is needed to play: frozen models in eval mode, their configs, the pianists' styles and changes, whom it plays
+    like."""
 
     vqvae: VQVAE
     style_encoder: StyleEncoder
@@ -52,6 +54,7 @@ class Improviser:
     styles: Styles
     pianist: str | None
     configs: dict
+    changes: Changes
 
 
 def fingerprint(model):
@@ -135,6 +138,7 @@ def _load_finished(folder, device, base):
         Styles(tuple(manifest["pianists"]), weights["styles"]["styles"].float().to(device)),
         manifest["pianist"] if found[0] == "fine_tune" else None,
         {**made, "classes": manifest["classes"]},
+        _changes(manifest["pianists"], _tensors_if_there(folder / "changes.safetensors")),
     )
 
 
@@ -149,12 +153,32 @@ def _load_from_runs(checkpoint, device):
     dit = merge_low_rank(frozen(dit, checkpoint.weights(), device)).requires_grad_(False)
     styles = load_styles(checkpoint, device)
     made = {"vqvae": vqvae_config, "style_encoder": style_config, "dit": config, "classes": classes}
-    return Improviser(vqvae, style_encoder, dit, styles, getattr(config, "pianist", None), made)
+    return Improviser(vqvae, style_encoder, dit, styles, getattr(config, "pianist", None), made, load_changes(checkpoint))
 
 
 def load_styles(checkpoint, device="cpu"):
     """The pianists' vectors that a checkpoint of diffusion or fine_tune was trained with."""
     return Styles(tuple(checkpoint.manifest["styles"]), checkpoint.tensors("styles")["styles"].to(device))
+
+
+def load_changes(checkpoint):
+    """The pianists' Changes that a checkpoint of diffusion or fine_tune holds; an older one holds none."""
+    return _changes(checkpoint.manifest["styles"], checkpoint.tensors("changes"))
+
+
+def _changes(names, tensors):
+    if tensors is None:
+        return Changes.of(dict.fromkeys(names, ()))
+    return Changes(tuple(names), tensors["rows"].numpy(), tensors["ends"].numpy())
+
+
+def _tensors_if_there(path):
+    return load_file(path) if path.exists() else None
+
+
+def changes_tensors(changes):
+    """What `load_changes` reads."""
+    return {"rows": torch.from_numpy(changes.rows), "ends": torch.from_numpy(changes.ends)}
 
 
 def save_improviser(improviser, folder, facts=None, dtype=torch.float32, base=None):
@@ -167,11 +191,12 @@ def save_improviser(improviser, folder, facts=None, dtype=torch.float32, base=No
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: getattr(improviser, name).state_dict() for name in WEIGHTS[:2]}
-    tensors["styles"] = {"styles": improviser.styles.vectors}
+    tensors |= {"styles": {"styles": improviser.styles.vectors}, "changes": changes_tensors(improviser.changes)}
     for one in filter(None, (improviser, base)):
         tensors["diffusion" if one.pianist is None else "fine_tune"] = one.dit.state_dict()
     for name, state in tensors.items():
-        plain = {key: value.detach().to("cpu", dtype).contiguous() for key, value in state.items()}
+        plain = {key: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
+                 for key, value in state.items()}  # fmt: skip
         save_file(plain, folder / f"{name}.safetensors")
     made = dict(improviser.configs)
     dit = {k: v for k, v in configs.as_values(made["dit"]).items() if k in BASE_KNOBS}

@@ -33,6 +33,7 @@ from lib.generate import LATENT_RATE_HZ, OVERLAP, WINDOW, codec_round_trip, gene
 from lib.judge import load_judge  # noqa: E402
 from lib.music.chord_recognition import labels_to_symbols, recognise_chords  # noqa: E402
 from lib.music.chords import chords_per_frame, parse_chord, parse_progression  # noqa: E402
+from lib.music.forms import OWN  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
 from lib.music.likeness import longest_run, nearest_likeness, steps_of, windows  # noqa: E402
 from lib.music.metrics import ATTRIBUTES, attributes, describe, longest_silence_s, overlapping_area  # noqa: E402
@@ -85,13 +86,17 @@ class Bench:
 
     @cached_property
     def clips(self):
-        """Of the fine-tuned model, nothing asked."""
-        return [solo.notes for solo in self.play(self.tuned, [{}] * self.count, "fine-tuned")]
+        """Of the fine-tuned model, nothing asked: it plays over changes of its own."""
+        return [solo.notes for solo in self.play(self.tuned, [{"chords": OWN}] * self.count, "fine-tuned")]
 
     @cached_property
     def base_clips(self):
-        """Of the base model, no style asked."""
-        return [solo.notes for solo in self.play(self.base, [{}] * self.count, "base")]
+        """Of the base model, no style asked, over changes of its own."""
+        return [solo.notes for solo in self.play(self.base, [{"chords": OWN}] * self.count, "base")]
+
+    def without_changes(self, count):
+        """So many clips of the fine-tuned model, which hears of no chords at all."""
+        return [solo.notes for solo in self.play(self.tuned, [{}] * count, "no changes")]
 
     def chart(self, notes):
         """The chords of a real clip, half bar by half bar, as a progression at TEMPO."""
@@ -145,6 +150,8 @@ def likeness(bench):
     figures = {"oa_real": overlap(bench.tuning, bench.real), "oa_mehldau": overlap(bench.clips, bench.real),
                "oa_guided": overlap([solo.notes for solo in bench.guided], bench.real)}  # fmt: skip
     found = {name: value["oa"] for name, value in figures.items()}
+    plain = bench.without_changes(min(bench.count, 16))
+    found |= {"oa_without_changes": overlap(plain, bench.real)["oa"], "judge_without_changes": judge_mean(bench.judge, plain)}
     found |= {f"{name}_detail": {k: v for k, v in value.items() if k != "oa"} for name, value in figures.items()}
     found["oa_real_detail"]["means_test"] = overlap(bench.real, bench.real)["means"]
     found["judge_mehldau"] = judge_mean(bench.judge, bench.clips)
@@ -167,7 +174,8 @@ def baselines(bench):
 def rules(bench):
     """scg_density_drop, scg_pitch_drop, scg_chord_drop, each also where the model is told; chord_agreement."""
     found, real = {}, bench.real[: bench.words.guided]
-    free = [roll_of(notes) for notes in bench.clips[: len(real)]]
+    plain = bench.without_changes(len(real))
+    free = [roll_of(notes) for notes in plain]
     targets = {
         "density": [{"density": float(np.clip(notes_per_s(roll_of(notes)), 0.1, 40))} for notes in real],
         "pitch": [{"pitch_classes": tuple(pitch_class_share(roll_of(notes))[0].tolist())} for notes in real],
@@ -187,7 +195,7 @@ def rules(bench):
             if name == "chord":
                 found[f"chord_agreement_{label}"] = agreement([half_bars(n) for n in real], [s.notes for s in solos])
     found["chord_agreement"] = found["chord_agreement_told"]
-    found["chord_agreement_unguided"] = agreement([half_bars(n) for n in real], bench.clips[: len(real)])
+    found["chord_agreement_unguided"] = agreement([half_bars(n) for n in real], plain)
     through = [codec_round_trip(bench.tuned.vqvae, notes, CHUNK_FRAMES) for notes in real]
     found["chord_agreement_real"] = agreement([half_bars(n) for n in real], through)
     return found
@@ -269,7 +277,7 @@ def twelve(bench):
     """agreement_12: whether the judge names whom the base model was told to play like, among twelve."""
     each = max(1, bench.count // 12 + 1)
     names = [name for name in TWELVE for _ in range(each)]
-    clips = [solo.notes for solo in bench.play(bench.base, [{"style": name} for name in names], "twelve")]
+    clips = [solo.notes for solo in bench.play(bench.base, [{"style": name, "chords": OWN} for name in names], "twelve")]
     plain = (bench.base_clips * 2)[: len(names)]
     choice = {name: judged(bench.judge, part, list(TWELVE)).argmax(1) for name, part in (("told", clips), ("plain", plain))}
     right = np.array([TWELVE.index(name) for name in names])
@@ -301,7 +309,7 @@ def seams(bench, solos=8, windows_each=16):
     hop_s, first_s = (WINDOW - OVERLAP) * 0.08, OVERLAP * 0.08
     seconds = first_s + hop_s * windows_each
     rows, labels, groups = [], [], []
-    for number, solo in enumerate(bench.play(bench.tuned, [{"seconds": seconds}] * solos, "long")):
+    for number, solo in enumerate(bench.play(bench.tuned, [{"seconds": seconds, "chords": OWN}] * solos, "long")):
         for w in range(1, windows_each - 1):
             for label, time_s in ((1, first_s + w * hop_s), (0, first_s + (w + 0.5) * hop_s)):
                 rows.append(around(solo.notes, time_s)), labels.append(label), groups.append(number)
@@ -336,7 +344,7 @@ def sanity(bench):
     """Violations over 200 clips (quick: the clips of `likeness`)."""
     clips = bench.clips
     if not bench.words.quick:
-        more = [{"seed": 1000 + n} for n in range(200 - len(clips))]
+        more = [{"seed": 1000 + n, "chords": OWN} for n in range(200 - len(clips))]
         clips = clips + [solo.notes for solo in bench.play(bench.tuned, more, "more")]
     plain = [describe(notes, CHUNK_S) for notes in clips]
     rolls = np.concatenate([windows(notes, CHUNK_S)[:1] for notes in clips])
