@@ -113,11 +113,11 @@ def reconstruct(
     """Send a MIDI file through the codec and back, and say how much of it survived."""
     if (run is None) != released:
         raise configs.ConfigError("Give either --run RUN or --released.")
-    from lib import generate as generation
     from lib.data.notes import read_midi, write_midi
+    from lib.reconstruct import reconstruct as through_codec
 
     original = read_midi(midi)
-    notes, score = generation.reconstruct(configs.RELEASED if released else run, original, device)
+    notes, score = through_codec(configs.RELEASED if released else run, original, device)
     write_midi(notes, out)
     print(f"{out}: {len(notes)} notes for {len(original)}; onset F1 {score.onset:.3f}, with offset "
           f"{score.onset_offset:.3f}, with velocity {score.onset_velocity:.3f}")  # fmt: skip

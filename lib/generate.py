@@ -8,40 +8,23 @@ import time
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional
 
 from lib.config import RELEASED, ConfigError
 from lib.data.notes import Notes
-from lib.diffusion.guidance import StochasticControl, guidance_steps
-from lib.diffusion.sampling import sample
-from lib.models.dit import Conditions, knobs
-from lib.models.posterior import Posterior
 from lib.models.vqvae import GROUPS
 from lib.music.changes import invent_chart, read_changes
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chord_symbols import NO_CHORD
-from lib.music.chords import chord_changes, chord_features
+from lib.music.chords import chord_changes
 from lib.music.forms import OWN, parse_chart
-from lib.music.metrics import note_f1
-from lib.music.piano_roll import (
-    CHUNK_FRAMES,
-    FRAME_RATE_HZ,
-    LATENT_STRIDE,
-    decide,
-    notes_to_piano_roll,
-    piano_roll_to_notes,
-    sounding_roll,
-)
-from lib.music.rules import total_loss
+from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE, notes_to_piano_roll, piano_roll_to_notes, sounding_roll
 from lib.music.wishes import LATENT_RATE_HZ, Wishes
-from lib.styles import style_vector, with_own
+from lib.styles import with_own
 from lib.training import trained
 from lib.training.devices import choose_device
-from lib.training.stream import uniforms
+from lib.windows import OVERLAP, WINDOW, Passage, decode, play
 
-WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames the model plays at once
 HEARD_S = 10.0  # of what is gone on from, as far as its chords matter
-OVERLAP = WINDOW // 4  # latent frames given from the window before
 
 
 @dataclass(frozen=True)
@@ -125,21 +108,7 @@ def generate(improviser, request, callback=None, before=None, rules=None):
     ------
     ChordError, ConfigError : a symbol or a pianist is unknown
     """
-    began = time.monotonic()
-    given = 0 if before is None else OVERLAP
-    request = with_changes(improviser, request, request.seconds, before)
-    wishes = Wishes.over(request, request.seconds, given)
-    codes, hidden = _nothing(improviser, max(WINDOW, len(wishes)))
-    if given:
-        codes[:, :given], hidden[:, :given] = _end_of(improviser, before), False
-    codes = _fill(improviser, wishes, codes, hidden, callback, rules)
-    first = given * LATENT_STRIDE
-    piano_roll = decode(improviser, codes).crop(first, first + math.ceil(request.seconds * FRAME_RATE_HZ))
-    notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if before is None else _end_s(before)
-    notes = notes if before is None else before.followed_by(notes, begins_s)
-    ends_s = begins_s + request.seconds
-    asked, symbols = _all_rules(wishes.between(given, None), rules), _symbols(request, begins_s, ends_s)
-    return Solo(notes, begins_s, ends_s, request, symbols, asked, time.monotonic() - began)
+    return generate_many(improviser, [Order(request, before, callback=callback, rules=rules)])[0]
 
 
 def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None):
@@ -159,44 +128,128 @@ def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None):
     ------
     ConfigError : the passage is empty, or not within the performance
     """
-    began = time.monotonic()
-    first, last = (round(seconds * LATENT_RATE_HZ) for seconds in (from_s, to_s))
-    if not 0 <= first < last or from_s >= notes.end_s:
-        raise ConfigError(f"--from {from_s:g} --to {to_s:g} is no passage of a performance of {notes.end_s:.1f} s.")
-    start = max(0, first - WINDOW // 2)
-    length = max(WINDOW, last - start + WINDOW // 2)
-    passage_s = (last - first) / LATENT_RATE_HZ
-    request = with_changes(improviser, request, passage_s, notes.between(0, first / LATENT_RATE_HZ))
-    wishes = Wishes.over(request, passage_s, first - start, start + length - last)
-    around = notes.between(start / LATENT_RATE_HZ, (start + length) / LATENT_RATE_HZ)
-    codes, (_, hidden) = _heard(improviser, around, length), _nothing(improviser, length)
-    hidden[:, : first - start] = hidden[:, last - start :] = False
-    codes = _fill(improviser, wishes, codes, hidden, callback, rules)
-    within = decode(improviser, codes).crop((first - start) * LATENT_STRIDE, (last - start) * LATENT_STRIDE)
-    begins_s, ends_s = first / LATENT_RATE_HZ, last / LATENT_RATE_HZ
-    kept = notes.between(ends_s, math.inf)
-    played = notes.between(0, begins_s).followed_by(piano_roll_to_notes(within)[0], begins_s)
-    asked, symbols = _all_rules(wishes.between(first - start, last - start), rules), _symbols(request, begins_s, ends_s)
-    return Solo(played.followed_by(kept, ends_s), begins_s, ends_s, request, symbols, asked, time.monotonic() - began)
+    return generate_many(improviser, [Order(request, notes, from_s, to_s, callback, rules)])[0]
 
 
-def with_changes(improviser, request, seconds, before=None):
-    """The request with a chart where it leaves the changes to the pianist (forms.OWN): they go on from what was heard.
+@dataclass(frozen=True)
+class Order:
+    """A solo that is wanted: as `generate` takes it, or with from_s and to_s as `infill` does."""
+
+    request: object
+    notes: Notes | None = None
+    from_s: float | None = None
+    to_s: float | None = None
+    callback: object = None
+    rules: object = None
+
+    @property
+    def borders(self):
+        """(first, last) latent frame of what is played anew; ConfigError where it is no passage."""
+        first, last = (round(seconds * LATENT_RATE_HZ) for seconds in (self.from_s, self.to_s))
+        if not 0 <= first < last or self.from_s >= self.notes.end_s:
+            raise ConfigError(f"--from {self.from_s:g} --to {self.to_s:g} is no passage of "
+                              f"a performance of {self.notes.end_s:.1f} s.")  # fmt: skip
+        return first, last
+
+
+def generate_many(improviser, orders):
+    """Play several solos, each as it would be alone; windows that are alike go through the model together.
+
+    Parameters
+    ----------
+    improviser : trained.Improviser
+    orders : list of Order; what a callback raises ends all of them
+
+    Returns
+    -------
+    list of Solo, in this order; their seconds are those of all together
 
     Raises
     ------
-    ConfigError : no changes are known to this improviser
+    ChordError, ConfigError : as generate and infill
     """
+    began = time.monotonic()
+    orders = [_with_changes(improviser, order) for order in orders]
+    makers = [_opening if order.from_s is None else _gap for order in orders]
+    passages = [maker(improviser, order) for maker, order in zip(makers, orders)]
+    play(improviser, passages)
+    finishers = [_opened if order.from_s is None else _filled for order in orders]
+    solos = [finish(improviser, *pair) for finish, pair in zip(finishers, zip(orders, passages))]
+    return [dataclasses.replace(solo, seconds=time.monotonic() - began) for solo in solos]
+
+
+def _with_changes(improviser, order):
+    """The order with a chart where it leaves the changes to the pianist (forms.OWN); they go on from what is heard before."""
+    request, seconds, before = order.request, order.request.seconds, order.notes
     if request.chords.strip().lower() != OWN:
-        return request
-    rows, heard = improviser.changes.by(request.style or improviser.pianist), None
-    if before is not None:
-        end_s = _end_s(before)
-        last = notes_to_piano_roll(before.between(max(0.0, end_s - HEARD_S), end_s))
-        labels = recognise_chords(sounding_roll(last))
-        heard = read_changes(torch.stack([labels.root, labels.quality, labels.bass], -1)[0].numpy())
-    metre = (request.tempo_bpm, request.beats_per_bar)
-    return dataclasses.replace(request, chords=invent_chart(rows, seconds, *metre, request.seed, heard))
+        return order
+    if order.from_s is not None:
+        from_s, to_s = (place / LATENT_RATE_HZ for place in order.borders)
+        seconds, before = to_s - from_s, order.notes.between(0, from_s)
+    rows, metre = improviser.changes.by(request.style or improviser.pianist), (request.tempo_bpm, request.beats_per_bar)
+    chart = invent_chart(rows, seconds, *metre, request.seed, None if before is None else _last_changes(before))
+    return dataclasses.replace(order, request=dataclasses.replace(request, chords=chart))
+
+
+def _last_changes(notes):
+    """The changes of the end of a performance."""
+    end_s = _end_s(notes)
+    last = notes_to_piano_roll(notes.between(max(0.0, end_s - HEARD_S), end_s))
+    labels = recognise_chords(sounding_roll(last))
+    return read_changes(torch.stack([labels.root, labels.quality, labels.bass], -1)[0].numpy())
+
+
+def _opening(improviser, order):
+    """Passage of new music, from nothing or on from the end of what was played."""
+    given = 0 if order.notes is None else OVERLAP
+    wishes = Wishes.over(order.request, order.request.seconds, given)
+    codes, hidden = _nothing(improviser, max(WINDOW, len(wishes)))
+    if given:
+        codes[:, :given], hidden[:, :given] = _end_of(improviser, order.notes), False
+    return Passage(wishes, codes, hidden, order.callback, order.rules)
+
+
+def _opened(improviser, order, passage):
+    """Solo of a passage that _opening made and that was played."""
+    before, seconds = order.notes, order.request.seconds
+    given = 0 if before is None else OVERLAP
+    first = given * LATENT_STRIDE
+    piano_roll = decode(improviser, passage.codes).crop(first, first + math.ceil(seconds * FRAME_RATE_HZ))
+    notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if before is None else _end_s(before)
+    notes = notes if before is None else before.followed_by(notes, begins_s)
+    return _solo(order, passage.rules(given, None), notes, begins_s, begins_s + seconds)
+
+
+def _gap(improviser, order):
+    """Passage of what is played anew, with half a window or more around it that is heard."""
+    (first, last), notes = order.borders, order.notes
+    start, length = _around(first, last)
+    wishes = Wishes.over(order.request, (last - first) / LATENT_RATE_HZ, first - start, start + length - last)
+    around = notes.between(start / LATENT_RATE_HZ, (start + length) / LATENT_RATE_HZ)
+    codes, (_, hidden) = _heard(improviser, around, length).clone(), _nothing(improviser, length)
+    hidden[:, : first - start] = hidden[:, last - start :] = False
+    return Passage(wishes, codes, hidden, order.callback, order.rules)
+
+
+def _around(first, last):
+    """(start, length) in latent frames of what is heard for a gap."""
+    start = max(0, first - WINDOW // 2)
+    return start, max(WINDOW, last - start + WINDOW // 2)
+
+
+def _filled(improviser, order, passage):
+    """Solo of a passage that _gap made and that was played."""
+    (first, last), notes = order.borders, order.notes
+    start, _ = _around(first, last)
+    within = decode(improviser, passage.codes).crop((first - start) * LATENT_STRIDE, (last - start) * LATENT_STRIDE)
+    begins_s, ends_s = first / LATENT_RATE_HZ, last / LATENT_RATE_HZ
+    played = notes.between(0, begins_s).followed_by(piano_roll_to_notes(within)[0], begins_s)
+    whole = played.followed_by(notes.between(ends_s, math.inf), ends_s)
+    return _solo(order, passage.rules(first - start, last - start), whole, begins_s, ends_s)
+
+
+def _solo(order, rules, notes, begins_s, ends_s):
+    return Solo(notes, begins_s, ends_s, order.request, _symbols(order.request, begins_s, ends_s), rules, 0.0)
 
 
 def _symbols(request, begins_s, ends_s):
@@ -204,11 +257,6 @@ def _symbols(request, begins_s, ends_s):
     bars, seconds = parse_chart(request.chords).bars, round(ends_s - begins_s, 6)
     changes = chord_changes(bars, seconds, request.tempo_bpm, request.beats_per_bar)
     return [(begins_s + time_s, NO_CHORD[0] if chord is None else chord.symbol) for time_s, chord in changes]
-
-
-def _all_rules(wishes, rules):
-    """Those of the request and one's own."""
-    return [*wishes.rules(), *(rules(wishes) if rules else ())]
 
 
 def _nothing(improviser, length):
@@ -233,171 +281,4 @@ def _end_of(improviser, notes):
 def _heard(improviser, notes, length):
     """Codes (1, length, G) of a passage."""
     piano_roll = notes_to_piano_roll(notes, length * LATENT_STRIDE).to(improviser.styles.vectors.device)
-    return improviser.vqvae.encode(piano_roll).clone()
-
-
-def _style(improviser, request):
-    """(1, S): the asked pianist's vector, else that of whom the run was tuned on, else none."""
-    name = request.style or improviser.pianist
-    if name is None:
-        return torch.zeros(1, improviser.styles.vectors.shape[1], device=improviser.styles.vectors.device)
-    return style_vector(improviser.styles, name)[None]
-
-
-def window_starts(length):
-    """Where windows begin, so that each but the first hears OVERLAP latent frames at least, and the last ends with the whole."""
-    return [*range(0, length - WINDOW, WINDOW - OVERLAP), length - WINDOW]
-
-
-def _fill(improviser, wishes, codes, hidden, callback, rules):
-    """Codes (1, L, G) with the hidden ones played, window after window, each hearing what is there already."""
-    style, codes, hidden = _style(improviser, wishes.request), codes.clone(), hidden.clone()
-    starts = [start for start in window_starts(codes.shape[1]) if hidden[:, start : start + WINDOW].any()]
-    for number, start in enumerate(starts):
-        taken_up = _recall(wishes, codes, hidden, start)
-        window, asked = slice(start, start + WINDOW), wishes.between(start, start + WINDOW)
-        conditions, chosen = _conditions(asked, style), _all_rules(asked, rules)
-        report = _reporter(improviser, callback, number, len(starts))
-        codes[:, window] = _play_window(
-            improviser, wishes.request, conditions, chosen, codes[:, window], hidden[:, window], taken_up, number, report
-        )
-        hidden[:, window] = False
-    return codes
-
-
-def _recall(wishes, codes, hidden, start):
-    """Settle what a window takes up of earlier sections: a share `recall` of its hidden frames, chosen by the seed.
-
-    Returns
-    -------
-    int64 (R, 2), within the window: frames that take up what it is yet to play, and where
-    """
-    chance, later = uniforms(wishes.request.seed, "recall", [0], (len(wishes),))[0].numpy(), []
-    for frame in range(start, min(start + WINDOW, len(wishes))):
-        earlier = int(wishes.recalled[frame])
-        if hidden[0, frame] and earlier >= 0 and chance[frame] < wishes.request.recall:
-            if hidden[0, earlier] and earlier >= start:
-                later.append((frame - start, earlier - start))
-            else:
-                codes[0, frame], hidden[0, frame] = codes[0, earlier], False
-    return torch.tensor(later, dtype=torch.long, device=codes.device).view(-1, 2)
-
-
-def _conditions(wishes, style):
-    """Conditions (B = 1) of a window; a solo shorter than a window asks for nothing after its end."""
-    short, told = WINDOW - len(wishes), wishes.request.told
-    features = chord_features([*wishes.chords, *[None] * short]).to(style.device)[None] * told  # (1, N, CHORD_DIM)
-    arcs = (torch.from_numpy(values) if told else torch.full((len(wishes),), torch.nan)
-            for values in (wishes.density, wishes.register))  # fmt: skip
-    arcs = (functional.pad(arc, (0, short), value=torch.nan).to(features)[None] for arc in arcs)
-    return Conditions(style, features, knobs(*arcs))
-
-
-@torch.inference_mode()
-def _play_window(improviser, request, conditions, rules, codes, hidden, taken_up, number, report):
-    """Codes (1, WINDOW, G), none hidden any more; those of `taken_up` (see _recall) are hidden until the end."""
-    guide_style = request.style is not None or improviser.pianist is None
-    predict = predictor(improviser, conditions, request.guidance_scale, request.temperature, guide_style)
-    later = torch.zeros_like(hidden)
-    later[:, taken_up[:, 0]] = True
-
-    def draw(step, candidate):
-        return uniforms(request.seed, f"window {number} step {step}", [candidate], codes.shape[1:], codes.device)
-
-    def hears(codes, hidden):
-        return predict(codes, hidden | later)
-
-    def whole(codes):
-        return codes.index_copy(1, taken_up[:, 0], codes[:, taken_up[:, 1]])
-
-    guide = None
-    if rules and request.num_candidates > 1:
-
-        def score(codes):
-            return total_loss(rules, decode(improviser, whole(codes)))
-
-        steps = guidance_steps(request.num_steps)
-        guide = StochasticControl(hears, score, lambda step, k: draw(f"{step} ahead", k), request.num_candidates, steps)
-    return whole(sample(hears, codes, hidden & ~later, draw, request.num_steps, guide, request.order, callback=report))
-
-
-def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide_style=True):
-    """The model as sampling wants it: callable(codes (k B, N, G), hidden (k B, N)) -> Posterior.
-
-    Parameters
-    ----------
-    improviser : trained.Improviser
-    conditions : Conditions of B examples; codes may be several such batches, one behind the other
-    guidance_scale : classifier-free guidance on the log posterior; 1: none
-    temperature : of the posterior; below 1 sharpens it
-    guide_style : whether guidance is away from no style, too; not where the model was adapted to it anyway
-    """
-    nothing = conditions.without_wishes(but_style=not guide_style)
-    guided = guidance_scale != 1 and not conditions.equals(nothing)
-
-    def predict(codes, hidden):
-        times, dit = len(codes) // len(conditions.style), improviser.dit
-        told = conditions.repeat(times)
-        if not guided:
-            return Posterior(dit, dit(codes, hidden, told)[None], 1.0, temperature)
-        contexts = dit(torch.cat([codes, codes]), torch.cat([hidden, hidden]), told.joined(nothing.repeat(times)))
-        return Posterior(dit, contexts.unflatten(0, (2, -1)), guidance_scale, temperature)
-
-    return predict
-
-
-@torch.inference_mode()
-def decode(improviser, codes):
-    """Codes (B, N, G) -> decided PianoRoll."""
-    return decide(improviser.vqvae.decode(codes))
-
-
-def _reporter(improviser, callback, window, num_windows):
-    if callback is None:
-        return None
-
-    def report(state):
-        place = {"step": state["step"], "num_steps": state["num_steps"], "window": window, "num_windows": num_windows}
-        callback({**place, "piano_roll": lambda: decode(improviser, state["state"].likeliest())})
-
-    return report
-
-
-def load_codec(run, device="auto"):
-    """The VQVAE of a vqvae run, or of any folder load_improviser takes.
-
-    Raises
-    ------
-    CheckpointError : nothing to load there
-    """
-    device = choose_device(device)
-    finished = trained.is_finished(run)
-    return trained.load_improviser(run, device).vqvae if finished else trained.load_vqvae(run, device)[0]
-
-
-def reconstruct(run, notes, device="auto"):
-    """Notes through the codec and back, in one pass however long they are.
-
-    Parameters
-    ----------
-    run : a vqvae run, or any folder load_improviser takes
-    notes : Notes
-
-    Returns
-    -------
-    (Notes, NoteF1) : the decoded performance, and how much of it is right
-    """
-    estimate = codec_round_trip(load_codec(run, device), notes)
-    return estimate, note_f1(notes, estimate)
-
-
-@torch.inference_mode()
-def codec_round_trip(vqvae, notes, num_frames=None):
-    """Notes through a codec and back: Notes.
-
-    Parameters
-    ----------
-    num_frames : of the roll, see notes_to_piano_roll
-    """
-    piano_roll = notes_to_piano_roll(notes, num_frames).to(next(vqvae.parameters()).device)
-    return piano_roll_to_notes(decide(vqvae.decode(vqvae.encode(piano_roll))))[0]
+    return improviser.vqvae.encode(piano_roll)

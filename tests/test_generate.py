@@ -1,6 +1,5 @@
 """From a run to a solo: reproducible, as long as asked, over the chords asked, steered by rules."""
 
-import dataclasses
 
 import numpy as np
 import pytest
@@ -8,8 +7,7 @@ import torch
 
 from lib.config import ConfigError, GenerateRequest, build, preset
 from lib.data.corpora import open_corpus
-from lib.data.notes import Notes
-from lib.generate import OVERLAP, WINDOW, generate, infill, load_improviser, reconstruct
+from lib.generate import OVERLAP, WINDOW, Order, generate, generate_many, infill, load_improviser
 from lib.music.chords import ChordError
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import PianoRoll
@@ -179,13 +177,6 @@ def test_a_run_and_its_finished_folder_play_alike(tiny_runs, improviser):
     assert same(one.notes, other.notes) and from_run.pianist == improviser.pianist
 
 
-def test_reconstruct(tiny_runs):
-    notes = Notes.from_arrays([0.0, 1.0], [0.5, 0.5], [60, 64], [80, 80])
-    decoded, score = reconstruct(tiny_runs / "vqvae", notes, "cpu")
-    assert isinstance(decoded, Notes) and set(dataclasses.asdict(score)) == {"onset", "onset_offset", "onset_velocity"}
-    assert all(0 <= value <= 1 for value in dataclasses.asdict(score).values())
-
-
 def test_changes_of_the_pianists_own(tiny_runs):
     improviser = load_improviser(tiny_runs / "brad_final")
     assert len(improviser.changes.by("Cora Canonby")) > 10 and set(improviser.changes.names) == set(improviser.styles.names)
@@ -198,3 +189,38 @@ def test_changes_of_the_pianists_own(tiny_runs):
     assert on.request.chords not in ("own", solo.request.chords)
     anew = infill(improviser, request, solo.notes, 1.0, 3.0)
     assert anew.chords and all(0.9 < time_s < 3.1 for time_s, _ in anew.chords)
+
+
+def test_several_solos_are_each_what_they_are_alone(pianist, demo_data):
+    """Alike and not, of other lengths, going on and filling gaps: company changes nothing."""
+    played = open_corpus("demo", demo_data).piece_notes(0).between(0, 20.0)
+    capitals = {"chords": "A: Cmaj7 | Dm7; B: Fm7 | Bb7; ABAB", "recall": 1.0}
+    wishes = [{"seed": 1}, {"seed": 2, "chords": "Fm7 | Bb7"}, {"seed": 3, "seconds": 20.0}, {"seed": 4, "num_steps": 6},
+              {"seed": 5, "seconds": 17.0, **capitals}, {"seed": 6, "style": pianist.styles.names[0]}]  # fmt: skip
+    orders = [Order(request(**wish)) for wish in wishes]
+    orders += [Order(request(seed=7), played), Order(request(seed=8), played, 4.0, 9.0)]
+    alone = [generate(pianist, order.request, before=order.notes) for order in orders[:-1]]
+    alone.append(infill(pianist, request(seed=8), played, 4.0, 9.0))
+    together = generate_many(pianist, orders)
+    assert all(same(one.notes, other.notes) and len(one.notes) for one, other in zip(alone, together))
+    assert [solo.chords for solo in alone] == [solo.chords for solo in together]
+
+
+@pytest.mark.parametrize("order", ["random", "confidence"])
+def test_rules_choose_for_each_solo_by_itself(pianist, order):
+    densities = (2.0, 9.0, "2,9", "9,2")  # an arc, too, over less than a window
+    requests = [request(num_candidates=4, order=order, seed=seed, density=density) for seed, density in enumerate(densities)]
+    together = generate_many(pianist, [Order(one) for one in requests])
+    alone = [generate(pianist, one) for one in requests]
+    assert all(same(one.notes, other.notes) for one, other in zip(alone, together))
+    assert [solo.rule_losses for solo in alone] == [solo.rule_losses for solo in together]
+
+
+def test_solos_that_are_alike_share_the_passes_of_the_model(pianist, monkeypatch):
+    sizes, forward = [], type(pianist.dit).forward
+    counted = lambda dit, codes, *rest: sizes.append(len(codes)) or forward(dit, codes, *rest)  # noqa: E731
+    monkeypatch.setattr(type(pianist.dit), "forward", counted)
+    reports = [[], [], []]
+    generate_many(pianist, [Order(request(seed=seed), callback=reports[seed].append) for seed in range(3)])
+    assert set(sizes) == {6} and [len(states) for states in reports] == [4, 4, 4]  # each with its chords, and without
+    assert all(isinstance(states[0]["piano_roll"](), PianoRoll) and len(states[0]["piano_roll"]()) == 1 for states in reports)

@@ -1,11 +1,12 @@
 """The released improviser: whole, small, with a card, and it plays."""
 
+import numpy as np
 import pytest
 
 from lib.config import RELEASED, GenerateRequest
 from lib.data.corpora import open_corpus
 from lib.data.manifest import verify
-from lib.generate import generate, load_improviser
+from lib.generate import Order, generate, generate_many, load_improviser
 from lib.identify import identify
 from lib.library import load_ear
 
@@ -25,6 +26,15 @@ def test_it_plays_like_somebody():
     solo = generate(improviser, GenerateRequest(seconds=5.0, num_steps=12))
     assert improviser.pianist == "Brad Mehldau" and len(improviser.styles.names) == 110
     assert 5 < len(solo.notes) < 200
+
+
+def test_it_plays_in_company_as_it_does_alone():
+    improviser = load_improviser(released=True, device="cpu")
+    requests = [GenerateRequest(seconds=5.0, num_steps=8, seed=seed) for seed in range(4)]
+    alone = [generate(improviser, request).notes for request in requests]
+    together = [solo.notes for solo in generate_many(improviser, [Order(request) for request in requests])]
+    for one, other in zip(alone, together):
+        assert len(one) > 5 and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("onset_s", "pitch"))
 
 
 def test_the_base_model_plays_too():

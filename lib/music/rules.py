@@ -100,6 +100,7 @@ def density_contour(target_hz, weight=1.0):
     """Notes a second around each latent frame: (N,), NaN where anything goes; the loss is the mean squared log ratio."""
 
     def distance(density, target):
+        density, target = _common(density, target)
         return _mean_where_asked(_log_ratio(density, target), target)
 
     return Rule("density_contour", local_density, torch.as_tensor(target_hz, dtype=torch.float32), distance, weight)
@@ -109,6 +110,7 @@ def velocity_contour(target_velocity, weight=1.0):
     """The mean velocity around each latent frame: (N,), NaN where anything goes; distances in units of 16."""
 
     def distance(velocity, target):
+        velocity, target = _common(velocity, target)
         error = ((velocity - target) / LOUDNESS_UNIT).square()
         return _mean_where_asked(torch.where(velocity.isnan(), SILENCE, error), target)
 
@@ -148,10 +150,15 @@ def _log_ratio(density, target):
 
 
 def _mean_where_asked(values, target):
-    """(B, N) and (N,) with NaN where nothing is asked -> parts of their mean; frames beyond the end of either are left out."""
+    """(B, N) and (N,) with NaN where nothing is asked -> parts of their mean."""
+    asked = ~target.isnan()
+    return torch.where(asked, values, 0.0) / asked.sum().clamp(min=1)
+
+
+def _common(values, target):
+    """(B, N) and (M,) without the frames beyond the end of either."""
     frames = min(values.shape[1], len(target))
-    asked = ~target[:frames].isnan()
-    return torch.where(asked, values[:, :frames], 0.0) / asked.sum().clamp(min=1)
+    return values[:, :frames], target[:frames]
 
 
 def mean_at_onsets(values, piano_roll):

@@ -29,7 +29,7 @@ from style import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, RELEASED, GenerateRequest, build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.ear import TooShort  # noqa: E402
-from lib.generate import LATENT_RATE_HZ, OVERLAP, WINDOW, codec_round_trip, generate, load_improviser  # noqa: E402
+from lib.generate import LATENT_RATE_HZ, OVERLAP, WINDOW, generate, load_improviser  # noqa: E402
 from lib.judge import load_judge  # noqa: E402
 from lib.music.chord_recognition import labels_to_symbols, recognise_chords  # noqa: E402
 from lib.music.chords import chords_per_frame, parse_chord, parse_progression  # noqa: E402
@@ -40,6 +40,7 @@ from lib.music.metrics import ATTRIBUTES, attributes, describe, longest_silence_
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, notes_to_piano_roll, sounding_roll  # noqa: E402
 from lib.music.rules import chord_progression, note_density, notes_per_s, pitch_class_histogram, pitch_class_share  # noqa: E402
 from lib.progress import progress_bar  # noqa: E402
+from lib.reconstruct import codec_round_trip  # noqa: E402
 
 PIANIST = "Brad Mehldau"
 TEMPO = 60 * 4 / (CHUNK_S / 8)  # eight bars a clip: half bars of 0.64 s carry the chords of a real one
