@@ -102,8 +102,8 @@ def find_sources(stage, runs_dir, given):
         found[name] = Path(given.get(name) or known)
         checkpoint = require(found[name], name)
         base = checkpoint if name == "diffusion" else base
-    if base is not None:
-        check_unchanged(base, found)
+    if base is not None:  # but for the weights that it may have begun with itself
+        check_unchanged(base, {name: run for name, run in found.items() if name != "diffusion"})
     return {name: found[name] for name in wanted}
 
 
