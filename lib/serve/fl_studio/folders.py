@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -118,23 +117,23 @@ def install(text, path):
     path = Path(path)
     if path.exists() and not is_ours(path):
         raise ConfigError(f"{path} is there already and is not ours: it stays. Give ours another name.")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(".part", ".", path.parent)
+        _write_whole(text, partial)
+        partial.replace(path)
     except OSError as error:
         raise _unwritable(path, error) from None
-    try:
-        with open(handle, "w", encoding="ascii", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException as error:
-        os.unlink(partial)
-        if isinstance(error, OSError):
-            raise _unwritable(path, error) from None
-        raise
+    finally:
+        partial.unlink(missing_ok=True)
     return path
+
+
+def _write_whole(text, path):
+    with path.open("x", encoding="ascii", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _unwritable(path, error):

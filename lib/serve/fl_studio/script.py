@@ -112,7 +112,7 @@ def _take_text(number, take):
     beats, notes = take.tempo_bpm / 60, ringing(take.notes)
     columns = (notes.onset_s * beats, notes.duration_s * beats, notes.pitch, notes.velocity, left_hand(notes))
     lines = [f"({on:.5f},{long:.5f},{p},{v},{hand:d})," for on, long, p, v, hand in zip(*columns)]
-    chords = "".join(f"({time_s * beats:.5f},{_quoted(symbol)})," for time_s, symbol in take.chords)
+    chords = "".join(f"({time_s * beats:.5f},{_quoted(symbol[:100])})," for time_s, symbol in take.chords)
     name = _quoted(f"{number}: {take.name}"[:60].replace(",", " "))  # commas part the choices of a list
     note_text = "\n".join(lines)
     return f'{{"name": {name}, "beats_a_second": {beats:.6f}, "chords": [{chords}], "notes": [\n{note_text}\n]}}'
