@@ -21,11 +21,11 @@ from lib.config import ConfigError
 from lib.data.notes import Notes, read_markers, read_midi, read_tempo
 from lib.music.chord_symbols import in_ascii
 from lib.music.hands import left_hand
-from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 
 SIGNATURE = "# Written by Brad Mehldau AI (python -m lib fl-studio)."  # by it `uninstall` knows what is ours
 TEMPLATE = Path(__file__).parent / "solo.pyscript.txt"
 MAX_TAKES, MAX_NOTES = 4, 50_000  # 50,000: four recitals, a script of 2 MB
+LOWEST, HIGHEST = 21, 108  # of a piano; music/piano_roll.py knows them too, but brings torch
 DEFAULT_TEMPO_BPM = 120.0  # where a file says nothing
 
 
@@ -100,7 +100,7 @@ def script_text(takes, name):
 def _on_the_piano(take):
     """The take's notes within the 88 keys."""
     notes = take.notes
-    within = (notes.pitch >= LOWEST_PITCH) & (notes.pitch < LOWEST_PITCH + NUM_PITCHES)
+    within = (notes.pitch >= LOWEST) & (notes.pitch <= HIGHEST)
     if not within.any():
         raise ConfigError(f"{take.name} has no note between A0 and C8.")
     columns = (column[within] for column in (notes.onset_s, notes.duration_s, notes.pitch, notes.velocity))
