@@ -173,6 +173,14 @@ def test_humanise_is_small_and_the_same_each_time(takes, text, number):
         assert max(map(abs, moves)) <= most and np.std(moves) > most / 4 and abs(np.mean(moves)) < most / 3
 
 
+def test_humanise_begins_nothing_before_the_beginning():
+    chord = Take("chord", Notes.from_arrays(np.zeros(30), np.full(30, 0.5), range(40, 70), np.full(30, 80)))
+    for selection in ((0, -1), (96, 500)):
+        studio = FLStudio(selection=selection).open(script_text([chord], "Chord"))
+        times = [row[0] for row in studio.preview(Humanise=1.0, **IN_SELECTION)]
+        assert len(times) == 30 and min(times) == selection[0] < max(times)
+
+
 def matched(plain, moved):
     """Pairs of the same note: of each pitch in order of time."""
     by_pitch = [sorted(rows, key=lambda row: (row[2], row[0])) for rows in (plain, moved)]
