@@ -24,7 +24,7 @@ from lib.music.hands import left_hand
 
 SIGNATURE = "# Written by Brad Mehldau AI (python -m lib fl-studio)."  # by it `uninstall` knows what is ours
 TEMPLATE = Path(__file__).parent / "solo.pyscript.txt"
-MAX_TAKES, MAX_NOTES = 4, 50_000  # 50,000: four recitals, a script of 2 MB
+MAX_TAKES, MAX_NOTES = 4, 50_000  # two recitals of 40 minutes: a script of 1.5 MB
 LOWEST, HIGHEST = 21, 108  # of a piano; music/piano_roll.py knows them too, but brings torch
 DEFAULT_TEMPO_BPM = 120.0  # where a file says nothing
 

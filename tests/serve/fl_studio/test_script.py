@@ -3,7 +3,9 @@
 import ast
 import dataclasses
 import random
+import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from lib.music.piano_roll import notes_to_piano_roll, sounding_roll
 from lib.serve.fl_studio import script
 from lib.serve.fl_studio.script import MAX_NOTES, Take, read_take, ringing, script_text
 
+ROOT = Path(__file__).resolve().parents[3]
 REPLACE, IN_SELECTION = {"Notes_and_chords_there": 1}, {"Only_in_the_time_selection": True}
 
 
@@ -289,6 +292,23 @@ def test_any_setting_of_the_knobs_gives_notes_that_a_piano_has(text):
         last[repr(knobs)] = (knobs, rows, studio.chords)
     for knobs, rows, chords in list(last.values())[:10]:
         assert studio.preview(**knobs) == rows and studio.chords == chords
+
+
+def test_a_dialog_that_gives_every_value_as_a_real_number(text):
+    studio = FLStudio(own_notes(), selection=(0, 900)).open(text)
+    plain = studio.preview(Take=1, Transpose=-5, **IN_SELECTION, **REPLACE)
+    given = studio.form.GetInputValue
+    studio.form.GetInputValue = lambda name: float(given(name))
+    assert studio.preview() == plain
+
+
+def test_the_guide_tells_of_each_knob_and_shows_what_there_is(text):
+    guide = (ROOT / "docs" / "FL_STUDIO_GUIDE.md").read_text(encoding="utf-8")
+    table = guide.split("| knob | |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| (.+?) \|", table, re.MULTILINE) == list(FLStudio().open(text).form._kinds)
+    pictures = re.findall(r"!\[.+?\]\((.+?)\)", guide)
+    assert len(pictures) == 4 and all((ROOT / "docs" / picture).is_file() for picture in pictures)
+    assert "no script of ours has run in it yet" in " ".join(guide.split())
 
 
 def test_up_to_four_takes(takes):
