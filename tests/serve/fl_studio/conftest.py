@@ -1,5 +1,6 @@
 """Fixtures: solos of the released weights, as files and as takes."""
 
+import numpy as np
 import pytest
 
 
@@ -26,3 +27,24 @@ def takes(solos):
     from lib.serve.fl_studio.script import read_take
 
     return [read_take(path) for path in solos]
+
+
+@pytest.fixture(scope="session")
+def text(takes):
+    from lib.serve.fl_studio.script import script_text
+
+    return script_text(takes, "Mehldau Solo")
+
+
+@pytest.fixture(scope="session")
+def take_of():
+    """callable(pitches, ...) -> Take: a key after the other."""
+    from lib.data.notes import Notes
+    from lib.serve.fl_studio.script import Take
+
+    def make(pitches, beats=0.5, tempo_bpm=120.0, chords=(), name="plain"):
+        onset_s = np.arange(len(pitches)) * beats * 60 / tempo_bpm
+        velocity = np.linspace(1, 127, len(pitches))
+        return Take(name, Notes.from_arrays(onset_s, np.full(len(pitches), 0.2), pitches, velocity), tempo_bpm, chords)
+
+    return make

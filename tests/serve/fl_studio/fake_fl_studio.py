@@ -263,3 +263,13 @@ class FLStudio:
     @property
     def chords(self):
         return [(marker.time, marker.name) for marker in self.markers if marker.mode == 0]
+
+
+def one_key_at_a_time(rows):
+    """Whether no note begins while the same key is down."""
+    free = {}
+    for time, length, pitch, *_ in sorted(rows):
+        if time < free.get(pitch, 0):
+            return False
+        free[pitch] = time + length
+    return True
