@@ -184,7 +184,7 @@ def ports(studio):
         label(axes, (start + end) / 2, 23.2, words, ha="center", fontsize=7, color=QUIET)
     axes.add_patch(FancyArrowPatch((77, 29), (32, 29), arrowstyle="-|>", mutation_scale=9, color=BLUE, linestyle="--",
                                    connectionstyle="arc3,rad=-0.16"))  # fmt: skip
-    label(axes, 55, 35.3, "only if wanted: FL Studio’s clock, or what a channel plays, through the other port", ha="center",
+    label(axes, 55, 35.3, "only if FL Studio’s clock is to lead: the clock and your keyboard, through the other port", ha="center",
           fontsize=7, color=QUIET)  # fmt: skip
     return figure
 
