@@ -13,7 +13,7 @@ from lib.library import load_ear
 
 def test_every_file_is_what_the_manifest_says_and_small():
     manifest = verify(RELEASED)
-    names = ("vqvae", "style_encoder", "diffusion", "fine_tune", "styles")
+    names = ("vqvae", "style_encoder", "diffusion", "fine_tune", "styles", "changes")
     assert set(manifest["sha256"]) >= {f"{name}.safetensors" for name in names}
     assert all((RELEASED / f"{name}.safetensors").stat().st_size <= 16 * 2**20 for name in names)
     for name in ("README.md", "codec.md", "style.md", "judge.md", "improviser.md"):
@@ -35,6 +35,13 @@ def test_it_plays_in_company_as_it_does_alone():
     together = [solo.notes for solo in generate_many(improviser, [Order(request) for request in requests])]
     for one, other in zip(alone, together):
         assert len(one) > 5 and all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("onset_s", "pitch"))
+
+
+def test_its_changes_are_the_pianists_own():
+    improviser = load_improviser(released=True, device="cpu")
+    assert improviser.changes.names == improviser.styles.names and len(improviser.changes.by("Brad Mehldau")) > 10_000
+    solo = generate(improviser, GenerateRequest(chords="own", seconds=5.0, num_steps=12))
+    assert solo.request.chords != "own" and solo.chords and len(solo.notes) > 5
 
 
 def test_the_base_model_plays_too():
