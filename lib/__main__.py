@@ -10,6 +10,7 @@ import typer
 from lib import config as configs
 from lib.commands import DATA_DIR, OUTPUT_DIR, RUNS_DIR, DataDir, RunsDir
 from lib.commands.data import data_app
+from lib.commands.fl_studio import fl_studio_app
 from lib.commands.generate import generate, write_sound
 from lib.commands.style import identify, style_app
 
@@ -17,6 +18,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
                   help="Brad Mehldau AI: data, training and solos.")  # fmt: skip
 app.add_typer(data_app, name="data")
 app.add_typer(style_app, name="style")
+app.add_typer(fl_studio_app, name="fl-studio")
 app.command()(identify)
 app.command()(generate)
 

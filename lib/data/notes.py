@@ -6,10 +6,13 @@ Conventions: times in seconds from the start of the performance, pitches and vel
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from lib.music.chord_symbols import in_ascii
 
 DRUM_CHANNEL = 9
 PEDAL_CONTROLLER = 64
@@ -224,6 +227,16 @@ def read_tempo(path, at_s=None):
     return float(np.clip(began[-1].qpm, *SLOWEST_FASTEST)) if began else None
 
 
+def read_markers(path):
+    """[(time_s, text)] of the markers of a MIDI file, in order: in ours, the chords. MidiError as read_midi."""
+    from symusic import Score
+
+    read_midi(path)
+    score = Score.from_midi(Path(path).read_bytes(), ttype="tick")
+    seconds = _tick_clock(score)
+    return [(float(seconds(np.array([m.time]))[0]), m.text) for m in sorted(score.markers, key=lambda marker: marker.time)]
+
+
 def to_pretty_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
     """The performance as pretty_midi.PrettyMIDI: a piano with its pedal, a time signature, text markers.
 
@@ -262,10 +275,23 @@ def _track(notes, chosen, name):
 
 
 def write_midi(notes, path, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
-    """Write the performance as a standard MIDI file, see to_pretty_midi; the folder is made, the file replaced whole."""
+    """Write the performance as a standard MIDI file, see to_midi; the folder is made, the file replaced whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    to_pretty_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s).write(str(partial))
+    partial.write_bytes(to_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s))
     partial.replace(path)
     return path
+
+
+def to_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
+    """Bytes of a standard MIDI file of format 1, see to_pretty_midi; the texts are markers, which studios show, in ASCII."""
+    import mido
+
+    file, markers = io.BytesIO(), [(time_s, in_ascii(text)) for time_s, text in markers]
+    to_pretty_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s).write(file)
+    midi = mido.MidiFile(file=io.BytesIO(file.getvalue()))
+    midi.tracks[0][:] = [mido.MetaMessage("marker", text=m.text, time=m.time) if m.type == "text" else m for m in midi.tracks[0]]
+    file = io.BytesIO()
+    midi.save(file=file)
+    return file.getvalue()

@@ -14,7 +14,7 @@ import json
 import re
 from pathlib import Path
 
-from lib.data.notes import to_pretty_midi
+from lib.data.notes import to_midi
 from lib.music.audio import write_wav_to
 from lib.music.mp3 import can_encode, encode_mp3
 
@@ -82,11 +82,8 @@ def _take(name, notes, audio, chords, tempo_bpm, beats_per_bar):
 
 
 def _midi(notes, tempo_bpm, chords, beats_per_bar):
-    """A .mid in base64; its markers are Latin-1, as the format wants."""
-    file = io.BytesIO()
-    markers = [(time_s, symbol.encode("latin-1", "replace").decode("latin-1")) for time_s, symbol in chords]
-    to_pretty_midi(notes, tempo_bpm, markers, beats_per_bar=beats_per_bar).write(file)
-    return base64.b64encode(file.getvalue()).decode()
+    """A .mid in base64."""
+    return base64.b64encode(to_midi(notes, tempo_bpm, chords, beats_per_bar=beats_per_bar)).decode()
 
 
 def _sound(audio):

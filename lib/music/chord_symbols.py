@@ -77,6 +77,8 @@ _MODIFIERS = re.compile(
     r"|(?P<alter>(?:[#b]|[+-](?=\d))(?P<what>5|6|9|11|13))|(?P<seventh>(?:maj|Maj|ma|M|\^)7)|(?P<plus>\+)|(?P<alt>alt)"
     r"|(?P<plain>11|13|9|6)"
 )
+IN_LETTERS = (("♯", "#"), ("♭", "b"), ("[−–—]", "-"), (r"[Δ△∆](?=\d)", "maj"), ("[Δ△∆]", "maj7"), ("[øØ]7?", "m7b5"),
+              ("[°º˚]", "dim"), (r"[^\x20-\x7e]", "?"))  # fmt: skip
 SUSPENDED = {"": {5}, "4": {5}, "2": {2}, "9": {2, 5}, "24": {2, 5}, "42": {2, 5}}
 _DEGREES = {"2": 2, "9": 2, "3": 4, "4": 5, "11": 5, "6": 9, "13": 9, "5": 7}
 _COMMON = ("", "m", "7", "maj7", "m7", "m7b5", "dim", "dim7", "6", "m6", "9", "m9", "maj9", "11", "m11", "13", "7b9", "7#9",
@@ -143,6 +145,13 @@ def parse_chord(symbol):
         raise _unknown(symbol, plain)
     root = _pitch_class(found["root"])
     return Chord(root, tuple(sorted(intervals)), root if bass is None else _pitch_class(bass), symbol)
+
+
+def in_ascii(symbol):
+    """The symbol as files take it that know no other signs: CΔ is Cmaj7, Bø Bm7b5, E♭ Eb."""
+    for signs, letters in IN_LETTERS:
+        symbol = re.sub(signs, letters, symbol)
+    return symbol
 
 
 def _plain(symbol):

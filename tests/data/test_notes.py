@@ -7,7 +7,8 @@ import numpy as np
 import pretty_midi
 import pytest
 
-from lib.data.notes import MidiError, Notes, read_midi, read_tempo, write_midi
+from lib.data.notes import MidiError, Notes, read_markers, read_midi, read_tempo, write_midi
+from lib.music.chord_symbols import in_ascii, parse_chord
 
 
 def midi_bytes(*messages, ticks=480, kind=1):
@@ -30,7 +31,8 @@ def test_round_trip(tmp_path):
     assert np.array_equal(back.pitch, notes.pitch) and np.array_equal(back.velocity, notes.velocity)
     assert np.allclose(back.pedal_s, [(0.1, 0.9)], atol=2e-3)
     midi = pretty_midi.PrettyMIDI(str(path))
-    assert midi.text_events[0].text == "Cmaj7" and midi.get_tempo_changes()[1][0] == pytest.approx(90, abs=0.01)
+    assert read_markers(path) == [(pytest.approx(0.5, abs=2e-3), "Cmaj7")]
+    assert midi.get_tempo_changes()[1][0] == pytest.approx(90, abs=0.01)
     assert [p.name for p in path.parent.iterdir()] == ["solo.mid"]
 
 
@@ -51,6 +53,28 @@ def test_each_hand_has_its_track(tmp_path):
     assert (midi.time_signature_changes[0].numerator, midi.time_signature_changes[0].denominator) == (4, 4)
     back = read_midi(path)
     assert np.array_equal(back.pitch, notes.pitch) and np.allclose(back.pedal_s, [(0.1, 0.9)], atol=2e-3)
+
+
+def test_a_studio_gets_tempo_bars_markers_and_both_hands(tmp_path):
+    notes = Notes.from_arrays([0.0, 0.5, 0.5], [0.4, 1.0, 0.25], [60, 48, 64], [10, 64, 127], [(0.1, 0.9)])
+    chords = [(0.0, "CΔ"), (2.0, "F♯ø7"), (4.0, "B°7"), (6.0, "E♭−7"), (8.0, "N.C.")]
+    midi = mido.MidiFile(write_midi(notes, tmp_path / "solo.mid", 90, chords, notes.pitch < 50, 3))
+    assert midi.type == 1 and [track.name for track in midi.tracks] == ["", "Right hand", "Left hand"]
+    first, tick, markers = midi.tracks[0], 0, []
+    for message in first:
+        tick += message.time
+        markers += [(tick / midi.ticks_per_beat, message.text)] if message.type == "marker" else []
+    assert [(round(beat, 2), text) for beat, text in markers] == [
+        (0, "Cmaj7"), (3, "F#m7b5"), (6, "Bdim7"), (9, "Eb-7"), (12, "N.C.")]  # fmt: skip
+    assert [m.numerator for m in first if m.type == "time_signature"] == [3]
+    assert [round(mido.tempo2bpm(m.tempo), 2) for m in first if m.type == "set_tempo"] == [90]
+    assert not [m for m in first if m.type in ("text", "note_on")]
+
+
+@pytest.mark.parametrize("symbol", ["CΔ", "C△9", "Bø7", "F♯ø", "A♭°7", "D−7", "E♭∆7/G", "C7(♭9)"])
+def test_a_chord_means_the_same_in_ascii(symbol):
+    ours, plain = parse_chord(symbol), parse_chord(in_ascii(symbol))
+    assert in_ascii(symbol).isascii() and (ours.root, ours.intervals, ours.bass) == (plain.root, plain.intervals, plain.bass)
 
 
 def test_agrees_with_pretty_midi_on_real_performances(real_data):
