@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import signal
 import time
 from dataclasses import dataclass
 
@@ -14,7 +16,7 @@ from lib.config import GenerateRequest, build
 from lib.data.notes import Notes
 from lib.music.chord_symbols import NO_CHORD
 from lib.music.forms import parse_chart
-from lib.serve.process import go_last, leave_the_terminal
+from lib.serve.process import go_last
 
 COMPING = {"density": 4.0, "register": 50.0}  # asked of the model where it accompanies
 FIRST_GUESS_S = 2.0  # how long an answer may take, before one was made
@@ -93,7 +95,7 @@ def run_composer(pipe, wished, loading):
     wished : DuetRequest
     loading : words of generate.load_improviser
     """
-    leave_the_terminal()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends it
     go_last()
     from lib import generate
 
@@ -141,6 +143,21 @@ def left_hand_of(notes):
     return Notes(notes.onset_s[chosen], notes.duration_s[chosen], notes.pitch[chosen], notes.velocity[chosen], notes.pedal_s)
 
 
+@contextlib.contextmanager
+def _environment(name, value):
+    """A variable for processes that are started within, where it is not set already.
+
+    Passive waiting: on a busy machine OpenMP's threads otherwise spin for one another, and 0.6 s of music took 10 to 40 s.
+    """
+    known = name in os.environ
+    os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        if not known:
+            del os.environ[name]
+
+
 class Composer:
     """The model's process as the command sees it.
 
@@ -159,7 +176,8 @@ class Composer:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=run_composer, args=(theirs, self.wished, self.loading), name="model", daemon=True)
-        self.process.start()
+        with _environment("OMP_WAIT_POLICY", "PASSIVE"):
+            self.process.start()
         theirs.close()
 
     @property
