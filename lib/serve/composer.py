@@ -97,8 +97,11 @@ def run_composer(pipe, wished, loading):
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends it
     go_last()
+    import torch
+
     from lib import generate
 
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # a core is left to whatever makes the sound
     try:
         improviser = generate.load_improviser(**loading)
         warm_up = Ask(0, None, 0, wished.beats_per_bar, 60.0 / wished.tempo_bpm)
@@ -169,7 +172,7 @@ class Composer:
 
     def __init__(self, wished, loading, clock=time.perf_counter):
         self.wished, self.loading, self.clock = wished, loading, clock
-        self.expected_s, self.asked, self.ready = FIRST_GUESS_S, {}, False
+        self.expected_s, self.took_s, self.asked, self.ready = FIRST_GUESS_S, None, {}, False
         self._start()
 
     def _start(self):
@@ -214,8 +217,8 @@ class Composer:
                 if isinstance(answer, tuple):
                     self.ready = answer[0] == "ready"
                 elif answer.ask.number in self.asked:
-                    took_s = self.clock() - self.asked.pop(answer.ask.number)
-                    self.expected_s = max(took_s, FORGET * self.expected_s + (1 - FORGET) * took_s)
+                    self.took_s = self.clock() - self.asked.pop(answer.ask.number)
+                    self.expected_s = max(self.took_s, FORGET * self.expected_s + (1 - FORGET) * self.took_s)
                     return answer
         except (EOFError, OSError):
             pass

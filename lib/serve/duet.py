@@ -109,6 +109,7 @@ class Partner:
         if take is None or take.ask.number != self.number:
             return
         self.take = take
+        self.tell("take", "", took_s=self.composer.took_s, number=take.ask.number)
         if take.notes is None or not len(take.notes):
             self.tell("failed", f"no music came: {take.why or 'the model played nothing'}")
             self.take = None

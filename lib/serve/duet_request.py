@@ -37,14 +37,14 @@ class DuetRequest:
     count_in: Annotated[int, Field(ge=0, le=8)] = 1  # bars, before fours and comping; none where a clock is followed
     first: Literal["you", "me"] = "you"  # whose the first four is
     ends_by: Annotated[str, _checked(parse_cue)] = "silence"  # what ends a phrase: silence, pedal, cc:NUMBER or key:PITCH
-    silence_beats: Annotated[float, Field(gt=0, le=16)] = 1.5  # without a key down
+    silence_beats: Annotated[float, Field(gt=0, le=16)] = 2.0  # without a key down; time enough to make the answer
     give_way: bool = False  # whether an answer stops when the human plays into it
     channel: Channel = 1  # on which it plays
     click_channel: Channel = 10  # on which it counts in (General MIDI: drums)
     style: str | None = None  # as of GenerateRequest
     density: Annotated[float, Field(ge=0, le=40)] | None = None  # notes a second; comping: 4
     seed: Annotated[int, Field(ge=0, lt=2**62)] = 1  # the answers count on from it
-    num_steps: Annotated[int, Field(ge=1, le=1000)] = 16  # of denoising: half of a solo's, to be ready in time
+    num_steps: Annotated[int, Field(ge=1, le=1000)] = 12  # of denoising: fewer than a solo's, to be ready in time
     temperature: Annotated[float, Field(gt=0, le=5)] = 0.9
 
     @property

@@ -16,7 +16,7 @@ from lib.data.notes import PEDAL_CONTROLLER, PEDAL_DOWN, Notes
 
 SOFT_PEDAL = 67
 CUE = re.compile(r"(cc|key):(\d{1,3})")
-BREATH_BEATS = 0.25  # without a key down: the phrase may be over
+BREATH_BEATS = 0.1  # without a key down: the phrase may be over
 KEPT_S = 60.0  # of a phrase: the model hears the last seconds only
 
 

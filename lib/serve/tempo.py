@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib.data.notes import SLOWEST_FASTEST
 from lib.serve.messages import CLOCKS_A_BEAT
 
 TICKS_A_SIXTEENTH = CLOCKS_A_BEAT // 4  # song position counts sixteenths
@@ -92,7 +93,8 @@ class ClockTempo:
         self.beats_per_bar = beats_per_bar
         self.running, self.position = False, 0  # of the next tick
         self.ticks = collections.deque(maxlen=MEMORY)  # (tick, time_s)
-        self.line, self.astray = None, 0
+        self.strays = collections.deque(maxlen=ASTRAY_TICKS)  # those beside the line
+        self.line, self.last_s = None, 0.0
 
     def begin(self, time_s):
         """Beat 0 is where the clock says."""
@@ -116,7 +118,7 @@ class ClockTempo:
         if not self.running or self.line is None:
             return None
         origin_s, tick_s = self.line
-        if time_s - self.ticks[-1][1] > GAP_BEATS * CLOCKS_A_BEAT * tick_s:
+        if time_s - self.last_s > GAP_BEATS * CLOCKS_A_BEAT * tick_s:
             return None
         return Grid(origin_s, tick_s * CLOCKS_A_BEAT, self.beats_per_bar)
 
@@ -126,27 +128,42 @@ class ClockTempo:
 
     def _forget(self):
         self.ticks.clear()
-        self.line, self.astray = None, 0
+        self.strays.clear()
+        self.line, self.last_s = None, 0.0
 
     def _tick(self, time_s):
-        self.ticks.append((self.position, time_s))
-        self.astray = self.astray + 1 if self._is_astray(time_s) else 0
-        if self.astray >= ASTRAY_TICKS:
-            self.ticks = collections.deque(list(self.ticks)[-ASTRAY_TICKS:], MEMORY)
-            self.astray = 0
-        self.position += 1
+        tick = (self.position, time_s)
+        self.position, self.last_s = self.position + 1, time_s
+        if self.line is not None and self._is_astray(self.line, *tick):
+            self.strays.append(tick)
+            self._turn_to_strays()
+            return
+        self.strays.clear()
+        self.ticks.append(tick)
         if len(self.ticks) >= FEWEST or self.line is not None and len(self.ticks) >= ASTRAY_TICKS:
-            self.line = self._fit()
+            self.line = self._fit(self.ticks) or self.line
 
-    def _is_astray(self, time_s):
-        if self.line is None:
-            return False
-        origin_s, tick_s = self.line
-        return abs(time_s - origin_s - self.position * tick_s) > ASTRAY * tick_s
+    def _turn_to_strays(self):
+        """Take a new tempo up, where the last few ticks agree on one; ticks that were held up and come at once agree on none."""
+        recent = list(self.strays)[-ASTRAY_TICKS:]
+        if len(recent) < ASTRAY_TICKS:
+            return
+        line = self._fit(recent)
+        if line is not None and not any(self._is_astray(line, *tick) for tick in recent):
+            self.line, self.ticks = line, collections.deque(recent, MEMORY)
+            self.strays.clear()
 
-    def _fit(self):
-        """(origin_s, tick_s) of the straight line nearest to the ticks: single late ones do not move it much."""
-        number, time_s = np.array(self.ticks).T
+    @staticmethod
+    def _is_astray(line, position, time_s):
+        origin_s, tick_s = line
+        return abs(time_s - origin_s - position * tick_s) > ASTRAY * tick_s
+
+    @staticmethod
+    def _fit(ticks):
+        """(origin_s, tick_s) of the straight line nearest to the ticks, single late ones do not move it much; None: no tempo."""
+        number, time_s = np.array(ticks).T
         middle, middle_s = number.mean(), time_s.mean()
         tick_s = ((number - middle) @ (time_s - middle_s)) / ((number - middle) @ (number - middle))
+        if not SLOWEST_FASTEST[0] / 2 <= 60 / max(tick_s * CLOCKS_A_BEAT, 1e-9) <= SLOWEST_FASTEST[1] * 2:
+            return None
         return float(middle_s - middle * tick_s), float(tick_s)

@@ -4,8 +4,8 @@
 
 Recorded phrases of MAESTRO and PiJAMA (DIR holds their note stores) are played into `python -m lib duet` in real time, over real
 sockets; a synthesizer at the other end writes down what comes. Parts: `answers` (half of the phrases with a MIDI clock that is
-followed, half with one that is sent), `timing` (notes and clock while the model is kept at work on all cores) and `hanging`
-(start, then stop, panic, SIGTERM, kill -9 or unplug: 200 rounds, quick 20). Prints one JSON line last.
+followed, half with one that is sent), `timing` (notes and clock while the model is kept at work and other programs want every
+core) and `hanging` (start, then stop, panic, SIGTERM, kill -9 or unplug: 200 rounds, quick 20). Prints one JSON line last.
 
 Times are taken at real-time priority where the system allows it: the instrument must not be what is late.
 """
@@ -35,6 +35,7 @@ from midi_ends import Keyboard, Recorder, wait_for  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.serve.line import Line  # noqa: E402
 from lib.serve.messages import CLOCKS_A_BEAT  # noqa: E402
+from lib.serve.process import go_first  # noqa: E402
 from lib.serve.tempo import Grid  # noqa: E402
 
 PARTS = ("answers", "timing", "hanging")
@@ -84,6 +85,7 @@ class Clock(threading.Thread):
 
     def run(self):
         """Until `over`."""
+        go_first()
         tick = 0
         while not self.over.is_set():
             due_s = self.origin_s + tick * BEAT_S / CLOCKS_A_BEAT
@@ -159,7 +161,7 @@ def measure_answers(words, folder):
     """Answers, on_beat_share, latencies, and keys left by a kill in the middle of an answer."""
     count = words.answers or (12 if words.quick else 40)
     music = phrases(words.data, count, PHRASE_S)
-    rows, off_s, hanging, late = [], [], 0, 0
+    rows, off_s, took_s, hanging, late = [], [], [], 0, 0
     for clock, half, killed in (("in", music[: count // 2], "command"), ("out", music[count // 2 :], "sender")):
         command = Command(folder, clock, "--clock", clock, "--tempo", str(TEMPO_BPM), "--bars", str(ANSWER_BARS))
         ticking = Clock(command.keyboard) if clock == "in" else None
@@ -174,12 +176,13 @@ def measure_answers(words, folder):
         due = [(on_s, bytes.fromhex(on)) for line in command.told("play") for on_s, _, on in line["spans"]]
         off_s.append(late_s(command.synthesizer.heard, due))
         late += len(command.told("late"))
+        took_s += [line["took_s"] for line in command.told("take")]
         hanging += command.kill(killed)
         if ticking is not None:
             ticking.over.set()
     there = [row for row in rows if row is not None]
     off_s, released, felt = np.concatenate(off_s), *np.array([row[1:] for row in there]).T
-    return {"phrases": count, "answers": len(there), "late_answers": late,
+    return {"phrases": count, "answers": len(there), "late_answers": late, "model_s": spread(took_s),
             "on_beat_share": float(np.mean([abs(row[0]) <= ON_BEAT_S for row in there])),
             "on_beat_off_ms": spread([1000 * abs(row[0]) for row in there]),
             "answer_latency_beats": spread(released), "felt_to_answer_beats": spread(felt),
@@ -228,6 +231,7 @@ def measure_timing(words, folder):
     voice = Voice(synthesizer.name)
     composer = Composer(DuetRequest(), {"released": True, "device": "cpu", "styles_dir": words.data / STYLES})
     composer.wait(120)
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
     (notes,) = phrases(words.data, 1, PLAY_S, seed=7)
     begins_s = time.perf_counter() + 0.5
     voice.order("start_clock", begins_s, BEAT_S)
@@ -243,6 +247,9 @@ def measure_timing(words, folder):
             composer.ask(Ask(takes + 1, None, 0, 16, BEAT_S))
         time.sleep(0.05)
     cores = (cpu_s(composer.process.pid) - used_s) / (PLAY_S + 1)
+    for process in busy:
+        process.kill()
+        process.wait()
     busy = 1 - (machine_idle_s() - idle_s) / (PLAY_S + 1) / os.cpu_count()
     sent_ms = [1000 * (sent_s - due_s) for due_s, sent_s, message in voice.report()["sent"]]
     priority = voice.priority

@@ -51,7 +51,8 @@ class Keyboard:
 
     def unplug(self):
         """Hang up."""
-        self.port._socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self.port._socket.shutdown(socket.SHUT_RDWR)
         self.port.close()
 
     def close(self):
