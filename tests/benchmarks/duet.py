@@ -106,7 +106,7 @@ class Command:
         line = [sys.executable, "-m", "lib", "duet", "--released", *ports, "--journal", self.journal, *words]
         self.process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL)
         self.keyboard.accept()
-        if not wait_for(lambda: self.told("ready"), 120):
+        if not wait_for(lambda: self.told("ready"), 120, 0.2):
             raise SystemExit("the duet did not become ready in 120 s")
 
     def told(self, *kinds):
@@ -193,7 +193,7 @@ def one_answer(command, ticking, notes):
     """(seconds beside the beat, beats from the last release, beats from the felt end) of the first note, or None."""
     heard = len(command.synthesizer.notes_on())
     released_s = play(command.keyboard, notes)
-    if not wait_for(lambda: len(command.synthesizer.notes_on()) > heard, 30):
+    if not wait_for(lambda: len(command.synthesizer.notes_on()) > heard, 30, 0.05):
         return None
     first_s = command.synthesizer.notes_on()[heard][0]
     beat = (first_s - beats_origin_s(command, ticking)) / BEAT_S
@@ -204,7 +204,7 @@ def one_answer(command, ticking, notes):
 def heard_out(command):
     """Wait until the answer is over."""
     before = len(command.told("listens"))
-    wait_for(lambda: len(command.told("listens")) > before, 15)
+    wait_for(lambda: len(command.told("listens")) > before, 15, 0.2)
 
 
 def beats_origin_s(command, ticking):

@@ -22,13 +22,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_for(condition, seconds=10.0):
-    """Whether a condition holds in time."""
+def wait_for(condition, seconds=10.0, step_s=0.005):
+    """Whether a condition holds in time, looked at every step_s."""
     until_s = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until_s:
             return False
-        time.sleep(0.005)
+        time.sleep(step_s)
     return True
 
 
