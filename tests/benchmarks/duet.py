@@ -90,7 +90,7 @@ class Clock(threading.Thread):
         while not self.over.is_set():
             due_s = self.origin_s + tick * BEAT_S / CLOCKS_A_BEAT
             time.sleep(max(0.0, due_s - time.perf_counter()))
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # the port is closed
                 if tick == 0:
                     self.keyboard.send("start")
                 self.keyboard.send("clock")
