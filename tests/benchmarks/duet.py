@@ -30,7 +30,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "serve")]
 
-from midi_ends import Keyboard, Recorder, wait_for  # noqa: E402
+from midi_ends import Keyboard, Recorder, Synthesizer, wait_for  # noqa: E402
 
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.serve.line import Line  # noqa: E402
@@ -294,9 +294,9 @@ def measure_hanging(words, folder):
 
 def one_round(kind, notes, seconds):
     """Keys that still sound 5 s after an ending; None where nothing sounded before it."""
-    synthesizer = Recorder()
-    command = subprocess.Popen([sys.executable, __file__, "--hold", synthesizer.name, "--data", "-"], cwd=ROOT,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
+    synthesizer = Synthesizer()
+    line = [sys.executable, ROOT / "tests" / "benchmarks" / "duet_command.py", synthesizer.name]
+    command = subprocess.Popen(line, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     rows = [[float(t), max(float(d), 2.0), int(p), int(v)]
             for t, d, p, v in zip(notes.onset_s, notes.duration_s, notes.pitch, notes.velocity)]  # fmt: skip
     command.stdin.write(json.dumps(rows) + "\n")
@@ -329,22 +329,6 @@ def end_it(kind, command, pid, synthesizer):
         os.kill(pid, signal.SIGTERM if kind == "terminate" else signal.SIGKILL)
 
 
-def hold(name):
-    """A command of its own: plays what it is given on a Voice, obeys `stop` and `panic`."""
-    from lib.serve.messages import key, without_overlap
-    from lib.serve.voice import Voice
-
-    voice, rows = Voice(name), json.loads(sys.stdin.readline())
-    now_s = time.perf_counter()
-    voice.order("play", without_overlap([key(now_s + t, now_s + t + d, p, v) for t, d, p, v in rows]))
-    print(voice.sender.pid, flush=True)
-    for word in sys.stdin:
-        if word.strip() == "panic":
-            voice.order("panic")
-        else:
-            voice.close()
-
-
 def go_first_alone():
     """Real time for this process, not for those that it starts."""
     with contextlib.suppress(OSError, AttributeError):
@@ -358,11 +342,7 @@ def main():
     parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--answers", type=int, help="phrases to be answered")
     parser.add_argument("--rounds", type=int, help="of endings")
-    parser.add_argument("--hold", help=argparse.SUPPRESS)
     words = parser.parse_args()
-    if words.hold:
-        hold(words.hold)
-        return
     go_first_alone()
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
