@@ -23,6 +23,7 @@ from lib.serve.process import go_first, leave_the_terminal
 COARSE_S = 0.02  # so long before a note the pipe is no longer waited on: such waits may be this much too long (Windows)
 SPIN_S = 0.001  # the last of the way is spent awake: sleep comes back late by some tenths of a millisecond
 SLICE_S = 0.002  # of sleep between looks at the pipe
+GAP_S = 0.005  # before the next message: time enough to look at the port
 IDLE_S = 0.25  # between looks at the port and the parent
 STALE_S = 0.05  # a key this late is not struck any more (the machine slept)
 SENT = 100_000  # messages whose times are kept until somebody asks
@@ -101,6 +102,13 @@ class Sender:
         while self.heap and self.heap[0][0] <= self.clock():
             due_s, _, _, message, more = heapq.heappop(self.heap)
             self._send_one(due_s, message, more)
+
+    def may_look(self):
+        """Whether it is time to look at the port: now and then, in a gap between messages; a clock leaves small ones only."""
+        now_s = self.clock()
+        if now_s - self.looked_s <= IDLE_S:
+            return False
+        return self.port is None or self.due_s is None or self.due_s - now_s > GAP_S
 
     def look(self):
         """Open a lost port again, or see whether it is lost."""
@@ -214,7 +222,7 @@ def _obey(sender, orders):
             if order == "report":
                 orders.send(answer)
         sender.send_due()
-        if sender.clock() - sender.looked_s > IDLE_S and (sender.due_s is None or sender.due_s - sender.clock() > COARSE_S):
+        if sender.may_look():
             sender.look()
 
 

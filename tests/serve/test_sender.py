@@ -120,6 +120,23 @@ def test_a_loss_that_somebody_else_saw(stage):
     assert stage.port.sent[1] == b"\x80\x3c\x40"
 
 
+def test_a_port_is_looked_at_and_regained_while_a_clock_ticks(stage):
+    stage.sender.start_clock(100.0, 0.3)
+    stage.at(100.26)
+    looks = 0
+    for number in range(600):
+        stage.at(100.26 + number / 1000)
+        if stage.sender.may_look():
+            looks += 1
+            stage.sender.look()
+    assert looks == 3
+    stage.port.broken = True
+    stage.at(101.2)
+    assert stage.sender.port is None and stage.sender.may_look()
+    stage.sender.look()
+    assert stage.at(101.3)[-1] == CLOCK
+
+
 def test_the_clock_ticks_24_times_a_beat_and_stops(stage):
     stage.sender.start_clock(101.0, 0.6)
     assert stage.at(101.001) == [START, CLOCK]
