@@ -71,7 +71,7 @@ async function follow(started) {
   for await (const state of events(await ask(started.links.events))) {
     last = state;
     $("progress").value = state.progress;
-    say(state.state === "queued" ? `${state.ahead} ahead` : state.state === "running" ? "playing" : state.state);
+    say(state.state === "queued" ? `${state.ahead} ahead` : "playing");
   }
   return last;
 }
