@@ -24,7 +24,7 @@ from lib.serve.results import KINDS
 from lib.serve.studio import Busy
 
 SOON = {"Retry-After": "2"}
-EVENTS_EVERY_S, WORD_EVERY = 0.2, 50  # a comment now and then keeps proxies from closing the stream
+EVENTS_EVERY_S, WORD_EVERY = 0.25, 40  # a comment now and then keeps proxies from closing the stream
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As POST /v1/solos gave it.")]
 Kind = Annotated[Literal["mid", "wav", "json", "html"], Path(description="MIDI, sound, notes, or the player page.")]
 EXAMPLES = {
@@ -146,11 +146,14 @@ def _add_solos(app, studio):
 
 
 async def _events(app, studio, job_id):
+    def look():
+        job = studio.jobs.find(job_id)
+        return None if job is None else _view(studio, job).model_dump()
+
     app.state.streams += 1
     try:
         told, quiet = None, 0
-        while (job := await run_in_threadpool(studio.jobs.find, job_id)) is not None:
-            view = (await run_in_threadpool(_view, studio, job)).model_dump()
+        while (view := await run_in_threadpool(look)) is not None:
             ended = view["state"] in ENDED
             if view != told:
                 yield f"event: {view['state'] if ended else 'progress'}\ndata: {json.dumps(view)}\n\n"

@@ -97,8 +97,8 @@ class Jobs:
             return self.find(job_id)
 
     def find(self, job_id):
-        """The Job, or None."""
-        return next(iter(self._jobs("WHERE id = ?", job_id)), None)
+        """The Job, or None; without `work` and `midi`, which may be large and are for `take`."""
+        return next(iter(self._jobs("WHERE id = ?", job_id, columns=COLUMNS.replace("work, midi", "'', NULL"))), None)
 
     def count(self, state):
         """How many are in a state."""
@@ -175,9 +175,9 @@ class Jobs:
                 self._db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
             return ids
 
-    def _jobs(self, where, *words):
+    def _jobs(self, where, *words, columns=COLUMNS):
         with self._lock:
-            return [Job(*row) for row in self._db.execute(f"SELECT {COLUMNS} FROM jobs {where}", words)]
+            return [Job(*row) for row in self._db.execute(f"SELECT {columns} FROM jobs {where}", words)]
 
 
 def _marks(values):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import threading
 import uuid
@@ -21,7 +20,7 @@ KINDS = {"json": "application/json", "mid": "audio/midi", "wav": "audio/wav", "h
 
 
 class Results:
-    """Notes and MIDI are written with the result; sound and page when they are first asked for, then kept with it.
+    """Notes, chords and measures are written as JSON; MIDI, sound and page are made of it when first asked for, then kept.
 
     Parameters
     ----------
@@ -31,7 +30,7 @@ class Results:
 
     def __init__(self, folder, soundfont=None):
         self.folder, self.soundfont = Path(folder), soundfont
-        self._rendering = threading.Lock()  # one at a time: the sound of minutes takes much memory
+        self._making = threading.Lock()  # one at a time: the sound of minutes takes much memory
         self.folder.mkdir(parents=True, exist_ok=True)
         for part in self.folder.glob("*.part"):
             shutil.rmtree(part, ignore_errors=True)
@@ -44,10 +43,6 @@ class Results:
         """Keep a Solo; of two results of one job the first stays."""
         part = self.folder / f"{job_id}.{uuid.uuid4().hex}.part"
         part.mkdir(parents=True)
-        request = solo.request
-        markers = [(time_s, _latin(symbol)) for time_s, symbol in solo.chords]
-        write_midi(solo.notes, part / "solo.mid", request.tempo_bpm, markers, left_hand(solo.notes), request.beats_per_bar,
-                   solo.begins_s)  # fmt: skip
         (part / "solo.json").write_text(json.dumps(as_values(solo)), encoding="utf-8")
         try:
             part.rename(self.folder / job_id)
@@ -59,23 +54,26 @@ class Results:
     def path(self, job_id, kind):
         """Path of solo.KIND, rendered where need be; None: there is no such result."""
         path = self.folder / job_id / f"solo.{kind}"
-        if not path.exists() and kind in ("wav", "html") and self.has(job_id):
-            with self._rendering:
+        if not path.exists() and self.has(job_id):
+            with self._making:
                 if not path.exists():
-                    self._render(path, kind)
+                    self._make(path, kind)
         return path if path.exists() else None
 
-    def _render(self, path, kind):
+    def _make(self, path, kind):
         values = json.loads((path.parent / "solo.json").read_text(encoding="utf-8"))
-        notes, request = notes_from_rows(values["notes"], values["pedal"]), values["request"]
-        audio = render_audio(notes, self.soundfont)
-        if kind == "wav":
-            write_wav(audio, path)
-            return
-        page = player_html(notes, audio, "Solo", values["chords"], request["tempo_bpm"], request["beats_per_bar"])
-        part = path.with_name(path.name + ".part")
-        part.write_text(page, encoding="utf-8", errors="replace")
-        os.replace(part, path)
+        notes, chords, request = notes_from_rows(values["notes"], values["pedal"]), values["chords"], values["request"]
+        tempo_bpm, beats_per_bar = request["tempo_bpm"], request["beats_per_bar"]
+        if kind == "mid":
+            markers = [(time_s, symbol.encode("latin-1", "replace").decode("latin-1")) for time_s, symbol in chords]
+            write_midi(notes, path, tempo_bpm, markers, left_hand(notes), beats_per_bar, values["begins_s"])
+        elif kind == "wav":
+            write_wav(render_audio(notes, self.soundfont), path)
+        else:
+            page = player_html(notes, render_audio(notes, self.soundfont), "Solo", chords, tempo_bpm, beats_per_bar)
+            part = path.with_name(path.name + ".part")
+            part.write_text(page, encoding="utf-8", errors="replace")
+            part.replace(path)
 
     def remove(self, job_id):
         """Forget it."""
@@ -89,8 +87,3 @@ def as_values(solo):
             "begins_s": solo.begins_s, "ends_s": solo.ends_s, "request": dataclasses.asdict(solo.request),
             "rule_losses": solo.rule_losses, "measures": describe(solo.new_notes, solo.ends_s - solo.begins_s),
             "seconds": solo.seconds}  # fmt: skip
-
-
-def _latin(symbol):
-    """As MIDI's texts are."""
-    return symbol.encode("latin-1", "replace").decode("latin-1")

@@ -2,7 +2,7 @@
 
 A server of its own for each part, with a tiny transformer that nobody trained; figures as JSON in the last line.
 openapi: schemathesis asks everything that the OpenAPI allows, and much that it does not. hostile: bodies that mean harm.
-load: 64 clients at once, then the same against a server that plays one by one. kill: kill -9 in the middle, and a restart.
+load: 64 clients at once, then 8 against a server that plays one by one. kill: kill -9 in the middle, and a restart.
 memory: the server's resident set after 1,000 jobs against that after the first 100. `errors` counts answers from 500 up.
 """
 
@@ -152,11 +152,11 @@ HOSTILE = (hostile_order, lambda chance: ("/v1/identify", mutated_midi(chance)),
 class Clients:
     """So many clients, each asking for a solo, following it to its end, and asking for the next, for a while."""
 
-    def __init__(self, base_url, seconds, most=None):
+    def __init__(self, base_url, seconds, most=None, count=CLIENTS):
         self.base_url, self.until, self.most = base_url, time.monotonic() + seconds, most
         self.lock, self.accept_s, self.finish_s, self.refused, self.wrong = threading.Lock(), [], [], 0, []
         self.accepted, self.done, self.seeds = [], [], iter(range(10**9))
-        began, threads = time.monotonic(), [threading.Thread(target=self._run) for _ in range(CLIENTS)]
+        began, threads = time.monotonic(), [threading.Thread(target=self._run) for _ in range(count)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -199,10 +199,11 @@ class Clients:
 def load(improviser, folder, quick):
     """lost: accepted, and not done with what was asked; duplicated: ids or results more than jobs."""
     seconds, found = 15 if quick else 60, {}
-    for name, batch, lasts_s in (("together", 32, seconds), ("one_by_one", 1, seconds / 2)):
+    # eight are enough to keep a server busy that plays one by one, and do not have it wait for a client
+    for name, batch, lasts_s, count in (("together", 32, seconds, CLIENTS), ("one_by_one", 1, seconds / 3, 8)):
         place = folder / name
         with serving(improviser, place, "--batch", batch, "--queued", 100) as (_, client):
-            clients = Clients(client.base_url, lasts_s)
+            clients = Clients(client.base_url, lasts_s, count=count)
             results = [path.name for path in (place / "results").iterdir()]
             found[name] = {
                 "jobs": len(clients.accepted),
