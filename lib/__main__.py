@@ -11,7 +11,7 @@ from lib import config as configs
 from lib.commands import DATA_DIR, OUTPUT_DIR, RUNS_DIR, DataDir, RunsDir
 from lib.commands.data import data_app
 from lib.commands.generate import generate, write_sound
-from lib.commands.serve import serve
+from lib.commands.serve import serve, worker
 from lib.commands.style import identify, style_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -21,6 +21,7 @@ app.add_typer(style_app, name="style")
 app.command()(identify)
 app.command()(generate)
 app.command()(serve)
+app.command()(worker)
 
 STOPPED_EARLY = 75  # run the same command again
 

@@ -1,4 +1,4 @@
-"""The REST server."""
+"""The REST server, and workers for it on other machines."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def serve(
     seconds: Annotated[float | None, typer.Option(min=1, help="Music that may be asked for at once.")] = None,
     ttl: Annotated[float | None, typer.Option(min=1, help="Seconds that results are kept.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Solos that are played together.")] = None,
+    queue: Annotated[str | None, typer.Option(help="redis://HOST:6379/0: let `python -m lib worker` play.")] = None,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
@@ -44,7 +45,36 @@ def serve(
     find_soundfont(soundfont)
     said = {"queued": queued, "seconds": seconds, "ttl_s": ttl, "batch": batch}
     limits = Limits(**{name: value for name, value in said.items() if value is not None})
-    studio = Studio(serve_dir, run, released, device, data_dir / configs.STYLES, limits, soundfont)
+    studio = Studio(serve_dir, run, released, device, data_dir / configs.STYLES, limits, soundfont, queue)
     # connections: all clients that follow events, and as many that ask
     uvicorn.run(make_app(studio, token), host=host, port=port, log_level="warning" if port else "info", access_log=False,
                 limit_concurrency=2 * limits.streams, timeout_graceful_shutdown=3, server_header=False)  # fmt: skip
+
+
+def worker(
+    queue: Annotated[str, typer.Option(help="The server's: redis://HOST:6379/0")],
+    run: Annotated[Path | None, typer.Option(help="The same as the server's: brad_final, or a run.")] = None,
+    released: Annotated[bool, typer.Option("--released", help="Play with the weights of data/released.")] = False,
+    data_dir: DataDir = DATA_DIR,
+    device: str = "auto",
+):
+    """Play the jobs of a server that was started with --queue; as many workers as there are machines."""
+    try:
+        from lib.serve.redis_queue import make_worker
+    except ImportError as error:
+        raise configs.ConfigError(MISSING.format(error=error)) from None
+    import signal
+
+    from lib.generate import generate_many, load_improviser
+    from lib.serve.limits import Limits
+    from lib.serve.results import as_values
+
+    improviser = load_improviser(run, released, device, data_dir / configs.STYLES)
+    playing = make_worker(queue, lambda order: as_values(generate_many(improviser, [order])[0]), Limits())
+    playing.start()
+    print(f"playing for {queue}", flush=True)
+    stopped = {signal.SIGINT, signal.SIGTERM}
+    for number in stopped:
+        signal.signal(number, lambda *_: None)
+    signal.pause() if hasattr(signal, "pause") else playing.join()
+    playing.stop()

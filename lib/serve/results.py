@@ -39,11 +39,11 @@ class Results:
         """Whether the result is there."""
         return (self.folder / job_id).is_dir()
 
-    def write(self, job_id, solo):
-        """Keep a Solo; of two results of one job the first stays."""
+    def write(self, job_id, values):
+        """Keep a Solo as as_values gives it; of two results of one job the first stays."""
         part = self.folder / f"{job_id}.{uuid.uuid4().hex}.part"
         part.mkdir(parents=True)
-        (part / "solo.json").write_text(json.dumps(as_values(solo)), encoding="utf-8")
+        (part / "solo.json").write_text(json.dumps(values), encoding="utf-8")
         try:
             part.rename(self.folder / job_id)
         except OSError:  # it is there already

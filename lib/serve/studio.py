@@ -36,9 +36,10 @@ class Studio:
     run, released, device, styles_dir : as load_improviser takes them
     limits : Limits
     soundfont : path of an .sf2, or None
+    queue : None: jobs are played here; or redis://HOST:PORT/NUMBER: by workers, see redis_queue
     """
 
-    def __init__(self, folder, run=None, released=False, device="auto", styles_dir=None, limits=None, soundfont=None):
+    def __init__(self, folder, run=None, released=False, device="auto", styles_dir=None, limits=None, soundfont=None, queue=None):
         self.limits = limits or Limits()
         self.jobs = Jobs(folder, self.limits)
         self.results = Results(Path(folder) / "results", soundfont)
@@ -46,8 +47,15 @@ class Studio:
         self.improviser = load_improviser(run, released, device, styles_dir)
         home = configs.RELEASED if released or not (Path(run) / LIBRARY).exists() else run
         self.ear, self.library = load_ear(home, choose_device(device))
-        self.worker = Worker(self.jobs, self.results, self.improviser, self.metrics)
+        self.worker = self._worker(queue)
         self._seats, self._turn = threading.BoundedSemaphore(WAITING), threading.Lock()
+
+    def _worker(self, queue):
+        if queue is None:
+            return Worker(self.jobs, self.results, self.improviser, self.metrics)
+        from lib.serve.redis_queue import Dispatcher
+
+        return Dispatcher(self.jobs, self.results, self.metrics, queue)
 
     def open(self):
         """Begin to play."""

@@ -11,9 +11,11 @@ from lib.data.notes import MidiError
 from lib.generate import generate_many
 from lib.music.chord_symbols import ChordError
 from lib.serve.orders import Work
+from lib.serve.results import as_values
 
 LOOK_EVERY_S = 0.1  # whether jobs were cancelled, within a batch
 SWEEP_EVERY_S = 30.0
+MEANT_FOR_CLIENTS = (ConfigError, MidiError, ChordError)
 log = logging.getLogger(__name__)
 
 
@@ -89,7 +91,7 @@ class Worker(threading.Thread):
                     self._play([job])
             else:
                 log.exception("job %s", ids[0])
-                meant = isinstance(error, ConfigError | MidiError | ChordError)
+                meant = isinstance(error, MEANT_FOR_CLIENTS)
                 self._fail(ids, str(error) if meant else "Internal error; the server's log says more.")
         finally:
             for job_id in ids:
@@ -102,7 +104,7 @@ class Worker(threading.Thread):
     def _keep(self, job, solo):
         if not self.jobs.running([job.id]):
             return  # cancelled
-        self.results.write(job.id, solo)
+        self.results.write(job.id, as_values(solo))
         if self.jobs.finish(job.id):
             self.metrics.ended("done", time.time() - job.created_s)
         else:

@@ -152,8 +152,8 @@ HOSTILE = (hostile_order, lambda chance: ("/v1/identify", mutated_midi(chance)),
 class Clients:
     """So many clients, each asking for a solo, following it to its end, and asking for the next, for a while."""
 
-    def __init__(self, base_url, seconds, most=None, count=CLIENTS):
-        self.base_url, self.until, self.most = base_url, time.monotonic() + seconds, most
+    def __init__(self, base_url, seconds, most=None, count=CLIENTS, **order):
+        self.base_url, self.until, self.most, self.order = base_url, time.monotonic() + seconds, most, {**ORDER, **order}
         self.lock, self.accept_s, self.finish_s, self.refused, self.wrong = threading.Lock(), [], [], 0, []
         self.accepted, self.done, self.seeds = [], [], iter(range(10**9))
         began, threads = time.monotonic(), [threading.Thread(target=self._run) for _ in range(count)]
@@ -174,12 +174,12 @@ class Clients:
 
     def _one(self, client, seed):
         began = time.monotonic()
-        answer = client.post("/v1/solos", json={**ORDER, "seed": seed})
+        answer = client.post("/v1/solos", json={**self.order, "seed": seed})
         while answer.status_code == 429:
             self.refused += 1
             time.sleep(float(answer.headers["retry-after"]))
             began = time.monotonic()
-            answer = client.post("/v1/solos", json={**ORDER, "seed": seed})
+            answer = client.post("/v1/solos", json={**self.order, "seed": seed})
         accept_s, job = time.monotonic() - began, answer.json()
         with self.lock:
             self.accept_s.append(accept_s)
@@ -252,9 +252,9 @@ def memory(improviser, folder, quick):
             text = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
             return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1024
 
-        Clients(client.base_url, 600, most=100)
+        Clients(client.base_url, 600, most=100, num_steps=4)
         first_mb = rss_mb()
-        clients = Clients(client.base_url, 600, most=count)
+        clients = Clients(client.base_url, 600, most=count, num_steps=4)
         return {"jobs": len(clients.done), "rss_mb": round(rss_mb(), 1), "rss_growth_mb": round(rss_mb() - first_mb, 1)}
 
 
