@@ -46,6 +46,7 @@ def serve(
     said = {"queued": queued, "seconds": seconds, "ttl_s": ttl, "batch": batch}
     limits = Limits(**{name: value for name, value in said.items() if value is not None})
     studio = Studio(serve_dir, run, released, device, data_dir / configs.STYLES, limits, soundfont, queue)
+    print(f"http://{host}:{port}/" if port else "the port is in the log", flush=True)
     # connections: all clients that follow events, and as many that ask
     uvicorn.run(make_app(studio, token), host=host, port=port, log_level="warning" if port else "info", access_log=False,
                 limit_concurrency=2 * limits.streams, timeout_graceful_shutdown=3, server_header=False)  # fmt: skip

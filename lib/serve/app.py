@@ -20,8 +20,7 @@ from lib.serve.jobs import ENDED, QueueFull
 from lib.serve.orders import SoloOrder, check
 from lib.serve.page import PAGE_POLICY, page_html
 from lib.serve.problems import Problem, answers, say_problems
-from lib.serve.results import KINDS
-from lib.serve.studio import Busy
+from lib.serve.results import KINDS, Busy
 
 SOON = {"Retry-After": "2"}
 EVENTS_EVERY_S, WORD_EVERY = 0.25, 40  # a comment now and then keeps proxies from closing the stream
@@ -110,13 +109,16 @@ def _add_solos(app, studio):
         response.headers["Location"] = f"/v1/solos/{job.id}"
         return _view(studio, job)
 
-    @app.get("/v1/solos/{job_id}.{kind}", response_class=Response, responses=answers(401, 404, 409, 422), tags=["solos"])
+    @app.get("/v1/solos/{job_id}.{kind}", response_class=Response, responses=answers(401, 404, 409, 422, 429), tags=["solos"])
     def result(job_id: JobId, kind: Kind):
         """The result: .mid, .wav, .json (notes, chords, rules) or .html (the player, all in one page)."""
         job = _find(studio, job_id)
         if job.state != "done":
             raise Problem(409, f"The job is {job.state}: there is no result{' yet' if job.state not in ENDED else ''}.")
-        path = studio.results.path(job.id, kind)
+        try:
+            path = studio.results.path(job.id, kind)
+        except Busy:
+            raise Problem(429, "Sound is being made for others; try again.", headers=SOON) from None
         if path is None:
             raise Problem(404, "The result was forgotten.")
         headers = {"Content-Security-Policy": PAGE_POLICY} if kind == "html" else {}

@@ -112,14 +112,18 @@ class Jobs:
             return self._db.execute(words, (job_id,)).fetchone()[0]
 
     def take(self):
-        """The oldest that waits, and others like it as far as a batch goes: now running; none where nothing waits."""
+        """The oldest that waits, and others like it as far as a batch goes: now running; none where nothing waits.
+
+        What was being played when the process ended is played alone: it may be to blame.
+        """
         with self._lock:
             oldest = self._jobs("WHERE state = 'queued' ORDER BY number LIMIT 1")
             if not oldest:
                 self.arrived.clear()
                 return []
             most = max(1, self.limits.batch // oldest[0].weight)
-            chosen = self._jobs("WHERE state = 'queued' AND shape = ? ORDER BY number LIMIT ?", oldest[0].shape, most)
+            like = "WHERE state = 'queued' AND tries = 0 AND shape = ? ORDER BY number LIMIT ?"
+            chosen = oldest if oldest[0].tries else self._jobs(like, oldest[0].shape, most)
             ids = [job.id for job in chosen]
             self._db.execute(f"UPDATE jobs SET state = 'running', tries = tries + 1, started_s = ? WHERE id IN ({_marks(ids)})",
                              (time.time(), *ids))  # fmt: skip

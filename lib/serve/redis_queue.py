@@ -16,7 +16,7 @@ import time
 
 from lib.config import ConfigError
 from lib.serve.orders import Work
-from lib.serve.worker import MEANT_FOR_CLIENTS, TooSlow
+from lib.serve.worker import MEANT_FOR_CLIENTS, SWEEP_EVERY_S, TooSlow
 
 os.environ.setdefault("dramatiq_queue_prefetch", "1")  # a worker holds what it plays, and one more
 
@@ -77,6 +77,7 @@ class Dispatcher(threading.Thread):
 
     def run(self):
         """Hand on and fetch."""
+        swept_s = 0.0
         while not self._ending.wait(LOOK_EVERY_S):
             try:
                 while len(self._sent) < HANDED_ON and (batch := self.jobs.take()):
@@ -84,8 +85,10 @@ class Dispatcher(threading.Thread):
                         self._send(job)
                 if self._sent:
                     self._fetch()
-                for job_id in self.jobs.sweep():
-                    self.results.remove(job_id)
+                if time.monotonic() - swept_s > SWEEP_EVERY_S:
+                    swept_s = time.monotonic()
+                    for job_id in self.jobs.sweep():
+                        self.results.remove(job_id)
             except redis.RedisError as error:
                 log.warning("Redis: %s; trying again", error)
                 self._ending.wait(1.0)
@@ -160,9 +163,7 @@ def make_worker(url, play, limits):
             answer = answer_of(job_id, work, midi)
         except Cancelled:
             return
-        except TooSlow:
-            answer = {"error": f"It took longer than {limits.job_s:g} s."}
-        except MEANT_FOR_CLIENTS as error:
+        except (TooSlow, *MEANT_FOR_CLIENTS) as error:
             answer = {"error": str(error)}
         except Exception:
             log.exception("job %s", job_id)
@@ -181,7 +182,7 @@ def _callback(connection, job_id, limits):
         nonlocal looked_s
         now_s = time.monotonic()
         if now_s - began_s > limits.job_s:
-            raise TooSlow
+            raise TooSlow(f"It took longer than {limits.job_s:g} s.")
         if now_s - looked_s > LOOK_EVERY_S:
             looked_s = now_s
             share = (state["window"] + state["step"] / state["num_steps"]) / state["num_windows"]

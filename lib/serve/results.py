@@ -17,6 +17,11 @@ from lib.music.metrics import describe
 from lib.serve.orders import notes_as_rows, notes_from_rows
 
 KINDS = {"json": "application/json", "mid": "audio/midi", "wav": "audio/wav", "html": "text/html; charset=utf-8"}
+WAITING = 8  # who may wait for sound to be made
+
+
+class Busy(Exception):
+    """Too many wait for the same thing."""
 
 
 class Results:
@@ -31,6 +36,7 @@ class Results:
     def __init__(self, folder, soundfont=None):
         self.folder, self.soundfont = Path(folder), soundfont
         self._making = threading.Lock()  # one at a time: the sound of minutes takes much memory
+        self._seats = threading.BoundedSemaphore(WAITING)
         self.folder.mkdir(parents=True, exist_ok=True)
         for part in self.folder.glob("*.part"):
             shutil.rmtree(part, ignore_errors=True)
@@ -52,12 +58,17 @@ class Results:
                 raise
 
     def path(self, job_id, kind):
-        """Path of solo.KIND, rendered where need be; None: there is no such result."""
+        """Path of solo.KIND, made where need be; None: there is no such result. Busy where too many wait for theirs."""
         path = self.folder / job_id / f"solo.{kind}"
         if not path.exists() and self.has(job_id):
-            with self._making:
-                if not path.exists():
-                    self._make(path, kind)
+            if not self._seats.acquire(blocking=False):
+                raise Busy
+            try:
+                with self._making:
+                    if not path.exists():
+                        self._make(path, kind)
+            finally:
+                self._seats.release()
         return path if path.exists() else None
 
     def _make(self, path, kind):

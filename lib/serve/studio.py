@@ -16,15 +16,11 @@ from lib.serve.jobs import Jobs
 from lib.serve.limits import Limits
 from lib.serve.metrics import Metrics
 from lib.serve.orders import notes_as_rows, read_performance
-from lib.serve.results import Results
+from lib.serve.results import Busy, Results
 from lib.serve.worker import Worker
 from lib.training.devices import choose_device
 
 WAITING = 4  # who may wait to be identified or reconstructed
-
-
-class Busy(Exception):
-    """Too many wait for the same thing."""
 
 
 class Studio:
@@ -79,7 +75,7 @@ class Studio:
         return job
 
     def cancel(self, job):
-        """Whether there was something to cancel; a result that was there is forgotten."""
+        """Whether there was something to cancel: what has ended stays as it is."""
         if self.jobs.cancel(job.id):
             self.metrics.ended("cancelled")
             return True

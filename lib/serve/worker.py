@@ -69,7 +69,8 @@ class Worker(threading.Thread):
 
     def _play(self, batch):
         """Play jobs together; one that fails in company is tried alone."""
-        todo = [job for job in batch if not self._is_there(job)]
+        here = self.jobs.running([job.id for job in batch])  # the others were cancelled meanwhile
+        todo = [job for job in batch if job.id in here and not self._is_there(job)]
         if not todo:
             return
         ids = [job.id for job in todo]
@@ -82,17 +83,13 @@ class Worker(threading.Thread):
                 self._keep(job, solo)
         except Stopped:
             self.jobs.give_back(ids)
-        except TooSlow:
-            self._fail(ids, f"It took longer than {self.jobs.limits.job_s:g} s.")
         except Exception as error:
             if len(todo) > 1:
-                log.warning("a batch failed (%s): its jobs one by one", error)
+                log.warning("a batch failed (%r): its jobs one by one", error)
                 for job in todo:
                     self._play([job])
             else:
-                log.exception("job %s", ids[0])
-                meant = isinstance(error, MEANT_FOR_CLIENTS)
-                self._fail(ids, str(error) if meant else "Internal error; the server's log says more.")
+                self._fail(ids[0], error)
         finally:
             for job_id in ids:
                 self.progress.pop(job_id, None)
@@ -110,10 +107,12 @@ class Worker(threading.Thread):
         else:
             self.results.remove(job.id)
 
-    def _fail(self, ids, error):
-        for job_id in ids:
-            if self.jobs.fail(job_id, error):
-                self.metrics.ended("failed")
+    def _fail(self, job_id, error):
+        meant = isinstance(error, (TooSlow, *MEANT_FOR_CLIENTS))
+        if not meant:
+            log.error("job %s", job_id, exc_info=error)
+        if self.jobs.fail(job_id, str(error) if meant else "Internal error; the server's log says more."):
+            self.metrics.ended("failed")
 
 
 class Watch:
@@ -139,7 +138,7 @@ class Watch:
         if self.ending.is_set():
             raise Stopped
         if now_s - self.began_s > self.jobs.limits.job_s:
-            raise TooSlow
+            raise TooSlow(f"It took longer than {self.jobs.limits.job_s:g} s.")
         if now_s - self.looked_s > LOOK_EVERY_S:
             self.looked_s = now_s
             if not self.jobs.running(self.ids):

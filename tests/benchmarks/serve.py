@@ -231,12 +231,12 @@ def kill(improviser, folder, quick):
         place = folder / str(number)
         with serving(improviser, place, "--batch", 4) as (process, client):
             jobs = [client.post("/v1/solos", json={**ORDER, "seed": seed}).json() for seed in range(40)]
-            wait_for(client, jobs[4 + 8 * number])
+            wait_for(client, jobs[4 + 8 * number], 150)
             process.kill()
             process.wait()
         before = sum(1 for path in (place / "results").iterdir() if not path.name.endswith(".part"))
         with serving(improviser, place) as (_, client):
-            ended = [wait_for(client, client.get(job["links"]["self"]).json(), 120) for job in jobs]
+            ended = [wait_for(client, client.get(job["links"]["self"]).json(), 150) for job in jobs]
             seeds = [client.get(f"/v1/solos/{job['id']}.json").json().get("request", {}).get("seed") for job in ended]
         lost += sum(job["state"] != "done" or seed != n for n, (job, seed) in enumerate(zip(ended, seeds)))
         duplicated += sum(1 for _ in (place / "results").iterdir()) - len(jobs)

@@ -70,6 +70,15 @@ def test_what_ran_when_the_process_ended_is_queued_again_but_not_for_ever(tmp_pa
     assert "ended the server" in sqlite3.connect(tmp_path / "jobs.sqlite").execute("SELECT error FROM jobs").fetchone()[0]
 
 
+def test_after_the_process_ended_jobs_are_played_alone(tmp_path):
+    jobs = Jobs(tmp_path, LIMITS)
+    ids = [jobs.add(work(seed=seed)).id for seed in range(4)]
+    assert len(jobs.take()) == 3
+    jobs.requeue()
+    assert [[job.id for job in jobs.take()] for _ in range(4)] == [[job_id] for job_id in ids]
+    jobs.close()
+
+
 def test_one_server_a_folder(jobs, tmp_path):
     with pytest.raises(ConfigError, match="another server.*--serve-dir"):
         Jobs(tmp_path, LIMITS)
