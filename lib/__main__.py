@@ -13,6 +13,7 @@ from lib.commands.data import data_app
 from lib.commands.duet import duet
 from lib.commands.fl_studio import fl_studio_app
 from lib.commands.generate import generate, write_sound
+from lib.commands.serve import serve, worker
 from lib.commands.style import identify, style_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -23,6 +24,8 @@ app.add_typer(fl_studio_app, name="fl-studio")
 app.command()(identify)
 app.command()(generate)
 app.command()(duet)
+app.command()(serve)
+app.command()(worker)
 
 STOPPED_EARLY = 75  # run the same command again
 
