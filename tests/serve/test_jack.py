@@ -24,7 +24,7 @@ def jack():
     names = {"JACK_DEFAULT_SERVER": name, "JACK_NO_START_SERVER": "1", "MIDO_BACKEND": "mido.backends.rtmidi/UNIX_JACK"}
     line = ["jackd", "-r", "-n", name, "-d", "dummy", "-p", "64"]
     server = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(1)
+    time.sleep(3)  # until it answers, on a busy machine too
     with pytest.MonkeyPatch.context() as patch:
         for name, value in names.items():
             patch.setenv(name, value)
