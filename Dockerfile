@@ -6,7 +6,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /app
-COPY requirements.txt colab_setup.sh ./
+COPY requirements.txt requirements-serve.txt colab_setup.sh ./
 RUN bash colab_setup.sh install
 
 COPY . .

@@ -5,6 +5,7 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 VENV="$ROOT/.venv"
 REQUIREMENTS="$ROOT/requirements.txt"
+MORE_REQUIREMENTS="$ROOT/requirements-serve.txt" # not on Colab, which can't be reached from outside
 STAMP="$VENV/requirements.stamp"
 TORCH_CPU="2.13.0+cpu" # asked for first on a machine without an NVIDIA GPU
 TORCH_RANGE="torch>=2.9,<3"
@@ -19,7 +20,7 @@ bash colab_setup.sh COMMAND
   demo [--soundfont FILE.sf2] [...]  install, then run notebooks 00 to 06 with preset demo: a solo in outputs/demo
                                      (further words go to: python -m lib headless)
   test [...]                         install, then run the test suite (further words go to pytest)
-  install                            make .venv and install requirements.txt, nothing else
+  install                            make .venv and install what the suite needs, nothing else
   colab                              inside a Colab runtime: add what is missing, touch nothing that Colab needs
 
 PYTHON=/path/to/python3.12 chooses the interpreter (3.11 to 3.13).
@@ -89,7 +90,7 @@ make_venv() {
 }
 
 wanted_stamp() { # what the venv was made from: any change installs again
-    cat "$REQUIREMENTS" - <<<"$(version_of "$1") $(has_nvidia && echo gpu || echo cpu)" |
+    cat "$REQUIREMENTS" "$MORE_REQUIREMENTS" - <<<"$(version_of "$1") $(has_nvidia && echo gpu || echo cpu)" |
         "$1" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
 }
 
@@ -119,6 +120,8 @@ install_requirements() {
     say "installing requirements.txt (some minutes the first time)"
     "$python" -m pip install -qq --disable-pip-version-check -r "$REQUIREMENTS" ||
         fail "pip could not install requirements.txt: its message is above."
+    "$python" -m pip install -qq --disable-pip-version-check -r "$MORE_REQUIREMENTS" ||
+        fail "pip could not install requirements-serve.txt: its message is above."
     printf '%s\n' "$stamp" >"$STAMP"
 }
 

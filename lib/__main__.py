@@ -10,8 +10,10 @@ import typer
 from lib import config as configs
 from lib.commands import DATA_DIR, OUTPUT_DIR, RUNS_DIR, DataDir, RunsDir
 from lib.commands.data import data_app
+from lib.commands.duet import duet
 from lib.commands.fl_studio import fl_studio_app
 from lib.commands.generate import generate, write_sound
+from lib.commands.serve import serve, worker
 from lib.commands.style import identify, style_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -21,6 +23,9 @@ app.add_typer(style_app, name="style")
 app.add_typer(fl_studio_app, name="fl-studio")
 app.command()(identify)
 app.command()(generate)
+app.command()(duet)
+app.command()(serve)
+app.command()(worker)
 
 STOPPED_EARLY = 75  # run the same command again
 
@@ -154,9 +159,10 @@ def main():
         _say(error, 2)
     except (RuntimeError, OSError) as error:
         from lib.headless import NotebookError
+        from lib.serve.composer import ComposerError
         from lib.training.session import SaveError
 
-        if not isinstance(error, NotebookError | SaveError):
+        if not isinstance(error, NotebookError | SaveError | ComposerError):
             raise
         _say(error, 1)
 

@@ -215,12 +215,12 @@ def _pedal_of(track, end):
     return intervals[intervals[:, 1] > intervals[:, 0]]
 
 
-def read_tempo(path, at_s=None):
-    """Quarters a minute that a MIDI file says at a time, or at its end; None where it says nothing. MidiError as read_midi."""
+def read_tempo(source, at_s=None):
+    """Quarters a minute that a MIDI file says at a time, or at its end; None where it says nothing. As read_midi takes it."""
     from symusic import Score
 
-    read_midi(path)
-    score = Score.from_midi(Path(path).read_bytes(), ttype="tick")
+    read_midi(source)
+    score = Score.from_midi(source if isinstance(source, bytes) else Path(source).read_bytes(), ttype="tick")
     tempos = sorted(score.tempos, key=lambda tempo: tempo.time)
     seconds = _tick_clock(score)
     began = [tempo for tempo in tempos if at_s is None or seconds(np.array([tempo.time]))[0] <= at_s]

@@ -1,0 +1,107 @@
+"""What a server plays with: the improviser, the ear, the jobs, the worker; without a word of HTTP."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+
+from lib import config as configs
+from lib.generate import load_improviser
+from lib.identify import identify
+from lib.library import LIBRARY, load_ear
+from lib.music.metrics import note_f1
+from lib.reconstruct import codec_round_trip
+from lib.serve.jobs import Jobs
+from lib.serve.limits import Limits
+from lib.serve.metrics import Metrics
+from lib.serve.orders import notes_as_rows, read_performance
+from lib.serve.results import Busy, Results
+from lib.serve.worker import Worker
+from lib.training.devices import choose_device
+
+WAITING = 4  # who may wait to be identified or reconstructed
+
+
+class Studio:
+    """All of it, loaded.
+
+    Parameters
+    ----------
+    folder : of jobs and results
+    run, released, device, styles_dir : as load_improviser takes them
+    limits : Limits
+    soundfont : path of an .sf2, or None
+    queue : None: jobs are played here; or redis://HOST:PORT/NUMBER: by workers, see redis_queue
+    """
+
+    def __init__(self, folder, run=None, released=False, device="auto", styles_dir=None, limits=None, soundfont=None, queue=None):
+        self.limits = limits or Limits()
+        self.jobs = Jobs(folder, self.limits)
+        self.results = Results(Path(folder) / "results", soundfont)
+        self.metrics = Metrics(self.jobs)
+        self.improviser = load_improviser(run, released, device, styles_dir)
+        home = configs.RELEASED if released or not (Path(run) / LIBRARY).exists() else run
+        self.ear, self.library = load_ear(home, choose_device(device))
+        self.worker = self._worker(queue)
+        self._seats, self._turn = threading.BoundedSemaphore(WAITING), threading.Lock()
+
+    def _worker(self, queue):
+        if queue is None:
+            return Worker(self.jobs, self.results, self.improviser, self.metrics)
+        from lib.serve.redis_queue import Dispatcher
+
+        return Dispatcher(self.jobs, self.results, self.metrics, queue)
+
+    def open(self):
+        """Begin to play."""
+        self.worker.start()
+
+    def close(self):
+        """End; what was being played goes on at the next start."""
+        if self.worker.is_alive():
+            self.worker.stop()
+        self.jobs.close()
+
+    @property
+    def ready(self):
+        """Whether jobs are being played."""
+        return self.worker.is_alive()
+
+    def add(self, work):
+        """Accept Work: the Job; jobs.QueueFull where too many wait."""
+        job = self.jobs.add(work)
+        self.metrics.accepted.inc()
+        return job
+
+    def cancel(self, job):
+        """Whether there was something to cancel: what has ended stays as it is."""
+        if self.jobs.cancel(job.id):
+            self.metrics.ended("cancelled")
+            return True
+        return False
+
+    def progress(self, job):
+        """Share in [0, 1] that is played."""
+        return 1.0 if job.state == "done" else round(self.worker.progress.get(job.id, 0.0), 3)
+
+    def identify(self, content, top):
+        """identify.Identification as plain values, of a MIDI file's bytes; MidiError, TooShort, Busy."""
+        notes = read_performance(content, self.limits)
+        return self._in_turn(lambda: identify(self.ear, self.library, notes, top).as_values())
+
+    def reconstruct(self, content):
+        """(Notes, plain values) of a MIDI file's bytes through the codec; MidiError, Busy."""
+        notes = read_performance(content, self.limits)
+        back = self._in_turn(lambda: codec_round_trip(self.improviser.vqvae, notes))
+        rows, pedal = notes_as_rows(back)
+        return back, {"notes": rows, "pedal": pedal, "f1": dataclasses.asdict(note_f1(notes, back))}
+
+    def _in_turn(self, work):
+        if not self._seats.acquire(blocking=False):
+            raise Busy
+        try:
+            with self._turn:
+                return work()
+        finally:
+            self._seats.release()

@@ -1,0 +1,78 @@
+"""The sender and its look-out as the command sees them: two processes, started, watched, and started anew."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+
+from lib.serve.ports import PortError
+from lib.serve.sender import run_sender
+from lib.serve.silencer import run_silencer
+
+START_S, ANSWER_S, END_S = 60.0, 5.0, 5.0
+
+
+class Voice:
+    """An output port in safe hands.
+
+    Parameters
+    ----------
+    name : see ports.open_output
+
+    Raises
+    ------
+    PortError : the port can't be opened
+    """
+
+    def __init__(self, name):
+        self.name = name
+        self._start()
+
+    def _start(self):
+        context = multiprocessing.get_context("spawn")  # no copy of the pipes is left in another process
+        self.orders, orders = context.Pipe()
+        told, lookout = context.Pipe(duplex=False)
+        self.silencer = context.Process(target=run_silencer, args=(self.name, told), name="look-out", daemon=True)
+        self.sender = context.Process(target=run_sender, args=(self.name, orders, lookout), name="sender", daemon=True)
+        for process in (self.silencer, self.sender):
+            process.start()
+        for end in (orders, told, lookout):
+            end.close()
+        try:
+            word, said = self.orders.recv() if self.orders.poll(START_S) else ("error", "The sender did not start.")
+        except (EOFError, OSError):
+            word, said = "error", "The sender ended while it started."
+        if word == "error":
+            self.close()
+            raise PortError(said)
+        self.priority = said
+
+    @property
+    def alive(self):
+        """Whether both processes are."""
+        return self.sender.is_alive() and self.silencer.is_alive()
+
+    def mend(self):
+        """Start both anew, after a death. PortError as at first."""
+        self.close()
+        self._start()
+
+    def order(self, name, *words):
+        """Give an order of sender.Sender; to a dead one it is not given."""
+        with contextlib.suppress(OSError, ValueError):
+            self.orders.send((name, *words))
+
+    def report(self):
+        """What Sender.report says, or None where the sender is dead."""
+        self.order("report")
+        try:
+            return self.orders.recv() if self.orders.poll(ANSWER_S) else None
+        except (EOFError, OSError):
+            return None
+
+    def close(self):
+        """Silence, and an end to both."""
+        self.order("bye")
+        self.orders.close()
+        for process in (self.sender, self.silencer):
+            process.join(END_S)

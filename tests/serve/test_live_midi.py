@@ -1,0 +1,112 @@
+"""The command: what it refuses, an ear that survives unplugging, and the whole of it with the released model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from midi_ends import Keyboard, Synthesizer, wait_for
+from typer.testing import CliRunner
+
+from lib.__main__ import app
+from lib.config import ConfigError
+from lib.serve.live_midi import Ear, Journal
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PORTS = ["--input", "socket:127.0.0.1:1", "--output", "socket:127.0.0.1:1"]
+
+
+@pytest.mark.parametrize(("words", "why"), [
+    (["--mode", "fourz", *PORTS, "--released"], "mode"), (["--tempo", "900", *PORTS, "--released"], "tempo_bpm"),
+    (["--ends-by", "bell", *PORTS, "--released"], "ends_by.*key:PITCH"), (["--chords", "H7", *PORTS, "--released"], "H7"),
+    (["--released"], "--input NAME --output NAME.*--list"), (PORTS, "--run RUN or --released"),
+    ([*PORTS, "--released"], "127.0.0.1:1 does not answer"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused(words, why):
+    refused = CliRunner().invoke(app, ["duet", *words])
+    assert isinstance(refused.exception, ConfigError)
+    with pytest.raises(ConfigError, match=why):
+        raise refused.exception
+
+
+def test_an_ear_survives_unplugging():
+    keyboard, told = Keyboard(), []
+    ear = Ear(keyboard.name, lambda kind, words, **values: told.append(kind))
+    keyboard.accept()
+    keyboard.send("note_on", note=60)
+    assert ear.heard.get(timeout=5)[0].note == 60
+    keyboard.unplug()
+    assert wait_for(lambda: ear.gone)
+    ear.look(True)
+    keyboard.accept()
+    keyboard.send("note_on", note=61)
+    assert ear.heard.get(timeout=5)[0].note == 61 and told == ["input_lost", "input_back"]
+    ear.look(False)  # the system says that it is gone
+    ear.look(False)
+    assert ear.port is None and told[2:] == ["input_lost"]
+    ear.close()
+    keyboard.close()
+
+
+def test_a_journal_tells_people_and_files(tmp_path):
+    said = []
+    journal = Journal(said.append, tmp_path / "duet.jsonl")
+    journal("placed", "", entry_s=1.5)
+    journal("late", "late: it enters on a later bar line")
+    journal.close()
+    lines = [json.loads(line) for line in (tmp_path / "duet.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert said == ["late: it enters on a later bar line"] and [line["kind"] for line in lines] == ["placed", "late"]
+
+
+class Duet:
+    """The command with the released model, between a keyboard and a synthesizer."""
+
+    def __init__(self, folder, *words):
+        self.keyboard, self.synthesizer, self.journal = Keyboard(), Synthesizer(), folder / "duet.jsonl"
+        line = [sys.executable, "-m", "lib", "duet", "--released", "--input", self.keyboard.name, "--output", self.synthesizer.name,
+                "--journal", self.journal, *words]  # fmt: skip
+        self.process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.keyboard.accept()
+
+    def told(self, kind):
+        return self.journal.exists() and f'"kind": "{kind}"' in self.journal.read_text(encoding="utf-8")
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+        self.keyboard.close()
+        self.synthesizer.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_fours_until_a_signal_and_then_silence(tmp_path, number):
+    duet = Duet(tmp_path, "--mode", "fours", "--first", "me", "--tempo", "140", "--chords", "blues in F")
+    assert wait_for(lambda: duet.told("ready"), 120)
+    assert wait_for(lambda: any(channel == 0 for channel, _ in list(duet.synthesizer.down)), 30)
+    os.kill(duet.process.pid, number)
+    assert wait_for(duet.synthesizer.is_silent)
+    if number != signal.SIGKILL:
+        assert duet.process.wait(20) == 0 and not duet.process.stderr.read()
+    duet.close()
+
+
+@pytest.mark.slow
+def test_a_killed_model_is_started_anew(tmp_path):
+    duet = Duet(tmp_path, "--mode", "comp", "--tempo", "140")
+    assert wait_for(lambda: duet.told("ready"), 120)
+    children = Path(f"/proc/{duet.process.pid}/task/{duet.process.pid}/children")
+    if not children.exists():
+        pytest.skip("this system does not list a process's children")
+    model = max(map(int, children.read_text().split()))  # the last that was started
+    os.kill(model, signal.SIGKILL)
+    assert wait_for(lambda: duet.told("model_died"), 20)
+    notes = len(duet.synthesizer.notes_on())
+    assert wait_for(lambda: len(duet.synthesizer.notes_on()) > notes + 20, 60)
+    duet.process.send_signal(signal.SIGINT)
+    assert duet.process.wait(20) == 0 and wait_for(duet.synthesizer.is_silent)
+    duet.close()

@@ -1,0 +1,86 @@
+"""Ports: names, sockets against mido's own, and what is said where there is no MIDI."""
+
+import sys
+import time
+
+import pytest
+from midi_ends import Keyboard, Synthesizer, wait_for
+
+from lib.serve import ports
+from lib.serve.ports import PortError, find_port, open_input, open_output
+
+NAMES = ["loopMIDI Port 1", "Midi Through:Midi Through Port-0 14:0", "Grand 20:0", "Grand Two 24:0"]
+
+
+@pytest.mark.parametrize(("name", "found"), [
+    ("loopMIDI Port 1", NAMES[0]), ("loopmidi", NAMES[0]), ("loopMIDI Port 3", NAMES[0]), ("Grand 28:0", NAMES[2]),
+    ("through", NAMES[1]),
+])  # fmt: skip
+def test_a_port_is_found_by_its_name_or_a_part(name, found):
+    assert find_port(name, NAMES, "output") == found
+
+
+def test_what_is_not_there_or_not_clear_is_said():
+    with pytest.raises(PortError, match="'Gramd'.*Did you mean 'Grand 20:0'.*--list"):
+        find_port("Gramd", NAMES, "input")
+    with pytest.raises(PortError, match="could be 'Grand 20:0', 'Grand Two 24:0'"):
+        find_port("gran", NAMES, "input")
+    with pytest.raises(PortError, match="There are none"):
+        find_port("Grand", [], "input")
+
+
+def test_without_rtmidi_the_way_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rtmidi", None)
+    monkeypatch.delitem(sys.modules, "mido.backends.rtmidi", raising=False)
+    with pytest.raises(PortError, match="pip install -r requirements-live.txt"):
+        ports.list_ports()
+    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
+    with pytest.raises(PortError, match=r"no wheels of it for Python 3\.13"):
+        ports.list_ports()
+
+
+def test_sockets_speak_with_mido():
+    keyboard, heard = Keyboard(), []
+    port = open_input(keyboard.name, lambda message, now_s: heard.append((message, now_s)))
+    keyboard.accept()
+    sent_s = time.perf_counter()
+    for pitch in range(60, 70):
+        keyboard.send("note_on", note=pitch, velocity=80)
+    keyboard.send("songpos", pos=16)
+    assert wait_for(lambda: len(heard) == 11)
+    assert [message.note for message, _ in heard[:-1]] == list(range(60, 70)) and heard[-1][0].pos == 16
+    assert 0 <= heard[0][1] - sent_s < 1
+    port.close()
+    keyboard.close()
+
+
+def test_a_socket_knows_that_the_other_end_is_gone():
+    keyboard, lost = Keyboard(), []
+    port = open_input(keyboard.name, print, lambda: lost.append(True))
+    keyboard.accept()
+    keyboard.unplug()
+    assert wait_for(lambda: lost)
+    port.close()
+    keyboard.close()
+    synthesizer = Synthesizer()
+    out = open_output(synthesizer.name)
+    out.send(b"\x90\x3c\x50")
+    assert wait_for(lambda: synthesizer.down == {(0, 60)})
+    synthesizer.unplug()
+    assert wait_for(lambda: _is_lost(out))
+    out.close()
+    synthesizer.close()
+
+
+def _is_lost(port):
+    try:
+        port.check()
+    except OSError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(("name", "why"), [("socket:127.0.0.1:1", "does not answer"), ("socket:nowhere", "write socket:HOST:PORT")])
+def test_a_socket_that_is_not_there(name, why):
+    with pytest.raises(PortError, match=why):
+        open_output(name)

@@ -1,0 +1,69 @@
+"""Workers over a real Redis: three of them, one killed in the middle, and every job has one result."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from serving import ROOT, free_port, serving, wait_for
+
+pytest.importorskip("dramatiq", reason="dramatiq is not installed (pip install -r requirements-serve.txt)")
+ORDER = {"seconds": 4, "num_steps": 100, "chords": "Dm7 G7 | Cmaj7"}
+
+
+@pytest.fixture
+def queue(tmp_path):
+    """The address of a Redis of its own."""
+    if not shutil.which("redis-server"):
+        pytest.skip("there is no redis-server on this machine (apt install redis-server)")
+    port = free_port()
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    yield f"redis://127.0.0.1:{port}/0"
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def workers(queue, finished):
+    """Three, that play already."""
+    command = [sys.executable, "-m", "lib", "worker", "--queue", queue, "--run", str(finished), "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    started = [subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert all("playing for" in process.stdout.readline() for process in started)
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+@pytest.mark.slow
+def test_three_workers_one_killed(queue, workers, finished, tmp_path):
+    with serving(finished, tmp_path / "serve", "--queue", queue) as (_, client):
+        jobs = [client.post("/v1/solos", json={**ORDER, "seed": seed}).json() for seed in range(12)]
+        wait_for(client, jobs[0], 120)
+        workers[0].kill()
+        ended = [wait_for(client, job, 180) for job in jobs]
+        results = [client.get(f"/v1/solos/{job['id']}.json").json() for job in ended]
+    assert [job["state"] for job in ended] == ["done"] * 12 and [r["request"]["seed"] for r in results] == [*range(12)]
+    assert len(list((tmp_path / "serve" / "results").iterdir())) == 12
+
+
+@pytest.mark.slow
+def test_cancel_reaches_a_worker_and_faults_come_back(queue, workers, finished, tmp_path):
+    with serving(finished, tmp_path / "serve", "--queue", queue) as (_, client):
+        long = [client.post("/v1/solos", json={**ORDER, "seconds": 180, "num_candidates": 8, "seed": n}).json() for n in range(3)]
+        while not all(client.get(job["links"]["self"]).json()["progress"] for job in long):
+            time.sleep(0.1)
+        for job in long:
+            assert client.delete(job["links"]["self"]).json()["state"] == "cancelled"
+        assert wait_for(client, client.post("/v1/solos", json=ORDER).json(), 60)["state"] == "done", "all three were busy"
+
+
+def test_a_redis_that_is_not_there_is_said(finished):
+    command = [sys.executable, "-m", "lib", "worker", "--queue", f"redis://127.0.0.1:{free_port()}/0", "--run", str(finished)]
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
+    assert refused.returncode == 2 and "--queue redis://127.0.0.1" in refused.stderr and "Traceback" not in refused.stderr

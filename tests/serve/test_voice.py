@@ -1,0 +1,139 @@
+"""No hanging note: the sender and its look-out as real processes over real sockets, stopped, terminated, killed, unplugged."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from midi_ends import Synthesizer, wait_for
+
+from lib.serve.messages import key, pedal
+from lib.serve.ports import PortError
+from lib.serve.voice import Voice
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMAND = """
+import sys, time
+from lib.serve.messages import key, pedal
+from lib.serve.voice import Voice
+
+if __name__ == "__main__":
+    voice = Voice(sys.argv[1])
+    now_s = time.perf_counter()
+    voice.order("play", [key(now_s, now_s + 60, pitch, 80) for pitch in (48, 60, 64)] + [pedal(now_s, now_s + 60)])
+    print("playing", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def synthesizer():
+    synthesizer = Synthesizer()
+    yield synthesizer
+    synthesizer.close()
+
+
+@pytest.fixture
+def voice(synthesizer):
+    voice = Voice(synthesizer.name)
+    yield voice
+    voice.close()
+
+
+def hold(voice, synthesizer, seconds=60.0):
+    """Let three keys and the pedal be down for so long."""
+    now_s = time.perf_counter()
+    voice.order("play", [*(key(now_s, now_s + seconds, pitch, 80) for pitch in (48, 60, 64)), pedal(now_s, now_s + seconds)])
+    assert wait_for(lambda: len(synthesizer.down) == 3 and synthesizer.controls(64))
+
+
+def test_stop_and_panic_silence_and_everybody_leaves(voice, synthesizer):
+    hold(voice, synthesizer)
+    voice.order("panic")
+    assert wait_for(synthesizer.is_silent)
+    hold(voice, synthesizer)
+    voice.close()
+    assert wait_for(synthesizer.is_silent)
+    assert wait_for(lambda: not voice.sender.is_alive() and not voice.silencer.is_alive())
+    assert len(synthesizer.controls(120)) == 2, "the look-out had nothing to do"
+
+
+def test_a_terminated_sender_silences_itself(voice, synthesizer):
+    hold(voice, synthesizer)
+    os.kill(voice.sender.pid, signal.SIGTERM)
+    assert wait_for(synthesizer.is_silent) and wait_for(lambda: not voice.silencer.is_alive())
+    assert len(synthesizer.controls(120)) == 1 and len(synthesizer.connections) == 1
+
+
+def test_a_killed_sender_is_silenced_by_the_lookout_and_started_anew(voice, synthesizer):
+    hold(voice, synthesizer)
+    os.kill(voice.sender.pid, signal.SIGKILL)
+    assert wait_for(synthesizer.is_silent)
+    assert len(synthesizer.connections) == 2, "by another process, over a port of its own"
+    assert wait_for(lambda: not voice.alive)
+    voice.mend()
+    hold(voice, synthesizer, 0.1)
+    assert wait_for(lambda: not synthesizer.down) and voice.alive
+
+
+def test_a_lost_port_is_silenced_when_it_is_back(voice, synthesizer):
+    hold(voice, synthesizer)
+    synthesizer.unplug()
+    assert synthesizer.down
+    assert wait_for(lambda: not synthesizer.down)
+    assert len(synthesizer.controls(123)) == 16 and voice.report()["lost"] == 1
+    hold(voice, synthesizer, 0.1)
+    assert wait_for(lambda: not synthesizer.down)
+
+
+def test_a_killed_command_leaves_silence_and_no_process(synthesizer, tmp_path):
+    script = tmp_path / "command.py"
+    script.write_text(COMMAND, encoding="utf-8")
+    words = [sys.executable, script, synthesizer.name]
+    with subprocess.Popen(words, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE) as command:
+        assert command.stdout.readline() == b"playing\n"
+        assert wait_for(lambda: len(synthesizer.down) == 3)
+        children = children_of(command.pid)
+        assert len(children) >= 2
+        command.kill()
+        assert wait_for(synthesizer.is_silent)
+    assert wait_for(lambda: not [pid for pid in children if is_running(pid)])
+
+
+def children_of(pid):
+    """Process numbers whose parent is pid (Linux)."""
+    if not Path("/proc").is_dir():
+        pytest.skip("this system has no /proc to count processes in")
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if stat_of(path)[1:2] == [str(pid)]]
+
+
+def is_running(pid):
+    """Whether a process lives (a zombie does not)."""
+    return stat_of(Path(f"/proc/{pid}/stat"))[:1] not in ([], ["Z"])
+
+
+def stat_of(path):
+    """[state, parent, ...] of /proc/PID/stat, [] where it is gone."""
+    try:
+        return path.read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+    except OSError:
+        return []
+
+
+def test_a_port_that_is_not_there_is_an_error_at_the_start():
+    with pytest.raises(PortError, match="does not answer"):
+        Voice("socket:127.0.0.1:1")
+
+
+def test_notes_come_on_time(voice, synthesizer):
+    begins_s = time.perf_counter() + 0.3
+    spans = [key(begins_s + n / 50, begins_s + n / 50 + 0.01, 40 + n, 80) for n in range(50)]
+    voice.order("play", spans)
+    assert wait_for(lambda: len(synthesizer.notes_on()) == 50 and not synthesizer.down)
+    late_ms = sorted(1000 * (at_s - span.on_s) for (at_s, _), span in zip(synthesizer.notes_on(), spans, strict=True))
+    assert late_ms[0] > -0.5 and late_ms[25] < 20, "the benchmark measures it; here other tests may take the processor"
+    sent = voice.report()["sent"]
+    assert len(sent) == 100 and all(sent_s >= due_s for due_s, sent_s, _ in sent)
