@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
@@ -13,7 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from lib.data.notes import MidiError, to_pretty_midi
+from lib.data.notes import MidiError, to_midi
 from lib.ear import TooShort
 from lib.serve.gate import Gate
 from lib.serve.jobs import ENDED, QueueFull
@@ -191,9 +190,7 @@ def _add_listening(app, studio):
         notes, values = await run_in_threadpool(listen, studio.reconstruct, await request.body())
         if form == "json":
             return JSONResponse(values)
-        file = io.BytesIO()
-        await run_in_threadpool(lambda: to_pretty_midi(notes).write(file))
-        return Response(file.getvalue(), media_type=KINDS["mid"])
+        return Response(await run_in_threadpool(to_midi, notes), media_type=KINDS["mid"])
 
     @app.get("/v1/styles", response_model=StylesView, responses=answers(401), tags=["listening"])
     def styles():

@@ -76,8 +76,7 @@ class Results:
         notes, chords, request = notes_from_rows(values["notes"], values["pedal"]), values["chords"], values["request"]
         tempo_bpm, beats_per_bar = request["tempo_bpm"], request["beats_per_bar"]
         if kind == "mid":
-            markers = [(time_s, symbol.encode("latin-1", "replace").decode("latin-1")) for time_s, symbol in chords]
-            write_midi(notes, path, tempo_bpm, markers, left_hand(notes), beats_per_bar, values["begins_s"])
+            write_midi(notes, path, tempo_bpm, chords, left_hand(notes), beats_per_bar, values["begins_s"])
         elif kind == "wav":
             write_wav(render_audio(notes, self.soundfont), path)
         else:

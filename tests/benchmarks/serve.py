@@ -9,7 +9,6 @@ memory: the server's resident set after 1,000 jobs against that after the first 
 import argparse
 import base64
 import contextlib
-import io
 import json
 import os
 import random
@@ -31,7 +30,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from serving import serving, wait_for  # noqa: E402
 from tiny import save_tiny_improviser  # noqa: E402
 
-from lib.data.notes import Notes, to_pretty_midi  # noqa: E402
+from lib.data.notes import Notes, to_midi  # noqa: E402
 
 ORDER = {"seconds": 5, "num_steps": 30, "chords": "Dm7 G7 | Cmaj7"}
 CLIENTS = 64
@@ -143,8 +142,7 @@ def hostile_json(chance):
 
 
 PERFORMANCE = Notes.from_arrays(np.arange(0, 8, 0.2), [0.15] * 40, 48 + np.arange(40) % 30, [70] * 40, [(1, 2), (3, 5)])
-to_pretty_midi(PERFORMANCE).write(MIDI_FILE := io.BytesIO())
-MIDI = MIDI_FILE.getvalue()
+MIDI = to_midi(PERFORMANCE)
 HOSTILE = (hostile_order, lambda chance: ("/v1/identify", mutated_midi(chance)), hostile_order, hostile_midi_order,
            lambda chance: ("/v1/reconstruct", mutated_midi(chance)), hostile_order, hostile_json)  # fmt: skip
 

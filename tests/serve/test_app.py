@@ -11,7 +11,7 @@ import pytest
 from serving import wait_for
 
 from lib.config import GenerateRequest
-from lib.data.notes import Notes, read_midi, to_pretty_midi
+from lib.data.notes import Notes, read_midi, to_midi
 from lib.generate import generate, infill
 from lib.serve.orders import notes_from_rows
 
@@ -19,17 +19,11 @@ QUICK = {"seconds": 4, "num_steps": 3, "chords": "Dm7 G7 | Cmaj7"}
 LONG = {"seconds": 60, "num_steps": 100, "num_candidates": 4, "chords": "C | F"}
 
 
-def midi_of(notes):
-    file = io.BytesIO()
-    to_pretty_midi(notes).write(file)
-    return file.getvalue()
-
-
 @pytest.fixture(scope="module")
 def performance():
     """Twenty seconds of arpeggios, as a MIDI file."""
     onsets_s = np.arange(0, 20, 0.25)
-    return midi_of(Notes.from_arrays(onsets_s, np.full(80, 0.2), 48 + np.arange(80) * 5 % 30, 40 + np.arange(80) % 60))
+    return to_midi(Notes.from_arrays(onsets_s, np.full(80, 0.2), 48 + np.arange(80) * 5 % 30, 40 + np.arange(80) % 60))
 
 
 def ask(client, **order):
@@ -145,7 +139,7 @@ def test_midi_has_limits(client, performance):
         return answer.json()["detail"]
 
     def steady(count, every_s):
-        return midi_of(Notes.from_arrays(np.arange(count) * every_s, [0.1] * count, [60] * count, [64] * count))
+        return to_midi(Notes.from_arrays(np.arange(count) * every_s, [0.1] * count, [60] * count, [64] * count))
 
     assert "lasts 70 s" in refused(steady(2, 70.0)) and "2,001 notes" in refused(steady(2001, 0.02))
     assert "no passage" in refused(performance, from_s=30, to_s=40)
@@ -154,7 +148,7 @@ def test_midi_has_limits(client, performance):
 
 def test_a_pedal_that_is_held_for_a_day_ends_with_the_music(client, performance, studio):
     notes = read_midi(performance)
-    held = midi_of(Notes(notes.onset_s, notes.duration_s, notes.pitch, notes.velocity, np.array([[1.0, 80_000.0]])))
+    held = to_midi(Notes(notes.onset_s, notes.duration_s, notes.pitch, notes.velocity, np.array([[1.0, 80_000.0]])))
     job = wait_for(client, ask(client, midi=base64.b64encode(held).decode()))
     assert client.get(job["links"]["json"]).json()["pedal"][0][1] <= 20.1
 
@@ -182,7 +176,7 @@ def test_who_plays_and_what_the_codec_keeps(client, performance):
     for path in ("identify", "reconstruct"):
         refused = client.post(f"/v1/{path}", content=b"no midi")
         assert refused.status_code == 422 and "MThd" in refused.json()["detail"]
-    short = midi_of(Notes.from_arrays([0.0], [0.5], [60], [64]))
+    short = to_midi(Notes.from_arrays([0.0], [0.5], [60], [64]))
     assert "say nothing about who plays" in client.post("/v1/identify", content=short).json()["detail"]
 
 
