@@ -1,5 +1,7 @@
 """The command line, as a user types it: what it does, and what it says when it can't."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -12,6 +14,7 @@ import pretty_midi
 import pytest
 import torch
 
+from lib.__main__ import main
 from lib.data.corpora import open_corpus
 from lib.data.notes import Notes, read_markers, read_midi, write_midi
 from lib.generate import load_improviser
@@ -20,12 +23,26 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def lib(*words, check=None):
-    """python -m lib WORDS -> CompletedProcess; `check` is the exit code it must have."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "lib", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=240)
+    """python -m lib WORDS, in this process -> CompletedProcess; `check` is the exit code it must have."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["python -m lib", *map(str, words)])
+        patch.chdir(ROOT)
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+    done = subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
     assert check is None or done.returncode == check, done.stderr
     return done
+
+
+def typed(*words):
+    """python -m lib WORDS, in a process of its own -> CompletedProcess."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "lib", *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=240)
 
 
 def tree(folder):
@@ -75,6 +92,14 @@ def test_a_mistake_is_named_and_changes_nothing(words, offender, nearest, demo_d
     done = lib(*words, *places[words[0]], check=2)
     assert offender in done.stderr and nearest in done.stderr and "Traceback" not in done.stderr
     assert (tree(tiny_runs), tree(demo_data)) == before and not tree(tmp_path)
+
+
+def test_exit_codes_and_words_of_a_process(tiny_runs, tmp_path):
+    wrong = typed("train", "vqva", "--preset", "tiny", "--runs-dir", tmp_path)
+    assert wrong.returncode == 2 and wrong.stderr.startswith("Error: ") and len(wrong.stderr.splitlines()) == 1
+    words = ("generate", "--run", tiny_runs / "brad_final", "--seconds", "1", "--num-steps", "1", "--out", tmp_path / "a.mid")
+    right = typed(*words)
+    assert right.returncode == 0 and not right.stderr and json.loads(right.stdout.splitlines()[-1])["notes"] >= 0
 
 
 def test_a_solo_from_the_command_line(tiny_runs, tmp_path):
