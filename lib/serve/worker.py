@@ -12,6 +12,7 @@ from lib.generate import generate_many
 from lib.music.chord_symbols import ChordError
 from lib.serve.orders import Work
 from lib.serve.results import as_values
+from lib.training.devices import give_back_memory
 
 LOOK_EVERY_S = 0.1  # whether jobs were cancelled, within a batch
 SWEEP_EVERY_S = 30.0
@@ -93,6 +94,7 @@ class Worker(threading.Thread):
         finally:
             for job_id in ids:
                 self.progress.pop(job_id, None)
+            give_back_memory()
 
     def _is_there(self, job):
         """Whether a job's result was written before the process ended: then it is done."""

@@ -16,9 +16,10 @@ import torch
 
 from lib.config import ConfigError
 from lib.training.checkpoint import snapshot
-from lib.training.devices import autocast, make_scaler
+from lib.training.devices import autocast, give_back_memory, make_scaler
 from lib.training.optimizers import make_optimizer
 
+GIVE_BACK_EVERY = 10  # steps; it takes a tenth of a second
 FINAL_LR_SHARE = 0.1  # of the peak, at the last step of a cosine
 # the last is oneDNN's, which names no cause; a step that fails so for another reason fails at every size, in the end aloud
 WORDS_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "could not create a primitive")
@@ -94,6 +95,8 @@ class Trainer:
         share = (self.first / self.size, (self.last - self.first) / self.size)
         logged = self.stage.after_step(step, self._sum if self.accelerator.num_processes > 1 else None, share)
         self._average(step)
+        if self.device.type == "cpu" and step % GIVE_BACK_EVERY == 0:
+            give_back_memory()
         return Outcome({**losses, **logged})
 
     def _leave_out(self, losses):

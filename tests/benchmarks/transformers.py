@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib.config import preset  # noqa: E402
-from lib.training.stages import DiffusionStage  # noqa: E402
+from lib.training.diffusion_stages import DiffusionStage  # noqa: E402
 from lib.training.trained import make_dit  # noqa: E402
 
 VARIANTS = {

@@ -1,6 +1,7 @@
 """One step, whatever happens to it: memory that runs out, losses that are no numbers, half precision."""
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from lib.data.manifest import unsealed
 from lib.training import checkpoint as checkpoints
 from lib.training import stages
 from lib.training.adjustments import Adjustments
-from lib.training.devices import make_accelerator
+from lib.training.devices import give_back_memory, make_accelerator
 from lib.training.history import read_events, read_history
 from lib.training.loop import train
 from lib.training.session import NotLearning
@@ -97,6 +98,7 @@ def test_other_errors_are_not_taken_for_memory():
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
+@pytest.mark.slow
 def test_memory_that_really_runs_out(demo_data, tmp_path):
     """A process with so little address space that 512 chunks at once can't fit goes on with fewer."""
     code = ("import resource, sys\nfrom lib.config import preset\nfrom lib.training.loop import train\n"
@@ -185,3 +187,16 @@ def test_more_processes_than_chunks_are_refused(demo_data, tmp_path):
     accelerator = type("Many", (), {"process_index": 0, "num_processes": 9, "device": torch.device("cpu")})()
     with pytest.raises(ConfigError, match="9 processes share a global batch of 8"):
         Trainer(trainer.stage, accelerator, trainer.adjustments, 4, print)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell how much memory is in use")
+def test_memory_is_given_back():
+    blocks = [bytes(60_000) + bytes([1]) for _ in range(4000)]  # 240 MB in pieces that malloc takes from its heap
+    with_all = resident_mb()
+    del blocks[:-1]  # the last one keeps the heap's end where it is
+    give_back_memory()
+    assert with_all - resident_mb() > 150
+
+
+def resident_mb():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
