@@ -5,13 +5,13 @@ set -euo pipefail
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 VENV="$ROOT/.venv"
 REQUIREMENTS="$ROOT/requirements.txt"
-MORE_REQUIREMENTS="$ROOT/requirements-serve.txt" # not on Colab, which can't be reached from outside
+MORE_REQUIREMENTS="$ROOT/requirements-serve.txt"
 STAMP="$VENV/requirements.stamp"
 TORCH_CPU="2.13.0+cpu" # asked for first on a machine without an NVIDIA GPU
 TORCH_RANGE="torch>=2.9,<3"
 # Colab's own builds: moving one of them breaks its kernel, its widgets or its GPU
 PROTECTED="torch numpy ipywidgets ipykernel ipython jupyter"
-TESTS_ONLY="playwright" # of no use on Colab
+TESTS_ONLY="playwright httpx schemathesis" # of no use on Colab
 
 usage() {
     cat <<'TEXT'
@@ -175,8 +175,8 @@ run_tests() {
     "$VENV/bin/python" -m pytest "$@"
 }
 
-colab_requirements() { # requirements.txt without what must not be touched, or is not needed
-    grep -v -i -E "^($(tr ' ' '|' <<<"$PROTECTED $TESTS_ONLY"))[^a-z0-9_-]" "$REQUIREMENTS"
+colab_requirements() { # all that is required, without what must not be touched, or is not needed
+    grep -h -v -i -E "^($(tr ' ' '|' <<<"$PROTECTED $TESTS_ONLY"))[^a-z0-9_-]" "$REQUIREMENTS" "$MORE_REQUIREMENTS"
 }
 
 colab_pins() { # name==version of each protected package that is installed

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = ROOT / "colab_setup.sh"
 COLAB_VERSIONS = ROOT / "tests" / "colab_versions.txt"
 PROTECTED = ("torch", "numpy", "ipywidgets", "ipykernel", "ipython", "jupyter")
-TESTS_ONLY = {"playwright"}
-COLAB_EXTRAS = {"lameenc", "mido", "mir-eval", "music21", "nbstripout", "papermill", "pretty-midi", "pyfluidsynth",
+TESTS_ONLY = {"httpx", "playwright", "schemathesis"}
+COLAB_EXTRAS = {"dramatiq", "lameenc", "mido", "mir-eval", "music21", "nbstripout", "papermill", "pretty-midi", "pyfluidsynth",
                 "pyrealparser", "symusic"}  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def test_cpu_machines_never_fall_through_to_the_cuda_build(tmp_path):
 
 def test_colab_leaves_out_exactly_the_protected():
     kept = {name_of(line) for line in sourced("colab_requirements").stdout.splitlines() if line[:1] != "#"}
-    everything = {name_of(line) for line in lines_of(ROOT / "requirements.txt")}
+    everything = {name_of(line) for name in ("", "-serve") for line in lines_of(ROOT / f"requirements{name}.txt")}
     assert everything - kept == set(PROTECTED) - {"ipython"} | TESTS_ONLY  # ipython is not asked for by name at all
 
 
