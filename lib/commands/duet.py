@@ -9,6 +9,7 @@ import typer
 
 from lib import config as configs
 from lib.commands import DATA_DIR, DataDir
+from lib.commands.charts import read_places
 
 
 def duet(
@@ -19,7 +20,9 @@ def duet(
     run: Annotated[Path | None, typer.Option(help="brad_final, or a run of diffusion or fine_tune.")] = None,
     released: Annotated[bool, typer.Option("--released", help="Play with the weights of data/released.")] = False,
     style: Annotated[str | None, typer.Option(help="A name, or a mix: 'Brad Mehldau:0.7,Bill Evans:0.3'.")] = None,
-    chords: Annotated[str | None, typer.Option(help="As on a lead sheet, a form, or 'blues in F'.")] = None,
+    chords: Annotated[str | None, typer.Option(help="As on a lead sheet, a form, 'blues in F', or 'own': the pianist's.")] = None,
+    chart: Annotated[Path | None, typer.Option(help="A chart of iReal Pro (irealb:// or its HTML) or MusicXML.")] = None,
+    tune: Annotated[str | None, typer.Option(help="Which of the chart's tunes, by its title.")] = None,
     tempo: Annotated[float | None, typer.Option(help="Quarters a minute.")] = None,
     beats_per_bar: Annotated[int | None, typer.Option(help="3 for a waltz.")] = None,
     clock: Annotated[str | None, typer.Option(help="own, in (follow a MIDI clock) or out (send one).")] = None,
@@ -48,10 +51,10 @@ def duet(
         return
     from lib.serve.duet_request import DuetRequest
 
-    wished = {"mode": mode, "style": style, "chords": chords, "tempo_bpm": tempo, "beats_per_bar": beats_per_bar, "clock": clock,
-              "bars": bars, "count_in": count_in, "first": first, "ends_by": ends_by, "silence_beats": silence_beats,
-              "give_way": give_way, "channel": channel, "click_channel": click_channel, "density": density, "seed": seed,
-              "num_steps": num_steps, "temperature": temperature}  # fmt: skip
+    wished = {**read_places(chords, chart, tune, tempo, beats_per_bar), "mode": mode, "style": style, "clock": clock, "bars": bars,
+              "count_in": count_in, "first": first, "ends_by": ends_by, "silence_beats": silence_beats, "give_way": give_way,
+              "channel": channel, "click_channel": click_channel, "density": density, "seed": seed, "num_steps": num_steps,
+              "temperature": temperature}  # fmt: skip
     request = configs.build(DuetRequest, {name: value for name, value in wished.items() if value is not None})
     if input_name is None or output_name is None:
         raise configs.ConfigError("Which ports? --input NAME --output NAME; python -m lib duet --list shows them.")

@@ -11,6 +11,7 @@ import typer
 
 from lib import config as configs
 from lib.commands import DATA_DIR, DataDir
+from lib.commands.charts import read_places
 
 
 def generate(
@@ -89,18 +90,7 @@ def generate(
 
 def _places(chords, chart, tune, tempo, beats_per_bar, played, at_s):
     """chords, tempo_bpm and beats_per_bar: what is said, else what the chart says, else what the performance says."""
-    if chart is None:
-        if tune is not None:
-            raise configs.ConfigError("--tune wants --chart FILE.")
-        found = {"chords": chords, "tempo_bpm": tempo, "beats_per_bar": beats_per_bar}
-    else:
-        if chords is not None:
-            raise configs.ConfigError("Give either --chords or --chart, not both.")
-        from lib.music.chart_files import read_chart
-
-        read = read_chart(chart, tune)
-        print(f"{chart}: {read.title}, {read.beats_per_bar} beats a bar: {read.chords}")
-        found = {"chords": read.chords, "tempo_bpm": tempo or read.tempo_bpm, "beats_per_bar": beats_per_bar or read.beats_per_bar}
+    found = read_places(chords, chart, tune, tempo, beats_per_bar)
     if played is not None and found["tempo_bpm"] is None:
         from lib.data.notes import read_tempo
 

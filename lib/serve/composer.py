@@ -6,6 +6,7 @@ Only the last ask counts: a new one, or the end of the pipe, ends the one in wor
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from lib.config import GenerateRequest, build
 from lib.data.notes import Notes
 from lib.music.chord_symbols import NO_CHORD
-from lib.music.forms import parse_chart
+from lib.music.forms import OWN, parse_chart
 from lib.serve.process import go_last
 
 COMPING = {"density": 4.0, "register": 50.0}  # asked of the model where it accompanies
@@ -61,8 +62,10 @@ def chords_from(chart, start_beat, beats, beats_per_bar):
 
     Parameters
     ----------
-    chart : text, see music/forms.py; it repeats
+    chart : text, see music/forms.py; it repeats. forms.OWN stays what it is
     """
+    if chart.strip().lower() == OWN:
+        return OWN
     bars, symbols = parse_chart(chart).bars, []
     for beat in range(start_beat, start_beat + beats):
         bar, place = bars[beat // beats_per_bar % len(bars)], beat % beats_per_bar / beats_per_bar
@@ -80,6 +83,12 @@ def request_of(ask, wished):
     knobs = COMPING if wished.mode == "comp" else {}
     values |= knobs | ({"density": wished.density} if wished.density is not None else {})
     return build(GenerateRequest, values)
+
+
+def with_own_changes(wished, improviser):
+    """The DuetRequest: where no chords are given, an answer goes on from those it has heard, if the pianist's changes are known."""
+    known = wished.mode == "call" and wished.chords is None and len(improviser.changes.rows)
+    return dataclasses.replace(wished, chords=OWN) if known else wished
 
 
 class _Superseded(Exception):
@@ -104,6 +113,7 @@ def run_composer(pipe, wished, loading):
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # a core is left to whatever makes the sound
     try:
         improviser = generate.load_improviser(**loading)
+        wished = with_own_changes(wished, improviser)
         warm_up = Ask(0, None, 0, wished.beats_per_bar, 60.0 / wished.tempo_bpm)
         generate.generate(improviser, request_of(warm_up, wished))
     except (ValueError, OSError, RuntimeError) as error:

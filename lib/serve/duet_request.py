@@ -11,7 +11,7 @@ from lib.config import STRICT
 from lib.music.forms import parse_chart
 from lib.serve.phrase import parse_cue
 
-FREE, FORM = "N.C.", "blues in F"  # chords where none are given: none in call and response, a form that all know otherwise
+FREE, FORM = "N.C.", "blues in F"  # where no chords are given (but see composer.with_own_changes): a form that all know
 MODES = ("call", "fours", "comp")
 Channel = Annotated[int, Field(ge=1, le=16)]
 

@@ -1,9 +1,11 @@
 """Trading fours and comping on a stage without time."""
 
+import numpy as np
 import pytest
 from stage import Stage
 
-from lib.serve.composer import Ask, chords_from, request_of
+from lib.music.changes import Changes
+from lib.serve.composer import Ask, chords_from, request_of, with_own_changes
 from lib.serve.duet_request import DuetRequest
 from lib.serve.turns import SETTLE_S, Turns
 
@@ -82,3 +84,16 @@ def test_a_request_says_what_is_wished():
 def test_chords_split_and_repeat():
     assert chords_from("Cmaj7 | Dm7 G7", 2, 7, 4) == "Cmaj7 | Cmaj7 | Dm7 | Dm7 | G7 | G7 | Cmaj7"
     assert chords_from("C | N.C.", 2, 4, 3) == "C | N.C. | N.C. | N.C."
+    assert chords_from(" Own", 2, 4, 3) == "own"
+
+
+def test_an_answer_goes_on_from_the_chords_that_were_heard():
+    class Knows:
+        changes = Changes.of({"Me": [np.array([[0, 1, 0, 0], [5, 1, 5, 0]] * 20, dtype=np.int8)]})
+
+    class KnowsNone:
+        changes = Changes.of({})
+
+    assert with_own_changes(DuetRequest(), Knows).chords == "own" and with_own_changes(DuetRequest(), KnowsNone).chords is None
+    assert with_own_changes(DuetRequest(chords="C"), Knows).chords == "C"
+    assert with_own_changes(DuetRequest(mode="fours"), Knows).form == "blues in F"
