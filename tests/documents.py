@@ -109,9 +109,9 @@ BARE = re.compile(r"https?://[^\s<>)\]\"'`]+")
 
 def links_of(path):
     """Every address that a document links to or shows."""
-    text = without_blocks(path)
+    text = prose_of(path)
     found = [*LINK.findall(text), *INNER.findall(text), *TAGGED.findall(text)]
-    return sorted({address for address in found if address} | {bare.rstrip(".,;:") for bare in BARE.findall(prose_of(path))})
+    return sorted({address for address in found if address} | {bare.rstrip(".,;:") for bare in BARE.findall(text)})
 
 
 @cache
