@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "data" / "README.md", *ROOT.glob("docs/*.md"),
                     *ROOT.glob("data/released/*.md")])  # fmt: skip
+COMING_PAGES = {"docs/DOCKER.md", "docs/skypilot.yaml", "notebooks/07_evaluate.ipynb"}  # their branches are not in yet
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`]+)`")
 STARTS = ("python", "bash", "pip", "accelerate", "torchrun", "curl", "docker", "tensorboard", "pre-commit", "sky", "pytest",

@@ -1,292 +1,22 @@
-"""The documents keep what they promise: every command is known and the cheap ones run, every link leads somewhere."""
+"""The documents: every link leads somewhere, English and Korean say the same, figures are those of the cards."""
 
-import ast
-import contextlib
-import io
 import json
 import re
-import runpy
+import subprocess
 import sys
-from pathlib import Path
-from types import SimpleNamespace
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-import numpy as np
 import pytest
-import typer
-from documents import DOCUMENTS, OURS, ROOT, anchors_of, blocks_of, commands_of, links_of, prose_of, text_of
-from tiny import save_tiny_improviser
+from documents import COMING_PAGES, DOCUMENTS, ROOT, anchors_of, blocks_of, commands_of, links_of, prose_of, text_of
 
 from lib import config
-from lib.__main__ import app, main
-from lib.data.notes import Notes, read_midi, write_midi
 
-CLI = typer.main.get_command(app)
-# commands and options whose branches are not in yet: skipped, saying so, until they are there
-COMING = {("plan",), ("doctor",), ("evaluate",), ("compare",), ("listening-test",), ("export",), ("generate", "--count"),
-          ("headless", "--sweep")}  # fmt: skip
-COMING_PAGES = {"docs/DOCKER.md", "notebooks/07_evaluate.ipynb"}
-# other people's programs: only that they are called by a name that exists
-OTHERS = {"brew", "sudo", "apt", "docker", "rclone", "export", "echo", "tail", "cd", "source", "tensorboard", "pre-commit", "sky",
-          "hf", "git"}  # fmt: skip
-PLACEHOLDERS = {"P": "laptop", "N": "400", "LR": "1e-4"}
-EVERY = [command for path in DOCUMENTS for command in commands_of(path)]
-UNIQUE = list({(command.words, command.whole): command for command in EVERY}.values())
+sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
 
+import released_steps  # noqa: E402
 
-class Parsed(Exception):
-    """A script has read its words: it need not go on."""
-
-
-# --- Commands --------------------------------------------------------------------------------------------------
-
-
-def parse(words, whole):
-    """Let the real parser read our command line; it raises what is wrong."""
-    words = [PLACEHOLDERS.get(word, word) for word in words if word != "..."]
-    if not words or words[0] == "COMMAND":
-        return
-    names, command, words = find_command(words)
-    if hasattr(command, "commands"):  # a group, named alone
-        assert not whole or "--help" in words
-        return
-    try:
-        context = command.make_context(" ".join(names), list(words))
-    except Exception as error:  # click's or, in later versions, typer's own
-        kind = type(error).__name__
-        if kind == "NoSuchOption":
-            skip_if_coming([names[0], error.option_name])
-        if not (kind == "MissingParameter" and not whole or kind == "Exit" and "--help" in words):
-            raise
-    else:
-        if names == ["until-done"] and context.args:
-            parse(context.args, whole)
-
-
-def find_command(words):
-    """(names, command, what is left of the words), down through groups."""
-    command, names, words = CLI, [], list(words)
-    while hasattr(command, "commands") and words and not words[0].startswith("-"):
-        names.append(words.pop(0))
-        if names[-1] not in command.commands:
-            skip_if_coming(names)
-            raise LookupError(f"there is no command {' '.join(names)}")
-        command = command.commands[names[-1]]
-    return names, command, words
-
-
-def is_complete(words):
-    """Whether nothing is missing from a command that a sentence mentions."""
-    try:
-        parse(words, True)
-    except (pytest.skip.Exception, Exception):
-        return False
-    return True
-
-
-def skip_if_coming(names):
-    if tuple(names[:2]) in COMING or tuple(names[:1]) in COMING:
-        pytest.skip(f"{' '.join(names)} is not in yet")
-
-
-def after_module(words):
-    """What follows `-m lib`."""
-    return words[words.index("-m") + 2 :]
-
-
-def check_python(words, whole):
-    if "-c" in words:
-        ast.parse(words[-1])
-    elif words[1:3] == ("-m", "lib"):
-        parse(after_module(words), whole)
-    elif words[1] == "-m":
-        assert words[2] in ("pytest", "venv"), words
-    else:
-        parse_script(words[1:])
-
-
-def parse_script(words):
-    """A script under tests/benchmarks reads its own words, and then stops."""
-    import argparse
-
-    read = argparse.ArgumentParser.parse_args
-
-    def stop(parser, *_):
-        read(parser, [word for word in words[1:] if word != "..."])
-        raise Parsed
-
-    path = (ROOT / words[0]).resolve(strict=True)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Parsed), contextlib.redirect_stderr(io.StringIO()):
-        patch.setattr(argparse.ArgumentParser, "parse_args", stop)
-        patch.setattr(sys, "argv", list(words))
-        patch.setattr(sys, "path", [str(path.parent), *sys.path])
-        runpy.run_path(str(path), run_name="__main__")
-
-
-def check_bash(words, whole):
-    assert words[1] == "colab_setup.sh" and re.search(rf"^    {words[2]}\)", text_of(ROOT / "colab_setup.sh"), re.MULTILINE)
-    if words[2] == "demo":
-        rest = list(words[3:])
-        if "--soundfont" in rest:  # the script's own
-            del rest[rest.index("--soundfont") : rest.index("--soundfont") + 2]
-        parse(["headless", *rest], whole)
-
-
-def check_pip(words, whole):
-    assert words[1:3] == ("install", "-r") and (ROOT / words[3]).is_file()
-
-
-def check_launch(words, whole):
-    """accelerate launch, torchrun: our part of it."""
-    assert words[0] == "torchrun" or words[1] == "launch"
-    parse(after_module(words), whole)
-
-
-def check_curl(words, whole):
-    addresses = [word for word in words if word.startswith("http")]
-    for address in addresses:
-        place = urlsplit(address).path
-        assert any(re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route), place) for route in routes()), place
-    assert addresses or not whole
-
-
-def routes():
-    """The server's addresses."""
-    app_of = pytest.importorskip("lib.serve.app")
-    limits = SimpleNamespace(streams=1)
-    return [route.path for route in app_of.make_app(SimpleNamespace(limits=limits, metrics=None)).routes]
-
-
-CHECKS = {"python": check_python, "bash": check_bash, "pip": check_pip, "accelerate": check_launch, "torchrun": check_launch,
-          "curl": check_curl, "pytest": lambda words, whole: None,
-          **dict.fromkeys(OTHERS, lambda words, whole: None),
-          **dict.fromkeys(OURS, lambda words, whole: parse(words, False))}  # fmt: skip
-
-
-@pytest.mark.parametrize("command", UNIQUE, ids=str)
-def test_every_command_is_read_by_the_parser_that_it_is_for(command):
-    assert command.words[0] in CHECKS, f"no way to check {command}"
-    CHECKS[command.words[0]](command.words, command.whole)
-
-
-def test_a_wrong_command_is_found_out():
-    for words in (["trian", "vqvae"], ["generate", "--releasd"], ["train"], ["data", "ingets"], ["train", "vqvae", "--steps", "few"]):
-        assert not is_complete(words), words
-    assert is_complete(["train", "vqvae", "--steps", "4"])
-    with pytest.raises(SystemExit):
-        parse_script(("tests/benchmarks/pictures.py", "--onyl", "solo"))
-    with pytest.raises(FileNotFoundError):
-        parse_script(("tests/benchmarks/picture.py",))
-
-
-def test_every_option_in_a_sentence_exists():
-    """`--option` set as code, alone or with a value: of our command line, of a benchmark, or of colab_setup.sh."""
-    ours = {name for command in leaves(CLI) for parameter in command.params for name in parameter.opts} | {"--help"}
-    sources = [*ROOT.glob("tests/benchmarks/*.py"), ROOT / "colab_setup.sh"]
-    ours |= {name for path in sources for name in re.findall(r"--[a-z][a-z-]+", path.read_text(encoding="utf-8"))}
-    coming = {option for _, *options in COMING for option in options}
-    for path in DOCUMENTS:
-        spans = re.findall(r"`(--[a-z][a-z-]*)", text_of(path))
-        assert not set(spans) - ours - coming, path
-
-
-def leaves(command):
-    """The commands of a group, and of its groups."""
-    if not hasattr(command, "commands"):
-        return [command]
-    return [leaf for one in command.commands.values() for leaf in leaves(one)]
-
-
-# --- Commands that run -----------------------------------------------------------------------------------------
-
-SHORT = {"generate": ["--seconds", "1", "--num-steps", "1", "--device", "cpu"]}
-RUN = {"generate", "identify", "reconstruct", "style", "fl-studio", "runs", "train", "until-done", "headless", "serve", "duet"}
-MADE_UP = ("FOLDER", "DIR", "MINE")
-
-
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    """A folder with the files that documents speak of, and what takes long or needs hardware put aside.
-
-    Networks are those of an untrained improviser; training, notebooks, server and MIDI ports are reached, and not begun.
-    """
-    from lib import generate, headless
-    from lib.training import loop
-
-    folder = tmp_path_factory.mktemp("workplace")
-    tiny = generate.load_improviser(save_tiny_improviser(folder / "tiny"), device="cpu")
-    make_files(folder)
-    for run in ("vqvae", "brad_final"):
-        (folder / "runs" / run).symlink_to(folder / "tiny", target_is_directory=True)
-    done = SimpleNamespace(message="", finished=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(generate, "load_improviser", lambda *words, **named: tiny_with_styles(tiny, words, named))
-        patch.setattr(loop, "train", lambda *words, **named: done)
-        patch.setattr(headless, "run", lambda *words, **named: [])
-        yield folder
-
-
-def tiny_with_styles(tiny, words, named):
-    """The tiny improviser, which knows the styles that were added meanwhile."""
-    import dataclasses
-
-    from lib.styles import with_own
-
-    styles_dir = named.get("styles_dir") or (words[3] if len(words) > 3 else None)
-    return dataclasses.replace(tiny, styles=with_own(tiny.styles, tiny.style_encoder, styles_dir)) if styles_dir else tiny
-
-
-def make_files(folder):
-    """MIDI under every name that a command reads or writes, folders, and a chart."""
-    time_s = np.arange(0, 32, 0.25)
-    notes = Notes.from_arrays(time_s, np.full(len(time_s), 0.2), (60 + np.arange(len(time_s)) % 12), np.full(len(time_s), 70))
-    names = {word for command in EVERY for word in command.words if re.fullmatch(r"[\w.-]+\.mid", word)}
-    for name in names | {f"{place}/ALBUM/TITLE {number}.mid" for place in MADE_UP for number in (1, 2)}:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_midi(notes, folder / name)
-    for place in ("runs", "Settings"):  # the latter is what tells FL Studio's folder
-        (folder / place).mkdir()
-    for name in ("FILE", "mine.html"):
-        (folder / name).write_text("irealb://" + quote("Alone Together=Me=Waltz=C==1r34LbKcu7[T34C^7 |A-7 |D-7 |G7 Z==90=0"))
-
-
-def ours(command):
-    """What follows `python -m lib`, or None."""
-    words = command.words
-    if words[0] == "python" and "-m" in words and words[words.index("-m") + 1] == "lib":
-        words = after_module(words)
-    elif words[0] not in OURS or not command.whole and words[0] == "data":
-        return None
-    return [PLACEHOLDERS.get(word, word) for word in words]
-
-
-RUNNABLE = {" ".join(words): words for words in map(ours, EVERY)
-            if words and words[0] in {"generate", "reconstruct", "fl-studio", "runs", "train", "headless", "style"}
-            and not {"...", "--help"} & set(words) and is_complete(words)}  # fmt: skip
-
-
-@pytest.mark.parametrize("words", sorted(RUNNABLE.values(), key=lambda words: words[0] != "style"), ids=" ".join)
-def test_what_is_cheap_runs(words, workplace):
-    """Solos of a second by an untrained network, trainings up to where they would begin."""
-    if {"--count", "--sweep"} & set(words):
-        skip_if_coming([words[0], "--count" if "--count" in words else "--sweep"])
-    if words[0] == "generate" and not {"--released", "--run"} & set(words):
-        words = [*words, "--released"]
-    if words[0] == "fl-studio":
-        words = [*words, *(["--user-data", "."] if words[1] in ("install", "uninstall") else [])]
-        if words[1] != "uninstall" and not [word for word in words if word.endswith(".mid")]:
-            words = [*words[:2], "solo-1.mid", *words[2:]]
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        patch.setattr(sys, "argv", ["python -m lib", *words, *SHORT.get(words[0], [])])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-    assert code == 0, said.getvalue()
-
+BENCHMARKS = ROOT / "tests" / "benchmarks"
+GUIDES = ("TRAINING_GUIDE.md", "TRAINING_GUIDE.ko.md")
 
 # --- Links -----------------------------------------------------------------------------------------------------
 
@@ -335,7 +65,7 @@ TWINS = {"README.md": "docs/README.ko.md", "docs/TRAINING_GUIDE.md": "docs/TRAIN
 @pytest.mark.parametrize("english", TWINS)
 def test_korean_and_english_have_the_same_commands_and_parts(english):
     one, other = ROOT / english, ROOT / TWINS[english]
-    typed = [[command.words for command in commands_of(path) if command.whole] for path in (one, other)]
+    typed = [[command.words for command in commands_of(path)] for path in (one, other)]
     assert typed[0] == typed[1]
     parts = [len(re.findall(r"^## ", text_of(path), re.MULTILINE)) for path in (one, other)]
     assert parts[0] == parts[1]
@@ -373,26 +103,52 @@ def test_pictures_are_small():
         assert path.stat().st_size < 200_000, path
 
 
-def test_python_in_the_documents_runs(workplace):
-    """Snippets are tried one after the other, a document at a time."""
-    notes = read_midi(workplace / "solo.mid")
-    for path in DOCUMENTS:
-        names = {"notes": notes}
-        for block in blocks_of(path, "python"):
-            exec(compile(block, path.name, "exec"), names)
-
-
-def test_settings_in_the_notebook_form_of_the_command_line_are_json_free():
-    """The server's bodies in the documents are JSON that a request understands."""
-    bodies = [word for command in EVERY for word in command.words if command.words[0] == "curl" and word.startswith("{")]
-    messages = pytest.importorskip("lib.serve.messages")
-    assert bodies and all(isinstance(json.loads(body), dict) for body in bodies) and messages
-
-
 def test_documents_name_no_place_of_a_machine():
     for path in DOCUMENTS:
         assert not re.findall(r"/(?:home|Users|root|work|tmp)/(?!YOU)\w+", text_of(path)), path
 
 
-def test_nothing_is_promised_twice():
-    assert len({path.name for path in DOCUMENTS if path.parent == ROOT / "docs"}) == len(list(Path(ROOT / "docs").glob("*.md")))
+# --- What it cost ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_table_of_costs_adds_up(guide):
+    lines = re.findall(r"^\|.*\| (?:2 CPU cores|CPU 코어 2개) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$",
+                       text_of(ROOT / "docs" / guide), re.MULTILINE)  # fmt: skip
+    rows = [[float(cell) for cell in line] for line in lines]
+    assert len(rows) == len(released_steps.WEIGHTS)
+    for hours, _, dollars in rows:
+        assert dollars == pytest.approx(0.0816 * hours, abs=0.006)
+    hours, pflop, dollars = map(sum, zip(*rows))
+    totals = re.search(r"^\| \*\*.*?\| \| \| \| \*\*([\d.]+)\*\* \| \*\*([\d.]+)\*\* \| \*\*([\d.]+)\*\* \|$",
+                       text_of(ROOT / "docs" / guide), re.MULTILINE)  # fmt: skip
+    assert [float(total) for total in totals.groups()] == pytest.approx([hours, pflop, dollars], abs=0.06)
+
+
+def test_steps_are_those_of_the_weights():
+    manifest = json.loads(text_of(config.RELEASED / "manifest.json"))["configs"]
+    for name, of_manifest in (("vqvae", "vqvae"), ("style_encoder", "style_encoder"), ("fine_tune", "dit")):
+        assert released_steps.WEIGHTS[name][2] == manifest[of_manifest]["steps"]
+    for guide in GUIDES:
+        found = re.findall(r"\| ([\d,]+) \| (?:2 CPU cores|CPU 코어 2개) \|", text_of(ROOT / "docs" / guide))
+        assert [int(steps.replace(",", "")) for steps in found] == [steps for _, _, steps in released_steps.WEIGHTS.values()]
+
+
+def run(script, *words):
+    """The figures that a benchmark prints last."""
+    done = subprocess.run([sys.executable, BENCHMARKS / script, *map(str, words)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_what_a_step_is_made_of():
+    (row,) = run("released_steps.py", "--weights", "vqvae", "--steps", 4, "--device", "cpu")["rows"]
+    assert 0 < row["data_share"] < 0.3 and row["bf16_speedup"] > 0.5
+    assert row["pflop"] == pytest.approx(0.10, abs=0.005)  # as the table says; rows of a batch are always as many
+
+
+@pytest.mark.slow
+def test_pictures_are_made_by_the_script(tmp_path):
+    sizes = run("pictures.py", "--only", "solo", "--out", tmp_path)["bytes"]
+    assert 5_000 < sizes["solo"] < 200_000 and (tmp_path / "solo.png").read_bytes()[:4] == b"\x89PNG"
