@@ -190,6 +190,6 @@ def test_the_command_line(solos, tmp_path):
 
 def test_the_command_line_says_what_is_wrong(solos, tmp_path):
     assert "--out" in lib("fl-studio", "write", solos[0], "--out", tmp_path / "solo.py", check=2).stderr
-    (tmp_path / "empty.mid").write_bytes(b"")
-    assert "empty.mid is empty" in lib("fl-studio", "write", tmp_path / "empty.mid", "--out", tmp_path / "a.pyscript", check=2).stderr
+    (empty := tmp_path / "empty.mid").write_bytes(b"")
+    assert "empty.mid is empty" in lib("fl-studio", "write", empty, "--out", tmp_path / "a.pyscript", check=2).stderr
     assert not (tmp_path / "a.pyscript").exists()
