@@ -1,7 +1,5 @@
 """The command line, as a user types it: what it does, and what it says when it can't."""
 
-import contextlib
-import io
 import json
 import os
 import shutil
@@ -13,29 +11,13 @@ from urllib.parse import quote
 import pretty_midi
 import pytest
 import torch
+from command_line import lib
 
-from lib.__main__ import main
 from lib.data.corpora import open_corpus
 from lib.data.notes import Notes, read_markers, read_midi, write_midi
 from lib.generate import load_improviser
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def lib(*words, check=None):
-    """python -m lib WORDS, in this process -> CompletedProcess; `check` is the exit code it must have."""
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "argv", ["python -m lib", *map(str, words)])
-        patch.chdir(ROOT)
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-    done = subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
-    assert check is None or done.returncode == check, done.stderr
-    return done
 
 
 def typed(*words):

@@ -38,6 +38,7 @@ def duet(
     seed: int | None = None,
     num_steps: Annotated[int | None, typer.Option(help="Fewer are ready sooner.")] = None,
     temperature: float | None = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="How closely it keeps to chords and style; 1 is soonest.")] = None,
     journal: Annotated[Path | None, typer.Option(help="Write what happens into a file, as lines of JSON.")] = None,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
@@ -54,7 +55,7 @@ def duet(
     wished = {**read_places(chords, chart, tune, tempo, beats_per_bar), "mode": mode, "style": style, "clock": clock, "bars": bars,
               "count_in": count_in, "first": first, "ends_by": ends_by, "silence_beats": silence_beats, "give_way": give_way,
               "channel": channel, "click_channel": click_channel, "density": density, "seed": seed, "num_steps": num_steps,
-              "temperature": temperature}  # fmt: skip
+              "temperature": temperature, "guidance_scale": guidance_scale}  # fmt: skip
     request = configs.build(DuetRequest, {name: value for name, value in wished.items() if value is not None})
     if input_name is None or output_name is None:
         raise configs.ConfigError("Which ports? --input NAME --output NAME; python -m lib duet --list shows them.")

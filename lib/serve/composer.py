@@ -20,6 +20,7 @@ from lib.music.forms import OWN, parse_chart
 from lib.serve.process import go_last
 
 COMPING = {"density": 4.0, "register": 50.0}  # asked of the model where it accompanies
+AT_ONCE = {"guidance_scale": 1.0}  # where it must be ready in a breath: guidance doubles the work
 FIRST_GUESS_S = 2.0  # how long an answer may take, before one was made
 FORGET = 0.5  # of an older measurement, each time
 
@@ -80,8 +81,9 @@ def request_of(ask, wished):
     values = {"chords": chords_from(wished.form, ask.start_beat, ask.beats, wished.beats_per_bar), "tempo_bpm": tempo_bpm,
               "beats_per_bar": 1, "seconds": ask.beats * 60.0 / tempo_bpm, "seed": wished.seed + ask.number, "style": wished.style,
               "num_steps": wished.num_steps, "temperature": wished.temperature, "recall": 0.0}  # fmt: skip
-    knobs = COMPING if wished.mode == "comp" else {}
-    values |= knobs | ({"density": wished.density} if wished.density is not None else {})
+    knobs = COMPING if wished.mode == "comp" else AT_ONCE if wished.mode == "call" else {}
+    asked = {"density": wished.density, "guidance_scale": wished.guidance_scale}
+    values |= knobs | {name: value for name, value in asked.items() if value is not None}
     return build(GenerateRequest, values)
 
 

@@ -122,7 +122,7 @@ class Command:
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not self.synthesizer.down, 5)
         hanging = len(self.synthesizer.down)
-        self.process.send_signal(signal.SIGINT)
+        self.process.terminate()  # a shell's background jobs do not hear Ctrl-C
         self.process.wait(20)
         self.keyboard.close()
         self.synthesizer.close()

@@ -82,7 +82,16 @@ class Duet:
         self.synthesizer.close()
 
 
+@pytest.fixture
+def ctrl_c():
+    """What a shell runs in the background does not hear Ctrl-C, nor do its children: here they shall."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_fours_until_a_signal_and_then_silence(tmp_path, number):
     duet = Duet(tmp_path, "--mode", "fours", "--first", "me", "--tempo", "140", "--chords", "blues in F")
@@ -96,6 +105,7 @@ def test_fours_until_a_signal_and_then_silence(tmp_path, number):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_killed_model_is_started_anew(tmp_path):
     duet = Duet(tmp_path, "--mode", "comp", "--tempo", "140")
     assert wait_for(lambda: duet.told("ready"), 120)

@@ -1,11 +1,11 @@
 """Finding FL Studio's folder in homes of all kinds, and leaving alone what is not ours."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from command_line import lib
 from fake_fl_studio import FLStudio
 
 from lib.config import ConfigError
@@ -13,7 +13,6 @@ from lib.serve.fl_studio import folders
 from lib.serve.fl_studio.folders import SCRIPTS, install, script_path, uninstall, user_data
 from lib.serve.fl_studio.script import SIGNATURE
 
-ROOT = Path(__file__).resolve().parents[3]
 TEXT = f"{SIGNATURE}\nimport flpianoroll as flp\n"
 
 
@@ -173,31 +172,24 @@ def test_a_write_that_fails_leaves_the_old_script(tmp_path, monkeypatch):
     assert tree(tmp_path) == {Path("Solo.pyscript"): TEXT.encode()}
 
 
-def lib(*words, check):
-    command = [sys.executable, "-m", "lib", "fl-studio", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == check, done.stderr
-    return done
-
-
 def test_the_command_line(solos, tmp_path):
     folder = make(tmp_path / "FL Studio")
     before = tree(tmp_path)
-    said = lib("install", *solos, "--user-data", folder, "--name", "My Solos", check=0).stdout
+    said = lib("fl-studio", "install", *solos, "--user-data", folder, "--name", "My Solos", check=0).stdout
     script = folder / SCRIPTS / "My Solos.pyscript"
     assert f"{script}: 2 takes" in said and "My Solos" in said.splitlines()[-1]
     studio = FLStudio().open(script.read_text())
     assert studio.form.GetInputValue("Take") == 0 and len(studio.preview(Take=1)) > 10
     written = tmp_path / "out" / "My Solos.pyscript"
-    lib("write", *solos, "--out", written, check=0)
+    lib("fl-studio", "write", *solos, "--out", written, check=0)
     assert written.read_text() == script.read_text()
-    assert str(script) in lib("uninstall", "--user-data", folder, check=0).stdout
+    assert str(script) in lib("fl-studio", "uninstall", "--user-data", folder, check=0).stdout
     written.unlink()
     assert tree(tmp_path) == before
 
 
 def test_the_command_line_says_what_is_wrong(solos, tmp_path):
-    assert "--out" in lib("write", solos[0], "--out", tmp_path / "solo.py", check=2).stderr
-    (tmp_path / "empty.mid").write_bytes(b"")
-    assert "empty.mid is empty" in lib("write", tmp_path / "empty.mid", "--out", tmp_path / "a.pyscript", check=2).stderr
+    assert "--out" in lib("fl-studio", "write", solos[0], "--out", tmp_path / "solo.py", check=2).stderr
+    (empty := tmp_path / "empty.mid").write_bytes(b"")
+    assert "empty.mid is empty" in lib("fl-studio", "write", empty, "--out", tmp_path / "a.pyscript", check=2).stderr
     assert not (tmp_path / "a.pyscript").exists()
