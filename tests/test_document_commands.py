@@ -231,6 +231,7 @@ def workplace(tmp_path_factory):
     play = generate.generate
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(config, "GUIDED_CANDIDATES", 2)
         patch.setattr(generate, "load_improviser", lambda *words, **named: tiny_with_styles(tiny, words, named))
         patch.setattr(generate, "generate", lambda who, asked, *more, **named: play(who, short(asked), *more, **named))
         patch.setattr(loop, "train", lambda *words, **named: SimpleNamespace(message="", finished=True))
