@@ -221,6 +221,13 @@ class Composer:
             self.asked = {}
             self._send(None)
 
+    def give_up(self):
+        """It was too late: let it work on nothing, and expect it to take longer the next time."""
+        if self.asked and self.ready:
+            waited_s = self.clock() - max(self.asked.values())
+            self.expected_s = max(self.expected_s, FORGET * self.expected_s + (1 - FORGET) * waited_s)
+        self.drop()
+
     def take(self):
         """The Take of the last ask, or None: not yet."""
         try:

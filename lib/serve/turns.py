@@ -2,7 +2,8 @@
 
 Trading fours: so many bars are the human's, so many the partner's. Comping: all of them are both's, and the partner is asked for a
 few bars at a time. The model is asked as late as its speed allows, so that it has heard as much as possible. What comes late
-enters on a later bar line, with the bars that are over left out: it stays with the chart.
+enters on a later bar line, with the bars that are over left out: it stays with the chart. Where it comes too late for its turn, it
+is given more time, if need be by leaving turns out.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Turns(Partner):
             self._be_late(starts_s)
         if self.turn is not None and now_s > grid.time_of(self.turn + self.beats) - LEAD_S:
             self.tell("missed", "this turn is missed")
-            self._next_turn()
+            self._miss(now_s, grid)
 
     def _lead_s(self):
         return MARGIN * self.composer.expected_s + RESERVE_S
@@ -87,6 +88,13 @@ class Turns(Partner):
 
     def _next_turn(self):
         self.turn, self.asked, self.late, self.take = self.turn + self.cycle, False, False, None
+
+    def _miss(self, now_s, grid):
+        """On to the first turn that it has the time for: asked for each, a slow model would never come to an end."""
+        self.composer.give_up()
+        self._next_turn()
+        while grid.time_of(self.turn) < now_s + self._lead_s():
+            self.turn += self.cycle
 
     def _memory(self, now_s, grid):
         """Notes of both, until now and, of the partner's, as far as they are planned."""

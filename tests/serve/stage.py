@@ -38,12 +38,17 @@ class Composer:
         self.asks, self.current, self.dropped = [], None, 0
 
     def ask(self, ask):
+        self.asked_s = self.stage.now_s
         self.asks.append(ask)
         self.current = (ask, self.stage.now_s + self.takes_s)
 
     def drop(self):
         self.dropped += self.current is not None
         self.current = None
+
+    def give_up(self):
+        self.expected_s = (self.expected_s + self.stage.now_s - self.asked_s) / 2
+        self.drop()
 
     def take(self):
         if self.current is None or self.stage.now_s < self.current[1]:

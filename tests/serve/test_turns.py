@@ -67,6 +67,14 @@ def test_a_turn_that_never_came_is_missed_and_the_next_is_not():
     assert (piano(stage)[0] - music_s) / BEAT_S == pytest.approx(32)
 
 
+def test_a_model_slower_than_its_turns_plays_some_of_them():
+    stage, music_s = begun(mode="comp")
+    stage.composer.takes_s, stage.composer.expected_s = 7.0, 0.5  # a turn lasts 4 s
+    stage.until(music_s + 60)
+    placed = [values for kind, values in stage.told if kind == "placed"]
+    assert len(placed) >= 3 and not all(values["late"] for values in placed) and len(piano(stage)) > 20
+
+
 def test_comping_has_no_gaps():
     stage, music_s = begun(mode="comp")
     stage.until(music_s + 16)
