@@ -11,6 +11,7 @@ from lib import config as configs
 from lib.commands import DATA_DIR, OUTPUT_DIR, RUNS_DIR, DataDir, RunsDir
 from lib.commands.data import data_app
 from lib.commands.duet import duet
+from lib.commands.export import export
 from lib.commands.fl_studio import fl_studio_app
 from lib.commands.generate import generate, write_sound
 from lib.commands.listening_test import listening_test
@@ -27,6 +28,7 @@ app.command()(generate)
 app.command()(duet)
 app.command()(serve)
 app.command()(worker)
+app.command()(export)
 app.command("listening-test")(listening_test)
 
 STOPPED_EARLY = 75  # run the same command again

@@ -32,6 +32,8 @@ ALLOWED = {
     "lib.identify": (*LAYER_1, "lib.ear"),
     "lib.judge": (*LAYER_1, "lib.data", "lib.models", "lib.ear", "lib.library", "lib.styles", "lib.training", "lib.judge"),
     "lib.display": (*LAYER_1, "lib.display"),
+    "lib.export": (*LAYER_1, "lib.data", "lib.model_card", "lib.training"),
+    "lib.model_card": ("lib.config",),
     "lib.ratings": ("lib.config", "lib.data.manifest"),
     "lib.google_colab_shim": ("lib.config",),
     "lib.notebook_parameters": ("lib.config",),

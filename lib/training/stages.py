@@ -26,6 +26,7 @@ from lib.music.note_windows import note_windows
 from lib.music.piano_roll import PianoRoll, decide, piano_roll_to_notes
 from lib.training import trained
 from lib.training.code_store import CodeStore
+from lib.training.earlier import differences, put_weights
 from lib.training.passages import embed_pianists, passages, vary
 from lib.training.pieces import gather_labelled, gather_pieces, in_published_test, pianists_of
 from lib.training.sources import require
@@ -192,7 +193,8 @@ class DiffusionStage(Stage):
         self.style_encoder, self.style_config, _ = trained.load_style_encoder(sources["style_encoder"])
         self.model = trained.make_dit(config, self.style_config, self.vqvae)
         if "diffusion" in sources:
-            self.model.load_state_dict(require(sources["diffusion"], "diffusion").weights())
+            base = require(sources["diffusion"], "diffusion")
+            put_weights(self.model, base.weights(), base.path, differences("diffusion", base.manifest["config"]))
         self.styles = trained.load_styles(checkpoint) if checkpoint else self._embed(train)
         self.players = {id(self.stream): pianists_of(train), id(self.validation): pianists_of(held_out)}
         self.changes = trained.load_changes(checkpoint) if checkpoint else None
