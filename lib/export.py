@@ -18,17 +18,16 @@ from lib.data.manifest import MANIFEST, DamageError, read_manifest, verify, writ
 from lib.model_card import card
 from lib.training import trained
 from lib.training.checkpoint import CheckpointError, find
-from lib.training.history import read_history
+from lib.training.history import validation_figures
 from lib.training.hub import locate
 from lib.training.sources import ALONE, resolve_source
 
 LIBRARY = "library"  # the recordings that an ear has heard, beside its weights
 CONFIG, CARD = "config.json", "README.md"
 MODEL_TYPE = "brad-mehldau-ai"
-NO_FIGURES = ("step", "epoch", "time", "split", "runtime")
 
 
-def export(run, to, half=False, base=False, name=""):
+def export(run, to, half=False, base=False, name="", figures=None):
     """Write a run, or a finished improviser, as a folder for others.
 
     Parameters
@@ -38,6 +37,7 @@ def export(run, to, half=False, base=False, name=""):
     half : weights in half precision
     base : of a fine_tune run, take the model before it was adapted along
     name : what the card calls it; "": the folder's name
+    figures : dict name -> number that the card is to give; None: those of the run's validation, where they are known
 
     Returns
     -------
@@ -51,13 +51,14 @@ def export(run, to, half=False, base=False, name=""):
     _check_place(run, to)
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch)
-        what, facts, config, figures = _gather(run, made, base)
+        what, facts, config, measured = _gather(run, made, base)
         if half:
             for path in made.glob("*.safetensors"):
                 _halve(path)
         _replace(made, to)
     write_text(to / CONFIG, json.dumps({"model_type": MODEL_TYPE, "architectures": [what], **config}, indent=1, ensure_ascii=False))
-    write_text(to / CARD, card(what, _corpora(config), _rows(to, facts), figures, facts.get("pianist"), name or to.name))
+    text = card(what, _corpora(config), _rows(to, facts), figures or measured, facts.get("pianist"), name or to.name)
+    write_text(to / CARD, text)
     write_manifest(to, facts)
     verify(to)
     return to
@@ -79,7 +80,7 @@ def _is_export(folder):
 
 
 def _gather(run, made, base):
-    """(what, facts for the manifest, configs, figures or None); the weights are written into `made`."""
+    """(what, facts for the manifest, configs, validation figures); the weights are written into `made`."""
     library = run / LIBRARY
     if library.is_dir():
         shutil.copytree(library, made / LIBRARY)
@@ -99,7 +100,7 @@ def _gather_finished(folder, made):
         if file.endswith(".safetensors"):
             shutil.copyfile(folder / file, made / file)
     facts = {key: value for key, value in manifest.items() if key != "sha256"}
-    return "improviser", facts, {"configs": manifest["configs"], "pianist": manifest["pianist"]}, None
+    return "improviser", facts, {"configs": manifest["configs"], "pianist": manifest["pianist"]}, facts.get("figures", {})
 
 
 def _gather_improviser(checkpoint, made, base):
@@ -110,7 +111,8 @@ def _gather_improviser(checkpoint, made, base):
     manifest = read_manifest(made)
     (made / MANIFEST).unlink()
     facts = {key: value for key, value in manifest.items() if key != "sha256"}
-    return "improviser", facts, {"configs": facts["configs"], "pianist": facts["pianist"]}, _figures(checkpoint)
+    figures = validation_figures(checkpoint.run, checkpoint.step)
+    return "improviser", facts, {"configs": facts["configs"], "pianist": facts["pianist"]}, figures
 
 
 def _gather_stage(checkpoint, made):
@@ -119,13 +121,7 @@ def _gather_stage(checkpoint, made):
     shutil.copyfile(checkpoint.path / f"{file}.safetensors", made / ALONE)  # the same bytes: who was trained on them finds them
     kept = ("stage", "step", "config", "pianists", "sources", "source_sha256")
     facts = {"kind": "stage", **{key: checkpoint.manifest[key] for key in kept if key in checkpoint.manifest}}
-    return stage, facts, {"configs": {stage: facts["config"]}}, _figures(checkpoint)
-
-
-def _figures(checkpoint):
-    """Validation figures of a checkpoint's step; None where it was not validated."""
-    rows = [row for row in read_history(checkpoint.run) if row["split"] == "validation" and row["step"] == checkpoint.step]
-    return {key: value for key, value in rows[-1].items() if key not in NO_FIGURES} if rows else None
+    return stage, facts, {"configs": {stage: facts["config"]}}, validation_figures(checkpoint.run, checkpoint.step)
 
 
 def _halve(path):

@@ -108,6 +108,19 @@ def test_the_released_weights_are_for_non_commercial_use(tmp_path):
         load_improviser(folder)
 
 
+def test_figures_of_the_finished_folder_and_ones_own(tiny_runs, tmp_path):
+    known = front(export(tiny_runs / "brad_final", tmp_path / "final"))["metrics"]
+    assert known[:1] == ["loss"] and known == front(export(tiny_runs / "fine_tune", tmp_path / "run"))["metrics"]
+    (tmp_path / "figures.json").write_text('{"oa_mehldau": 0.764}', encoding="utf-8")
+    words = ["export", str(tiny_runs / "brad_final"), "--to", str(tmp_path / "own"), "--figures", str(tmp_path / "figures.json")]
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    assert front(tmp_path / "own")["model-index"][0]["results"][0]["metrics"][0] == {
+        "type": "oa_mehldau", "name": "oa_mehldau", "value": 0.764}  # fmt: skip
+    (tmp_path / "figures.json").write_text("[1]", encoding="utf-8")
+    with pytest.raises(ConfigError, match="figures.json"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+
 def test_nothing_else_is_overwritten(tiny_runs, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ConfigError, match="no export"):

@@ -34,6 +34,7 @@ ALLOWED = {
     "lib.display": (*LAYER_1, "lib.display"),
     "lib.export": (*LAYER_1, "lib.data", "lib.model_card", "lib.training"),
     "lib.model_card": ("lib.config",),
+    "lib.solos": (*LAYER_1, "lib.faults", "lib.data", "lib.generate", "lib.training"),
     "lib.ratings": ("lib.config", "lib.data.manifest"),
     "lib.google_colab_shim": ("lib.config",),
     "lib.notebook_parameters": ("lib.config",),

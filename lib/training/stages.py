@@ -27,6 +27,7 @@ from lib.music.piano_roll import PianoRoll, decide, piano_roll_to_notes
 from lib.training import trained
 from lib.training.code_store import CodeStore
 from lib.training.earlier import differences, put_weights
+from lib.training.history import validation_figures
 from lib.training.passages import embed_pianists, passages, vary
 from lib.training.pieces import gather_labelled, gather_pieces, in_published_test, pianists_of
 from lib.training.sources import require
@@ -320,7 +321,8 @@ class FineTuneStage(DiffusionStage):
         """Write the finished improviser beside the runs."""
         improviser = trained.load_improviser(run)
         step = require(run, "fine_tune").step
-        return trained.save_improviser(improviser, run.parent / self.config.final_name, {"step": step})
+        facts = {"step": step, "figures": validation_figures(run, step)}
+        return trained.save_improviser(improviser, run.parent / self.config.final_name, facts)
 
 
 STAGES = {
