@@ -10,7 +10,7 @@ SOURCES = sorted((ROOT / "lib").rglob("*.py"))
 NOTEBOOK_PACKAGES = {"IPython", "ipywidgets", "papermill", "nbformat", "nbclient"}
 NETWORK_PACKAGES = {"urllib", "http", "requests", "httpx", "socket", "ftplib", "aiohttp"}
 LAYER_1 = ("lib.config", "lib.progress", "lib.music", "lib.data.notes", "lib.data.note_store")
-ABOVE_ALL = ("lib.serve", "lib.evaluate", "lib.plan", "lib.doctor", "lib.headless", "lib.commands", "lib.__main__")
+ABOVE_ALL = ("lib.serve", "lib.evaluate", "lib.plan", "lib.doctor", "lib.headless", "lib.sweep", "lib.commands", "lib.__main__")
 # module (or package) -> the project's modules that it may import
 ALLOWED = {
     "lib.config": ("lib.config",),
@@ -38,6 +38,7 @@ ALLOWED = {
     "lib.ratings": ("lib.config", "lib.data.manifest"),
     "lib.google_colab_shim": ("lib.config",),
     "lib.notebook_parameters": ("lib.config",),
+    "lib.sweep_grid": ("lib.config", "lib.notebook_parameters"),
 }
 
 

@@ -44,7 +44,7 @@ def generate(
     from_s: Annotated[float | None, typer.Option("--from", help="Where that passage begins, in seconds.")] = None,
     to_s: Annotated[float | None, typer.Option("--to", help="Where it ends.")] = None,
     variations: Annotated[int, typer.Option(min=1, help="So many, by the seeds that follow: solo-1.mid, solo-2.mid ...")] = 1,
-    count: Annotated[int | None, typer.Option(min=1, help="So many: solo-000001.mid ... accelerate launch shares them out.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="So many: solo-000001.mid ..., shared out by accelerate.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="With --count: solos that are played together.")] = None,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
