@@ -72,7 +72,7 @@ def _check_answer(answer, item, path):
 
 
 def evaluate(key, answers, seed=0):
-    """All figures of a listening test.
+    """All figures of a listening test; answers on a take that the browser could not play are left out.
 
     Returns
     -------
@@ -85,10 +85,10 @@ def evaluate(key, answers, seed=0):
     ------
     ConfigError : nobody has answered anything
     """
-    if not any(one["answers"] for one in answers):
-        raise ConfigError("There are no answers to evaluate.")
     whose = {take: facts["system"] for take, facts in key["takes"].items()}
-    rows = [{**answer, "listener": one["listener"]} for one in answers for answer in one["answers"]]
+    rows = [{**answer, "listener": one["listener"]} for one in answers for answer in one["answers"] if not answer.get("broken")]
+    if not rows:
+        raise ConfigError("There are no answers to evaluate.")
     pairs, rates = ([row for row in rows if row["kind"] == kind] for kind in ("ab", "rate"))
     return {
         "listeners": len(answers),

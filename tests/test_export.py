@@ -76,6 +76,8 @@ def test_a_stage_alone_can_be_built_on(tiny_runs, demo_data, tmp_path):
     for stage, folder in zip(("vqvae", "style_encoder"), given.values()):  # the same bytes: who was trained on them finds them
         assert fingerprints({stage: folder}) == fingerprints({stage: tiny_runs / stage})
     assert train(preset("diffusion", "tiny", steps=1), demo_data, tmp_path / "runs", **given).finished
+    with pytest.raises(CheckpointError, match="holds no improviser, but 'vqvae'"):
+        load_improviser(given["vqvae_run"])
     with pytest.raises(CheckpointError, match="holds no weights of 'diffusion'"):
         require(given["vqvae_run"], "diffusion")
 

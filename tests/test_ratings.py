@@ -80,6 +80,17 @@ def test_a_preference_is_found_and_none_is_not():
     assert even["verdict"] == "no difference found" and even["interval"][0] < 0.5 < even["interval"][1]
 
 
+def test_what_could_not_be_heard_does_not_count():
+    key = make_key(2)
+    ballots = [answer(key, 1, likes=1.0), answer(key, 2, likes=0.0)]
+    for one in ballots[1]["answers"]:
+        one["broken"] = one["shown"][:1]
+    figures = evaluate(key, ballots)
+    assert figures["answers"] == 4 and figures["systems"]["real"]["win_rate"] == 1
+    with pytest.raises(ConfigError, match="no answers"):
+        evaluate(key, ballots[1:])
+
+
 def test_neither_counts_half():
     key = make_key(1)
     ballots = [answer(key, n, likes=1.0) for n in range(2)]

@@ -139,4 +139,4 @@ def test_the_command_in_one_process(improviser, tmp_path, monkeypatch):
     words = ["generate", "--released", "--count", "3", "--seconds", "2", "--num-steps", "2", "--out", str(tmp_path / "solo.mid")]
     said = CliRunner().invoke(app, words, catch_exceptions=False).output
     assert "process 1 of 1: 3 solos made, 0 were there" in said
-    assert json.loads((tmp_path / "solo.order.json").read_text())["batch"] == 1 and is_whole(tmp_path / "solo-000003.mid")
+    assert json.loads((tmp_path / "solo.order.json").read_text())["batch"] == 4 and is_whole(tmp_path / "solo-000003.mid")

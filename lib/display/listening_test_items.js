@@ -66,7 +66,9 @@ function missing() {  // what is still to do before Next, in words
 function answerOf(item) {
   const rounded = value => Math.round(10 * value) / 10;
   const heard = Object.fromEntries(players.filter(player => !player.open).map(player => [player.take, rounded(player.heardS)]));
-  const answer = { item: item.id, kind: item.kind, shown: item.takes, heard_s: heard, seconds: rounded((performance.now() - shownAt) / 1000) };
+  const broken = players.filter(player => player.broken).map(player => player.take);
+  const answer = { item: item.id, kind: item.kind, shown: item.takes, heard_s: heard, broken,
+                   seconds: rounded((performance.now() - shownAt) / 1000) };
   if (item.kind === "ab") return { ...answer, choice: chosen() };
   return { ...answer, scores: Object.fromEntries(players.filter(player => !player.open).map(player => [player.take, player.score])) };
 }

@@ -51,7 +51,7 @@ function makeOrder(seed) {  // for each kind its practice, then its items; takes
 }
 
 function say(text) {
-  byId("missing").textContent = text;
+  if (byId("missing").textContent !== text) byId("missing").textContent = text;  // what is set anew is read aloud anew
 }
 
 function show() {

@@ -35,7 +35,11 @@ function makePlayer(take, name) {
     showMissing();
   });
   for (const event of ["play", "pause", "ended"]) sound.addEventListener(event, () => showButton(player));
-  sound.addEventListener("error", () => { heard.textContent = "can't be played"; });
+  sound.addEventListener("error", () => {
+    player.broken = true;  // nobody is held up by it; the answer says so
+    heard.textContent = "can't be played";
+    showMissing();
+  });
   return player;
 }
 
@@ -51,7 +55,7 @@ function start(player) {
 }
 
 // a take shorter than what must be heard is heard when nearly all of it was
-const isHeard = ({ sound, heardS }) => heardS >= Math.min(test.mustHear, 0.8 * (sound.duration || test.mustHear));
+const isHeard = ({ sound, heardS, broken }) => broken || heardS >= Math.min(test.mustHear, 0.8 * (sound.duration || test.mustHear));
 
 function stopAll() {
   for (const { sound } of players) sound.pause();

@@ -13,7 +13,8 @@ from lib import config as configs
 from lib.training.checkpoint import CheckpointError
 
 # stage -> what a config that lacks the field was trained with
-EARLIER = {"style_encoder": {"reads": "roll"}}  # it read piano rolls before it could read notes
+ADAMW = {"optimizer": "adamw"}  # there was no other before there was Muon
+EARLIER = {"vqvae": ADAMW, "style_encoder": {**ADAMW, "reads": "roll"}, "diffusion": ADAMW, "fine_tune": ADAMW}
 SHOWN = 6  # tensors of a message
 log = logging.getLogger("lib.training")
 

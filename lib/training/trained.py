@@ -124,11 +124,27 @@ def load_improviser(folder, device="cpu", base=False):
     folder = locate(folder)
     if is_finished(folder):
         return _load_finished(folder, device, base)
+    if (folder / MANIFEST).exists() and checkpoints.step_of(folder) is None:
+        raise _other_folder(folder)
     checkpoint = checkpoints.find(folder, "best")
     if checkpoint is None or checkpoint.manifest["stage"] not in ("diffusion", "fine_tune"):
         wanted = "a finished improviser (brad_final) or a run of diffusion or fine_tune"
         raise checkpoints.CheckpointError(f"{folder} is not {wanted}, or has no checkpoint yet.")
     return _load_from_runs(checkpoint, device)
+
+
+def _other_folder(folder):
+    """CheckpointError that says what a folder with a manifest, but without a transformer of this version, holds."""
+    manifest = verify(folder)
+    if manifest.get("kind") != "improviser":
+        return checkpoints.CheckpointError(f"{folder} holds no improviser, but {manifest.get('stage') or manifest.get('kind')!r}.")
+    differing = [f"{name}: {text}" for name, values in manifest["configs"].items()
+                 if (text := differences("diffusion" if name == "dit" else name, values))]  # fmt: skip
+    files = ", ".join(sorted(manifest["sha256"]))
+    return checkpoints.CheckpointError(
+        f"{folder} is an improviser of another version: it holds {files}; this version wants one of "
+        f"{', '.join(f'{name}.safetensors' for name in TRANSFORMERS)}. {'. '.join(differing)}".strip()
+    )
 
 
 def _load_finished(folder, device, base):

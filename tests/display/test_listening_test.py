@@ -156,6 +156,20 @@ def test_one_take_sounds_at_a_time(open_test):
     page.wait_for_function("players[0].sound.paused && !players[1].sound.paused")
 
 
+def test_a_take_that_can_not_be_played_holds_nobody_up(open_test):
+    page = open_test()
+    page.evaluate("test.sounds.p2 = 'data:audio/mpeg;base64,bm9uZQ=='")
+    page.get_by_role("button", name="Begin").click()
+    page.wait_for_function("players.some(player => player.broken)")
+    name = page.evaluate("players.find(player => !player.broken).name")
+    page.get_by_role("button", name=f"Play {name}").click()
+    page.wait_for_function("isHeard(players.find(player => !player.broken))")
+    page.get_by_role("radio", name="No difference").check()
+    assert page.evaluate("answerOf(order[0]).broken") == ["p2"]
+    page.locator("#next").click()
+    assert page.locator("#place").inner_text() == "2 of 6"
+
+
 def test_it_goes_on_where_it_was_left(open_test):
     page = open_test()
     page.get_by_role("button", name="Begin").click()

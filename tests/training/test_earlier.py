@@ -86,6 +86,14 @@ def test_a_finished_folder_of_another_version(tiny_runs, tmp_path, caplog):
     assert "dit is of another version: its config has objective='v'" in caplog.text
 
 
+def test_an_improviser_from_before_there_were_two_transformers(tiny_runs, tmp_path):
+    folder = shutil.copytree(tiny_runs / "brad_final", tmp_path / "brad_final")
+    (folder / "fine_tune.safetensors").rename(folder / "dit.safetensors")
+    rewrite(folder, lambda m: m["configs"]["vqvae"].update(groups=12), hashes="new")
+    with pytest.raises(CheckpointError, match="another version: it holds.*dit.safetensors.*one of fine_tune.*vqvae.*groups=12"):
+        load_improviser(folder)
+
+
 def test_a_tensor_too_many_and_one_too_few(tiny_runs, tmp_path):
     folder = shutil.copytree(tiny_runs / "brad_final", tmp_path / "brad_final")
     weights = load_file(folder / "fine_tune.safetensors")
