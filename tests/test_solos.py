@@ -48,7 +48,7 @@ def test_there_is_a_solo_a_number_as_its_seed_plays_it(alone, improviser, tmp_pa
     assert facts["seed"] == 9 and facts["notes"] == len(played)
 
 
-@pytest.mark.parametrize("world", [2, 3, 5])
+@pytest.mark.parametrize("world", [2, 3])
 def test_the_files_are_the_same_whatever_the_number_of_processes(alone, improviser, tmp_path, world):
     made = [make_solos(improviser, REQUEST, tmp_path / "solo.mid", 7, 2, share=Share(rank, world)) for rank in range(world)]
     assert sum(one.made for one in made) == 7 and files(tmp_path) == alone

@@ -183,6 +183,7 @@ def test_selections_as_yaml_reads_them(notebooks, tmp_path):
         assert [notebook.stem for notebook in found.notebooks] == stems and found.grid == {"02_vqvae.lr": [0.001, 0.0003]}
 
 
+@pytest.mark.slow  # two kernels
 def test_real_notebooks_in_a_sweep_by_the_command(notebooks, tmp_path):
     """A cell that fails, by papermill itself; the exit code says so."""
     from typer.testing import CliRunner
