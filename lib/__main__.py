@@ -8,11 +8,14 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.commands import DATA_DIR, OUTPUT_DIR, RUNS_DIR, DataDir, RunsDir
+from lib.commands import DATA_DIR, RUNS_DIR, STOPPED_EARLY, DataDir, RunsDir
 from lib.commands.data import data_app
 from lib.commands.duet import duet
+from lib.commands.export import export
 from lib.commands.fl_studio import fl_studio_app
 from lib.commands.generate import generate, write_sound
+from lib.commands.headless import headless
+from lib.commands.listening_test import listening_test
 from lib.commands.serve import serve, worker
 from lib.commands.style import identify, style_app
 
@@ -26,8 +29,9 @@ app.command()(generate)
 app.command()(duet)
 app.command()(serve)
 app.command()(worker)
-
-STOPPED_EARLY = 75  # run the same command again
+app.command()(export)
+app.command()(headless)
+app.command("listening-test")(listening_test)
 
 
 @app.command()
@@ -130,23 +134,6 @@ def reconstruct(
           f"{score.onset_offset:.3f}, with velocity {score.onset_velocity:.3f}")  # fmt: skip
     if wav is not None:
         write_sound(notes, wav)
-
-
-@app.command()
-def headless(
-    preset: str = "demo",
-    notebooks: Annotated[str, typer.Option(help="Numbers: 00-06, or 02,06.")] = "00-06",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="NOTEBOOK.parameter=value.")] = None,
-    data_dir: DataDir = DATA_DIR,
-    runs_dir: RunsDir = RUNS_DIR,
-    output_dir: Path = OUTPUT_DIR,
-    again: Annotated[bool, typer.Option("--again", help="Run also what is done already.")] = False,
-):
-    """Run notebooks without a screen, one after the other; exit code 75: a training stopped early, run it again."""
-    from lib import headless as runner
-
-    results = runner.run(notebooks, preset, configs.parse_settings(settings or []), output_dir, data_dir, runs_dir, again=again)
-    raise typer.Exit(STOPPED_EARLY if any(result.status == "to go on" for result in results) else 0)
 
 
 def main():

@@ -4,7 +4,7 @@
     LIB_KILL_LOG=FILE                where the death is written down first
 
 Points: save.begin, save.files, save.manifest, save.rename, save.prune, mirror.begin, mirror.file, mirror.manifest,
-mirror.verify, mirror.prune. Without the variables nothing happens.
+mirror.verify, mirror.prune, solo.facts. Without the variables nothing happens.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from lib.ear import Ear
 from lib.library import tempered
 from lib.models.style_encoder import StyleEncoder
 from lib.training import trained
+from lib.training.earlier import config_from
 from lib.training.sources import require
 from lib.training.trained import fingerprint
 
@@ -61,7 +62,7 @@ def load_judge(path=JUDGE, device="cpu"):
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise DamageError(f"{path} can't be read ({error}).") from None
-    config, names = configs.build(configs.StyleEncoderConfig, facts["config"]), tuple(facts["pianists"])
+    config, names = config_from("style_encoder", facts["config"], path), tuple(facts["pianists"])
     style_encoder = trained.frozen(StyleEncoder(config, len(names)), weights, device)
     if fingerprint(style_encoder) != facts["weights"]:
         raise DamageError(f"{path} is damaged (its weights' sha256 differs).")

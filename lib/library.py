@@ -21,6 +21,7 @@ from lib.ear import Ear, TooShort
 from lib.music.habits import habits
 from lib.progress import progress_bar
 from lib.training import trained
+from lib.training.hub import locate
 from lib.training.pieces import gather_labelled, gather_pieces
 from lib.training.sources import require
 from lib.training.trained import fingerprint
@@ -167,7 +168,7 @@ def load_ear(folder, device="cpu"):
     ------
     ConfigError : there is no library, or it is another style encoder's; DamageError, CheckpointError : nothing usable
     """
-    folder, way_out = Path(folder), "python -m lib identify --make-library --run RUN (of style_encoder) --data-dir data"
+    folder, way_out = locate(folder), "python -m lib identify --make-library --run RUN (of style_encoder) --data-dir data"
     if not (folder / LIBRARY / MANIFEST).exists():
         raise ConfigError(f"{folder} has no library of recordings to compare with. Make one: {way_out}")
     finished = trained.is_finished(folder)

@@ -8,6 +8,7 @@ from lib.music.metrics import note_f1
 from lib.music.piano_roll import decide, notes_to_piano_roll, piano_roll_to_notes
 from lib.training import trained
 from lib.training.devices import choose_device
+from lib.training.hub import locate
 
 
 def load_codec(run, device="auto"):
@@ -17,7 +18,7 @@ def load_codec(run, device="auto"):
     ------
     CheckpointError : nothing to load there
     """
-    device = choose_device(device)
+    device, run = choose_device(device), locate(run)
     finished = trained.is_finished(run)
     return trained.load_improviser(run, device).vqvae if finished else trained.load_vqvae(run, device)[0]
 

@@ -10,7 +10,7 @@ SOURCES = sorted((ROOT / "lib").rglob("*.py"))
 NOTEBOOK_PACKAGES = {"IPython", "ipywidgets", "papermill", "nbformat", "nbclient"}
 NETWORK_PACKAGES = {"urllib", "http", "requests", "httpx", "socket", "ftplib", "aiohttp"}
 LAYER_1 = ("lib.config", "lib.progress", "lib.music", "lib.data.notes", "lib.data.note_store")
-ABOVE_ALL = ("lib.serve", "lib.evaluate", "lib.plan", "lib.doctor", "lib.headless", "lib.commands", "lib.__main__")
+ABOVE_ALL = ("lib.serve", "lib.evaluate", "lib.plan", "lib.doctor", "lib.headless", "lib.sweep", "lib.commands", "lib.__main__")
 # module (or package) -> the project's modules that it may import
 ALLOWED = {
     "lib.config": ("lib.config",),
@@ -32,8 +32,13 @@ ALLOWED = {
     "lib.identify": (*LAYER_1, "lib.ear"),
     "lib.judge": (*LAYER_1, "lib.data", "lib.models", "lib.ear", "lib.library", "lib.styles", "lib.training", "lib.judge"),
     "lib.display": (*LAYER_1, "lib.display"),
+    "lib.export": (*LAYER_1, "lib.data", "lib.model_card", "lib.training"),
+    "lib.model_card": ("lib.config",),
+    "lib.solos": (*LAYER_1, "lib.faults", "lib.data", "lib.generate", "lib.training"),
+    "lib.ratings": ("lib.config", "lib.data.manifest"),
     "lib.google_colab_shim": ("lib.config",),
     "lib.notebook_parameters": ("lib.config",),
+    "lib.sweep_grid": ("lib.config", "lib.notebook_parameters"),
 }
 
 

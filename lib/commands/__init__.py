@@ -10,3 +10,4 @@ import typer
 DataDir = Annotated[Path, typer.Option(help="Folder of archives and note stores.")]
 RunsDir = Annotated[Path, typer.Option(help="Folder of runs.")]
 DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
+STOPPED_EARLY = 75  # exit code: run the same command again

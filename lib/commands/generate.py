@@ -45,6 +45,8 @@ def generate(
     from_s: Annotated[float | None, typer.Option("--from", help="Where that passage begins, in seconds.")] = None,
     to_s: Annotated[float | None, typer.Option("--to", help="Where it ends.")] = None,
     variations: Annotated[int, typer.Option(min=1, help="So many, by the seeds that follow: solo-1.mid, solo-2.mid ...")] = 1,
+    count: Annotated[int | None, typer.Option(min=1, help="So many: solo-000001.mid ..., shared out by accelerate.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="With --count: solos that are played together.")] = None,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
@@ -54,6 +56,8 @@ def generate(
 
     if (infill is None) != (from_s is None or to_s is None) or (infill and going_on):
         raise configs.ConfigError("--infill FILE wants --from SECONDS and --to SECONDS, and no --continue.")
+    if count is None and batch is not None or count is not None and (infill or wav or variations > 1):
+        raise configs.ConfigError("--count goes without --infill, --wav and --variations, and --batch only with --count.")
     rules = {"density": density, "left_density": left_density, "right_density": right_density, "register": register,
              "loudness": loudness, "swing": swing, "melody": top_line(read_midi(melody)) if melody else None}  # fmt: skip
     wished = {"seconds": seconds, "seed": seed, "recall": recall, "style": style, **rules, "num_candidates": num_candidates,
@@ -71,6 +75,8 @@ def generate(
     parse_chart(request.chords)  # what is misspelt is said before anything is loaded or written
     audio.find_soundfont(soundfont)
     heard = read_midi(going_on or infill) if going_on or infill else None
+    if count is not None:
+        return _make_many(request, heard, out, count, batch, (run, released, device, data_dir / configs.STYLES))
     improviser = generation.load_improviser(run, released, device, data_dir / configs.STYLES)
     for number in range(variations):
         asked = dataclasses.replace(request, seed=request.seed + number)
@@ -86,6 +92,20 @@ def generate(
         if wav is not None:
             write_sound(solo.notes, wav.with_stem(wav.stem + mark), soundfont)
         print(json.dumps({**describe(new, length_s), "rule_losses": solo.rule_losses}))
+
+
+def _make_many(request, heard, out, count, batch, loading):
+    """This process's share of the solos; see lib/solos.py."""
+    from lib import generate as generation
+    from lib.solos import Share, make_solos, settle_device
+    from lib.training.devices import choose_device
+
+    run, released, device, styles_dir = loading
+    share, device = Share.of_environment(), choose_device(device)
+    settle_device(device, share)
+    improviser = generation.load_improviser(run, released, device, styles_dir)
+    done = make_solos(improviser, request, out, count, batch, heard, share)
+    print(f"process {share.rank + 1} of {share.world}: {done.made} solos made, {done.kept} were there; {out.parent}", flush=True)
 
 
 def _places(chords, chart, tune, tempo, beats_per_bar, played, at_s):

@@ -77,7 +77,7 @@ def _take(name, notes, audio, chords, tempo_bpm, beats_per_bar):
         "notes": rows,
         "pedal": [[round(float(down), 3), round(float(up), 3)] for down, up in notes.pedal_s],
         "midi": _midi(notes, tempo_bpm or 120.0, chords, beats_per_bar),
-        **_sound(audio),
+        **sound_values(audio),
     }
 
 
@@ -86,8 +86,8 @@ def _midi(notes, tempo_bpm, chords, beats_per_bar):
     return base64.b64encode(to_midi(notes, tempo_bpm, chords, beats_per_bar=beats_per_bar)).decode()
 
 
-def _sound(audio):
-    """What the page plays, as a data URL, and what it says about that."""
+def sound_values(audio):
+    """What a page plays, as a data URL, and what it says about that."""
     if audio is None:
         return {"sound": "", "remark": NO_SOUND}
     size = {"samples": len(audio.samples), "rate": audio.sample_rate_hz}

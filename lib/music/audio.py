@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.config import ROOT
+from lib.config import ROOT, ConfigError
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 
 SAMPLE_RATE_HZ = 44_100
@@ -189,3 +189,38 @@ def write_wav_to(file, samples, sample_rate_hz):
         out.setsampwidth(2)
         out.setframerate(sample_rate_hz)
         out.writeframes(to_pcm(samples).tobytes())
+
+
+def read_wav(path):
+    """The sound of a WAV file of whole numbers, 8 to 32 bits.
+
+    Returns
+    -------
+    Audio; one channel sounds on both sides, of more than two the first two are taken
+
+    Raises
+    ------
+    ConfigError : not such a WAV file, or an empty one; the message names it
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            channels, width, rate_hz = file.getnchannels(), file.getsampwidth(), file.getframerate()
+            content = file.readframes(file.getnframes())
+    except (wave.Error, EOFError) as error:
+        raise ConfigError(f"{path} is no WAV file that can be read ({error}): 8 to 32 bits, whole numbers (PCM).") from None
+    samples = _from_pcm(content, width, channels)
+    if not len(samples):
+        raise ConfigError(f"{path} holds no sound.")
+    return Audio(samples[:, [0, min(1, channels - 1)]], rate_hz, "file")
+
+
+def _from_pcm(content, width, channels):
+    """Bytes of a WAV as float32 (N, channels) in [-1, 1]."""
+    content = content[: len(content) // (width * channels) * width * channels]  # a file that was cut
+    if width == 1:  # the only one without a sign
+        values = np.frombuffer(content, np.uint8).astype(np.float32) / 128 - 1
+    else:
+        wide = np.zeros((len(content) // width, 4), np.uint8)
+        wide[:, 4 - width :] = np.frombuffer(content, np.uint8).reshape(-1, width)
+        values = wide.view("<i4")[:, 0].astype(np.float32) / 2**31
+    return values.reshape(-1, channels)

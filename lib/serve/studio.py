@@ -19,6 +19,7 @@ from lib.serve.orders import notes_as_rows, read_performance
 from lib.serve.results import Busy, Results
 from lib.serve.worker import Worker
 from lib.training.devices import choose_device
+from lib.training.hub import locate
 
 WAITING = 4  # who may wait to be identified or reconstructed
 
@@ -41,7 +42,7 @@ class Studio:
         self.results = Results(Path(folder) / "results", soundfont)
         self.metrics = Metrics(self.jobs)
         self.improviser = load_improviser(run, released, device, styles_dir)
-        home = configs.RELEASED if released or not (Path(run) / LIBRARY).exists() else run
+        home = configs.RELEASED if released or not (locate(run) / LIBRARY).exists() else run
         self.ear, self.library = load_ear(home, choose_device(device))
         self.worker = self._worker(queue)
         self._seats, self._turn = threading.BoundedSemaphore(WAITING), threading.Lock()

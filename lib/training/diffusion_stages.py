@@ -12,6 +12,8 @@ from lib.models.lora import add_low_rank
 from lib.music.changes import MOST_ROWS, Changes, read_changes
 from lib.training import trained
 from lib.training.code_store import CodeStore
+from lib.training.earlier import differences, put_weights
+from lib.training.history import validation_figures
 from lib.training.passages import embed_pianists
 from lib.training.pieces import gather_pieces, pianists_of
 from lib.training.sources import require
@@ -32,7 +34,8 @@ class DiffusionStage(Stage):
         self.style_encoder, self.style_config, _ = trained.load_style_encoder(sources["style_encoder"])
         self.model = trained.make_dit(config, self.style_config, self.vqvae)
         if "diffusion" in sources:
-            self.model.load_state_dict(require(sources["diffusion"], "diffusion").weights())
+            base = require(sources["diffusion"], "diffusion")
+            put_weights(self.model, base.weights(), base.path, differences("diffusion", base.manifest["config"]))
         self.styles = trained.load_styles(checkpoint) if checkpoint else self._embed(train)
         self.players = {id(self.stream): pianists_of(train), id(self.validation): pianists_of(held_out)}
         self.changes = trained.load_changes(checkpoint) if checkpoint else None
@@ -148,4 +151,5 @@ class FineTuneStage(DiffusionStage):
         """Write the finished improviser beside the runs."""
         improviser = trained.load_improviser(run)
         step = require(run, "fine_tune").step
-        return trained.save_improviser(improviser, run.parent / self.config.final_name, {"step": step})
+        facts = {"step": step, "figures": validation_figures(run, step)}
+        return trained.save_improviser(improviser, run.parent / self.config.final_name, facts)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NAME, EVENTS = "history.jsonl", "events.jsonl"
+NO_FIGURES = ("step", "epoch", "time", "split", "runtime")  # of a line of the history
 RUNTIME = uuid.uuid4().hex[:8]  # this process: rows of one runtime have one colour in a picture
 log = logging.getLogger("lib.training")
 
@@ -49,6 +50,12 @@ def read_history(run):
     """What a run has logged: a list of dicts, see append_history; steps logged twice (after a restart) once."""
     rows = {(row["step"], row["split"]): row for row in read_rows(run) if "step" in row and "split" in row}
     return [rows[key] for key in sorted(rows)]
+
+
+def validation_figures(run, step):
+    """dict name -> number, of the validation at a step; {} where there was none."""
+    rows = [row for row in read_history(run) if row["split"] == "validation" and row["step"] == step]
+    return {name: value for name, value in rows[-1].items() if name not in NO_FIGURES} if rows else {}
 
 
 def read_rows(run):

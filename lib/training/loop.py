@@ -20,6 +20,7 @@ from lib.data.manifest import write_text
 from lib.data.places import FolderPlace, open_place
 from lib.training.budget import Budget
 from lib.training.devices import choose_device, determinism, make_accelerator, processes
+from lib.training.earlier import config_from
 from lib.training.history import append_event, logging_to
 from lib.training.lease import NAME as LEASE
 from lib.training.lease import Lease
@@ -125,7 +126,7 @@ def _prepare(config, stage_name, data_dir, folder, runs_dir, resume, given):
     sources = find_sources(stage_name, runs_dir, given)
     if "diffusion" in sources:
         source = require(sources["diffusion"], "diffusion")
-        config = configs.inherit_model(config, configs.build(configs.DiffusionConfig, source.manifest["config"]))
+        config = configs.inherit_model(config, config_from("diffusion", source.manifest["config"], source.path))
     check_config(origin, config, stage_name)
     if origin.checkpoint is not None:
         check_unchanged(origin.checkpoint, sources)

@@ -15,6 +15,7 @@ from lib.data.manifest import DamageError
 from lib.data.places import reason
 from lib.training import checkpoint as checkpoints
 from lib.training.checkpoint import CheckpointError
+from lib.training.earlier import completed
 from lib.training.history import append_event
 from lib.training.mirror import remote_manifest, remote_steps
 from lib.training.restore import restore_run
@@ -116,7 +117,7 @@ def check_config(origin, config, stage):
     manifest, folder = origin.checkpoint.manifest, origin.folder
     if manifest["stage"] != stage:
         raise CheckpointError(f"{origin.checkpoint.run} is a run of {manifest['stage']!r}; use another --run.")
-    before, now = manifest["config"], json.loads(json.dumps(configs.as_values(config)))
+    before, now = completed(stage, manifest["config"]), json.loads(json.dumps(configs.as_values(config)))
     same_batch = _global_batch(before) == _global_batch(now)
     free = FREE | (set(PARTS) if same_batch else set())
     differing = [name for name in now if name not in free and before.get(name) != now[name]]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from lib.data.manifest import MANIFEST, verify
 from lib.training import checkpoint as checkpoints
+from lib.training.hub import locate
 
 SOURCES = {
     "vqvae": (),
@@ -20,13 +21,14 @@ SOURCES = {
     "diffusion": ("vqvae", "style_encoder"),
     "fine_tune": ("vqvae", "style_encoder", "diffusion"),
 }
+ALONE = "model.safetensors"  # of a stage that was exported alone
 # what a finished improviser's folder calls the config of each stage that can be built on
 FINISHED = {"vqvae": "vqvae", "style_encoder": "style_encoder", "diffusion": "dit"}
 
 
 @dataclass(frozen=True)
 class FinishedPart(checkpoints.Checkpoint):
-    """A stage's weights in a finished improviser's folder, to build on as on the best checkpoint of a run."""
+    """A stage's weights in a finished improviser's folder, or exported alone, to build on as on the best checkpoint of a run."""
 
     stage: str
 
@@ -39,20 +41,24 @@ class FinishedPart(checkpoints.Checkpoint):
         """The stage's weights as `model`, the pianists' `styles` and `changes`; in single precision."""
         if name not in ("model", "styles", "changes"):
             return None
-        path = self.path / f"{self.stage if name == 'model' else name}.safetensors"
+        alone = (self.path / ALONE).exists()
+        path = self.path / (ALONE if alone and name == "model" else f"{self.stage if name == 'model' else name}.safetensors")
         tensors = load_file(path) if path.exists() else {}
         return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()} or None
 
 
 def require(run, stage, name="best"):
-    """`find`, where a checkpoint of `stage` is needed: of a run, or a part of a finished improviser's folder.
+    """`find`, where a checkpoint of `stage` is needed: of a run, part of a finished improviser's folder, or exported alone.
+
+    `run` may be a name of the Hugging Face hub, see hub.locate.
 
     Raises
     ------
     CheckpointError : there is none; DamageError : a file of it is damaged
     """
-    if (Path(run) / MANIFEST).exists() and checkpoints.step_of(run) is None:
-        return _finished_part(Path(run), stage)
+    run = locate(run)
+    if (run / MANIFEST).exists() and checkpoints.step_of(run) is None:
+        return _finished_part(run, stage)
     checkpoint = checkpoints.find(run, name)
     if checkpoint is None:
         raise checkpoints.CheckpointError(f"{run} has no checkpoint yet: train it first (python -m lib train {stage}).")
@@ -64,6 +70,8 @@ def require(run, stage, name="best"):
 
 def _finished_part(folder, stage):
     finished = verify(folder)
+    if finished.get("kind") == "stage" and finished.get("stage") == stage:
+        return FinishedPart(folder, finished, stage)
     if finished.get("kind") != "improviser" or f"{stage}.safetensors" not in finished["sha256"]:
         raise checkpoints.CheckpointError(f"{folder} holds no weights of {stage!r} to build on.")
     sha256 = {part: finished["sha256"][f"{part}.safetensors"] for part in FINISHED if part == stage or part != "diffusion"}
@@ -99,7 +107,7 @@ def find_sources(stage, runs_dir, given):
     found, base = {}, None
     for name in sorted(wanted, key=lambda name: name != "diffusion"):  # it knows where the others are
         known = resolve_source(base, name) if base is not None else Path(runs_dir) / name
-        found[name] = Path(given.get(name) or known)
+        found[name] = locate(given.get(name) or known)
         checkpoint = require(found[name], name)
         base = checkpoint if name == "diffusion" else base
     if base is not None:  # but for the weights that it may have begun with itself

@@ -24,6 +24,8 @@ from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import KINDS, VQVAE
 from lib.music.changes import Changes
 from lib.training import checkpoint as checkpoints
+from lib.training.earlier import config_from, differences, put_weights
+from lib.training.hub import locate
 from lib.training.sources import check_unchanged, require, resolve_source
 
 BASE_KNOBS = {field.name for field in dataclasses.fields(configs.DiffusionConfig)}
@@ -65,9 +67,9 @@ def fingerprint(model):
     return digest.hexdigest()
 
 
-def frozen(model, weights, device="cpu"):
-    """The model with these weights, in eval mode, without gradients."""
-    model.load_state_dict({name: tensor.float() for name, tensor in weights.items()})
+def frozen(model, weights, device="cpu", where="The checkpoint", differing=""):
+    """The model with these weights, in eval mode, without gradients; CheckpointError (put_weights) where they don't fit."""
+    put_weights(model, {name: tensor.float() for name, tensor in weights.items()}, where, differing)
     return model.to(device).eval().requires_grad_(False)
 
 
@@ -77,22 +79,28 @@ def make_dit(config, style_config, vqvae):
 
 
 def config_of(checkpoint):
-    """The config a checkpoint was trained with."""
-    return configs.build(configs.STAGES[checkpoint.manifest["stage"]], checkpoint.manifest["config"])
+    """The config a checkpoint was trained with, by whichever version."""
+    return config_from(checkpoint.manifest["stage"], checkpoint.manifest["config"], checkpoint.path)
+
+
+def frozen_of(checkpoint, model, device="cpu"):
+    """The model with a checkpoint's weights; CheckpointError says what differs where they don't fit."""
+    differing = differences(checkpoint.manifest["stage"], checkpoint.manifest["config"])
+    return frozen(model, checkpoint.weights(), device, checkpoint.path, differing)
 
 
 def load_vqvae(run, device="cpu"):
     """The VQVAE of a run (its best checkpoint), and its config."""
     checkpoint = require(run, "vqvae")
     config = config_of(checkpoint)
-    return frozen(VQVAE(config), checkpoint.weights(), device), config
+    return frozen_of(checkpoint, VQVAE(config), device), config
 
 
 def load_style_encoder(run, device="cpu"):
     """The StyleEncoder of a run (its best checkpoint), its config, the names of its classes."""
     checkpoint = require(run, "style_encoder")
     config, names = config_of(checkpoint), checkpoint.manifest["pianists"]
-    return frozen(StyleEncoder(config, len(names)), checkpoint.weights(), device), config, names
+    return frozen_of(checkpoint, StyleEncoder(config, len(names)), device), config, names
 
 
 def is_finished(folder):
@@ -105,21 +113,38 @@ def load_improviser(folder, device="cpu", base=False):
 
     Parameters
     ----------
+    folder : or a name of the Hugging Face hub, see hub.locate
     base : of a finished folder the model before it was adapted to a pianist
 
     Raises
     ------
-    CheckpointError : nothing to load there
+    CheckpointError : nothing to load there, or what another version has made and does not fit; says what differs
     DamageError : a file is missing or damaged
     """
-    folder = Path(folder)
+    folder = locate(folder)
     if is_finished(folder):
         return _load_finished(folder, device, base)
+    if (folder / MANIFEST).exists() and checkpoints.step_of(folder) is None:
+        raise _other_folder(folder)
     checkpoint = checkpoints.find(folder, "best")
     if checkpoint is None or checkpoint.manifest["stage"] not in ("diffusion", "fine_tune"):
         wanted = "a finished improviser (brad_final) or a run of diffusion or fine_tune"
         raise checkpoints.CheckpointError(f"{folder} is not {wanted}, or has no checkpoint yet.")
     return _load_from_runs(checkpoint, device)
+
+
+def _other_folder(folder):
+    """CheckpointError that says what a folder with a manifest, but without a transformer of this version, holds."""
+    manifest = verify(folder)
+    if manifest.get("kind") != "improviser":
+        return checkpoints.CheckpointError(f"{folder} holds no improviser, but {manifest.get('stage') or manifest.get('kind')!r}.")
+    differing = [f"{name}: {text}" for name, values in manifest["configs"].items()
+                 if (text := differences("diffusion" if name == "dit" else name, values))]  # fmt: skip
+    files = ", ".join(sorted(manifest["sha256"]))
+    return checkpoints.CheckpointError(
+        f"{folder} is an improviser of another version: it holds {files}; this version wants one of "
+        f"{', '.join(f'{name}.safetensors' for name in TRANSFORMERS)}. {'. '.join(differing)}".strip()
+    )
 
 
 def _load_finished(folder, device, base):
@@ -128,13 +153,18 @@ def _load_finished(folder, device, base):
     if not found:
         raise checkpoints.CheckpointError(f"{folder} holds no base model, only one that is adapted to {manifest['pianist']}.")
     stages = {"vqvae": "vqvae", "style_encoder": "style_encoder", "dit": "diffusion"}
-    made = {name: configs.build(configs.STAGES[stage], manifest["configs"][name]) for name, stage in stages.items()}
+    made = {name: config_from(stage, manifest["configs"][name], f"{folder}: {name}") for name, stage in stages.items()}
     weights = {name: load_file(folder / f"{name}.safetensors") for name in (*WEIGHTS, found[0])}
-    vqvae = frozen(VQVAE(made["vqvae"]), weights["vqvae"], device)
+
+    def part(model, file, name):
+        differing = differences(stages[name], manifest["configs"][name])
+        return frozen(model, weights[file], device, folder / f"{file}.safetensors", differing)
+
+    vqvae = part(VQVAE(made["vqvae"]), "vqvae", "vqvae")
     return Improviser(
         vqvae,
-        frozen(StyleEncoder(made["style_encoder"], len(manifest["classes"])), weights["style_encoder"], device),
-        frozen(make_dit(made["dit"], made["style_encoder"], vqvae), weights[found[0]], device),
+        part(StyleEncoder(made["style_encoder"], len(manifest["classes"])), "style_encoder", "style_encoder"),
+        part(make_dit(made["dit"], made["style_encoder"], vqvae), found[0], "dit"),
         Styles(tuple(manifest["pianists"]), weights["styles"]["styles"].float().to(device)),
         manifest["pianist"] if found[0] == "fine_tune" else None,
         {**made, "classes": manifest["classes"]},
@@ -150,7 +180,7 @@ def _load_from_runs(checkpoint, device):
     config = config_of(checkpoint)
     dit = make_dit(config, style_config, vqvae)
     dit = add_low_rank(dit, config.lora_rank) if getattr(config, "lora_rank", 0) else dit
-    dit = merge_low_rank(frozen(dit, checkpoint.weights(), device)).requires_grad_(False)
+    dit = merge_low_rank(frozen_of(checkpoint, dit, device)).requires_grad_(False)
     styles = load_styles(checkpoint, device)
     made = {"vqvae": vqvae_config, "style_encoder": style_config, "dit": config, "classes": classes}
     return Improviser(vqvae, style_encoder, dit, styles, getattr(config, "pianist", None), made, load_changes(checkpoint))
