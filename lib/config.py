@@ -306,5 +306,4 @@ class GenerateRequest:
     num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # SCG chooses among so many; 1: no rules
     guidance_scale: Annotated[float, Field(ge=0, le=20)] = 2.0  # classifier-free, of what is played; 1: none; measured as below
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 30  # denoising steps a window
-    order: Literal["random", "confidence"] = "random"  # in which codes are settled
     temperature: Annotated[float, Field(gt=0, le=5)] = 0.9  # below 1 sharpens; measured: data/released/improviser.md

@@ -178,10 +178,7 @@ class Window:
         nothing = self.conditions.equals(self.conditions.without_wishes(but_style=not guide_style))
         steps = min(request.num_steps, int((self.hidden & ~self.later).sum()))
         candidates, names = (request.num_candidates, tuple(rule.name for rule in self.rules)) if self.guided else (1, ())
-        # by certainty each candidate settles other frames, and what is mixed of them depends on all of the batch
-        alone = id(self.passage) if self.guided and request.order == "confidence" else None
-        return (request.guidance_scale, request.temperature, guide_style, nothing, request.num_steps, steps, request.order,
-                candidates, names, alone)  # fmt: skip
+        return request.guidance_scale, request.temperature, guide_style, nothing, request.num_steps, steps, candidates, names
 
     @property
     def guided(self):
@@ -227,7 +224,7 @@ def _play_windows(improviser, windows):
     if windows[0].guided:
         steps = guidance_steps(request.num_steps)
         guide = StochasticControl(hears, score, lambda step, k: draw(f"{step} ahead", k), request.num_candidates, steps)
-    codes = sample(hears, codes, hidden & ~later, draw, request.num_steps, guide, request.order, callback=report)
+    codes = sample(hears, codes, hidden & ~later, draw, request.num_steps, guide, callback=report)
     return _whole(codes, windows)
 
 

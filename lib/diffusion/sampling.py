@@ -3,8 +3,8 @@
 `predict(codes (B, N, G), hidden (B, N)) -> posterior` is all that is known of the model, with
 `posterior.draw(where (B, N), uniform (B, N, G)) -> (codes (M, G), log-probability (M,))` for M chosen latent frames, and
 `posterior[rows]` for some examples of the batch, and `posterior.joined(other)` for two batches. At each step some hidden frames
-are settled: in a random order (ancestral sampling of masked diffusion, Sahoo et al. 2024), or those that the model is surest of
-(MaskGIT, Chang et al. 2022).
+are settled, in a random order (ancestral sampling of masked diffusion, Sahoo et al. 2024). The surest first (MaskGIT, Chang et al.
+2022) was tried: of music silence is the surest, and little else came.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import torch
 from torch import Tensor
 
 from lib.diffusion.schedule import remaining
-
-DOUBT = 4.5  # spread of the noise on certainty at the first step, falling to 0 (MaskGIT's temperature)
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ class State:
 
     def completed(self, uniform):
         """Codes with what is hidden drawn at once, by uniform numbers (B, N, G)."""
-        return self.codes if self.posterior is None else _filled(self, self.hidden, uniform)[0]
+        return self.codes if self.posterior is None else _filled(self, self.hidden, uniform)
 
     def likeliest(self):
         """Codes with the middle of the posterior where they are hidden: what it may become."""
@@ -52,11 +50,11 @@ class State:
 
 
 def _filled(state, where, uniform):
-    """(codes (B, N, G), log-probability (B, N)) with the frames `where` drawn."""
-    codes, certainty = state.codes.clone(), torch.zeros_like(state.hidden, dtype=torch.float)
+    """Codes (B, N, G) with the frames `where` drawn."""
+    codes = state.codes.clone()
     if where.any():
-        codes[where], certainty[where] = state.posterior.draw(where, uniform)
-    return codes, certainty
+        codes[where], _ = state.posterior.draw(where, uniform)
+    return codes
 
 
 def count(hidden):
@@ -70,7 +68,7 @@ def ranks(values, hidden):
     return (place - count(~hidden)) / count(hidden).clamp(min=1)
 
 
-def sample(predict, codes, hidden, draw, num_steps, choose=None, order="random", curve="cosine", callback=None):
+def sample(predict, codes, hidden, draw, num_steps, choose=None, curve="cosine", callback=None):
     """Settle all hidden frames.
 
     Parameters
@@ -80,7 +78,6 @@ def sample(predict, codes, hidden, draw, num_steps, choose=None, order="random",
     draw : callable(step, candidate) -> uniform numbers (B, N, G); step 0 is for the order
     num_steps : calls of predict where nothing is guided, at least 1; never more than there are hidden frames
     choose : None, or a guide as in guidance.py: callable(advance, step) -> State, or None where it leaves the step alone
-    order : "random" or "confidence"
     curve : of schedule.remaining
     callback : None, or callable(dict) after each step: step, num_steps, share (still hidden), state
 
@@ -97,14 +94,8 @@ def sample(predict, codes, hidden, draw, num_steps, choose=None, order="random",
         def advance(candidate, state=state, step=step, share=share):
             left = count(state.hidden)
             stays = torch.minimum(share * total, left - 1) / left.clamp(min=1)  # one frame is settled at least
-            uniform = draw(step, candidate)
-            if order == "random":
-                settle = state.hidden & (ranks(turn, state.hidden) > stays)
-                return _filled(state, settle, uniform)[0], state.hidden & ~settle
-            drawn, certainty = _filled(state, state.hidden, uniform)
-            doubt = -(-draw(-step, candidate)[..., 0].clamp(1e-6, 1 - 1e-6).log()).log()
-            settle = state.hidden & (ranks(certainty + DOUBT * share * doubt, state.hidden) > stays)
-            return torch.where(settle[..., None], drawn, state.codes), state.hidden & ~settle
+            settle = state.hidden & (ranks(turn, state.hidden) > stays)
+            return _filled(state, settle, draw(step, candidate)), state.hidden & ~settle
 
         chosen = choose(advance, step) if choose is not None else None
         if chosen is None:

@@ -117,7 +117,7 @@ def hostile_value(chance):
 
 FIELDS = ("chords", "recall", "seconds", "bars", "seed", "tempo_bpm", "beats_per_bar", "style", "density", "left_density",
           "register", "loudness", "swing", "melody", "pitch_classes", "told", "num_candidates", "guidance_scale", "num_steps",
-          "order", "temperature", "midi", "from_s", "to_s", "__class__")  # fmt: skip
+          "temperature", "midi", "from_s", "to_s", "__class__")  # fmt: skip
 
 
 def hostile_order(chance):

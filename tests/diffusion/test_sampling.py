@@ -95,26 +95,16 @@ def test_all_at_once_loses_what_frames_have_in_common():
     assert (codes[:, 1:] == codes[:, :-1]).float().mean().item() == pytest.approx(0.5, abs=0.06)
 
 
-@pytest.mark.parametrize("order", ["random", "confidence"])
-def test_what_is_given_stays_and_all_else_is_settled(order):
+def test_what_is_given_stays_and_all_else_is_settled():
     codes, hidden = nothing()
     codes[:, :3], hidden[:, :3] = 1, False
     heard = []
-    drawn = sample(coins(0.0), codes, hidden, draws(), 5, order=order, callback=heard.append)
+    drawn = sample(coins(0.0), codes, hidden, draws(), 5, callback=heard.append)
     assert (drawn[:, :3] == 1).all() and (drawn[:, 3:] == 0).all()
     assert [state["step"] for state in heard] == [1, 2, 3, 4, 5] and {state["num_steps"] for state in heard} == {5}
     left = [int(count(state["state"].hidden)[0]) for state in heard]
     assert left == sorted(set(left), reverse=True) and left[-1] == 0 and left[0] == 12
     assert heard[-1]["state"].posterior is None and (heard[0]["state"].likeliest()[:, 3:] == 0).all()
-
-
-def test_the_surest_come_first():
-    sure = torch.full(SHAPE[:2], 0.5)
-    sure[:, 4:8] = 1.0
-    heard = []
-    sample(lambda codes, hidden: Chances(sure), *nothing(), draws(), 8, order="confidence", callback=heard.append)
-    hidden = next(state["state"].hidden for state in heard if count(state["state"].hidden)[0] <= 8)
-    assert hidden[:, 4:8].float().mean() < 0.9 * hidden.float().mean()
 
 
 def test_no_more_steps_than_frames():
@@ -169,13 +159,12 @@ def test_blame_by_frame_mixes_candidates():
     """Each frame should be 0 or 1, as an example's pattern has it: where losses say which frame is wrong, few candidates do."""
     wanted = (torch.rand(SHAPE[:2], generator=torch.Generator().manual_seed(2)) < 0.5).long()
 
-    def wrong(blame, order="random"):
+    def wrong(blame):
         def score(codes):
             parts = (codes[..., 0] != wanted.repeat(len(codes) // len(wanted), 1)).float() / SHAPE[1]
             return parts.sum(1), parts if blame else None
 
         guide = StochasticControl(coins(0.5), score, draws(seed=1), 4, guidance_steps(4))
-        return score(sample(coins(0.5), *nothing(), draws(), 4, guide, order))[0]
+        return score(sample(coins(0.5), *nothing(), draws(), 4, guide))[0]
 
     assert wrong(True).mean() < 0.7 * wrong(False).mean()
-    assert wrong(True, "confidence").mean() < wrong(False, "confidence").mean()  # only where all settle the same frames
