@@ -19,6 +19,7 @@ REPOSITORY = "https://github.com/brad-mehldau-ai/brad-mehldau-ai"  # the only pl
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED = ROOT / "data" / "released"
 STYLES = "styles"  # folder of the user's own styles
+GUIDANCE, STYLE_GUIDANCE = 2.0, 3.0  # measured: data/released/improviser.md
 GUIDED_CANDIDATES = 8  # of SCG, where a rule is asked for without saying how many
 PRESETS = ("tiny", "demo", "laptop", "colab", "large")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -304,6 +305,12 @@ class GenerateRequest:
     pitch_classes: Annotated[tuple[float, ...], Field(min_length=12, max_length=12)] | None = None  # weights C..B
     told: bool = True  # whether the model itself hears of chords, density and register, or rules alone ask for them
     num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # SCG chooses among so many; 1: no rules
-    guidance_scale: Annotated[float, Field(ge=0, le=20)] = 2.0  # classifier-free, of what is played; 1: none; measured as below
+    guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None  # classifier-free, of what is played; 1: none
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 30  # denoising steps a window
     temperature: Annotated[float, Field(gt=0, le=5)] = 0.9  # below 1 sharpens; measured: data/released/improviser.md
+
+    @property
+    def guidance(self):
+        """guidance_scale, or what was measured to be good: more where a style is asked for, which is easily missed."""
+        usual = GUIDANCE if self.style is None else STYLE_GUIDANCE
+        return usual if self.guidance_scale is None else self.guidance_scale

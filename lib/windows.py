@@ -178,7 +178,7 @@ class Window:
         nothing = self.conditions.equals(self.conditions.without_wishes(but_style=not guide_style))
         steps = min(request.num_steps, int((self.hidden & ~self.later).sum()))
         candidates, names = (request.num_candidates, tuple(rule.name for rule in self.rules)) if self.guided else (1, ())
-        return request.guidance_scale, request.temperature, guide_style, nothing, request.num_steps, steps, candidates, names
+        return request.guidance, request.temperature, guide_style, nothing, request.num_steps, steps, candidates, names
 
     @property
     def guided(self):
@@ -204,7 +204,7 @@ def _play_windows(improviser, windows):
     request, guide = windows[0].passage.request, None
     guide_style = request.style is not None or improviser.pianist is None
     conditions = reduce(Conditions.joined, (window.conditions for window in windows))
-    predict = predictor(improviser, conditions, request.guidance_scale, request.temperature, guide_style)
+    predict = predictor(improviser, conditions, request.guidance, request.temperature, guide_style)
     codes, hidden, later = (torch.stack([getattr(w, name) for w in windows]) for name in ("codes", "hidden", "later"))
 
     def draw(step, candidate):

@@ -27,7 +27,7 @@ def make_knobs(styles=()):
         "density": _slider(0.0, 0, 16, 0.5, ".1f", "notes/s (0 free)"),
         "register": widgets.SelectionSlider(options=REGISTERS, value=0, description="register", **_wide()),
         "seed": widgets.BoundedIntText(default.seed, min=0, max=2**31 - 1, description="seed", **_wide()),
-        "guidance_scale": _slider(default.guidance_scale, 1, 5, 0.1, ".1f", "guidance"),
+        "guidance_scale": _slider(default.guidance, 1, 5, 0.1, ".1f", "guidance"),
         "temperature": _slider(default.temperature, 0.2, 1.5, 0.05, ".2f", "temperature"),
         "rules": widgets.Dropdown(options=RULES, value=RULES_ASKED, description="rules", **_wide()),
         "num_candidates": widgets.IntSlider(GUIDED_CANDIDATES, min=2, max=16, description="candidates", **_wide()),

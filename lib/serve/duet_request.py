@@ -46,7 +46,7 @@ class DuetRequest:
     seed: Annotated[int, Field(ge=0, lt=2**62)] = 1  # the answers count on from it
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 12  # of denoising: fewer than a solo's, to be ready in time
     temperature: Annotated[float, Field(gt=0, le=5)] = 0.9
-    guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None  # None: 1 in call and response (half the work), else 2
+    guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None  # None: 1 in call and response (half the work)
 
     @property
     def form(self):

@@ -86,7 +86,7 @@ def test_comping_has_no_gaps():
 def test_a_request_says_what_is_wished():
     comp = request_of(Ask(3, None, 0, 8, 0.5), DuetRequest(mode="comp", style="Bill Evans", seed=10))
     assert (comp.density, comp.register, comp.style, comp.seed, comp.seconds) == (4.0, 50.0, "Bill Evans", 13, 4.0)
-    assert comp.guidance_scale == 2.0 and request_of(Ask(3, None, 0, 8, 0.5), DuetRequest()).guidance_scale == 1.0
+    assert comp.guidance == 3.0 and request_of(Ask(3, None, 0, 8, 0.5), DuetRequest()).guidance_scale == 1.0
     assert request_of(Ask(3, None, 0, 8, 0.5), DuetRequest(guidance_scale=3)).guidance_scale == 3.0
     assert request_of(Ask(1, None, 0, 4, 0.5), DuetRequest()).chords == "N.C. | N.C. | N.C. | N.C."
 
