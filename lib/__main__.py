@@ -13,6 +13,7 @@ from lib.commands.data import data_app
 from lib.commands.duet import duet
 from lib.commands.fl_studio import fl_studio_app
 from lib.commands.generate import generate, write_sound
+from lib.commands.plan import plan
 from lib.commands.serve import serve, worker
 from lib.commands.style import identify, style_app
 
@@ -26,6 +27,7 @@ app.command()(generate)
 app.command()(duet)
 app.command()(serve)
 app.command()(worker)
+app.command()(plan)
 
 STOPPED_EARLY = 75  # run the same command again
 

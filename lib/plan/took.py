@@ -1,0 +1,87 @@
+"""What a stage really took, as its run remembers it, beside what was foreseen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib import config as configs
+from lib.plan.forecast import forecast
+from lib.training.history import read_events, read_rows
+
+
+@dataclass(frozen=True)
+class Took:
+    """A run so far.
+
+    Attributes
+    ----------
+    hours : with a runtime at work on it; runtimes : how many there were
+    steps : the last one; total : of the whole training, 0 where unknown
+    step_s : seconds a step, median over the logged ones; None where too few were logged
+    """
+
+    stage: str
+    preset: str
+    hours: float
+    runtimes: int
+    steps: int
+    total: int
+    step_s: float | None
+
+
+def took(run):
+    """Took of a run's folder; None where nothing was logged there."""
+    run = Path(run)
+    lines = [line for line in [*read_events(run), *read_rows(run)] if {"time", "runtime", "step"} <= line.keys()]
+    if not lines or not (run / "config.json").exists():
+        return None
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    times = {}
+    for line in lines:
+        times.setdefault(line["runtime"], []).append(line["time"])
+    hours = sum(max(found) - min(found) for found in times.values()) / 3600
+    totals = [line["text"].removeprefix("of ") for line in lines if line.get("event") == "start"]
+    total = int(totals[-1]) if totals and totals[-1].isdigit() else 0
+    return Took(_stage(config), config["preset"], hours, len(times), max(line["step"] for line in lines), total, _step_s(run))
+
+
+def _stage(values):
+    """The stage of a config's values: the one that knows exactly these names."""
+    for stage, kind in configs.STAGES.items():
+        if set(kind.__dataclass_fields__) == set(values):
+            return stage
+    return ""
+
+
+def _step_s(run):
+    """Median seconds a step between logged training steps that follow one another in one runtime."""
+    rows = [row for row in read_rows(run) if row.get("split") == "train" and {"time", "step", "runtime"} <= row.keys()]
+    paces = [(after["time"] - before["time"]) / (after["step"] - before["step"])
+             for before, after in zip(rows, rows[1:])
+             if after["runtime"] == before["runtime"] and after["step"] > before["step"]]  # fmt: skip
+    return sorted(paces)[len(paces) // 2] if paces else None
+
+
+def beside(run, environment, data_dir=None, measured=None):
+    """One line: what a run took, and what was foreseen for as many steps."""
+    found = took(run)
+    if found is None:
+        return f"{Path(run).name}: nothing was trained there yet."
+    config = configs.build(configs.STAGES[found.stage], json.loads((Path(run) / "config.json").read_text(encoding="utf-8")))
+    foreseen = forecast(config, environment, data_dir, measured)
+    share = found.steps / foreseen.steps
+    each = f", {found.step_s:.3g} s a step" if found.step_s else ""
+    done = f"{length(found.hours)} for {found.steps:,} of {foreseen.steps:,} steps{each}"
+    bar = f"{length(foreseen.low_hours * share)} to {length(foreseen.high_hours * share)}"
+    return f"{found.stage}, preset {found.preset}: took {done}; foreseen {bar}"
+
+
+def length(hours):
+    """Text: '45 s', '12 min', '3.4 h', '120 h'."""
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
+    if hours < 1:
+        return f"{hours * 60:.0f} min"
+    return f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h"
