@@ -10,6 +10,7 @@ import typer
 from lib import config as configs
 from lib.commands import DATA_DIR, OUTPUT_DIR, RUNS_DIR, DataDir, RunsDir
 from lib.commands.data import data_app
+from lib.commands.doctor import doctor
 from lib.commands.duet import duet
 from lib.commands.fl_studio import fl_studio_app
 from lib.commands.generate import generate, write_sound
@@ -28,6 +29,7 @@ app.command()(duet)
 app.command()(serve)
 app.command()(worker)
 app.command()(plan)
+app.command()(doctor)
 
 STOPPED_EARLY = 75  # run the same command again
 
