@@ -36,7 +36,8 @@ class Measured:
     flops, chunks, step_s : of a step as it was measured; small_flops, small_step_s : of a tiny model with the same batch
     spread_s : half the distance of the quartiles of a step's time, as a share of its median
     validate_s, save_s : one validation, one checkpoint
-    setup_s : until the first step, for `hours` of music by `players`; encode_s : for `encoded_hours`, diffusion alone
+    start_s : of Python and its libraries; setup_s : of the stage, for `hours` of music by `players`
+    encode_s : of `encoded_hours` of music, diffusion alone
     peak_bytes : the most memory, 0 where unknown
     """
 
@@ -51,6 +52,7 @@ class Measured:
     small_step_s: float
     validate_s: float
     save_s: float
+    start_s: float
     setup_s: float
     hours: float
     players: int
@@ -97,11 +99,14 @@ def calibrate(preset, seconds=SECONDS, stages=tuple(SHARES), settings=(), cache=
 
 def _in_a_process(stage, preset, seconds, settings):
     words = [sys.executable, "-m", "lib.plan.probe", stage, preset, str(seconds), *settings]
+    began = time.perf_counter()
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "LIB_QUIET": "1"})
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise CalibrationError(f"{stage} of preset {preset} can't be measured here: {said}")
-    return Measured(**json.loads(done.stdout.splitlines()[-1]))
+    row = json.loads(done.stdout.splitlines()[-1])
+    row["start_s"] += time.perf_counter() - began - row.pop("elapsed_s")  # Python's own
+    return Measured(**row)
 
 
 def remembered(cache=CACHE):

@@ -25,7 +25,7 @@ CHUNK_S = {"vqvae": 0.8e-3, "style_encoder": 0.3e-3, "diffusion": 0.5e-3, "fine_
 # a chunk of validation; the codec decodes, and notes are matched
 HELD_OUT_S = {"vqvae": 40e-3, "style_encoder": 0.3e-3, "diffusion": 0.5e-3, "fine_tune": 0.5e-3}
 ENCODE_S = 10.0  # an hour of music, into codes and chords
-SETUP_S = {"vqvae": 0.1, "style_encoder": 0.02}  # an hour of music
+SETUP_S = {"vqvae": 0.02, "style_encoder": 0.002}  # an hour of music
 PLAYER_S = 0.2  # to hear a pianist's style
 SAVE_S = 8e-9  # a byte of a checkpoint: copied, written, hashed, read again
 SPARE_MINUTES = 10.0  # of each runtime: installing, copying, saving
@@ -85,7 +85,7 @@ def forecast(config, environment, data_dir=None, measured=None, codes=None):
     steps = total_steps(config, music.chunks)
     seconds = sum(seconds_of(config, work, music, steps, environment.device, measured).values())
     bar, basis = _bar(config, measured)
-    hours, memory = seconds / 3600, memory_bytes(config, work, environment.device, measured)
+    hours, memory = seconds / 3600, memory_bytes(config, work, music, environment.device, measured)
     spare_h = RUNTIME_H - SPARE_MINUTES / 60
     checkpoints = (config.keep_checkpoints + 1) * checkpoint_bytes(config, work)
     return Forecast(
@@ -113,7 +113,7 @@ def seconds_of(config, work, music, steps, device, measured=None):
     validations = steps / config.validate_every
     saves = steps / max(1, config.save_every - config.save_every // 10)
     return {
-        "start": START_S,
+        "start": START_S if measured is None else measured.start_s,
         "setup": setup_seconds(config, music, measured),
         "encode": encode_seconds(config, music, measured),
         "steps": steps * step_seconds(config, work, device, measured),
@@ -156,8 +156,7 @@ def setup_seconds(config, music, measured=None):
     """Until the codes are asked for: dictionaries, or the styles of pianists."""
     stage = configs.stage_of(config)
     if stage in SETUP_S:
-        an_hour = measured.setup_s / measured.hours if measured is not None and measured.stage == stage else SETUP_S[stage]
-        return an_hour * music.train_hours
+        return SETUP_S[stage] * music.train_hours
     return music.players * (measured.setup_s / measured.players if measured is not None else PLAYER_S)
 
 
@@ -196,18 +195,22 @@ def codes_bytes(config, music):
     return FRAME.itemsize * LATENT_RATE_HZ * 3600 * (hours + music.validation_hours if hours else 0.0)
 
 
-def memory_bytes(config, work, device, measured=None):
-    """At the peak of training: as measured for the same preset, else weights, gradients, optimizer, averages and activations."""
-    by_formula = _memory(config, work, device)
-    if measured is None or not measured.peak_bytes:
-        return by_formula
-    if _alike(config, measured):
-        return measured.peak_bytes
-    return by_formula
+def memory_bytes(config, work, music, device, measured=None):
+    """At the peak of training: as measured for the same preset, else weights, gradients, optimizer, averages and activations.
+
+    In a machine's own memory note stores and codes count as well: they are mapped, and stay until others need the room.
+    """
+    known = measured is not None and measured.peak_bytes and _alike(config, measured)
+    mapped = 0 if _on_gpu(device) else corpus_bytes(config) + codes_bytes(config, music)
+    return mapped + (measured.peak_bytes if known else _memory(config, work, device))
+
+
+def _on_gpu(device):
+    return device.half_tflops > 0
 
 
 def _memory(config, work, device):
-    on_gpu = device.half_tflops > 0
+    on_gpu = _on_gpu(device)
     half = HALF_ACTIVATIONS if on_gpu and config.mixed_precision != "no" else 1.0
     state = FLOAT_BYTES * work.parameters + 2 * checkpoint_bytes(config, work)  # gradients; what is, and the snapshot being saved
     if on_gpu:

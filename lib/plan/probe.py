@@ -1,7 +1,7 @@
 """Measure one stage on this machine, in a process of its own: python -m lib.plan.probe STAGE PRESET SECONDS [key=value ...]
 
 The music is the demo corpus and codec and ear are the released ones: the cost of a step depends on sizes, not on notes. Prints one
-line of JSON, the fields of calibration.Measured.
+line of JSON, see `probe`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ def probe(config, seconds, folder):
 
     Returns
     -------
-    dict, the fields of calibration.Measured
+    dict, the fields of calibration.Measured, and elapsed_s, all that it took
     """
-    from lib.training.devices import choose_precision, determinism
-
     began = time.perf_counter()
+    from lib.training import loop  # noqa: F401 - as a training begins
+    from lib.training.devices import choose_precision, determinism, make_accelerator
+
+    make_accelerator(config, folder).end_training()
+    started = time.perf_counter()
     write_demo_corpus(folder / "data", pieces_per_album=DEMO_PIECES_AN_ALBUM)
     stage_name = configs.stage_of(config)
     with determinism(config):
@@ -54,7 +57,8 @@ def probe(config, seconds, folder):
                         for one in (config, small))  # fmt: skip
     return {"stage": stage_name, "preset": config.preset, "precision": choose_precision(config), "chunks": work.chunks,
             "flops": work.flops, "step_s": statistics.median(times), "spread_s": _spread(times), "small_flops": small_work.flops,
-            "small_step_s": statistics.median(small_times), "peak_bytes": peak, **built, **rest}  # fmt: skip
+            "small_step_s": statistics.median(small_times), "peak_bytes": peak, "start_s": started - began,
+            "elapsed_s": time.perf_counter() - began, **built, **rest}  # fmt: skip
 
 
 def _build(config, folder):

@@ -51,7 +51,7 @@ def foresee(stage, preset, minutes, data_dir, demo, measured):
     fixed = pieces["start"] + pieces["setup"] + pieces["encode"]
     steps = max(1, round((60 * minutes - fixed) / (sum(pieces.values()) - fixed) * 1000))
     seconds = seconds_of(config, work, music, steps, device, measured)
-    return config, steps, data_dir, seconds, memory_bytes(config, work, device, measured)
+    return config, steps, data_dir, seconds, memory_bytes(config, work, music, device, measured)
 
 
 def train_in_a_process(stage, preset, corpora, steps, data_dir, folder):
