@@ -99,14 +99,12 @@ def calibrate(preset, seconds=SECONDS, stages=tuple(SHARES), settings=(), cache=
 
 def _in_a_process(stage, preset, seconds, settings):
     words = [sys.executable, "-m", "lib.plan.probe", stage, preset, str(seconds), *settings]
-    began = time.perf_counter()
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "LIB_QUIET": "1"})
+    environment = {**os.environ, "LIB_QUIET": "1", "LIB_BEGAN": str(time.time())}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise CalibrationError(f"{stage} of preset {preset} can't be measured here: {said}")
-    row = json.loads(done.stdout.splitlines()[-1])
-    row["start_s"] += time.perf_counter() - began - row.pop("elapsed_s")  # Python's own
-    return Measured(**row)
+    return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def remembered(cache=CACHE):

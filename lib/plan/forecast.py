@@ -110,8 +110,8 @@ def _bar(config, measured):
 
 def seconds_of(config, work, music, steps, device, measured=None):
     """dict of seconds: start, setup, encode, steps, validate, save."""
-    validations = steps / config.validate_every
-    saves = steps / max(1, config.save_every - config.save_every // 10)
+    validations = math.ceil(steps / config.validate_every)
+    saves = math.ceil(steps / max(1, config.save_every - config.save_every // 10)) + validations / 2  # where it was better
     return {
         "start": START_S if measured is None else measured.start_s,
         "setup": setup_seconds(config, music, measured),

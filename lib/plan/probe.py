@@ -1,12 +1,13 @@
 """Measure one stage on this machine, in a process of its own: python -m lib.plan.probe STAGE PRESET SECONDS [key=value ...]
 
 The music is the demo corpus and codec and ear are the released ones: the cost of a step depends on sizes, not on notes. Prints one
-line of JSON, see `probe`.
+line of JSON, see `probe`. With LIB_CLOCK=processor seconds are the processor's, for a busy machine and one thread.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -23,6 +24,13 @@ SMALL = {"vqvae": ("channels", "blocks"), "style_encoder": ("channels", "blocks"
 SHARE_OF_SMALL, SHARE_OF_REST = 0.15, 0.25  # of the time: a tiny model's steps; what is no step
 RELEASED_CODES = 1024  # patterns of the codec that the probe of a diffusion model speaks
 DEMO_PIECES_AN_ALBUM = 1
+PROCESSOR = os.environ.get("LIB_CLOCK") == "processor"
+now = time.process_time if PROCESSOR else time.perf_counter
+
+
+def since_start():
+    """Seconds since this process was asked for."""
+    return now() if PROCESSOR else time.time() - float(os.environ.get("LIB_BEGAN", time.time()))
 
 
 def probe(config, seconds, folder):
@@ -36,14 +44,14 @@ def probe(config, seconds, folder):
 
     Returns
     -------
-    dict, the fields of calibration.Measured, and elapsed_s, all that it took
+    dict, the fields of calibration.Measured
     """
-    began = time.perf_counter()
+    began = now()
     from lib.training import loop  # noqa: F401 - as a training begins
     from lib.training.devices import choose_precision, determinism, make_accelerator
 
     make_accelerator(config, folder).end_training()
-    started = time.perf_counter()
+    start_s = since_start()
     write_demo_corpus(folder / "data", pieces_per_album=DEMO_PIECES_AN_ALBUM)
     stage_name = configs.stage_of(config)
     with determinism(config):
@@ -52,13 +60,12 @@ def probe(config, seconds, folder):
         rest = {"validate_s": _timed(trainer.validate, 1), "save_s": _save(trainer, folder, config)}
         peak = peak_bytes(trainer.device)
         small = _small(config)
-        small_times = _steps(_build(small, folder)[1], time.perf_counter() + seconds * SHARE_OF_SMALL)
+        small_times = _steps(_build(small, folder)[1], now() + seconds * SHARE_OF_SMALL)
     work, small_work = (step_work(one, RELEASED_CODES) if stage_name in ("diffusion", "fine_tune") else step_work(one)
                         for one in (config, small))  # fmt: skip
     return {"stage": stage_name, "preset": config.preset, "precision": choose_precision(config), "chunks": work.chunks,
             "flops": work.flops, "step_s": statistics.median(times), "spread_s": _spread(times), "small_flops": small_work.flops,
-            "small_step_s": statistics.median(small_times), "peak_bytes": peak, "start_s": started - began,
-            "elapsed_s": time.perf_counter() - began, **built, **rest}  # fmt: skip
+            "small_step_s": statistics.median(small_times), "peak_bytes": peak, "start_s": start_s, **built, **rest}  # fmt: skip
 
 
 def _build(config, folder):
@@ -74,17 +81,17 @@ def _build(config, folder):
     config = configs.build(type(config), {**configs.as_values(config), "corpora": ("demo",)})
     sources = dict.fromkeys(("vqvae", "style_encoder"), configs.RELEASED) if name == "diffusion" else {}
     accelerator = make_accelerator(config, folder)
-    began = time.perf_counter()
+    began = now()
     with torch.random.fork_rng(devices=[]):
         stage = STAGES[name](config, folder / "data", None, sources)
-    made = time.perf_counter()
+    made = now()
     adjustments = Adjustments(folder, config.batch_size, None, writes=False)
     trainer = Trainer(stage, accelerator, adjustments, 10**6, _never)
     hours = sum(store.pieces[i].seconds for store, i in stage.stream.pieces) / 3600
     encoded = hours * getattr(config, "encodings", 0)
     players = len({store.pieces[i].pianist for store, i in stage.stream.pieces})
     return stage, trainer, {"setup_s": made - began, "hours": hours, "players": players,
-                            "encode_s": time.perf_counter() - made if encoded else 0.0, "encoded_hours": encoded}  # fmt: skip
+                            "encode_s": now() - made if encoded else 0.0, "encoded_hours": encoded}  # fmt: skip
 
 
 def _never(event, step, text):
@@ -96,15 +103,15 @@ def _steps(trainer, until):
     times = []
     for step in range(10**6):
         times.append(_timed(trainer.step, step))
-        if len(times) >= WARM_STEPS + LEAST_STEPS and time.perf_counter() > until:
+        if len(times) >= WARM_STEPS + LEAST_STEPS and now() > until:
             return times[WARM_STEPS:]
     return times
 
 
 def _timed(function, *words):
-    began = time.perf_counter()
+    began = now()
     function(*words)
-    return time.perf_counter() - began
+    return now() - began
 
 
 def _save(trainer, folder, config):
@@ -112,12 +119,12 @@ def _save(trainer, folder, config):
     from lib.training import checkpoint as checkpoints
     from lib.training.saver import Saver
 
-    saver, began = Saver(), time.perf_counter()
+    saver, began = Saver(), now()
     state = trainer.snapshot()
     facts = {"stage": configs.stage_of(config), "step": 1, "best_step": None}
     saver.start(1, lambda: checkpoints.save(folder / "run", facts, checkpoints.serialised(*state), 1))
     saver.wait()
-    took = time.perf_counter() - began
+    took = now() - began
     trainer.step(0)
     return took
 
