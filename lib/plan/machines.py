@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import dataclass
 
 SHARE = 0.25  # of peak, on GPUs
@@ -122,7 +123,7 @@ def _name(kind):
 
 def like(kind, name, cores):
     """The Device of the table that a name means; an unknown GPU counts as the slowest one of its kind."""
-    found = [device for device in DEVICES.values() if device.key and device.key in name.lower()]
+    found = [device for device in DEVICES.values() if device.key and re.search(rf"\b{device.key}\b", name.lower())]
     if found:
         return max(found, key=lambda device: len(device.key))
     if kind == "cpu":
