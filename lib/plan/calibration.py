@@ -93,6 +93,7 @@ def calibrate(preset, seconds=SECONDS, stages=tuple(SHARES), settings=(), cache=
     if cache is not None:
         known = _read(cache)
         rows = {**known.get(machine_key(), {}), **{name: dataclasses.asdict(one) for name, one in found.items()}}
+        cache.parent.mkdir(parents=True, exist_ok=True)
         write_text(cache, json.dumps({**known, machine_key(): {**rows, "at": round(time.time())}}, indent=1))
     return found
 

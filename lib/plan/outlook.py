@@ -1,4 +1,4 @@
-"""One line for a notebook: what a stage will take on this machine; instant, nothing is measured."""
+"""Lines for notebooks: what a stage will take on this machine, and what it took; instant, nothing is measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lib.plan.calibration import remembered
 from lib.plan.forecast import forecast
 from lib.plan.machines import here
 from lib.plan.prices import ENVIRONMENTS, RUNTIME_H, Environment
-from lib.plan.took import beside, length, took
+from lib.plan.took import beside, length
 
 
 def at_hand():
@@ -29,31 +29,23 @@ def measured_for(stage, known):
 
 
 def outlook(settings, folders):
-    """What a stage will take here, and what its run has taken so far.
+    """What a stage will take here: one line.
 
     Parameters
     ----------
     settings : the stage's config
     folders : google_colab_shim.Folders
-
-    Returns
-    -------
-    str
     """
-    stage, place = configs.stage_of(settings), at_hand()
-    settings = _with_sizes(settings, folders.runs)
-    measured = measured_for(stage, remembered())
-    coming = forecast(settings, place, folders.data, measured)
-    run = Path(folders.runs) / stage
-    done = f"\nSo far: {beside(run, place, folders.data, measured)}" if took(run) else ""
-    return in_words(coming, place) + done
+    if configs.stage_of(settings) == "fine_tune":  # the sizes of the model it adapts: the preset's own
+        settings = configs.inherit_model(settings, configs.preset("diffusion", settings.preset))
+    place = at_hand()
+    return in_words(forecast(settings, place, folders.data, measured_for(configs.stage_of(settings), remembered())), place)
 
 
-def _with_sizes(settings, runs):
-    """Fine-tuning has the sizes of the model it adapts: the preset's own."""
-    if configs.stage_of(settings) != "fine_tune":
-        return settings
-    return configs.inherit_model(settings, configs.preset("diffusion", settings.preset))
+def hindsight(settings, folders):
+    """What the stage's run has taken so far, beside what was foreseen for as many steps: one line."""
+    stage = configs.stage_of(settings)
+    return beside(Path(folders.runs) / stage, at_hand(), folders.data, measured_for(stage, remembered()))
 
 
 def in_words(coming, place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,24 +36,27 @@ def took(run):
     """Took of a run's folder; None where nothing was logged there."""
     run = Path(run)
     lines = [line for line in [*read_events(run), *read_rows(run)] if {"time", "runtime", "step"} <= line.keys()]
-    if not lines or not (run / "config.json").exists():
+    config = config_of(run)
+    if not lines or config is None:
         return None
-    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     times = {}
     for line in lines:
         times.setdefault(line["runtime"], []).append(line["time"])
     hours = sum(max(found) - min(found) for found in times.values()) / 3600
     totals = [line["text"].removeprefix("of ") for line in lines if line.get("event") == "start"]
     total = int(totals[-1]) if totals and totals[-1].isdigit() else 0
-    return Took(_stage(config), config["preset"], hours, len(times), max(line["step"] for line in lines), total, _step_s(run))
+    last = max(line["step"] for line in lines)
+    return Took(configs.stage_of(config), config.preset, hours, len(times), last, total, _step_s(run))
 
 
-def _stage(values):
-    """The stage of a config's values: the one that knows exactly these names."""
-    for stage, kind in configs.STAGES.items():
-        if set(kind.__dataclass_fields__) == set(values):
-            return stage
-    return ""
+def config_of(run):
+    """The config that a run's folder keeps; None where it keeps none, or one of another version."""
+    try:
+        values = json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))
+        kinds = [kind for kind in configs.STAGES.values() if set(values) <= {field.name for field in dataclasses.fields(kind)}]
+        return configs.build(min(kinds, key=lambda kind: len(dataclasses.fields(kind))), values)
+    except (OSError, ValueError):
+        return None
 
 
 def _step_s(run):
@@ -69,8 +73,7 @@ def beside(run, environment, data_dir=None, measured=None):
     found = took(run)
     if found is None:
         return f"{Path(run).name}: nothing was trained there yet."
-    config = configs.build(configs.STAGES[found.stage], json.loads((Path(run) / "config.json").read_text(encoding="utf-8")))
-    foreseen = forecast(config, environment, data_dir, measured)
+    foreseen = forecast(config_of(run), environment, data_dir, measured)
     share = found.steps / foreseen.steps
     each = f", {found.step_s:.3g} s a step" if found.step_s else ""
     done = f"{length(found.hours)} for {found.steps:,} of {foreseen.steps:,} steps{each}"

@@ -176,7 +176,8 @@ def test_every_device_has_a_source_and_every_environment_a_device():
 
 @pytest.mark.parametrize(("kind", "name", "key"), [
     ("cuda", "Tesla T4", "t4"), ("cuda", "NVIDIA GeForce RTX 3090", "rtx3090"), ("cuda", "NVIDIA A100-SXM4-40GB", "a100"),
-    ("cuda", "NVIDIA L4", "l4"), ("cuda", "Tesla V100-SXM2-16GB", "v100"), ("cuda", "Unheard Of 9", "rtx3060"), ("cuda", "NVIDIA L40S", "rtx3060"),
+    ("cuda", "NVIDIA L4", "l4"), ("cuda", "Tesla V100-SXM2-16GB", "v100"), ("cuda", "Unheard Of 9", "rtx3060"),
+    ("cuda", "NVIDIA L40S", "rtx3060"),
     ("mps", "Apple silicon", "m1"),
 ])  # fmt: skip
 def test_the_drivers_names_are_known(kind, name, key):
