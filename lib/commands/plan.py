@@ -20,11 +20,16 @@ def plan(
     seconds: Annotated[float, typer.Option(min=5, help="How long to measure.")] = 60.0,
     data_dir: DataDir = DATA_DIR,
     runs_dir: RunsDir = RUNS_DIR,
+    devices: Annotated[bool, typer.Option("--devices", help="Only the table of devices: peaks, what is reached, sources.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
 ):
     """Hours, dollars, memory and disk of each stage, preset and environment; what a budget buys."""
+    from lib.plan import report
     from lib.plan.planning import Plan
 
+    if devices:
+        print(report.devices())
+        return
     made = Plan.make(budget_usd, preset, environment, prices or [], settings or [], data_dir, runs_dir)
     if made.wants_measuring(calibrate):
         typer.echo(f"Measuring this machine for about {seconds:g} s (once; --no-calibrate skips it) ...", err=True)

@@ -79,6 +79,7 @@ class Plan:
         """For a terminal."""
         totals, advices = self.totals(), self.advices()
         parts = [report.overview(totals, self.places)]
+        parts += [report.measured_here(self.measured)] if self.measured and "here" in self.places else []
         parts += [report.detail(totals[name, self._shown(name, advices)], self.places[name]) for name in self._detailed(advices)]
         parts += [report.advice(found, self.places[name]) for name, found in advices.items()]
         if report.IN_MIND_PLACE in self.places:

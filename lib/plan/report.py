@@ -6,6 +6,7 @@ import dataclasses
 
 from lib import config as configs
 from lib.plan.budget import BY_SIZE
+from lib.plan.machines import DEVICES
 from lib.plan.outlook import size
 from lib.plan.prices import NOTED
 from lib.plan.took import length
@@ -100,6 +101,28 @@ def in_mind(totals):
     return f"Often said of an RTX 3090, and ours there (prices of {NOTED}):\n{table(rows)}"
 
 
+def devices():
+    """The table of devices: peaks, what is reached of them, memory, and where it is from."""
+    rows = [("device", "16 bit", "32 bit", "reached", "memory", "")]
+    for device in DEVICES.values():
+        half = f"{device.half_tflops:g}" if device.half_tflops else "-"
+        reached = f"{device.flops_per_s() / 1e12:.2g}"
+        rows.append((device.name, half, f"{device.single_tflops:g}", reached, f"{device.memory_gb:g} GB", ""))
+    lines = table(rows).splitlines()
+    sources = ["", *(device.source for device in DEVICES.values())]
+    heading = "TFLOP/s of matrix products at peak, and what a training is taken to reach (lib/plan/machines.py says why):"
+    return "\n".join([heading, *(f"{line}{source}" for line, source in zip(lines, sources, strict=True))])
+
+
+def measured_here(measured):
+    """What the minute of measuring found, a line a stage."""
+    rows = [("measured here", "preset", "s a step", "GFLOP/s", "restless", "memory")]
+    for stage, one in measured.items():
+        rows.append((stage, one.preset, f"{one.step_s:.3g}", f"{one.flops / one.step_s / 1e9:,.0f}", f"{one.spread_s:.0%}",
+                     size(one.peak_bytes / 1e9)))  # fmt: skip
+    return table(rows)
+
+
 def as_values(totals, advices, measured):
     """All of it for JSON."""
     plans = [{"environment": place, "preset": preset, "hours": round(one.sum("hours"), 3), "usd": round(one.sum("usd"), 2),
@@ -108,7 +131,8 @@ def as_values(totals, advices, measured):
     budget = [{"environment": place, "preset": one.chosen.preset if one.chosen else None, "budget_usd": one.budget_usd,
                "usd": round(one.chosen.sum("usd"), 2) if one.chosen else None,
                "give_up": [dataclasses.asdict(saving) for saving in one.savings]} for place, one in advices.items()]  # fmt: skip
-    return {"prices_of": NOTED, "plans": plans, "budget": budget,
+    table_of_devices = [{**dataclasses.asdict(device), "flops_per_s": device.flops_per_s()} for device in DEVICES.values()]
+    return {"prices_of": NOTED, "devices": table_of_devices, "plans": plans, "budget": budget,
             "measured": {name: dataclasses.asdict(one) for name, one in measured.items()}}  # fmt: skip
 
 

@@ -62,6 +62,13 @@ def test_one_environment_one_preset_and_own_prices():
     assert rich["plans"][0]["usd"] == pytest.approx(usual["plans"][0]["usd"] * 2 / 0.79, abs=0.01)
 
 
+def test_the_table_of_devices():
+    said = plan("--devices")
+    assert "NVIDIA RTX 3090" in said and "https://" in said and "reached" in said
+    lines = {line.partition("  ")[0]: line.split() for line in said.splitlines()}
+    assert lines["NVIDIA RTX 3090"][3:6] == ["71", "35.6", "18"], "a quarter of the peak"
+
+
 def test_other_knobs():
     def steps(*words):
         return json.loads(plan("--json", "--environment", "rtx3090", *words))["plans"][0]["stages"][0]["steps"]
@@ -112,6 +119,7 @@ def test_it_measures_once(monkeypatch, tmp_path):
     monkeypatch.setattr(planning.calibration, "remembered", lambda: {"vqvae": as_measured("vqvae")})
     run(*words)
     assert len(asked) == 1, "it was measured before"
+    assert "measured here" in run(*(word for word in words if word != "--json"))
     run(*words, "--calibrate")
     assert len(asked) == 2
 
