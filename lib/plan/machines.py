@@ -9,6 +9,7 @@ measured by us yet: `python -m lib plan --calibrate` on the machine itself does.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import re
@@ -55,6 +56,7 @@ class Device:
 
 _AMPERE = "https://images.nvidia.com/aem-dam/en-zz/Solutions/geforce/ampere/pdf/NVIDIA-ampere-GA102-GPU-Architecture-Whitepaper-V1.pdf"
 _ADA = "https://images.nvidia.com/aem-dam/Solutions/geforce/ada/nvidia-ada-gpu-architecture.pdf"
+_BY_CORES = "cores and clock of https://www.nvidia.com/en-us/geforce/graphics-cards/compare/, by the rule of the larger ones"
 _TURING = "https://www.nvidia.com/content/dam/en-zz/Solutions/Data-Center/tesla-t4/t4-tensor-core-datasheet-951643.pdf"
 _VOLTA = "https://images.nvidia.com/content/technologies/volta/pdf/volta-v100-datasheet-update-us-1165301-r5.pdf"
 _L4 = "https://www.nvidia.com/en-us/data-center/l4/"
@@ -69,11 +71,11 @@ DEVICES = {
     "l4": Device("NVIDIA L4", "l4", 121, 30.3, 22.5, _L4),
     "a100": Device("NVIDIA A100 40 GB", "a100", 312, 19.5, 40, _A100),
     "h100": Device("NVIDIA H100 SXM", "h100", 989, 67, 80, _H100),
-    "rtx3060": Device("NVIDIA RTX 3060", "rtx 3060", 25.5, 12.7, 12, _AMPERE),
+    "rtx3060": Device("NVIDIA RTX 3060", "rtx 3060", 25.5, 12.7, 12, _BY_CORES),
     "rtx3070": Device("NVIDIA RTX 3070", "rtx 3070", 40.6, 20.3, 8, _AMPERE),
     "rtx3080": Device("NVIDIA RTX 3080", "rtx 3080", 59.5, 29.8, 10, _AMPERE),
     "rtx3090": Device("NVIDIA RTX 3090", "rtx 3090", 71, 35.6, 24, _AMPERE),
-    "rtx4070": Device("NVIDIA RTX 4070", "rtx 4070", 58.3, 29.1, 12, _ADA),
+    "rtx4070": Device("NVIDIA RTX 4070", "rtx 4070", 58.3, 29.1, 12, _BY_CORES),
     "rtx4090": Device("NVIDIA RTX 4090", "rtx 4090", 165.2, 82.6, 24, _ADA),
     "m1": Device("Apple M1", "apple m1", 0, 2.6, 8, _APPLE, 0.3, 30e-6, False),
     "m2": Device("Apple M2", "apple m2", 0, 3.6, 8, _APPLE, 0.3, 30e-6, False),
@@ -90,7 +92,7 @@ class Here:
     Attributes
     ----------
     kind : "cuda", "mps" or "cpu"; name : as the driver says it; cores : CPU cores it may use
-    device : the Device it is most like
+    device : the Device it is most like, with the memory that it has
     """
 
     kind: str
@@ -105,12 +107,25 @@ def here(kind=None):
 
     kind, cores = choose_device(kind or "auto"), available_cores()
     name = _name(kind)
-    return Here(kind, name, cores, like(kind, name, cores))
+    device = like(kind, name, cores)
+    return Here(kind, name, cores, dataclasses.replace(device, memory_gb=_memory_gb(kind) or device.memory_gb))
 
 
 def available_cores():
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_gb(kind):
+    """Of the GPU, or of the machine; 0 where the system does not say."""
+    if kind == "cuda":
+        import torch
+
+        return torch.cuda.get_device_properties(0).total_memory / 1e9
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    except (ValueError, AttributeError, OSError):
+        return 0.0
 
 
 def _name(kind):

@@ -18,7 +18,7 @@ def at_hand():
     found = here()
     if not shim.on_colab():
         return Environment("here", found.name, found.device, 0.0)
-    same = (one for one in ENVIRONMENTS.values() if one.drive and one.usd_per_hour and one.device == found.device)
+    same = (one for one in ENVIRONMENTS.values() if one.drive and one.usd_per_hour and one.device.key == found.device.key)
     price = next((one.usd_per_hour for one in same), 0.0)
     return Environment("here", f"Colab, {found.name}", found.device, price, RUNTIME_H, True)
 

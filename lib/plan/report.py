@@ -106,7 +106,7 @@ def devices():
     rows = [("device", "16 bit", "32 bit", "reached", "memory", "")]
     for device in DEVICES.values():
         half = f"{device.half_tflops:g}" if device.half_tflops else "-"
-        reached = f"{device.flops_per_s() / 1e12:.2g}"
+        reached = f"{device.flops_per_s() / 1e12:.3g}"
         rows.append((device.name, half, f"{device.single_tflops:g}", reached, f"{device.memory_gb:g} GB", ""))
     lines = table(rows).splitlines()
     sources = ["", *(device.source for device in DEVICES.values())]

@@ -186,4 +186,4 @@ def test_the_drivers_names_are_known(kind, name, key):
 
 def test_a_cpu_counts_by_its_cores():
     assert like("cpu", "x86_64 CPU", 6).single_tflops == pytest.approx(3 * DEVICES["cpu2"].single_tflops)
-    assert here("cpu").kind == "cpu" and here("cpu").cores >= 1
+    assert here("cpu").kind == "cpu" and here("cpu").cores >= 1 and here("cpu").device.memory_gb > 0.5

@@ -84,12 +84,14 @@ def test_on_colab_dollars_runtimes_and_drive_are_told(monkeypatch, demo_data, tm
     from lib.plan import outlook as module
     from lib.plan.forecast import forecast
     from lib.plan.machines import DEVICES, Here
+    from lib.plan.prices import ENVIRONMENTS
     from lib.plan.work import of_preset
 
     monkeypatch.setattr(module, "here", lambda: Here("cuda", "Tesla T4", 2, DEVICES["t4"]))
     monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
     place = at_hand()
     said = in_words(forecast(of_preset("diffusion", "large"), place), place)
+    assert place.usd_per_hour == ENVIRONMENTS["colab-t4"].usd_per_hour
     assert "$" in said and "runtimes of 12 h" in said and "on Drive" in said and "a table of devices" in said
 
 
