@@ -39,6 +39,7 @@ class Measured:
     start_s : of Python and its libraries; setup_s : of the stage, for `hours` of music by `players`
     encode_s : of `encoded_hours` of music, diffusion alone
     peak_bytes : the most memory, 0 where unknown
+    waited : share of the steps' time in which a CPU did something else
     """
 
     stage: str
@@ -59,6 +60,7 @@ class Measured:
     encode_s: float
     encoded_hours: float
     peak_bytes: int
+    waited: float = 0.0
 
 
 def machine_key():

@@ -6,6 +6,8 @@ Conventions: a chunk is 10.24 s; hours are those of the pieces, each encoded as 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 from lib import config as configs
 from lib.config import ConfigError
@@ -61,9 +63,24 @@ def music_of(config, data_dir=None):
     ConfigError : a corpus that is neither there nor known
     """
     try:
-        return _counted(config, data_dir) if data_dir is not None else _known(config)
+        return _counted(Wanted.of(config), Path(data_dir)) if data_dir is not None else _known(config)
     except CorpusError:
         return _known(config)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What decides which pieces a stage hears: all that counting them depends on."""
+
+    stage: str
+    corpora: tuple
+    pianist: str | None
+    benchmark: str | None
+
+    @classmethod
+    def of(cls, config):
+        """Of a stage's config."""
+        return cls(configs.stage_of(config), config.corpora, getattr(config, "pianist", None), getattr(config, "benchmark", None))
 
 
 def _known(config):
@@ -76,16 +93,16 @@ def _known(config):
     return Music(*(sum(column) for column in zip(*rows, strict=True)), counted=False)
 
 
-def _counted(config, data_dir):
-    train, held_out = (_pieces(config, data_dir, split) for split in ("train", "validation"))
+@lru_cache(maxsize=64)  # a plan asks for the same music again and again
+def _counted(wanted, data_dir):
+    train, held_out = (_pieces(wanted, data_dir, split) for split in ("train", "validation"))
     hours = [sum(store.pieces[i].seconds for store, i in pieces) / 3600 for pieces in (train, held_out)]
     players = len(set(filter(None, pianists_of(train))))
-    return Music(Stream(train, config).num_chunks, *hours, players, counted=True)
+    return Music(Stream(train, None).num_chunks, *hours, players, counted=True)
 
 
-def _pieces(config, data_dir, split):
-    stage = configs.stage_of(config)
-    if stage == "style_encoder":
-        return gather_labelled(config, data_dir, split)
-    found = gather_pieces(config, data_dir, split, getattr(config, "pianist", None))
-    return [(s, i) for s, i in found if not in_published_test(s.pieces[i])] if stage == "vqvae" else found
+def _pieces(wanted, data_dir, split):
+    if wanted.stage == "style_encoder":
+        return gather_labelled(wanted, data_dir, split)
+    found = gather_pieces(wanted, data_dir, split, wanted.pianist)
+    return [(s, i) for s, i in found if not in_published_test(s.pieces[i])] if wanted.stage == "vqvae" else found

@@ -56,7 +56,9 @@ def probe(config, seconds, folder):
     stage_name = configs.stage_of(config)
     with determinism(config):
         stage, trainer, built = _build(config, folder)
+        wall, processor = time.perf_counter(), time.process_time()
         times = _steps(trainer, began + seconds * (1 - SHARE_OF_SMALL - SHARE_OF_REST))
+        used = (time.process_time() - processor) / (time.perf_counter() - wall)
         rest = {"validate_s": _timed(trainer.validate, 1), "save_s": _save(trainer, folder, config)}
         peak = peak_bytes(trainer.device)
         small = _small(config)
@@ -65,7 +67,8 @@ def probe(config, seconds, folder):
                         for one in (config, small))  # fmt: skip
     return {"stage": stage_name, "preset": config.preset, "precision": choose_precision(config), "chunks": work.chunks,
             "flops": work.flops, "step_s": statistics.median(times), "spread_s": _spread(times), "small_flops": small_work.flops,
-            "small_step_s": statistics.median(small_times), "peak_bytes": peak, "start_s": start_s, **built, **rest}  # fmt: skip
+            "small_step_s": statistics.median(small_times), "peak_bytes": peak, "start_s": start_s,
+            "waited": max(0.0, 1 - used) if trainer.device.type == "cpu" else 0.0, **built, **rest}  # fmt: skip
 
 
 def _build(config, folder):

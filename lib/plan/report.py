@@ -14,6 +14,7 @@ from lib.plan.took import length
 # hours of an RTX 3090 that users have in mind, and dollars in all; they know no base model of its own
 IN_MIND = {"vqvae": (10, 10), "style_encoder": (8, 10), "fine_tune": (10, 15)}
 IN_MIND_USD, IN_MIND_PLACE = 20, "runpod-3090"
+MUCH_WAITING = 0.2  # of a processor that others use
 SMALLEST_FIRST = tuple(reversed(BY_SIZE))
 
 
@@ -120,7 +121,9 @@ def measured_here(measured):
     for stage, one in measured.items():
         rows.append((stage, one.preset, f"{one.step_s:.3g}", f"{one.flops / one.step_s / 1e9:,.0f}", f"{one.spread_s:.0%}",
                      size(one.peak_bytes / 1e9)))  # fmt: skip
-    return table(rows)
+    waited = max(one.waited for one in measured.values())
+    busy = f"\nSomething else took {waited:.0%} of the processor meanwhile: measure again when it is quiet (--calibrate)."
+    return table(rows) + busy * (waited > MUCH_WAITING)
 
 
 def as_values(totals, advices, measured):

@@ -16,7 +16,7 @@ from lib.plan.prices import ENVIRONMENTS
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 PAGES = [DOCS / f"{name}.md" for name in ("COLAB", "RUNPOD", "LOCAL_NVIDIA", "APPLE_MPS", "CPU", "DOCKER")]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-MODULE = re.compile(r"python -m lib ([^`&|>\n]+)")
+MODULE = re.compile(r"""python -m lib ((?:"[^"]*"|[^`&|>"\n])+)""")
 
 
 def text_of(page):

@@ -1,5 +1,6 @@
 """The plan as a command gives it, and the minute in which a machine is measured."""
 
+import dataclasses
 import json
 
 import pytest
@@ -119,7 +120,11 @@ def test_it_measures_once(monkeypatch, tmp_path):
     monkeypatch.setattr(planning.calibration, "remembered", lambda: {"vqvae": as_measured("vqvae")})
     run(*words)
     assert len(asked) == 1, "it was measured before"
-    assert "measured here" in run(*(word for word in words if word != "--json"))
+    in_words = [word for word in words if word != "--json"]
+    assert "measured here" in run(*in_words) and "Something else" not in run(*in_words)
+    busy = dataclasses.replace(as_measured("vqvae"), waited=0.6)
+    monkeypatch.setattr(planning.calibration, "remembered", lambda: {"vqvae": busy})
+    assert "Something else took 60% of the processor" in run(*in_words)
     run(*words, "--calibrate")
     assert len(asked) == 2
 
