@@ -106,7 +106,7 @@ def _in_a_process(stage, preset, seconds, settings):
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=environment)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise CalibrationError(f"{stage} of preset {preset} can't be measured here: {said}")
+        raise CalibrationError(f"{stage} of preset {preset} can't be measured here: {said}\n--no-calibrate plans without.")
     return Measured(**json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -14,6 +14,7 @@ from lib.plan.took import length
 # hours of an RTX 3090 that users have in mind, and dollars in all; they know no base model of its own
 IN_MIND = {"vqvae": (10, 10), "style_encoder": (8, 10), "fine_tune": (10, 15)}
 IN_MIND_USD, IN_MIND_PLACE = 20, "runpod-3090"
+FREE_DRIVE_GB = 15  # https://one.google.com/about/plans
 MUCH_WAITING = 0.2  # of a processor that others use
 SMALLEST_FIRST = tuple(reversed(BY_SIZE))
 
@@ -60,7 +61,9 @@ def detail(found, place):
     room = size(found.most("memory_gb")), size(found.disk_gb), size(found.sum("drive_gb"))
     rows.append(("all", "", "", length(found.sum("hours")), whole, usd, str(found.sum("runtimes") or "-"), *room))
     bases = ", ".join(sorted({one.basis for one in found.stages}))
-    return f"Preset {found.preset} on {place.title} ({bases}):\n{table(rows)}"
+    full = place.drive and found.most("drive_gb") > FREE_DRIVE_GB
+    room = f"\nDrive has {FREE_DRIVE_GB} GB for free: train with --set keep_checkpoints=1, and empty it between stages."
+    return f"Preset {found.preset} on {place.title} ({bases}):\n{table(rows)}{room * full}"
 
 
 def _costs(one, place):

@@ -63,6 +63,12 @@ def test_one_environment_one_preset_and_own_prices():
     assert rich["plans"][0]["usd"] == pytest.approx(usual["plans"][0]["usd"] * 2 / 0.79, abs=0.01)
 
 
+def test_a_full_drive_is_foreseen():
+    assert "Drive has 15 GB for free" in plan("--environment", "colab-l4", "--preset", "large")
+    assert "15 GB for free" not in plan("--environment", "colab-l4", "--preset", "colab")
+    assert "15 GB for free" not in plan("--environment", "runpod-4090", "--preset", "large"), "no Drive there"
+
+
 def test_the_table_of_devices():
     said = plan("--devices")
     assert "NVIDIA RTX 3090" in said and "https://" in said and "reached" in said
