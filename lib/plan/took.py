@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib import config as configs
-from lib.plan.forecast import forecast
+from lib.plan.forecast import forecast, seconds_of
+from lib.plan.music import music_of
+from lib.plan.work import step_work
 from lib.training.history import read_events, read_rows
 
 
@@ -18,7 +20,7 @@ class Took:
 
     Attributes
     ----------
-    hours : with a runtime at work on it; runtimes : how many there were
+    hours : with a runtime at work on it, from its first step on; runtimes : how many there were
     steps : the last one; total : of the whole training, 0 where unknown
     step_s : seconds a step, median over the logged ones; None where too few were logged
     """
@@ -73,12 +75,15 @@ def beside(run, environment, data_dir=None, measured=None):
     found = took(run)
     if found is None:
         return f"{Path(run).name}: nothing was trained there yet."
-    foreseen = forecast(config_of(run), environment, data_dir, measured)
-    share = found.steps / foreseen.steps
+    config = config_of(run)
+    foreseen = forecast(config, environment, data_dir, measured)
+    parts = seconds_of(config, step_work(config), music_of(config, data_dir), found.steps, environment.device, measured)
+    hours = (parts["steps"] + parts["validate"] + parts["save"]) / 3600  # events begin where the steps do
+    low, high = foreseen.low_hours / foreseen.hours, foreseen.high_hours / foreseen.hours
     each = f", {found.step_s:.3g} s a step" if found.step_s else ""
     done = f"{length(found.hours)} for {found.steps:,} of {foreseen.steps:,} steps{each}"
-    bar = f"{length(foreseen.low_hours * share)} to {length(foreseen.high_hours * share)}"
-    return f"{found.stage}, preset {found.preset}: took {done}; foreseen {bar}"
+    bar = f"{length(hours * low)} to {length(hours * high)}"
+    return f"{found.stage}, preset {found.preset}: took {done}; foreseen, without starting and encoding, {bar}"
 
 
 def length(hours):
