@@ -10,12 +10,14 @@ import typer
 from lib import config as configs
 from lib.commands import DATA_DIR, RUNS_DIR, STOPPED_EARLY, DataDir, RunsDir
 from lib.commands.data import data_app
+from lib.commands.doctor import doctor
 from lib.commands.duet import duet
 from lib.commands.export import export
 from lib.commands.fl_studio import fl_studio_app
 from lib.commands.generate import generate, write_sound
 from lib.commands.headless import headless
 from lib.commands.listening_test import listening_test
+from lib.commands.plan import plan
 from lib.commands.serve import serve, worker
 from lib.commands.style import identify, style_app
 
@@ -32,6 +34,8 @@ app.command()(worker)
 app.command()(export)
 app.command()(headless)
 app.command("listening-test")(listening_test)
+app.command()(plan)
+app.command()(doctor)
 
 
 @app.command()
