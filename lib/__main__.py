@@ -11,6 +11,7 @@ from lib import config as configs
 from lib.commands import DATA_DIR, OUTPUT_DIR, RUNS_DIR, DataDir, RunsDir
 from lib.commands.data import data_app
 from lib.commands.duet import duet
+from lib.commands.evaluate import compare, evaluate
 from lib.commands.fl_studio import fl_studio_app
 from lib.commands.generate import generate, write_sound
 from lib.commands.serve import serve, worker
@@ -24,6 +25,8 @@ app.add_typer(fl_studio_app, name="fl-studio")
 app.command()(identify)
 app.command()(generate)
 app.command()(duet)
+app.command()(evaluate)
+app.command()(compare)
 app.command()(serve)
 app.command()(worker)
 
