@@ -23,9 +23,9 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder; by default outputs/evaluations/NAME-SPLIT.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few clips: some minutes on a laptop, wide intervals.")] = False,
     clips: Annotated[int | None, typer.Option(min=2, help="So many of each set, instead of 64 (--quick: 16).")] = None,
-    guided: Annotated[int | None, typer.Option(min=1, help="So many where rules choose: half a minute each.")] = None,
-    each: Annotated[int | None, typer.Option(min=1, help="So many in the style of each of twelve pianists.")] = None,
-    solos: Annotated[int | None, typer.Option(min=1, help="So many of a minute, for form.")] = None,
+    guided: Annotated[int | None, typer.Option(min=0, help="So many where rules choose: half a minute each; 0: none.")] = None,
+    each: Annotated[int | None, typer.Option(min=0, help="So many in the style of each of twelve pianists.")] = None,
+    solos: Annotated[int | None, typer.Option(min=0, help="So many of a minute, for form.")] = None,
     split: Annotated[str, typer.Option(help="validation or test; look at the test once, at the end.")] = "validation",
     base: Annotated[Path | None, typer.Option(help="The model before it was adapted; else found by itself.")] = None,
     pianist: Annotated[str | None, typer.Option(help="Compare with somebody else's recordings.")] = None,
@@ -53,7 +53,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write the differences as JSON.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few clips, of runs that are not evaluated yet.")] = False,
     clips: Annotated[int | None, typer.Option(min=2, help="So many.")] = None,
-    guided: Annotated[int | None, typer.Option(min=1, help="So many where rules choose.")] = None,
+    guided: Annotated[int | None, typer.Option(min=0, help="So many where rules choose.")] = None,
     split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
 ):
     """Compare two models by the same prompts and seeds: paired differences, with intervals."""
@@ -75,4 +75,4 @@ def size_of(quick=False, clips=None, guided=None, each=None, solos=None):
     from lib.evaluate.material import QUICK, Size
 
     given = {"clips": clips, "guided": guided, "each": each, "solos": solos, "told": clips and min(clips, Size.told)}
-    return dataclasses.replace(QUICK if quick else Size(), **{name: value for name, value in given.items() if value})
+    return dataclasses.replace(QUICK if quick else Size(), **{name: value for name, value in given.items() if value is not None})

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from lib.evaluate.heard import SETS
 
-SET_TITLES = {**SETS, "real_solos": "held-out solos", "solos": "the model's solos"}
+SET_TITLES = {**SETS, "real_solos": "held-out solos", "solos": "the model's solos",
+              "shuffled_solos": "held-out solos, bars shuffled"}  # fmt: skip
 
 
 @dataclass(frozen=True)

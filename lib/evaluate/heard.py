@@ -88,4 +88,6 @@ class Measured:
             except Missing as reason:
                 self.missing["judge"] = str(reason)
             found[name] = {"groups": clip_set.groups, "values": values, "styles": heard.styles.round(4)}
-        return {**found, "solos": {"groups": self.material.solos.groups, "values": self.form("solos")}}
+        for name, solos in self.sets(PAIRED[3:]).items():
+            found[name] = {"groups": solos.groups, "values": self.form(name)}
+        return found

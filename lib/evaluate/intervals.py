@@ -31,16 +31,19 @@ class Figure:
         return not (self.low > 0 or self.high < 0)
 
 
-def draw_weights(groups, generator):
-    """int (N,): how often each item counts when as many recordings are drawn as there are; items, where all are of one."""
+def places_of(groups):
+    """int (N,): the number of each item's recording; of the item itself, where all are of one."""
     names, place = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) == 1:
-        place = np.arange(len(place))
-    drawn = generator.integers(place.max() + 1, size=place.max() + 1)
-    return np.bincount(drawn, minlength=place.max() + 1)[place]
+    return np.arange(len(place)) if len(names) == 1 else place
 
 
-def estimate(statistic, *groups, centred=False, bounds=(-np.inf, np.inf), draws=DRAWS, seed=0):
+def draw_weights(place, generator):
+    """int (N,): how often each item counts when as many recordings are drawn as there are; see places_of."""
+    count = int(place.max()) + 1
+    return np.bincount(generator.integers(count, size=count), minlength=count)[place]
+
+
+def estimate(statistic, *groups, centred=False, bounds=(-np.inf, np.inf), draws=None, seed=0):
     """A statistic with its bootstrap interval.
 
     Parameters
@@ -50,7 +53,7 @@ def estimate(statistic, *groups, centred=False, bounds=(-np.inf, np.inf), draws=
     centred : for distances between samples, which drawing with replacement makes larger: how far draws lie from their mean
         is put around the value, so that the interval says what another set of this size would give; else the draws' percentiles
     bounds : that the statistic keeps
-    draws, seed : how many, and of the generator
+    draws, seed : how many (None: DRAWS), and of the generator
 
     Returns
     -------
@@ -58,7 +61,9 @@ def estimate(statistic, *groups, centred=False, bounds=(-np.inf, np.inf), draws=
     """
     generator = np.random.default_rng(seed)
     value = float(statistic(*(np.ones(len(one)) for one in groups)))
-    found = np.array([statistic(*_draw(groups, generator)) for _ in range(draws)], float)
+    places = [places_of(one) for one in groups]
+    together = [list(one) == list(groups[0]) for one in groups]
+    found = np.array([statistic(*_draw(places, together, generator)) for _ in range(draws or DRAWS)], float)
     found = found[~np.isnan(found)]
     if not len(found):
         return Figure(value, np.nan, np.nan, len(groups[0]))
@@ -67,13 +72,10 @@ def estimate(statistic, *groups, centred=False, bounds=(-np.inf, np.inf), draws=
     return Figure(value, float(low), float(high), len(groups[0]))
 
 
-def _draw(groups, generator):
-    """Weights of each sample."""
-    weights = [draw_weights(groups[0], generator)]
-    for one in groups[1:]:
-        together = len(one) == len(groups[0]) and list(one) == list(groups[0])
-        weights.append(weights[0] if together else draw_weights(one, generator))
-    return weights
+def _draw(places, together, generator):
+    """Weights of each sample; those of the same recordings as the first have its weights."""
+    first = draw_weights(places[0], generator)
+    return [first if shared else draw_weights(place, generator) for place, shared in zip(places, together)]
 
 
 def mean_of(values, groups, **options):

@@ -151,7 +151,13 @@ class Material:
     @cached_property
     def real_solos(self):
         """Held-out passages of a minute or so."""
+        self._need("solos")
         return real_clips(self.store, self.pianist, self.split, self.size.solos, self.size.solo_s)
+
+    @cached_property
+    def shuffled_solos(self):
+        """Their bars, dealt out anew: no form is left."""
+        return bars_shuffled(self.real_solos)
 
     # --- The model's ---------------------------------------------------------------------------
 
@@ -160,6 +166,10 @@ class Material:
         """Nothing asked but the pianist's style: over changes of its own."""
         return ClipSet.of_generated("generated", self.player.play(ask([{"chords": OWN}] * self.size.clips), "generated"))
 
+    def _need(self, name):
+        if not getattr(self.size, name):
+            raise Missing(f"None were asked for: --{name} 0.")
+
     def without_changes(self, count):
         """So many clips of the model where it hears of no chords at all."""
         return ClipSet.of_generated("no changes", self.player.play(ask([{}] * count), "no changes"))
@@ -167,6 +177,7 @@ class Material:
     @cached_property
     def solos(self):
         """Longer solos over changes of its own."""
+        self._need("solos")
         wishes = [{"chords": OWN, "seconds": self.size.solo_s}] * self.size.solos
         return ClipSet.of_generated("generated", self.player.play(ask(wishes), "solos"), self.size.solo_s)
 
@@ -181,12 +192,14 @@ class Material:
     @cached_property
     def told(self):
         """Told the chords of real clips."""
+        self._need("told")
         wishes = [{"chords": chart, "tempo_bpm": TEMPO} for chart, _ in self.charts[: self.size.told]]
         return ClipSet.of_generated("told", self.player.play(ask(wishes), "told"))
 
     @property
     def guided_requests(self):
         """GenerateRequests: told the same chords and density, and candidates compete by both rules."""
+        self._need("guided")
         return ask([{"chords": chart, "tempo_bpm": TEMPO, "density": density, "num_candidates": GUIDED_CANDIDATES}
                     for chart, density in self.charts[: self.size.guided]])  # fmt: skip
 

@@ -25,9 +25,9 @@ def roll_of(notes):
 
 
 def half_bars(notes):
-    """16 chord symbols of a clip: each half bar's most frequent one."""
+    """16 chord symbols of a clip: each half bar's most frequent one, the earlier of two that are as frequent."""
     symbols = np.array(labels_to_symbols(recognise_chords(sounding_roll(roll_of(notes))))[0]).reshape(HALF_BARS, -1)
-    most = [max(set(row), key=list(row).count) for row in symbols]
+    most = [max(dict.fromkeys(row), key=list(row).count) for row in symbols]
     return most if any(symbol != NONE for symbol in most) else [NONE] * HALF_BARS
 
 

@@ -118,10 +118,10 @@ def obedience(found):
     """Chords and rules."""
     titles = {"told": "told the chords", "guided": "told, and rules choose", "free": "told nothing", "codec": "codec alone"}
     agreement = {titles[name]: {"chord_agreement": figure} for name, figure in found["obedience"]["chord_agreement"].items()}
-    losses = {name.replace("_", " "): row for name, row in found["obedience"]["rule_losses"].items()}
+    losses = {name.replace("_", " "): row for name, row in found["obedience"].get("rule_losses", {}).items()}
     columns = {"free": "without rules", "guided": "with rules", "drop": "lowered by"}
     return section("Chords and rules", "", table(agreement, captions.OBEDIENCE, "chord agreement"),
-                   table(losses, columns, "rule losses"), describe_caption(captions.OBEDIENCE))  # fmt: skip
+                   table(losses, columns, "rule losses") if losses else "", describe_caption(captions.OBEDIENCE))  # fmt: skip
 
 
 def transfer(found):

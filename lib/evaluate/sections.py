@@ -13,8 +13,10 @@ from lib.evaluate.intervals import estimate, mean_of
 from lib.evaluate.judging import judge_probability, judged
 from lib.evaluate.likeness import Likeness, judge_figure
 from lib.evaluate.measures import means_of
-from lib.evaluate.obedience import agreements, asked_half_bars, half_bars, rule_losses
+from lib.evaluate.obedience import TEMPO, agreements, asked_half_bars, rule_losses
+from lib.evaluate.playing import ask
 
+FREE = 8  # clips that hear of no chords, at most, where no more are guided
 SECOND_OPINION_SETS = ("real", "generated", "markov", "shuffled")
 
 
@@ -51,35 +53,30 @@ def means(measured):
 
 
 def form(measured):
-    """Of longer solos: real_solos and solos -> measure -> Figure."""
-    sets = measured.sets(("real_solos", "solos"))
+    """Of longer solos: real_solos, solos and shuffled_solos -> measure -> Figure."""
+    sets = measured.sets(("real_solos", "solos", "shuffled_solos"))
     return {name: means_of(measured.form(name), clips.groups) for name, clips in sets.items()}
 
 
 def obedience(measured):
     """chord_agreement of clips told and guided, of ones that heard of no chords, and of real clips through the codec; rule losses
     without and with rules."""
-    material = measured.material
-    requests = material.guided_requests
-    asked = [asked_half_bars(request) for request in requests]
-    told_asked = asked_of_told(material)
-    free = material.without_changes(len(requests))
-    sets = {"told": (told_asked, material.told), "guided": (asked, material.guided), "free": (asked, free)}
-    found = {"chord_agreement": {name: _agreement(*pair) for name, pair in sets.items()}}
-    if "codec" in measured.sets(("codec",)):
-        found["chord_agreement"]["codec"] = _agreement([half_bars(notes) for notes in material.real.clips], material.codec)
-    losses = [[rule_losses(request, notes) for request, notes in zip(requests, clips.clips, strict=True)]
-              for clips in (free, material.guided)]  # fmt: skip
-    names = list(losses[0][0])
-    before, after = (np.array([[row[name] for name in names] for row in side]) for side in losses)
-    found["rule_losses"] = {name: _drop(before[:, place], after[:, place]) for place, name in enumerate(names)}
+    material, sets = measured.material, measured.sets(("told", "guided", "codec"))
+    if not {"told", "guided"} & set(sets):
+        raise Missing("Neither clips that are told chords nor guided ones were asked for.")
+    asked = [asked_half_bars(request) for request in ask([{"chords": chart, "tempo_bpm": TEMPO} for chart, _ in material.charts])]
+    free = material.without_changes(max(material.size.guided, min(FREE, material.size.told)))
+    sets = {**{name: sets[name] for name in ("told", "guided") if name in sets}, "free": free, **sets}
+    found = {"chord_agreement": {name: _agreement(asked, clips) for name, clips in sets.items()}}
+    if "guided" in sets:
+        found["rule_losses"] = _rule_losses(material.guided_requests, free.clips, sets["guided"].clips)
     return found
 
 
-def asked_of_told(material):
-    """16 symbols for each clip of `told`."""
-    requests = dataclasses.replace(material.guided_requests[0]), material.charts[: material.size.told]
-    return [asked_half_bars(dataclasses.replace(requests[0], chords=chart)) for chart, _ in requests[1]]
+def _rule_losses(requests, free, guided):
+    """rule -> Figures without, with and lowered by."""
+    sides = [[rule_losses(request, notes) for request, notes in zip(requests, clips)] for clips in (free, guided)]
+    return {name: _drop(*(np.array([row[name] for row in side]) for side in sides)) for name in sides[0][0]}
 
 
 def _agreement(asked, clips):

@@ -16,7 +16,8 @@ USUAL_S, OCTAVES = 0.5, 0.9  # a beat is likeliest so long, within so many octav
 FEWEST_NOTES, FEWEST_BEATS = 20, 8
 RHYTHM = 4  # onsets are counted in quarters of a beat
 RHYTHM_WEIGHT = 0.5
-TOLERANCE = 0.06  # of a lag: tempo drifts
+TOLERANCE = 0.03  # of a lag: tempo drifts
+REFINED = 4  # beats over which the length of one is measured more finely
 
 
 def beat_s(notes, seconds):
@@ -32,9 +33,16 @@ def beat_s(notes, seconds):
     strength = strength - strength.mean()
     lags = np.arange(round(BEAT_S[0] * RATE_HZ), round(BEAT_S[1] * RATE_HZ) + 1)
     lags = lags[lags < len(strength) // 2]
-    alike = np.array([strength[lag:] @ strength[:-lag] / (len(strength) - lag) for lag in lags])
     prior = np.exp(-0.5 * (np.log2(lags / RATE_HZ / USUAL_S) / OCTAVES) ** 2)
-    return float(lags[(alike * prior).argmax()] / RATE_HZ)
+    several = REFINED * lags[(_alike(strength, lags) * prior).argmax()]
+    near = np.arange(several - REFINED // 2, several + REFINED // 2 + 1)
+    near = near[near < len(strength) // 2]
+    return float(near[_alike(strength, near).argmax()] if len(near) else several) / REFINED / RATE_HZ
+
+
+def _alike(strength, lags):
+    """Autocorrelation at these lags."""
+    return np.array([strength[lag:] @ strength[:-lag] / (len(strength) - lag) for lag in lags])
 
 
 def self_similarity(notes, seconds, length_s=None):

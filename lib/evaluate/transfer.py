@@ -42,7 +42,9 @@ def pianists_of(improviser, store):
 
 
 def generated_windows(player, names, each):
-    """(Windows, ClipSet) of `each` clips in the style of each."""
+    """(Windows, ClipSet) of `each` clips in the style of each; Missing where that is 0."""
+    if not each:
+        raise Missing("No clips of twelve styles were asked for: --each 0.")
     wishes = [{"style": name, "chords": OWN} for name in names for _ in range(each)]
     clips = player.play(ask(wishes), "twelve styles")
     who = np.repeat(names, each)
