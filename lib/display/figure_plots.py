@@ -10,17 +10,17 @@ from lib.display.palette import GENERATED, HUES, PALE, QUIET, REAL, on_paper
 
 
 @on_paper
-def plot_figures(panels, own=(), aims=None, title=""):
+def plot_figures(panels, sets, own=(), aims=None, title=""):
     """A panel a measure, a row a set: the value as a dot, its interval as a line.
 
     Parameters
     ----------
     panels : dict measure -> dict set -> (value, low, high)
+    sets : names of the rows, from the top
     own : sets that are drawn in the colour of generated music
     aims : dict measure -> the ideal, drawn as a line; measures without one have none
     title : str
     """
-    sets = list(dict.fromkeys(name for rows in panels.values() for name in rows))
     columns = min(3, max(1, len(panels)))
     count = -(-len(panels) // columns) or 1
     size = (3.7 * columns, count * (0.9 + 0.26 * len(sets)))

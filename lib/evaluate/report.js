@@ -2,9 +2,12 @@
 const read = id => JSON.parse(document.getElementById(id).textContent);
 const player = read("player"), music = read("music");
 
+const escaped = text => new Option(text).innerHTML;
+
 function show(details) {
   for (const frame of details.querySelectorAll("iframe:not([srcdoc])")) {
-    frame.srcdoc = player.replace("MUSIC_OF_THIS_PLAYER", () => music[frame.dataset.music]);
+    const page = player.replaceAll("TITLE_OF_THIS_PLAYER", () => escaped(frame.title));
+    frame.srcdoc = page.replace("MUSIC_OF_THIS_PLAYER", () => music[frame.dataset.music]);
   }
 }
 

@@ -10,15 +10,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from lib.display.alt_text import picture_html
-from lib.display.figure_plots import plot_doses, plot_figures
 from lib.display.player import music_json, page_of
 from lib.evaluate import captions
 from lib.evaluate.captions import SET_TITLES
+from lib.evaluate.pictures import plot_likeness, plot_selfcheck
 from lib.evaluate.tables import cell, describe_caption, table, whole_number
 
 FOLDER = Path(__file__).parent
-PLACE = "MUSIC_OF_THIS_PLAYER"  # report.js puts music there
-OWN_SETS = ("generated", "told", "guided", "solos")
+MUSIC, TITLE = "MUSIC_OF_THIS_PLAYER", "TITLE_OF_THIS_PLAYER"  # report.js puts these there
 LOOK_ONCE = ("These are the test recordings. Look at them once, when everything is chosen: each further look makes the figures "
              "a little better than they are.")  # fmt: skip
 VALIDATION = "Validation recordings: what was chosen by them looks a little better here than on music that nobody has looked at."
@@ -41,7 +40,7 @@ def write_report(path, found, pairs=()):
     body = "\n".join([*parts, copying_players(found, pairs) if pairs else ""])
     music = [json_text for pair in pairs for json_text in _pair_music(pair)]
     fill = {"title": html.escape(f"Evaluation of {name_of(found)}"), "style": _read("report.css"), "body": body,
-            "player": _in_script(page_of(PLACE, "Clip") if pairs else ""), "music": _in_script(music),
+            "player": _in_script(page_of(MUSIC, TITLE) if pairs else ""), "music": _in_script(music),
             "script": _read("report.js")}  # fmt: skip
     page = re.sub(r"\{\{(\w+)\}\}", lambda place: fill[place[1]], _read("report.html"))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +74,7 @@ def head(found):
              f"and {size['solos']} solos of {size['solo_s']:g} s; {found['split']} split; made {found['made']} in "
              f"{found['seconds']:.0f} s.")  # fmt: skip
     return (f"<h1>Evaluation of {html.escape(name_of(found))}</h1><p>{facts}</p><p class='note'>{looks}</p>"
-            "<p>Behind each value stands its 95 % bootstrap interval, drawn over recordings: a generated clip counts as a "
+            "<p>Below each value stands its 95 % bootstrap interval, drawn over recordings: a generated clip counts as a "
             "recording of its own. Where intervals overlap widely, nothing was found. No figure here says whether the music is "
             "good; for that, listen, best without knowing what you hear.</p>")  # fmt: skip
 
@@ -83,13 +82,9 @@ def head(found):
 def likeness(found):
     """Likeness to the held-out recordings, of every set."""
     rows, known = found["likeness"], captions.LIKENESS
-    figures = {known[key].title: {SET_TITLES[name]: _bounds(row[key]) for name, row in rows.items() if key in row}
-               for key in known if any(key in row for row in rows.values())}  # fmt: skip
-    aims = {known["nearest_style"].title: 0.5, known["nearest_attributes"].title: 0.5}
-    own = [SET_TITLES[name] for name in OWN_SETS if name in SET_TITLES]
     return section("How like the pianist", "Everything is measured against held-out recordings of the pianist; the second row, "
                    "training recordings of the same pianist against them, is what real music reaches.",
-                   _picture(plot_figures(figures, own, aims)), table(rows, known), describe_caption(known))  # fmt: skip
+                   _picture(plot_likeness(found)), table(rows, known), describe_caption(known))  # fmt: skip
 
 
 def attributes(found):
@@ -168,7 +163,7 @@ def selfcheck(found):
     for key, worse in part["control"].items():
         said[titles[key]]["control"] = "yes" if worse else "no"
     damages = [*next(iter(part["verdicts"].values()))]
-    return section("The measures, measured", "", _picture(plot_doses(part["doses"], titles)),
+    return section("The measures, measured", "", _picture(plot_selfcheck(found)),
                    table(rows, known, "dose and response"),
                    table(said, {**{damage: damage for damage in damages}, "control": "bars shuffled"},
                          "ranks the largest dose, and shuffled bars, lower than whole music"),
@@ -198,10 +193,6 @@ def missing(found):
 def section(title, words, *parts):
     """A part of the page."""
     return f"<section><h2>{html.escape(title)}</h2>{f'<p>{words}</p>' if words else ''}{''.join(parts)}</section>"
-
-
-def _bounds(figure):
-    return tuple(float("nan") if figure[key] is None else figure[key] for key in ("value", "low", "high"))
 
 
 def _picture(figure):

@@ -56,8 +56,8 @@ def table(rows, columns, caption=""):
 def _column_title(column):
     if not isinstance(column, Caption):
         return html.escape(column)
-    unit = f", {column.unit}" if column.unit else ""
-    return f"{html.escape(column.title)}<br><small>{html.escape(unit.strip(', '))}; ideal: {html.escape(column.ideal)}</small>"
+    small = "; ".join(filter(None, [column.unit, f"ideal: {column.ideal}"]))
+    return f"{html.escape(column.title)}<br><small>{html.escape(small)}</small>"
 
 
 def describe_caption(known):
