@@ -15,7 +15,7 @@ from lib.evaluate.intervals import Figure, estimate
 from lib.evaluate.likeness import DISTANCES, Heard, Likeness, is_centred
 from lib.music.metrics import ATTRIBUTES
 
-FEWEST = 2  # clips of each
+FEWEST = 6  # pairs: of fewer, all differ one way by chance too often for an interval to mean anything
 
 
 @dataclass(frozen=True)
@@ -54,23 +54,24 @@ def compare(found, other, directions):
 
     Returns
     -------
-    list of Difference
+    list of Difference; none of sets of fewer than FEWEST pairs
 
     Raises
     ------
     ConfigError : they were not asked for the same, or have no clips in common
     """
     check_comparable(found, other)
+    pairs = {name: [side["clips"][name] for side in (found, other)] for name in PAIRED
+             if all(name in side["clips"] for side in (found, other))}  # fmt: skip
+    if not pairs:
+        raise ConfigError("The two evaluations have no clips in common: evaluate both with the same --data-dir and size.")
     differences = []
-    for name in PAIRED:
-        sides = [side["clips"].get(name) for side in (found, other)]
-        count = min((len(side["groups"]) for side in sides if side), default=0) if all(sides) else 0
+    for name, sides in pairs.items():
+        count = min(len(side["groups"]) for side in sides)
         if count >= FEWEST:
             differences += _of_values(name, *sides, count)
             if "real" in found["clips"] and all("styles" in side for side in sides):
                 differences += _of_likeness(name, *sides, found["clips"]["real"], count, directions)
-    if not differences:
-        raise ConfigError("The two evaluations have no clips in common: evaluate both with the same --data-dir and size.")
     return differences
 
 
@@ -117,6 +118,8 @@ def heard_of(clips, count=None):
 
 def in_words(differences):
     """The differences as text: those that were found first, then how many were looked at."""
+    if not differences:
+        return f"Too few clips to say anything: {FEWEST} pairs of a kind at least."
     found = [one for one in differences if one.verdict != "no difference found"]
     lines = [f"{'clips':<10}{'measure':<32}{'A':>10}{'B':>10}  B less A, 95 % interval"]
     for one in [*found, *(one for one in differences if one not in found)]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-POINTS, MARGIN = 512, 1.0  # of the grid of a density, and how far it goes beyond the values, in widths
+POINTS, MARGIN = 256, 1.0  # of the grid of a density, and how far it goes beyond the values, in widths
 LEAST = 1e-4  # density that counts as none: of an even spread over the grid
 
 

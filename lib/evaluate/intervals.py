@@ -37,10 +37,10 @@ def places_of(groups):
     return np.arange(len(place)) if len(names) == 1 else place
 
 
-def draw_weights(place, generator):
-    """int (N,): how often each item counts when as many recordings are drawn as there are; see places_of."""
+def draw_weights(place, generator, draws):
+    """int (draws, N): how often each item counts when as many recordings are drawn as there are; see places_of."""
     count = int(place.max()) + 1
-    return np.bincount(generator.integers(count, size=count), minlength=count)[place]
+    return generator.multinomial(count, np.full(count, 1 / count), draws)[:, place]
 
 
 def estimate(statistic, *groups, centred=False, bounds=(-np.inf, np.inf), draws=None, seed=0):
@@ -59,11 +59,9 @@ def estimate(statistic, *groups, centred=False, bounds=(-np.inf, np.inf), draws=
     -------
     Figure
     """
-    generator = np.random.default_rng(seed)
     value = float(statistic(*(np.ones(len(one)) for one in groups)))
-    places = [places_of(one) for one in groups]
-    together = [list(one) == list(groups[0]) for one in groups]
-    found = np.array([statistic(*_draw(places, together, generator)) for _ in range(draws or DRAWS)], float)
+    drawn = zip(*_draw(groups, np.random.default_rng(seed), draws or DRAWS))
+    found = np.array([statistic(*weights) for weights in drawn], float)
     found = found[~np.isnan(found)]
     if not len(found):
         return Figure(value, np.nan, np.nan, len(groups[0]))
@@ -72,10 +70,11 @@ def estimate(statistic, *groups, centred=False, bounds=(-np.inf, np.inf), draws=
     return Figure(value, float(low), float(high), len(groups[0]))
 
 
-def _draw(places, together, generator):
-    """Weights of each sample; those of the same recordings as the first have its weights."""
-    first = draw_weights(places[0], generator)
-    return [first if shared else draw_weights(place, generator) for place, shared in zip(places, together)]
+def _draw(groups, generator, draws):
+    """Weights (draws, N) of each sample; those of the same recordings as the first have its weights."""
+    first = draw_weights(places_of(groups[0]), generator, draws)
+    others = (None if list(one) == list(groups[0]) else places_of(one) for one in groups[1:])
+    return [first, *(first if place is None else draw_weights(place, generator, draws) for place in others)]
 
 
 def mean_of(values, groups, **options):

@@ -149,7 +149,8 @@ def copying_players(found, pairs):
                          "</iframe>" for side, (name, _, _) in enumerate(pair.sides))  # fmt: skip
         inside = f"<summary>{html.escape(pair.words)}</summary><div class='pair'>{frames}</div>"
         lines.append(f"<details class='clip'>{inside}</details>")
-    words = "The likest first. Open one to see and hear both; the first ones have sound, the others are rolls."
+    heard = sum(audio is not None for pair in pairs for _, _, audio in pair.sides[:1])
+    words = f"The likest first. Open one to see both; {f'the first {heard} have a sound' if heard else 'none has a sound'}."
     return section("Every clip beside the training passage most like it", words, *lines)
 
 

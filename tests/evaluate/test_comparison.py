@@ -71,9 +71,16 @@ def test_clips_without_a_value_are_left_out_on_both_sides(found, directions):
 def test_fewer_clips_are_compared_as_far_as_they_go(found, directions):
     other = copy.deepcopy(found)
     part = other["clips"]["generated"]
-    part["groups"], part["styles"] = part["groups"][:3], part["styles"][:3]
-    part["values"] = {name: values[:3] for name, values in part["values"].items()}
-    assert by_measure(compare(found, other, directions))["velocity"].figure.count == 3
+    for side in (found, other):
+        more = side["clips"]["generated"]
+        more.update(groups=more["groups"] * 2, styles=more["styles"] * 2)
+        more["values"] = {name: values * 2 for name, values in more["values"].items()}
+    assert by_measure(compare(found, other, directions))["velocity"].figure.count == 2 * FEW.clips
+    part["groups"], part["styles"] = part["groups"][:7], part["styles"][:7]
+    part["values"] = {name: values[:7] for name, values in part["values"].items()}
+    assert by_measure(compare(found, other, directions))["velocity"].figure.count == 7
+    part["groups"] = part["groups"][:5]
+    assert compare(found, other, directions) == [] and "Too few clips" in in_words([])
 
 
 @pytest.mark.parametrize(("change", "message"), [

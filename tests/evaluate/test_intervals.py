@@ -21,10 +21,10 @@ def test_clips_of_one_recording_say_less_than_as_many_recordings():
 
 
 def test_weights_are_of_whole_recordings():
-    weights = draw_weights(places_of(["a", "a", "b", "c", "c", "c"]), np.random.default_rng(3))
+    weights = draw_weights(places_of(["a", "a", "b", "c", "c", "c"]), np.random.default_rng(3), 5)[2]
     assert weights[0] == weights[1] and len(set(weights[3:])) == 1
     assert weights[0] + weights[2] + weights[3] == 3
-    assert draw_weights(places_of(["a"] * 5), np.random.default_rng(0)).sum() == 5  # one recording alone: its clips
+    assert draw_weights(places_of(["a"] * 5), np.random.default_rng(0), 9).sum(1).tolist() == [5] * 9  # one recording alone: its clips
 
 
 def test_samples_of_the_same_recordings_are_drawn_together():
