@@ -66,7 +66,8 @@ class Player:
         values = json.dumps([self.mark, dataclasses.asdict(request)], sort_keys=True)
         digest = hashlib.sha256(values.encode()).hexdigest()[:12]
         there = next(self.folder.glob(f"*-{digest}.mid"), None)
-        return there or self.folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{request.seed:04d}-{digest}.mid"
+        words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        return there or self.folder / f"{words}-{request.seed:04d}-{digest}.mid"
 
     @staticmethod
     def _kept(path):
