@@ -55,6 +55,8 @@ def means(measured):
 def form(measured):
     """Of longer solos: real_solos, solos and shuffled_solos -> measure -> Figure."""
     sets = measured.sets(("real_solos", "solos", "shuffled_solos"))
+    if not sets:
+        raise Missing(measured.missing["solos"])
     return {name: means_of(measured.form(name), clips.groups) for name, clips in sets.items()}
 
 
