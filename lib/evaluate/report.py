@@ -103,6 +103,12 @@ def means(found):
     return section("What the clips are like", "Means over clips.", table(found["means"], known), describe_caption(known))
 
 
+def codec(found):
+    """What the codec loses."""
+    names = {"onset": "onset and pitch", "onset_offset": "and offset", "onset_velocity": "and velocity"}
+    return section("What the codec loses", "", table({"codec": found["codec"]}, names), describe_caption({"codec": captions.CODEC}))
+
+
 def form(found):
     """Solos of a minute or so."""
     return section("Form", "Of longer solos; the beat is found by one rule in all of them.", table(found["form"], captions.FORM),
@@ -202,5 +208,5 @@ def _picture(figure):
     return f"<figure>{page}</figure>"
 
 
-WRITERS = {"likeness": likeness, "attributes": attributes, "means": means, "form": form, "obedience": obedience,
+WRITERS = {"likeness": likeness, "attributes": attributes, "means": means, "codec": codec, "form": form, "obedience": obedience,
            "transfer": transfer, "copying": copying, "selfcheck": selfcheck, "second_opinion": second_opinion}  # fmt: skip

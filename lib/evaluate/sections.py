@@ -15,6 +15,7 @@ from lib.evaluate.likeness import Likeness, judge_figure
 from lib.evaluate.measures import means_of
 from lib.evaluate.obedience import TEMPO, agreements, asked_half_bars, rule_losses
 from lib.evaluate.playing import ask
+from lib.music.metrics import note_f1
 
 FREE = 8  # clips that hear of no chords, at most, where no more are guided
 SECOND_OPINION_SETS = ("real", "generated", "markov", "shuffled")
@@ -50,6 +51,16 @@ def attributes(measured):
 def means(measured):
     """set -> measure -> Figure of its mean over clips."""
     return {name: means_of(measured.table(name), clips.groups) for name, clips in measured.sets().items()}
+
+
+def codec(measured):
+    """onset, onset_offset, onset_velocity: note F1 (mir_eval) of held-out clips through the codec and back."""
+    sets = measured.sets(("real", "codec"))
+    if len(sets) < 2:
+        raise Missing(measured.missing["real"])
+    pairs = zip(sets["real"].clips, sets["codec"].clips, strict=True)
+    rows = [dataclasses.asdict(note_f1(original, back)) for original, back in pairs]
+    return {name: mean_of([row[name] for row in rows], sets["real"].groups) for name in rows[0]}
 
 
 def form(measured):
