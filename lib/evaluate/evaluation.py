@@ -29,8 +29,8 @@ JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 SOUNDING = 4  # pairs of the page that have a sound: each is some 300 kB
 # name -> function of Measured that gives that section of the evaluation
 SECTIONS = {"likeness": sections.likeness, "attributes": sections.attributes, "means": sections.means, "form": sections.form,
-            "codec": sections.codec, "obedience": sections.obedience, "transfer": sections.synthetic_transfer, "copying": sections.copied,
-            "selfcheck": sections.self_check, "second_opinion": sections.second_opinion}  # fmt: skip
+            "codec": sections.codec, "obedience": sections.obedience, "transfer": sections.synthetic_transfer,
+            "copying": sections.copied, "selfcheck": sections.self_check, "second_opinion": sections.second_opinion}  # fmt: skip
 
 
 def evaluate(run, data_dir, folder, size, split="validation", names=None, sounding=SOUNDING, say=print, **sources):
