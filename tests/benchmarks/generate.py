@@ -49,7 +49,8 @@ class Bench(Material):
     def __init__(self, words):
         self.words, self.count = words, 16 if words.quick else 64
         size = Size(clips=self.count, guided=words.guided or self.count)
-        super().__init__(words.run or RELEASED, words.data_dir, size=size, split=words.split, base=words.base, pianist=PIANIST)
+        super().__init__(words.run or RELEASED, words.data_dir, size=size, split=words.split, base=words.base, pianist=PIANIST,
+                         corpus="pijama")  # fmt: skip
 
     def play(self, player, wishes, name=""):
         """A clip a wish, seeds 1, 2, ...: list of Notes."""
