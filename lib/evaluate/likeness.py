@@ -72,12 +72,13 @@ class Likeness:
             both["nearest_attributes"] = self._nearest(*standardised(self.clips.attributes, self.real.attributes))
         return both
 
-    def figures(self):
+    def figures(self, draws=None):
         """dict of DISTANCES -> Figure; those that can't be given are left out."""
-        return {name: self._estimate(name, statistic) for name, statistic in self.statistics().items()}
+        return {name: self._estimate(name, statistic, draws) for name, statistic in self.statistics().items()}
 
-    def _estimate(self, name, statistic):
-        return estimate(statistic, self.clips.groups, self.real.groups, centred=is_centred(name), bounds=DISTANCES[name])
+    def _estimate(self, name, statistic, draws=None):
+        return estimate(statistic, self.clips.groups, self.real.groups, centred=is_centred(name), bounds=DISTANCES[name],
+                        draws=draws)  # fmt: skip
 
     def _mean(self, name):
         parts = [getattr(one, name) for one in self.densities.values()]

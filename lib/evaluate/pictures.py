@@ -30,7 +30,9 @@ def plot_selfcheck(found):
     ----------
     found : dict of evaluation.evaluate, with selfcheck
     """
-    return plot_doses(found["selfcheck"]["doses"], {key: caption.title for key, caption in LIKENESS.items()})
+    rows = [{**row, "figures": {key: figure["value"] for key, figure in row["figures"].items()}}
+            for row in found["selfcheck"]["doses"]]  # fmt: skip
+    return plot_doses(rows, {key: caption.title for key, caption in LIKENESS.items()})
 
 
 def bounds(figure):

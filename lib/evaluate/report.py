@@ -163,7 +163,7 @@ def copying_players(found, pairs):
 def selfcheck(found):
     """Dose and response."""
     part, known = found["selfcheck"], captions.LIKENESS
-    rows = {_dose_name(row): {key: {"value": value} for key, value in row["figures"].items()} for row in part["doses"]}
+    rows = {_dose_name(row): row["figures"] for row in part["doses"]}
     titles = {key: caption.title for key, caption in known.items()}
     said = {titles[key]: {damage: "yes" if worse else "no" for damage, (worse, _) in damages.items()}
             for key, damages in part["verdicts"].items()}  # fmt: skip

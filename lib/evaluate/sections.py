@@ -17,6 +17,7 @@ from lib.evaluate.obedience import TEMPO, agreements, asked_half_bars, rule_loss
 from lib.evaluate.playing import ask
 from lib.music.metrics import note_f1
 
+DOSE_DRAWS = 100  # of the intervals of doses, of which there are many
 FREE = 8  # clips that hear of no chords, at most, where no more are guided
 SECOND_OPINION_SETS = ("real", "generated", "markov", "shuffled")
 
@@ -181,18 +182,15 @@ def self_check(measured):
         judge = None
 
     def measure(clips):
-        statistics = Likeness(measured.hear(clips), real, measured.directions).statistics()
-        ones = np.ones(len(clips)), np.ones(len(real.groups))
-        figures = {key: float(statistic(*ones)) for key, statistic in statistics.items()}
-        return figures if judge is None else {**figures, "judge": _judged(judge, clips, material.pianist)}
+        figures = Likeness(measured.hear(clips), real, measured.directions).figures(DOSE_DRAWS)
+        if judge is None:
+            return figures
+        return {**figures, "judge": judge_figure(judge_probability(judge, clips.clips, material.pianist), clips.groups)}
 
     rows, shuffled = selfcheck.dose_response(material.training, measure), measure(material.shuffled)
-    worse = {key: selfcheck.is_worse(key, shuffled[key], value) for key, value in rows[0]["figures"].items() if key in shuffled}
+    worse = {key: selfcheck.is_worse(key, shuffled[key].value, figure.value)
+             for key, figure in rows[0]["figures"].items() if key in shuffled}  # fmt: skip
     return {"doses": rows, "verdicts": selfcheck.verdicts(rows), "control": worse}
-
-
-def _judged(judge, clips, pianist):
-    return float(judge_probability(judge, clips.clips, pianist).mean())
 
 
 def second_opinion(measured):

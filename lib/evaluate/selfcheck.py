@@ -15,11 +15,11 @@ def dose_response(clip_set, measure):
     Parameters
     ----------
     clip_set : ClipSet of real clips
-    measure : callable(ClipSet) -> dict measure -> value
+    measure : callable(ClipSet) -> dict measure -> Figure
 
     Returns
     -------
-    list of dict : damage, dose, unit, figures (measure -> value); the first is without any
+    list of dict : damage, dose, unit, figures (measure -> Figure); the first is without any
     """
     cases = [("none", 0.0, "", clip_set)]
     for name, (change, doses, unit) in DOSES.items():
@@ -48,9 +48,9 @@ def verdicts(rows):
     found = {}
     for measure in rows[0]["figures"]:
         sign = -1 if BETTER_HIGH[measure] else 1
-        badness = {damage: [(0.0, sign * rows[0]["figures"][measure])] for damage in DOSES}
-        for row in rows[1:]:
-            badness[row["damage"]].append((row["dose"], sign * row["figures"][measure]))
+        badness = {damage: [(0.0, sign * rows[0]["figures"][measure].value)] for damage in DOSES}
+        for row in (row for row in rows[1:] if measure in row["figures"]):
+            badness[row["damage"]].append((row["dose"], sign * row["figures"][measure].value))
         found[measure] = {damage: (pairs[-1][1] > pairs[0][1], _rank_correlation(pairs)) for damage, pairs in badness.items()}
     return found
 

@@ -27,8 +27,6 @@ def cell(figure):
         return "–"
     if not isinstance(figure, dict):
         return html.escape(str(figure))
-    if "low" not in figure:
-        return number(figure["value"])
     return f"{number(figure['value'])} <small>{number(figure['low'])} to {number(figure['high'])}</small>"
 
 
