@@ -145,7 +145,9 @@ class Material:
 
     @cached_property
     def training_pieces(self):
-        """dict piece index -> Notes of the pianist's training recordings."""
+        """dict piece index -> Notes of the pianist's training recordings; Missing where it is nobody's in particular."""
+        if self.pianist is None:
+            raise Missing("The model was adapted to nobody, so that nobody's training recordings are compared. Name one: --pianist")
         return {i: self.store.piece_notes(i) for i in self.store.select(pianist=self.pianist, split="train", duets=False)}
 
     @cached_property

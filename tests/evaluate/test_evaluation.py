@@ -10,6 +10,7 @@ from evaluation_sizes import ALL, FEW, PIANIST
 from lib.config import ConfigError
 from lib.data.corpora import open_corpus
 from lib.evaluate.captions import FORM, LIKENESS, MEANS
+from lib.evaluate.clips import Missing
 from lib.evaluate.evaluation import PAGE_NAME, gather, read_evaluation
 from lib.evaluate.heard import SETS, Measured
 from lib.evaluate.material import Material
@@ -145,6 +146,14 @@ def test_somebody_who_is_not_in_the_corpus(noise, demo_data):
     with pytest.raises(ValueError, match="no recording of Brad Mehldau"):
         Material(noise, demo_data, None, FEW, pianist="Brad Mehldau").store  # noqa: B018
     assert "Brad Mehldau" not in open_corpus("demo", demo_data).pianists
+
+
+def test_a_model_that_was_adapted_to_nobody_is_compared_with_everybody(noise, demo_data):
+    material = Material(noise, demo_data, None, FEW, corpus="demo")
+    assert material.pianist is None and len({material.store.pieces[i].pianist for i, _ in material.real.places}) > 2
+    for what in ("training_pieces", "markov"):
+        with pytest.raises(Missing, match="--pianist"):
+            getattr(material, what)
 
 
 @pytest.mark.parametrize(("content", "message"), [("[]", "not an evaluation of this"), ("{", "is not an evaluation"),
