@@ -12,6 +12,7 @@ from lib.commands import DATA_DIR, RUNS_DIR, STOPPED_EARLY, DataDir, RunsDir
 from lib.commands.data import data_app
 from lib.commands.doctor import doctor
 from lib.commands.duet import duet
+from lib.commands.evaluate import compare, evaluate
 from lib.commands.export import export
 from lib.commands.fl_studio import fl_studio_app
 from lib.commands.generate import generate, write_sound
@@ -29,6 +30,8 @@ app.add_typer(fl_studio_app, name="fl-studio")
 app.command()(identify)
 app.command()(generate)
 app.command()(duet)
+app.command()(evaluate)
+app.command()(compare)
 app.command()(serve)
 app.command()(worker)
 app.command()(export)

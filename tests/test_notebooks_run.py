@@ -1,4 +1,4 @@
-"""All seven notebooks, executed headless with preset tiny: what a user gets who runs them from top to bottom."""
+"""The notebooks from 00 to 07, executed headless with preset tiny: what a user gets who runs them from top to bottom."""
 
 import json
 
@@ -9,7 +9,8 @@ from lib import headless
 from lib.data.notes import read_midi
 from lib.training import checkpoint as checkpoints
 
-NAMES = ("00_setup", "01_data", "02_vqvae", "03_style_encoder", "04_diffusion", "05_fine_tune", "06_listen")
+NAMES = ("00_setup", "01_data", "02_vqvae", "03_style_encoder", "04_diffusion", "05_fine_tune", "06_listen",
+         "07_evaluate")  # fmt: skip
 pytestmark = pytest.mark.slow
 # preset tiny, trained long enough to play a note
 ENOUGH = {"06_listen.seconds": 6, "06_listen.density": 5, "02_vqvae.steps": 250, "02_vqvae.lr": 3e-3,
@@ -24,7 +25,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folders):
-    return headless.run("00-06", "tiny", ENOUGH, **folders)
+    return headless.run("00-07", "tiny", ENOUGH, **folders)
 
 
 def test_each_notebook_succeeds_and_leaves_its_copy(results, folders):
@@ -45,6 +46,13 @@ def test_the_solo_is_there_in_four_forms(results, folders):
     assert "<canvas" in (output / "player.html").read_text(encoding="utf-8")
 
 
+def test_the_evaluation_is_a_page_and_figures(results, folders):
+    output = folders["output_dir"] / "evaluation"
+    found = json.loads((output / "evaluation.json").read_text(encoding="utf-8"))
+    assert found["subject"]["pianist"] == "Cora Canonby" and {"likeness", "transfer", "selfcheck"} <= set(found)
+    assert "What it can't tell" in (output / "evaluation.html").read_text(encoding="utf-8")
+
+
 def test_the_executed_copies_show_pictures_players_and_no_warnings(results, folders):
     for name in NAMES:
         text = (folders["output_dir"] / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
@@ -60,6 +68,6 @@ def test_runs_are_where_the_notebooks_say(results, folders):
 
 
 def test_a_second_run_does_nothing_and_a_forced_one_trains_nothing_anew(results, folders):
-    assert {result.status for result in headless.run("00-06", "tiny", ENOUGH, **folders)} == {"done before"}
+    assert {result.status for result in headless.run("00-07", "tiny", ENOUGH, **folders)} == {"done before"}
     (again,) = headless.run("02", "tiny", {k: v for k, v in ENOUGH.items() if k[:2] == "02"}, again=True, **folders)
     assert again.status == "resumed"

@@ -46,6 +46,11 @@ def takes_html(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
     -------
     str
     """
+    return page_of(music_json(takes, title, chords, tempo_bpm, beats_per_bar), title)
+
+
+def music_json(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
+    """What the page plays, as JSON that can stand in a <script>; see takes_html."""
     music = {
         "title": title or "Solo",
         "takes": [_take(name, *take, chords, tempo_bpm, beats_per_bar) for name, take in takes.items()],
@@ -53,10 +58,15 @@ def takes_html(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
         "tempo": float(tempo_bpm or 0),
         "beats": beats_per_bar,
     }
+    return json.dumps(music, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def page_of(music, title=""):
+    """The page around JSON of music_json."""
     parts = {
         "title": html.escape(title or "Solo"),
         "style": _read("player.css"),
-        "music": json.dumps(music, ensure_ascii=False).replace("<", "\\u003c"),
+        "music": music,
         "script": "\n".join(_read(f"player_{name}.js") for name in SCRIPTS),
     }
     # in one pass: a title that looks like a place to fill is left alone

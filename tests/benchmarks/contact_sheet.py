@@ -20,13 +20,11 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
-
-from generate import evenly  # noqa: E402
 
 from lib.config import GenerateRequest, build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.display.plots import plot_piano_roll  # noqa: E402
+from lib.evaluate.clips import real_clips  # noqa: E402
 from lib.generate import generate, load_improviser  # noqa: E402
 from lib.music.forms import OWN  # noqa: E402
 from lib.music.piano_roll import CHUNK_S  # noqa: E402
@@ -43,7 +41,7 @@ def main():
     words = parser.parse_args()
     improviser = load_improviser(words.run, released=words.run is None, device="cpu")
     asked = [build(GenerateRequest, {"chords": OWN, "seconds": CHUNK_S, "seed": seed + 1}) for seed in range(ROWS)]
-    real = evenly(open_corpus("pijama", words.data_dir), "validation", ROWS)
+    real = real_clips(open_corpus("pijama", words.data_dir), "Brad Mehldau", "validation", ROWS).clips
     columns = ([generate(improviser, one).notes for one in asked], real)
     figure, axes = plt.subplots(ROWS, 2, figsize=(16, 1.5 * ROWS), layout="constrained", sharex=True, sharey=True)
     for column, clips in enumerate(columns):

@@ -13,7 +13,6 @@ import argparse
 import json
 import sys
 import time
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,108 +20,45 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
-
-from markov import MarkovBaseline  # noqa: E402
-from style import TWELVE  # noqa: E402
-
 from lib.config import GUIDED_CANDIDATES, RELEASED, GenerateRequest, build  # noqa: E402
-from lib.data.corpora import open_corpus  # noqa: E402
-from lib.ear import TooShort  # noqa: E402
-from lib.generate import Order, generate, generate_many, load_improviser  # noqa: E402
-from lib.judge import load_judge  # noqa: E402
-from lib.music.chord_recognition import labels_to_symbols, recognise_chords  # noqa: E402
-from lib.music.chords import chords_per_frame, parse_chord, parse_progression  # noqa: E402
+from lib.evaluate.judging import judge_probability, judged  # noqa: E402
+from lib.evaluate.material import Material, Size, density_of  # noqa: E402
+from lib.evaluate.obedience import TEMPO, agreement, chart_of, half_bars, roll_of  # noqa: E402
+from lib.evaluate.playing import ask  # noqa: E402
+from lib.evaluate.transfer import TWELVE  # noqa: E402
+from lib.generate import generate  # noqa: E402
+from lib.music.chords import chords_per_frame, parse_progression  # noqa: E402
 from lib.music.forms import OWN  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
 from lib.music.likeness import longest_run, nearest_likeness, steps_of, windows  # noqa: E402
 from lib.music.metrics import ATTRIBUTES, attributes, describe, longest_silence_s, overlapping_area  # noqa: E402
-from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, notes_to_piano_roll, sounding_roll  # noqa: E402
+from lib.music.piano_roll import CHUNK_S  # noqa: E402
 from lib.music.rules import chord_progression, note_density, notes_per_s, pitch_class_histogram, pitch_class_share  # noqa: E402
 from lib.music.wishes import LATENT_RATE_HZ  # noqa: E402
 from lib.progress import progress_bar  # noqa: E402
-from lib.reconstruct import codec_round_trip  # noqa: E402
 from lib.windows import OVERLAP, WINDOW  # noqa: E402
 
 PIANIST = "Brad Mehldau"
-TEMPO = 60 * 4 / (CHUNK_S / 8)  # eight bars a clip: half bars of 0.64 s carry the chords of a real one
-QUALITY_CLASSES = {"major": ("maj", "maj7", "6", "aug"), "minor": ("m", "m7", "m6", "mmaj7"), "dominant": ("7", "7sus4"),
-                   "diminished": ("dim7", "m7b5")}  # fmt: skip
 PARTS = ("likeness", "baselines", "rules", "cost", "paper", "twelve", "copying", "seams", "sanity")
-TOGETHER = 8  # clips that share a batch: each is the same as alone
 PAPER_STEPS, PAPER_GUIDED, PAPER_CANDIDATES = 1000, 750, 16  # Huang et al. 2024: DDPM, candidates below step 750
 
 
-def spread(clips):
-    """The same clips in an order whose beginning is spread over all of them."""
-    return [clips[place] for place in sorted(range(len(clips)), key=lambda place: int(f"{place:012b}"[::-1], 2))]
-
-
-def evenly(store, split, count):
-    """`count` clips of the pianist's solo pieces of a split as Notes, evenly spread over all of their time."""
-    pieces = store.select(pianist=PIANIST, split=split, duets=False)
-    places = [(i, s) for i in pieces for s in np.arange(store.pieces[i].start_s, store.pieces[i].end_s - CHUNK_S, CHUNK_S)]
-    chosen = [places[round(p)] for p in np.linspace(0, len(places) - 1, min(count, len(places)))]
-    return [store.piece_notes(i, s, s + CHUNK_S) for i, s in chosen]
-
-
-class Bench:
+class Bench(Material):
     """What the parts share: models, real clips, generated ones."""
 
     def __init__(self, words):
         self.words, self.count = words, 16 if words.quick else 64
-        self.store = open_corpus("pijama", words.data_dir)
-        self.tuned = load_improviser(words.run or RELEASED, device="cpu") if words.run else load_improviser(released=True)
-        self.judge = load_judge()
-        self.real = spread(evenly(self.store, words.split, self.count))
-        self.tuning = evenly(self.store, "train", self.count)
+        size = Size(clips=self.count, guided=words.guided or self.count)
+        super().__init__(words.run or RELEASED, words.data_dir, size=size, split=words.split, base=words.base, pianist=PIANIST,
+                         corpus="pijama")  # fmt: skip
 
-    @cached_property
-    def base(self):
-        """The model before fine-tuning."""
-        return load_improviser(self.words.base, device="cpu") if self.words.base else load_improviser(released=True, base=True)
+    def play(self, player, wishes, name=""):
+        """A clip a wish, seeds 1, 2, ...: list of Notes."""
+        return player.play(ask(wishes), name)
 
-    def play(self, improviser, wishes, name=""):
-        """A clip a wish, seeds 1, 2, ...: list of Solo."""
-        wishes = list(wishes)
-        asked = [build(GenerateRequest, {"chords": "N.C.", "seconds": CHUNK_S, "seed": n + 1, **w}) for n, w in enumerate(wishes)]
-        batches = [asked[first : first + TOGETHER] for first in range(0, len(asked), TOGETHER)]
-        played = (generate_many(improviser, [Order(one) for one in batch]) for batch in progress_bar(batches, desc=name))
-        return [solo for solos in played for solo in solos]
-
-    @cached_property
-    def clips(self):
-        """Of the fine-tuned model, nothing asked: it plays over changes of its own."""
-        return [solo.notes for solo in self.play(self.tuned, [{"chords": OWN}] * self.count, "fine-tuned")]
-
-    @cached_property
-    def base_clips(self):
-        """Of the base model, no style asked, over changes of its own."""
-        return [solo.notes for solo in self.play(self.base, [{"chords": OWN}] * self.count, "base")]
-
-    def without_changes(self, count):
-        """So many clips of the fine-tuned model, which hears of no chords at all."""
-        return [solo.notes for solo in self.play(self.tuned, [{}] * count, "no changes")]
-
-    def chart(self, notes):
-        """The chords of a real clip, half bar by half bar, as a progression at TEMPO."""
-        symbols = half_bars(notes)
-        return " | ".join(f"{a} {b}" for a, b in zip(symbols[::2], symbols[1::2], strict=True))
-
-    @cached_property
-    def guided(self):
-        """Of the fine-tuned model, guided by the density and chords of the real clips."""
-        return self.play(self.tuned, [
-            {"chords": self.chart(notes), "tempo_bpm": TEMPO, "density": float(np.clip(len(notes) / CHUNK_S, 0.1, 40)),
-             "num_candidates": GUIDED_CANDIDATES} for notes in self.real[: self.words.guided]], "guided")  # fmt: skip
-
-
-def half_bars(notes):
-    """16 chord symbols of a clip: each half bar's most frequent one."""
-    roll = sounding_roll(notes_to_piano_roll(notes, CHUNK_FRAMES))
-    symbols = np.array(labels_to_symbols(recognise_chords(roll))[0]).reshape(16, -1)
-    most = [max(set(row), key=list(row).count) for row in symbols]
-    return most if any(symbol != "N.C." for symbol in most) else ["N.C."] * 16
+    def wishes(self, count):
+        """The chords and density of so many real clips, to be asked for."""
+        return [{"chords": chart_of(notes), "tempo_bpm": TEMPO, "density": density_of(notes)} for notes in self.real.clips[:count]]
 
 
 def overlap(clips, real):
@@ -134,58 +70,44 @@ def overlap(clips, real):
     return {"oa": float(np.mean(areas)), "areas": by_name, "means": means}
 
 
-def judged(judge, clips, names=None):
-    """Log-probabilities (N, names) that the judge gives each clip; too short a clip says nothing: all alike."""
-    rows = []
-    for notes in clips:
-        try:
-            rows.append(judge.hear(notes).log_probability)
-        except TooShort:
-            rows.append(np.full(len(judge.names), -np.log(len(judge.names))))
-    rows = np.stack(rows)
-    return rows if names is None else rows[:, [judge.names.index(name) for name in names]]
-
-
 def judge_mean(judge, clips):
     """The mean probability of the pianist."""
-    return float(np.exp(judged(judge, clips, [PIANIST])).mean())
+    return float(judge_probability(judge, clips, PIANIST).mean())
 
 
 def likeness(bench):
     """oa_mehldau, oa_real, oa_guided, judge_mehldau, judge_base, judge_real."""
-    figures = {"oa_real": overlap(bench.tuning, bench.real), "oa_mehldau": overlap(bench.clips, bench.real),
-               "oa_guided": overlap([solo.notes for solo in bench.guided], bench.real)}  # fmt: skip
+    real, guided = bench.real.clips, bench.guided.clips
+    figures = {"oa_real": overlap(bench.training.clips, real), "oa_mehldau": overlap(bench.generated.clips, real),
+               "oa_guided": overlap(guided, real)}  # fmt: skip
     found = {name: value["oa"] for name, value in figures.items()}
-    plain = bench.without_changes(min(bench.count, 16))
-    found |= {"oa_without_changes": overlap(plain, bench.real)["oa"], "judge_without_changes": judge_mean(bench.judge, plain)}
+    plain = bench.without_changes(min(bench.count, 16)).clips
+    found |= {"oa_without_changes": overlap(plain, real)["oa"], "judge_without_changes": judge_mean(bench.judge, plain)}
     found |= {f"{name}_detail": {k: v for k, v in value.items() if k != "oa"} for name, value in figures.items()}
-    found["oa_real_detail"]["means_test"] = overlap(bench.real, bench.real)["means"]
-    found["judge_mehldau"] = judge_mean(bench.judge, bench.clips)
-    found["judge_guided"] = judge_mean(bench.judge, [solo.notes for solo in bench.guided])
-    found["judge_base"] = judge_mean(bench.judge, bench.base_clips)
-    found["guided_clips"] = len(bench.guided)
-    return found | {"judge_real": judge_mean(bench.judge, bench.real), "judge_tuning": judge_mean(bench.judge, bench.tuning)}
+    found["oa_real_detail"]["means_test"] = overlap(real, real)["means"]
+    found["judge_mehldau"] = judge_mean(bench.judge, bench.generated.clips)
+    found["judge_guided"] = judge_mean(bench.judge, guided)
+    found["judge_base"] = judge_mean(bench.judge, bench.base_clips.clips)
+    found["guided_clips"] = len(guided)
+    return found | {"judge_real": judge_mean(bench.judge, real), "judge_tuning": judge_mean(bench.judge, bench.training.clips)}
 
 
 def baselines(bench):
     """The same of a Markov model, the base model and the codec's reconstructions."""
-    pieces = bench.store.select(pianist=PIANIST, split="train", duets=False)
-    markov = MarkovBaseline([bench.store.piece_notes(i) for i in pieces])
-    sets = {"markov": [markov.play(CHUNK_S, seed) for seed in range(bench.count)], "base": bench.base_clips,
-            "codec": [codec_round_trip(bench.tuned.vqvae, notes, CHUNK_FRAMES) for notes in bench.real]}  # fmt: skip
-    found = {f"oa_{name}": overlap(clips, bench.real)["oa"] for name, clips in sets.items()}
+    sets = {"markov": bench.markov.clips, "base": bench.base_clips.clips, "codec": bench.codec.clips}
+    found = {f"oa_{name}": overlap(clips, bench.real.clips)["oa"] for name, clips in sets.items()}
     return found | {f"judge_{name}": judge_mean(bench.judge, clips) for name, clips in sets.items()}
 
 
 def rules(bench):
     """scg_density_drop, scg_pitch_drop, scg_chord_drop, each also where the model is told; chord_agreement."""
-    found, real = {}, bench.real[: bench.words.guided]
-    plain = bench.without_changes(len(real))
+    found, real = {}, bench.real.clips[: bench.words.guided]
+    plain = bench.without_changes(len(real)).clips
     free = [roll_of(notes) for notes in plain]
     targets = {
         "density": [{"density": float(np.clip(notes_per_s(roll_of(notes)), 0.1, 40))} for notes in real],
         "pitch": [{"pitch_classes": tuple(pitch_class_share(roll_of(notes))[0].tolist())} for notes in real],
-        "chord": [{"chords": bench.chart(notes), "tempo_bpm": TEMPO} for notes in real],
+        "chord": [{"chords": chart_of(notes), "tempo_bpm": TEMPO} for notes in real],
     }
     for name, wishes in targets.items():
         asked = [rule_of(wish) for wish in wishes]
@@ -194,16 +116,15 @@ def rules(bench):
             if name == "pitch" and told:
                 continue
             extra = {"num_candidates": GUIDED_CANDIDATES, "told": told}
-            solos = bench.play(bench.tuned, [{**wish, **extra} for wish in wishes], f"{label} {name}")
-            after = np.array([float(rule.loss(roll_of(solo.notes))) for rule, solo in zip(asked, solos, strict=True)])
+            clips = bench.play(bench.player, [{**wish, **extra} for wish in wishes], f"{label} {name}")
+            after = np.array([float(rule.loss(roll_of(notes))) for rule, notes in zip(asked, clips, strict=True)])
             found[f"{label}_{name}_drop"] = 1 - after.mean() / before.mean()
             found[f"{label}_{name}_losses"] = [round(float(before.mean()), 4), round(float(after.mean()), 4)]
             if name == "chord":
-                found[f"chord_agreement_{label}"] = agreement([half_bars(n) for n in real], [s.notes for s in solos])
+                found[f"chord_agreement_{label}"] = agreement([half_bars(n) for n in real], clips)
     found["chord_agreement"] = found["chord_agreement_told"]
     found["chord_agreement_unguided"] = agreement([half_bars(n) for n in real], plain)
-    through = [codec_round_trip(bench.tuned.vqvae, notes, CHUNK_FRAMES) for notes in real]
-    found["chord_agreement_real"] = agreement([half_bars(n) for n in real], through)
+    found["chord_agreement_real"] = agreement([half_bars(n) for n in real], bench.codec.clips[: len(real)])
     return found
 
 
@@ -214,25 +135,6 @@ def rule_of(wish):
     if "pitch_classes" in wish:
         return pitch_class_histogram(wish["pitch_classes"])
     return chord_progression(chords_per_frame(parse_progression(wish["chords"]), WINDOW, LATENT_RATE_HZ, wish["tempo_bpm"]))
-
-
-def roll_of(notes):
-    """PianoRoll of a clip."""
-    return notes_to_piano_roll(notes, CHUNK_FRAMES)
-
-
-def agreement(asked, clips):
-    """Share of half bars (that ask for a chord) whose recognised chord has the asked root and quality class."""
-
-    def plain(symbol):
-        chord = parse_chord(symbol)
-        return chord.root, next(name for name, members in QUALITY_CLASSES.items() if chord.quality in members)
-
-    fits = []
-    for symbols, notes in zip(asked, clips, strict=True):
-        pairs = [(a, b) for a, b in zip(symbols, half_bars(notes), strict=True) if a != "N.C."]
-        fits += [b != "N.C." and plain(a) == plain(b) for a, b in pairs]
-    return float(np.mean(fits))
 
 
 def cost(bench):
@@ -246,11 +148,11 @@ def cost(bench):
         times = []
         for seed in range(3):
             began = time.perf_counter()
-            bench.play(bench.tuned, [{**wish}], f"{name} {seed}")
+            bench.play(bench.player, [{**wish}], f"{name} {seed}")
             times.append(time.perf_counter() - began)
         found[f"seconds_{name}"] = float(np.median(times))
     with FlopCounterMode(display=False) as counter:
-        bench.play(bench.tuned, [guided], "FLOPs")
+        bench.play(bench.player, [guided], "FLOPs")
     return found | {"guided_pflop": counter.get_total_flops() / 1e15}
 
 
@@ -258,9 +160,7 @@ def paper(bench):
     """scg_speedup: the paper's schedule on our model over ours, extrapolated from as many steps as there are latent frames
     (more would settle nothing), 16 candidates at each; scg_paper_loss_ratio: our rule loss over that schedule's."""
     torch.set_num_threads(2)
-    real = bench.real[: 1 if bench.words.quick else 4]
-    wishes = [{"chords": bench.chart(notes), "tempo_bpm": TEMPO, "density": float(np.clip(len(notes) / CHUNK_S, 0.1, 40))}
-              for notes in real]  # fmt: skip
+    wishes = bench.wishes(1 if bench.words.quick else 4)
     steps, losses = {}, {}
     for name, extra in (("paper", {"num_candidates": PAPER_CANDIDATES, "num_steps": WINDOW}), ("free", {"num_steps": WINDOW}),
                         ("ours", {"num_candidates": GUIDED_CANDIDATES})):  # fmt: skip
@@ -273,7 +173,7 @@ def paper(bench):
             lost.append(sum(solo.rule_losses.values()))
         steps[name], losses[name] = np.concatenate(times), float(np.mean(lost))
     theirs = PAPER_GUIDED * np.median(steps["paper"]) + (PAPER_STEPS - PAPER_GUIDED) * np.median(steps["free"])
-    ours = steps["ours"].sum() / len(real)
+    ours = steps["ours"].sum() / len(wishes)
     return {"scg_speedup": float(theirs / ours), "scg_paper_seconds": float(theirs), "scg_our_seconds": float(ours),
             "scg_paper_steps_timed": len(steps["paper"]), "scg_paper_loss_ratio": losses["ours"] / losses["paper"],
             "scg_losses": {name: round(value, 4) for name, value in losses.items() if name != "free"}}  # fmt: skip
@@ -283,8 +183,8 @@ def twelve(bench):
     """agreement_12: whether the judge names whom the base model was told to play like, among twelve."""
     each = max(1, bench.count // 12 + 1)
     names = [name for name in TWELVE for _ in range(each)]
-    clips = [solo.notes for solo in bench.play(bench.base, [{"style": name, "chords": OWN} for name in names], "twelve")]
-    plain = (bench.base_clips * 2)[: len(names)]
+    clips = bench.play(bench.base, [{"style": name, "chords": OWN} for name in names], "twelve")
+    plain = (bench.base_clips.clips * 2)[: len(names)]
     choice = {name: judged(bench.judge, part, list(TWELVE)).argmax(1) for name, part in (("told", clips), ("plain", plain))}
     right = np.array([TWELVE.index(name) for name in names])
     return {"agreement_12": float((choice["told"] == right).mean()),
@@ -293,10 +193,10 @@ def twelve(bench):
 
 def copying(bench):
     """copy_ratio and copy_run_ratio against the whole fine-tuning set."""
-    pieces = [bench.store.piece_notes(i) for i in bench.store.select(pianist=PIANIST, split="train", duets=False)]
+    pieces = bench.training_pieces.values()
     corpus, steps = np.concatenate([windows(notes) for notes in pieces]), [steps_of(notes) for notes in pieces]
     likest, longest = {}, {}
-    for name, clips in (("generated", bench.clips), ("real", bench.real)):
+    for name, clips in (("generated", bench.generated.clips), ("real", bench.real.clips)):
         passages = np.concatenate([windows(notes, CHUNK_S - 8.0) for notes in clips])
         likest[name] = float(nearest_likeness(passages, corpus)[0].mean())
         longest[name] = float(np.percentile([longest_run(notes, steps) for notes in clips], 99))
@@ -315,10 +215,10 @@ def seams(bench, solos=8, windows_each=16):
     hop_s, first_s = (WINDOW - OVERLAP) * 0.08, OVERLAP * 0.08
     seconds = first_s + hop_s * windows_each
     rows, labels, groups = [], [], []
-    for number, solo in enumerate(bench.play(bench.tuned, [{"seconds": seconds, "chords": OWN}] * solos, "long")):
+    for number, solo in enumerate(bench.play(bench.player, [{"seconds": seconds, "chords": OWN}] * solos, "long")):
         for w in range(1, windows_each - 1):
             for label, time_s in ((1, first_s + w * hop_s), (0, first_s + (w + 0.5) * hop_s)):
-                rows.append(around(solo.notes, time_s)), labels.append(label), groups.append(number)
+                rows.append(around(solo, time_s)), labels.append(label), groups.append(number)
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     folds = GroupKFold(min(5, len(set(groups))))
     return {"seam_f": float(cross_val_score(probe, np.array(rows), labels, groups=groups, cv=folds).mean()),
@@ -348,10 +248,10 @@ def around(notes, time_s, reach_s=1.0):
 
 def sanity(bench):
     """Violations over 200 clips (quick: the clips of `likeness`)."""
-    clips = bench.clips
+    clips, real = bench.generated.clips, bench.real.clips
     if not bench.words.quick:
         more = [{"seed": 1000 + n, "chords": OWN} for n in range(200 - len(clips))]
-        clips = clips + [solo.notes for solo in bench.play(bench.tuned, more, "more")]
+        clips = clips + bench.play(bench.player, more, "more")
     plain = [describe(notes, CHUNK_S) for notes in clips]
     rolls = np.concatenate([windows(notes, CHUNK_S)[:1] for notes in clips])
     left = [left_hand(notes).mean() if len(notes) else 0.0 for notes in clips]
@@ -363,9 +263,9 @@ def sanity(bench):
             "over_25_notes_per_s": sum(row["notes_per_s"] > 25 for row in plain),
             "pedal_stuck": sum(bool(len(n.pedal_s)) and float(np.diff(n.pedal_s).max()) > CHUNK_S - 0.2 for n in clips),
             "one_hand": sum(not 0.05 <= share <= 0.95 for share in left), "repetitions": int(repeated),
-            "real_pedal_stuck": sum(bool(len(n.pedal_s)) and float(np.diff(n.pedal_s).max()) > CHUNK_S - 0.2 for n in bench.real),
-            "real_silent_3s": sum(longest_silence_s(notes, CHUNK_S) > 3 for notes in bench.real),
-            "real_one_hand": sum(not 0.05 <= left_hand(n).mean() <= 0.95 for n in bench.real)}  # fmt: skip
+            "real_pedal_stuck": sum(bool(len(n.pedal_s)) and float(np.diff(n.pedal_s).max()) > CHUNK_S - 0.2 for n in real),
+            "real_silent_3s": sum(longest_silence_s(notes, CHUNK_S) > 3 for notes in real),
+            "real_one_hand": sum(not 0.05 <= left_hand(n).mean() <= 0.95 for n in real)}  # fmt: skip
 
 
 def main():

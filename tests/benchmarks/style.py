@@ -29,6 +29,7 @@ from style_baselines import NGramBaseline, StatisticsBaseline  # noqa: E402
 from lib.config import RELEASED, preset  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.ear import Ear, TooShort, from_first_onset  # noqa: E402
+from lib.evaluate.transfer import TWELVE  # noqa: E402
 from lib.judge import load_judge  # noqa: E402
 from lib.library import load_ear  # noqa: E402
 from lib.training.history import read_events  # noqa: E402
@@ -36,8 +37,6 @@ from lib.training.loop import train  # noqa: E402
 from lib.training.pieces import benchmark_split  # noqa: E402
 
 MEHLDAU = "Brad Mehldau"
-TWELVE = ("Abdullah Ibrahim", "Andy Laverne", "Art Tatum", "Cedar Walton", "Dave McKenna", "Dick Hyman", "Erroll Garner",
-          "George Cables", "Hank Jones", "Horace Parlan", "Oscar Peterson", "Tete Montoliu")  # fmt: skip
 CLIP_S, FEWEST_NOTES, DRAWS = 30.0, 20, 20
 SPLITS = ("album_0", "album_1", "album_2")
 
