@@ -186,8 +186,9 @@ def test_a_wrong_command_is_found_out():
 
 
 def test_every_option_in_a_sentence_exists():
-    """`--option` set as code, alone or with a value: of our command line, of a benchmark, or of colab_setup.sh."""
-    ours = {name for command in leaves(CLI) for parameter in command.params for name in parameter.opts} | {"--help"}
+    """`--option` set as code, alone or with a value: of our command line, a benchmark, colab_setup.sh or docker."""
+    ours = {name for command in leaves(CLI) for parameter in command.params for name in parameter.opts}
+    ours |= {"--help", "--user", "--build-arg"}  # every command's; docker's
     sources = [*ROOT.glob("tests/benchmarks/*.py"), ROOT / "colab_setup.sh"]
     ours |= {name for path in sources for name in re.findall(r"--[a-z][a-z-]+", path.read_text(encoding="utf-8"))}
     for path in DOCUMENTS:
