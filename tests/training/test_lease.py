@@ -92,7 +92,11 @@ def test_an_old_lease_is_dead_without_watching(tmp_path):
     assert sum(slept) < 1
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", "null", '{"owner": 3}', "\x00\x01", "[" * 9999, other(pid="x")])
+GARBAGE = {"empty": "", "object": "{}", "list": "[]", "null": "null", "number": '{"owner": 3}', "bytes": "\x00\x01", "deep": "[" * 9999,
+           "text": other(pid="x")}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
 def test_garbage_is_no_lease(tmp_path, content):
     (tmp_path / NAME).write_text(content)
     make(tmp_path).acquire()
