@@ -81,6 +81,7 @@ class Dispatcher(threading.Thread):
         while not self._ending.wait(LOOK_EVERY_S):
             try:
                 while len(self._sent) < HANDED_ON and (batch := self.jobs.take()):
+                    self._sent |= {job.id: (job, float("-inf")) for job in batch}  # remembered, should Redis fail midway
                     for job in batch:
                         self._send(job)
                 if self._sent:
@@ -97,8 +98,7 @@ class Dispatcher(threading.Thread):
                 self._ending.wait(1.0)
 
     def _send(self, job):
-        """A job to whoever is free; it is remembered first, so that it is sent again where this fails."""
-        self._sent[job.id] = (job, float("-inf"))
+        """A job to whoever is free; where this fails it is sent again."""
         midi = None if job.midi is None else base64.b64encode(job.midi).decode()
         self.broker.enqueue(dramatiq.Message(QUEUE, ACTOR, (job.id, job.work, midi), {}, {}))
         self._sent[job.id] = (job, time.monotonic())

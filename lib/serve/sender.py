@@ -59,13 +59,13 @@ class Sender:
             heapq.heappush(self.heap, (span.on_s, 1, next(self.count), span.on, span))
 
     def clear(self):
-        """Forget what is to come and let go of what sounds, other players' sound left alone."""
-        self.heap.clear()
+        """Forget what is to come and let go of what sounds, other players' sound left alone; a clock goes on."""
+        self._forget()
         self._send_all([*silence(self.sounding.keys, ()), *(bytes((CONTROL | c, SUSTAIN, 0)) for c in self.sounding.channels)])
 
     def panic(self):
-        """Forget what is to come and silence all that was ever played on."""
-        self.heap.clear()
+        """Forget what is to come and silence all that was ever played on; a clock goes on."""
+        self._forget()
         self._send_all(silence(self.sounding.keys, self.sounding.channels or {0}))
 
     def start_clock(self, origin_s, beat_s, tick=0):
@@ -170,6 +170,9 @@ class Sender:
         if self.port is not None:
             self.port.close()
             self.port, self.lost = None, self.lost + 1
+        self._forget()
+
+    def _forget(self):
         self.heap = [entry for entry in self.heap if entry[3] in (CLOCK, START, CONTINUE)]
         heapq.heapify(self.heap)
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,14 @@ from command_line import lib
 from serving import ROOT, free_port, serving, wait_for
 
 pytest.importorskip("dramatiq", reason="dramatiq is not installed (pip install -r requirements-serve.txt)")
+from lib.commands.serve import worker  # noqa: E402
+from lib.config import GenerateRequest  # noqa: E402
+from lib.serve import redis_queue  # noqa: E402
+from lib.serve.jobs import Jobs  # noqa: E402
+from lib.serve.limits import Limits  # noqa: E402
+from lib.serve.orders import Work  # noqa: E402
+
+redis = redis_queue.redis
 ORDER = {"seconds": 4, "num_steps": 100, "chords": "Dm7 G7 | Cmaj7"}
 
 
@@ -67,3 +76,54 @@ def test_cancel_reaches_a_worker_and_faults_come_back(queue, workers, finished, 
 def test_a_redis_that_is_not_there_is_said(finished):
     refused = lib("worker", "--queue", f"redis://127.0.0.1:{free_port()}/0", "--run", finished, check=2)
     assert "--queue redis://127.0.0.1" in refused.stderr
+
+
+class Redis:
+    """One that has nothing, and whose second message is lost with the connection."""
+
+    def __init__(self):
+        self.sent, self.calls = [], 0
+
+    def mget(self, keys):
+        return [None] * len(keys)
+
+    def enqueue(self, message):
+        self.calls += 1
+        if self.calls == 2:
+            raise redis.ConnectionError("gone")
+        self.sent.append(message.args[0])
+
+
+def test_a_redis_that_goes_away_midway_loses_no_job(tmp_path, monkeypatch):
+    there, jobs = Redis(), Jobs(tmp_path, Limits())
+    monkeypatch.setattr(redis_queue, "connect", lambda url: there)
+    monkeypatch.setattr(redis_queue, "make_broker", lambda url: there)
+    ids = [jobs.add(Work(GenerateRequest(seed=seed))).id for seed in range(4)]
+    dispatcher = redis_queue.Dispatcher(jobs, None, None, "redis://")
+    dispatcher.start()
+    while there.calls < 5:
+        time.sleep(0.05)
+    dispatcher.stop()
+    assert sorted(there.sent) == sorted(ids)
+    jobs.close()
+
+
+def test_a_worker_plays_until_it_is_told_to_end(monkeypatch, tmp_path):
+    class Playing:
+        told = []
+
+        def start(self):
+            os.kill(os.getpid(), signal.SIGTERM)  # at once: it must not be missed
+
+        def stop(self):
+            self.told.append("stop")
+
+    monkeypatch.setattr(redis_queue, "make_worker", lambda *_: Playing())
+    monkeypatch.setattr("lib.generate.load_improviser", lambda *_: None)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        worker("redis://")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert Playing.told == ["stop"]

@@ -147,6 +147,15 @@ def test_the_clock_ticks_24_times_a_beat_and_stops(stage):
     assert stage.at(106.001) == [CONTINUE, CLOCK]
 
 
+@pytest.mark.parametrize("order", ["clear", "panic"])
+def test_a_clock_goes_on_when_notes_are_taken_back(stage, order):
+    stage.sender.start_clock(101.0, 0.6)
+    stage.sender.play([key(101.1, 110, 60, 80), key(103, 104, 62, 80)])
+    stage.at(102)
+    getattr(stage.sender, order)()
+    assert set(stage.at(104)) == {CLOCK} and not stage.sender.sounding.keys
+
+
 def test_a_key_is_up_before_it_is_struck_again():
     spans = without_overlap([key(0, 2, 60, 80), key(1, 3, 60, 90), key(1, 2, 62, 90)])
     assert [(span.on[1], span.on_s, span.off_s) for span in spans] == [(60, 0, 0.995), (62, 1, 2), (60, 1, 3)]
