@@ -58,6 +58,7 @@ def test_three_workers_one_killed(queue, workers, finished, tmp_path):
         workers[0].kill()
         ended = [wait_for(client, job, 180) for job in jobs]
         results = [client.get(f"/v1/solos/{job['id']}.json").json() for job in ended]
+    assert not redis_queue.connect(queue).keys(redis_queue.key("result", "*")), "they are the server's now"
     assert [job["state"] for job in ended] == ["done"] * 12 and [r["request"]["seed"] for r in results] == [*range(12)]
     assert len(list((tmp_path / "serve" / "results").iterdir())) == 12
 
@@ -81,11 +82,16 @@ def test_a_redis_that_is_not_there_is_said(finished):
 class Redis:
     """One that has nothing, and whose second message is lost with the connection."""
 
+    namespace = "of the tests"
+
     def __init__(self):
         self.sent, self.calls = [], 0
 
     def mget(self, keys):
         return [None] * len(keys)
+
+    def llen(self, name):
+        return 0
 
     def enqueue(self, message):
         self.calls += 1
@@ -101,7 +107,8 @@ def test_a_redis_that_goes_away_midway_loses_no_job(tmp_path, monkeypatch):
     ids = [jobs.add(Work(GenerateRequest(seed=seed))).id for seed in range(4)]
     dispatcher = redis_queue.Dispatcher(jobs, None, None, "redis://")
     dispatcher.start()
-    while there.calls < 5:
+    until_s = time.monotonic() + 10
+    while there.calls < 5 and time.monotonic() < until_s:
         time.sleep(0.05)
     dispatcher.stop()
     assert sorted(there.sent) == sorted(ids)
