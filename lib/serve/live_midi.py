@@ -60,8 +60,8 @@ class Ear:
 
     def __init__(self, name, tell):
         self.name, self.tell, self.heard = name, tell, queue.SimpleQueue()
-        self.port = self._open()
         self.gone = False
+        self.port = self._open()
 
     def _open(self):
         return open_input(self.name, lambda message, now_s: self.heard.put((message, now_s)), self._lost)
