@@ -18,6 +18,7 @@ from lib.serve import redis_queue  # noqa: E402
 from lib.serve.jobs import Jobs  # noqa: E402
 from lib.serve.limits import Limits  # noqa: E402
 from lib.serve.orders import Work  # noqa: E402
+from lib.serve.studio import Studio  # noqa: E402
 
 redis = redis_queue.redis
 ORDER = {"seconds": 4, "num_steps": 100, "chords": "Dm7 G7 | Cmaj7"}
@@ -134,3 +135,14 @@ def test_a_worker_plays_until_it_is_told_to_end(monkeypatch, tmp_path):
         for number, handler in before.items():
             signal.signal(number, handler)
     assert Playing.told == ["stop"]
+
+
+def test_a_server_that_is_killed_again_and_again_blames_no_job_of_the_workers(tmp_path, finished, monkeypatch):
+    for name in ("connect", "make_broker"):
+        monkeypatch.setattr(redis_queue, name, lambda url: Redis())
+    job_id = None
+    for _ in range(Limits().tries + 2):
+        jobs = Studio(tmp_path, finished, device="cpu", queue="redis://").jobs
+        job_id = job_id or jobs.add(Work(GenerateRequest())).id
+        assert [job.id for job in jobs.take()] == [job_id]
+        jobs.close()

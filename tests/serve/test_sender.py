@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.serve.messages import CLOCK, CONTINUE, START, STOP, key, pedal, silence, without_overlap
+from lib.serve.messages import CLOCK, CONTINUE, START, STOP, key, pedal, silence, song_position, without_overlap
 from lib.serve.ports import PortError
 from lib.serve.sender import STALE_S, Sender
 
@@ -144,7 +144,8 @@ def test_the_clock_ticks_24_times_a_beat_and_stops(stage):
     stage.sender.stop_clock()
     assert stage.port.sent[-1] == STOP and stage.at(105) == []
     stage.sender.start_clock(106.0, 0.6, 48)
-    assert stage.at(106.001) == [CONTINUE, CLOCK]
+    assert stage.at(106.001) == [b"\xf2\x08\x00", CONTINUE, CLOCK]  # song position: two beats are eight sixteenths
+    assert song_position(24 * 40) == [b"\xf2\x20\x01"] and song_position(24 * 5000) == []
 
 
 @pytest.mark.parametrize("order", ["clear", "panic"])
