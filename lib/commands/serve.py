@@ -65,6 +65,7 @@ def worker(
     except ImportError as error:
         raise configs.ConfigError(MISSING.format(error=error)) from None
     import signal
+    import threading
 
     from lib.generate import generate_many, load_improviser
     from lib.serve.limits import Limits
@@ -72,10 +73,11 @@ def worker(
 
     improviser = load_improviser(run, released, device, data_dir / configs.STYLES)
     playing = make_worker(queue, lambda order: as_values(generate_many(improviser, [order])[0]), Limits())
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
     playing.start()
     print(f"playing for {queue}", flush=True)
-    stopped = {signal.SIGINT, signal.SIGTERM}
-    for number in stopped:
-        signal.signal(number, lambda *_: None)
-    signal.pause() if hasattr(signal, "pause") else playing.join()
+    while not over.wait(0.5):  # without a limit Windows would not hear Ctrl-C
+        pass
     playing.stop()

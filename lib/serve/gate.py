@@ -59,7 +59,11 @@ class Gate:
         except Problem as problem:
             await problem.response()(scope, receive, answer)
             return
-        await self.app(scope, _with_body(body, receive), answer)
+        try:
+            await self.app(scope, _with_body(body, receive), answer)
+        except Exception:  # what answers with 500 stands in front of this door
+            self.answered(500)
+            raise
 
     def _check(self, path, headers):
         host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1"))

@@ -14,7 +14,7 @@ class Limits:
     Attributes
     ----------
     body_bytes : of a request
-    notes, performance_s : of a MIDI file that is sent
+    notes, performance_s, tracks : of a MIDI file that is sent
     seconds : of music that is asked for
     bars, chart_characters : of a chart
     num_steps, num_candidates, points : of a request; points are those of an arc, a melody or a mix
@@ -29,6 +29,7 @@ class Limits:
     body_bytes: int = 2 * 2**20
     notes: int = 20_000
     performance_s: float = 300.0
+    tracks: int = 256
     seconds: float = 180.0
     bars: int = 512
     chart_characters: int = 2_000

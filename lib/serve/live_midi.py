@@ -60,8 +60,8 @@ class Ear:
 
     def __init__(self, name, tell):
         self.name, self.tell, self.heard = name, tell, queue.SimpleQueue()
-        self.port = self._open()
         self.gone = False
+        self.port = self._open()
 
     def _open(self):
         return open_input(self.name, lambda message, now_s: self.heard.put((message, now_s)), self._lost)
@@ -75,8 +75,13 @@ class Ear:
         Parameters
         ----------
         there : whether the system shows it
+
+        Returns
+        -------
+        bool : whether it was lost now
         """
-        if self.port is not None and (self.gone or not there):
+        lost = self.port is not None and (self.gone or not there)
+        if lost:
             self.tell("input_lost", f"the input {self.name!r} is gone; waiting for it")
             self.port.close()
             self.port = None
@@ -85,6 +90,7 @@ class Ear:
                 self.gone = False
                 self.port = self._open()
                 self.tell("input_back", f"the input {self.name!r} is back")
+        return lost
 
     def close(self):
         """Let go of the port."""
@@ -183,7 +189,8 @@ class LiveDuet:
             self.voice.order("start_clock", grid.time_of(beat), grid.beat_s, beat * 24)
 
     def _look(self):
-        self.ear.look(self.lookout.there["input"])
+        if self.ear.look(self.lookout.there["input"]):
+            self.partner.phrase.let_go(time.perf_counter())
         if self.was_there and not self.lookout.there["output"]:
             self.voice.order("lose")
         self.was_there = self.lookout.there["output"]

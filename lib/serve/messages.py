@@ -11,6 +11,7 @@ NOTE_OFF, NOTE_ON, CONTROL = 0x80, 0x90, 0xB0
 SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF = 64, 120, 123
 CLOCK, START, CONTINUE, STOP = b"\xf8", b"\xfa", b"\xfb", b"\xfc"
 CLOCKS_A_BEAT = 24
+SONG_POSITION, LAST_SIXTEENTH = 0xF2, 0x3FFF  # 14 bits of sixteenths
 RETRIGGER_S = 0.005  # a key is up so long before it is struck again
 
 
@@ -38,6 +39,12 @@ def key(on_s, off_s, pitch, velocity, channel=0):
 def pedal(down_s, up_s, channel=0):
     """Span of the sustain pedal."""
     return Span(down_s, up_s, bytes((CONTROL | channel, SUSTAIN, 127)), bytes((CONTROL | channel, SUSTAIN, 0)))
+
+
+def song_position(tick):
+    """[the message] that says where a clock's next tick is, in whole sixteenths; [] where it can't be said."""
+    sixteenth = tick * 4 // CLOCKS_A_BEAT
+    return [bytes((SONG_POSITION, sixteenth & 0x7F, sixteenth >> 7))] if sixteenth <= LAST_SIXTEENTH else []
 
 
 def begins(message):

@@ -144,6 +144,8 @@ def decode_midi(text):
 
 def read_performance(content, limits):
     """Notes of a MIDI file's bytes within the limits, no pedal beyond the last note; MidiError says what is wrong."""
+    if content.count(b"MTrk") > limits.tracks:  # each takes a parser some kB: 2 MB of them, 300 MB
+        raise MidiError(f"has {content.count(b'MTrk'):,} tracks; this server takes {limits.tracks} at most")
     notes = read_midi(content)
     if len(notes) > limits.notes or len(notes.pedal_s) > limits.notes:
         raise MidiError(f"has {len(notes):,} notes; this server takes {limits.notes:,} at most")

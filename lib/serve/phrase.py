@@ -87,6 +87,14 @@ class Phrase:
             self._strike(message, now_s)
         return began
 
+    def let_go(self, now_s):
+        """The keyboard is gone: what was down on it is up, or the phrase would never end."""
+        for pitch in list(self.down):
+            self._release(pitch, now_s)
+        if self.pedal_down_s is not None:
+            self.pedals.append((self.pedal_down_s, now_s))
+            self.pedal_down_s = None
+
     def _control(self, message, now_s):
         down = message.value >= PEDAL_DOWN
         if self.cue == ("cc", message.control):

@@ -19,7 +19,8 @@ from mido import Backend, Message, Parser
 
 from lib.config import ConfigError, nearest
 
-SYSTEM_NUMBER = re.compile(r"( \d+:\d+| \d+)$")  # ALSA and Windows number ports anew when one is plugged in again
+# put behind a name, and another one when the port is plugged in again; elsewhere a number is the name's own ("IAC Driver Bus 2")
+SYSTEM_NUMBERS = {"linux": r" \d+:\d+$", "win32": r" \d+$"}
 CONNECT_S = 0.5  # a socket that does not answer by then is not there
 VIRTUAL, SOCKET = "virtual:", "socket:"
 
@@ -64,8 +65,8 @@ def find_port(name, names, kind):
     ------
     PortError : none or several, with the nearest
     """
-    plain = SYSTEM_NUMBER.sub("", name).lower()
-    found = [port for port in names if port == name] or [port for port in names if SYSTEM_NUMBER.sub("", port).lower() == plain]
+    plain = _plain(name)
+    found = [port for port in names if port == name] or [port for port in names if _plain(port) == plain]
     found = found or [port for port in names if plain in port.lower()]
     if len(found) == 1:
         return found[0]
@@ -73,6 +74,11 @@ def find_port(name, names, kind):
         raise PortError(f"--{kind} {name!r} could be {', '.join(map(repr, found))}: write more of its name.")
     there = nearest(name, names) if names else " There are none."
     raise PortError(f"There is no MIDI {kind} {name!r}.{there} python -m lib duet --list shows all; docs/LIVE.md says more.")
+
+
+def _plain(name):
+    number = SYSTEM_NUMBERS.get(sys.platform)
+    return (re.sub(number, "", name) if number else name).lower()
 
 
 def is_there(name, kind):
@@ -116,7 +122,9 @@ def _open(kind, name, **words):
         if name.startswith(VIRTUAL):
             return opening(name.removeprefix(VIRTUAL), virtual=True, **words)
         return opening(find_port(name, list_ports()[kind == "output"], kind), **words)
-    except (OSError, RuntimeError, NotImplementedError) as error:
+    except PortError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # rtmidi's errors are of all three kinds
         why = str(error).strip()
         if name.startswith(VIRTUAL) and sys.platform == "win32":
             why = "Windows has no virtual ports: make one with loopMIDI and give its name"

@@ -33,7 +33,11 @@ def go_last():
 def leave_the_terminal():
     """Ctrl-C and a closed window end the command; this process ends after it, and not before."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "setsid"):
+    if sys.platform == "win32":
+        import ctypes
+
+        ctypes.windll.kernel32.FreeConsole()  # Windows ends all who share a console when its window is closed
+    elif hasattr(os, "setsid"):
         os.setsid()
 
 

@@ -81,6 +81,7 @@ class Dispatcher(threading.Thread):
         while not self._ending.wait(LOOK_EVERY_S):
             try:
                 while len(self._sent) < HANDED_ON and (batch := self.jobs.take()):
+                    self._sent |= {job.id: (job, float("-inf")) for job in batch}  # remembered, should Redis fail midway
                     for job in batch:
                         self._send(job)
                 if self._sent:
@@ -97,8 +98,7 @@ class Dispatcher(threading.Thread):
                 self._ending.wait(1.0)
 
     def _send(self, job):
-        """A job to whoever is free; it is remembered first, so that it is sent again where this fails."""
-        self._sent[job.id] = (job, float("-inf"))
+        """A job to whoever is free; where this fails it is sent again."""
         midi = None if job.midi is None else base64.b64encode(job.midi).decode()
         self.broker.enqueue(dramatiq.Message(QUEUE, ACTOR, (job.id, job.work, midi), {}, {}))
         self._sent[job.id] = (job, time.monotonic())
@@ -107,13 +107,16 @@ class Dispatcher(threading.Thread):
         ids = list(self._sent)
         running, kinds = self.jobs.running(ids), ("result", "progress")
         found, shares = (self.redis.mget([key(kind, job_id) for job_id in ids]) for kind in kinds)
+        waiting = self.redis.llen(f"{self.broker.namespace}:{QUEUE}")  # those are not forgotten: sent again they would pile up
         for job_id, text, share in zip(ids, found, shares):
             job, sent_s = self._sent[job_id]
             if job_id not in running:
                 self.redis.set(key("cancel", job_id), 1, ex=RESULT_S)
             elif text is not None:
                 self._end(job, json.loads(text))
-            elif time.monotonic() - sent_s > self.jobs.limits.job_s + HEARTBEAT_MS / 1000:
+                self.redis.set(key("cancel", job_id), 1, ex=RESULT_S)  # whoever plays it once more may stop
+                self.redis.delete(key("result", job_id))
+            elif time.monotonic() - sent_s > self.jobs.limits.job_s + HEARTBEAT_MS / 1000 and not waiting:
                 self._send(job)
                 continue
             else:

@@ -16,7 +16,19 @@ import os
 import signal
 import time
 
-from lib.serve.messages import CLOCK, CLOCKS_A_BEAT, CONTINUE, CONTROL, START, STOP, SUSTAIN, Sounding, begins, silence
+from lib.serve.messages import (
+    CLOCK,
+    CLOCKS_A_BEAT,
+    CONTINUE,
+    CONTROL,
+    START,
+    STOP,
+    SUSTAIN,
+    Sounding,
+    begins,
+    silence,
+    song_position,
+)
 from lib.serve.ports import PortError, open_output
 from lib.serve.process import go_first, leave_the_terminal
 
@@ -59,19 +71,20 @@ class Sender:
             heapq.heappush(self.heap, (span.on_s, 1, next(self.count), span.on, span))
 
     def clear(self):
-        """Forget what is to come and let go of what sounds, other players' sound left alone."""
-        self.heap.clear()
+        """Forget what is to come and let go of what sounds, other players' sound left alone; a clock goes on."""
+        self._forget()
         self._send_all([*silence(self.sounding.keys, ()), *(bytes((CONTROL | c, SUSTAIN, 0)) for c in self.sounding.channels)])
 
     def panic(self):
-        """Forget what is to come and silence all that was ever played on."""
-        self.heap.clear()
+        """Forget what is to come and silence all that was ever played on; a clock goes on."""
+        self._forget()
         self._send_all(silence(self.sounding.keys, self.sounding.channels or {0}))
 
     def start_clock(self, origin_s, beat_s, tick=0):
-        """MIDI clock: start (or go on, from a later tick), then 24 a beat."""
+        """MIDI clock: start (or go on, from a later tick, having said from where), then 24 a beat."""
         self.ticking = (origin_s, beat_s, tick)
-        heapq.heappush(self.heap, (origin_s, 0, next(self.count), CONTINUE if tick else START, None))
+        for message in [*song_position(tick), CONTINUE] if tick else [START]:
+            heapq.heappush(self.heap, (origin_s, 0, next(self.count), message, None))
         heapq.heappush(self.heap, (origin_s, 0, next(self.count), CLOCK, self.ticking))
 
     def stop_clock(self):
@@ -170,7 +183,10 @@ class Sender:
         if self.port is not None:
             self.port.close()
             self.port, self.lost = None, self.lost + 1
-        self.heap = [entry for entry in self.heap if entry[3] in (CLOCK, START, CONTINUE)]
+        self._forget()
+
+    def _forget(self):
+        self.heap = [entry for entry in self.heap if entry[3][0] >= 0xF0]  # the clock goes on
         heapq.heapify(self.heap)
 
     def _regain(self):

@@ -21,6 +21,7 @@ from lib.serve.worker import Worker
 from lib.training.devices import choose_device
 from lib.training.hub import locate
 
+NEVER = 2**31
 WAITING = 4  # who may wait to be identified or reconstructed
 
 
@@ -38,7 +39,8 @@ class Studio:
 
     def __init__(self, folder, run=None, released=False, device="auto", styles_dir=None, limits=None, soundfont=None, queue=None):
         self.limits = limits or Limits()
-        self.jobs = Jobs(folder, self.limits)
+        # what workers play is not to blame where the server is killed
+        self.jobs = Jobs(folder, self.limits if queue is None else dataclasses.replace(self.limits, tries=NEVER))
         self.results = Results(Path(folder) / "results", soundfont)
         self.metrics = Metrics(self.jobs)
         self.improviser = load_improviser(run, released, device, styles_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 
@@ -65,7 +66,15 @@ class Worker(threading.Thread):
                     self.jobs.arrived.wait(1.0)
             except Exception:  # such as a full disk: what it was busy with is tried again
                 log.exception("the worker goes on")
-                self.jobs.requeue()
+                self._ending.wait(1.0)
+                self._requeue()
+
+    def _requeue(self):
+        """Until it could be done, or the next start does it: what nobody plays would run for ever."""
+        while not self._ending.is_set():
+            try:
+                return self.jobs.requeue()
+            except sqlite3.Error:  # such as: the disk is still full
                 self._ending.wait(1.0)
 
     def _play(self, batch):

@@ -142,6 +142,8 @@ def test_midi_has_limits(client, performance):
         return to_midi(Notes.from_arrays(np.arange(count) * every_s, [0.1] * count, [60] * count, [64] * count))
 
     assert "lasts 70 s" in refused(steady(2, 70.0)) and "2,001 notes" in refused(steady(2001, 0.02))
+    many = b"MThd\0\0\0\6\0\1\2\0\1\xe0" + b"MTrk\0\0\0\x0c\0\x90\x3c\x40\x10\x3c\0\0\xff\x2f\0\0" * 512
+    assert "512 tracks" in refused(many)
     assert "no passage" in refused(performance, from_s=30, to_s=40)
     assert "to_s" in refused(performance, from_s=3, to_s=2)
 

@@ -49,3 +49,9 @@ def test_bodies_have_a_limit_announced_or_not(client):
     assert client.post("/v1/identify", content=iter([large[:2**20]] * 3)).status_code == 413  # chunked
     assert client.post("/v1/identify", content=b"", headers={"content-length": "-1"}).status_code in (400, 413)
     assert client.post("/v1/identify", content=large[:-1]).status_code == 422
+
+
+def test_what_breaks_a_route_is_counted(client, studio, monkeypatch):
+    monkeypatch.setattr(studio.jobs, "find", lambda job_id: 1 / 0)
+    assert client.get("/v1/solos/" + "0" * 32).status_code == 500
+    assert 'mehldau_answers_total{status="500"} 1.0' in client.get("/metrics").text

@@ -4,6 +4,7 @@ import dataclasses
 import sqlite3
 
 import pytest
+from midi_ends import wait_for
 
 from lib.config import ConfigError, GenerateRequest
 from lib.serve.jobs import Jobs, QueueFull
@@ -98,3 +99,27 @@ def test_what_ended_is_forgotten_in_time_and_number(jobs):
     assert jobs.sweep() == ids[:1] and jobs.find(ids[0]) is None  # two are kept
     jobs.limits = dataclasses.replace(LIMITS, ttl_s=-1.0)
     assert set(jobs.sweep()) == set(ids[1:3]) and jobs.find(ids[3]).state == "queued"
+
+
+def test_a_worker_outlives_a_disk_that_is_full_for_a_while(jobs, monkeypatch):
+    from lib.serve.worker import Worker
+
+    played, faults = [], ["take", "requeue"]
+
+    def full_once(name, function):
+        def call():
+            if name in faults:
+                faults.remove(name)
+                raise sqlite3.OperationalError("database or disk is full")
+            return function()
+
+        return call
+
+    for name in ("take", "requeue"):
+        monkeypatch.setattr(jobs, name, full_once(name, getattr(jobs, name)))
+    worker = Worker(jobs, results=None, improviser=None, metrics=None)
+    monkeypatch.setattr(worker, "_play", lambda batch: played.extend(job.id for job in batch))
+    job_id = jobs.add(work()).id
+    worker.start()
+    assert wait_for(lambda: played, 10) and played == [job_id] and worker.is_alive() and not faults
+    worker.stop()

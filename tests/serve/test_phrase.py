@@ -45,6 +45,13 @@ def test_silence_counts_from_the_last_key():
     assert not phrase.ended(31.99, BEAT_S) and phrase.ended(32.0, BEAT_S)
 
 
+def test_a_phrase_ends_when_the_keyboard_is_unplugged_under_the_fingers():
+    phrase = Phrase(silence_beats=2)
+    played(phrase, (1, "control_change", {"control": 64, "value": 127}), (1, "note_on", {"note": 60, "velocity": 9}))
+    phrase.let_go(3.0)
+    assert phrase.ended(4.0, BEAT_S) and phrase.notes(9).duration_s.tolist() == [2] and phrase.notes(9).pedal_s.tolist() == [[0, 2]]
+
+
 @pytest.mark.parametrize(("words", "cue"), [
     ("pedal", (3, "control_change", {"control": 67, "value": 127})), ("cc:20", (3, "control_change", {"control": 20, "value": 64})),
     ("key:21", (3, "note_on", {"note": 21, "velocity": 60})),

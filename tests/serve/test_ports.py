@@ -12,12 +12,31 @@ from lib.serve.ports import PortError, find_port, open_input, open_output
 NAMES = ["loopMIDI Port 1", "Midi Through:Midi Through Port-0 14:0", "Grand 20:0", "Grand Two 24:0"]
 
 
-@pytest.mark.parametrize(("name", "found"), [
-    ("loopMIDI Port 1", NAMES[0]), ("loopmidi", NAMES[0]), ("loopMIDI Port 3", NAMES[0]), ("Grand 28:0", NAMES[2]),
-    ("through", NAMES[1]),
+@pytest.mark.parametrize(("system", "name", "found"), [
+    ("win32", "loopMIDI Port 1", NAMES[0]), ("win32", "loopmidi", NAMES[0]), ("win32", "loopMIDI Port 3", NAMES[0]),
+    ("linux", "Grand 28:0", NAMES[2]), ("linux", "through", NAMES[1]), ("darwin", "loopMIDI Port 1", NAMES[0]),
 ])  # fmt: skip
-def test_a_port_is_found_by_its_name_or_a_part(name, found):
+def test_a_port_is_found_by_its_name_or_a_part(monkeypatch, system, name, found):
+    monkeypatch.setattr(sys, "platform", system)
     assert find_port(name, NAMES, "output") == found
+
+
+def test_another_bus_is_not_the_one_that_is_meant(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(PortError, match="Bus 2"):
+        find_port("IAC Driver Bus 2", ["IAC Driver Bus 1"], "output")
+
+
+def test_a_port_that_goes_while_it_is_opened_is_not_there(monkeypatch):
+    class Gone:
+        get_input_names = get_output_names = staticmethod(lambda: ["Grand"])
+
+        def open_output(self, name):
+            raise ValueError("Invalid port number.")  # as rtmidi's InvalidPortError is one
+
+    monkeypatch.setattr(ports, "backend", Gone)
+    with pytest.raises(PortError, match="'Grand' can't be opened: Invalid port number"):
+        open_output("Grand")
 
 
 def test_what_is_not_there_or_not_clear_is_said():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.serve.messages import CLOCK, CONTINUE, START, STOP, key, pedal, silence, without_overlap
+from lib.serve.messages import CLOCK, CONTINUE, START, STOP, key, pedal, silence, song_position, without_overlap
 from lib.serve.ports import PortError
 from lib.serve.sender import STALE_S, Sender
 
@@ -144,7 +144,17 @@ def test_the_clock_ticks_24_times_a_beat_and_stops(stage):
     stage.sender.stop_clock()
     assert stage.port.sent[-1] == STOP and stage.at(105) == []
     stage.sender.start_clock(106.0, 0.6, 48)
-    assert stage.at(106.001) == [CONTINUE, CLOCK]
+    assert stage.at(106.001) == [b"\xf2\x08\x00", CONTINUE, CLOCK]  # song position: two beats are eight sixteenths
+    assert song_position(24 * 40) == [b"\xf2\x20\x01"] and song_position(24 * 5000) == []
+
+
+@pytest.mark.parametrize("order", ["clear", "panic"])
+def test_a_clock_goes_on_when_notes_are_taken_back(stage, order):
+    stage.sender.start_clock(101.0, 0.6)
+    stage.sender.play([key(101.1, 110, 60, 80), key(103, 104, 62, 80)])
+    stage.at(102)
+    getattr(stage.sender, order)()
+    assert set(stage.at(104)) == {CLOCK} and not stage.sender.sounding.keys
 
 
 def test_a_key_is_up_before_it_is_struck_again():

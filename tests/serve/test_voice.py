@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from midi_ends import Synthesizer, wait_for
 
+from lib.serve import process
 from lib.serve.messages import key, pedal
 from lib.serve.ports import PortError
 from lib.serve.voice import Voice
@@ -41,6 +43,17 @@ def voice(synthesizer):
     voice = Voice(synthesizer.name)
     yield voice
     voice.close()
+
+
+def test_on_windows_a_closed_window_ends_nobody_but_the_command(monkeypatch):
+    freed = []
+    kernel = SimpleNamespace(FreeConsole=lambda: freed.append(True))
+    monkeypatch.setattr(process.sys, "platform", "win32")
+    monkeypatch.setattr("ctypes.windll", SimpleNamespace(kernel32=kernel), raising=False)
+    before = signal.getsignal(signal.SIGINT)
+    process.leave_the_terminal()
+    assert freed and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    signal.signal(signal.SIGINT, before)
 
 
 def hold(voice, synthesizer, seconds=60.0):
