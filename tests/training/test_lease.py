@@ -92,8 +92,8 @@ def test_an_old_lease_is_dead_without_watching(tmp_path):
     assert sum(slept) < 1
 
 
-GARBAGE = {"empty": "", "object": "{}", "list": "[]", "null": "null", "number": '{"owner": 3}', "bytes": "\x00\x01", "deep": "[" * 9999,
-           "text": other(pid="x")}  # fmt: skip
+GARBAGE = {"empty": "", "object": "{}", "list": "[]", "null": "null", "number": '{"owner": 3}', "bytes": "\x00\x01",
+           "deep": "[" * 9999, "text": other(pid="x")}  # fmt: skip
 
 
 @pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
