@@ -61,7 +61,7 @@ def worker(
 ):
     """Play the jobs of a server that was started with --queue; as many workers as there are machines."""
     try:
-        from lib.serve.redis_queue import make_worker
+        from lib.serve.redis_queue import make_worker, without_password
     except ImportError as error:
         raise configs.ConfigError(MISSING.format(error=error)) from None
     import signal
@@ -77,7 +77,7 @@ def worker(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
     playing.start()
-    print(f"playing for {queue}", flush=True)
+    print(f"playing for {without_password(queue)}", flush=True)
     while not over.wait(0.5):  # without a limit Windows would not hear Ctrl-C
         pass
     playing.stop()

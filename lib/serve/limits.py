@@ -23,6 +23,7 @@ class Limits:
     job_s : a job that plays longer fails
     tries : a job that has ended the process so often fails
     ttl_s, kept : how long, and how many, finished jobs and their results are kept
+    sound_bytes : of sound and pages that are kept; the oldest go first, and are made again when asked for
     streams : clients that may follow events at a time
     """
 
@@ -42,4 +43,5 @@ class Limits:
     tries: int = 3
     ttl_s: float = 24 * HOUR_S
     kept: int = 5_000
+    sound_bytes: int = 4 * 2**30
     streams: int = 200

@@ -22,6 +22,7 @@ from lib.serve.voice import Voice
 
 TICK_S = 0.004  # between looks at the partner, where nothing is heard
 LOOK_S = 1.0  # between looks at ports and processes
+AGAIN_S = 10.0  # before a model that has died is started once more
 LOADING_S = 300.0  # a model that is not ready by then does not come
 LATE_MS = 10.0  # of messages, worth a word
 
@@ -130,7 +131,7 @@ class LiveDuet:
     def __init__(self, wished, input_name, output_name, loading, tell):
         self.wished, self.tell, self.output_name = wished, tell, output_name
         self.voice = self.composer = self.ear = None
-        self.was_there, self.lost, self.looked_s = True, 0, 0.0
+        self.was_there, self.lost, self.looked_s, self.mended_s = True, 0, 0.0, -AGAIN_S
         try:
             self.voice = Voice(output_name)
             self.ear = Ear(input_name, tell)
@@ -198,7 +199,8 @@ class LiveDuet:
             self._mend_voice()
         elif (report := self.voice.report()) is not None:
             self._tell_of(report)
-        if not self.composer.alive:
+        if not self.composer.alive and self.looked_s - self.mended_s > AGAIN_S:
+            self.mended_s = self.looked_s
             self.tell("model_died", "the model's process has ended; starting it anew")
             self.composer.mend()
             self.partner.begin_anew()

@@ -11,6 +11,7 @@ import base64
 import json
 import logging
 import os
+import re
 import threading
 import time
 
@@ -29,17 +30,23 @@ HEARTBEAT_MS = 10_000  # without one a worker is dead
 MAINTENANCE = 200_000  # of a million calls, those that look for the dead
 HANDED_ON = 32  # jobs that are in Redis at a time: the others wait where they can be counted
 LOOK_EVERY_S, RESULT_S = 0.1, 24 * 3600
+SILENT_S = 10.0  # a Redis that says nothing for so long is not there
 log = logging.getLogger(__name__)
 
 
 def connect(url):
     """redis.Redis of redis://HOST:PORT/NUMBER; ConfigError where there is none."""
     try:
-        connection = redis.Redis.from_url(url, decode_responses=True)
+        connection = redis.Redis.from_url(url, decode_responses=True, socket_timeout=SILENT_S, socket_connect_timeout=SILENT_S)
         connection.ping()
     except (redis.RedisError, ValueError) as error:
-        raise ConfigError(f"--queue {url}: {error}") from None
+        raise ConfigError(f"--queue {without_password(url)}: {error}") from None
     return connection
+
+
+def without_password(url):
+    """The address as it may be shown."""
+    return re.sub(r"//[^/]*@", "//", url)
 
 
 def make_broker(url):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import math
 import shutil
 import threading
 import uuid
@@ -31,10 +33,11 @@ class Results:
     ----------
     folder : where the folders are
     soundfont : path of an .sf2, or None
+    sound_bytes : see Limits
     """
 
-    def __init__(self, folder, soundfont=None):
-        self.folder, self.soundfont = Path(folder), soundfont
+    def __init__(self, folder, soundfont=None, sound_bytes=math.inf):
+        self.folder, self.soundfont, self.sound_bytes = Path(folder), soundfont, sound_bytes
         self._making = threading.Lock()  # one at a time: the sound of minutes takes much memory
         self._seats = threading.BoundedSemaphore(WAITING)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +70,7 @@ class Results:
                 with self._making:
                     if not path.exists():
                         self._make(path, kind)
+                        self._make_room()
             finally:
                 self._seats.release()
         return path if path.exists() else None
@@ -84,6 +88,14 @@ class Results:
             part = path.with_name(path.name + ".part")
             part.write_text(page, encoding="utf-8", errors="replace")
             part.replace(path)
+
+    def _make_room(self):
+        """Forget the sound that was made first, as far as there is too much of it."""
+        paths = [path for kind in ("wav", "html") for path in self.folder.glob(f"*/solo.{kind}")]
+        made = sorted(((path.stat(), path) for path in paths), key=lambda pair: pair[0].st_mtime_ns, reverse=True)
+        for size, (_, path) in zip(itertools.accumulate(stat.st_size for stat, _ in made), made):
+            if size > self.sound_bytes and path != made[0][1]:
+                path.unlink(missing_ok=True)
 
     def remove(self, job_id):
         """Forget it."""

@@ -41,7 +41,7 @@ class Studio:
         self.limits = limits or Limits()
         # what workers play is not to blame where the server is killed
         self.jobs = Jobs(folder, self.limits if queue is None else dataclasses.replace(self.limits, tries=NEVER))
-        self.results = Results(Path(folder) / "results", soundfont)
+        self.results = Results(Path(folder) / "results", soundfont, self.limits.sound_bytes)
         self.metrics = Metrics(self.jobs)
         self.improviser = load_improviser(run, released, device, styles_dir)
         home = configs.RELEASED if released or not (locate(run) / LIBRARY).exists() else run

@@ -146,3 +146,10 @@ def test_a_server_that_is_killed_again_and_again_blames_no_job_of_the_workers(tm
         job_id = job_id or jobs.add(Work(GenerateRequest())).id
         assert [job.id for job in jobs.take()] == [job_id]
         jobs.close()
+
+
+def test_a_password_is_not_shown():
+    from lib.serve.redis_queue import without_password
+
+    assert without_password("redis://:secret@host:6379/0") == "redis://host:6379/0"
+    assert without_password("redis://host:6379/0") == "redis://host:6379/0"
