@@ -1,4 +1,4 @@
-"""The notebooks from 00 to 07, executed headless with preset tiny: what a user gets who runs them from top to bottom."""
+"""The notebooks, executed headless with preset tiny: what a user gets who runs them from top to bottom."""
 
 import json
 
@@ -10,11 +10,11 @@ from lib.data.notes import read_midi
 from lib.training import checkpoint as checkpoints
 
 NAMES = ("00_setup", "01_data", "02_vqvae", "03_style_encoder", "04_diffusion", "05_fine_tune", "06_listen",
-         "07_evaluate")  # fmt: skip
+         "07_evaluate", "08_serve")  # fmt: skip
 pytestmark = pytest.mark.slow
 # preset tiny, trained long enough to play a note
 ENOUGH = {"06_listen.seconds": 6, "06_listen.density": 5, "02_vqvae.steps": 250, "02_vqvae.lr": 3e-3,
-          "04_diffusion.steps": 150, "04_diffusion.lr": 3e-3}  # fmt: skip
+          "04_diffusion.steps": 150, "04_diffusion.lr": 3e-3, "08_serve.seconds": 6}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folders):
-    return headless.run("00-07", "tiny", ENOUGH, **folders)
+    return headless.run("00-08", "tiny", ENOUGH, **folders)
 
 
 def test_each_notebook_succeeds_and_leaves_its_copy(results, folders):
@@ -68,6 +68,6 @@ def test_runs_are_where_the_notebooks_say(results, folders):
 
 
 def test_a_second_run_does_nothing_and_a_forced_one_trains_nothing_anew(results, folders):
-    assert {result.status for result in headless.run("00-07", "tiny", ENOUGH, **folders)} == {"done before"}
+    assert {result.status for result in headless.run("00-08", "tiny", ENOUGH, **folders)} == {"done before"}
     (again,) = headless.run("02", "tiny", {k: v for k, v in ENOUGH.items() if k[:2] == "02"}, again=True, **folders)
     assert again.status == "resumed"
