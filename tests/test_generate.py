@@ -27,7 +27,7 @@ def pianist(demo_data, tmp_path_factory):
     runs, rare = tmp_path_factory.mktemp("small"), {"save_every": 1000, "validate_every": 1000, "lr": 3e-3}
     train(preset("vqvae", "tiny", steps=200, **rare), demo_data, runs)
     train(preset("style_encoder", "tiny", steps=40, **rare), demo_data, runs)
-    train(preset("diffusion", "tiny", steps=700, ema_decay=0.9, **rare), demo_data, runs)
+    train(preset("diffusion", "tiny", steps=450, ema_decay=0.9, **rare), demo_data, runs)
     return load_improviser(runs / "diffusion", device="cpu")
 
 
@@ -125,6 +125,7 @@ def test_chords_and_style_are_heard_by_the_model(pianist):
     assert not same(generate(pianist, request(style=names[0])).notes, generate(pianist, request(style=names[1])).notes)
 
 
+@pytest.mark.slow
 def test_rules_bring_the_solo_nearer(pianist):
     """More notes are played where more are asked for, and candidates come nearer than one try."""
     wishes = {"seconds": 10.0, "num_steps": 8, "chords": "N.C."}

@@ -28,6 +28,7 @@ def test_it_plays_like_somebody():
     assert 5 < len(solo.notes) < 200
 
 
+@pytest.mark.slow
 def test_it_plays_in_company_as_it_does_alone():
     improviser = load_improviser(released=True, device="cpu")
     requests = [GenerateRequest(seconds=5.0, num_steps=8, seed=seed) for seed in range(4)]

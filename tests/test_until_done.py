@@ -93,6 +93,7 @@ def test_no_command_is_a_clear_error():
         run_until_done([])
 
 
+@pytest.mark.slow
 def test_a_stop_is_handed_on_and_ends_the_loop(demo_data, tmp_path):
     command = [sys.executable, "-m", "lib", "until-done", "train", "vqvae", "--preset", "tiny", "--data-dir", demo_data,
                "--runs-dir", tmp_path, "--set", "steps=100000", "--set", "validate_every=100000"]  # fmt: skip

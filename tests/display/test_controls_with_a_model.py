@@ -33,6 +33,7 @@ def press(panel, name, passage):
     assert panel.wait(60) and not panel.play.disabled, panel.message.value
 
 
+@pytest.mark.slow
 def test_takes_are_what_their_code_plays(desk, improviser):
     desk.play.click()
     assert desk.wait(60) and len(desk.strip.takes) == 1, desk.message.value

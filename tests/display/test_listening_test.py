@@ -102,6 +102,7 @@ def go_through(page, key):
     return download.value
 
 
+@pytest.mark.slow
 def test_a_whole_test_by_clicking_is_downloaded_and_collected(open_test, made, tmp_path):
     page = open_test()
     saved = go_through(page, made[1])

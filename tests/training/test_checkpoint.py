@@ -151,6 +151,7 @@ def test_the_last_valid_checkpoint_is_never_pruned(tmp_path):
     assert checkpoints.find(tmp_path).step == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["save.begin", "save.files 2", "save.manifest", "save.rename", "save.prune"])
 def test_death_in_a_save_leaves_the_one_before(tmp_path, place):
     code = ("import sys; from tests.training.test_checkpoint import write\n"

@@ -140,6 +140,7 @@ def test_history_forgets_a_half_written_line(tmp_path):
     assert read_history(tmp_path) == rows[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_saves_and_the_same_command_goes_on(demo_data, tmp_path):
     command = [sys.executable, "-m", "lib", "train", "vqvae", "--preset", "tiny", "--data-dir", str(demo_data),
@@ -166,6 +167,7 @@ def test_tensorboard_and_weights_and_biases_offline(demo_data, tmp_path, monkeyp
     assert list(run.rglob("events.out.tfevents*")) and list((run / "wandb").glob("offline-run-*"))
 
 
+@pytest.mark.slow
 def test_mixed_precision_and_accumulation_on_every_stage(demo_data, tmp_path):
     for stage in STAGES:
         result = train(preset(stage, "tiny", mixed_precision="bf16", gradient_accumulation=2), demo_data, tmp_path)

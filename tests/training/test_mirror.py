@@ -184,6 +184,7 @@ def test_rclone_is_read_back_every_now_and_then(run, said, tmp_path, monkeypatch
     assert mirror.flush(10) and "step-00000003" in {path.split("/")[-2] for path in reads}
 
 
+@pytest.mark.slow
 def test_death_in_the_middle_of_a_copy(run, tmp_path):
     write(run, 1)
     code = ("import sys; from pathlib import Path\n"
