@@ -11,6 +11,8 @@ from lib.display.controls import solo_controls
 from lib.generate import generate, infill, load_improviser
 from lib.music.audio import Audio
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def improviser(tiny_runs):
@@ -33,7 +35,6 @@ def press(panel, name, passage):
     assert panel.wait(60) and not panel.play.disabled, panel.message.value
 
 
-@pytest.mark.slow
 def test_takes_are_what_their_code_plays(desk, improviser):
     desk.play.click()
     assert desk.wait(60) and len(desk.strip.takes) == 1, desk.message.value

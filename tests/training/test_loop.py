@@ -174,6 +174,7 @@ def test_mixed_precision_and_accumulation_on_every_stage(demo_data, tmp_path):
         assert result.finished and all(math.isfinite(value) for value in result.losses.values())
 
 
+@pytest.mark.slow
 def test_a_source_that_has_changed_is_noticed(demo_data, tmp_path):
     for stage in ("vqvae", "style_encoder", "diffusion"):
         train(preset(stage, "tiny", steps=2), demo_data, tmp_path)

@@ -282,6 +282,7 @@ def test_a_mount_that_dies_in_the_middle_changes_nothing(undisturbed, demo_data,
     assert [row for row in losses_of(result.run) if row[:2] != (6, "validation")] == undisturbed  # 6: of the first half's end
 
 
+@pytest.mark.slow
 def test_a_new_machine_goes_on_from_the_mirror(demo_data, tmp_path):
     drive = tmp_path / "drive"
     for stage in ("vqvae", "style_encoder"):
