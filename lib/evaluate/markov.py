@@ -32,13 +32,8 @@ class MarkovBaseline:
     """
 
     def __init__(self, performances, order=ORDER):
-        self.order, self.follows, self.starts, self.velocities, self.pedals = (
-            order,
-            [defaultdict(list) for _ in range(order + 1)],
-            [],
-            [],
-            [],
-        )
+        self.order, self.follows = order, [defaultdict(list) for _ in range(order + 1)]
+        self.starts, self.pedals = [], []
         for notes in performances:
             self._count(notes)
 

@@ -174,16 +174,6 @@ class Stream:
         indices = list(range(first, last))
         return Batch(self, [self.example(step, index) for index in indices], step, indices, device)
 
-    def elsewhere(self, batch):
-        """Examples of the same pieces at unrelated places, untransposed."""
-        seed = self.config.seed
-        examples = []
-        for item, index in zip(batch.items, batch.indices):
-            start_s, end_s = self.bounds[item]
-            share = keyed_generator(seed, "elsewhere", batch.step, index).random()
-            examples.append(Example(item, start_s + share * max(0.0, end_s - start_s - CHUNK_S)))
-        return examples
-
     def piano_roll(self, examples, device="cpu"):
         """The rolls of examples (B, 3, 88, 512)."""
         windows = [self._window(example) for example in examples]
