@@ -12,7 +12,6 @@ import glob
 import html
 import itertools
 import json
-import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 
 from lib.config import ConfigError, choose
 from lib.data.notes import Notes, read_midi
+from lib.display.page import fill_page, read_parts
 from lib.display.player import sound_values
 from lib.music.audio import read_wav, render_audio
 from lib.music.excerpts import equally_loud, excerpt
@@ -180,14 +180,7 @@ def _sound_of(path, soundfont):
 
 
 def _page(values):
-    parts = {
-        "title": html.escape(values["title"]),
-        "style": _read("listening_test.css"),
-        "test": json.dumps(values, ensure_ascii=False).replace("<", "\\u003c"),
-        "script": "\n".join(_read(f"listening_test_{name}.js") for name in ("sound", "page", "items")),
-    }
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _read("listening_test.html"))
-
-
-def _read(name):
-    return (FOLDER / name).read_text(encoding="utf-8")
+    script = read_parts(FOLDER, *(f"listening_test_{name}.js" for name in ("sound", "page", "items")))
+    test = json.dumps(values, ensure_ascii=False).replace("<", "\\u003c")
+    return fill_page(read_parts(FOLDER, "listening_test.html"), title=html.escape(values["title"]),
+                     style=read_parts(FOLDER, "listening_test.css"), test=test, script=script)  # fmt: skip

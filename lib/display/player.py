@@ -11,10 +11,10 @@ import hashlib
 import html
 import io
 import json
-import re
 from pathlib import Path
 
 from lib.data.notes import to_midi
+from lib.display.page import fill_page, read_parts
 from lib.music.audio import write_wav_to
 from lib.music.mp3 import can_encode, encode_mp3
 
@@ -63,18 +63,9 @@ def music_json(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
 
 def page_of(music, title=""):
     """The page around JSON of music_json."""
-    parts = {
-        "title": html.escape(title or "Solo"),
-        "style": _read("player.css"),
-        "music": music,
-        "script": "\n".join(_read(f"player_{name}.js") for name in SCRIPTS),
-    }
-    # in one pass: a title that looks like a place to fill is left alone
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _read("player.html"))
-
-
-def _read(name):
-    return (FOLDER / name).read_text(encoding="utf-8")
+    script = read_parts(FOLDER, *(f"player_{name}.js" for name in SCRIPTS))
+    return fill_page(read_parts(FOLDER, "player.html"), title=html.escape(title or "Solo"),
+                     style=read_parts(FOLDER, "player.css"), music=music, script=script)  # fmt: skip
 
 
 def _take(name, notes, audio, chords, tempo_bpm, beats_per_bar):

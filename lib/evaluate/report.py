@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import json
-import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
 from lib.display.alt_text import picture_html
+from lib.display.page import fill_page, read_parts
 from lib.display.player import music_json, page_of
 from lib.evaluate import captions
 from lib.evaluate.captions import SET_TITLES
@@ -39,17 +39,12 @@ def write_report(path, found, pairs=()):
     parts = [head(found), *(writer(found) for name, writer in WRITERS.items() if name in found), missing(found)]
     body = "\n".join([*parts, copying_players(found, pairs) if pairs else ""])
     music = [json_text for pair in pairs for json_text in _pair_music(pair)]
-    fill = {"title": html.escape(f"Evaluation of {name_of(found)}"), "style": _read("report.css"), "body": body,
-            "player": _in_script(page_of(MUSIC, TITLE) if pairs else ""), "music": _in_script(music),
-            "script": _read("report.js")}  # fmt: skip
-    page = re.sub(r"\{\{(\w+)\}\}", lambda place: fill[place[1]], _read("report.html"))
+    page = fill_page(read_parts(FOLDER, "report.html"), title=html.escape(f"Evaluation of {name_of(found)}"),
+                     style=read_parts(FOLDER, "report.css"), body=body, music=_in_script(music),
+                     player=_in_script(page_of(MUSIC, TITLE) if pairs else ""), script=read_parts(FOLDER, "report.js"))  # fmt: skip
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(page, encoding="utf-8")
     return Path(path)
-
-
-def _read(name):
-    return (FOLDER / name).read_text(encoding="utf-8")
 
 
 def _in_script(value):

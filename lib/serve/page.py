@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lib.display.page import fill_page, read_parts
+
 FOLDER = Path(__file__).parent
 # the player within is a page of its own (srcdoc) and plays from data: URLs
 PAGE_POLICY = ("default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; media-src data: blob:; "
@@ -13,5 +15,4 @@ PAGE_POLICY = ("default-src 'none'; script-src 'unsafe-inline'; style-src 'unsaf
 
 def page_html():
     """The page, its style and script put in."""
-    parts = {name: (FOLDER / f"page.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
-    return parts["html"].replace("{{style}}", parts["css"]).replace("{{script}}", parts["js"])
+    return fill_page(read_parts(FOLDER, "page.html"), style=read_parts(FOLDER, "page.css"), script=read_parts(FOLDER, "page.js"))
