@@ -51,7 +51,7 @@ def generate(
     device: str = "auto",
 ):
     """Improvise over chords; the same seed plays the same solo."""
-    from lib.data.notes import read_midi, write_midi
+    from lib.data.notes import read_midi
     from lib.music.habits import top_line
 
     if (infill is None) != (from_s is None or to_s is None) or (infill and going_on):
@@ -69,8 +69,6 @@ def generate(
     from lib import generate as generation
     from lib.music import audio
     from lib.music.forms import parse_chart
-    from lib.music.hands import left_hand
-    from lib.music.metrics import describe
 
     parse_chart(request.chords)  # what is misspelt is said before anything is loaded or written
     audio.find_soundfont(soundfont)
@@ -85,13 +83,21 @@ def generate(
         else:
             solo = generation.generate(improviser, asked, _Progress(), heard)
         mark = "" if variations == 1 else f"-{number + 1}"
-        path = out.with_stem(out.stem + mark)
-        write_midi(solo.notes, path, request.tempo_bpm, solo.chords, left_hand(solo.notes), request.beats_per_bar, solo.begins_s)
-        new, length_s = solo.new_notes, solo.ends_s - solo.begins_s
-        print(f"{path}: {len(new)} notes, {length_s:g} s of music in {solo.seconds:.1f} s")
-        if wav is not None:
-            write_sound(solo.notes, wav.with_stem(wav.stem + mark), soundfont)
-        print(json.dumps({**describe(new, length_s), "rule_losses": solo.rule_losses}))
+        _write(solo, out.with_stem(out.stem + mark), wav and wav.with_stem(wav.stem + mark), soundfont)
+
+
+def _write(solo, path, wav, soundfont):
+    """The solo's files, and what it is like as a line of JSON."""
+    from lib.data.notes import write_midi
+    from lib.music.hands import left_hand
+    from lib.music.metrics import describe
+
+    request, new, length_s = solo.request, solo.new_notes, solo.ends_s - solo.begins_s
+    write_midi(solo.notes, path, request.tempo_bpm, solo.chords, left_hand(solo.notes), request.beats_per_bar, solo.begins_s)
+    print(f"{path}: {len(new)} notes, {length_s:g} s of music in {solo.seconds:.1f} s")
+    if wav is not None:
+        write_sound(solo.notes, wav, soundfont)
+    print(json.dumps({**describe(new, length_s), "rule_losses": solo.rule_losses}))
 
 
 def _make_many(request, heard, out, count, batch, loading):
