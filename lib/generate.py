@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import torch
 
 from lib.config import RELEASED, ConfigError
-from lib.data.notes import Notes
+from lib.data.notes import Notes, write_midi
 from lib.models.vqvae import GROUPS
 from lib.music.changes import invent_chart, read_changes
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chord_symbols import NO_CHORD
 from lib.music.chords import chord_changes
 from lib.music.forms import OWN, parse_chart
+from lib.music.hands import left_hand
 from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE, notes_to_piano_roll, piano_roll_to_notes, sounding_roll
 from lib.music.wishes import LATENT_RATE_HZ, Wishes
 from lib.styles import with_own
@@ -53,6 +54,11 @@ class Solo:
     def new_notes(self):
         """Notes of the new music alone, from 0."""
         return self.notes.between(self.begins_s, self.ends_s)
+
+    def write(self, path):
+        """A MIDI file with a track a hand, tempo, metre, and chords as markers: its Path."""
+        asked = self.request
+        return write_midi(self.notes, path, asked.tempo_bpm, self.chords, left_hand(self.notes), asked.beats_per_bar, self.begins_s)
 
     @property
     def new_roll(self):

@@ -21,10 +21,9 @@ import torch
 
 from lib.config import ConfigError, as_values
 from lib.data.manifest import DamageError, file_sha256, sealed, unsealed, write_text
-from lib.data.notes import to_midi, write_midi
+from lib.data.notes import to_midi
 from lib.faults import point
 from lib.generate import Order, generate_many
-from lib.music.hands import left_hand
 from lib.music.metrics import describe
 from lib.progress import progress_bar
 from lib.training.trained import fingerprint
@@ -129,11 +128,10 @@ def _order(request, number, before):
 
 def _write(solo, path):
     """The .mid, then what it is like: who finds that, finds the .mid whole."""
-    asked = solo.request
-    write_midi(solo.notes, path, asked.tempo_bpm, solo.chords, left_hand(solo.notes), asked.beats_per_bar, solo.begins_s)
+    solo.write(path)
     point("solo.facts")
     figures = {**describe(solo.new_notes, solo.ends_s - solo.begins_s), "rule_losses": solo.rule_losses}
-    write_text(path.with_suffix(".json"), sealed({"seed": asked.seed, "sha256": file_sha256(path), **figures}))
+    write_text(path.with_suffix(".json"), sealed({"seed": solo.request.seed, "sha256": file_sha256(path), **figures}))
 
 
 def _settle_order(improviser, request, out, batch, before, share):

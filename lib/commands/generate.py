@@ -88,12 +88,10 @@ def generate(
 
 def _write(solo, path, wav, soundfont):
     """The solo's files, and what it is like as a line of JSON."""
-    from lib.data.notes import write_midi
-    from lib.music.hands import left_hand
     from lib.music.metrics import describe
 
-    request, new, length_s = solo.request, solo.new_notes, solo.ends_s - solo.begins_s
-    write_midi(solo.notes, path, request.tempo_bpm, solo.chords, left_hand(solo.notes), request.beats_per_bar, solo.begins_s)
+    new, length_s = solo.new_notes, solo.ends_s - solo.begins_s
+    solo.write(path)
     print(f"{path}: {len(new)} notes, {length_s:g} s of music in {solo.seconds:.1f} s")
     if wav is not None:
         write_sound(solo.notes, wav, soundfont)
