@@ -32,8 +32,8 @@ def solo_controls(improvise, styles=(), soundfont=None, infill=None, folder=None
 
     Parameters
     ----------
-    improvise : callable(GenerateRequest, callback) -> something with notes and chords (generate.Solo); where a take is gone
-        on from, it is called with before=Notes too. What the callback raises must come out of it
+    improvise : callable(GenerateRequest, callback) -> something with notes, chords and begins_s (generate.Solo); where a take is
+        gone on from, it is called with before=Notes too. What the callback raises must come out of it
     styles : names of pianists to choose from; none: no such knob
     soundfont : path of an .sf2, or None
     infill : callable(GenerateRequest, Notes, from_s, to_s, callback), as improvise; None: no passage is played anew
@@ -67,6 +67,7 @@ class SoloPanel(widgets.VBox):
 
     def __init__(self, improvise, styles, soundfont, infill, folder, in_background):
         super().__init__()
+        self.add_class("player-desk")  # by which the player finds where to tell what is selected in it
         self._improvise, self._infill, self._soundfont, self._folder = improvise, infill, soundfont, folder
         self._in_background, self._job, self._lock = in_background, None, threading.RLock()
         self.knob_panel = KnobPanel(styles, self._tell_code)
@@ -222,9 +223,9 @@ class SoloPanel(widgets.VBox):
     def _write(self, take):
         """Keep a take as a MIDI file, where there is a folder."""
         if self._folder is not None:
-            request = take.call.request
+            request, hands = take.call.request, left_hand(take.notes)
             path = Path(self._folder) / f"take_{take.number}_seed_{request.seed}.mid"
-            write_midi(take.notes, path, request.tempo_bpm, take.chords, left_hand(take.notes), request.beats_per_bar)
+            write_midi(take.notes, path, request.tempo_bpm, take.chords, hands, request.beats_per_bar, take.bars_from_s)
             self.message.value = f"kept as {path.name}"
 
     def wait(self, timeout_s=None):

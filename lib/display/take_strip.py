@@ -41,7 +41,7 @@ class TakeStrip(widgets.HBox):
     def add(self, call, solo, audio):
         """A new Take of a Call and what it gave; old ones leave where there are too many."""
         self._last_number += 1
-        take = Take(self._last_number, call, solo.notes, solo.chords, audio)
+        take = Take(self._last_number, call, solo.notes, solo.chords, audio, solo.begins_s)
         card = Card(take)
         card.hear.on_click(lambda _: self._on_hear(take))
         card.keep.observe(lambda change: change["new"] and self._on_keep(take), "value")
@@ -83,6 +83,10 @@ class TakeActions(widgets.VBox):
     ----------
     fault : widget in which it is said what is wrong with the passage
     can_infill : whether there is something that plays a passage anew
+
+    Attributes
+    ----------
+    selection : hidden widgets.Text; what is selected in the player arrives here as "from_s to_s time" (player_page.js)
     """
 
     def __init__(self, fault, can_infill):
@@ -91,6 +95,9 @@ class TakeActions(widgets.VBox):
         self._passage = widgets.FloatRangeSlider(
             value=(0.0, 1.0), min=0.0, max=1.0, step=0.5, readout_format=".1f", description="passage (s)", layout=wide
         )
+        self.selection = widgets.Text(layout=widgets.Layout(display="none"))
+        self.selection.add_class("player-selection")
+        self.selection.observe(lambda change: self._select(change["new"]), "value")
         self.buttons = {
             "go_on": _button("Go on from its end", "arrow-right", "play on from where the passage ends, by the knobs"),
             "anew": _button("Play it anew", "refresh", "play the passage anew, what is around it stays"),
@@ -99,7 +106,7 @@ class TakeActions(widgets.VBox):
         }
         self.buttons["anew"].layout.display = "" if can_infill else "none"
         row = widgets.HBox(list(self.buttons.values()), layout=widgets.Layout(flex_flow="row wrap"))
-        self.children = (self._passage, fault, row)
+        self.children = (self._passage, self.selection, fault, row)
 
     @property
     def passage(self):
@@ -109,6 +116,13 @@ class TakeActions(widgets.VBox):
     @passage.setter
     def passage(self, passage):
         self._passage.value = passage
+
+    def _select(self, text):
+        """Take over what is selected in the player, in whole beats: one at least."""
+        from_s, to_s, _ = map(float, text.split())
+        beat_s, beats = self._passage.step, round(self._passage.max / self._passage.step)
+        first = min(max(round(from_s / beat_s), 0), beats - 1)
+        self.passage = first * beat_s, min(max(round(to_s / beat_s), first + 1), beats) * beat_s
 
     def be_about(self, take):
         """Offer the passages of a take, in beats; its second half first."""

@@ -94,6 +94,7 @@ class Take:
     notes : Notes, what it starts from included
     chords : list of (time_s, symbol)
     audio : Audio or None
+    begins_s : where the new music begins
     """
 
     number: int
@@ -101,6 +102,14 @@ class Take:
     notes: Notes
     chords: list
     audio: Audio | None = None
+    begins_s: float = 0.0
+
+    @property
+    def bars_from_s(self):
+        """Where a bar begins: a chart begins where the music goes on; a passage that is played anew leaves the bars alone."""
+        if self.call.take is None:
+            return 0.0
+        return self.begins_s if self.call.from_s is None else self.call.take.bars_from_s
 
     @property
     def name(self):

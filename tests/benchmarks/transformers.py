@@ -17,13 +17,15 @@ from pathlib import Path
 
 import diffusability as common  # first: it sets how threads wait
 import torch
+from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib.config import preset  # noqa: E402
+from lib.models.dit import DiT  # noqa: E402
+from lib.models.vqvae import KINDS  # noqa: E402
 from lib.training.diffusion_stages import DiffusionStage  # noqa: E402
-from lib.training.trained import make_dit  # noqa: E402
 
 VARIANTS = {
     "as it is": {},
@@ -34,17 +36,33 @@ VARIANTS = {
     "deep": {"hidden": 192, "layers": 10, "heads": 3},
     "large": {"hidden": 384, "layers": 8, "heads": 6},
     "small": {"hidden": 128, "layers": 4, "heads": 2},
+    "patch 2": {"patch": 2},
+    "patch 2 deep": {"patch": 2, "layers": 12},
     "with classical music": {"corpora": ("maestro", "pijama")},
 }
+
+
+class Patched(DiT):
+    """The same with one position for two latent frames; each frame is still hidden, and named, by itself."""
+
+    def __init__(self, config, *sizes):
+        super().__init__(config, *sizes)
+        self.join, self.part = nn.Linear(2 * config.hidden, config.hidden), nn.Linear(config.hidden, 2 * config.hidden)
+
+    def transform(self, x, condition):
+        """(B, N, H) -> (B, N, H), half as many positions in between."""
+        pairs = super().transform(self.join(x.unflatten(1, (-1, 2)).flatten(2)), condition)
+        return x + self.part(pairs).unflatten(-1, (2, -1)).flatten(1, 2)
 
 
 class Staged(common.Training):
     """A stage's model and losses, trained by the clock."""
 
-    def __init__(self, stage):
+    def __init__(self, stage, patch):
         self.stage, self.config = stage, stage.config
         torch.manual_seed(0)
-        self.model = make_dit(stage.config, stage.style_config, stage.vqvae)
+        kind = {1: DiT, 2: Patched}[patch]
+        self.model = kind(stage.config, stage.style_config.style_dim, stage.vqvae.code_vectors(), KINDS, stage.vqvae.silent())
 
     def loss(self, step):
         """Of a step's batch."""
@@ -61,14 +79,16 @@ def main():
     parser.add_argument("--style-encoder-run", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--only", default=",".join(VARIANTS))
+    parser.add_argument("--seed", type=int, default=0, help="what was encoded with it before is not encoded again")
     words = parser.parse_args()
     torch.set_num_threads(common.CORES)
     sources = {"vqvae": words.vqvae_run, "style_encoder": words.style_encoder_run}
-    judge = DiffusionStage(preset("diffusion", "laptop"), words.data_dir, None, sources).to("cpu")
+    judge = DiffusionStage(preset("diffusion", "laptop", seed=words.seed), words.data_dir, None, sources).to("cpu")
     figures = {}
     for name in words.only.split(","):
-        config = preset("diffusion", "laptop", **VARIANTS[name])
-        training = Staged(DiffusionStage(config, words.data_dir, None, sources).to("cpu"))
+        knobs = dict(VARIANTS[name])
+        patch, config = knobs.pop("patch", 1), preset("diffusion", "laptop", seed=words.seed, **knobs)
+        training = Staged(DiffusionStage(config, words.data_dir, None, sources).to("cpu"), patch)
         began = time.monotonic()
         steps, last = training.train(words.minutes)
         with torch.inference_mode():

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+import pretty_midi
 import pytest
 
 from lib.config import GUIDED_CANDIDATES, ConfigError, GenerateRequest
@@ -25,6 +26,7 @@ SILENT = Audio(np.zeros((100, 2), np.float32), 44100, "sine", "")
 class Played:
     notes: Notes
     chords: list
+    begins_s: float = 0.0
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +47,15 @@ class Pianist:
         self.asked.append((request, before))
         notes = Notes.from_arrays(np.arange(4.0), [0.9] * 4, np.arange(4) + 60 + request.seed % 12, [80] * 4)
         self.report(callback, notes)
-        return Played(notes if before is None else before.followed_by(notes, before.end_s), [(0.0, "Cmaj7")])
+        return Played(notes if before is None else before.followed_by(notes, before.end_s), [(0.0, "Cmaj7")],
+                      0.0 if before is None else before.end_s)  # fmt: skip
 
     def infill(self, request, notes, from_s, to_s, callback=None):
         if from_s >= notes.end_s:
             raise ConfigError(f"--from {from_s:g} --to {to_s:g} is no passage of a performance of {notes.end_s:.1f} s.")
         self.asked.append((request, notes, from_s, to_s))
         self.report(callback, notes)
-        return Played(notes.until(from_s), [])
+        return Played(notes.until(from_s), [], from_s)
 
     def report(self, callback, notes):
         for window in range(2):
@@ -233,8 +236,8 @@ def test_a_take_is_kept_as_a_file_and_stays(tmp_path):
     assert panel.strip.takes[-1].number == MOST_TAKES + 3 and panel.strip.takes[1].number == 5
 
 
-def test_going_on_from_a_take():
-    panel, pianist = desk()
+def test_going_on_from_a_take(tmp_path):
+    panel, pianist = desk(folder=tmp_path)
     panel.play.click()
     assert panel.actions.passage == (2.0, 4.0) and panel.actions.layout.display == ""
     panel.actions.passage, panel.knobs["chords"].value = (0.0, 2.5), "Fm7"
@@ -242,6 +245,9 @@ def test_going_on_from_a_take():
     request, before = pianist.asked[1]
     assert request.chords == "Fm7" and before.onset_s.tolist() == [0.0, 1.0, 2.0] and before.end_s == 2.5
     assert panel.strip.chosen.number == 2 and panel.actions.passage[1] >= 6.4
+    panel.strip.cards[1].keep.value = True
+    kept = pretty_midi.PrettyMIDI(str(tmp_path / "take_2_seed_1.mid"))
+    assert [change.time for change in kept.time_signature_changes] == [0.0, 2.5], "bars begin anew where it goes on"
 
 
 def test_a_passage_anew():

@@ -1,6 +1,7 @@
 """Notebook 06 in a real JupyterLab: run, hear, turn knobs, cancel, compare, save; with both majors of ipywidgets."""
 
 import json
+import re
 import subprocess
 import sys
 import sysconfig
@@ -112,6 +113,23 @@ def test_two_takes_are_compared_at_the_same_place(lab):
     player.locator("#play").click()
     player.wait_for_function("soundOf(state.take).currentTime > 2.1")
     player.locator("#play").click()
+
+
+def test_a_passage_selected_in_the_player_is_played_anew(lab):
+    player = lab.player("seed 7 / ", of_desk=True)
+    box = player.frame_element().bounding_box()
+    x_of = {time_s: box["x"] + player.evaluate(f"roll.getBoundingClientRect().left + xOf({time_s})") for time_s in (1.0, 3.0)}
+    y = box["y"] + player.evaluate("roll.getBoundingClientRect().top + 0.6 * place.height")
+    lab.page.mouse.move(x_of[1.0], y)
+    lab.page.mouse.down()
+    lab.page.mouse.move(x_of[3.0], y, steps=4)
+    lab.page.mouse.up()
+    lab.page.locator(".widget-readout", has_text=re.compile(r"1\.0\D+3\.0")).wait_for()
+    lab.field("seed").fill("11")
+    lab.field("seed").press("Tab")
+    lab.button("Play it anew").click()
+    lab.take(11)
+    assert "with 1.0 to 3.0 s anew" in lab.player("seed 11", of_desk=True).evaluate("document.title")
 
 
 def test_a_saved_notebook_plays_in_a_plain_browser(lab, browser, tmp_path):

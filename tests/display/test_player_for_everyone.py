@@ -33,6 +33,26 @@ def test_it_needs_nothing_of_the_page_around_it(browser, pages, sandbox):
     assert not wrongs
 
 
+@pytest.mark.parametrize("sandbox", ['sandbox="allow-scripts"', 'sandbox="allow-scripts allow-same-origin"', ""])
+def test_a_desk_hears_of_a_selection_where_the_frame_may_see_it(browser, pages, sandbox):
+    framed_player = framed((pages / "one.html").read_text(encoding="utf-8"), "x")
+    desk = f'<div class="player-desk">{framed_player}<p class="player-selection"><input></p></div>'
+    page = browser.new_page()
+    wrongs = watch(page)
+    page.set_content(f'<iframe {sandbox} width="900" height="600" srcdoc="{html.escape(desk, quote=True)}"></iframe>')
+    page.frame_locator("iframe").frame_locator("iframe").get_by_role("button", name="Play").wait_for()
+    output = page.frames[1]
+    output.evaluate("() => { document.querySelector('input').oninput = event => { event.target.title = 'told'; }; }")
+    output.child_frames[0].evaluate("select(3, 1), finishSelection()")
+    told = output.evaluate("[document.querySelector('input').title, document.querySelector('input').value]")
+    if sandbox == 'sandbox="allow-scripts"':
+        assert told == ["", ""]
+    else:
+        assert told[0] == "told" and re.fullmatch(r"1 3 \d+(\.\d+)?", told[1])
+    page.close()
+    assert not wrongs
+
+
 def test_one_of_several_players_plays_at_a_time(browser, pages):
     text = (pages / "one.html").read_text(encoding="utf-8")
     page = browser.new_page()

@@ -15,6 +15,7 @@ from lib.display.takes import Call, Take
 class Played:
     notes: Notes
     chords: list
+    begins_s: float = 0.0
 
 
 def played(seconds):
@@ -64,6 +65,15 @@ def test_passages_are_in_beats(tempo_bpm, passage, end_s):
     assert actions._passage.step == 60 / tempo_bpm and actions.layout.display == ""
     actions.be_about(Take(1, call(tempo_bpm=tempo_bpm), Notes.from_arrays([], [], [], []), []))
     assert actions.passage == pytest.approx((60 / tempo_bpm, 120 / tempo_bpm))
+
+
+@pytest.mark.parametrize(("selected", "passage"), [("1.1 2.9 7.5", (1.0, 3.0)), ("3.1 3.2 8", (3.0, 3.5)),
+                                                  ("7.4 9.9 9", (7.0, 7.5)), ("0 0.1 10", (0.0, 0.5))])  # fmt: skip
+def test_what_is_selected_in_the_player_becomes_the_passage(selected, passage):
+    actions = TakeActions(make_fault(), True)
+    actions.be_about(Take(1, call(), played(7.3).notes, []))
+    actions.selection.value = selected
+    assert actions.passage == passage
 
 
 def test_buttons_rest_while_something_is_played():

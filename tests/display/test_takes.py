@@ -11,7 +11,7 @@ NOTES = Notes.from_arrays([0.0, 1.0, 3.5], [0.5, 4.0, 1.0], [40, 60, 62], [20, 8
 PLAIN = Call(GenerateRequest(seed=3))
 FIRST = Take(1, PLAIN, NOTES, [(0.0, "Cmaj7")])
 ON = Call(GenerateRequest(seed=4, density=(4.0, 9.0), chords='Cmaj7 | "odd"'), FIRST, None, 3.0)
-SECOND = Take(2, ON, NOTES, [])
+SECOND = Take(2, ON, NOTES, [], begins_s=3.0)
 ANEW = Call(GenerateRequest(seed=5, style="Ann:0.30,Ben:0.70"), SECOND, 1.0, 2.5)
 
 
@@ -69,6 +69,12 @@ def test_calls_reach_what_plays():
     assert asked[0] == (PLAIN.request, "callback", None) and asked[1][0] is ON.request
     assert np.allclose(asked[1][2].duration_s, [0.5, 2.0]), "held no longer than to where it goes on"
     assert recorder.asked == [("infill", "", ANEW.request, NOTES, 1.0, 2.5)]
+
+
+def test_where_a_bar_begins():
+    third = Take(3, ANEW, NOTES, [], begins_s=1.0)
+    assert (FIRST.bars_from_s, SECOND.bars_from_s) == (0.0, 3.0)
+    assert third.bars_from_s == 3.0, "a passage that is played anew moves no bar"
 
 
 def test_words_for_each():
