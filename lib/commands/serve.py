@@ -61,18 +61,18 @@ def worker(
 ):
     """Play the jobs of a server that was started with --queue; as many workers as there are machines."""
     try:
-        from lib.serve.redis_queue import make_worker, without_password
+        from lib.serve.redis_queue import without_password
+        from lib.serve.redis_worker import make_worker
     except ImportError as error:
         raise configs.ConfigError(MISSING.format(error=error)) from None
     import signal
     import threading
 
-    from lib.generate import generate_many, load_improviser
+    from lib.generate import load_improviser
     from lib.serve.limits import Limits
-    from lib.serve.results import as_values
 
     improviser = load_improviser(run, released, device, data_dir / configs.STYLES)
-    playing = make_worker(queue, lambda order: as_values(generate_many(improviser, [order])[0]), Limits())
+    playing = make_worker(queue, improviser, Limits())
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
