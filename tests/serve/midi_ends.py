@@ -65,9 +65,9 @@ class Keyboard:
 class Synthesizer:
     """Everything that any connection sends: `heard` is a list of (time_s, mido.Message); `down` are keys that sound."""
 
-    def __init__(self):
+    def __init__(self, number=0):
         self.heard, self.down, self.connections, self.over = [], set(), [], False
-        self.server = socket.create_server(("127.0.0.1", 0))
+        self.server = socket.create_server(("127.0.0.1", number))
         self.name = f"socket:127.0.0.1:{self.server.getsockname()[1]}"
         self.threads = [threading.Thread(target=self._accept, daemon=True)]
         self.threads[0].start()
@@ -116,6 +116,10 @@ class Synthesizer:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         self.connections.clear()
+
+    def come_back(self):
+        """A Synthesizer at the same place, after `close`."""
+        return Synthesizer(int(self.name.rsplit(":", 1)[1]))
 
     def close(self):
         """An end to it."""
