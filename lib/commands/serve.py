@@ -34,6 +34,7 @@ def serve(
         import uvicorn
 
         from lib.serve.app import make_app
+        from lib.serve.connections import make_protocol
     except ImportError as error:
         raise configs.ConfigError(MISSING.format(error=error)) from None
     from lib.music.audio import find_soundfont
@@ -49,7 +50,8 @@ def serve(
     print(f"http://{host}:{port}/" if port else "the port is in the log", flush=True)
     # connections: all clients that follow events, and as many that ask
     uvicorn.run(make_app(studio, token), host=host, port=port, log_level="warning" if port else "info", access_log=False,
-                limit_concurrency=2 * limits.streams, timeout_graceful_shutdown=3, server_header=False)  # fmt: skip
+                limit_concurrency=2 * limits.streams, timeout_graceful_shutdown=3, server_header=False,
+                http=make_protocol(limits.head_s))  # fmt: skip
 
 
 def worker(
