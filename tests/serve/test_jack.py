@@ -6,8 +6,8 @@ import subprocess
 import time
 
 import pytest
-from midi_ends import wait_for
 
+from lib.serve.instruments import wait_for
 from lib.serve.messages import key, pedal
 from lib.serve.ports import find_port, is_there, list_ports, open_input, open_output
 from lib.serve.voice import Voice

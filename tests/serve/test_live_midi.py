@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from midi_ends import Keyboard, Synthesizer, wait_for
 from typer.testing import CliRunner
 
 from lib.__main__ import app
 from lib.config import ConfigError
+from lib.serve.instruments import Keyboard, Synthesizer, wait_for
 from lib.serve.live_midi import Ear, Journal
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from midi_ends import Synthesizer, wait_for
 
 from lib.serve import process
 from lib.serve import voice as voices
+from lib.serve.instruments import Synthesizer, wait_for
 from lib.serve.messages import key, pedal
 from lib.serve.ports import PortError
 from lib.serve.voice import Voice
