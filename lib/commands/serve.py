@@ -34,6 +34,7 @@ def serve(
         import uvicorn
 
         from lib.serve.app import make_app
+        from lib.serve.connections import make_protocol
     except ImportError as error:
         raise configs.ConfigError(MISSING.format(error=error)) from None
     from lib.music.audio import find_soundfont
@@ -49,7 +50,8 @@ def serve(
     print(f"http://{host}:{port}/" if port else "the port is in the log", flush=True)
     # connections: all clients that follow events, and as many that ask
     uvicorn.run(make_app(studio, token), host=host, port=port, log_level="warning" if port else "info", access_log=False,
-                limit_concurrency=2 * limits.streams, timeout_graceful_shutdown=3, server_header=False)  # fmt: skip
+                limit_concurrency=2 * limits.streams, timeout_graceful_shutdown=3, server_header=False,
+                http=make_protocol(limits.head_s))  # fmt: skip
 
 
 def worker(
@@ -61,18 +63,18 @@ def worker(
 ):
     """Play the jobs of a server that was started with --queue; as many workers as there are machines."""
     try:
-        from lib.serve.redis_queue import make_worker, without_password
+        from lib.serve.redis_queue import without_password
+        from lib.serve.redis_worker import make_worker
     except ImportError as error:
         raise configs.ConfigError(MISSING.format(error=error)) from None
     import signal
     import threading
 
-    from lib.generate import generate_many, load_improviser
+    from lib.generate import load_improviser
     from lib.serve.limits import Limits
-    from lib.serve.results import as_values
 
     improviser = load_improviser(run, released, device, data_dir / configs.STYLES)
-    playing = make_worker(queue, lambda order: as_values(generate_many(improviser, [order])[0]), Limits())
+    playing = make_worker(queue, improviser, Limits())
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())

@@ -11,7 +11,6 @@ from lib.serve.problems import Problem
 
 OPEN_PATHS = ("/", "/healthz", "/readyz", "/openapi.json")  # they tell nothing of anybody's music
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-BODY_S = 30.0  # in which a body must have come
 SHORTEST_TOKEN = 12
 HEADERS = {b"x-content-type-options": b"nosniff", b"referrer-policy": b"no-referrer",
            b"cross-origin-resource-policy": b"same-origin"}  # fmt: skip
@@ -89,7 +88,7 @@ class Gate:
             raise too_large
         parts, size = [], 0
         try:
-            async with asyncio.timeout(BODY_S):
+            async with asyncio.timeout(self.limits.body_s):
                 while True:
                     message = await receive()
                     if message["type"] != "http.request":
@@ -101,7 +100,7 @@ class Gate:
                     if not message.get("more_body"):
                         break
         except TimeoutError:
-            raise Problem(408, f"The body took more than {BODY_S:g} s.", headers={"Connection": "close"}) from None
+            raise Problem(408, f"The body took more than {self.limits.body_s:g} s.", headers={"Connection": "close"}) from None
         return b"".join(parts)
 
 

@@ -111,8 +111,8 @@ class Jobs:
             words = "SELECT count(*) FROM jobs WHERE state = 'queued' AND number < (SELECT number FROM jobs WHERE id = ?)"
             return self._db.execute(words, (job_id,)).fetchone()[0]
 
-    def take(self):
-        """The oldest that waits, and others like it as far as a batch goes: now running; none where nothing waits.
+    def take(self, most=None):
+        """The oldest that waits, and others like it as far as a batch (or `most`) goes: now running; none where nothing waits.
 
         What was being played when the process ended is played alone: it may be to blame.
         """
@@ -121,7 +121,8 @@ class Jobs:
             if not oldest:
                 self.arrived.clear()
                 return []
-            most = max(1, self.limits.batch // oldest[0].weight)
+            fit = max(1, self.limits.batch // oldest[0].weight)
+            most = fit if most is None else min(most, fit)
             like = "WHERE state = 'queued' AND tries = 0 AND shape = ? ORDER BY number LIMIT ?"
             chosen = oldest if oldest[0].tries else self._jobs(like, oldest[0].shape, most)
             ids = [job.id for job in chosen]

@@ -14,6 +14,7 @@ class Limits:
     Attributes
     ----------
     body_bytes : of a request
+    head_s, body_s : in which a request's head, then its body, must have come
     notes, performance_s, tracks : of a MIDI file that is sent
     seconds : of music that is asked for
     bars, chart_characters : of a chart
@@ -28,6 +29,8 @@ class Limits:
     """
 
     body_bytes: int = 2 * 2**20
+    head_s: float = 10.0
+    body_s: float = 30.0
     notes: int = 20_000
     performance_s: float = 300.0
     tracks: int = 256

@@ -16,6 +16,7 @@ import time
 from lib.serve.call import CallAndResponse
 from lib.serve.composer import Composer
 from lib.serve.ports import VIRTUAL, PortError, is_there, open_input
+from lib.serve.silencer import PATIENCE_S
 from lib.serve.tempo import ClockTempo, OwnTempo
 from lib.serve.turns import Turns
 from lib.serve.voice import Voice
@@ -131,7 +132,7 @@ class LiveDuet:
     def __init__(self, wished, input_name, output_name, loading, tell):
         self.wished, self.tell, self.output_name = wished, tell, output_name
         self.voice = self.composer = self.ear = None
-        self.was_there, self.lost, self.looked_s, self.mended_s = True, 0, 0.0, -AGAIN_S
+        self.was_there, self.lost, self.looked_s, self.mended_s, self.mending = True, 0, 0.0, -AGAIN_S, False
         try:
             self.voice = Voice(output_name)
             self.ear = Ear(input_name, tell)
@@ -182,6 +183,17 @@ class LiveDuet:
         for part in (self.voice, self.ear, self.composer):
             if part is not None:
                 part.close()
+        if self.voice is not None and self.voice.is_waiting:
+            self._wait_for_output()
+
+    def _wait_for_output(self):
+        """Stay until the output is back and silent; Ctrl-C gives it up."""
+        self.tell("waits", f"the output {self.output_name!r} is away while keys may sound: waiting up to {PATIENCE_S:.0f} s to "
+                           "silence it. Ctrl-C gives it up")  # fmt: skip
+        silent = False
+        with contextlib.suppress(KeyboardInterrupt):
+            silent = self.voice.wait()
+        self.tell("silenced" if silent else "given_up", "it was back and is silent" if silent else "it was not silenced")
 
     def _send_clock(self):
         if self.wished.clock == "out":
@@ -206,11 +218,14 @@ class LiveDuet:
             self.partner.begin_anew()
 
     def _mend_voice(self):
-        self.tell("sender_died", "the process that sends notes has ended; silenced, starting it anew")
+        if not self.mending:
+            self.tell("sender_died", "the process that sends notes has ended; silencing the output, starting it anew")
         self.partner.withdraw()
         self.partner.begin_anew()
-        with contextlib.suppress(PortError):
+        self.mending = True
+        with contextlib.suppress(PortError):  # the next look tries again
             self.voice.mend()
+            self.mending = False
             self._send_clock()
 
     def _tell_of(self, report):

@@ -39,6 +39,10 @@ class Metrics:
         yield
         self._playing.observe(time.monotonic() - began)
 
+    def handed_on(self, jobs):
+        """A batch of so many has gone to the workers."""
+        self._batch.observe(jobs)
+
     def text(self):
         """In Prometheus's format."""
         return generate_latest(self.registry)

@@ -1,8 +1,8 @@
 """The same jobs for workers on other machines: dramatiq over Redis, at least once, with one result each.
 
-The server keeps its jobs in SQLite and hands them on; a worker leaves what it played in Redis, where the first result of a job
-stays. A worker that dies stops sending its heartbeat, and another one gets what it had; should Redis itself forget, the server
-sends the job again.
+The server keeps its jobs in SQLite and hands them on, those of like shape as one message; a worker (redis_worker.py) leaves what it
+played in Redis, where the first result of a job stays. A worker that dies stops sending its heartbeat, and another one gets what it
+had; should Redis itself forget, the server sends the job again.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import math
 import os
 import re
 import threading
 import time
+import uuid
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from lib.config import ConfigError
-from lib.serve.orders import Work
-from lib.serve.worker import MEANT_FOR_CLIENTS, SWEEP_EVERY_S, TooSlow
+from lib.serve.jobs import Job
+from lib.serve.worker import LOOK_EVERY_S, SWEEP_EVERY_S
 
-os.environ.setdefault("dramatiq_queue_prefetch", "1")  # a worker holds what it plays, and one more
+os.environ.setdefault("dramatiq_queue_prefetch", "1")  # a worker holds what it plays, and nothing more
 
 import dramatiq  # noqa: E402
 import redis  # noqa: E402
@@ -28,8 +32,8 @@ from dramatiq.brokers.redis import RedisBroker  # noqa: E402
 QUEUE, ACTOR = "solos", "play"
 HEARTBEAT_MS = 10_000  # without one a worker is dead
 MAINTENANCE = 200_000  # of a million calls, those that look for the dead
-HANDED_ON = 32  # jobs that are in Redis at a time: the others wait where they can be counted
-LOOK_EVERY_S, RESULT_S = 0.1, 24 * 3600
+HANDED_ON = 2  # batches a worker, one that it plays and one that waits for it: later ones may still grow
+RESULT_S = 24 * 3600
 SILENT_S = 10.0  # a Redis that says nothing for so long is not there
 log = logging.getLogger(__name__)
 
@@ -61,6 +65,47 @@ def key(kind, job_id):
     return f"mehldau:{kind}:{job_id}"
 
 
+class Parcel(NamedTuple):
+    """What a worker needs of a jobs.Job, as it goes through Redis."""
+
+    id: str
+    work: str
+    midi: bytes | None
+
+    def as_plain(self):
+        """For JSON."""
+        return [self.id, self.work, None if self.midi is None else base64.b64encode(self.midi).decode()]
+
+    @classmethod
+    def from_plain(cls, values):
+        """What as_plain gave."""
+        job_id, work, midi = values
+        return cls(job_id, work, None if midi is None else base64.b64decode(midi))
+
+
+def send(broker, parcels):
+    """Hand Parcels to whoever is free, to be played together."""
+    broker.enqueue(dramatiq.Message(QUEUE, ACTOR, ([parcel.as_plain() for parcel in parcels],), {}, {}))
+
+
+@dataclass
+class Sent:
+    """A job that is with the workers.
+
+    Attributes
+    ----------
+    job : jobs.Job
+    batch : the same for those that were sent together
+    heard_s : when it was sent, or last got on, by time.monotonic
+    share : in [0, 1], how far it is
+    """
+
+    job: Job
+    batch: str
+    heard_s: float = -math.inf  # not sent yet
+    share: float = 0.0
+
+
 class Dispatcher(threading.Thread):
     """Stands where Worker stands: hands jobs on, and fetches what became of them.
 
@@ -87,10 +132,7 @@ class Dispatcher(threading.Thread):
         swept_s = 0.0
         while not self._ending.wait(LOOK_EVERY_S):
             try:
-                while len(self._sent) < HANDED_ON and (batch := self.jobs.take()):
-                    self._sent |= {job.id: (job, float("-inf")) for job in batch}  # remembered, should Redis fail midway
-                    for job in batch:
-                        self._send(job)
+                self._hand_on()
                 if self._sent:
                     self._fetch()
                 if time.monotonic() - swept_s > SWEEP_EVERY_S:
@@ -104,11 +146,27 @@ class Dispatcher(threading.Thread):
                 log.exception("the dispatcher goes on")
                 self._ending.wait(1.0)
 
-    def _send(self, job):
-        """A job to whoever is free; where this fails it is sent again."""
-        midi = None if job.midi is None else base64.b64encode(job.midi).decode()
-        self.broker.enqueue(dramatiq.Message(QUEUE, ACTOR, (job.id, job.work, midi), {}, {}))
-        self._sent[job.id] = (job, time.monotonic())
+    def _hand_on(self):
+        """Batches, of such sizes that no worker is left without."""
+        workers = max(1, self._count_workers())
+        share = max(1, math.ceil(self.jobs.count("queued") / workers))
+        while len({sent.batch for sent in self._sent.values()}) < HANDED_ON * workers and (jobs := self.jobs.take(share)):
+            batch = [Sent(job, jobs[0].id) for job in jobs]
+            self._sent |= {sent.job.id: sent for sent in batch}  # remembered, should Redis fail midway
+            self._send(batch)
+            self.metrics.handed_on(len(jobs))
+
+    def _count_workers(self):
+        """Those whose heart beats, by dramatiq's own book; whoever sends stands in it too."""
+        since_ms = time.time() * 1000 - HEARTBEAT_MS
+        beating = self.redis.zrangebyscore(f"{self.broker.namespace}:__heartbeats__", since_ms, "inf")
+        return len(set(beating) - {self.broker.broker_id})
+
+    def _send(self, batch):
+        """To whoever is free; where this fails it is sent again."""
+        send(self.broker, [Parcel(sent.job.id, sent.job.work, sent.job.midi) for sent in batch])
+        for sent in batch:
+            sent.heard_s = time.monotonic()
 
     def _fetch(self):
         ids = list(self._sent)
@@ -116,21 +174,28 @@ class Dispatcher(threading.Thread):
         found, shares = (self.redis.mget([key(kind, job_id) for job_id in ids]) for kind in kinds)
         waiting = self.redis.llen(f"{self.broker.namespace}:{QUEUE}")  # those are not forgotten: sent again they would pile up
         for job_id, text, share in zip(ids, found, shares):
-            job, sent_s = self._sent[job_id]
+            sent = self._sent[job_id]
             if job_id not in running:
                 self.redis.set(key("cancel", job_id), 1, ex=RESULT_S)
             elif text is not None:
-                self._end(job, json.loads(text))
+                self._end(sent.job, json.loads(text))
                 self.redis.set(key("cancel", job_id), 1, ex=RESULT_S)  # whoever plays it once more may stop
                 self.redis.delete(key("result", job_id))
-            elif time.monotonic() - sent_s > self.jobs.limits.job_s + HEARTBEAT_MS / 1000 and not waiting:
-                self._send(job)
-                continue
             else:
-                self.progress[job_id] = float(share or 0)
+                self._follow(sent, float(share or 0), waiting)
                 continue
             self.progress.pop(job_id, None)
             del self._sent[job_id]
+
+    def _follow(self, sent, share, waiting):
+        """Take note of how far a job is; one of which nothing was heard for too long is sent again, alone."""
+        now_s = time.monotonic()
+        if share != sent.share:
+            sent.share, sent.heard_s = share, now_s
+        elif now_s - sent.heard_s > self.jobs.limits.job_s + HEARTBEAT_MS / 1000 and not waiting:
+            sent.batch = uuid.uuid4().hex
+            self._send([sent])
+        self.progress[sent.job.id] = share
 
     def _end(self, job, answer):
         if "error" in answer:
@@ -142,62 +207,3 @@ class Dispatcher(threading.Thread):
             self.metrics.ended("done", time.time() - job.created_s)
         else:
             self.results.remove(job.id)
-
-
-class Cancelled(Exception):
-    """Nobody wants it any more."""
-
-
-def make_worker(url, play, limits):
-    """dramatiq.Worker, not started, that plays one job at a time.
-
-    Parameters
-    ----------
-    url : redis://HOST:PORT/NUMBER
-    play : callable(generate.Order) -> plain values of a Solo
-    limits : Limits
-    """
-    connection, broker = connect(url), make_broker(url)
-
-    def answer_of(job_id, work, midi):
-        if connection.incr(key("tries", job_id)) > limits.tries:
-            return {"error": "It ended the worker each time it was tried."}
-        connection.expire(key("tries", job_id), RESULT_S)
-        callback = _callback(connection, job_id, limits)
-        return play(Work.from_json(work, None if midi is None else base64.b64decode(midi)).order(limits, callback))
-
-    def perform(job_id, work, midi):
-        if connection.exists(key("result", job_id), key("cancel", job_id)):
-            return  # by another worker, or nobody wants it
-        try:
-            answer = answer_of(job_id, work, midi)
-        except Cancelled:
-            return
-        except (TooSlow, *MEANT_FOR_CLIENTS) as error:
-            answer = {"error": str(error)}
-        except Exception:
-            log.exception("job %s", job_id)
-            answer = {"error": "Internal error; the worker's log says more."}
-        connection.set(key("result", job_id), json.dumps(answer), nx=True, ex=RESULT_S)
-
-    dramatiq.actor(perform, actor_name=ACTOR, queue_name=QUEUE, broker=broker)
-    return dramatiq.Worker(broker, worker_threads=1, worker_timeout=200)
-
-
-def _callback(connection, job_id, limits):
-    """callable(dict) for generate: tells how far it is, and ends what is cancelled or too slow."""
-    began_s, looked_s = time.monotonic(), 0.0
-
-    def report(state):
-        nonlocal looked_s
-        now_s = time.monotonic()
-        if now_s - began_s > limits.job_s:
-            raise TooSlow(f"It took longer than {limits.job_s:g} s.")
-        if now_s - looked_s > LOOK_EVERY_S:
-            looked_s = now_s
-            share = (state["window"] + state["step"] / state["num_steps"]) / state["num_windows"]
-            connection.set(key("progress", job_id), share, ex=RESULT_S)
-            if connection.exists(key("cancel", job_id)):
-                raise Cancelled
-
-    return report

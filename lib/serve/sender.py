@@ -2,7 +2,8 @@
 
 It knows no model. It hears orders over a pipe, ahead of time, and what it began it ends: when it is told to stop, when it is
 terminated, when the port comes back after it was lost, and when nobody is at the other end of the pipe any more. Every key goes
-down here only after the look-out (silencer.py) was told, so that even a kill -9 of this process leaves nothing hanging.
+down here only after the look-out (silencer.py) was told, so that even a kill -9 of this process leaves nothing hanging, nor a port
+that is away while this process ends.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from lib.serve.messages import (
     CLOCKS_A_BEAT,
     CONTINUE,
     CONTROL,
+    NOTE_ON,
     START,
     STOP,
     SUSTAIN,
@@ -29,7 +31,7 @@ from lib.serve.messages import (
     silence,
     song_position,
 )
-from lib.serve.ports import PortError, open_output
+from lib.serve.ports import PortError, is_there, open_output
 from lib.serve.process import go_first, leave_the_terminal
 
 COARSE_S = 0.02  # so long before a note the pipe is no longer waited on: such waits may be this much too long (Windows)
@@ -134,12 +136,18 @@ class Sender:
         except OSError:
             self._lose()
 
+    def silence_all(self):
+        """Silence what sounds, and every channel: nobody knows what was lost on the way."""
+        self._send_all(silence(self.sounding.keys, ALL_CHANNELS))
+
     def close(self):
-        """Silence, and let go of the port."""
+        """Silence, and let go of the port: whether it was there to be silenced."""
         self.stop_clock()
         self.panic()
-        if self.port is not None:
-            self.port.close()
+        if self.port is None:
+            return False
+        self.port.close()
+        return True
 
     def _send_one(self, due_s, message, more):
         now_s = self.clock()
@@ -194,10 +202,10 @@ class Sender:
             self.port = self.open_port()
         except PortError:
             return
-        self._send_all(silence(self.sounding.keys, ALL_CHANNELS))
+        self.silence_all()
 
 
-def run_sender(name, orders, lookout):
+def run_sender(name, orders, lookout, anew=False):
     """The process: open the port, say so over `orders`, obey until the pipe ends.
 
     Parameters
@@ -205,6 +213,7 @@ def run_sender(name, orders, lookout):
     name : see ports.open_output
     orders : connection; in come (name of an order, *its words), out goes the answer to `report`
     lookout : connection to the look-out, to which each note is told
+    anew : whether another one has died: what it may have left is silenced first
     """
     leave_the_terminal()
     try:
@@ -215,6 +224,8 @@ def run_sender(name, orders, lookout):
         return
     signal.signal(signal.SIGTERM, _end)
     try:
+        if anew:
+            sender.silence_all()
         orders.send(("ready", go_first()))
         gc.collect()
         gc.freeze()
@@ -224,8 +235,12 @@ def run_sender(name, orders, lookout):
         pass  # nobody is there any more, or a signal: either way the end is below
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        sender.close()
-        _say_goodbye(lookout)
+        keys = sorted(sender.sounding.keys)
+        if sender.close() and is_there(name, "output"):  # not every system says that what was sent went nowhere
+            _say_goodbye(lookout)
+        else:
+            for channel, pitch in keys:  # they may be down still
+                sender.tell(bytes((NOTE_ON | channel, pitch, 1)))
 
 
 def _obey(sender, orders):

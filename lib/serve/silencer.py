@@ -1,6 +1,7 @@
-"""The second look-out: it holds no port, and silences the port if the process that held it is killed.
+"""The second look-out: it holds no port, and silences the port if the process that held it could not.
 
-It is told of each note. When the pipe ends without a goodbye, the sender was killed: then the port is opened anew.
+It is told of each note. When the pipe ends without a goodbye, the sender was killed, or the port was away when it ended: then the
+port is opened anew, as soon as it is there again.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from lib.serve.messages import Sounding
 from lib.serve.ports import PortError, open_output
 from lib.serve.process import leave_the_terminal
 
-PATIENCE_S, AGAIN_S = 10.0, 0.05  # a port may be free only after the system has cleared up after who held it
+PATIENCE_S = 60.0  # a port that is not back by then is given up
+# between tries, more and more: a port may be free only after the system has cleared up after who held it
+SOON_S, AGAIN_S, LATER = 0.05, 0.5, 1.2
+# over JACK a message may be lost right after a port is opened; some systems drop what is still on its way when it closes
+TWICE, HOLD_S = 2, 0.2
 
 
 def run_silencer(name, told):
-    """The process: follow the notes until the pipe ends, then silence what is left.
+    """The process: follow the notes until the pipe ends, then silence what is left; its exit code is 1 where that was not possible.
 
     Parameters
     ----------
@@ -30,8 +35,8 @@ def run_silencer(name, told):
         if message == b"bye":
             return
         sounding.follow(message)
-    if sounding.channels:
-        silence_port(name, sounding)
+    if sounding.channels and not silence_port(name, sounding):
+        raise SystemExit(1)
 
 
 def hear(told):
@@ -43,16 +48,18 @@ def hear(told):
 
 
 def silence_port(name, sounding, open_port=open_output):
-    """Open the port and end all of it: whether that could be done."""
-    give_up_s = time.monotonic() + PATIENCE_S
+    """Open the port, waiting for it, and end all that sounds: whether that could be done."""
+    messages, wait_s, give_up_s = sounding.silence(), SOON_S, time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up_s:
         try:
             port = open_port(name)
-            for message in sounding.silence():
-                port.send(message)
-            time.sleep(AGAIN_S)  # some systems drop what is still on its way when a port closes
+            for _ in range(TWICE):
+                for message in messages:
+                    port.send(message)
+                time.sleep(HOLD_S)
             port.close()
             return True
         except (PortError, OSError):
-            time.sleep(AGAIN_S)
+            time.sleep(wait_s)
+            wait_s = min(wait_s * LATER, AGAIN_S)
     return False

@@ -7,7 +7,7 @@ import multiprocessing
 
 from lib.serve.ports import PortError
 from lib.serve.sender import run_sender
-from lib.serve.silencer import run_silencer
+from lib.serve.silencer import PATIENCE_S, run_silencer
 
 START_S, ANSWER_S, END_S = 60.0, 5.0, 5.0
 
@@ -28,12 +28,12 @@ class Voice:
         self.name = name
         self._start()
 
-    def _start(self):
+    def _start(self, anew=False):
         context = multiprocessing.get_context("spawn")  # no copy of the pipes is left in another process
         self.orders, orders = context.Pipe()
         told, lookout = context.Pipe(duplex=False)
         self.silencer = context.Process(target=run_silencer, args=(self.name, told), name="look-out", daemon=True)
-        self.sender = context.Process(target=run_sender, args=(self.name, orders, lookout), name="sender", daemon=True)
+        self.sender = context.Process(target=run_sender, args=(self.name, orders, lookout, anew), name="sender", daemon=True)
         for process in (self.silencer, self.sender):
             process.start()
         for end in (orders, told, lookout):
@@ -53,9 +53,11 @@ class Voice:
         return self.sender.is_alive() and self.silencer.is_alive()
 
     def mend(self):
-        """Start both anew, after a death. PortError as at first."""
+        """Start both anew, after a death. PortError : the port is away, as at first."""
         self.close()
-        self._start()
+        if self.is_waiting:
+            raise PortError(f"{self.name} is away; the look-out waits for it.")
+        self._start(anew=True)
 
     def order(self, name, *words):
         """Give an order of sender.Sender; to a dead one it is not given."""
@@ -71,8 +73,22 @@ class Voice:
             return None
 
     def close(self):
-        """Silence, and an end to both."""
+        """Silence, and an end to both; but where the port is away the look-out waits for it: see `wait`."""
         self.order("bye")
         self.orders.close()
         for process in (self.sender, self.silencer):
             process.join(END_S)
+
+    @property
+    def is_waiting(self):
+        """After `close`: whether something may sound still, because the port is away."""
+        return self.silencer.is_alive()
+
+    def wait(self):
+        """Until the port is back, or given up, as by an exception meanwhile: whether it was silenced."""
+        try:
+            self.silencer.join(PATIENCE_S)
+        finally:
+            self.silencer.kill()
+            self.silencer.join()
+        return self.silencer.exitcode == 0

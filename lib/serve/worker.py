@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import threading
 import time
+from functools import partial
 
 from lib.config import ConfigError
 from lib.data.notes import MidiError
@@ -15,7 +16,7 @@ from lib.serve.orders import Work
 from lib.serve.results import as_values
 from lib.training.devices import give_back_memory
 
-LOOK_EVERY_S = 0.1  # whether jobs were cancelled, within a batch
+LOOK_EVERY_S = 0.1  # whether jobs were cancelled, or the server ends, within a batch
 SWEEP_EVERY_S = 30.0
 MEANT_FOR_CLIENTS = (ConfigError, MidiError, ChordError)
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Worker(threading.Thread):
         self.progress, self._ending = {}, threading.Event()
 
     def stop(self):
-        """End within a denoising step; what was being played waits for the next start."""
+        """End within a denoising step or two; what was being played waits for the next start."""
         self._ending.set()
         self.jobs.arrived.set()
         self.join()
@@ -84,11 +85,9 @@ class Worker(threading.Thread):
         if not todo:
             return
         ids = [job.id for job in todo]
-        watch = Watch(self.jobs, ids, self._ending, self.progress)
         try:
             with self.metrics.playing(len(todo)):
-                orders = [Work.from_json(job.work, job.midi).order(self.jobs.limits, watch.callback(job.id)) for job in todo]
-                solos = generate_many(self.improviser, orders)
+                solos = play(self.improviser, todo, self.jobs.limits, self._still_wanted)
             for job, solo in zip(todo, solos):
                 self._keep(job, solo)
         except Stopped:
@@ -109,6 +108,10 @@ class Worker(threading.Thread):
         """Whether a job's result was written before the process ended: then it is done."""
         return self.results.has(job.id) and self.jobs.finish(job.id)
 
+    def _still_wanted(self, shares):
+        self.progress |= shares
+        return not self._ending.is_set() and self.jobs.running(list(shares))
+
     def _keep(self, job, solo):
         if not self.jobs.running([job.id]):
             return  # cancelled
@@ -119,38 +122,48 @@ class Worker(threading.Thread):
             self.results.remove(job.id)
 
     def _fail(self, job_id, error):
-        meant = isinstance(error, (TooSlow, *MEANT_FOR_CLIENTS))
-        if not meant:
-            log.error("job %s", job_id, exc_info=error)
-        if self.jobs.fail(job_id, str(error) if meant else "Internal error; the server's log says more."):
+        if self.jobs.fail(job_id, reason(job_id, error)):
             self.metrics.ended("failed")
 
 
-class Watch:
-    """Progress of a batch, and whether to go on with it."""
+def play(improviser, jobs, limits, wanted):
+    """Play jobs together.
 
-    def __init__(self, jobs, ids, ending, progress):
-        self.jobs, self.ids, self.ending, self.progress = jobs, ids, ending, progress
-        self.began_s = self.looked_s = time.monotonic()
+    Parameters
+    ----------
+    improviser : trained.Improviser
+    jobs : list of what has `id`, `work` and `midi`, as jobs.Job
+    limits : Limits
+    wanted : callable(dict of id -> share in [0, 1] that is played) -> whether to go on, asked every LOOK_EVERY_S
 
-    def callback(self, job_id):
-        """callable(dict) for generate."""
+    Returns
+    -------
+    list of generate.Solo
 
-        def report(state):
-            done = state["window"] + state["step"] / state["num_steps"]
-            self.progress[job_id] = done / state["num_windows"]
-            self.look()
+    Raises
+    ------
+    Stopped : nobody wants any of them; TooSlow : they took longer than a job may; and what generate_many raises
+    """
+    shares, began_s, looked_s = {job.id: 0.0 for job in jobs}, time.monotonic(), time.monotonic()
 
-        return report
-
-    def look(self):
-        """Raise where the batch is to end."""
+    def look(job_id, state):
+        nonlocal looked_s
+        shares[job_id] = (state["window"] + state["step"] / state["num_steps"]) / state["num_windows"]
         now_s = time.monotonic()
-        if self.ending.is_set():
-            raise Stopped
-        if now_s - self.began_s > self.jobs.limits.job_s:
-            raise TooSlow(f"It took longer than {self.jobs.limits.job_s:g} s.")
-        if now_s - self.looked_s > LOOK_EVERY_S:
-            self.looked_s = now_s
-            if not self.jobs.running(self.ids):
+        if now_s - began_s > limits.job_s:
+            raise TooSlow(f"It took longer than {limits.job_s:g} s.")
+        if now_s - looked_s > LOOK_EVERY_S:
+            looked_s = now_s
+            if not wanted(shares):
                 raise Stopped
+
+    works = [Work.from_json(job.work, job.midi) for job in jobs]
+    return generate_many(improviser, [work.order(limits, partial(look, job.id)) for job, work in zip(jobs, works)])
+
+
+def reason(job_id, error):
+    """What a client is told of an error; one that is not meant for clients goes to the log."""
+    if isinstance(error, (TooSlow, *MEANT_FOR_CLIENTS)):
+        return str(error)
+    log.error("job %s", job_id, exc_info=error)
+    return "Internal error; the log says more."

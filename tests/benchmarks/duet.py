@@ -30,12 +30,14 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "serve")]
 
-from midi_ends import Keyboard, Recorder, Synthesizer, wait_for  # noqa: E402
+from midi_ends import Recorder  # noqa: E402
 
 from lib.data.corpora import open_corpus  # noqa: E402
+from lib.serve.instruments import Keyboard, Synthesizer, wait_for  # noqa: E402
 from lib.serve.line import Line  # noqa: E402
 from lib.serve.messages import CLOCKS_A_BEAT  # noqa: E402
 from lib.serve.process import go_first  # noqa: E402
+from lib.serve.rehearsal import read_journal  # noqa: E402
 from lib.serve.tempo import Grid  # noqa: E402
 
 PARTS = ("answers", "timing", "hanging")
@@ -58,22 +60,6 @@ def phrases(data_dir, count, seconds, seed=0):
         if len(notes) >= 8:
             found.append(notes)
     return found
-
-
-def play(keyboard, notes):
-    """Play Notes on a keyboard in real time. Returns when the last key was released."""
-    ends_s = notes.onset_s + notes.duration_s
-    events = [(float(t), "note_on", {"note": int(p), "velocity": int(v)})
-              for t, p, v in zip(notes.onset_s, notes.pitch, notes.velocity)]  # fmt: skip
-    events += [(float(t), "note_off", {"note": int(p)}) for t, p in zip(ends_s, notes.pitch)]
-    for row in notes.pedal_s:
-        events += [(float(t), "control_change", {"control": 64, "value": v}) for t, v in zip(row, (127, 0))]
-    begins_s, released_s = time.perf_counter(), 0.0
-    for at_s, kind, values in sorted(events, key=lambda event: event[0]):
-        time.sleep(max(0.0, begins_s + at_s - time.perf_counter()))
-        keyboard.send(kind, **values)
-        released_s = time.perf_counter() if kind == "note_off" else released_s
-    return released_s
 
 
 class Clock(threading.Thread):
@@ -111,10 +97,7 @@ class Command:
 
     def told(self, *kinds):
         """Lines of the journal of these kinds."""
-        if not self.journal.exists():
-            return []
-        lines = self.journal.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [told for line in lines if line[-1] == "\n" and (told := json.loads(line))["kind"] in kinds]
+        return read_journal(self.journal, *kinds)
 
     def kill(self, what):
         """kill -9 of the command or of the sender; keys that still sound 5 s later."""
@@ -192,7 +175,7 @@ def measure_answers(words, folder):
 def one_answer(command, ticking, notes):
     """(seconds beside the beat, beats from the last release, beats from the felt end) of the first note, or None."""
     heard = len(command.synthesizer.notes_on())
-    released_s = play(command.keyboard, notes)
+    released_s = command.keyboard.play(notes)
     if not wait_for(lambda: len(command.synthesizer.notes_on()) > heard, 30, 0.05):
         return None
     first_s = command.synthesizer.notes_on()[heard][0]

@@ -1,8 +1,9 @@
-"""The server under fire: python tests/benchmarks/serve.py [--only openapi,hostile,load,kill,memory] [--quick]
+"""The server under fire: python tests/benchmarks/serve.py [--only openapi,hostile,load,workers,kill,memory] [--quick]
 
 A server of its own for each part, with a tiny transformer that nobody trained; figures as JSON in the last line.
 openapi: schemathesis asks everything that the OpenAPI allows, and much that it does not. hostile: bodies that mean harm.
-load: 64 clients at once, then 8 against a server that plays one by one. kill: kill -9 in the middle, and a restart.
+load: 64 clients at once, then 8 against a server that plays one by one. workers: the same with one
+worker behind a Redis. kill: kill -9 in the middle, and a restart.
 memory: the server's resident set after 1,000 jobs against that after the first 100. `errors` counts answers from 500 up.
 """
 
@@ -27,7 +28,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from serving import serving, wait_for  # noqa: E402
+from serving import free_port, serving, wait_for  # noqa: E402
 from tiny import save_tiny_improviser  # noqa: E402
 
 from lib.data.notes import Notes, to_midi  # noqa: E402
@@ -194,13 +195,13 @@ class Clients:
                 self.wrong.append((job["id"], last))
 
 
-def load(improviser, folder, quick):
+def load(improviser, folder, quick, *words):
     """lost: accepted, and not done with what was asked; duplicated: ids or results more than jobs."""
     seconds, found = 15 if quick else 60, {}
     # eight are enough to keep a server busy that plays one by one, and do not have it wait for a client
     for name, batch, lasts_s, count in (("together", 32, seconds, CLIENTS), ("one_by_one", 1, seconds / 3, 8)):
         place = folder / name
-        with serving(improviser, place, "--batch", batch, "--queued", 100) as (_, client):
+        with serving(improviser, place, "--batch", batch, "--queued", 100, *words) as (_, client):
             clients = Clients(client.base_url, lasts_s, count=count)
             results = [path.name for path in (place / "results").iterdir()]
             found[name] = {
@@ -216,6 +217,21 @@ def load(improviser, folder, quick):
     gain = found["together"]["jobs_per_s"] / found["one_by_one"]["jobs_per_s"]
     worst = {name: max(part[name] for part in found.values()) for name in ("lost", "duplicated", "errors")}
     return {**worst, "batch_gain": round(gain, 2), **found}
+
+
+def workers(improviser, folder, quick):
+    """As load, but one worker behind a Redis plays."""
+    port = free_port()
+    address = f"redis://127.0.0.1:{port}/0"
+    redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    line = [sys.executable, "-m", "lib", "worker", "--queue", address, "--run", str(improviser), "--device", "cpu"]
+    with subprocess.Popen(redis, stdout=subprocess.DEVNULL) as queue:
+        time.sleep(1)
+        with subprocess.Popen(line, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}) as worker:
+            found = load(improviser, folder, quick, "--queue", address)
+            worker.terminate()
+        queue.terminate()
+    return found
 
 
 def percentiles(seconds):
@@ -256,7 +272,7 @@ def memory(improviser, folder, quick):
         return {"jobs": len(clients.done), "rss_mb": round(rss_mb(), 1), "rss_growth_mb": round(rss_mb() - first_mb, 1)}
 
 
-PARTS = {part.__name__: part for part in (openapi, hostile, load, kill, memory)}
+PARTS = {part.__name__: part for part in (openapi, hostile, load, workers, kill, memory)}
 
 
 def main():

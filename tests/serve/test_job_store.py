@@ -4,9 +4,9 @@ import dataclasses
 import sqlite3
 
 import pytest
-from midi_ends import wait_for
 
 from lib.config import ConfigError, GenerateRequest
+from lib.serve.instruments import wait_for
 from lib.serve.jobs import Jobs, QueueFull
 from lib.serve.limits import Limits
 from lib.serve.orders import Work

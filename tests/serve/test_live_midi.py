@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from midi_ends import Keyboard, Synthesizer, wait_for
 from typer.testing import CliRunner
 
 from lib.__main__ import app
 from lib.config import ConfigError
+from lib.serve.instruments import Keyboard, Synthesizer, wait_for
 from lib.serve.live_midi import Ear, Journal
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -104,6 +104,20 @@ def test_fours_until_a_signal_and_then_silence(tmp_path, number):
         assert wait_for(duet.synthesizer.is_silent)
         if number != signal.SIGKILL:
             assert duet.process.wait(20) == 0 and not duet.process.stderr.read()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c")
+def test_who_stops_while_the_output_is_away_waits_for_it_and_silences_it(tmp_path):
+    with Duet(tmp_path, "--mode", "fours", "--first", "me", "--tempo", "140", "--chords", "blues in F") as duet:
+        assert wait_for(lambda: duet.told("ready"), 120)
+        assert wait_for(lambda: any(channel == 0 for channel, _ in list(duet.synthesizer.down)), 30)
+        duet.synthesizer.close()
+        duet.process.send_signal(signal.SIGINT)
+        assert wait_for(lambda: duet.told("waits"), 30)
+        duet.synthesizer = duet.synthesizer.come_back()
+        assert wait_for(duet.synthesizer.is_silent, 20)
+        assert duet.process.wait(20) == 0 and duet.told("silenced") and not duet.process.stderr.read()
 
 
 @pytest.mark.slow

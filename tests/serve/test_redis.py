@@ -1,5 +1,7 @@
-"""Workers over a real Redis: three of them, one killed in the middle, and every job has one result."""
+"""Workers over a real Redis: three of them, one killed in the middle, and every job has one result; batches of like shape."""
 
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -14,14 +16,31 @@ from serving import ROOT, free_port, serving, wait_for
 pytest.importorskip("dramatiq", reason="dramatiq is not installed (pip install -r requirements-serve.txt)")
 from lib.commands.serve import worker  # noqa: E402
 from lib.config import GenerateRequest  # noqa: E402
-from lib.serve import redis_queue  # noqa: E402
+from lib.generate import load_improviser  # noqa: E402
+from lib.serve import redis_queue, redis_worker  # noqa: E402
+from lib.serve import worker as playing  # noqa: E402
 from lib.serve.jobs import Jobs  # noqa: E402
 from lib.serve.limits import Limits  # noqa: E402
+from lib.serve.metrics import Metrics  # noqa: E402
 from lib.serve.orders import Work  # noqa: E402
+from lib.serve.results import Results  # noqa: E402
 from lib.serve.studio import Studio  # noqa: E402
 
 redis = redis_queue.redis
 ORDER = {"seconds": 4, "num_steps": 100, "chords": "Dm7 G7 | Cmaj7"}
+
+
+def until(condition, seconds=30):
+    """Whether a condition holds in time."""
+    until_s = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until_s:
+        time.sleep(0.05)
+    return condition()
+
+
+def is_there(address):
+    with redis.Redis.from_url(address) as connection, contextlib.suppress(redis.ConnectionError):
+        return connection.ping()
 
 
 @pytest.fixture
@@ -31,10 +50,11 @@ def queue(tmp_path):
         pytest.skip("there is no redis-server on this machine (apt install redis-server)")
     port = free_port()
     words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
-    yield f"redis://127.0.0.1:{port}/0"
-    process.terminate()
-    process.wait()
+    address = f"redis://127.0.0.1:{port}/0"
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
+        assert until(lambda: is_there(address))
+        yield address
+        process.terminate()
 
 
 @pytest.fixture
@@ -83,7 +103,7 @@ def test_a_redis_that_is_not_there_is_said(finished):
 class Redis:
     """One that has nothing, and whose second message is lost with the connection."""
 
-    namespace = "of the tests"
+    namespace, broker_id = "of the tests", "this"
 
     def __init__(self):
         self.sent, self.calls = [], 0
@@ -94,26 +114,132 @@ class Redis:
     def llen(self, name):
         return 0
 
+    def zrangebyscore(self, *words):
+        return ["this", "a worker", "another"]
+
     def enqueue(self, message):
         self.calls += 1
         if self.calls == 2:
             raise redis.ConnectionError("gone")
-        self.sent.append(message.args[0])
+        self.sent.append([row[0] for row in message.args[0]])
 
 
-def test_a_redis_that_goes_away_midway_loses_no_job(tmp_path, monkeypatch):
+def works(count, **values):
+    """So many of like shape."""
+    return [Work(GenerateRequest(seed=seed, **{"seconds": 2.0, "num_steps": 4, **values})) for seed in range(count)]
+
+
+def test_a_redis_that_goes_away_midway_loses_no_job_and_each_worker_gets_a_share(tmp_path, monkeypatch):
     there, jobs = Redis(), Jobs(tmp_path, Limits())
     monkeypatch.setattr(redis_queue, "connect", lambda url: there)
     monkeypatch.setattr(redis_queue, "make_broker", lambda url: there)
-    ids = [jobs.add(Work(GenerateRequest(seed=seed))).id for seed in range(4)]
-    dispatcher = redis_queue.Dispatcher(jobs, None, None, "redis://")
+    ids = [jobs.add(work).id for work in works(7)]
+    dispatcher = redis_queue.Dispatcher(jobs, None, Metrics(jobs), "redis://")
     dispatcher.start()
-    until_s = time.monotonic() + 10
-    while there.calls < 5 and time.monotonic() < until_s:
-        time.sleep(0.05)
+    assert until(lambda: sum(map(len, there.sent)) == 7)
     dispatcher.stop()
-    assert sorted(there.sent) == sorted(ids)
+    assert sorted(sum(there.sent, [])) == sorted(ids)
+    assert sorted(map(len, there.sent)) == [1, 1, 1, 4], "half of them each; the half that was lost is sent again one by one"
     jobs.close()
+
+
+@pytest.fixture
+def player(queue, finished, monkeypatch):
+    """A worker's hands, in this process; `played` are the seeds of each batch that went through the model."""
+    broker, played, generate_many = redis_queue.make_broker(queue), [], playing.generate_many
+
+    def counting(improviser, orders):
+        played.append([order.request.seed for order in orders])
+        return generate_many(improviser, orders)
+
+    monkeypatch.setattr(playing, "generate_many", counting)
+    player = redis_worker.Player(redis_queue.connect(queue), broker, load_improviser(finished, device="cpu"), Limits(tries=2))
+    player.played = played
+    yield player
+    player.connection.close()
+    broker.client.close()
+
+
+def rows_of(*works):
+    return [redis_queue.Parcel(f"{work.request.seed:032x}", work.to_json(), work.midi).as_plain() for work in works]
+
+
+def waiting(player):
+    """Messages that wait, as lists of seeds; they are taken out."""
+    ids = player.broker.do_fetch(redis_queue.QUEUE, 100)
+    messages = [redis_queue.dramatiq.Message.decode(content) for content in ids]
+    return [[json.loads(work)["request"]["seed"] for _, work, _ in message.args[0]] for message in messages]
+
+
+def answer(player, seed):
+    return json.loads(player.connection.get(redis_queue.key("result", f"{seed:032x}")) or "null")
+
+
+def test_jobs_of_like_shape_share_a_batch_with_one_worker(queue, finished, player, tmp_path):
+    jobs = Jobs(tmp_path, Limits())
+    ids = [jobs.add(work).id for work in [*works(5), *works(3, seconds=8.0)]]
+    dispatcher = redis_queue.Dispatcher(jobs, Results(tmp_path / "results"), Metrics(jobs), queue)
+    worker = redis_worker.make_worker(queue, player.improviser, Limits())
+    worker.start()
+    dispatcher.start()
+    try:
+        assert until(lambda: all(jobs.find(job_id).state == "done" for job_id in ids), 60)
+    finally:
+        dispatcher.stop()
+        worker.stop()
+    assert player.played == [[0, 1, 2, 3, 4], [0, 1, 2]], "eight jobs, two batches"
+    assert 'mehldau_batch_jobs_sum 8.0' in dispatcher.metrics.text().decode()
+    assert len(list((tmp_path / "results").iterdir())) == 8
+    jobs.close()
+
+
+def test_one_that_fails_in_company_is_tried_alone(player):
+    good, bad = works(2)[1], Work(GenerateRequest(seed=0, seconds=2.0, num_steps=4, style="Nobody Known"))
+    player.perform(rows_of(bad, good))
+    alone = waiting(player)
+    assert alone == [[0], [1]] and answer(player, 1) is None
+    for work in (bad, good):
+        player.perform(rows_of(work))
+    assert "Nobody Known" in answer(player, 0)["error"] and answer(player, 1)["notes"] is not None
+
+
+def test_a_cancelled_job_ends_no_other_and_all_cancelled_end_the_batch(player, monkeypatch):
+    monkeypatch.setattr(playing, "LOOK_EVERY_S", 0.0)
+    cancel = [redis_queue.key("cancel", f"{seed:032x}") for seed in range(2)]
+    look, looks = player._still_wanted, []
+
+    def cancelling(shares):
+        looks.append(dict(shares))
+        for name in cancel[: 1 + player.both]:
+            player.connection.set(name, 1)
+        return look(shares)
+
+    monkeypatch.setattr(player, "_still_wanted", cancelling)
+    player.both = False
+    player.perform(rows_of(*works(2)))
+    assert answer(player, 1)["notes"] is not None and len(looks) >= 4 and answer(player, 0) is None
+    assert float(player.connection.get(redis_queue.key("progress", f"{1:032x}"))) > 0.5
+    player.connection.flushall()
+    looks.clear()
+    player.both = True
+    player.perform(rows_of(*works(2)))
+    assert len(looks) == 1 and not player.connection.keys(redis_queue.key("result", "*"))
+
+
+def test_what_a_worker_was_killed_with_is_played_alone_and_the_first_result_stays(player):
+    batch = works(3)
+    player._within_tries([redis_queue.Parcel.from_plain(row) for row in rows_of(*batch)])  # and here it was killed
+    player.perform(rows_of(*batch))
+    assert waiting(player) == [[0], [1], [2]] and not player.played
+    player.perform(rows_of(batch[0]))
+    first = answer(player, 0)
+    player.perform(rows_of(batch[0]))
+    player._leave(f"{0:032x}", {"error": "later"})
+    assert player.played == [[0]] and answer(player, 0) == first
+    for _ in range(2):  # killed with the second alone, too
+        player._within_tries([redis_queue.Parcel.from_plain(rows_of(batch[1])[0])])
+    player.perform(rows_of(batch[1]))
+    assert "each time it was tried" in answer(player, 1)["error"] and player.played == [[0]]
 
 
 def test_a_worker_plays_until_it_is_told_to_end(monkeypatch, tmp_path):
@@ -126,7 +252,7 @@ def test_a_worker_plays_until_it_is_told_to_end(monkeypatch, tmp_path):
         def stop(self):
             self.told.append("stop")
 
-    monkeypatch.setattr(redis_queue, "make_worker", lambda *_: Playing())
+    monkeypatch.setattr(redis_worker, "make_worker", lambda *_: Playing())
     monkeypatch.setattr("lib.generate.load_improviser", lambda *_: None)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -83,7 +83,7 @@ def test_panic_and_close_silence_everything(stage):
     stage.at(102)
     stage.sender.panic()
     assert stage.port.sent[2:] == silence({(0, 60), (9, 62)}, {0, 9}) and not stage.sender.sounding.keys
-    stage.sender.close()
+    assert stage.sender.close()
     assert stage.port.sent[-6:] == silence((), {0, 9}) and stage.port.broken
 
 
@@ -109,6 +109,13 @@ def test_a_lost_port_is_silenced_when_it_is_back_and_nothing_stale_is_played(sta
     stage.sender.look()
     assert stage.port.sent[before:] == silence({(0, 60), (0, 62)}, range(16))  # 62 may have gone out before the loss
     assert stage.at(130) == []
+
+
+def test_whoever_closes_while_the_port_is_lost_is_told_so(stage):
+    stage.sender.play([key(101, 110, 60, 80)])
+    stage.at(102)
+    stage.port.broken = True
+    assert not stage.sender.close() and stage.sender.sounding.keys == {(0, 60)}
 
 
 def test_a_loss_that_somebody_else_saw(stage):

@@ -9,9 +9,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from midi_ends import Synthesizer, wait_for
 
 from lib.serve import process
+from lib.serve import voice as voices
+from lib.serve.instruments import Synthesizer, wait_for
 from lib.serve.messages import key, pedal
 from lib.serve.ports import PortError
 from lib.serve.voice import Voice
@@ -100,6 +101,40 @@ def test_a_lost_port_is_silenced_when_it_is_back(voice, synthesizer):
     assert len(synthesizer.controls(123)) == 16 and voice.report()["lost"] == 1
     hold(voice, synthesizer, 0.1)
     assert wait_for(lambda: not synthesizer.down)
+
+
+@pytest.mark.parametrize("ends", ["stop", pytest.param("kill", marks=pytest.mark.slow)])
+def test_a_port_that_is_away_while_everything_ends_is_silenced_when_it_is_back(voice, synthesizer, ends):
+    hold(voice, synthesizer)
+    synthesizer.close()
+    if ends == "kill":
+        assert wait_for(lambda: voice.report()["lost"])
+        voice.sender.kill()
+    voice.close()
+    assert voice.is_waiting and not voice.sender.is_alive()
+    with pytest.raises(PortError, match="away"):
+        voice.mend()
+    again = synthesizer.come_back()
+    try:
+        assert wait_for(again.is_silent) and voice.wait()
+        offs = {message.note for _, message in again.heard if message.type == "note_off"}
+        assert offs == {48, 60, 64} and {value for _, value in again.controls(64)} == {0}
+        assert again.controls(120) and again.controls(123) and not voice.is_waiting
+        voice.mend()
+        hold(voice, again, 0.1)
+        assert wait_for(lambda: not again.down)
+    finally:
+        again.close()
+
+
+def test_who_waits_for_a_port_can_give_it_up(voice, synthesizer, monkeypatch):
+    hold(voice, synthesizer)
+    synthesizer.close()
+    monkeypatch.setattr(voices, "END_S", 1.0)
+    voice.close()
+    assert voice.is_waiting
+    monkeypatch.setattr(voices, "PATIENCE_S", 0.1)
+    assert not voice.wait() and not voice.is_waiting
 
 
 def test_a_killed_command_leaves_silence_and_no_process(synthesizer, tmp_path):

@@ -1,0 +1,118 @@
+"""A duet without MIDI devices: a phrase is played into `python -m lib duet`, and what it answers is written down."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.data.notes import Notes
+from lib.serve.instruments import Keyboard, Synthesizer, wait_for
+from lib.serve.phrase import Phrase
+
+FOOT_SWITCH = 20  # the controller that ends the phrase: the phrase itself may have rests
+READY_S, ANSWER_S, END_S = 300.0, 120.0, 20.0  # who is not ready, or has not answered, by then is not waited for
+LOOK_S = 0.1
+OVER = ("listens", "given_up", "failed")  # what the partner tells when it has answered, or will not
+
+
+class RehearsalError(RuntimeError):
+    """The partner did not come; the message is what it said."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What was played.
+
+    Attributes
+    ----------
+    call : Notes from 0 on
+    answer : Notes from 0 on, empty where none came in time
+    answers_s : when the answer began, in seconds of the call; where there is none, the end of the call
+    said : list of str, what the partner said meanwhile, such as that it was late
+    """
+
+    call: Notes
+    answer: Notes
+    answers_s: float
+    said: list
+
+    @property
+    def notes(self):
+        """Notes of both, one after the other."""
+        return self.call.followed_by(self.answer, self.answers_s)
+
+
+def rehearse(phrase, words):
+    """Play a phrase to the partner in real time, and stop it when it has answered.
+
+    Parameters
+    ----------
+    phrase : Notes from 0 on
+    words : list of str, the command's options beside its ports, such as --released and --bars 4
+
+    Returns
+    -------
+    Rehearsal
+
+    Raises
+    ------
+    RehearsalError : the command ended, or was not ready in time
+    """
+    if not len(phrase):
+        return Rehearsal(phrase, phrase, 0.0, ["the phrase has no note: nothing to answer"])
+    with tempfile.TemporaryDirectory() as folder, closing(Keyboard()) as keyboard, closing(Synthesizer()) as synthesizer:
+        journal, errors = Path(folder) / "duet.jsonl", Path(folder) / "errors.txt"
+        ports = ["--input", keyboard.name, "--output", synthesizer.name, "--ends-by", f"cc:{FOOT_SWITCH}"]
+        line = [sys.executable, "-m", "lib", "duet", *words, *ports, "--journal", str(journal)]
+        with open(errors, "wb") as file, subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=file) as partner:
+            try:
+                _wait_for_partner(partner, keyboard, journal, errors)
+                released_s = keyboard.play(phrase)
+                keyboard.send("control_change", control=FOOT_SWITCH, value=127)
+                wait_for(lambda: read_journal(journal, *OVER) or partner.poll() is not None, ANSWER_S, LOOK_S)
+            finally:
+                _stop(partner)
+        said = [line["words"] for line in read_journal(journal) if line["words"]]
+    return _written_down(phrase, released_s, synthesizer.heard, said)
+
+
+def read_journal(path, *kinds):
+    """Whole lines of a duet's journal, of these kinds or of all: list of dict."""
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"]
+    return [line for line in lines if not kinds or line["kind"] in kinds]
+
+
+def _wait_for_partner(partner, keyboard, journal, errors):
+    def has_ended():
+        return partner.poll() is not None
+
+    came = wait_for(lambda: has_ended() or keyboard.accept(0), READY_S, LOOK_S)
+    ready = came and wait_for(lambda: has_ended() or read_journal(journal, "ready"), READY_S, LOOK_S)
+    if not ready or has_ended():
+        said = errors.read_text(encoding="utf-8", errors="replace").strip()
+        raise RehearsalError(said or f"The partner was not ready after {READY_S:g} s.")
+
+
+def _stop(partner):
+    partner.terminate()
+    try:
+        partner.wait(END_S)
+    except subprocess.TimeoutExpired:
+        partner.kill()
+
+
+def _written_down(phrase, released_s, heard, said):
+    """Rehearsal of what a synthesizer has heard: list of (time_s, mido.Message)."""
+    answer, last_s = Phrase(), released_s
+    for last_s, message in heard:
+        answer.hear(message, last_s)
+    end_s = float((phrase.onset_s + phrase.duration_s).max())
+    answers_s = end_s + max(0.0, answer.begun_s - released_s) if len(answer) else end_s
+    return Rehearsal(phrase, answer.notes(last_s), answers_s, said)
