@@ -1,12 +1,14 @@
 """Fixtures: the demo corpus, ingested once, and the real data where a machine has it."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 os.environ.setdefault("LIB_QUIET", "1")
+sys.modules["rfc3987_syntax"] = None  # with it nbformat's jsonschema builds 39 grammars (1.4 s) for addresses that no notebook has
 torch.set_num_threads(1)  # the models of tests are so small that a second thread costs more than it brings
 
 ROOT = Path(__file__).resolve().parent.parent
