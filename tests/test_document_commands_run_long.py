@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 from document_commands import runnable
 from document_workplace import FOLDERS, make_archives, workplace
-from evaluation_sizes import PIANIST
+from evaluation_sizes import FEW, PIANIST
 from test_document_commands_run import LONG, typed
 
 from lib import until_done
+from lib.commands import evaluate as commands
 from lib.config import RELEASED
 from lib.data import corpora, download
 from lib.data.manifest import file_sha256
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.slow
 BUILDS_ON = {"vqvae": (), "style_encoder": (), "diffusion": ("vqvae", "style_encoder"),
              "fine_tune": ("vqvae", "style_encoder", "diffusion")}  # fmt: skip
 PLAYERS = {"Brad Mehldau": PIANIST, "Bill Evans": "Bea Blockford"}  # who plays in the demo corpus instead
-FEW = {"evaluate": ["--guided", "0", "--each", "0", "--solos", "0", "--pianist", PIANIST], "compare": ["--guided", "0"]}
+EVALUATING = ("evaluate", "compare")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def small(words, place, runs):
         given = [word for stage in sources for word in (f"--{stage.replace('_', '-')}-run", str(place / "runs" / stage))]
         return [*words, *given, "--runs-dir", str(runs)]
     words = ["runs/brad_final" if word == "--released" else "runs/diffusion" if word == "data/released" else word for word in words]
-    return [*with_value(words, "--clips", "2"), *FEW[words[0]]] if words[0] in FEW else words
+    return with_value(with_value(words, "--clips", "2"), "--pianist", PIANIST) if words[0] == "evaluate" else words
 
 
 @functools.cache
@@ -117,10 +118,11 @@ def in_this_process(words, step_file, asked):
 def test_what_is_long_runs_in_small(words, place, tmp_path, monkeypatch):
     monkeypatch.setattr(until_done, "_run", in_this_process)
     monkeypatch.setattr(intervals, "DRAWS", 40)
+    monkeypatch.setattr(commands, "size_of", lambda *words: replace(FEW, clips=2))  # tests/evaluate/test_commands.py tries it
     monkeypatch.chdir(place)
     (tmp_path / "drive").mkdir()
     less = [word.replace("drive/", f"{tmp_path}/drive/") for word in small(words, place, tmp_path / "runs")]
-    said = evaluated(*less) if words[0] in FEW else typed(less)
+    said = evaluated(*less) if words[0] in EVALUATING else typed(less)
     if words[0] == "train":
         assert "finished" in said and list((tmp_path / "runs").glob("*/checkpoints"))
     if words[0] == "until-done":
