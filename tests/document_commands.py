@@ -1,5 +1,8 @@
 """The commands of the documents: the parsers that read them, and those that no test can run, each with its reason."""
 
+import contextlib
+import functools
+import io
 import re
 
 import typer
@@ -87,7 +90,8 @@ def find_command(words):
 def is_complete(words):
     """Whether nothing is missing from a command that a sentence mentions."""
     try:
-        parse(words, True)
+        with contextlib.redirect_stdout(io.StringIO()):  # --help
+            parse(words, True)
     except Exception:
         return False
     return True
@@ -143,12 +147,12 @@ def is_mention(command):
     return "..." in words or words in NAMED_ALONE or not is_complete(words)
 
 
-def runnable(*names, but=()):
-    """Lists of words of all commands of ours that run, once each, of these names or of all but some; styles come first."""
+@functools.cache
+def runnable():
+    """Lists of words of all commands of ours that run, once each; styles come before who uses them."""
     found = {}
     for command in EVERY:
-        words = None if why_not(command) or is_mention(command) else to_run(command)
-        if words and (words[0] in names if names else words[0] not in but):
+        if not why_not(command) and not is_mention(command) and (words := to_run(command)):
             found[" ".join(words)] = words
     return sorted(found.values(), key=lambda words: words[0] != "style")
 

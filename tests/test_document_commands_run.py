@@ -47,7 +47,7 @@ def typed(words):
     return said.getvalue()
 
 
-@pytest.mark.parametrize("words", runnable(but=LONG), ids=" ".join)
+@pytest.mark.parametrize("words", [words for words in runnable() if words[0] not in LONG], ids=" ".join)
 def test_what_is_cheap_runs(words, place):
     """Duets come as far as to their ports, servers answer one client, notebooks are chosen and copied."""
     if "--collect" in words:

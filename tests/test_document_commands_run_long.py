@@ -114,7 +114,7 @@ def in_this_process(words, step_file, asked):
     return Ending(0, "", None)
 
 
-@pytest.mark.parametrize("words", runnable(*LONG), ids=" ".join)
+@pytest.mark.parametrize("words", [words for words in runnable() if words[0] in LONG], ids=" ".join)
 def test_what_is_long_runs_in_small(words, place, tmp_path, monkeypatch):
     monkeypatch.setattr(until_done, "_run", in_this_process)
     monkeypatch.setattr(intervals, "DRAWS", 40)
