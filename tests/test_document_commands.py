@@ -1,35 +1,41 @@
-"""Every command of the documents is read by the parser that it is for, and the cheap ones run."""
+"""Every command of the documents is read by the parser that it is for, and is run by a test or listed with the reason why not."""
 
 import argparse
 import ast
 import contextlib
-import dataclasses
 import io
 import json
 import re
 import runpy
 import sys
 from types import SimpleNamespace
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-import numpy as np
 import pytest
-import typer
-from documents import DOCUMENTS, OURS, ROOT, blocks_of, commands_of, text_of
+from document_commands import (
+    CLI,
+    NOT_RUN,
+    UNIQUE,
+    after_module,
+    find_command,
+    is_complete,
+    is_mention,
+    ours,
+    parse,
+    requests,
+    runnable,
+    shell_lines,
+    to_run,
+    why_not,
+)
+from documents import DOCUMENTS, ROOT, text_of
 from packaging.requirements import Requirement
-from tiny import save_tiny_improviser
 
 from lib import config
-from lib.__main__ import app, main
-from lib.data.notes import Notes, read_midi, write_midi
 
-CLI = typer.main.get_command(app)
 # other people's programs: only that they are called by a name that exists
 OTHERS = ("brew", "sudo", "apt", "docker", "rclone", "export", "echo", "tail", "cd", "source", "tensorboard", "pre-commit", "hf",
           "git", "pytest")  # fmt: skip
-PLACEHOLDERS = {"P": "laptop", "N": "400"}
-EVERY = [command for path in DOCUMENTS for command in commands_of(path)]
-UNIQUE = list({(command.words, command.whole): command for command in EVERY}.values())
 
 
 class Parsed(Exception):
@@ -37,51 +43,6 @@ class Parsed(Exception):
 
 
 # --- Commands are read -----------------------------------------------------------------------------------------
-
-
-def parse(words, whole):
-    """Let the real parser read our command line; it raises what is wrong."""
-    words = [PLACEHOLDERS.get(word, word) for word in words if word != "..."]
-    if not words or words[0] == "COMMAND":
-        return
-    names, command, words = find_command(words)
-    if hasattr(command, "commands"):  # a group, named alone
-        assert not whole or "--help" in words
-        return
-    try:
-        context = command.make_context(" ".join(names), list(words))
-    except Exception as error:  # click's or, in later versions, typer's own
-        kind = type(error).__name__
-        if not (kind == "MissingParameter" and not whole or kind == "Exit" and "--help" in words):
-            raise
-    else:
-        if names == ["until-done"] and context.args:
-            parse(context.args, whole)
-
-
-def find_command(words):
-    """(names, command, what is left of the words), down through groups."""
-    command, names, words = CLI, [], list(words)
-    while hasattr(command, "commands") and words and not words[0].startswith("-"):
-        names.append(words.pop(0))
-        if names[-1] not in command.commands:
-            raise LookupError(f"there is no command {' '.join(names)}")
-        command = command.commands[names[-1]]
-    return names, command, words
-
-
-def is_complete(words):
-    """Whether nothing is missing from a command that a sentence mentions."""
-    try:
-        parse(words, True)
-    except Exception:
-        return False
-    return True
-
-
-def after_module(words):
-    """What follows `-m lib`."""
-    return words[words.index("-m") + 2 :]
 
 
 def check_python(words, whole):
@@ -159,14 +120,6 @@ CHECKS = {"python": check_python, "python3.12": check_python, "bash": check_bash
           **dict.fromkeys(OTHERS, lambda words, whole: None)}  # fmt: skip
 
 
-def ours(command):
-    """What follows `python -m lib`, or None; in a sentence those words may be left out."""
-    words = command.words
-    if words[0] == "python" and words[1:3] == ("-m", "lib"):
-        return list(words[3:])
-    return list(words) if words[0] in OURS and not command.whole else None
-
-
 @pytest.mark.parametrize("command", UNIQUE, ids=str)
 def test_every_command_is_read_by_the_parser_that_it_is_for(command):
     if words := ours(command):
@@ -203,123 +156,34 @@ def leaves(command):
     return [leaf for one in command.commands.values() for leaf in leaves(one)]
 
 
-# --- Commands run ----------------------------------------------------------------------------------------------
-
-RUN = ("generate", "identify", "reconstruct", "style", "fl-studio", "runs", "train", "until-done", "headless", "serve", "duet")
-SHORT = {"generate": ["--seconds", "1", "--num-steps", "1", "--device", "cpu"], "identify": ["--device", "cpu"]}
-FOLDERS = ("FOLDER", "DIR", "MINE")
+# --- And run ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
-    """A folder with the files that documents speak of; what takes long or needs hardware is reached, and not begun.
-
-    Networks are those of an untrained improviser, solos in snippets of Python last a second.
-    """
-    from lib import generate, headless, until_done
-    from lib.serve import live_midi, ports
-    from lib.training import loop
-
-    folder = tmp_path_factory.mktemp("workplace")
-    tiny = generate.load_improviser(save_tiny_improviser(folder / "tiny"), device="cpu")
-    make_files(folder)
-    play = generate.generate
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(config, "GUIDED_CANDIDATES", 2)
-        patch.setattr(generate, "load_improviser", lambda *words, **named: tiny_with_styles(tiny, words, named))
-        patch.setattr(generate, "generate", lambda who, asked, *more, **named: play(who, short(asked), *more, **named))
-        patch.setattr(loop, "train", lambda *words, **named: SimpleNamespace(message="", finished=True))
-        patch.setattr(headless, "run", lambda *words, **named: [])
-        patch.setattr(until_done, "run_until_done", lambda words: 0)
-        patch.setattr(ports, "list_ports", lambda: ([], []))
-        patch.setattr(live_midi, "play_duet", lambda *words, **named: None)
-        without_server(patch)
-        yield folder
+def is_run(command):
+    """Whether tests/test_document_commands_run.py or its slow twin runs it."""
+    line = " ".join(command.words)
+    made = command.words[1:3] == ("-m", "venv")
+    return to_run(command) in runnable() or command in requests() or line in shell_lines() or made
 
 
-def without_server(patch):
-    """Where the server's packages are installed: nothing listens."""
-    with contextlib.suppress(ImportError):
-        import uvicorn
-
-        from lib.serve import app as served
-        from lib.serve import studio
-
-        patch.setattr(studio, "Studio", lambda *words, **named: None)
-        patch.setattr(served, "make_app", lambda *words: None)
-        patch.setattr(uvicorn, "run", lambda *words, **named: None)
+@pytest.mark.parametrize("command", UNIQUE, ids=str)
+def test_every_command_is_run_or_it_is_said_why_not(command):
+    found = [is_run(command), bool(why_not(command)), is_mention(command)]
+    assert sum(found) == 1 and len(why_not(command)) <= 1, found
 
 
-def short(request):
-    """The same wish, soon fulfilled."""
-    return dataclasses.replace(request, seconds=1.0, num_steps=1)
+def test_a_command_that_is_only_mentioned_is_run_elsewhere():
+    names = [find_command(words)[0] for words in runnable()]
+    for command in filter(is_mention, UNIQUE):
+        assert command.words[0] == "curl" and requests() or find_command(to_run(command))[0] in names, command
 
 
-def tiny_with_styles(tiny, words, named):
-    """The tiny improviser, which knows the styles that were added meanwhile."""
-    from lib.styles import with_own
-
-    styles_dir = named.get("styles_dir") or (words[3] if len(words) > 3 else None)
-    return dataclasses.replace(tiny, styles=with_own(tiny.styles, tiny.style_encoder, styles_dir)) if styles_dir else tiny
-
-
-def make_files(folder):
-    """MIDI under every name that a command reads or writes, folders of it, a chart, two finished runs."""
-    time_s = np.arange(0, 32, 0.25)
-    notes = Notes.from_arrays(time_s, np.full(len(time_s), 0.2), 60 + np.arange(len(time_s)) % 12, np.full(len(time_s), 70))
-    names = {word for command in EVERY for word in command.words if re.fullmatch(r"[\w.-]+\.mid", word)}
-    for name in names | {f"{place}/ALBUM/TITLE {number}.mid" for place in FOLDERS for number in (1, 2)}:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_midi(notes, folder / name)
-    for name in ("FILE", "mine.html"):
-        (folder / name).write_text("irealb://" + quote("Alone Together=Me=Waltz=C==1r34LbKcu7[T34C^7 |A-7 |D-7 |G7 Z==90=0"))
-    for place in ("runs", "Settings"):  # the latter is what tells FL Studio's folder
-        (folder / place).mkdir()
-    for run in ("vqvae", "brad_final"):
-        (folder / "runs" / run).symlink_to(folder / "tiny", target_is_directory=True)
-
-
-def runnable():
-    """Every command of ours that can run here, with what a sentence leaves out, once each; styles before who uses them."""
-    found = {}
-    for words in filter(None, map(ours, EVERY)):
-        words = [PLACEHOLDERS.get(word, word) for word in words]
-        if words[0] not in RUN or {"...", "--help", "--count", "--sweep"} & set(words):
-            continue
-        if words[0] in ("generate", "duet", "serve") and not {"--released", "--run"} & set(words):
-            words.append("--released")
-        if words == ["identify"]:
-            words.append("FILE.mid")
-        if words[0] == "duet" and not {"--list", "--input"} & set(words):
-            words += ["--input", "KEYBOARD", "--output", "PORT"]
-        if words[:2] in (["fl-studio", "install"], ["fl-studio", "uninstall"]):
-            words += ["--user-data", "."]
-        if is_complete(words):
-            found[" ".join(words)] = words
-    return sorted(found.values(), key=lambda words: words[0] != "style")
-
-
-@pytest.mark.parametrize("words", runnable(), ids=" ".join)
-def test_what_is_cheap_runs(words, workplace):
-    """Solos of a second by an untrained network; trainings, servers and notebooks up to where they would begin."""
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        if "--host" in words:
-            patch.setenv("LIB_SERVE_TOKEN", "a" * 32)
-        patch.setattr(sys, "argv", ["python -m lib", *words, *SHORT.get(words[0], [])])
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-    assert code == 0, said.getvalue()
-
-
-def test_python_in_the_documents_runs(workplace):
-    """A document's snippets, one after the other."""
-    notes = read_midi(workplace / "solo.mid")
-    for path in DOCUMENTS:
-        names = {"notes": notes}
-        for block in blocks_of(path, "python"):
-            exec(compile(block, path.name, "exec"), names)
+def test_the_list_of_what_is_not_run_has_nothing_superfluous_and_names_tests_that_exist():
+    starts = [start for command in UNIQUE for start in why_not(command)]
+    assert set(starts) == set(NOT_RUN)
+    for start, reason in NOT_RUN.items():
+        for path in re.findall(r"(?:tests/|\.ci/)[\w/.]+\w", reason):
+            assert (ROOT / path).is_file(), path
+        for script in re.findall(r"tests/benchmarks/\w+\.py", start):
+            named = re.findall(r"tests/test_\w+\.py", reason)
+            assert all(script.split("/")[-1].removesuffix(".py") in text_of(ROOT / path) for path in named), reason

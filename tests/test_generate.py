@@ -24,10 +24,10 @@ def improviser(tiny_runs):
 @pytest.fixture(scope="module")
 def pianist(demo_data, tmp_path_factory):
     """An improviser that has learned just enough to play and to listen; preset tiny alone would be silent."""
-    runs, rare = tmp_path_factory.mktemp("small"), {"save_every": 1000, "validate_every": 1000, "lr": 3e-3}
-    train(preset("vqvae", "tiny", steps=200, **rare), demo_data, runs)
-    train(preset("style_encoder", "tiny", steps=40, **rare), demo_data, runs)
-    train(preset("diffusion", "tiny", steps=450, ema_decay=0.9, **rare), demo_data, runs)
+    runs, rare = tmp_path_factory.mktemp("small"), {"save_every": 1000, "validate_every": 1000}
+    train(preset("vqvae", "tiny", steps=100, lr=6e-3, **rare), demo_data, runs)
+    train(preset("style_encoder", "tiny", steps=20, lr=3e-3, **rare), demo_data, runs)
+    train(preset("diffusion", "tiny", steps=150, lr=1e-2, ema_decay=0.9, **rare), demo_data, runs)
     return load_improviser(runs / "diffusion", device="cpu")
 
 

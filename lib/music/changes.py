@@ -38,10 +38,10 @@ def read_changes(chords):
     -------
     int8 (M, 4) : rows, see the module
     """
-    rows = []
-    for block in np.asarray(chords)[: len(chords) // BLOCK * BLOCK].reshape(-1, BLOCK, 3):
-        kinds, counts = np.unique(block, axis=0, return_counts=True)
-        root, quality, bass = (int(part) for part in kinds[counts.argmax()])
+    rows, blocks = [], np.asarray(chords)[: len(chords) // BLOCK * BLOCK].reshape(-1, BLOCK, 3)
+    blocks = np.take_along_axis(blocks, np.lexsort(blocks.transpose(2, 0, 1)[::-1])[..., None], 1)  # of as many, the lowest
+    counts = (blocks[:, :, None] == blocks[:, None]).all(-1).sum(-1)  # (N / BLOCK, BLOCK)
+    for root, quality, bass in blocks[np.arange(len(blocks)), counts.argmax(1)].tolist():
         if rows and (root < 0 or rows[-1][:2] == [root, quality]):
             rows[-1][3] = min(rows[-1][3] + 1, MOST_BLOCKS)
         elif root >= 0:

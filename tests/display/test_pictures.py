@@ -8,6 +8,7 @@ WRITE_PICTURES=1 pytest tests/display/test_pictures.py, and look at what has cha
 import io
 import os
 import re
+from functools import cache
 from pathlib import Path
 
 import matplotlib
@@ -132,6 +133,13 @@ def insides(figure):
     return np.concatenate(found)
 
 
+@cache
+def picture(name):
+    """(its words, saved by a user who asks for nothing special, its insides): drawn once for all tests that look at it."""
+    figure = PICTURES[name]()
+    return figure.alt, drawn(figure), insides(figure)
+
+
 def difference(pixels, others):
     """(mean, worst) of coarse blocks."""
     off = np.abs(coarse(pixels) - coarse(others))
@@ -150,7 +158,7 @@ def reference(name):
 
 @each
 def test_it_looks_as_it_did(name):
-    pixels = insides(PICTURES[name]())
+    _, _, pixels = picture(name)
     if os.environ.get("WRITE_PICTURES"):
         FOLDER.mkdir(exist_ok=True)
         (FOLDER / f"{name}.png").write_bytes(png(pixels))
@@ -173,7 +181,7 @@ def test_another_picture_does_not_pass(other):
 
 @each
 def test_the_users_style_changes_nothing(name):
-    plain = drawn(PICTURES[name]())
+    _, plain, _ = picture(name)
     with plt.style.context("dark_background"):
         dark = drawn(PICTURES[name]())
     assert np.abs(plain - dark).max() < 2
@@ -183,9 +191,9 @@ def test_the_users_style_changes_nothing(name):
 
 @each
 def test_each_has_words(name):
-    figure = PICTURES[name]()
-    assert WORDS[name] in figure.alt and 30 < len(figure.alt) < 500
-    assert "nan" not in figure.alt and "\n" not in figure.alt
+    words, _, _ = picture(name)
+    assert WORDS[name] in words and 30 < len(words) < 500
+    assert "nan" not in words and "\n" not in words
 
 
 def test_a_notebook_shows_the_words():

@@ -1,22 +1,18 @@
-"""One page an environment: its links, its commands, and what it says was tried."""
+"""One page an environment: its links, and what it says was tried; its commands: tests/test_document_commands.py."""
 
 import os
 import re
-import shlex
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
-import typer
 
-from lib.__main__ import app
 from lib.plan.prices import ENVIRONMENTS
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 PAGES = [DOCS / f"{name}.md" for name in ("COLAB", "RUNPOD", "LOCAL_NVIDIA", "APPLE_MPS", "CPU", "DOCKER")]
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-MODULE = re.compile(r"""python -m lib ((?:"[^"]*"|[^`&|>"\n])+)""")
 
 
 def text_of(page):
@@ -34,28 +30,6 @@ def test_links_to_files_resolve(page):
 @each_page
 def test_it_says_what_was_tried(page):
     assert "**Tried:**" in page.read_text(encoding="utf-8") and len(page.read_text(encoding="utf-8").split()) < 600, "one page"
-
-
-def check_command(words):
-    """The command of ours exists, and every option that it is given."""
-    command = typer.main.get_command(app)
-    while words and words[0] in getattr(command, "commands", {}):
-        command, words = command.commands[words[0]], words[1:]
-    assert not hasattr(command, "commands"), words
-    if command.name == "until-done":
-        return check_command(words)
-    known = {option for parameter in command.params for option in parameter.opts}
-    return [word for word in words if word.startswith("--") and word not in known]
-
-
-@each_page
-def test_every_command_is_one_that_we_have(page):
-    found = MODULE.findall(text_of(page))
-    for line in found:
-        words = shlex.split(line.partition("  #")[0])
-        if words[0] not in ("COMMAND", "..."):
-            assert check_command([word for word in words if word != "..."]) == [], line
-    assert found or page.stem == "DOCKER"
 
 
 @each_page

@@ -27,6 +27,8 @@ def test_changes_are_read_block_by_block():
     frames[3] = 5, MAJOR, 5  # a slip
     assert read_changes(frames[: -BLOCK // 2]).tolist() == [[2, MINOR, 2, 3], [7, SEVENTH, 7, 1], [0, MAJOR, 0, 16]]
     assert read_changes(latent_frames((-1, -1, 3))).shape == (0, 4)
+    as_many = latent_frames((9, MAJOR, 1), (2, MINOR, 1))[BLOCK // 2 : -BLOCK // 2]
+    assert read_changes(as_many).tolist() == [[2, MINOR, 2, 1]], "the lower of two"
 
 
 @pytest.mark.parametrize("tempo_bpm, beats_per_bar", [(120, 4), (93.75, 3), (200, 5)])

@@ -88,7 +88,7 @@ def test_time_budget_stops_saves_and_goes_on(demo_data, tmp_path):
 
 @pytest.mark.parametrize("stage", ["vqvae", "style_encoder"])
 def test_a_stage_learns(stage, demo_data, tmp_path):
-    result = train(preset(stage, "tiny", steps=120, lr=3e-3, validate_every=120, log_every=1), demo_data, tmp_path)
+    result = train(preset(stage, "tiny", steps=120, lr=3e-3, validate_every=120, save_every=120), demo_data, tmp_path)
     rows = [row["loss"] for row in read_history(tmp_path / stage) if row["split"] == "train"]
     assert sum(rows[-10:]) / 10 < 0.95 * rows[0]
     assert result.losses["validation/loss"] < rows[0]

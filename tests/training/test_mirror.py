@@ -1,6 +1,5 @@
 """The mirror under every fault that a Drive has had: nothing raises, it says what is wrong, and it catches up."""
 
-import dataclasses
 import errno
 import os
 import shutil
@@ -8,19 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from mounting import mounted
 
-from lib.config import preset
-from lib.data.places import MARKER, FolderPlace, open_place
+from lib.data.places import FolderPlace
 from lib.training import checkpoint as checkpoints
-from lib.training.history import read_events, read_history
-from lib.training.loop import train
 from lib.training.mirror import Mirror, remote_steps
-from lib.training.restore import bring_runs, restore_run
+from lib.training.restore import restore_run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REMOTE = "runs/tiny/vqvae"
@@ -106,7 +102,8 @@ def test_a_place_that_loses_writes_is_found_out(mirror, run, said, monkeypatch, 
     write(run, 1)
     mirror.start()
     until(lambda: said)
-    assert said[0][0] == "mirror_failed" and "Errno 5" in said[0][2] and "waiting" in mirror.state
+    assert said[0][0] == "mirror_failed" and "Errno 5" in said[0][2]
+    until(lambda: "waiting" in mirror.state)  # it may have begun its next try
     assert not (tmp_path / "drive" / REMOTE / "checkpoints" / "step-00000001" / "manifest.json").exists()
     monkeypatch.undo()
     until(lambda: said[-1][0] == "mirrored")
@@ -212,120 +209,3 @@ def test_a_full_disk_keeps_the_newest_and_the_best(run, said, tmp_path):
         assert [checkpoints.step_of(name) for name in remote_steps(place, REMOTE)] == [5, 2]
         assert restore_run(place, REMOTE, tmp_path / "new") == [5, 2]
     assert [text for event, _, text in said if event == "mirror_failed"][0].startswith("no space left (Errno 28)")
-
-
-# --- A real training with a mirror that fails ----------------------------------------------------------------------
-
-
-def losses_of(run):
-    return [(row["step"], row["split"], row["loss"]) for row in read_history(run)]
-
-
-@contextmanager
-def mounted(folder, *words):
-    """A file system of its own; skips, saying so, where mounting is not allowed."""
-    folder.mkdir()
-    if os.geteuid() or subprocess.run(["mount", *words, folder], capture_output=True).returncode:
-        pytest.skip("this user can't mount a file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], capture_output=True)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(demo_data, tmp_path_factory):
-    """Losses of a run without a mirror."""
-    return losses_of(train(CONFIG, demo_data, tmp_path_factory.mktemp("undisturbed")).run)
-
-
-CONFIG = preset("vqvae", "tiny", steps=12, save_every=4, decay="constant")
-
-
-@pytest.mark.parametrize("fault", ["full", "read only", "unmounted"])
-def test_a_really_faulty_disk_changes_nothing(fault, undisturbed, demo_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.training.session.FLUSH_S", {"": 2.0})
-    size = "64k" if fault == "full" else "64m"
-    with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", f"size={size}", "tmpfs") as disk:
-        if fault != "full":
-            open_place(disk / "drive").open()
-        if fault == "read only":
-            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        if fault == "unmounted":
-            subprocess.run(["umount", disk], check=True)
-            (disk / "drive").mkdir()
-        result = train(CONFIG, demo_data, tmp_path / "runs", mirror=disk / "drive")
-    said = [event["text"] for event in read_events(result.run) if event["event"] == "mirror_failed"]
-    words = {"full": "Errno 28", "read only": "can only be read", "unmounted": "vanished"}
-    if fault == "unmounted":  # nothing has ever been there: a new mirror is made, as for a new user
-        assert result.finished and (disk / "drive" / MARKER).exists()
-    else:
-        assert result.finished and said and words[fault] in said[0]
-    assert losses_of(result.run) == undisturbed
-
-
-def test_a_mount_that_dies_in_the_middle_changes_nothing(undisturbed, demo_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.training.session.FLUSH_S", {"": 2.0})
-    (tmp_path / "real").mkdir()
-    with mounted(tmp_path / "mount", "--bind", tmp_path / "real") as mount:
-        train(dataclasses.replace(CONFIG, steps=6), demo_data, tmp_path / "runs", mirror=mount / "drive")
-        saved = checkpoints.save
-
-        def unmount_first(*words, **named):
-            subprocess.run(["umount", "-l", mount], capture_output=True)
-            return saved(*words, **named)
-
-        monkeypatch.setattr(checkpoints, "save", unmount_first)
-        result = train(CONFIG, demo_data, tmp_path / "runs", mirror=mount / "drive")
-        assert not list(mount.iterdir())
-    assert "vanished" in next(event["text"] for event in read_events(result.run) if event["event"] == "mirror_failed")
-    assert [row for row in losses_of(result.run) if row[:2] != (6, "validation")] == undisturbed  # 6: of the first half's end
-
-
-@pytest.mark.slow
-def test_a_new_machine_goes_on_from_the_mirror(demo_data, tmp_path):
-    drive = tmp_path / "drive"
-    for stage in ("vqvae", "style_encoder"):
-        train(preset(stage, "tiny"), demo_data, tmp_path / "old", mirror=drive)
-    first = preset("diffusion", "tiny", decay="constant", steps=2)
-    train(first, demo_data, tmp_path / "old", mirror=drive)
-    whole = preset("diffusion", "tiny", decay="constant")
-    result = train(whole, tmp_path / "data", tmp_path / "new", mirror=drive)  # the note store comes from there too
-    assert result.resumed_from_step == 2 and result.finished
-    stays = train(whole, demo_data, tmp_path / "old", run="diffusion")
-    a, b = (checkpoints.find(r.run).weights() for r in (result, stays))
-    assert all(torch.equal(a[name], b[name]) for name in a)
-    assert [event["event"] for event in read_events(result.run)][-1] in ("finished", "mirrored")
-    assert any(event["event"] == "restored" for event in read_events(result.run))
-
-
-def test_the_finished_improviser_comes_back_too(tiny_runs, demo_data, tmp_path):
-    shutil.copytree(tiny_runs, tmp_path / "old")
-    drive = tmp_path / "drive"
-    (tmp_path / "old" / "fine_tune" / "finished").unlink()
-    train(preset("fine_tune", "tiny"), demo_data, tmp_path / "old", mirror=drive)
-    bring_runs(drive, "tiny", tmp_path / "new", ["brad_final", "fine_tune", "vqvae"])
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["brad_final", "fine_tune"]
-
-
-def test_notebooks_say_when_the_mirror_is_away(tmp_path, capsys):
-    bring_runs(tmp_path / "not" / "mounted", "tiny", tmp_path / "new", ["vqvae"])
-    assert "is the drive mounted" in capsys.readouterr().out and not (tmp_path / "new").exists()
-    bring_runs(None, "tiny", tmp_path / "new", ["vqvae"])
-
-
-def test_a_mirror_of_another_run_is_refused(demo_data, tmp_path):
-    train(preset("vqvae", "tiny"), demo_data, tmp_path / "one", mirror=tmp_path / "drive")
-    train(preset("vqvae", "tiny"), demo_data, tmp_path / "two")
-    with pytest.raises(checkpoints.CheckpointError, match="holds another run named 'vqvae'"):
-        train(preset("vqvae", "tiny"), demo_data, tmp_path / "two", mirror=tmp_path / "drive")
-
-
-def test_a_mirror_that_is_not_there(demo_data, tmp_path, capsys):
-    away = tmp_path / "not" / "mounted" / "brad"
-    with pytest.raises(checkpoints.CheckpointError, match="It may hold vqvae, which is not here"):
-        train(preset("vqvae", "tiny"), demo_data, tmp_path / "runs", mirror=away)
-    assert not (tmp_path / "runs").exists()
-    train(preset("vqvae", "tiny", steps=2), demo_data, tmp_path / "runs")
-    assert train(preset("vqvae", "tiny"), demo_data, tmp_path / "runs", mirror=away).finished
-    assert "Going on with step 2" in capsys.readouterr().out

@@ -13,8 +13,8 @@ def solos(tmp_path_factory):
     from lib.music.hands import left_hand
 
     folder, improviser = tmp_path_factory.mktemp("solos"), load_improviser(released=True, device="cpu")
-    asked = [GenerateRequest(seconds=16.0, seed=1, chords="Cmaj7 | Dm7 G7 | Em7 A7"),
-             GenerateRequest(seconds=8.0, seed=2, chords="FΔ/A | B♭ø", tempo_bpm=97.0, beats_per_bar=3)]  # fmt: skip
+    asked = [GenerateRequest(seconds=16.0, seed=1, num_steps=10, chords="Cmaj7 | Dm7 G7 | Em7 A7"),
+             GenerateRequest(seconds=8.0, seed=2, num_steps=10, chords="FΔ/A | B♭ø", tempo_bpm=97.0, beats_per_bar=3)]  # fmt: skip
     for number, request in enumerate(asked, 1):
         solo = generate(improviser, request)
         path = folder / f"solo-{number}.mid"

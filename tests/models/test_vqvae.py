@@ -1,0 +1,136 @@
+"""The codec: onsets come back, silence costs nothing, errors cost by what the ear lets pass, and it learns."""
+
+import numpy as np
+import pytest
+import torch
+from untrained import has_gradients, rolls
+
+from lib.config import preset
+from lib.data.corpora import open_corpus
+from lib.models.vqvae import (
+    BAND_KEYS,
+    CELLS,
+    GROUPS,
+    KINDS,
+    TRAINED_ROWS,
+    VQVAE,
+    fold,
+    frequent_patterns,
+    reconstruction_loss,
+    struck_bands,
+    unfold,
+)
+from lib.music.piano_roll import PianoRoll, decide, duration_tolerance, notes_to_piano_roll
+
+
+def patterns(piano_roll, codes=128):
+    """A dictionary of a roll's own patterns, the empty one first."""
+    cells = fold(piano_roll).flatten(0, 2)[:, :CELLS].unique(dim=0)[: codes]  # sorted: zeros come first
+    return torch.nn.functional.pad(cells, (0, 0, 0, codes - len(cells)))
+
+
+def codec(piano_roll):
+    return VQVAE(preset("vqvae", "tiny"), patterns(piano_roll))
+
+
+def test_vqvae_shapes_and_gradients():
+    piano_roll = rolls(2, density=0.002)
+    model = codec(piano_roll)
+    bands = struck_bands(piano_roll)
+    logits, codes = model(bands)
+    assert bands.shape == (2, TRAINED_ROWS, CELLS + 2 * BAND_KEYS) and logits.shape == (2, TRAINED_ROWS, 2 * BAND_KEYS)
+    assert codes.indices.shape == (2, TRAINED_ROWS, 1) and codes.indices.max() < 128
+    (sum(reconstruction_loss(logits, bands).values()) + codes.commitment_loss).backward()
+    assert has_gradients(model) == []
+
+
+def test_onsets_in_the_dictionary_and_the_pedal_come_back_as_they_were():
+    piano_roll = rolls(3, density=0.001)
+    model = codec(piano_roll).eval()
+    indices = model.encode(piano_roll)
+    assert indices.shape == (3, 16, GROUPS) and indices.dtype == torch.int64 and len(KINDS) == GROUPS
+    decoded = model.decode(indices)
+    assert torch.equal(decoded.onset, piano_roll.onset) and torch.equal(decoded.pedal, piano_roll.pedal)
+    assert torch.equal(model.encode(decide(decoded))[..., :-1:2], indices[..., :-1:2])
+
+
+def test_other_onsets_take_the_pattern_most_like_them():
+    known = torch.zeros(4, CELLS)
+    known[1, :2], known[2, :5], known[3, 20] = 1.0, 1.0, 1.0
+    model = VQVAE(preset("vqvae", "tiny", codes=4), known)
+    asked = torch.zeros(3, CELLS)
+    asked[0, :3], asked[1, :4], asked[2, [20, 31]] = 1.0, 1.0, 1.0
+    assert model.nearest_pattern(asked).tolist() == [1, 2, 3]
+
+
+def test_nothing_is_coded_by_silent_codes_and_decodes_to_nothing():
+    silent = PianoRoll(torch.zeros(1, 3, 88, 32), torch.zeros(1, 1, 32))
+    model = codec(rolls(1)).eval()
+    indices = model.encode(silent)
+    assert (indices == 0).all() and model.silent().tolist() == [0, 0] and model.decode(indices).roll.abs().sum() == 0
+    assert struck_bands(silent).abs().sum() == 0
+
+
+def test_a_frame_is_coded_for_itself():
+    piano_roll = rolls(1, 64)
+    model = codec(piano_roll).eval()
+    whole, part = model.encode(piano_roll), model.encode(piano_roll.crop(16, 32))
+    assert torch.equal(whole[:, 4:8], part)
+    assert torch.equal(model.decode(whole).crop(16, 32).roll, model.decode(part).roll)
+
+
+def test_fold_and_unfold_keep_every_onset_and_its_values():
+    piano_roll = rolls(2, density=0.002)
+    again = unfold(fold(piano_roll), piano_roll.pedal[:, 0].unflatten(-1, (-1, 4)))
+    assert torch.equal(again.onset, piano_roll.onset) and torch.equal(again.pedal, piano_roll.pedal)
+    at_onsets = decide(again)  # of two onsets of a key within a latent frame the lanes take the larger value
+    assert (at_onsets.roll - piano_roll.roll).abs().max() < 1 and (at_onsets.roll == piano_roll.roll).float().mean() > 0.999
+
+
+def test_all_struck_bands_are_trained_on():
+    piano_roll = rolls(2, density=0.001)
+    bands = struck_bands(piano_roll)
+    for row in range(2):
+        own = fold(piano_roll)[row].flatten(0, 1)
+        own = own[own[:, :CELLS].sum(-1) > 0]
+        assert torch.equal(bands[row].unique(dim=0), own.unique(dim=0)) and len(own) < TRAINED_ROWS
+
+
+def test_an_error_costs_by_what_the_ear_lets_pass():
+    bands = struck_bands(rolls(1, density=0.001))
+    wanted = bands[..., CELLS:].clamp(0.02, 0.9)
+    bands = torch.cat([bands[..., :CELLS], wanted], -1)
+    right = wanted.logit()
+    assert sum(reconstruction_loss(right, bands).values()) < 1e-3
+    off = wanted + torch.cat([duration_tolerance(wanted[..., :BAND_KEYS]), torch.full_like(wanted[..., BAND_KEYS:], 0.05)], -1)
+    losses = reconstruction_loss(off.logit(), bands)
+    assert {name: float(loss) for name, loss in losses.items()} == pytest.approx({"duration": np.log(2), "velocity": np.log(2)})
+
+
+def test_vqvae_learns_how_notes_are_played():
+    torch.manual_seed(0)
+    piano_roll = rolls(4, density=0.001)
+    model, optimizer = codec(piano_roll), None
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    bands = struck_bands(piano_roll)
+    for step in range(150):
+        logits, codes = model(bands)
+        loss = sum(reconstruction_loss(logits, bands).values()) + codes.commitment_loss
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
+        model.codebook.update(np.random.default_rng(step))
+    decoded = decide(model.eval().decode(model.encode(piano_roll)))
+    onset = piano_roll.onset > 0
+    assert (decoded.roll[:, 2] - piano_roll.roll[:, 2]).abs()[onset].mean() < 0.1
+    assert (decoded.roll[:, 1] - piano_roll.roll[:, 1]).abs()[onset].mean() < 0.1
+
+
+def test_the_dictionary_holds_what_comes_most_often(demo_data):
+    store = open_corpus("demo", demo_data)
+    pieces = [(store, i) for i in range(5)]
+    found = frequent_patterns(pieces, 64)
+    assert found.shape == (64, CELLS) and found[0].sum() == 0 and found[1].sum() == 1  # single notes are the most frequent
+    assert len(found[:30].unique(dim=0)) == 30
+    rolls_of = [notes_to_piano_roll(s.piece_notes(i)) for s, i in pieces]
+    counts = torch.cat([fold(roll)[..., :CELLS].flatten(0, 2) for roll in rolls_of]).unique(dim=0, return_counts=True)
+    order = counts[1].argsort(descending=True)
+    assert torch.equal(counts[0][order[:2]], found[:2])  # silence, then the most frequent
