@@ -8,8 +8,8 @@ import pytest
 import torch
 
 os.environ.setdefault("LIB_QUIET", "1")
-# kernels and commands in processes of their own: beside a browser, or whatever else is busy, OpenMP's threads would wait for each
-# other spinning (a solo of 10 s then takes 7 to 10 s of processor time instead of 1)
+# kernels and commands in processes of their own: beside a browser, or whatever else is busy, OpenMP's threads would spin while they
+# wait for each other, and take the cores from it
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 sys.modules["rfc3987_syntax"] = None  # with it nbformat's jsonschema builds 39 grammars (1.4 s) for addresses that no notebook has
 torch.set_num_threads(1)  # the models of tests are so small that a second thread costs more than it brings
