@@ -15,7 +15,7 @@ from lib.music.piano_roll import notes_to_piano_roll
 notes, steps = Notes.from_arrays([0.0, 1.0], [0.5, 0.5], [60, 64], [80, 80]), []
 
 class Played:
-    notes, chords = notes, []
+    notes, chords, begins_s = notes, [], 0.0
 
 def improvise(request, callback):
     for step in range(1, num_steps + 1):

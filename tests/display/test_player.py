@@ -106,6 +106,7 @@ def test_in_a_notebook_and_in_a_file(tmp_path):
 class Played:
     notes: Notes
     chords: list
+    begins_s: float = 0.0
 
 
 def test_knobs_play_and_say_what_is_wrong():
