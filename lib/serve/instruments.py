@@ -14,6 +14,8 @@ import time
 from mido import Message, Parser
 from mido.sockets import PortServer
 
+from lib.serve.messages import ends, key, pedal, without_overlap
+
 
 def wait_for(condition, seconds=10.0, step_s=0.005):
     """Whether a condition holds in time, looked at every step_s."""
@@ -46,17 +48,14 @@ class Keyboard:
 
     def play(self, notes):
         """Play Notes in real time. Returns when the last key was released, by time.perf_counter."""
-        ends_s = notes.onset_s + notes.duration_s
-        events = [(float(t), "note_on", {"note": int(p), "velocity": int(v)})
-                  for t, p, v in zip(notes.onset_s, notes.pitch, notes.velocity)]  # fmt: skip
-        events += [(float(t), "note_off", {"note": int(p)}) for t, p in zip(ends_s, notes.pitch)]
-        for row in notes.pedal_s:
-            events += [(float(t), "control_change", {"control": 64, "value": v}) for t, v in zip(row, (127, 0))]
+        rows = zip(notes.onset_s.tolist(), notes.duration_s.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
+        spans = [key(on_s, on_s + seconds, int(pitch), int(velocity)) for on_s, seconds, pitch, velocity in rows]
+        spans = without_overlap([*spans, *(pedal(down_s, up_s) for down_s, up_s in notes.pedal_s.tolist())])
         begins_s, released_s = time.perf_counter(), 0.0
-        for at_s, kind, values in sorted(events, key=lambda event: event[0]):
+        for at_s, message in sorted(pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off))):
             time.sleep(max(0.0, begins_s + at_s - time.perf_counter()))
-            self.send(kind, **values)
-            released_s = time.perf_counter() if kind == "note_off" else released_s
+            self.port.send(Message.from_bytes(message))
+            released_s = time.perf_counter() if ends(message) else released_s
         return released_s
 
     def unplug(self):

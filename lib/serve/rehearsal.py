@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,23 +61,25 @@ def rehearse(phrase, words):
 
     Raises
     ------
-    RehearsalError : the command ended, or was not ready in time
+    RehearsalError : the command ended, or was not ready in time; the message is what it said last
     """
     if not len(phrase):
         return Rehearsal(phrase, phrase, 0.0, ["the phrase has no note: nothing to answer"])
-    with tempfile.TemporaryDirectory() as folder, closing(Keyboard()) as keyboard, closing(Synthesizer()) as synthesizer:
+    with (tempfile.TemporaryDirectory() as folder, contextlib.closing(Keyboard()) as keyboard,
+          contextlib.closing(Synthesizer()) as synthesizer):  # fmt: skip
         journal, errors = Path(folder) / "duet.jsonl", Path(folder) / "errors.txt"
         ports = ["--input", keyboard.name, "--output", synthesizer.name, "--ends-by", f"cc:{FOOT_SWITCH}"]
         line = [sys.executable, "-m", "lib", "duet", *words, *ports, "--journal", str(journal)]
         with open(errors, "wb") as file, subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=file) as partner:
             try:
                 _wait_for_partner(partner, keyboard, journal, errors)
-                released_s = keyboard.play(phrase)
-                keyboard.send("control_change", control=FOOT_SWITCH, value=127)
-                wait_for(lambda: read_journal(journal, *OVER) or partner.poll() is not None, ANSWER_S, LOOK_S)
+                released_s = _play(keyboard, phrase, partner, errors)
+                over = wait_for(lambda: _is_over(journal) or partner.poll() is not None, ANSWER_S, LOOK_S)
+                _check_alive(partner, errors)
             finally:
                 _stop(partner)
         said = [line["words"] for line in read_journal(journal) if line["words"]]
+        said += [] if over else [f"no answer within {ANSWER_S:g} s"]
     return _written_down(phrase, released_s, synthesizer.heard, said)
 
 
@@ -95,9 +97,33 @@ def _wait_for_partner(partner, keyboard, journal, errors):
 
     came = wait_for(lambda: has_ended() or keyboard.accept(0), READY_S, LOOK_S)
     ready = came and wait_for(lambda: has_ended() or read_journal(journal, "ready"), READY_S, LOOK_S)
-    if not ready or has_ended():
+    _check_alive(partner, errors)
+    if not ready:
+        raise RehearsalError(f"The partner was not ready after {READY_S:g} s.")
+
+
+def _play(keyboard, phrase, partner, errors):
+    """Play the phrase and its end; when its last key was released."""
+    try:
+        released_s = keyboard.play(phrase)
+        keyboard.send("control_change", control=FOOT_SWITCH, value=127)
+    except (OSError, ValueError) as error:  # it hung up
+        wait_for(lambda: partner.poll() is not None, END_S, LOOK_S)
+        _check_alive(partner, errors)
+        raise RehearsalError(f"The partner hung up: {error}") from None
+    return released_s
+
+
+def _check_alive(partner, errors):
+    if partner.poll() is not None:
         said = errors.read_text(encoding="utf-8", errors="replace").strip()
-        raise RehearsalError(said or f"The partner was not ready after {READY_S:g} s.")
+        raise RehearsalError(said or f"The partner ended by itself ({partner.returncode}).")
+
+
+def _is_over(journal):
+    """Whether the partner has answered the phrase, or will not: what failed while the phrase was played was a first try."""
+    lines = [line["kind"] for line in read_journal(journal)]
+    return "phrase_ended" in lines and any(kind in OVER for kind in lines[lines.index("phrase_ended") :])
 
 
 def _stop(partner):

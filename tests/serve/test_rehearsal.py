@@ -1,9 +1,14 @@
 """A duet without MIDI devices: what is written down, what is said, and the whole of it with the released model."""
 
+import contextlib
+import socket
+
 import pytest
 from mido import Message
 
 from lib.data.notes import Notes
+from lib.serve import rehearsal
+from lib.serve.instruments import Keyboard, Synthesizer, wait_for
 from lib.serve.rehearsal import RehearsalError, _written_down, read_journal, rehearse
 
 BEAT_S = 0.5
@@ -27,6 +32,36 @@ def test_nothing_to_answer_and_a_partner_that_does_not_come_are_said():
     assert "no note" in rehearse(PHRASE.between(99, 100), ["--released"]).said[0]
     with pytest.raises(RehearsalError, match="H7"):
         rehearse(PHRASE, ["--released", "--chords", "H7"])
+
+
+def test_a_key_that_is_struck_again_is_heard_as_it_is():
+    """Two notes of a pitch, one touching the other, as models play them."""
+    with contextlib.closing(Synthesizer()) as synthesizer, contextlib.closing(Keyboard()) as keyboard:
+        line = socket.create_connection(("127.0.0.1", int(keyboard.name.rsplit(":", 1)[1])))
+        keyboard.accept(5)
+        keyboard.play(Notes.from_arrays([0.0, 0.1], [0.1, 0.1], [60, 60], [70, 80]))
+        relay = socket.create_connection(("127.0.0.1", int(synthesizer.name.rsplit(":", 1)[1])))
+        relay.sendall(line.recv(4096))
+        assert wait_for(lambda: len(synthesizer.heard) == 4)
+        relay.close(), line.close()
+    assert [message.type for _, message in synthesizer.heard] == ["note_on", "note_off"] * 2
+
+
+def test_a_partner_that_ends_before_it_has_answered_is_an_error(monkeypatch):
+    def ends(keyboard, notes):
+        raise ConnectionResetError("gone")
+
+    monkeypatch.setattr(Keyboard, "play", ends)
+    monkeypatch.setattr(rehearsal, "_wait_for_partner", lambda partner, *rest: partner.kill())
+    with pytest.raises(RehearsalError, match="ended by itself"):
+        rehearse(PHRASE, ["--released"])
+
+
+def test_what_fails_before_the_phrase_has_ended_is_not_the_answer(tmp_path):
+    path, kinds = tmp_path / "duet.jsonl", ["ready", "failed", "phrase_ended", "answers", "listens"]
+    for count in range(1, 6):
+        path.write_text("".join(f'{{"kind": "{kind}", "words": ""}}\n' for kind in kinds[:count]), encoding="utf-8")
+        assert rehearsal._is_over(path) == (count == 5)
 
 
 def test_a_journal_is_read_while_it_is_written(tmp_path):
