@@ -36,6 +36,7 @@ class Solo:
     ----------
     notes : Notes, what it goes on from included
     begins_s, ends_s : where the new music begins and ends
+    bars_from_s : where a bar begins: one begins with music that goes on; a passage that is played anew leaves the bars alone
     request : GenerateRequest, with the chart that was invented where none was asked
     chords : list of (time_s, symbol), each asked chord where it begins
     rules : list of Rule, of all the new music (empty where nothing is asked)
@@ -45,6 +46,7 @@ class Solo:
     notes: Notes
     begins_s: float
     ends_s: float
+    bars_from_s: float
     request: object
     chords: list
     rules: list
@@ -57,8 +59,8 @@ class Solo:
 
     def write(self, path):
         """A MIDI file with a track a hand, tempo, metre, and chords as markers: its Path."""
-        asked = self.request
-        return write_midi(self.notes, path, asked.tempo_bpm, self.chords, left_hand(self.notes), asked.beats_per_bar, self.begins_s)
+        asked, hands = self.request, left_hand(self.notes)
+        return write_midi(self.notes, path, asked.tempo_bpm, self.chords, hands, asked.beats_per_bar, self.bars_from_s)
 
     @property
     def new_roll(self):
@@ -223,7 +225,7 @@ def _opened(improviser, order, passage):
     piano_roll = decode(improviser, passage.codes).crop(first, first + math.ceil(seconds * FRAME_RATE_HZ))
     notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if before is None else _end_s(before)
     notes = notes if before is None else before.followed_by(notes, begins_s)
-    return _solo(order, passage.rules(given, None), notes, begins_s, begins_s + seconds)
+    return _solo(order, passage.rules(given, None), notes, begins_s, begins_s + seconds, begins_s)
 
 
 def _gap(improviser, order):
@@ -254,8 +256,8 @@ def _filled(improviser, order, passage):
     return _solo(order, passage.rules(first - start, last - start), whole, begins_s, ends_s)
 
 
-def _solo(order, rules, notes, begins_s, ends_s):
-    return Solo(notes, begins_s, ends_s, order.request, _symbols(order.request, begins_s, ends_s), rules, 0.0)
+def _solo(order, rules, notes, begins_s, ends_s, bars_from_s=0.0):
+    return Solo(notes, begins_s, ends_s, bars_from_s, order.request, _symbols(order.request, begins_s, ends_s), rules, 0.0)
 
 
 def _symbols(request, begins_s, ends_s):

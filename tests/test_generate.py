@@ -66,7 +66,7 @@ def test_going_on_from_a_performance(pianist, demo_data):
     played = open_corpus("demo", demo_data).piece_notes(0).between(0, 9.3)
     for before in (played, played.between(0, 1.5)):  # longer than what is heard of it, and shorter
         solo = generate(pianist, request(seconds=6.0, chords="Cmaj7 | Dm7"), before=before)
-        assert before.end_s <= solo.begins_s < before.end_s + 0.08
+        assert before.end_s <= solo.begins_s < before.end_s + 0.08 and solo.bars_from_s == solo.begins_s
         kept, new = solo.notes.between(0, solo.begins_s), solo.notes.between(solo.begins_s, np.inf)
         assert same(kept, before) and len(new) and new.onset_s.max() < 6.0
         assert [symbol for _, symbol in solo.chords] == ["Cmaj7", "Dm7", "Cmaj7"]
@@ -85,7 +85,7 @@ def test_a_passage_is_played_anew_and_the_rest_stays(pianist, demo_data):
             assert same(solo.notes.between(start_s, end_s), played.between(start_s, end_s))
         new = solo.notes.between(solo.begins_s, solo.ends_s)
         assert len(new) and not same(new, played.between(solo.begins_s, solo.ends_s))
-        assert solo.chords[0] == (solo.begins_s, "Cmaj7")
+        assert solo.chords[0] == (solo.begins_s, "Cmaj7") and solo.bars_from_s == 0.0
     for from_s, to_s in ((5.0, 5.0), (-1.0, 3.0), (40.0, 50.0)):
         with pytest.raises(ConfigError, match="no passage of a performance of"):
             infill(pianist, request(), played, from_s, to_s)

@@ -80,7 +80,7 @@ class Results:
         notes, chords, request = notes_from_rows(values["notes"], values["pedal"]), values["chords"], values["request"]
         tempo_bpm, beats_per_bar = request["tempo_bpm"], request["beats_per_bar"]
         if kind == "mid":
-            write_midi(notes, path, tempo_bpm, chords, left_hand(notes), beats_per_bar, values["begins_s"])
+            write_midi(notes, path, tempo_bpm, chords, left_hand(notes), beats_per_bar, values["bars_from_s"])
         elif kind == "wav":
             write_wav(render_audio(notes, self.soundfont), path)
         else:
@@ -106,6 +106,6 @@ def as_values(solo):
     """All of a Solo as plain values for JSON."""
     rows, pedal = notes_as_rows(solo.notes)
     return {"notes": rows, "pedal": pedal, "chords": [[float(time_s), symbol] for time_s, symbol in solo.chords],
-            "begins_s": solo.begins_s, "ends_s": solo.ends_s, "request": dataclasses.asdict(solo.request),
-            "rule_losses": solo.rule_losses, "measures": describe(solo.new_notes, solo.ends_s - solo.begins_s),
-            "seconds": solo.seconds}  # fmt: skip
+            "begins_s": solo.begins_s, "ends_s": solo.ends_s, "bars_from_s": solo.bars_from_s,
+            "request": dataclasses.asdict(solo.request), "rule_losses": solo.rule_losses,
+            "measures": describe(solo.new_notes, solo.ends_s - solo.begins_s), "seconds": solo.seconds}  # fmt: skip

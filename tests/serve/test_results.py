@@ -11,7 +11,7 @@ NOTES = Notes.from_arrays([0.0, 0.5], [0.4, 0.4], [60, 64], [80, 70])
 
 
 def write(results, job_id):
-    results.write(job_id, as_values(Solo(NOTES, 0.0, 1.0, GenerateRequest(seconds=1), [(0.0, "C")], [], 0.1)))
+    results.write(job_id, as_values(Solo(NOTES, 0.0, 1.0, 0.0, GenerateRequest(seconds=1), [(0.0, "C")], [], 0.1)))
 
 
 def test_the_oldest_sound_goes_first_and_is_made_again(tmp_path):
