@@ -51,7 +51,7 @@ def serve(
     # connections: all clients that follow events, and as many that ask
     uvicorn.run(make_app(studio, token), host=host, port=port, log_level="warning" if port else "info", access_log=False,
                 limit_concurrency=2 * limits.streams, timeout_graceful_shutdown=3, server_header=False,
-                http=make_protocol(limits.head_s))  # fmt: skip
+                http=make_protocol(limits.head_s), ws="none")  # fmt: skip
 
 
 def worker(
