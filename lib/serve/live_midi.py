@@ -23,6 +23,7 @@ from lib.serve.voice import Voice
 
 TICK_S = 0.004  # between looks at the partner, where nothing is heard
 LOOK_S = 1.0  # between looks at ports and processes
+RETRY_S = 5.0  # before two processes are started once more for a port that was away
 AGAIN_S = 10.0  # before a model that has died is started once more
 LOADING_S = 300.0  # a model that is not ready by then does not come
 LATE_MS = 10.0  # of messages, worth a word
@@ -132,7 +133,8 @@ class LiveDuet:
     def __init__(self, wished, input_name, output_name, loading, tell):
         self.wished, self.tell, self.output_name = wished, tell, output_name
         self.voice = self.composer = self.ear = None
-        self.was_there, self.lost, self.looked_s, self.mended_s, self.mending = True, 0, 0.0, -AGAIN_S, False
+        self.was_there, self.lost, self.looked_s, self.mended_s = True, 0, 0.0, -AGAIN_S
+        self.mending, self.tried_s, self.told_of_giving_up = False, -RETRY_S, False
         try:
             self.voice = Voice(output_name)
             self.ear = Ear(input_name, tell)
@@ -185,6 +187,8 @@ class LiveDuet:
                 part.close()
         if self.voice is not None and self.voice.is_waiting:
             self._wait_for_output()
+        elif self.voice is not None and self.voice.gave_up:
+            self._tell_of_giving_up()
 
     def _wait_for_output(self):
         """Stay until the output is back and silent; Ctrl-C gives it up."""
@@ -193,7 +197,7 @@ class LiveDuet:
         silent = False
         with contextlib.suppress(KeyboardInterrupt):
             silent = self.voice.wait()
-        self.tell("silenced" if silent else "given_up", "it was back and is silent" if silent else "it was not silenced")
+        self.tell("silenced" if silent else "not_silenced", "it was back and is silent" if silent else "it was not silenced")
 
     def _send_clock(self):
         if self.wished.clock == "out":
@@ -223,10 +227,21 @@ class LiveDuet:
         self.partner.withdraw()
         self.partner.begin_anew()
         self.mending = True
-        with contextlib.suppress(PortError):  # the next look tries again
+        if self.voice.is_waiting or self.looked_s - self.tried_s < RETRY_S:  # a later look tries again
+            return
+        try:
             self.voice.mend()
-            self.mending = False
-            self._send_clock()
+        except PortError:
+            self.tried_s = self.looked_s
+            if self.voice.gave_up and not self.told_of_giving_up:
+                self.told_of_giving_up = True
+                self._tell_of_giving_up()
+            return
+        self.mending = self.told_of_giving_up = False
+        self._send_clock()
+
+    def _tell_of_giving_up(self):
+        self.tell("not_silenced", f"the output {self.output_name!r} was away too long: it was not silenced, keys may sound")
 
     def _tell_of(self, report):
         if report["lost"] > self.lost:
