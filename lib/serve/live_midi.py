@@ -16,6 +16,7 @@ import time
 from lib.serve.call import CallAndResponse
 from lib.serve.composer import Composer
 from lib.serve.ports import VIRTUAL, PortError, is_there, open_input
+from lib.serve.process import undisturbed
 from lib.serve.silencer import PATIENCE_S
 from lib.serve.tempo import ClockTempo, OwnTempo
 from lib.serve.turns import Turns
@@ -179,16 +180,20 @@ class LiveDuet:
                 self._look()
 
     def close(self):
-        """Silence, and an end to all processes."""
-        if getattr(self, "lookout", None) is not None:
-            self.lookout.over.set()
-        for part in (self.voice, self.ear, self.composer):
-            if part is not None:
-                part.close()
-        if self.voice is not None and self.voice.is_waiting:
+        """Silence, and an end to all processes: whether all is silent."""
+        with undisturbed():
+            if getattr(self, "lookout", None) is not None:
+                self.lookout.over.set()
+            for part in (self.voice, self.ear, self.composer):
+                if part is not None:
+                    part.close()
+        if self.voice is None:
+            return True
+        if self.voice.is_waiting:
             self._wait_for_output()
-        elif self.voice is not None and self.voice.gave_up:
+        elif self.voice.gave_up:
             self._tell_of_giving_up()
+        return self.voice.is_silent
 
     def _wait_for_output(self):
         """Stay until the output is back and silent; Ctrl-C gives it up."""
@@ -267,7 +272,7 @@ def play_duet(wished, input_name, output_name, loading, say=print, journal=None,
     """
     signal.signal(signal.SIGTERM, _interrupt)
     tell = Journal(say, journal)
-    duet = None
+    duet, interrupted = None, False
     if input_name == output_name and not input_name.startswith(VIRTUAL):
         tell("echo", f"Both ports are {input_name!r}: where that is a cable inside the computer, the partner will hear itself.")
     try:
@@ -275,10 +280,11 @@ def play_duet(wished, input_name, output_name, loading, say=print, journal=None,
         duet.begin()
         duet.run(until)
     except KeyboardInterrupt:
-        tell("end", "silence; good-bye")
+        interrupted = True
     finally:
-        if duet is not None:
-            duet.close()
+        silent = duet is None or duet.close()
+        if interrupted:
+            tell("end", "silence; good-bye" if silent else "good-bye")
         tell.close()
 
 

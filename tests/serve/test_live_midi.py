@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,7 +71,7 @@ class Voice:
 
     def __init__(self, name="Grand", tries=0):
         self.tries, self.tried, self.priority = tries, 0, "usual"
-        self.alive = self.is_waiting = self.gave_up = False
+        self.alive = self.is_waiting = self.gave_up = self.is_silent = False
 
     def mend(self):
         self.tried += 1
@@ -129,6 +130,48 @@ def test_who_stops_after_the_lookout_gave_up_is_told(duet):
     assert duet.told[-1][0] == "not_silenced" and "Grand" in duet.told[-1][1]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("is_back", "ends"), [(True, ["waits", "silenced", "end"]), (False, ["waits", "not_silenced", "end"])])
+@pytest.mark.usefixtures("ctrl_c")
+def test_silence_is_said_when_it_is_there_and_a_second_signal_breaks_nothing(duet, monkeypatch, number, is_back, ends):
+    voice = duet.voice
+
+    def close():
+        os.kill(os.getpid(), number)  # again, in the seconds that it takes
+        voice.is_waiting = True
+
+    def wait():
+        if not is_back:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        voice.is_silent = True
+        return True
+
+    voice.close, voice.wait = close, wait
+    monkeypatch.setattr(duet, "begin", lambda: None)
+    monkeypatch.setattr(duet, "run", lambda until: os.kill(os.getpid(), number) or time.sleep(5))
+    monkeypatch.setattr(live_midi, "LiveDuet", lambda *words: duet)
+    told = duet.told
+    monkeypatch.setattr(live_midi, "Journal", lambda say, path: Told(told))
+    before = signal.getsignal(signal.SIGTERM)
+    live_midi.play_duet(duet.wished, "Keys", "Grand", None)
+    assert signal.signal(signal.SIGTERM, before) is live_midi._interrupt
+    assert kinds(duet) == ends and told[-1][1] == ("silence; good-bye" if is_back else "good-bye")
+
+
+class Told:
+    """A Journal's stand-in."""
+
+    def __init__(self, told):
+        self.told = told
+
+    def __call__(self, kind, words, **values):
+        self.told.append((kind, words))
+
+    def close(self):
+        pass
+
+
 class Duet:
     """The command with the released model, between a keyboard and a synthesizer."""
 
@@ -182,10 +225,10 @@ def test_who_stops_while_the_output_is_away_waits_for_it_and_silences_it(tmp_pat
         assert wait_for(lambda: any(channel == 0 for channel, _ in list(duet.synthesizer.down)), 30)
         duet.synthesizer.close()
         duet.process.send_signal(signal.SIGINT)
-        assert wait_for(lambda: duet.told("waits"), 30)
+        assert wait_for(lambda: duet.told("waits"), 30) and not duet.told("end")
         duet.synthesizer = duet.synthesizer.come_back()
         assert wait_for(duet.synthesizer.is_silent, 20)
-        assert duet.process.wait(20) == 0 and duet.told("silenced") and not duet.process.stderr.read()
+        assert duet.process.wait(20) == 0 and duet.told("silenced") and duet.told("end") and not duet.process.stderr.read()
 
 
 @pytest.mark.slow
