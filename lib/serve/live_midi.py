@@ -16,6 +16,7 @@ import time
 from lib.serve.call import CallAndResponse
 from lib.serve.composer import Composer
 from lib.serve.ports import VIRTUAL, PortError, is_there, open_input
+from lib.serve.process import undisturbed
 from lib.serve.silencer import PATIENCE_S
 from lib.serve.tempo import ClockTempo, OwnTempo
 from lib.serve.turns import Turns
@@ -23,6 +24,7 @@ from lib.serve.voice import Voice
 
 TICK_S = 0.004  # between looks at the partner, where nothing is heard
 LOOK_S = 1.0  # between looks at ports and processes
+RETRY_S = 5.0  # before two processes are started once more for a port that was away
 AGAIN_S = 10.0  # before a model that has died is started once more
 LOADING_S = 300.0  # a model that is not ready by then does not come
 LATE_MS = 10.0  # of messages, worth a word
@@ -132,7 +134,8 @@ class LiveDuet:
     def __init__(self, wished, input_name, output_name, loading, tell):
         self.wished, self.tell, self.output_name = wished, tell, output_name
         self.voice = self.composer = self.ear = None
-        self.was_there, self.lost, self.looked_s, self.mended_s, self.mending = True, 0, 0.0, -AGAIN_S, False
+        self.was_there, self.lost, self.looked_s, self.mended_s = True, 0, 0.0, -AGAIN_S
+        self.mending, self.tried_s, self.told_of_giving_up = False, -RETRY_S, False
         try:
             self.voice = Voice(output_name)
             self.ear = Ear(input_name, tell)
@@ -177,14 +180,20 @@ class LiveDuet:
                 self._look()
 
     def close(self):
-        """Silence, and an end to all processes."""
-        if getattr(self, "lookout", None) is not None:
-            self.lookout.over.set()
-        for part in (self.voice, self.ear, self.composer):
-            if part is not None:
-                part.close()
-        if self.voice is not None and self.voice.is_waiting:
+        """Silence, and an end to all processes: whether all is silent."""
+        with undisturbed():
+            if getattr(self, "lookout", None) is not None:
+                self.lookout.over.set()
+            for part in (self.voice, self.ear, self.composer):
+                if part is not None:
+                    part.close()
+        if self.voice is None:
+            return True
+        if self.voice.is_waiting:
             self._wait_for_output()
+        elif self.voice.gave_up:
+            self._tell_of_giving_up()
+        return self.voice.is_silent
 
     def _wait_for_output(self):
         """Stay until the output is back and silent; Ctrl-C gives it up."""
@@ -193,7 +202,7 @@ class LiveDuet:
         silent = False
         with contextlib.suppress(KeyboardInterrupt):
             silent = self.voice.wait()
-        self.tell("silenced" if silent else "given_up", "it was back and is silent" if silent else "it was not silenced")
+        self.tell("silenced" if silent else "not_silenced", "it was back and is silent" if silent else "it was not silenced")
 
     def _send_clock(self):
         if self.wished.clock == "out":
@@ -223,10 +232,21 @@ class LiveDuet:
         self.partner.withdraw()
         self.partner.begin_anew()
         self.mending = True
-        with contextlib.suppress(PortError):  # the next look tries again
+        if self.voice.is_waiting or self.looked_s - self.tried_s < RETRY_S:  # a later look tries again
+            return
+        try:
             self.voice.mend()
-            self.mending = False
-            self._send_clock()
+        except PortError:
+            self.tried_s = self.looked_s
+            if self.voice.gave_up and not self.told_of_giving_up:
+                self.told_of_giving_up = True
+                self._tell_of_giving_up()
+            return
+        self.mending = self.told_of_giving_up = False
+        self._send_clock()
+
+    def _tell_of_giving_up(self):
+        self.tell("not_silenced", f"the output {self.output_name!r} was away too long: it was not silenced, keys may sound")
 
     def _tell_of(self, report):
         if report["lost"] > self.lost:
@@ -252,7 +272,7 @@ def play_duet(wished, input_name, output_name, loading, say=print, journal=None,
     """
     signal.signal(signal.SIGTERM, _interrupt)
     tell = Journal(say, journal)
-    duet = None
+    duet, interrupted = None, False
     if input_name == output_name and not input_name.startswith(VIRTUAL):
         tell("echo", f"Both ports are {input_name!r}: where that is a cable inside the computer, the partner will hear itself.")
     try:
@@ -260,10 +280,11 @@ def play_duet(wished, input_name, output_name, loading, say=print, journal=None,
         duet.begin()
         duet.run(until)
     except KeyboardInterrupt:
-        tell("end", "silence; good-bye")
+        interrupted = True
     finally:
-        if duet is not None:
-            duet.close()
+        silent = duet is None or duet.close()
+        if interrupted:
+            tell("end", "silence; good-bye" if silent else "good-bye")
         tell.close()
 
 

@@ -6,9 +6,11 @@ the command, to silence what it left, are not reached by what ends it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import threading
 
 NICE_FIRST, NICE_LAST = -15, 5
 WINDOWS_FIRST, WINDOWS_LAST = 0x80, 0x4000  # HIGH_PRIORITY_CLASS, BELOW_NORMAL_PRIORITY_CLASS
@@ -28,6 +30,20 @@ def go_first():
 def go_last():
     """Lower this process's priority: always allowed."""
     return _windows_class(WINDOWS_LAST) if sys.platform == "win32" else _nice(NICE_LAST)
+
+
+@contextlib.contextmanager
+def undisturbed():
+    """Ctrl-C and SIGTERM are not heard meanwhile: for what takes a few seconds, and must not be left half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears them
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def leave_the_terminal():

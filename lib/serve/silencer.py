@@ -6,6 +6,7 @@ port is opened anew, as soon as it is there again.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 
@@ -52,12 +53,11 @@ def silence_port(name, sounding, open_port=open_output):
     messages, wait_s, give_up_s = sounding.silence(), SOON_S, time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up_s:
         try:
-            port = open_port(name)
-            for _ in range(TWICE):
-                for message in messages:
-                    port.send(message)
-                time.sleep(HOLD_S)
-            port.close()
+            with contextlib.closing(open_port(name)) as port:  # where ports are exclusive, a broken one kept open bars the next try
+                for _ in range(TWICE):
+                    for message in messages:
+                        port.send(message)
+                    time.sleep(HOLD_S)
             return True
         except (PortError, OSError):
             time.sleep(wait_s)

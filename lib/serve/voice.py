@@ -10,6 +10,7 @@ from lib.serve.sender import run_sender
 from lib.serve.silencer import PATIENCE_S, run_silencer
 
 START_S, ANSWER_S, END_S = 60.0, 5.0, 5.0
+LOOKOUT_S = 1.0  # for the look-out to follow the sender: one that is still there then waits for the port
 
 
 class Voice:
@@ -25,7 +26,7 @@ class Voice:
     """
 
     def __init__(self, name):
-        self.name = name
+        self.name, self.gave_up = name, False  # gave_up: a look-out could not silence the port, nor could anybody since
         self._start()
 
     def _start(self, anew=False):
@@ -53,11 +54,13 @@ class Voice:
         return self.sender.is_alive() and self.silencer.is_alive()
 
     def mend(self):
-        """Start both anew, after a death. PortError : the port is away, as at first."""
-        self.close()
+        """Start both anew, after a death. PortError : the port is away, or the look-out is not done (see `is_waiting`)."""
+        if not self.is_waiting or self.sender.is_alive():
+            self.close()
         if self.is_waiting:
             raise PortError(f"{self.name} is away; the look-out waits for it.")
         self._start(anew=True)
+        self.gave_up = False  # the new sender has silenced the port
 
     def order(self, name, *words):
         """Give an order of sender.Sender; to a dead one it is not given."""
@@ -76,13 +79,19 @@ class Voice:
         """Silence, and an end to both; but where the port is away the look-out waits for it: see `wait`."""
         self.order("bye")
         self.orders.close()
-        for process in (self.sender, self.silencer):
-            process.join(END_S)
+        self.sender.join(END_S)
+        self.silencer.join(LOOKOUT_S)
+        self.gave_up = self.gave_up or self.silencer.exitcode == 1
 
     @property
     def is_waiting(self):
-        """After `close`: whether something may sound still, because the port is away."""
+        """After `close`, or the sender's death: whether something may sound still, because the port is away."""
         return self.silencer.is_alive()
+
+    @property
+    def is_silent(self):
+        """After `close` or `wait`: whether the look-out says so."""
+        return self.silencer.exitcode == 0 and not self.gave_up
 
     def wait(self):
         """Until the port is back, or given up, as by an exception meanwhile: whether it was silenced."""

@@ -80,6 +80,7 @@ def test_a_killed_sender_is_silenced_over_jack(synthesizer):
     voice.sender.kill()
     assert wait_for(lambda: not keys_down(heard), 15)
     assert wait_for(lambda: [m.control for _, m in heard[-3:] if m.type == "control_change"] == [64, 120, 123])
+    assert wait_for(lambda: not voice.silencer.is_alive())
     voice.mend()
     assert wait_for(lambda: any(m.is_cc(123) and m.channel == 15 for _, m in heard))
     now_s = time.perf_counter() + 0.1

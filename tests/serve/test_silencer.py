@@ -9,10 +9,10 @@ from lib.serve.silencer import silence_port
 
 
 class Port:
-    """Takes so many messages."""
+    """Takes so many messages; `is_open` until it is closed."""
 
     def __init__(self, most):
-        self.most, self.sent = most, []
+        self.most, self.sent, self.is_open = most, [], True
 
     def send(self, content):
         if len(self.sent) == self.most:
@@ -20,7 +20,7 @@ class Port:
         self.sent.append(content)
 
     def close(self):
-        pass
+        self.is_open = False
 
 
 @pytest.fixture
@@ -32,16 +32,19 @@ def sounding():
 
 
 def test_it_tries_until_all_has_been_sent(sounding, monkeypatch):
-    waits, tries = [], [None] * 30 + [Port(3), None, Port(99)]
+    waits, opened, tries = [], [], [None] * 30 + [Port(3), None, Port(99)]
     monkeypatch.setattr(silencer.time, "sleep", waits.append)
     last = tries[-1]
 
     def open_port(name):
+        assert not any(port.is_open for port in opened), "a port that failed is let go of before the next try"
         if (port := tries.pop(0)) is None:
             raise PortError("not there")
+        opened.append(port)
         return port
 
     assert silence_port("Grand", sounding, open_port)
+    assert len(opened) == 2 and not any(port.is_open for port in opened)
     assert last.sent == 2 * silence({(3, 60), (3, 64)}, {3}) and not tries
     assert waits[0] == silencer.SOON_S and waits[30] == silencer.AGAIN_S == max(waits), "later tries are further apart"
 

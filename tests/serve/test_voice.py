@@ -87,7 +87,7 @@ def test_a_killed_sender_is_silenced_by_the_lookout_and_started_anew(voice, synt
     os.kill(voice.sender.pid, signal.SIGKILL)
     assert wait_for(synthesizer.is_silent)
     assert len(synthesizer.connections) == 2, "by another process, over a port of its own"
-    assert wait_for(lambda: not voice.alive)
+    assert wait_for(lambda: not voice.sender.is_alive() and not voice.silencer.is_alive())
     voice.mend()
     hold(voice, synthesizer, 0.1)
     assert wait_for(lambda: not synthesizer.down) and voice.alive
@@ -110,16 +110,20 @@ def test_a_port_that_is_away_while_everything_ends_is_silenced_when_it_is_back(v
     if ends == "kill":
         assert wait_for(lambda: voice.report()["lost"])
         voice.sender.kill()
+    now_s = time.perf_counter()
     voice.close()
-    assert voice.is_waiting and not voice.sender.is_alive()
+    assert voice.is_waiting and not voice.sender.is_alive() and not voice.is_silent
+    assert time.perf_counter() - now_s < voices.END_S, "who stops is told soon"
+    now_s = time.perf_counter()
     with pytest.raises(PortError, match="away"):
         voice.mend()
+    assert time.perf_counter() - now_s < 0.5, "who plays on does not wait for the look-out"
     again = synthesizer.come_back()
     try:
         assert wait_for(again.is_silent) and voice.wait()
         offs = {message.note for _, message in again.heard if message.type == "note_off"}
         assert offs == {48, 60, 64} and {value for _, value in again.controls(64)} == {0}
-        assert again.controls(120) and again.controls(123) and not voice.is_waiting
+        assert again.controls(120) and again.controls(123) and not voice.is_waiting and voice.is_silent
         voice.mend()
         hold(voice, again, 0.1)
         assert wait_for(lambda: not again.down)
@@ -130,11 +134,28 @@ def test_a_port_that_is_away_while_everything_ends_is_silenced_when_it_is_back(v
 def test_who_waits_for_a_port_can_give_it_up(voice, synthesizer, monkeypatch):
     hold(voice, synthesizer)
     synthesizer.close()
-    monkeypatch.setattr(voices, "END_S", 1.0)
     voice.close()
     assert voice.is_waiting
     monkeypatch.setattr(voices, "PATIENCE_S", 0.1)
-    assert not voice.wait() and not voice.is_waiting
+    assert not voice.wait() and not voice.is_waiting and not voice.is_silent
+
+
+def test_that_the_lookout_gave_up_is_remembered_until_the_port_is_back(voice, synthesizer):
+    synthesizer.close()
+    voice.sender.kill()
+    voice.silencer.kill()
+    voice.sender.join()
+    voice.silencer.join()
+    voice.silencer = SimpleNamespace(exitcode=1, is_alive=lambda: False, join=lambda seconds: None)  # as after PATIENCE_S
+    with pytest.raises(PortError, match="does not answer"):
+        voice.mend()
+    assert voice.gave_up and voice.silencer.exitcode == 0, "whom the try has started had nothing to do"
+    again = synthesizer.come_back()
+    try:
+        voice.mend()
+        assert voice.alive and not voice.gave_up and wait_for(lambda: len(again.controls(120)) == 16)
+    finally:
+        again.close()
 
 
 def test_a_killed_command_leaves_silence_and_no_process(synthesizer, tmp_path):
