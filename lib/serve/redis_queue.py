@@ -102,7 +102,7 @@ class Sent:
 
     job: Job
     batch: str
-    heard_s: float = -math.inf  # not sent yet
+    heard_s: float = -math.inf  # not sent, as far as is known
     share: float = 0.0
 
 
@@ -164,6 +164,8 @@ class Dispatcher(threading.Thread):
 
     def _send(self, batch):
         """To whoever is free; where this fails it is sent again."""
+        for sent in batch:
+            sent.heard_s = -math.inf
         send(self.broker, [Parcel(sent.job.id, sent.job.work, sent.job.midi) for sent in batch])
         for sent in batch:
             sent.heard_s = time.monotonic()
@@ -172,7 +174,7 @@ class Dispatcher(threading.Thread):
         ids = list(self._sent)
         running, kinds = self.jobs.running(ids), ("result", "progress")
         found, shares = (self.redis.mget([key(kind, job_id) for job_id in ids]) for kind in kinds)
-        waiting = self.redis.llen(f"{self.broker.namespace}:{QUEUE}")  # those are not forgotten: sent again they would pile up
+        waiting = self.redis.llen(f"{self.broker.namespace}:{QUEUE}")
         for job_id, text, share in zip(ids, found, shares):
             sent = self._sent[job_id]
             if job_id not in running:
@@ -188,11 +190,16 @@ class Dispatcher(threading.Thread):
             del self._sent[job_id]
 
     def _follow(self, sent, share, waiting):
-        """Take note of how far a job is; one of which nothing was heard for too long is sent again, alone."""
+        """Take note of how far a job is; one of which nothing was heard for too long is sent again, alone.
+
+        While messages wait it may be among them, and is not silent: sent again it would be played twice.
+        """
         now_s = time.monotonic()
         if share != sent.share:
             sent.share, sent.heard_s = share, now_s
-        elif now_s - sent.heard_s > self.jobs.limits.job_s + HEARTBEAT_MS / 1000 and not waiting:
+        elif waiting and sent.heard_s > -math.inf:
+            sent.heard_s = now_s
+        elif now_s - sent.heard_s > self.jobs.limits.job_s + HEARTBEAT_MS / 1000:
             sent.batch = uuid.uuid4().hex
             self._send([sent])
         self.progress[sent.job.id] = share

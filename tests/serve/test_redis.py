@@ -11,7 +11,7 @@ import time
 
 import pytest
 from command_line import lib
-from serving import ROOT, free_port, serving, wait_for
+from serving import ROOT, free_port, serving, until, wait_for
 
 pytest.importorskip("dramatiq", reason="dramatiq is not installed (pip install -r requirements-serve.txt)")
 from lib.commands.serve import worker  # noqa: E402
@@ -24,18 +24,9 @@ from lib.serve.limits import Limits  # noqa: E402
 from lib.serve.metrics import Metrics  # noqa: E402
 from lib.serve.orders import Work  # noqa: E402
 from lib.serve.results import Results  # noqa: E402
-from lib.serve.studio import Studio  # noqa: E402
 
 redis = redis_queue.redis
 ORDER = {"seconds": 4, "num_steps": 100, "chords": "Dm7 G7 | Cmaj7"}
-
-
-def until(condition, seconds=30):
-    """Whether a condition holds in time."""
-    until_s = time.monotonic() + seconds
-    while not condition() and time.monotonic() < until_s:
-        time.sleep(0.05)
-    return condition()
 
 
 def is_there(address):
@@ -100,47 +91,9 @@ def test_a_redis_that_is_not_there_is_said(finished):
     assert "--queue redis://127.0.0.1" in refused.stderr
 
 
-class Redis:
-    """One that has nothing, and whose second message is lost with the connection."""
-
-    namespace, broker_id = "of the tests", "this"
-
-    def __init__(self):
-        self.sent, self.calls = [], 0
-
-    def mget(self, keys):
-        return [None] * len(keys)
-
-    def llen(self, name):
-        return 0
-
-    def zrangebyscore(self, *words):
-        return ["this", "a worker", "another"]
-
-    def enqueue(self, message):
-        self.calls += 1
-        if self.calls == 2:
-            raise redis.ConnectionError("gone")
-        self.sent.append([row[0] for row in message.args[0]])
-
-
 def works(count, **values):
     """So many of like shape."""
     return [Work(GenerateRequest(seed=seed, **{"seconds": 2.0, "num_steps": 4, **values})) for seed in range(count)]
-
-
-def test_a_redis_that_goes_away_midway_loses_no_job_and_each_worker_gets_a_share(tmp_path, monkeypatch):
-    there, jobs = Redis(), Jobs(tmp_path, Limits())
-    monkeypatch.setattr(redis_queue, "connect", lambda url: there)
-    monkeypatch.setattr(redis_queue, "make_broker", lambda url: there)
-    ids = [jobs.add(work).id for work in works(7)]
-    dispatcher = redis_queue.Dispatcher(jobs, None, Metrics(jobs), "redis://")
-    dispatcher.start()
-    assert until(lambda: sum(map(len, there.sent)) == 7)
-    dispatcher.stop()
-    assert sorted(sum(there.sent, [])) == sorted(ids)
-    assert sorted(map(len, there.sent)) == [1, 1, 1, 4], "half of them each; the half that was lost is sent again one by one"
-    jobs.close()
 
 
 @pytest.fixture
@@ -261,21 +214,3 @@ def test_a_worker_plays_until_it_is_told_to_end(monkeypatch, tmp_path):
         for number, handler in before.items():
             signal.signal(number, handler)
     assert Playing.told == ["stop"]
-
-
-def test_a_server_that_is_killed_again_and_again_blames_no_job_of_the_workers(tmp_path, finished, monkeypatch):
-    for name in ("connect", "make_broker"):
-        monkeypatch.setattr(redis_queue, name, lambda url: Redis())
-    job_id = None
-    for _ in range(Limits().tries + 2):
-        jobs = Studio(tmp_path, finished, device="cpu", queue="redis://").jobs
-        job_id = job_id or jobs.add(Work(GenerateRequest())).id
-        assert [job.id for job in jobs.take()] == [job_id]
-        jobs.close()
-
-
-def test_a_password_is_not_shown():
-    from lib.serve.redis_queue import without_password
-
-    assert without_password("redis://:secret@host:6379/0") == "redis://host:6379/0"
-    assert without_password("redis://host:6379/0") == "redis://host:6379/0"
