@@ -28,6 +28,8 @@ os.environ.setdefault("dramatiq_queue_prefetch", "1")  # a worker holds what it 
 import dramatiq  # noqa: E402
 import redis  # noqa: E402
 from dramatiq.brokers.redis import RedisBroker  # noqa: E402
+from redis.backoff import ExponentialBackoff  # noqa: E402
+from redis.retry import Retry  # noqa: E402
 
 QUEUE, ACTOR = "solos", "play"
 HEARTBEAT_MS = 10_000  # without one a worker is dead
@@ -35,13 +37,23 @@ MAINTENANCE = 200_000  # of a million calls, those that look for the dead
 HANDED_ON = 2  # batches a worker, one that it plays and one that waits for it: later ones may still grow
 RESULT_S = 24 * 3600
 SILENT_S = 10.0  # a Redis that says nothing for so long is not there
+TRIES = 4  # more of each call, within some 2 s: a Redis that is away for a moment costs no solo
 log = logging.getLogger(__name__)
 
 
-def connect(url):
-    """redis.Redis of redis://HOST:PORT/NUMBER; ConfigError where there is none."""
+def connect(url, tries=TRIES, text=True):
+    """redis.Redis of redis://HOST:PORT/NUMBER; ConfigError where there is none.
+
+    Parameters
+    ----------
+    tries : how often a call is made again where Redis is away
+    text : answers are str, else bytes
+    """
+    retry = Retry(ExponentialBackoff(cap=1.0, base=0.1), tries)
+    errors = [redis.ConnectionError, redis.TimeoutError, OSError]  # redis-py 4 and 5 have OSError where nobody listens
+    words = {"socket_timeout": SILENT_S, "socket_connect_timeout": SILENT_S, "retry": retry, "retry_on_error": errors}
     try:
-        connection = redis.Redis.from_url(url, decode_responses=True, socket_timeout=SILENT_S, socket_connect_timeout=SILENT_S)
+        connection = redis.Redis.from_url(url, decode_responses=text, **words)
         connection.ping()
     except (redis.RedisError, ValueError) as error:
         raise ConfigError(f"--queue {without_password(url)}: {error}") from None
@@ -55,7 +67,8 @@ def without_password(url):
 
 def make_broker(url):
     """The broker of server and workers; what fails is told, not tried again."""
-    broker = RedisBroker(url=url, middleware=[], heartbeat_timeout=HEARTBEAT_MS, maintenance_chance=MAINTENANCE)
+    client = connect(url, text=False)
+    broker = RedisBroker(client=client, middleware=[], heartbeat_timeout=HEARTBEAT_MS, maintenance_chance=MAINTENANCE)
     broker.declare_queue(QUEUE)
     return broker
 

@@ -30,10 +30,9 @@ def make_worker(url, improviser, limits):
     ------
     ConfigError : there is no Redis
     """
-    connection, broker = connect(url), make_broker(url)
-    player = Player(connection, broker, improviser, limits)
-    dramatiq.actor(player.perform, actor_name=ACTOR, queue_name=QUEUE, broker=broker)
-    return dramatiq.Worker(broker, worker_threads=1, worker_timeout=200)
+    player = Player(url, improviser, limits)
+    dramatiq.actor(player.perform, actor_name=ACTOR, queue_name=QUEUE, broker=player.broker)
+    return dramatiq.Worker(player.broker, worker_threads=1, worker_timeout=200)
 
 
 class Player:
@@ -41,13 +40,18 @@ class Player:
 
     Parameters
     ----------
+    url, improviser, limits : see make_worker
+
+    Attributes
+    ----------
     connection : redis.Redis
+    glance : the same, for questions within a batch; it never tries again, for the music must not wait
     broker : where what is to be played alone goes
-    improviser, limits : see make_worker
     """
 
-    def __init__(self, connection, broker, improviser, limits):
-        self.connection, self.broker, self.improviser, self.limits = connection, broker, improviser, limits
+    def __init__(self, url, improviser, limits):
+        self.connection, self.glance, self.broker = connect(url), connect(url, tries=0), make_broker(url)
+        self.improviser, self.limits = improviser, limits
 
     def perform(self, rows):
         """Play what is still wanted of a message: Parcels as plain values."""
@@ -96,7 +100,7 @@ class Player:
 
     def _still_wanted(self, shares):
         """Tell how far they are; False where all are cancelled. A Redis that is away for a moment ends nothing."""
-        pipe = self.connection.pipeline(transaction=False)
+        pipe = self.glance.pipeline(transaction=False)
         for job_id, share in shares.items():
             pipe.set(key("progress", job_id), share, ex=RESULT_S).exists(key("cancel", job_id))
         try:

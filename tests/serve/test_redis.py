@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from command_line import lib
@@ -34,18 +35,32 @@ def is_there(address):
         return connection.ping()
 
 
-@pytest.fixture
-def queue(tmp_path):
-    """The address of a Redis of its own."""
-    if not shutil.which("redis-server"):
-        pytest.skip("there is no redis-server on this machine (apt install redis-server)")
-    port = free_port()
-    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+@contextlib.contextmanager
+def redis_server(port, folder):
+    """The address of a Redis of its own, that forgets."""
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     address = f"redis://127.0.0.1:{port}/0"
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
-        assert until(lambda: is_there(address))
+        try:
+            assert until(lambda: is_there(address))
+            yield address
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def port():
+    """Of the Redis."""
+    if not shutil.which("redis-server"):
+        pytest.skip("there is no redis-server on this machine (apt install redis-server)")
+    return free_port()
+
+
+@pytest.fixture
+def queue(port, tmp_path):
+    """The address of a Redis."""
+    with redis_server(port, tmp_path) as address:
         yield address
-        process.terminate()
 
 
 @pytest.fixture
@@ -99,18 +114,18 @@ def works(count, **values):
 @pytest.fixture
 def player(queue, finished, monkeypatch):
     """A worker's hands, in this process; `played` are the seeds of each batch that went through the model."""
-    broker, played, generate_many = redis_queue.make_broker(queue), [], playing.generate_many
+    played, generate_many = [], playing.generate_many
 
     def counting(improviser, orders):
         played.append([order.request.seed for order in orders])
         return generate_many(improviser, orders)
 
     monkeypatch.setattr(playing, "generate_many", counting)
-    player = redis_worker.Player(redis_queue.connect(queue), broker, load_improviser(finished, device="cpu"), Limits(tries=2))
+    player = redis_worker.Player(queue, load_improviser(finished, device="cpu"), Limits(tries=2))
     player.played = played
     yield player
-    player.connection.close()
-    broker.client.close()
+    for connection in (player.connection, player.glance, player.broker.client):
+        connection.close()
 
 
 def rows_of(*works):
@@ -193,6 +208,32 @@ def test_what_a_worker_was_killed_with_is_played_alone_and_the_first_result_stay
         player._within_tries([redis_queue.Parcel.from_plain(rows_of(batch[1])[0])])
     player.perform(rows_of(batch[1]))
     assert "each time it was tried" in answer(player, 1)["error"] and player.played == [[0]]
+
+
+def test_a_redis_that_is_away_for_a_moment_costs_no_solo(port, tmp_path):
+    with redis_server(port, tmp_path) as address:
+        player = redis_worker.Player(address, None, Limits())
+    parcels = [redis_queue.Parcel.from_plain(row) for row in rows_of(*works(2))]
+    calls = [lambda: player._leave(parcels[0].id, {"notes": []}), lambda: player._wanted(parcels),
+             lambda: player._within_tries(parcels), lambda: player._send_on(parcels)]
+    with ThreadPoolExecutor(len(calls)) as hands:
+        began_s = time.monotonic()
+        assert player._still_wanted({parcels[0].id: 0.5}) and time.monotonic() - began_s < 1.0, "the music doesn't wait"
+        waiting_calls = [hands.submit(call) for call in calls]
+        time.sleep(0.3)
+        assert not any(call.done() for call in waiting_calls)
+        with redis_server(port, tmp_path):
+            for call in waiting_calls:
+                call.result()
+            assert answer(player, 0) == {"notes": []} and len(waiting(player)) == 2
+            for connection in (player.connection, player.glance, player.broker.client):
+                connection.close()
+
+
+def test_a_silent_redis_holds_no_broker(queue):
+    pool = redis_queue.make_broker(queue).client.connection_pool
+    assert pool.connection_kwargs["socket_timeout"] == redis_queue.SILENT_S == pool.connection_kwargs["socket_connect_timeout"]
+    pool.disconnect()
 
 
 def test_a_worker_plays_until_it_is_told_to_end(monkeypatch, tmp_path):
