@@ -74,7 +74,7 @@ def make_broker(url):
 
 
 def key(kind, job_id):
-    """Where Redis keeps a job's result, progress, tries or cancel."""
+    """Where Redis keeps a job's result, progress, tries, cancel or playing."""
     return f"mehldau:{kind}:{job_id}"
 
 

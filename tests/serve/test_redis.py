@@ -139,6 +139,17 @@ def waiting(player):
     return [[json.loads(work)["request"]["seed"] for _, work, _ in message.args[0]] for message in messages]
 
 
+def begin(player, *works):
+    """Take jobs, as a worker does."""
+    player._within_tries([redis_queue.Parcel.from_plain(row) for row in rows_of(*works)])
+
+
+def be_killed_with(player, *works):
+    begin(player, *works)
+    for work in works:
+        player.connection.delete(redis_queue.key("playing", f"{work.request.seed:032x}"))  # in time it is over by itself
+
+
 def answer(player, seed):
     return json.loads(player.connection.get(redis_queue.key("result", f"{seed:032x}")) or "null")
 
@@ -196,7 +207,7 @@ def test_a_cancelled_job_ends_no_other_and_all_cancelled_end_the_batch(player, m
 
 def test_what_a_worker_was_killed_with_is_played_alone_and_the_first_result_stays(player):
     batch = works(3)
-    player._within_tries([redis_queue.Parcel.from_plain(row) for row in rows_of(*batch)])  # and here it was killed
+    be_killed_with(player, *batch)
     player.perform(rows_of(*batch))
     assert waiting(player) == [[0], [1], [2]] and not player.played
     player.perform(rows_of(batch[0]))
@@ -204,10 +215,31 @@ def test_what_a_worker_was_killed_with_is_played_alone_and_the_first_result_stay
     player.perform(rows_of(batch[0]))
     player._leave(f"{0:032x}", {"error": "later"})
     assert player.played == [[0]] and answer(player, 0) == first
-    for _ in range(2):  # killed with the second alone, too
-        player._within_tries([redis_queue.Parcel.from_plain(rows_of(batch[1])[0])])
+    be_killed_with(player, batch[1])
     player.perform(rows_of(batch[1]))
     assert "each time it was tried" in answer(player, 1)["error"] and player.played == [[0]]
+
+
+def test_what_another_worker_plays_now_is_left_to_it_and_blamed_for_nothing(player):
+    batch, names = works(2), [redis_queue.key("tries", f"{seed:032x}") for seed in range(2)]
+    begin(player, *batch)
+    assert 0 < player.connection.pttl(redis_queue.key("playing", f"{0:032x}")) < redis_queue.HEARTBEAT_MS
+    for _ in range(3):  # servers that start
+        player.perform(rows_of(*batch))
+    assert not player.played and not waiting(player) and player.connection.mget(names) == ["1", "1"]
+    player.connection.delete(redis_queue.key("playing", f"{0:032x}"))
+    player._still_wanted({f"{0:032x}": 0.5})
+    player.perform(rows_of(batch[0]))
+    assert not player.played, "it plays on"
+
+
+def test_a_worker_that_outlives_a_job_gives_its_try_back(player):
+    good, bad = works(2)[1], Work(GenerateRequest(seed=0, seconds=2.0, num_steps=4, style="Nobody Known"))
+    for _ in range(4):
+        player.perform(rows_of(bad, good))
+    assert waiting(player) == [[0], [1]] * 4 and player.played == [[0, 1]] * 4, "it never came to be tried too often"
+    player.perform(rows_of(good))
+    assert answer(player, 1)["notes"] is not None
 
 
 def test_a_redis_that_is_away_for_a_moment_costs_no_solo(port, tmp_path):
