@@ -48,3 +48,11 @@ def serving(finished, folder, *words, port=None):
     finally:
         process.kill()
         process.wait()
+
+
+def until(condition, seconds=30):
+    """Whether a condition holds in time."""
+    until_s = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until_s:
+        time.sleep(0.05)
+    return condition()

@@ -28,6 +28,8 @@ os.environ.setdefault("dramatiq_queue_prefetch", "1")  # a worker holds what it 
 import dramatiq  # noqa: E402
 import redis  # noqa: E402
 from dramatiq.brokers.redis import RedisBroker  # noqa: E402
+from redis.backoff import ExponentialBackoff  # noqa: E402
+from redis.retry import Retry  # noqa: E402
 
 QUEUE, ACTOR = "solos", "play"
 HEARTBEAT_MS = 10_000  # without one a worker is dead
@@ -35,13 +37,23 @@ MAINTENANCE = 200_000  # of a million calls, those that look for the dead
 HANDED_ON = 2  # batches a worker, one that it plays and one that waits for it: later ones may still grow
 RESULT_S = 24 * 3600
 SILENT_S = 10.0  # a Redis that says nothing for so long is not there
+TRIES = 4  # more of each call, within some 2 s: a Redis that is away for a moment costs no solo
 log = logging.getLogger(__name__)
 
 
-def connect(url):
-    """redis.Redis of redis://HOST:PORT/NUMBER; ConfigError where there is none."""
+def connect(url, tries=TRIES, text=True):
+    """redis.Redis of redis://HOST:PORT/NUMBER; ConfigError where there is none.
+
+    Parameters
+    ----------
+    tries : how often a call is made again where Redis is away
+    text : answers are str, else bytes
+    """
+    retry = Retry(ExponentialBackoff(cap=1.0, base=0.1), tries)
+    errors = [redis.ConnectionError, redis.TimeoutError, OSError]  # redis-py 4 and 5 have OSError where nobody listens
+    words = {"socket_timeout": SILENT_S, "socket_connect_timeout": SILENT_S, "retry": retry, "retry_on_error": errors}
     try:
-        connection = redis.Redis.from_url(url, decode_responses=True, socket_timeout=SILENT_S, socket_connect_timeout=SILENT_S)
+        connection = redis.Redis.from_url(url, decode_responses=text, **words)
         connection.ping()
     except (redis.RedisError, ValueError) as error:
         raise ConfigError(f"--queue {without_password(url)}: {error}") from None
@@ -55,13 +67,14 @@ def without_password(url):
 
 def make_broker(url):
     """The broker of server and workers; what fails is told, not tried again."""
-    broker = RedisBroker(url=url, middleware=[], heartbeat_timeout=HEARTBEAT_MS, maintenance_chance=MAINTENANCE)
+    client = connect(url, text=False)
+    broker = RedisBroker(client=client, middleware=[], heartbeat_timeout=HEARTBEAT_MS, maintenance_chance=MAINTENANCE)
     broker.declare_queue(QUEUE)
     return broker
 
 
 def key(kind, job_id):
-    """Where Redis keeps a job's result, progress, tries or cancel."""
+    """Where Redis keeps a job's result, progress, tries, cancel or playing."""
     return f"mehldau:{kind}:{job_id}"
 
 
@@ -102,7 +115,7 @@ class Sent:
 
     job: Job
     batch: str
-    heard_s: float = -math.inf  # not sent yet
+    heard_s: float = -math.inf  # not sent, as far as is known
     share: float = 0.0
 
 
@@ -164,6 +177,8 @@ class Dispatcher(threading.Thread):
 
     def _send(self, batch):
         """To whoever is free; where this fails it is sent again."""
+        for sent in batch:
+            sent.heard_s = -math.inf
         send(self.broker, [Parcel(sent.job.id, sent.job.work, sent.job.midi) for sent in batch])
         for sent in batch:
             sent.heard_s = time.monotonic()
@@ -172,7 +187,7 @@ class Dispatcher(threading.Thread):
         ids = list(self._sent)
         running, kinds = self.jobs.running(ids), ("result", "progress")
         found, shares = (self.redis.mget([key(kind, job_id) for job_id in ids]) for kind in kinds)
-        waiting = self.redis.llen(f"{self.broker.namespace}:{QUEUE}")  # those are not forgotten: sent again they would pile up
+        waiting = self.redis.llen(f"{self.broker.namespace}:{QUEUE}")
         for job_id, text, share in zip(ids, found, shares):
             sent = self._sent[job_id]
             if job_id not in running:
@@ -188,11 +203,16 @@ class Dispatcher(threading.Thread):
             del self._sent[job_id]
 
     def _follow(self, sent, share, waiting):
-        """Take note of how far a job is; one of which nothing was heard for too long is sent again, alone."""
+        """Take note of how far a job is; one of which nothing was heard for too long is sent again, alone.
+
+        While messages wait it may be among them, and is not silent: sent again it would be played twice.
+        """
         now_s = time.monotonic()
         if share != sent.share:
             sent.share, sent.heard_s = share, now_s
-        elif now_s - sent.heard_s > self.jobs.limits.job_s + HEARTBEAT_MS / 1000 and not waiting:
+        elif waiting and sent.heard_s > -math.inf:
+            sent.heard_s = now_s
+        elif now_s - sent.heard_s > self.jobs.limits.job_s + HEARTBEAT_MS / 1000:
             sent.batch = uuid.uuid4().hex
             self._send([sent])
         self.progress[sent.job.id] = share

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from command_line import lib
-from serving import ROOT, free_port, serving, wait_for
+from serving import ROOT, free_port, serving, until, wait_for
 
 pytest.importorskip("dramatiq", reason="dramatiq is not installed (pip install -r requirements-serve.txt)")
 from lib.commands.serve import worker  # noqa: E402
@@ -24,18 +25,9 @@ from lib.serve.limits import Limits  # noqa: E402
 from lib.serve.metrics import Metrics  # noqa: E402
 from lib.serve.orders import Work  # noqa: E402
 from lib.serve.results import Results  # noqa: E402
-from lib.serve.studio import Studio  # noqa: E402
 
 redis = redis_queue.redis
 ORDER = {"seconds": 4, "num_steps": 100, "chords": "Dm7 G7 | Cmaj7"}
-
-
-def until(condition, seconds=30):
-    """Whether a condition holds in time."""
-    until_s = time.monotonic() + seconds
-    while not condition() and time.monotonic() < until_s:
-        time.sleep(0.05)
-    return condition()
 
 
 def is_there(address):
@@ -43,18 +35,32 @@ def is_there(address):
         return connection.ping()
 
 
-@pytest.fixture
-def queue(tmp_path):
-    """The address of a Redis of its own."""
-    if not shutil.which("redis-server"):
-        pytest.skip("there is no redis-server on this machine (apt install redis-server)")
-    port = free_port()
-    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+@contextlib.contextmanager
+def redis_server(port, folder):
+    """The address of a Redis of its own, that forgets."""
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     address = f"redis://127.0.0.1:{port}/0"
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
-        assert until(lambda: is_there(address))
+        try:
+            assert until(lambda: is_there(address))
+            yield address
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def port():
+    """Of the Redis."""
+    if not shutil.which("redis-server"):
+        pytest.skip("there is no redis-server on this machine (apt install redis-server)")
+    return free_port()
+
+
+@pytest.fixture
+def queue(port, tmp_path):
+    """The address of a Redis."""
+    with redis_server(port, tmp_path) as address:
         yield address
-        process.terminate()
 
 
 @pytest.fixture
@@ -100,64 +106,26 @@ def test_a_redis_that_is_not_there_is_said(finished):
     assert "--queue redis://127.0.0.1" in refused.stderr
 
 
-class Redis:
-    """One that has nothing, and whose second message is lost with the connection."""
-
-    namespace, broker_id = "of the tests", "this"
-
-    def __init__(self):
-        self.sent, self.calls = [], 0
-
-    def mget(self, keys):
-        return [None] * len(keys)
-
-    def llen(self, name):
-        return 0
-
-    def zrangebyscore(self, *words):
-        return ["this", "a worker", "another"]
-
-    def enqueue(self, message):
-        self.calls += 1
-        if self.calls == 2:
-            raise redis.ConnectionError("gone")
-        self.sent.append([row[0] for row in message.args[0]])
-
-
 def works(count, **values):
     """So many of like shape."""
     return [Work(GenerateRequest(seed=seed, **{"seconds": 2.0, "num_steps": 4, **values})) for seed in range(count)]
 
 
-def test_a_redis_that_goes_away_midway_loses_no_job_and_each_worker_gets_a_share(tmp_path, monkeypatch):
-    there, jobs = Redis(), Jobs(tmp_path, Limits())
-    monkeypatch.setattr(redis_queue, "connect", lambda url: there)
-    monkeypatch.setattr(redis_queue, "make_broker", lambda url: there)
-    ids = [jobs.add(work).id for work in works(7)]
-    dispatcher = redis_queue.Dispatcher(jobs, None, Metrics(jobs), "redis://")
-    dispatcher.start()
-    assert until(lambda: sum(map(len, there.sent)) == 7)
-    dispatcher.stop()
-    assert sorted(sum(there.sent, [])) == sorted(ids)
-    assert sorted(map(len, there.sent)) == [1, 1, 1, 4], "half of them each; the half that was lost is sent again one by one"
-    jobs.close()
-
-
 @pytest.fixture
 def player(queue, finished, monkeypatch):
     """A worker's hands, in this process; `played` are the seeds of each batch that went through the model."""
-    broker, played, generate_many = redis_queue.make_broker(queue), [], playing.generate_many
+    played, generate_many = [], playing.generate_many
 
     def counting(improviser, orders):
         played.append([order.request.seed for order in orders])
         return generate_many(improviser, orders)
 
     monkeypatch.setattr(playing, "generate_many", counting)
-    player = redis_worker.Player(redis_queue.connect(queue), broker, load_improviser(finished, device="cpu"), Limits(tries=2))
+    player = redis_worker.Player(queue, load_improviser(finished, device="cpu"), Limits(tries=2))
     player.played = played
     yield player
-    player.connection.close()
-    broker.client.close()
+    for connection in (player.connection, player.glance, player.broker.client):
+        connection.close()
 
 
 def rows_of(*works):
@@ -169,6 +137,17 @@ def waiting(player):
     ids = player.broker.do_fetch(redis_queue.QUEUE, 100)
     messages = [redis_queue.dramatiq.Message.decode(content) for content in ids]
     return [[json.loads(work)["request"]["seed"] for _, work, _ in message.args[0]] for message in messages]
+
+
+def begin(player, *works):
+    """Take jobs, as a worker does."""
+    player._within_tries([redis_queue.Parcel.from_plain(row) for row in rows_of(*works)])
+
+
+def be_killed_with(player, *works):
+    begin(player, *works)
+    for work in works:
+        player.connection.delete(redis_queue.key("playing", f"{work.request.seed:032x}"))  # in time it is over by itself
 
 
 def answer(player, seed):
@@ -228,7 +207,7 @@ def test_a_cancelled_job_ends_no_other_and_all_cancelled_end_the_batch(player, m
 
 def test_what_a_worker_was_killed_with_is_played_alone_and_the_first_result_stays(player):
     batch = works(3)
-    player._within_tries([redis_queue.Parcel.from_plain(row) for row in rows_of(*batch)])  # and here it was killed
+    be_killed_with(player, *batch)
     player.perform(rows_of(*batch))
     assert waiting(player) == [[0], [1], [2]] and not player.played
     player.perform(rows_of(batch[0]))
@@ -236,10 +215,57 @@ def test_what_a_worker_was_killed_with_is_played_alone_and_the_first_result_stay
     player.perform(rows_of(batch[0]))
     player._leave(f"{0:032x}", {"error": "later"})
     assert player.played == [[0]] and answer(player, 0) == first
-    for _ in range(2):  # killed with the second alone, too
-        player._within_tries([redis_queue.Parcel.from_plain(rows_of(batch[1])[0])])
+    be_killed_with(player, batch[1])
     player.perform(rows_of(batch[1]))
     assert "each time it was tried" in answer(player, 1)["error"] and player.played == [[0]]
+
+
+def test_what_another_worker_plays_now_is_left_to_it_and_blamed_for_nothing(player):
+    batch, names = works(2), [redis_queue.key("tries", f"{seed:032x}") for seed in range(2)]
+    begin(player, *batch)
+    assert 0 < player.connection.pttl(redis_queue.key("playing", f"{0:032x}")) < redis_queue.HEARTBEAT_MS
+    for _ in range(3):  # servers that start
+        player.perform(rows_of(*batch))
+    assert not player.played and not waiting(player) and player.connection.mget(names) == ["1", "1"]
+    player.connection.delete(redis_queue.key("playing", f"{0:032x}"))
+    player._still_wanted({f"{0:032x}": 0.5})
+    player.perform(rows_of(batch[0]))
+    assert not player.played, "it plays on"
+
+
+def test_a_worker_that_outlives_a_job_gives_its_try_back(player):
+    good, bad = works(2)[1], Work(GenerateRequest(seed=0, seconds=2.0, num_steps=4, style="Nobody Known"))
+    for _ in range(4):
+        player.perform(rows_of(bad, good))
+    assert waiting(player) == [[0], [1]] * 4 and player.played == [[0, 1]] * 4, "it never came to be tried too often"
+    player.perform(rows_of(good))
+    assert answer(player, 1)["notes"] is not None
+
+
+def test_a_redis_that_is_away_for_a_moment_costs_no_solo(port, tmp_path):
+    with redis_server(port, tmp_path) as address:
+        player = redis_worker.Player(address, None, Limits())
+    parcels = [redis_queue.Parcel.from_plain(row) for row in rows_of(*works(2))]
+    calls = [lambda: player._leave(parcels[0].id, {"notes": []}), lambda: player._wanted(parcels),
+             lambda: player._within_tries(parcels), lambda: player._send_on(parcels)]
+    with ThreadPoolExecutor(len(calls)) as hands:
+        began_s = time.monotonic()
+        assert player._still_wanted({parcels[0].id: 0.5}) and time.monotonic() - began_s < 1.0, "the music doesn't wait"
+        waiting_calls = [hands.submit(call) for call in calls]
+        time.sleep(0.3)
+        assert not any(call.done() for call in waiting_calls)
+        with redis_server(port, tmp_path):
+            for call in waiting_calls:
+                call.result()
+            assert answer(player, 0) == {"notes": []} and len(waiting(player)) == 2
+            for connection in (player.connection, player.glance, player.broker.client):
+                connection.close()
+
+
+def test_a_silent_redis_holds_no_broker(queue):
+    pool = redis_queue.make_broker(queue).client.connection_pool
+    assert pool.connection_kwargs["socket_timeout"] == redis_queue.SILENT_S == pool.connection_kwargs["socket_connect_timeout"]
+    pool.disconnect()
 
 
 def test_a_worker_plays_until_it_is_told_to_end(monkeypatch, tmp_path):
@@ -261,21 +287,3 @@ def test_a_worker_plays_until_it_is_told_to_end(monkeypatch, tmp_path):
         for number, handler in before.items():
             signal.signal(number, handler)
     assert Playing.told == ["stop"]
-
-
-def test_a_server_that_is_killed_again_and_again_blames_no_job_of_the_workers(tmp_path, finished, monkeypatch):
-    for name in ("connect", "make_broker"):
-        monkeypatch.setattr(redis_queue, name, lambda url: Redis())
-    job_id = None
-    for _ in range(Limits().tries + 2):
-        jobs = Studio(tmp_path, finished, device="cpu", queue="redis://").jobs
-        job_id = job_id or jobs.add(Work(GenerateRequest())).id
-        assert [job.id for job in jobs.take()] == [job_id]
-        jobs.close()
-
-
-def test_a_password_is_not_shown():
-    from lib.serve.redis_queue import without_password
-
-    assert without_password("redis://:secret@host:6379/0") == "redis://host:6379/0"
-    assert without_password("redis://host:6379/0") == "redis://host:6379/0"
