@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.diffusion.guidance import StochasticControl, guidance_steps
+from lib.diffusion.guidance import REVISIONS, StochasticControl, guidance_steps
 from lib.diffusion.sampling import sample
 from lib.models.dit import Conditions, knobs
 from lib.models.posterior import Posterior
@@ -210,8 +210,8 @@ def _play_windows(improviser, windows):
     def draw(step, candidate):
         return torch.cat([window.draw(step, candidate) for window in windows])
 
-    def hears(codes, hidden):
-        return predict(codes, hidden | later.repeat(len(codes) // len(later), 1))
+    def hears(codes, hidden, before=None):
+        return predict(codes, hidden | later.repeat(len(codes) // len(later), 1), before)
 
     def score(codes):
         piano_roll = decode(improviser, _whole(codes, windows))
@@ -222,8 +222,8 @@ def _play_windows(improviser, windows):
             window.report(improviser, row, state)
 
     if windows[0].guided:
-        steps = guidance_steps(request.num_steps)
-        guide = StochasticControl(hears, score, lambda step, k: draw(f"{step} ahead", k), request.num_candidates, steps)
+        how_many = request.num_candidates, guidance_steps(request.num_steps), REVISIONS
+        guide = StochasticControl(hears, hears, score, lambda step, k: draw(f"{step} ahead", k), *how_many)
     codes = sample(hears, codes, hidden & ~later, draw, request.num_steps, guide, callback=report)
     return _whole(codes, windows)
 
@@ -245,7 +245,9 @@ def _by_row(scores):
 
 
 def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide_style=True):
-    """The model as sampling wants it: callable(codes (k B, N, G), hidden (k B, N)) -> Posterior.
+    """The model as sampling wants it: callable(codes (k B, N, G), hidden (k B, N), before=None) -> Posterior.
+
+    Given the Posterior of the B states before, what it says with nothing asked stands for that of all k.
 
     Parameters
     ----------
@@ -258,13 +260,16 @@ def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide
     nothing = conditions.without_wishes(but_style=not guide_style)
     guided = guidance_scale != 1 and not conditions.equals(nothing)
 
-    def predict(codes, hidden):
+    def predict(codes, hidden, before=None):
         times, dit = len(codes) // len(conditions.style), improviser.dit
         told = conditions.repeat(times)
-        if not guided:
-            return Posterior(dit, dit(codes, hidden, told)[None], 1.0, temperature)
-        contexts = dit(torch.cat([codes, codes]), torch.cat([hidden, hidden]), told.joined(nothing.repeat(times)))
-        return Posterior(dit, contexts.unflatten(0, (2, -1)), guidance_scale, temperature)
+        if guided and before is None:
+            contexts = dit(torch.cat([codes, codes]), torch.cat([hidden, hidden]), told.joined(nothing.repeat(times)))
+            return Posterior(dit, contexts.unflatten(0, (2, -1)), guidance_scale, temperature)
+        contexts = dit(codes, hidden, told)[None]
+        if guided:
+            contexts = torch.cat([contexts, before.contexts[1:].repeat(1, times, 1, 1)])
+        return Posterior(dit, contexts, guidance_scale, temperature)
 
     return predict
 

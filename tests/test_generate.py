@@ -8,12 +8,15 @@ import torch
 from lib.config import ConfigError, GenerateRequest, build, preset
 from lib.data.corpora import open_corpus
 from lib.generate import OVERLAP, WINDOW, Order, generate, generate_many, infill, load_improviser
-from lib.music.chords import ChordError
+from lib.models.dit import KNOBS_DIM, Conditions
+from lib.models.vqvae import GROUPS
+from lib.music.chords import CHORD_DIM, ChordError
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import PianoRoll
 from lib.music.rules import Rule
 from lib.training.checkpoint import CheckpointError
 from lib.training.loop import train
+from lib.windows import predictor
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,19 @@ def test_rules_bring_the_solo_nearer(pianist):
             counts[density, candidates] = np.mean([len(solo.notes) for solo in solos])
     assert losses[1.0, 8] < losses[1.0, 1] and losses[9.0, 8] < losses[9.0, 1]
     assert counts[9.0, 8] > 2 * counts[1.0, 8]
+
+
+def test_a_glance_hears_what_is_asked_anew_and_nothing_asked_as_it_was(pianist):
+    like = {"chords": torch.rand(2, WINDOW, CHORD_DIM), "knobs": torch.zeros(2, WINDOW, KNOBS_DIM)}
+    conditions = Conditions(pianist.styles.vectors[:2], *like.values())
+    predict, plain = (predictor(pianist, conditions, scale) for scale in (3.0, 1.0))
+    codes, hidden = torch.zeros(2, WINDOW, GROUPS, dtype=torch.long), torch.ones(2, WINDOW, dtype=torch.bool)
+    before, later = predict(codes, hidden), (torch.ones_like(codes).repeat(4, 1, 1), torch.zeros_like(hidden).repeat(4, 1))
+    glance, full = predict(*later, before), predict(*later)
+    assert torch.equal(glance.contexts[1], before.contexts[1].repeat(4, 1, 1))
+    assert torch.allclose(glance.contexts[0], full.contexts[0], atol=1e-4) and glance.guidance_scale == 3.0
+    assert not torch.allclose(full.contexts[1], glance.contexts[1], atol=1e-2)
+    assert torch.equal(plain(*later, plain(codes, hidden)).contexts, plain(*later).contexts)
 
 
 def test_pitch_classes_are_a_rule_too(pianist):

@@ -1,10 +1,9 @@
 """Sampling: from hidden latent frames to music, as a function of a callable.
 
 `predict(codes (B, N, G), hidden (B, N)) -> posterior` is all that is known of the model, with
-`posterior.draw(where (B, N), uniform (B, N, G)) -> (codes (M, G), log-probability (M,))` for M chosen latent frames, and
-`posterior[rows]` for some examples of the batch, and `posterior.joined(other)` for two batches. At each step some hidden frames
-are settled, in a random order (ancestral sampling of masked diffusion, Sahoo et al. 2024). The surest first (MaskGIT, Chang et al.
-2022) was tried: of music silence is the surest, and little else came.
+`posterior.draw(where (B, N), uniform (B, N, G)) -> codes (M, G)` for M chosen latent frames and `posterior[rows]` for some examples
+of the batch. At each step some hidden frames are settled, in a random order (ancestral sampling of masked diffusion, Sahoo et al.
+2024). The surest first (MaskGIT, Chang et al. 2022) was tried: of music silence is the surest, and little else came.
 """
 
 from __future__ import annotations
@@ -35,11 +34,6 @@ class State:
     def __getitem__(self, rows):
         return State(self.codes[rows], self.hidden[rows], None if self.posterior is None else self.posterior[rows])
 
-    def joined(self, other):
-        """Both batches, one behind the other; their posteriors are both there or both None."""
-        posterior = None if self.posterior is None else self.posterior.joined(other.posterior)
-        return State(torch.cat([self.codes, other.codes]), torch.cat([self.hidden, other.hidden]), posterior)
-
     def completed(self, uniform):
         """Codes with what is hidden drawn at once, by uniform numbers (B, N, G)."""
         return self.codes if self.posterior is None else _filled(self, self.hidden, uniform)
@@ -53,7 +47,7 @@ def _filled(state, where, uniform):
     """Codes (B, N, G) with the frames `where` drawn."""
     codes = state.codes.clone()
     if where.any():
-        codes[where], _ = state.posterior.draw(where, uniform)
+        codes[where] = state.posterior.draw(where, uniform)
     return codes
 
 
@@ -68,7 +62,7 @@ def ranks(values, hidden):
     return (place - count(~hidden)) / count(hidden).clamp(min=1)
 
 
-def sample(predict, codes, hidden, draw, num_steps, choose=None, curve="cosine", callback=None):
+def sample(predict, codes, hidden, draw, num_steps, guide=None, curve="cosine", callback=None):
     """Settle all hidden frames.
 
     Parameters
@@ -77,16 +71,22 @@ def sample(predict, codes, hidden, draw, num_steps, choose=None, curve="cosine",
     codes, hidden : int64 (B, N, G) and bool (B, N): what is given, and where nothing is
     draw : callable(step, candidate) -> uniform numbers (B, N, G); step 0 is for the order
     num_steps : calls of predict where nothing is guided, at least 1; never more than there are hidden frames
-    choose : None, or a guide as in guidance.py: callable(advance, step) -> State, or None where it leaves the step alone
+    guide : None, or a guidance.StochasticControl: chooses among candidates, and revises what is settled
     curve : of schedule.remaining
-    callback : None, or callable(dict) after each step: step, num_steps, share (still hidden), state
+    callback : None, or callable(dict) after each step and revision: step, num_steps (both), share (still hidden), state
 
     Returns
     -------
     int64 (B, N, G)
     """
-    turn, total = draw(0, 0)[..., 0], count(hidden)
+    turn, free, total = draw(0, 0)[..., 0], hidden, count(hidden)
     num_steps = min(num_steps, int(total.max()))
+    all_steps = num_steps + (guide.revisions if guide is not None else 0)
+
+    def report(step, share, state):
+        if callback is not None:
+            callback({"step": step, "num_steps": all_steps, "share": share, "state": state})
+
     state = State(codes, hidden, predict(codes, hidden))
     for step in range(1, num_steps + 1):
         share = remaining(step / num_steps, curve)
@@ -97,11 +97,13 @@ def sample(predict, codes, hidden, draw, num_steps, choose=None, curve="cosine",
             settle = state.hidden & (ranks(turn, state.hidden) > stays)
             return _filled(state, settle, draw(step, candidate)), state.hidden & ~settle
 
-        chosen = choose(advance, step) if choose is not None else None
+        chosen = guide.choose(state, advance, step) if guide is not None else None
         if chosen is None:
             codes, hidden = advance(0)
             chosen = State(codes, hidden, predict(codes, hidden) if hidden.any() else None)
         state = chosen
-        if callback is not None:
-            callback({"step": step, "num_steps": num_steps, "share": share, "state": state})
+        report(step, share, state)
+    for step in range(num_steps + 1, all_steps + 1):
+        state = State(guide.revise(state.codes, free, step), state.hidden, None)
+        report(step, 0.0, state)
     return state.codes

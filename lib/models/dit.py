@@ -150,15 +150,21 @@ class FrameHead(nn.Module):
 
     def logits(self, x, group):
         """(R, K) from what is known before each of R codes, (R, H), and their groups, int64 (R,)."""
-        x = x + self.group[group]
-        for block in self.blocks:
-            x = x + block(x)
-        x, kind = self.norm(x), torch.tensor(self.kinds, device=x.device)[group]
+        x, kind = self._read(x + self.group[group]), torch.tensor(self.kinds, device=x.device)[group]
         logits = self.bias[group].to(x.dtype)
         for number, layer in enumerate(self.output):
             rows = (kind == number).nonzero()[:, 0]
             logits = logits.index_add(0, rows, layer(x[rows]).to(logits.dtype))
         return logits
+
+    def of_group(self, x, group):
+        """The same of one group, an int: (..., H) -> (..., K)."""
+        return self.output[self.kinds[group]](self._read(x + self.group[group])) + self.bias[group]
+
+    def _read(self, x):
+        for block in self.blocks:
+            x = x + block(x)
+        return self.norm(x)
 
 
 class FeedForward(nn.Module):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lib.models.dit import DiT
 
@@ -33,11 +32,6 @@ class Posterior:
     def __getitem__(self, rows):
         return Posterior(self.dit, self.contexts[:, rows], self.guidance_scale, self.temperature)
 
-    def joined(self, other):
-        """Both batches, one behind the other."""
-        contexts = torch.cat([self.contexts, other.contexts], 1)
-        return Posterior(self.dit, contexts, self.guidance_scale, self.temperature)
-
     def draw(self, where, uniform):
         """Codes of chosen latent frames, group after group, by one uniform number each.
 
@@ -48,40 +42,47 @@ class Posterior:
 
         Returns
         -------
-        (codes int64 (M, G), log-probability (M,) of each frame's)
+        int64 (M, G)
         """
-        contexts, uniform = self.contexts[:, where], uniform[where]  # (C, M, H), (M, G)
+        uniform = uniform[where]  # (M, G)
         dit, head = self.dit, self.dit.head
-        known = head.from_context(contexts)  # (C, M, H): the context, and soon the codes that are drawn
-        codes = torch.zeros(uniform.shape, dtype=torch.long, device=uniform.device)
-        certainty, all_rows = torch.zeros(len(uniform), device=uniform.device), torch.arange(len(uniform), device=uniform.device)
+        contexts = head.from_context(self.contexts[:, where])  # (C, M, H)
+        heard = torch.zeros_like(contexts[0])  # of the codes that are drawn
+        codes = torch.tensor([*dit.silent * (dit.groups // 2), 0], device=uniform.device).repeat(len(uniform), 1)
         for group in range(dit.groups):
-            rows = all_rows
-            if group % 2 and group < dit.groups - 1:
-                codes[:, group] = dit.silent[1]
+            if group == dit.groups - 1:  # the pedal, as it is: sharpened, it would hardly ever lift
+                rows, chance = torch.arange(len(codes), device=codes.device), uniform[:, group]
+                logits = head.of_group(contexts[0] + heard, group).float()
+            elif group % 2:  # the second code of a pair goes without saying where the first is silent
                 rows = (codes[:, group - 1] != dit.silent[0]).nonzero()[:, 0]
-            if len(rows):
-                asked = torch.full((len(rows) * len(known),), group, device=uniform.device)
-                logits = self._combined(head.logits(known[:, rows].flatten(0, 1), asked).float(), group)
-                codes[rows, group] = code = pick(logits, uniform[rows, group])
-                certainty[rows] += logits.log_softmax(-1).gather(-1, code[:, None])[:, 0]
-            known = known + dit.code_vectors[group, codes[:, group]] @ head.from_codes[group]
-        return codes, certainty
+                chance, logits = uniform[rows, group], self._guided(head.of_group(contexts[:, rows] + heard[rows], group))
+            else:
+                rows, chance, logits = self._beginning(contexts, heard, uniform[:, group], group)
+            codes[rows, group] = pick(logits, chance)
+            heard = heard + dit.code_vectors[group, codes[:, group]] @ head.from_codes[group]
+        return codes
 
-    def _combined(self, logits, group):
-        """(C M, K) -> (M, K)"""
-        asked, *unasked = logits.chunk(len(self.contexts))
-        guided = unasked[0] + self.guidance_scale * (asked - unasked[0]) if unasked else asked
-        if group % 2 or group == self.dit.groups - 1:
-            return guided / self.temperature
-        # Whether anything begins is left to what is asked, and sharpened around how often it does: guided it would be noise, and
-        # sharpened around one half silence.
-        silent = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-        silent[self.dit.silent[0]] = True
-        begins = asked.masked_fill(silent, -torch.inf).logsumexp(-1, keepdim=True) - asked[:, silent]
-        begins = (begins - TYPICAL_LOGIT) / self.temperature + TYPICAL_LOGIT
-        what = (guided.masked_fill(silent, -torch.inf) / self.temperature).log_softmax(-1)
-        return torch.where(silent, functional.logsigmoid(-begins), what + functional.logsigmoid(begins))
+    def _beginning(self, contexts, heard, uniform, group):
+        """Where something begins in a band: (rows (R,), what is left of their uniform numbers (R,), logits (R, K)).
+
+        Whether anything begins is left to what is asked, and sharpened around how often it does: guided it would be noise, and
+        sharpened around one half silence. So of silence nobody needs to know what it would be with nothing asked.
+        """
+        head, silent = self.dit.head, self.dit.silent[0]
+        asked = head.of_group(contexts[0] + heard, group).float()
+        silence = asked[:, silent].clone()
+        asked[:, silent] = -torch.inf
+        begins = (asked.logsumexp(-1) - silence - TYPICAL_LOGIT) / self.temperature + TYPICAL_LOGIT
+        chance = torch.sigmoid(-begins)  # (M,), of silence
+        rows = (uniform > chance).nonzero()[:, 0]
+        logits = self._guided(torch.cat([asked[None, rows], head.of_group(contexts[1:, rows] + heard[rows], group)]))
+        logits[:, silent] = -torch.inf
+        return rows, (uniform[rows] - chance[rows]) / (1 - chance[rows]), logits
+
+    def _guided(self, logits):
+        """(C, R, K) -> (R, K), sharpened."""
+        asked, *unasked = logits.float()
+        return (unasked[0] + self.guidance_scale * (asked - unasked[0]) if unasked else asked) / self.temperature
 
 
 def pick(logits, uniform):

@@ -13,7 +13,10 @@ import argparse
 import json
 import sys
 import time
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -21,6 +24,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 from lib.config import GUIDED_CANDIDATES, RELEASED, GenerateRequest, build  # noqa: E402
+from lib.diffusion.guidance import guidance_steps  # noqa: E402
 from lib.evaluate.judging import judge_probability, judged  # noqa: E402
 from lib.evaluate.material import Material, Size, density_of  # noqa: E402
 from lib.evaluate.obedience import TEMPO, agreement, chart_of, half_bars, roll_of  # noqa: E402
@@ -158,7 +162,7 @@ def cost(bench):
 
 def paper(bench):
     """scg_speedup: the paper's schedule on our model over ours, extrapolated from as many steps as there are latent frames
-    (more would settle nothing), 16 candidates at each; scg_paper_loss_ratio: our rule loss over that schedule's."""
+    (more would settle nothing), 16 candidates at each, no revisions; scg_paper_loss_ratio: our rule loss over that schedule's."""
     torch.set_num_threads(2)
     wishes = bench.wishes(1 if bench.words.quick else 4)
     steps, losses = {}, {}
@@ -168,7 +172,8 @@ def paper(bench):
         for number, wish in enumerate(progress_bar(wishes, desc=name, unit="clip")):
             stamps = [time.perf_counter()]
             request = build(GenerateRequest, {"seconds": CHUNK_S, "seed": number + 1, **wish, **extra})
-            solo = generate(bench.tuned, request, lambda state, stamps=stamps: stamps.append(time.perf_counter()))
+            with as_published() if name == "paper" else nullcontext():
+                solo = generate(bench.tuned, request, lambda state, stamps=stamps: stamps.append(time.perf_counter()))
             times.append(np.diff(stamps))
             lost.append(sum(solo.rule_losses.values()))
         steps[name], losses[name] = np.concatenate(times), float(np.mean(lost))
@@ -177,6 +182,14 @@ def paper(bench):
     return {"scg_speedup": float(theirs / ours), "scg_paper_seconds": float(theirs), "scg_our_seconds": float(ours),
             "scg_paper_steps_timed": len(steps["paper"]), "scg_paper_loss_ratio": losses["ours"] / losses["paper"],
             "scg_losses": {name: round(value, 4) for name, value in losses.items() if name != "free"}}  # fmt: skip
+
+
+@contextmanager
+def as_published():
+    """All candidates compete, at every step, and nothing is revised."""
+    every = partial(guidance_steps, first=0)
+    with patch("lib.diffusion.guidance.STEPS_SHARE", 1), patch.multiple("lib.windows", REVISIONS=0, guidance_steps=every):
+        yield
 
 
 def twelve(bench):

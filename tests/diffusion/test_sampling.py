@@ -33,18 +33,13 @@ class Chances:
     def __getitem__(self, rows):
         return Chances(self.one[rows])
 
-    def joined(self, other):
-        return Chances(torch.cat([self.one, other.one]))
-
     def draw(self, where, uniform):
-        one = self.one[where]
-        codes = (uniform[where][:, 0] < one).long()
-        return codes[:, None], torch.where(codes == 1, one, 1 - one).log()
+        return (uniform[where] < self.one[where][:, None]).long()
 
 
 def coins(one):
     """Codes that are 1 with this probability, whatever is around them."""
-    return lambda codes, hidden: Chances(torch.full(hidden.shape, one))
+    return lambda codes, hidden, before=None: Chances(torch.full(hidden.shape, one))
 
 
 def chain(stay=0.9):
@@ -123,25 +118,43 @@ def guided(num_candidates, wanted):
         evaluations.append(len(codes))
         return (codes.float().mean((1, 2)) - wanted).abs(), None
 
-    guide = StochasticControl(coins(0.5), score, draws(seed=1), num_candidates, guidance_steps(8))
+    guide = StochasticControl(coins(0.5), coins(0.5), score, draws(seed=1), num_candidates, guidance_steps(8, 0), 0)
     return sample(coins(0.5), *nothing(), draws(), 8, guide), evaluations
 
 
 def test_guidance_lowers_the_rule_loss():
     free = sample(coins(0.5), *nothing(), draws(), 8)
-    steered, evaluations = guided(16, 0.8)
+    steered, evaluations = guided(64, 0.8)
     losses = [(codes.float().mean((1, 2)) - 0.8).abs().mean() for codes in (free, steered)]
     assert losses[1] < 0.3 * losses[0]
-    assert evaluations == [16 * len(free)] * 8
+    assert evaluations == [16 * len(free)] * 8  # a quarter of them at each step
 
 
-def test_one_candidate_is_no_guidance():
-    steered, evaluations = guided(1, 0.8)
-    assert torch.equal(sample(coins(0.5), *nothing(), draws(), 8), steered) and evaluations == []
+def test_candidates_are_glanced_at_from_the_state_before_and_only_the_winner_is_predicted():
+    calls = []
+
+    def seen(name):
+        def say(codes, hidden, before=None):
+            calls.append((name, codes.clone(), hidden.clone(), before))
+            return Chances(torch.full(hidden.shape, 0.5))
+
+        return say
+
+    def score(codes):
+        return codes.float().mean((1, 2)), None
+
+    guide = StochasticControl(seen("predict"), seen("glance"), score, draws(seed=1), 16, guidance_steps(2, 0), 0)
+    settled = sample(seen("predict"), *nothing(), draws(), 2, guide)
+    assert [name for name, *_ in calls] == ["predict", "glance", "predict"]  # at the last step nothing is hidden
+    (_, _, every, _), (_, codes, hidden, before), (_, best, open_, _) = calls
+    assert every.all() and isinstance(before, Chances) and len(before.one) == SHAPE[0]
+    assert len(codes) == 4 * SHAPE[0] and torch.equal(hidden[: SHAPE[0]], open_)
+    assert all(any(torch.equal(best[row], codes[k * SHAPE[0] + row]) for k in range(4)) for row in range(SHAPE[0]))
+    assert torch.equal(settled[~open_], best[~open_])
 
 
 def test_only_guided_steps_cost():
-    assert list(guidance_steps(8)) == [1, 2, 3, 4, 5, 6, 7, 8] and list(guidance_steps(8, 0.25, 0.75)) == [3, 4, 5, 6]
+    assert list(guidance_steps(8)) == [5, 6, 7, 8] and list(guidance_steps(8, 0.25, 0.75)) == [3, 4, 5, 6]
 
 
 def test_each_example_keeps_its_own_best_candidate():
@@ -150,21 +163,43 @@ def test_each_example_keeps_its_own_best_candidate():
     def score(codes):
         return (codes.float().mean((1, 2)) - wanted.repeat(len(codes) // 64)).abs(), None
 
-    guide = StochasticControl(coins(0.5), score, draws(seed=1), 16, guidance_steps(8))
+    guide = StochasticControl(coins(0.5), coins(0.5), score, draws(seed=1), 64, guidance_steps(8, 0), 0)
     means = sample(coins(0.5), *nothing(), draws(), 8, guide).float().mean((1, 2))
     assert means[wanted > 0.5].mean() > 0.65 and means[wanted < 0.5].mean() < 0.35
 
 
+PATTERN = (torch.rand(SHAPE[:2], generator=torch.Generator().manual_seed(2)) < 0.5).long()
+
+
+def wrong(blame, revisions=0, num_steps=4):
+    """Each frame should be 0 or 1, as an example's pattern has it: the share that is not, (B,)."""
+
+    def score(codes):
+        parts = (codes[..., 0] != PATTERN.repeat(len(codes) // len(PATTERN), 1)).float() / SHAPE[1]
+        return parts.sum(1), parts if blame else None
+
+    guide = StochasticControl(coins(0.5), coins(0.5), score, draws(seed=1), 16, guidance_steps(num_steps, 0), revisions)
+    return score(sample(coins(0.5), *nothing(), draws(), num_steps, guide))[0]
+
+
 def test_blame_by_frame_mixes_candidates():
-    """Each frame should be 0 or 1, as an example's pattern has it: where losses say which frame is wrong, few candidates do."""
-    wanted = (torch.rand(SHAPE[:2], generator=torch.Generator().manual_seed(2)) < 0.5).long()
-
-    def wrong(blame):
-        def score(codes):
-            parts = (codes[..., 0] != wanted.repeat(len(codes) // len(wanted), 1)).float() / SHAPE[1]
-            return parts.sum(1), parts if blame else None
-
-        guide = StochasticControl(coins(0.5), score, draws(seed=1), 4, guidance_steps(4))
-        return score(sample(coins(0.5), *nothing(), draws(), 4, guide))[0]
-
+    """Where losses say which frame is wrong, few candidates do."""
     assert wrong(True).mean() < 0.7 * wrong(False).mean()
+
+
+def test_revisions_never_make_it_worse_and_blame_shows_them_where():
+    before, blind, shown = wrong(False), wrong(False, revisions=10), wrong(True, revisions=10)
+    assert (blind <= before).all() and blind.mean() < 0.8 * before.mean()
+    assert (shown <= wrong(True)).all() and shown.mean() < 0.5 * blind.mean()
+    assert wrong(True, revisions=40).mean() < 0.01
+
+
+def test_a_revision_leaves_alone_what_was_given():
+    codes, hidden = nothing()
+    hidden[:, ::2] = False
+    states = []
+    guide = StochasticControl(coins(0.5), coins(0.5), lambda codes: (codes.float().mean((1, 2)), None), draws(seed=1), 4, (), 5)
+    settled = sample(coins(0.5), codes, hidden, draws(), 3, guide, callback=states.append)
+    assert (settled[:, ::2] == codes[:, ::2]).all() and not hidden[:, ::2].any()
+    assert [state["step"] for state in states] == list(range(1, 9)) and {state["num_steps"] for state in states} == {8}
+    assert torch.equal(guide.revise(settled, torch.zeros_like(hidden), 1), settled)
