@@ -86,24 +86,20 @@ class StochasticControl:
         -------
         int64 (B, N, G)
         """
-        tries, rows = self.num_candidates, torch.arange(len(codes), device=codes.device).repeat(self.num_candidates)
-        chance, *uniform = (self.draw(f"revision {number}", k) for k in range(tries + 1))
-        hidden = free & (ranks(self._blame(codes, chance[..., 0]), free) > 1 - REVISED)
+        losses, credit = self.score(codes)
+        chance, *uniform = (self.draw(f"revision {number}", k) for k in range(self.num_candidates + 1))
+        hidden = free & (ranks(_by_blame(credit, chance[..., 0]), free) > 1 - REVISED)
         if not hidden.any():
             return codes
+        rows = torch.arange(len(codes), device=codes.device).repeat(self.num_candidates)
         anew = codes[rows]
         anew[hidden[rows]] = self.predict(codes, hidden)[rows].draw(hidden[rows], torch.cat(uniform))
-        candidates = torch.cat([codes, anew]).unflatten(0, (tries + 1, -1))
-        losses, credit = self.score(candidates.flatten(0, 1))
+        more, blame = self.score(anew)
+        candidates, losses = torch.cat([codes, anew]).unflatten(0, (-1, len(codes))), torch.cat([losses, more])
         if credit is not None:
-            mixed = _mixed(candidates, credit)
+            mixed = _mixed(candidates, torch.cat([credit, blame]))
             candidates, losses = torch.cat([candidates, mixed]), torch.cat([losses, self.score(mixed[0])[0]])
         return _best(losses, candidates)[0]
-
-    def _blame(self, codes, chance):
-        """(B, N): frames with more blame are more often among the highest; where no rule blames any, by chance alone."""
-        _, credit = self.score(codes)
-        return chance.log() / (1.0 if credit is None else _around(credit).clamp(min=LEAST_BLAME))
 
     def _look_ahead(self, state, codes, hidden, uniform):
         """(losses (k B,), credit (k B, N) or None) of candidates (k, B, N, G)."""
@@ -116,6 +112,11 @@ class StochasticControl:
 def _around(credit):
     """(B, N): the mean loss around each frame."""
     return functional.avg_pool1d(credit[:, None], CREDIT_FRAMES, 1, CREDIT_FRAMES // 2)[:, 0]
+
+
+def _by_blame(credit, chance):
+    """(B, N): the more blame, the likelier a frame is among the highest; where no rule blames any, chance alone decides."""
+    return chance.log() / (1.0 if credit is None else _around(credit).clamp(min=LEAST_BLAME))
 
 
 def _mixed(codes, credit):
