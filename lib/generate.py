@@ -102,7 +102,7 @@ def generate(improviser, request, callback=None, before=None, rules=None):
     ----------
     improviser : trained.Improviser
     request : GenerateRequest; the same request gives the same solo
-    callback : None, or callable(dict) after each denoising step: step, num_steps, window, num_windows and
+    callback : None, or callable(dict) after each step and revision: step, num_steps (both), window, num_windows and
         piano_roll, a callable that decodes the present estimate to a decided PianoRoll; raising in it cancels
     before : None, or Notes to go on from: its last seconds are heard, and the chords begin where it ends
     rules : None, or callable(Wishes of a window) -> list of Rule: rules of one's own, beside those of the request; they

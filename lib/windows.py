@@ -38,7 +38,7 @@ class Passage:
     ----------
     wishes : Wishes; shorter than the codes where the music is shorter than a window
     codes, hidden : (1, L, G) and bool (1, L), L at least WINDOW; `play` fills them
-    callback : None, or callable(dict) after each denoising step, see lib.generate
+    callback : None, or callable(dict) after each step and revision, see lib.generate
     own_rules : None, or callable(Wishes) -> list of Rule, beside those of the request
     """
 
@@ -255,7 +255,8 @@ def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide
     conditions : Conditions of B examples; codes may be several such batches, one behind the other
     guidance_scale : classifier-free guidance on the log posterior; 1: none
     temperature : of the posterior; below 1 sharpens it
-    guide_style : whether guidance is away from no style, too; not where the model was adapted to it anyway
+    guide_style : whether guidance is away from no style, too; not where the model was adapted to it anyway. A style has its way
+        with the pedal, so that is guided there; by chords and density it is not
     """
     nothing = conditions.without_wishes(but_style=not guide_style)
     guided = guidance_scale != 1 and not conditions.equals(nothing)
@@ -265,11 +266,11 @@ def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide
         told = conditions.repeat(times)
         if guided and before is None:
             contexts = dit(torch.cat([codes, codes]), torch.cat([hidden, hidden]), told.joined(nothing.repeat(times)))
-            return Posterior(dit, contexts.unflatten(0, (2, -1)), guidance_scale, temperature)
+            return Posterior(dit, contexts.unflatten(0, (2, -1)), guidance_scale, temperature, guide_style)
         contexts = dit(codes, hidden, told)[None]
         if guided:
             contexts = torch.cat([contexts, before.contexts[1:].repeat(1, times, 1, 1)])
-        return Posterior(dit, contexts, guidance_scale, temperature)
+        return Posterior(dit, contexts, guidance_scale, temperature, guide_style)
 
     return predict
 

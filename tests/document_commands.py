@@ -48,6 +48,7 @@ NOT_RUN = {
     "python tests/benchmarks/contact_sheet.py": "needs recordings that can't be passed on",
     "python tests/benchmarks/objectives.py": "trains for minutes, on recordings that can't be passed on",
     "python tests/benchmarks/transformers.py": "trains for minutes, on recordings that can't be passed on",
+    "python tests/benchmarks/candidates.py": "takes an hour, on recordings that can't be passed on",
     "python tests/benchmarks/generate.py": "takes hours, and recordings that can't be passed on",
     "python tests/benchmarks/duet.py": "takes minutes in real time, with nothing else on the machine",
     "python tests/benchmarks/serve.py": "takes half an hour, with nothing else on the machine",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -22,15 +23,17 @@ class Posterior:
     contexts : (C, B, N, H): one, or two for classifier-free guidance: with what is asked, and with nothing asked
     guidance_scale : of two contexts, on the log posterior of what is played, not of whether anything is
     temperature : below 1 sharpens
+    guide_pedal : whether guidance is of the pedal, too
     """
 
     dit: DiT
     contexts: Tensor
     guidance_scale: float = 1.0
     temperature: float = 1.0
+    guide_pedal: bool = True
 
     def __getitem__(self, rows):
-        return Posterior(self.dit, self.contexts[:, rows], self.guidance_scale, self.temperature)
+        return dataclasses.replace(self, contexts=self.contexts[:, rows])
 
     def draw(self, where, uniform):
         """Codes of chosen latent frames, group after group, by one uniform number each.
@@ -50,12 +53,13 @@ class Posterior:
         heard = torch.zeros_like(contexts[0])  # of the codes that are drawn
         codes = torch.tensor([*dit.silent * (dit.groups // 2), 0], device=uniform.device).repeat(len(uniform), 1)
         for group in range(dit.groups):
-            if group == dit.groups - 1:  # the pedal, as it is: sharpened, it would hardly ever lift
+            if group == dit.groups - 1:  # the pedal: sharpened, it would hardly ever lift
                 rows, chance = torch.arange(len(codes), device=codes.device), uniform[:, group]
-                logits = head.of_group(contexts[0] + heard, group).float()
+                logits = self._guided(head.of_group(contexts[: None if self.guide_pedal else 1] + heard, group))
             elif group % 2:  # the second code of a pair goes without saying where the first is silent
                 rows = (codes[:, group - 1] != dit.silent[0]).nonzero()[:, 0]
-                chance, logits = uniform[rows, group], self._guided(head.of_group(contexts[:, rows] + heard[rows], group))
+                logits = self._guided(head.of_group(contexts[:, rows] + heard[rows], group)) / self.temperature
+                chance = uniform[rows, group]
             else:
                 rows, chance, logits = self._beginning(contexts, heard, uniform[:, group], group)
             codes[rows, group] = pick(logits, chance)
@@ -75,14 +79,15 @@ class Posterior:
         begins = (asked.logsumexp(-1) - silence - TYPICAL_LOGIT) / self.temperature + TYPICAL_LOGIT
         chance = torch.sigmoid(-begins)  # (M,), of silence
         rows = (uniform > chance).nonzero()[:, 0]
-        logits = self._guided(torch.cat([asked[None, rows], head.of_group(contexts[1:, rows] + heard[rows], group)]))
+        logits = torch.cat([asked[None, rows], head.of_group(contexts[1:, rows] + heard[rows], group)])
+        logits = self._guided(logits) / self.temperature
         logits[:, silent] = -torch.inf
         return rows, (uniform[rows] - chance[rows]) / (1 - chance[rows]), logits
 
     def _guided(self, logits):
-        """(C, R, K) -> (R, K), sharpened."""
+        """(C, R, K) -> (R, K)"""
         asked, *unasked = logits.float()
-        return (unasked[0] + self.guidance_scale * (asked - unasked[0]) if unasked else asked) / self.temperature
+        return unasked[0] + self.guidance_scale * (asked - unasked[0]) if unasked else asked
 
 
 def pick(logits, uniform):

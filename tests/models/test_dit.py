@@ -102,6 +102,15 @@ def test_guidance_and_temperature_sharpen():
         assert len(posterior.draw(where, uniform).unique(dim=0)) < len(plain.unique(dim=0))
 
 
+def test_the_pedal_is_never_sharpened_and_guided_where_it_should_be():
+    model, where, uniform = shaken(), torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 5)
+    torch.nn.init.zeros_(model.head.from_codes)  # it hears nothing of the other codes
+    contexts = torch.randn(2, 1, 500, 64)
+    pedal = [Posterior(model, *way).draw(where, uniform)[:, -1] for way in
+             ((contexts[:1],), (contexts[:1], 1.0, 0.3), (contexts, 4.0, 0.3, False), (contexts, 4.0, 0.3))]  # fmt: skip
+    assert torch.equal(pedal[0], pedal[1]) and torch.equal(pedal[0], pedal[2]) and not torch.equal(pedal[0], pedal[3])
+
+
 def test_pick_draws_by_probability():
     logits = torch.tensor([0.2, 0.5, 0.3]).log()
     codes = pick(logits.expand(1000, 3), torch.arange(1000) / 1000)

@@ -1,0 +1,88 @@
+"""Where candidates pay: ways to steer by rules, on clips of Mehldau's validation albums.
+
+    python tests/benchmarks/candidates.py --data-dir data [--clips 24] [--only "told alone;60 revisions alone"]
+
+Each clip is told a real one's chords and density, and rules ask for both. A variant says how many candidates compete in a step,
+from which share of the steps on, how many revisions follow and how many ways are tried in each. Rule losses, share of half bars
+with the right chord, overlapping area and judge, median seconds of one core. Prints one JSON line last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
+import generate as whole  # noqa: E402
+
+from lib.config import RELEASED, GenerateRequest, build  # noqa: E402
+from lib.diffusion.guidance import guidance_steps  # noqa: E402
+from lib.evaluate.material import Material, Size, density_of  # noqa: E402
+from lib.evaluate.obedience import TEMPO, agreement, chart_of, half_bars  # noqa: E402
+from lib.generate import generate  # noqa: E402
+from lib.music.piano_roll import CHUNK_S  # noqa: E402
+
+VARIANTS = {  # candidates in a step, from this share of the steps on, revisions, ways in each
+    "2 from the middle on, 60 revisions": (2, 0.5, 60, 8),  # as it is
+    "told alone": (0, 1.0, 0, 1),
+    "8 in every step": (8, 0.0, 0, 8),
+    "60 revisions alone": (0, 1.0, 60, 8),
+    "120 revisions alone": (0, 1.0, 120, 8),
+    "2 in every step, 60 revisions": (2, 0.0, 60, 8),
+    "2 in the last third, 80 revisions": (2, 0.7, 80, 8),
+}
+
+
+def steered(bench, variant, count):
+    """Figures of one variant over so many clips."""
+    real, losses, seconds, clips = bench.real.clips[:count], [], [], []
+    in_step, first, revisions, ways = variant
+    how = patch.multiple("lib.windows", REVISIONS=revisions, guidance_steps=partial(guidance_steps, first=first))
+    with how, patch("lib.diffusion.guidance.STEPS_SHARE", in_step / ways):
+        for number, notes in enumerate(real, 1):
+            wish = {"seconds": CHUNK_S, "seed": number, "chords": chart_of(notes), "tempo_bpm": TEMPO, "density": density_of(notes)}
+            began = time.process_time()
+            solo = generate(bench.tuned, build(GenerateRequest, {**wish, "num_candidates": ways}))
+            seconds.append(time.process_time() - began)
+            losses.append([float(rule.loss(solo.new_roll)[0]) for rule in bench.rules(wish)])
+            clips.append(solo.new_notes)
+    density, chords = np.mean(losses, 0)
+    return {"density_loss": density, "chord_loss": chords, "agreement": agreement([half_bars(notes) for notes in real], clips),
+            "oa": whole.overlap(clips, bench.real.clips)["oa"], "judge": whole.judge_mean(bench.judge, clips),
+            "core_seconds": float(np.median(seconds))}  # fmt: skip
+
+
+class Bench(Material):
+    """Validation clips, and the rules that a wish implies."""
+
+    def rules(self, wish):
+        """Density's, then the chords'."""
+        return [whole.rule_of({"density": wish["density"]}), whole.rule_of({name: wish[name] for name in ("chords", "tempo_bpm")})]
+
+
+def main():
+    """All variants, or those asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", "--data", type=Path, default=ROOT / "data")
+    parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--only", default=";".join(VARIANTS), help="names, with ; between them")
+    words = parser.parse_args()
+    torch.set_num_threads(1)
+    bench, figures = Bench(RELEASED, words.data_dir, size=Size(), pianist=whole.PIANIST, corpus="pijama"), {}
+    for name in words.only.split(";"):
+        figures[name] = {key: round(value, 4) for key, value in steered(bench, VARIANTS[name], words.clips).items()}
+        print(json.dumps({name: figures[name]}), file=sys.stderr, flush=True)
+    print(json.dumps({"benchmark": "candidates", "clips": words.clips, "variants": figures}))
+
+
+if __name__ == "__main__":
+    main()
