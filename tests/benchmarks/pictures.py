@@ -31,6 +31,7 @@ from lib.display.palette import GENERATED, REAL, on_paper  # noqa: E402
 from lib.display.player import write_player  # noqa: E402
 from lib.display.plots import plot_piano_roll, plot_piano_rolls  # noqa: E402
 from lib.display.rule_plots import plot_rules  # noqa: E402
+from lib.evaluate.clips import real_clips  # noqa: E402
 from lib.generate import generate, load_improviser  # noqa: E402
 from lib.music.audio import render_audio  # noqa: E402
 from lib.music.forms import OWN  # noqa: E402
@@ -69,9 +70,7 @@ def styles(improviser, words):
 @on_paper
 def real_beside(improviser, words):
     """The seven attributes that the overlapping area compares, each as a histogram of real and of generated clips."""
-    from generate import evenly
-
-    real = evenly(open_corpus("pijama", words.data_dir), "validation", COUNT)
+    real = real_clips(open_corpus("pijama", words.data_dir), "Brad Mehldau", "validation", COUNT).clips
     wishes = [{"chords": OWN, "seconds": CHUNK_S, "seed": seed + 1} for seed in range(len(real))]
     made = [generate(improviser, build(GenerateRequest, wish)).notes for wish in wishes]
     rows = [[attributes(notes, CHUNK_S) for notes in clips] for clips in (real, made)]
