@@ -304,7 +304,7 @@ class GenerateRequest:
     melody: tuple[tuple[float, int], ...] | None = None  # (time_s, MIDI pitch) that must sound on top
     pitch_classes: Annotated[tuple[float, ...], Field(min_length=12, max_length=12)] | None = None  # weights C..B
     told: bool = True  # whether the model itself hears of chords, density and register, or rules alone ask for them
-    num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # SCG chooses among so many; 1: no rules
+    num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # SCG: ways a revision tries, a quarter in a step; 1: no rules
     guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None  # classifier-free, of what is played; 1: none
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 30  # denoising steps a window
     temperature: Annotated[float, Field(gt=0, le=5)] = 0.9  # below 1 sharpens; measured: data/released/improviser.md

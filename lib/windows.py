@@ -178,11 +178,12 @@ class Window:
         nothing = self.conditions.equals(self.conditions.without_wishes(but_style=not guide_style))
         steps = min(request.num_steps, int((self.hidden & ~self.later).sum()))
         candidates, names = (request.num_candidates, tuple(rule.name for rule in self.rules)) if self.guided else (1, ())
-        return request.guidance, request.temperature, guide_style, nothing, request.num_steps, steps, candidates, names
+        style = guide_style, request.style is not None
+        return request.guidance, request.temperature, style, nothing, request.num_steps, steps, candidates, names
 
     @property
     def guided(self):
-        """Whether rules choose among candidates."""
+        """Whether rules choose among candidates, and have revised what offends them."""
         return bool(self.rules) and self.passage.request.num_candidates > 1
 
     def draw(self, step, candidate):
@@ -204,37 +205,50 @@ def _play_windows(improviser, windows):
     request, guide = windows[0].passage.request, None
     guide_style = request.style is not None or improviser.pianist is None
     conditions = reduce(Conditions.joined, (window.conditions for window in windows))
-    predict = predictor(improviser, conditions, request.guidance, request.temperature, guide_style)
+    predict = predictor(improviser, conditions, request.guidance, request.temperature, guide_style, request.style is not None)
     codes, hidden, later = (torch.stack([getattr(w, name) for w in windows]) for name in ("codes", "hidden", "later"))
 
     def draw(step, candidate):
         return torch.cat([window.draw(step, candidate) for window in windows])
 
+    free = hidden & ~later
+
     def hears(codes, hidden, before=None):
-        return predict(codes, hidden | later.repeat(len(codes) // len(later), 1), before)
+        return predict(_whole(codes, windows), _whole(hidden | later.repeat(len(codes) // len(later), 1), windows), before)
 
     def score(codes):
         piano_roll = decode(improviser, _whole(codes, windows))
-        return _by_row([total_loss(w.rules, piano_roll[row :: len(windows)]) for row, w in enumerate(windows)])
+        scores = [total_loss(w.rules, piano_roll[row :: len(windows)]) for row, w in enumerate(windows)]
+        return _by_row([(losses, _to_source(credit, w)) for (losses, credit), w in zip(scores, windows)])
 
     def report(state):
         for row, window in enumerate(windows):
             window.report(improviser, row, state)
 
     if windows[0].guided:
-        how_many = request.num_candidates, guidance_steps(request.num_steps), REVISIONS
+        steps = guidance_steps(min(request.num_steps, int(free.sum(1).max())))
+        how_many = request.num_candidates, steps, REVISIONS
         guide = StochasticControl(hears, hears, score, lambda step, k: draw(f"{step} ahead", k), *how_many)
-    codes = sample(hears, codes, hidden & ~later, draw, request.num_steps, guide, callback=report)
+    codes = sample(hears, codes, free, draw, request.num_steps, guide, callback=report)
     return _whole(codes, windows)
 
 
-def _whole(codes, windows):
-    """Codes (k B, N, G) with what is taken up of what each window plays itself."""
-    codes = codes.clone()
+def _whole(values, windows):
+    """Codes (k B, N, G), or what is hidden of them (k B, N), with what is taken up of what each window plays itself."""
+    values = values.clone()
     for row, window in enumerate(windows):
         taken, source = window.taken_up.T
-        codes[row :: len(windows), taken] = codes[row :: len(windows), source]
-    return codes
+        values[row :: len(windows), taken] = values[row :: len(windows), source]
+    return values
+
+
+def _to_source(credit, window):
+    """Losses (k, N) or None: those of frames that are taken up where they are taken from, which alone can be played anew."""
+    if credit is None:
+        return None
+    taken, source = window.taken_up.T
+    moved = credit[:, taken]
+    return credit.index_fill(1, taken, 0.0).index_add(1, source, moved)
 
 
 def _by_row(scores):
@@ -244,7 +258,7 @@ def _by_row(scores):
     return joined, None if credit[0] is None else torch.stack(credit, 1).flatten(0, 1)
 
 
-def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide_style=True):
+def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide_style=True, guide_pedal=False):
     """The model as sampling wants it: callable(codes (k B, N, G), hidden (k B, N), before=None) -> Posterior.
 
     Given the Posterior of the B states before, what it says with nothing asked stands for that of all k.
@@ -255,8 +269,8 @@ def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide
     conditions : Conditions of B examples; codes may be several such batches, one behind the other
     guidance_scale : classifier-free guidance on the log posterior; 1: none
     temperature : of the posterior; below 1 sharpens it
-    guide_style : whether guidance is away from no style, too; not where the model was adapted to it anyway. A style has its way
-        with the pedal, so that is guided there; by chords and density it is not
+    guide_style : whether guidance is away from no style, too; not where the model was adapted to it anyway
+    guide_pedal : whether the pedal is guided: a style has its way with it, chords and density have not
     """
     nothing = conditions.without_wishes(but_style=not guide_style)
     guided = guidance_scale != 1 and not conditions.equals(nothing)
@@ -266,11 +280,11 @@ def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide
         told = conditions.repeat(times)
         if guided and before is None:
             contexts = dit(torch.cat([codes, codes]), torch.cat([hidden, hidden]), told.joined(nothing.repeat(times)))
-            return Posterior(dit, contexts.unflatten(0, (2, -1)), guidance_scale, temperature, guide_style)
+            return Posterior(dit, contexts.unflatten(0, (2, -1)), guidance_scale, temperature, guide_pedal)
         contexts = dit(codes, hidden, told)[None]
         if guided:
             contexts = torch.cat([contexts, before.contexts[1:].repeat(1, times, 1, 1)])
-        return Posterior(dit, contexts, guidance_scale, temperature, guide_style)
+        return Posterior(dit, contexts, guidance_scale, temperature, guide_pedal)
 
     return predict
 

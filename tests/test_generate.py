@@ -1,5 +1,6 @@
 """From a run to a solo: reproducible, as long as asked, over the chords asked, steered by rules."""
 
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from lib.config import ConfigError, GenerateRequest, build, preset
 from lib.data.corpora import open_corpus
+from lib.diffusion.guidance import guidance_steps
 from lib.generate import OVERLAP, WINDOW, Order, generate, generate_many, infill, load_improviser
 from lib.models.dit import KNOBS_DIM, Conditions
 from lib.models.vqvae import GROUPS
@@ -16,7 +18,7 @@ from lib.music.piano_roll import PianoRoll
 from lib.music.rules import Rule
 from lib.training.checkpoint import CheckpointError
 from lib.training.loop import train
-from lib.windows import predictor
+from lib.windows import REVISIONS, _to_source, predictor
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,20 @@ def test_a_glance_hears_what_is_asked_anew_and_nothing_asked_as_it_was(pianist):
     assert torch.allclose(glance.contexts[0], full.contexts[0], atol=1e-4) and glance.guidance_scale == 3.0
     assert not torch.allclose(full.contexts[1], glance.contexts[1], atol=1e-2)
     assert torch.equal(plain(*later, plain(codes, hidden)).contexts, plain(*later).contexts)
+
+
+def test_a_short_passage_is_guided_in_the_last_half_of_its_steps_and_revised(pianist, monkeypatch):
+    counts, states = [], []
+    monkeypatch.setattr("lib.windows.guidance_steps", lambda count: counts.append(count) or guidance_steps(count))
+    notes = generate(pianist, request(seconds=10.24)).notes
+    infill(pianist, request(num_steps=30, num_candidates=2, density=9.0), notes, 4.0, 4.8, states.append)
+    assert counts == [10] and {state["num_steps"] for state in states} == {10 + REVISIONS} and len(states) == 10 + REVISIONS
+
+
+def test_what_is_taken_up_is_to_blame_where_it_is_from():
+    window = SimpleNamespace(taken_up=torch.tensor([[5, 1], [6, 2], [7, 2]]))
+    moved = _to_source(torch.arange(8.0).repeat(3, 1), window)
+    assert moved.tolist() == [[0, 1 + 5, 2 + 6 + 7, 3, 4, 0, 0, 0]] * 3 and _to_source(None, window) is None
 
 
 def test_pitch_classes_are_a_rule_too(pianist):

@@ -123,7 +123,7 @@ def _places(chords, chart, tune, tempo, beats_per_bar, played, at_s):
 
 
 class _Progress:
-    """A progress bar over windows and denoising steps, as a callback."""
+    """A progress bar over windows, denoising steps and revisions, as a callback."""
 
     bar = None
 

@@ -44,7 +44,8 @@ class StochasticControl:
     predict : as sampling.sample takes it
     glance : callable(codes, hidden, posterior of the state before) -> posterior, cheaper than predict and nearly as good
     score : callable(codes (B, N, G)) -> (rule loss (B,), lower is better; its parts by latent frame (B, N), or None)
-    draw : callable(step, candidate) -> uniform numbers (B, N, G), for what is looked at ahead
+    draw : callable(step, candidate) -> uniform numbers (B, N, G), for what is looked at ahead, and for a revision, whose step is
+        its name and whose candidate 0 says where
     num_candidates : in a revision; a step has a share of them, at least two
     steps : container of guided steps
     revisions : how many follow the last step
@@ -111,7 +112,7 @@ class StochasticControl:
 
 def _around(credit):
     """(B, N): the mean loss around each frame."""
-    return functional.avg_pool1d(credit[:, None], CREDIT_FRAMES, 1, CREDIT_FRAMES // 2)[:, 0]
+    return functional.avg_pool1d(credit[:, None], CREDIT_FRAMES, 1, CREDIT_FRAMES // 2, count_include_pad=False)[:, 0]
 
 
 def _by_blame(credit, chance):

@@ -81,7 +81,7 @@ def sample(predict, codes, hidden, draw, num_steps, guide=None, curve="cosine", 
     """
     turn, free, total = draw(0, 0)[..., 0], hidden, count(hidden)
     num_steps = min(num_steps, int(total.max()))
-    all_steps = num_steps + (guide.revisions if guide is not None else 0)
+    all_steps = num_steps + (guide.revisions if guide is not None and num_steps else 0)
 
     def report(step, share, state):
         if callback is not None:

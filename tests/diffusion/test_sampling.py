@@ -198,8 +198,10 @@ def test_a_revision_leaves_alone_what_was_given():
     codes, hidden = nothing()
     hidden[:, ::2] = False
     states = []
-    guide = StochasticControl(coins(0.5), coins(0.5), lambda codes: (codes.float().mean((1, 2)), None), draws(seed=1), 4, (), 5)
+    guide = StochasticControl(coins(0.5), coins(0.5), lambda codes: (-codes.float().mean((1, 2)), None), draws(seed=1), 4, (), 5)
     settled = sample(coins(0.5), codes, hidden, draws(), 3, guide, callback=states.append)
     assert (settled[:, ::2] == codes[:, ::2]).all() and not hidden[:, ::2].any()
     assert [state["step"] for state in states] == list(range(1, 9)) and {state["num_steps"] for state in states} == {8}
-    assert torch.equal(guide.revise(settled, torch.zeros_like(hidden), 1), settled)
+    states.clear()
+    assert torch.equal(sample(coins(0.5), settled, torch.zeros_like(hidden), draws(), 3, guide, callback=states.append), settled)
+    assert states == []
