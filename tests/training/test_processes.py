@@ -75,7 +75,8 @@ def alone(demo_data, tmp_path_factory):
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_there_are_two_processes(launcher, tmp_path):
     script = tmp_path / "who.py"
-    script.write_text("import os; print('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'])")
+    # one write each: `print` may make several, and two processes share what is read here
+    script.write_text("import os; os.write(1, f\"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\\n\".encode())")
     done = subprocess.run([sys.executable, *LAUNCHERS[launcher], str(next(PORT)), str(script)], capture_output=True, text=True)
     assert sorted(done.stdout.split("\n"))[-2:] == ["rank 0 of 2", "rank 1 of 2"], done.stderr
 
