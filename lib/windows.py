@@ -173,13 +173,25 @@ class Window:
 
     def kind(self, improviser):
         """What must be the same of windows that are played together."""
-        request = self.passage.request
-        guide_style = request.style is not None or improviser.pianist is None
-        nothing = self.conditions.equals(self.conditions.without_wishes(but_style=not guide_style))
-        steps = min(request.num_steps, int((self.hidden & ~self.later).sum()))
+        request, guides = self.passage.request, self.guides(improviser)
+        nothing = self.conditions.equals(self.conditions.without_wishes(but_style=not guides[0]))
         candidates, names = (request.num_candidates, tuple(rule.name for rule in self.rules)) if self.guided else (1, ())
-        style = guide_style, request.style is not None
-        return request.guidance, request.temperature, style, nothing, request.num_steps, steps, candidates, names
+        return request.guidance, request.temperature, guides, nothing, self.num_steps, candidates, names
+
+    def guides(self, improviser):
+        """Whether guidance is of the style, and of the pedal, as `predictor` takes them."""
+        asked = self.passage.request.style is not None
+        return asked or improviser.pianist is None, asked
+
+    @property
+    def free(self):
+        """bool (WINDOW,): the frames that sampling settles."""
+        return self.hidden & ~self.later
+
+    @property
+    def num_steps(self):
+        """Of sampling: never more than there are frames to settle."""
+        return min(self.passage.request.num_steps, int(self.free.sum()))
 
     @property
     def guided(self):
@@ -203,15 +215,12 @@ class Window:
 def _play_windows(improviser, windows):
     """Codes (B, WINDOW, G) of windows of one kind, none hidden any more."""
     request, guide = windows[0].passage.request, None
-    guide_style = request.style is not None or improviser.pianist is None
     conditions = reduce(Conditions.joined, (window.conditions for window in windows))
-    predict = predictor(improviser, conditions, request.guidance, request.temperature, guide_style, request.style is not None)
-    codes, hidden, later = (torch.stack([getattr(w, name) for w in windows]) for name in ("codes", "hidden", "later"))
+    predict = predictor(improviser, conditions, request.guidance, request.temperature, *windows[0].guides(improviser))
+    codes, free, later = (torch.stack([getattr(w, name) for w in windows]) for name in ("codes", "free", "later"))
 
     def draw(step, candidate):
         return torch.cat([window.draw(step, candidate) for window in windows])
-
-    free = hidden & ~later
 
     def hears(codes, hidden, before=None):
         return predict(_whole(codes, windows), _whole(hidden | later.repeat(len(codes) // len(later), 1), windows), before)
@@ -219,17 +228,16 @@ def _play_windows(improviser, windows):
     def score(codes):
         piano_roll = decode(improviser, _whole(codes, windows))
         scores = [total_loss(w.rules, piano_roll[row :: len(windows)]) for row, w in enumerate(windows)]
-        return _by_row([(losses, _to_source(credit, w)) for (losses, credit), w in zip(scores, windows)])
+        return _by_row(scores, windows)
 
     def report(state):
         for row, window in enumerate(windows):
             window.report(improviser, row, state)
 
     if windows[0].guided:
-        steps = guidance_steps(min(request.num_steps, int(free.sum(1).max())))
-        how_many = request.num_candidates, steps, REVISIONS
-        guide = StochasticControl(hears, hears, score, lambda step, k: draw(f"{step} ahead", k), *how_many)
-    codes = sample(hears, codes, free, draw, request.num_steps, guide, callback=report)
+        steps = guidance_steps(windows[0].num_steps)
+        guide = StochasticControl(hears, score, lambda step, k: draw(f"{step} ahead", k), request.num_candidates, steps, REVISIONS)
+    codes = sample(hears, codes, free, draw, windows[0].num_steps, guide, callback=report)
     return _whole(codes, windows)
 
 
@@ -243,19 +251,16 @@ def _whole(values, windows):
 
 
 def _to_source(credit, window):
-    """Losses (k, N) or None: those of frames that are taken up where they are taken from, which alone can be played anew."""
-    if credit is None:
-        return None
+    """Losses (k, N): those of frames that are taken up where they are taken from, which alone can be played anew."""
     taken, source = window.taken_up.T
-    moved = credit[:, taken]
-    return credit.index_fill(1, taken, 0.0).index_add(1, source, moved)
+    return credit.index_fill(1, taken, 0.0).index_add(1, source, credit[:, taken])
 
 
-def _by_row(scores):
+def _by_row(scores, windows):
     """B of (losses (k,), credit (k, N) or None) -> those of a batch (k B,), (k B, N): all of a candidate stand together."""
     losses, credit = zip(*scores)
-    joined = torch.stack(losses, 1).flatten()
-    return joined, None if credit[0] is None else torch.stack(credit, 1).flatten(0, 1)
+    losses = torch.stack(losses, 1).flatten()
+    return losses, None if credit[0] is None else torch.stack([*map(_to_source, credit, windows)], 1).flatten(0, 1)
 
 
 def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide_style=True, guide_pedal=False):
@@ -278,12 +283,12 @@ def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide
     def predict(codes, hidden, before=None):
         times, dit = len(codes) // len(conditions.style), improviser.dit
         told = conditions.repeat(times)
-        if guided and before is None:
-            contexts = dit(torch.cat([codes, codes]), torch.cat([hidden, hidden]), told.joined(nothing.repeat(times)))
-            return Posterior(dit, contexts.unflatten(0, (2, -1)), guidance_scale, temperature, guide_pedal)
-        contexts = dit(codes, hidden, told)[None]
-        if guided:
-            contexts = torch.cat([contexts, before.contexts[1:].repeat(1, times, 1, 1)])
+        if not guided:
+            contexts = dit(codes, hidden, told)[None]
+        elif before is None:
+            contexts = dit(codes.repeat(2, 1, 1), hidden.repeat(2, 1), told.joined(nothing.repeat(times))).unflatten(0, (2, -1))
+        else:
+            contexts = torch.stack([dit(codes, hidden, told), before.contexts[1].repeat(times, 1, 1)])
         return Posterior(dit, contexts, guidance_scale, temperature, guide_pedal)
 
     return predict

@@ -30,9 +30,9 @@ STEPS_SHARE = 1 / 4  # of the candidates compete in a step already: they cost mo
 LEAST_BLAME = 1e-6
 
 
-def guidance_steps(num_steps, first=0.5, last=1.0):
+def guidance_steps(num_steps, first=0.5):
     """The steps (1 to num_steps) in which rules choose: those before would cost most, and what they settle is revised anyway."""
-    return range(1 + round(first * num_steps), 1 + round(last * num_steps))
+    return range(1 + round(first * num_steps), 1 + num_steps)
 
 
 @dataclass
@@ -41,8 +41,7 @@ class StochasticControl:
 
     Attributes
     ----------
-    predict : as sampling.sample takes it
-    glance : callable(codes, hidden, posterior of the state before) -> posterior, cheaper than predict and nearly as good
+    predict : as sampling.sample takes it; given the posterior of the state before as well, cheaper and nearly as good
     score : callable(codes (B, N, G)) -> (rule loss (B,), lower is better; its parts by latent frame (B, N), or None)
     draw : callable(step, candidate) -> uniform numbers (B, N, G), for what is looked at ahead, and for a revision, whose step is
         its name and whose candidate 0 says where
@@ -52,7 +51,6 @@ class StochasticControl:
     """
 
     predict: Callable
-    glance: Callable
     score: Callable
     draw: Callable
     num_candidates: int
@@ -106,7 +104,7 @@ class StochasticControl:
         """(losses (k B,), credit (k B, N) or None) of candidates (k, B, N, G)."""
         ahead = State(codes.flatten(0, 1), hidden.flatten(0, 1), None)
         if hidden.any():
-            ahead = State(ahead.codes, ahead.hidden, self.glance(ahead.codes, ahead.hidden, state.posterior))
+            ahead = State(ahead.codes, ahead.hidden, self.predict(ahead.codes, ahead.hidden, state.posterior))
         return self.score(ahead.completed(uniform.repeat(len(codes), 1, 1)))
 
 

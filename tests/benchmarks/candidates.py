@@ -13,9 +13,7 @@ import argparse
 import json
 import sys
 import time
-from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -25,7 +23,6 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 import generate as whole  # noqa: E402
 
 from lib.config import RELEASED, GenerateRequest, build  # noqa: E402
-from lib.diffusion.guidance import guidance_steps  # noqa: E402
 from lib.evaluate.material import Material, Size, density_of  # noqa: E402
 from lib.evaluate.obedience import TEMPO, agreement, chart_of, half_bars  # noqa: E402
 from lib.generate import generate  # noqa: E402
@@ -46,14 +43,13 @@ def steered(bench, variant, count):
     """Figures of one variant over so many clips."""
     real, losses, seconds, clips = bench.real.clips[:count], [], [], []
     in_step, first, revisions, ways = variant
-    how = patch.multiple("lib.windows", REVISIONS=revisions, guidance_steps=partial(guidance_steps, first=first))
-    with how, patch("lib.diffusion.guidance.STEPS_SHARE", in_step / ways):
+    with whole.steering(in_step / ways, first, revisions):
         for number, notes in enumerate(real, 1):
             wish = {"seconds": CHUNK_S, "seed": number, "chords": chart_of(notes), "tempo_bpm": TEMPO, "density": density_of(notes)}
             began = time.process_time()
             solo = generate(bench.tuned, build(GenerateRequest, {**wish, "num_candidates": ways}))
             seconds.append(time.process_time() - began)
-            losses.append([float(rule.loss(solo.new_roll)[0]) for rule in bench.rules(wish)])
+            losses.append([float(rule.loss(solo.new_roll)[0]) for rule in rules_of(wish)])
             clips.append(solo.new_notes)
     density, chords = np.mean(losses, 0)
     return {"density_loss": density, "chord_loss": chords, "agreement": agreement([half_bars(notes) for notes in real], clips),
@@ -61,12 +57,9 @@ def steered(bench, variant, count):
             "core_seconds": float(np.median(seconds))}  # fmt: skip
 
 
-class Bench(Material):
-    """Validation clips, and the rules that a wish implies."""
-
-    def rules(self, wish):
-        """Density's, then the chords'."""
-        return [whole.rule_of({"density": wish["density"]}), whole.rule_of({name: wish[name] for name in ("chords", "tempo_bpm")})]
+def rules_of(wish):
+    """Density's, then the chords': also of what is told alone."""
+    return [whole.rule_of({"density": wish["density"]}), whole.rule_of({name: wish[name] for name in ("chords", "tempo_bpm")})]
 
 
 def main():
@@ -77,7 +70,7 @@ def main():
     parser.add_argument("--only", default=";".join(VARIANTS), help="names, with ; between them")
     words = parser.parse_args()
     torch.set_num_threads(1)
-    bench, figures = Bench(RELEASED, words.data_dir, size=Size(), pianist=whole.PIANIST, corpus="pijama"), {}
+    bench, figures = Material(RELEASED, words.data_dir, size=Size(), pianist=whole.PIANIST, corpus="pijama"), {}
     for name in words.only.split(";"):
         figures[name] = {key: round(value, 4) for key, value in steered(bench, VARIANTS[name], words.clips).items()}
         print(json.dumps({name: figures[name]}), file=sys.stderr, flush=True)

@@ -172,7 +172,7 @@ def paper(bench):
         for number, wish in enumerate(progress_bar(wishes, desc=name, unit="clip")):
             stamps = [time.perf_counter()]
             request = build(GenerateRequest, {"seconds": CHUNK_S, "seed": number + 1, **wish, **extra})
-            with as_published() if name == "paper" else nullcontext():
+            with steering(1, 0, 0) if name == "paper" else nullcontext():
                 solo = generate(bench.tuned, request, lambda state, stamps=stamps: stamps.append(time.perf_counter()))
             times.append(np.diff(stamps))
             lost.append(sum(solo.rule_losses.values()))
@@ -185,10 +185,10 @@ def paper(bench):
 
 
 @contextmanager
-def as_published():
-    """All candidates compete, at every step, and nothing is revised."""
-    every = partial(guidance_steps, first=0)
-    with patch("lib.diffusion.guidance.STEPS_SHARE", 1), patch.multiple("lib.windows", REVISIONS=0, guidance_steps=every):
+def steering(share, first, revisions):
+    """This share of the candidates competes from this share of the steps on, and so many revisions follow."""
+    in_windows = {"REVISIONS": revisions, "guidance_steps": partial(guidance_steps, first=first)}
+    with patch("lib.diffusion.guidance.STEPS_SHARE", share), patch.multiple("lib.windows", **in_windows):
         yield
 
 
@@ -245,15 +245,8 @@ def around(notes, time_s, reach_s=1.0):
         part = notes.between(start_s, start_s + reach_s)
         share = np.bincount(part.pitch % 12, minlength=12) / max(1, len(part))
         rows.append((describe(part, reach_s), share))
-    names = (
-        "notes_per_s",
-        "sounding_notes",
-        "velocity_mean",
-        "velocity_std",
-        "pedal_share",
-        "left_hand_share",
-        "longest_silence_s",
-    )
+    names = ("notes_per_s", "sounding_notes", "velocity_mean", "velocity_std", "pedal_share", "left_hand_share",
+             "longest_silence_s")  # fmt: skip
     before, after = (np.array([row[0][name] for name in names]) for row in rows)
     near = [len(notes.between(time_s - w, time_s + w)) for w in (0.04, 0.1, 0.3)]
     return [*before, *after, *np.abs(after - before), np.abs(rows[0][1] - rows[1][1]).sum(), *near]

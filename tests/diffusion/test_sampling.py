@@ -118,7 +118,7 @@ def guided(num_candidates, wanted):
         evaluations.append(len(codes))
         return (codes.float().mean((1, 2)) - wanted).abs(), None
 
-    guide = StochasticControl(coins(0.5), coins(0.5), score, draws(seed=1), num_candidates, guidance_steps(8, 0), 0)
+    guide = StochasticControl(coins(0.5), score, draws(seed=1), num_candidates, guidance_steps(8, 0), 0)
     return sample(coins(0.5), *nothing(), draws(), 8, guide), evaluations
 
 
@@ -133,18 +133,15 @@ def test_guidance_lowers_the_rule_loss():
 def test_candidates_are_glanced_at_from_the_state_before_and_only_the_winner_is_predicted():
     calls = []
 
-    def seen(name):
-        def say(codes, hidden, before=None):
-            calls.append((name, codes.clone(), hidden.clone(), before))
-            return Chances(torch.full(hidden.shape, 0.5))
-
-        return say
+    def predict(codes, hidden, before=None):
+        calls.append(("predict" if before is None else "glance", codes.clone(), hidden.clone(), before))
+        return Chances(torch.full(hidden.shape, 0.5))
 
     def score(codes):
         return codes.float().mean((1, 2)), None
 
-    guide = StochasticControl(seen("predict"), seen("glance"), score, draws(seed=1), 16, guidance_steps(2, 0), 0)
-    settled = sample(seen("predict"), *nothing(), draws(), 2, guide)
+    guide = StochasticControl(predict, score, draws(seed=1), 16, guidance_steps(2, 0), 0)
+    settled = sample(predict, *nothing(), draws(), 2, guide)
     assert [name for name, *_ in calls] == ["predict", "glance", "predict"]  # at the last step nothing is hidden
     (_, _, every, _), (_, codes, hidden, before), (_, best, open_, _) = calls
     assert every.all() and isinstance(before, Chances) and len(before.one) == SHAPE[0]
@@ -154,7 +151,7 @@ def test_candidates_are_glanced_at_from_the_state_before_and_only_the_winner_is_
 
 
 def test_only_guided_steps_cost():
-    assert list(guidance_steps(8)) == [5, 6, 7, 8] and list(guidance_steps(8, 0.25, 0.75)) == [3, 4, 5, 6]
+    assert list(guidance_steps(8)) == [5, 6, 7, 8] and list(guidance_steps(8, 0.25)) == [3, 4, 5, 6, 7, 8]
 
 
 def test_each_example_keeps_its_own_best_candidate():
@@ -163,7 +160,7 @@ def test_each_example_keeps_its_own_best_candidate():
     def score(codes):
         return (codes.float().mean((1, 2)) - wanted.repeat(len(codes) // 64)).abs(), None
 
-    guide = StochasticControl(coins(0.5), coins(0.5), score, draws(seed=1), 64, guidance_steps(8, 0), 0)
+    guide = StochasticControl(coins(0.5), score, draws(seed=1), 64, guidance_steps(8, 0), 0)
     means = sample(coins(0.5), *nothing(), draws(), 8, guide).float().mean((1, 2))
     assert means[wanted > 0.5].mean() > 0.65 and means[wanted < 0.5].mean() < 0.35
 
@@ -178,7 +175,7 @@ def wrong(blame, revisions=0, num_steps=4):
         parts = (codes[..., 0] != PATTERN.repeat(len(codes) // len(PATTERN), 1)).float() / SHAPE[1]
         return parts.sum(1), parts if blame else None
 
-    guide = StochasticControl(coins(0.5), coins(0.5), score, draws(seed=1), 16, guidance_steps(num_steps, 0), revisions)
+    guide = StochasticControl(coins(0.5), score, draws(seed=1), 16, guidance_steps(num_steps, 0), revisions)
     return score(sample(coins(0.5), *nothing(), draws(), num_steps, guide))[0]
 
 
@@ -198,7 +195,7 @@ def test_a_revision_leaves_alone_what_was_given():
     codes, hidden = nothing()
     hidden[:, ::2] = False
     states = []
-    guide = StochasticControl(coins(0.5), coins(0.5), lambda codes: (-codes.float().mean((1, 2)), None), draws(seed=1), 4, (), 5)
+    guide = StochasticControl(coins(0.5), lambda codes: (-codes.float().mean((1, 2)), None), draws(seed=1), 4, (), 5)
     settled = sample(coins(0.5), codes, hidden, draws(), 3, guide, callback=states.append)
     assert (settled[:, ::2] == codes[:, ::2]).all() and not hidden[:, ::2].any()
     assert [state["step"] for state in states] == list(range(1, 9)) and {state["num_steps"] for state in states} == {8}
