@@ -1,6 +1,6 @@
 """A trained style encoder that listens to performances of any length.
 
-Conventions: log-probabilities are natural logarithms; styles are vectors of length 1, likeness is their scalar product.
+Conventions: log-probabilities are natural logarithms; styles are vectors of length 1.
 """
 
 from __future__ import annotations
@@ -38,10 +38,12 @@ class Heard:
     ----------
     log_probability : float (P,), of each pianist it knows
     style : float (S,) of length 1
+    pooled : float (2 C,), what the style was projected from; it says more of players that the Ear does not know
     """
 
     log_probability: np.ndarray
     style: np.ndarray
+    pooled: np.ndarray
 
 
 def from_first_onset(notes):
@@ -102,9 +104,9 @@ class Ear:
         size, end = (WINDOW_NOTES, len(notes)) if by_note else (CHUNK_S, notes.end_s)
         starts = np.linspace(0, max(0, end - size), min(MOST_WINDOWS, math.ceil(end / size)))
         starts = notes.onset_s[starts.astype(int)] if by_note else starts
-        style, evidence = self._read([notes.between(start_s, start_s + LONGEST_PASSAGE_S) for start_s in starts])
+        style, evidence, pooled = self._read([notes.between(start_s, start_s + LONGEST_PASSAGE_S) for start_s in starts])
         log_probability = (evidence.mean(0) / self.temperature).log_softmax(-1)
-        return Heard(log_probability.numpy(), functional.normalize(style.mean(0), dim=-1).numpy())
+        return Heard(log_probability.numpy(), functional.normalize(style.mean(0), dim=-1).numpy(), pooled.mean(0).numpy())
 
     def evidence(self, notes):
         """What each EVIDENCE_S of a performance says alone.
@@ -124,11 +126,12 @@ class Ear:
 
     @torch.inference_mode()
     def _read(self, passages):
-        """Styles (W, S) and log-probabilities (W, P) of passages, on the CPU."""
+        """Styles (W, S), log-probabilities (W, P) and pooled features (W, 2 C) of passages, on the CPU."""
         device, found = next(self.style_encoder.parameters()).device, []
         for first in range(0, len(passages), MOST_WINDOWS):
-            style, logits = self.style_encoder(self._music(passages[first : first + MOST_WINDOWS]).to(device))
-            found.append((style.float().cpu(), logits.float().log_softmax(-1).cpu()))
+            pooled = self.style_encoder.pool(self._music(passages[first : first + MOST_WINDOWS]).to(device))
+            style, logits = self.style_encoder.classify(pooled)
+            found.append((style.float().cpu(), logits.float().log_softmax(-1).cpu(), pooled.float().cpu()))
         return tuple(torch.cat(part) for part in zip(*found))
 
     def _music(self, passages):

@@ -12,6 +12,7 @@ import numpy as np
 
 from lib.ear import EVIDENCE_S, from_first_onset
 from lib.music.habits import HABITS, habits
+from lib.verification import Traits
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Identification:
     ----------
     pianists : [(name, probability)], likeliest first; with `unknown`, if known, they sum to 1 over all that the Ear knows
     unknown : probability that it is none of these; None where the library had no strangers to learn that from
-    nearest : [(pianist, album, title, likeness in [-1, 1])], the most alike recordings first
+    nearest : [(pianist, album, title, likeness in [-1, 1])], the most alike recordings first; two of one player have
+        seldom more than 0.5, two of different players seldom more than 0.15
     habits : [HabitFound], what is most like the likeliest pianist and least like the others first
     times_s, evidence : (W,), the middle of each ten seconds, and how much more likely (in nats) they make the
         likeliest pianist than the others on average
@@ -96,8 +98,9 @@ def identify(ear, library, notes, top=5):
     TooShort : under 5 s of music or 10 notes
     """
     heard = ear.hear(notes)
-    likeness = library.styles @ heard.style
-    known = library.probability_of_known(heard.style, ear.names)
+    vector = library.verifier.vectors(Traits.of([heard], [notes]))[0]
+    likeness = library.vectors @ vector
+    known = library.probability_of_known(vector, ear.names)
     order = heard.log_probability.argsort()[::-1]
     share = 1.0 if known is None else known
     pianists = [(ear.names[p], float(np.exp(heard.log_probability[p]) * share)) for p in order[:top]]

@@ -25,6 +25,7 @@ from lib.training.hub import locate
 from lib.training.pieces import gather_labelled, gather_pieces
 from lib.training.sources import require
 from lib.training.trained import fingerprint
+from lib.verification import Traits, Verifier
 
 LIBRARY = "library"  # name of the folder
 
@@ -37,6 +38,8 @@ class Library:
     ----------
     pianists, albums, titles : N strings
     styles : float (N, S) of length 1
+    vectors : float (N, D) of length 1, of the verifier: their products say how alike recordings are
+    verifier : Verifier
     habits : float (N, len(HABITS))
     known : (threshold, steepness) of `probability_of_known`, or None where there were no strangers to learn it from
     """
@@ -45,6 +48,8 @@ class Library:
     albums: tuple
     titles: tuple
     styles: np.ndarray
+    vectors: np.ndarray
+    verifier: Verifier
     habits: np.ndarray
     known: tuple | None = None
 
@@ -54,55 +59,71 @@ class Library:
         means = [styles[torch.from_numpy(np.array(self.pianists) == name)].mean(0) for name in names]
         return trained.Styles(names, functional.normalize(torch.stack(means), dim=-1))
 
-    def familiarity(self, styles, names):
-        """(N,) likeness of styles (N, S) to the nearest recording by one of these pianists."""
-        return (styles @ self.styles[np.isin(self.pianists, names)].T).max(1)
+    def familiarity(self, vectors, names):
+        """(N,) likeness of vectors (N, D) to the nearest recording by one of these pianists."""
+        return (vectors @ self.vectors[np.isin(self.pianists, names)].T).max(1)
 
-    def probability_of_known(self, style, names):
-        """How probably a style (S,) is that of one of these pianists; None where that was not learnt."""
+    def probability_of_known(self, vector, names):
+        """How probably a vector (D,) is that of one of these pianists; None where that was not learnt."""
         if self.known is None:
             return None
         threshold, steepness = self.known
-        return float(1 / (1 + np.exp(-steepness * (self.familiarity(style[None], names)[0] - threshold))))
+        return float(1 / (1 + np.exp(-steepness * (self.familiarity(vector[None], names)[0] - threshold))))
 
     def save(self, folder, ear):
-        """Write FOLDER/library for the Ear that heard it, temperature and all: styles in half precision."""
+        """Write FOLDER/library for the Ear that heard it, temperature and all: styles and vectors in half precision."""
         folder = Path(folder) / LIBRARY
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {"styles": torch.from_numpy(self.styles).half(), "habits": torch.from_numpy(self.habits).float()}
-        save_file(tensors, folder / "library.safetensors")
+        tensors = {name: torch.from_numpy(getattr(self, name)).half() for name in ("styles", "vectors")}
+        save_file({**tensors, "habits": torch.from_numpy(self.habits).float()}, folder / "library.safetensors")
+        self.verifier.save(folder)
         names = {"pianists": self.pianists, "albums": self.albums, "titles": self.titles, "known": self.known}
         mark = fingerprint(ear.style_encoder)
         write_manifest(folder, {"kind": "library", "temperature": ear.temperature, "style_encoder": mark, **names})
 
 
 def make_library(run, data_dir, device="cpu"):
-    """Let a run of style_encoder hear its corpora, and keep what it hears in RUN/library.
-
-    Returns
-    -------
-    (Ear, Library) : the Ear with its temperature, from validation pieces by pianists it knows; of these the library
-        holds the training pieces, of all others every solo piece. From which likeness a player counts as known is what
-        best separates the validation pieces from strangers with a single album
+    """Let a run of style_encoder hear its corpora, and keep what it hears in RUN/library: (Ear, Library).
 
     Raises
     ------
     CheckpointError : not a run of style_encoder; CorpusError : a corpus is not there
     """
-    config = trained.config_of(require(run, "style_encoder"))
-    ear = Ear.of_run(run, device)
+    ear, library = hear_corpora(Ear.of_run(run, device), trained.config_of(require(run, "style_encoder")), data_dir)
+    library.save(run, ear)
+    return ear, library
+
+
+def hear_corpora(ear, config, data_dir):
+    """Let an Ear hear the corpora of its StyleEncoderConfig.
+
+    Returns
+    -------
+    (Ear, Library) : the Ear with its temperature, from validation pieces by pianists it knows; of these the library
+        holds the training pieces, on which the verifier is fitted, of all others every solo piece. From which likeness a
+        player counts as known is what best separates the validation pieces from strangers with a single album, on neither
+        of which anything was fitted
+
+    Raises
+    ------
+    ConfigError : no training piece is long enough
+    """
     strangers = [p for split in ("train", "validation", "test") for p in gather_pieces(config, data_dir, split)]
     strangers = [(s, i) for s, i in strangers if s.pieces[i].pianist not in ("", *ear.names) and not s.pieces[i].duet]
     shown = _heard(ear, gather_labelled(config, data_dir, "train") + strangers, "library")
-    if not shown:
-        raise ConfigError(f"{', '.join(config.corpora)} in {data_dir} hold no recording long enough for a library.")
+    known = np.array([piece.pianist in ear.names for piece, _, _ in shown], bool)
+    if not known.any():
+        raise ConfigError(f"{', '.join(config.corpora)} in {data_dir} hold no training recording long enough for a library.")
     columns = [tuple(getattr(piece, name) for piece, _, _ in shown) for name in ("pianist", "album", "title")]
-    figures = [list(habits(notes).values()) for _, notes, _ in shown]
-    library = Library(*columns, np.stack([heard.style for _, _, heard in shown]), np.array(figures))
+    figures, styles = [list(habits(notes).values()) for _, notes, _ in shown], np.stack([heard.style for _, _, heard in shown])
+    traits, single = _traits(shown), _single_album(ear, shown)
+    verifier = Verifier.fit(traits[known], np.array(columns[0])[known])
+    library = Library(*columns, styles, verifier.vectors(traits), verifier, np.array(figures))
     ear, held_out = tempered(ear, config, data_dir)
-    if held_out:
-        library = dataclasses.replace(library, known=_known(ear, library, held_out, shown))
-    library.save(run, ear)
+    if held_out and single.any():
+        samples = (verifier.vectors(_traits(held_out)), library.vectors[single])
+        boundary = _boundary(*(library.familiarity(vectors, ear.names) for vectors in samples))
+        library = dataclasses.replace(library, known=boundary)
     return ear, library
 
 
@@ -128,16 +149,17 @@ def _heard(ear, pieces, what):
     return found
 
 
-def _known(ear, library, held_out, shown):
-    """Library.known, or None where nobody strange has a single album, or strangers are as familiar."""
+def _single_album(ear, shown):
+    """bool (N,): which are by a player whom the Ear does not know and of whom there is a single album."""
     albums = defaultdict(set)
     for piece, _, _ in shown:
         albums[piece.pianist].add(piece.album)
-    single = [heard.style for piece, _, heard in shown if piece.pianist not in ear.names and len(albums[piece.pianist]) == 1]
-    if not single:
-        return None
-    samples = [np.stack(styles) for styles in ([heard.style for _, _, heard in held_out], single)]
-    return _boundary(*(library.familiarity(styles, ear.names) for styles in samples))
+    return np.array([piece.pianist not in ear.names and len(albums[piece.pianist]) == 1 for piece, _, _ in shown], bool)
+
+
+def _traits(rows):
+    """Traits of [(Piece, Notes, Heard)]."""
+    return Traits.of([heard for _, _, heard in rows], [notes for _, notes, _ in rows])
 
 
 def _boundary(above, below):
@@ -177,7 +199,10 @@ def load_ear(folder, device="cpu"):
     if manifest["style_encoder"] != fingerprint(ear.style_encoder):
         raise ConfigError(f"{folder / LIBRARY} was made with other weights than {folder} has now. Make it again: {way_out}")
     tensors = load_file(folder / LIBRARY / "library.safetensors")
+    if "vectors" not in tensors:
+        raise ConfigError(f"{folder / LIBRARY} was made by an earlier version. Make it again: {way_out}")
     names = [tuple(manifest[name]) for name in ("pianists", "albums", "titles")]
     known = tuple(manifest["known"]) if manifest["known"] else None
-    library = Library(*names, tensors["styles"].float().numpy(), tensors["habits"].numpy(), known)
+    styles, vectors = (tensors[name].float().numpy() for name in ("styles", "vectors"))
+    library = Library(*names, styles, vectors, Verifier.load(folder / LIBRARY), tensors["habits"].numpy(), known)
     return dataclasses.replace(ear, temperature=manifest["temperature"]), library

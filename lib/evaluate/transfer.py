@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.evaluate.clips import ClipSet, Missing
-from lib.evaluate.note_statistics import statistics
 from lib.evaluate.playing import ask
 from lib.music.forms import OWN
+from lib.music.note_statistics import statistics
 from lib.music.piano_roll import CHUNK_S
 
 TWELVE = ("Abdullah Ibrahim", "Andy Laverne", "Art Tatum", "Cedar Walton", "Dave McKenna", "Dick Hyman", "Erroll Garner",

@@ -105,6 +105,10 @@ class StyleEncoder(nn.Module):
 
     def forward(self, passages):
         """NoteWindows or PianoRoll -> (style (B, style_dim) of length 1, logits (B, num_pianists))."""
+        return self.classify(self.pool(passages))
+
+    def pool(self, passages):
+        """NoteWindows or PianoRoll -> (B, 2 C), weighted mean and spread of what is heard in it."""
         hidden = functional.gelu(self.norm(self.encoder(self.embed(passages))))  # (B, C, N)
         weight = self.attention(hidden).float()
         if (mask := getattr(passages, "mask", None)) is not None:
@@ -112,5 +116,9 @@ class StyleEncoder(nn.Module):
         weight = weight.softmax(-1)
         mean = (weight * hidden).sum(-1)
         spread = ((weight * hidden.square()).sum(-1) - mean.square()).clamp(min=1e-6).sqrt()
-        style = functional.normalize(self.project(torch.cat([mean, spread], -1)).float(), dim=-1)
+        return torch.cat([mean, spread], -1)
+
+    def classify(self, pooled):
+        """(B, 2 C), as of `pool` -> (style (B, style_dim) of length 1, logits (B, num_pianists))."""
+        style = functional.normalize(self.project(pooled).float(), dim=-1)
         return style, self.log_scale.exp() * style @ functional.normalize(self.pianists, dim=-1).T

@@ -49,6 +49,13 @@ def chord_starts(notes):
     return np.flatnonzero(np.diff(notes.onset_s, prepend=-np.inf) > TOGETHER_S)
 
 
+def chords_of(notes):
+    """(first note of each chord, sizes, highest pitches, lowest pitches), each int (C,)."""
+    starts, pitch = chord_starts(notes), notes.pitch.astype(int)
+    sizes = np.diff(np.append(starts, len(notes)))
+    return starts, sizes, np.maximum.reduceat(pitch, starts), np.minimum.reduceat(pitch, starts)
+
+
 def top_line(notes):
     """The highest note of each chord: tuple of (onset_s, MIDI pitch)."""
     starts = chord_starts(notes)
@@ -67,9 +74,8 @@ def habits(notes):
     -------
     dict name -> float
     """
-    plain, starts = describe(notes), chord_starts(notes)
+    plain, (starts, sizes, melody, _) = describe(notes), chords_of(notes)
     pitch = notes.pitch.astype(int)
-    melody, sizes = np.maximum.reduceat(pitch, starts), np.diff(np.append(starts, len(notes)))
     gaps = np.diff(notes.onset_s[starts])
     steps, heard = np.abs(np.diff(melody)), gaps < LONGEST_GAP_S
     ratio = np.log2(gaps[1:].clip(0.01) / gaps[:-1].clip(0.01))[heard[1:] & heard[:-1]]

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
 
+from strangers import Strangers, encoder_alone, players_outside  # noqa: E402
 from style_baselines import NGramBaseline, StatisticsBaseline  # noqa: E402
 
 from lib.config import RELEASED, preset  # noqa: E402
@@ -35,9 +36,10 @@ from lib.library import load_ear  # noqa: E402
 from lib.training.history import read_events  # noqa: E402
 from lib.training.loop import train  # noqa: E402
 from lib.training.pieces import benchmark_split  # noqa: E402
+from lib.verification import Traits  # noqa: E402
 
 MEHLDAU = "Brad Mehldau"
-CLIP_S, FEWEST_NOTES, DRAWS = 30.0, 20, 20
+CLIP_S, FEWEST_NOTES = 30.0, 20
 SPLITS = ("album_0", "album_1", "album_2")
 
 
@@ -114,41 +116,31 @@ def no_pedal(notes):
     return dataclasses.replace(notes, pedal_s=np.zeros((0, 2)))
 
 
-def equal_error_rate(same, different):
-    """Where as many same pairs are refused as different ones are accepted."""
-    scores = np.concatenate([same, different])
-    truth = np.concatenate([np.ones(len(same)), np.zeros(len(different))])[np.argsort(-scores, kind="stable")]
-    accepted = np.cumsum(1 - truth) / len(different)
-    refused = 1 - np.cumsum(truth) / len(same)
-    place = int(np.argmin(np.abs(accepted - refused)))
-    return float((accepted[place] + refused[place]) / 2)
+def unseen(ear, corpus, verifier=None):
+    """Figures of players that the ear never heard: by the verifier, by the encoder's part of it, by the style alone."""
+    several, single = players_outside(corpus)
+    strangers = Strangers(ear, corpus, several, single, corpus.part("album_0", "train"))
+    return {
+        **strangers.figures(verifier.vectors(strangers.traits) if verifier else strangers.fitted()),
+        **strangers.figures(strangers.fitted(encoder_alone), "_encoder_alone"),
+        **strangers.figures(strangers.styles, "_style"),
+        "unseen_players": len(several),
+        "gallery": len(several) + len(single),
+    }
 
 
-def unseen(ear, corpus):
-    """eer_unseen, fewshot_top1_90 (mean over seeded draws of the recordings enrolled) and how many players."""
-    others = [i for i in corpus.notes if i not in set(corpus.benchmark) and corpus.pieces[i].pianist not in ear.names]
-    albums, by_player = defaultdict(set), defaultdict(list)
-    for i in others:
-        albums[corpus.pieces[i].pianist].add(corpus.pieces[i].album)
-        by_player[corpus.pieces[i].pianist].append(i)
-    several = [name for name in by_player if len(albums[name]) > 1]
-    _, styles = hear(ear, corpus, others)
-    place = {i: row for row, i in enumerate(others)}
-    asked = [i for name in several for i in by_player[name]]
-    rows, who, album = np.array([place[i] for i in asked]), corpus.who(asked), np.array([corpus.pieces[i].album for i in asked])
-    likeness = styles[rows] @ styles[rows].T
-    above = np.triu(np.ones_like(likeness, bool), 1)
-    same = (who[:, None] == who) & (album[:, None] != album) & above
-    figures = {"eer_unseen": equal_error_rate(likeness[same], likeness[(who[:, None] != who) & above])}
-    generator, hits = np.random.default_rng(0), []
-    for _ in range(DRAWS):
-        gallery = {name: int(generator.choice(own)) for name, own in by_player.items()}
-        names, vectors = list(gallery), styles[[place[i] for i in gallery.values()]]
-        for name in several:
-            for i in by_player[name]:
-                if corpus.pieces[i].album != corpus.pieces[gallery[name]].album:
-                    hits.append(names[int((vectors @ styles[place[i]]).argmax())] == name)
-    return {**figures, "fewshot_top1_90": float(np.mean(hits)), "unseen_players": len(several), "gallery": len(by_player)}
+def known_or_not(ear, library, corpus, split):
+    """Shares: of recordings by the thirty, taken for somebody known; of players outside with several albums, for nobody known."""
+    several = players_outside(corpus)[0]
+    strange = [i for i in corpus.notes if corpus.pieces[i].pianist in several]
+
+    def shares_known(recordings):
+        notes = [corpus.notes[i] for i in recordings]
+        vectors = library.verifier.vectors(Traits.of([ear.hear(own) for own in notes], notes))
+        return np.array([library.probability_of_known(vector, ear.names) > 0.5 for vector in vectors])
+
+    return {"known_taken_for_known": float(shares_known(corpus.part("album_0", split)).mean()),
+            "unseen_taken_for_nobody": float(1 - shares_known(strange).mean())}  # fmt: skip
 
 
 def one_split(words, corpus, name):
@@ -228,7 +220,10 @@ def main():
     mean["baseline_best"] = max(mean["baseline_statistics"], mean["baseline_ngrams"])
     mean["mehldau_recall"], mean["mehldau_precision"] = float(counts[0] / counts[1]), float(counts[0] / max(1, counts[2]))
     mean["mehldau_recordings"] = int(counts[1])
-    mean |= unseen(first, corpus) if words.split == "test" else {}  # there is no other split of the unseen
+    if words.split == "test":  # there is no other split of the unseen
+        library = load_ear(RELEASED)[1] if words.quick else None
+        mean |= unseen(first, corpus, library and library.verifier)
+        mean |= known_or_not(first, library, corpus, words.split) if words.quick else {}
     if not words.quick:
         ear, _ = trained_ear(words, "song")
         held = corpus.part("song", words.split)

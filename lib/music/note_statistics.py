@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.music.habits import chord_starts
+from lib.music.habits import chords_of
 from lib.music.metrics import MIDDLE_C
 
 
@@ -17,13 +17,6 @@ def shares(values, edges):
 def steps(first, last, count):
     """Edges of logarithmic bins."""
     return np.geomspace(first, last, count + 1)
-
-
-def chords_of(notes):
-    """(first note of each chord, sizes, highest pitches, lowest pitches)."""
-    starts, pitch = chord_starts(notes), notes.pitch.astype(int)
-    sizes = np.diff(np.append(starts, len(notes)))
-    return starts, sizes, np.maximum.reduceat(pitch, starts), np.minimum.reduceat(pitch, starts)
 
 
 def statistics(notes):

@@ -1,0 +1,191 @@
+"""Are two recordings by one player, whom the style encoder need never have heard?
+
+A vector of length 1 for each recording; likeness is the scalar product of two. It is made of the style encoder's pooled
+features, of note statistics, and of n-grams of notes (latent semantic analysis of each kind, Deerwester et al. 1990), whitened by
+how recordings of one player differ from one another (within-class covariance normalisation, Hatch, Kajarekar & Stolcke 2006):
+what varies from one of a player's recordings to the next, such as the tune, then counts less than what does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from lib.music.ngrams import count_words
+from lib.music.note_statistics import statistics
+
+MOST_WORDS, DIRECTIONS = 3000, 60  # of each kind of n-grams; with half as many more of both 0.417 instead of 0.410 are named
+POOLED_WEIGHT = 2.0  # of the encoder's features beside a kind of n-grams
+SHRINKAGE = 0.3  # of the within-class covariance towards a sphere: a thousand directions, and as many recordings
+MOST_RECORDINGS = 50  # of a player, or who recorded most would say how players differ
+FURTHEST = 5.0  # of a statistic, in deviations
+FILE = "verifier.safetensors"
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What recordings are compared by.
+
+    Attributes
+    ----------
+    pooled : float (N, 2 C), ear.Heard.pooled of each
+    statistics : float (N, S), note_statistics.statistics
+    counts : dict kind -> CSR (N, BUCKETS), ngrams.count_words
+    """
+
+    pooled: np.ndarray
+    statistics: np.ndarray
+    counts: dict
+
+    @classmethod
+    def of(cls, heard, recordings):
+        """Of N Heard and their Notes, one at least."""
+        pooled, noted = np.stack([h.pooled for h in heard]), np.stack([statistics(notes) for notes in recordings])
+        return cls(pooled, noted, count_words(recordings))
+
+    def __getitem__(self, rows):
+        """Those of some recordings: bool (N,) or indices."""
+        return Traits(self.pooled[rows], self.statistics[rows], {kind: found[rows] for kind, found in self.counts.items()})
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """Makes recordings comparable.
+
+    Attributes
+    ----------
+    usual : float32 (2, S), mean and deviation of the square roots of statistics
+    phrases : dict kind -> Phrases, of n-grams, in order of their names
+    centre : float32 (D,), mean of what it was fitted on
+    whitening : float32 (D, D)
+    """
+
+    usual: np.ndarray
+    phrases: dict
+    centre: np.ndarray
+    whitening: np.ndarray
+
+    def vectors(self, traits):
+        """Vectors of length 1, float32 (N, D), of Traits."""
+        vectors = (np.concatenate(self._parts(traits), 1) - self.centre) @ self.whitening
+        return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+
+    def _parts(self, traits):
+        """[float (N, D of the part)]: pooled features, standard scores of statistics, a part a kind of n-grams."""
+        scores = ((_roots(traits.statistics) - self.usual[0]) / self.usual[1]).clip(-FURTHEST, FURTHEST)
+        return [traits.pooled, scores, *(phrases.of(traits.counts[kind]) for kind, phrases in self.phrases.items())]
+
+    @classmethod
+    def fit(cls, traits, players):
+        """Fit on recordings whose players are known.
+
+        Parameters
+        ----------
+        traits : Traits of N recordings; kinds of n-grams that are not counted take no part
+        players : N names
+        """
+        players = np.array(players)
+        rows = _spread(players)
+        phrases = {kind: Phrases.fit(found) for kind, found in sorted(traits.counts.items())}
+        traits, players, roots = traits[rows], players[rows], _roots(traits.statistics[rows])
+        usual = np.stack([roots.mean(0), roots.std(0) + 1e-6]).astype(np.float32)
+        parts = cls(usual, phrases, None, None)._parts(traits)
+        centre = [part.mean(0) for part in parts]
+        parts = [part - mean for part, mean in zip(parts, centre, strict=True)]
+        length = [float(np.sqrt((part**2).sum(1).mean())) for part in parts]
+        scale = [1 / r if r > 1e-6 else 0.0 for r in length]  # each part counts as much; what never varies, not at all
+        scale[0] *= POOLED_WEIGHT
+        scales = np.concatenate([np.full(part.shape[1], s) for part, s in zip(parts, scale, strict=True)])
+        whitening = scales[:, None] * _whitening(np.concatenate(parts, 1) * scales, players)
+        return cls(usual, phrases, np.concatenate(centre).astype(np.float32), whitening.astype(np.float32))
+
+    def save(self, folder):
+        """Write FOLDER/FILE, the large tables in half precision."""
+        tensors = {name: torch.from_numpy(getattr(self, name)) for name in ("usual", "centre")}
+        tensors["whitening"] = torch.from_numpy(self.whitening).half()
+        for kind, phrases in self.phrases.items():
+            tensors |= {f"{kind}.{name}": torch.from_numpy(getattr(phrases, name)) for name in ("buckets", "weight")}
+            tensors[f"{kind}.directions"] = torch.from_numpy(phrases.directions).half().contiguous()
+        save_file(tensors, folder / FILE)
+
+    @classmethod
+    def load(cls, folder):
+        """What `save` wrote; the folder's manifest has been verified."""
+        tensors = load_file(folder / FILE)
+        tensors = {name: (tensor.float() if tensor.is_floating_point() else tensor).numpy() for name, tensor in tensors.items()}
+        kinds = sorted({name.partition(".")[0] for name in tensors if "." in name})
+        phrases = {kind: Phrases(*(tensors[f"{kind}.{name}"] for name in ("buckets", "weight", "directions"))) for kind in kinds}
+        return cls(tensors["usual"], phrases, tensors["centre"], tensors["whitening"])
+
+
+@dataclass(frozen=True)
+class Phrases:
+    """One kind of n-grams: which ones count, and the directions in which recordings differ.
+
+    Attributes
+    ----------
+    buckets : int32 (V,), columns of ngrams.count_words
+    weight : float32 (V,), inverse document frequencies
+    directions : float32 (V, K)
+    """
+
+    buckets: np.ndarray
+    weight: np.ndarray
+    directions: np.ndarray
+
+    @classmethod
+    def fit(cls, counts):
+        """Of CSR (N, ngrams.BUCKETS): the most widespread words, the main directions of their TF-IDF."""
+        spread = np.asarray((counts > 0).sum(0)).ravel()
+        buckets = np.sort(np.argsort(-spread, kind="stable")[: min(MOST_WORDS, int((spread > 0).sum()))]).astype(np.int32)
+        weight = (np.log((1 + counts.shape[0]) / (1 + spread[buckets])) + 1).astype(np.float32)
+        directions = _main_directions(_tfidf(counts, buckets, weight))
+        return cls(buckets, weight, directions[:, ::-1][:, :DIRECTIONS].astype(np.float32))
+
+    def of(self, counts):
+        """float (N, K) of CSR (N, ngrams.BUCKETS)."""
+        return _tfidf(counts, self.buckets, self.weight) @ self.directions
+
+
+def _roots(values):
+    """Square roots, with their signs: of shares, that differ by little where they are small."""
+    return np.sign(values) * np.sqrt(np.abs(values))
+
+
+def _tfidf(counts, buckets, weight):
+    """float (N, V): sublinear TF-IDF, rows of length 1 (0 where no word is known)."""
+    found = counts[:, buckets].toarray()
+    table = np.log1p(np.maximum(found - 1, 0)) * weight + (found > 0) * weight
+    return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
+
+
+def _main_directions(table):
+    """(V, up to V or N): orthonormal directions of rows (N, V), those in which they are longest last."""
+    if len(table) >= table.shape[1]:
+        return np.linalg.eigh(table.T @ table)[1]
+    length, axes = np.linalg.eigh(table @ table.T)  # as many, and smaller
+    kept = length > 1e-9 * length[-1:]
+    return table.T @ axes[:, kept] / np.sqrt(length[kept])
+
+
+def _spread(players):
+    """Rows: at most MOST_RECORDINGS of each player, drawn by a fixed seed."""
+    generator = np.random.default_rng(0)
+    own = (np.flatnonzero(players == player) for player in np.unique(players))
+    return np.sort(np.concatenate([generator.permutation(rows)[:MOST_RECORDINGS] for rows in own]))
+
+
+def _whitening(features, players):
+    """(D, D): makes the shrunk within-class covariance the identity; of no effect where no player's recordings differ."""
+    who, place = np.unique(players, return_inverse=True)
+    means = np.stack([features[place == p].mean(0) for p in range(len(who))])
+    rest, freedom = features - means[place], len(features) - len(who)
+    if (rest**2).sum() <= 1e-6 * (features**2).sum():
+        return np.eye(features.shape[1])
+    within = rest.T @ rest / freedom
+    sphere = np.eye(len(within)) * np.trace(within) / len(within)
+    spread, axes = np.linalg.eigh((1 - SHRINKAGE) * within + SHRINKAGE * sphere)
+    return axes / np.sqrt(spread)
