@@ -68,7 +68,9 @@ def trained_ear(words, name):
         return load_ear(RELEASED)[0], 0.0
     config = preset("style_encoder", "laptop", benchmark=name, steps=words.steps, mixed_precision=words.mixed_precision,
                     validate_every=500, save_every=500, tracker="none")  # fmt: skip
-    train(config, words.data_dir, words.runs_dir, run=name)
+    result = train(config, words.data_dir, words.runs_dir, run=name)
+    if not result.finished:
+        raise SystemExit(result.message)
     times = defaultdict(list)
     for event in read_events(words.runs_dir / name):
         times[event["runtime"]].append(event["time"])

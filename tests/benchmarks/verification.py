@@ -64,8 +64,10 @@ def trained_without(players, words):
     config = preset("style_encoder", "laptop", steps=words.steps, mixed_precision=words.mixed_precision, validate_every=500,
                     save_every=250, tracker="none")  # fmt: skip
     with mock.patch.object(stages, "gather_labelled", others):
-        train(config, words.data_dir, words.runs_dir, run=f"without_{mark}")
-        return Ear.of_run(words.runs_dir / f"without_{mark}")
+        result = train(config, words.data_dir, words.runs_dir, run=f"without_{mark}")
+    if not result.finished:
+        raise SystemExit(result.message)
+    return Ear.of_run(result.run)
 
 
 def one_fold(words, corpus, players):
