@@ -97,8 +97,8 @@ def identify(ear, library, notes, top=5):
     ------
     TooShort : under 5 s of music or 10 notes
     """
-    heard = ear.hear(notes)
-    vector = library.verifier.vectors(Traits.of([heard], [notes]))[0]
+    heard, begun = ear.hear(notes), from_first_onset(notes)
+    vector = library.verifier.vectors(Traits.of([heard], [begun]))[0]
     likeness = library.vectors @ vector
     known = library.probability_of_known(vector, ear.names)
     order = heard.log_probability.argsort()[::-1]
@@ -109,7 +109,7 @@ def identify(ear, library, notes, top=5):
     times_s, evidence = ear.evidence(notes)
     others = np.delete(evidence, order[0], 1)
     for_it = evidence[:, order[0]] - others.mean(1) if others.size else np.zeros(len(evidence))
-    found = _habits_of(library, habits(from_first_onset(notes)), pianists[0][0])[:top]
+    found = _habits_of(library, habits(begun), pianists[0][0])[:top]
     return Identification(pianists, None if known is None else 1 - known, nearest, found, times_s, for_it)
 
 
