@@ -25,6 +25,8 @@ NOT_RUN = {
     ".venv/bin/pip install": "changes this environment",
     "pre-commit install": "changes this repository",
     "git clone": "needs the network",
+    "git fetch": "needs the network",
+    "git checkout": "takes this repository to another commit",
     "cd ": "a folder of another machine",
     "source .venv": "a shell's own; the environment may have another name here",
     "bash colab_setup.sh demo": "takes minutes: .ci/run runs it, twice",

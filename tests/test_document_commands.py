@@ -100,14 +100,19 @@ def check_curl(words, whole):
         assert any(re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", route), place) for route in routes()), place
     assert addresses or not whole
     for body in (word for word in words if word.startswith("{")):
-        config.build(pytest.importorskip("lib.serve.orders").SoloOrder, json.loads(body))
+        pytest.importorskip("starlette")
+        from lib.serve.orders import SoloOrder
+
+        config.build(SoloOrder, json.loads(body))
 
 
 def routes():
     """The server's addresses."""
-    app_of = pytest.importorskip("lib.serve.app")
+    pytest.importorskip("fastapi")
+    from lib.serve.app import make_app
+
     limits = SimpleNamespace(streams=1)
-    return [route.path for route in app_of.make_app(SimpleNamespace(limits=limits, metrics=None)).routes]
+    return [route.path for route in make_app(SimpleNamespace(limits=limits, metrics=None)).routes]
 
 
 def check_sky(words, whole):

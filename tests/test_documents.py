@@ -91,6 +91,11 @@ def test_versions_and_names_agree():
     assert licence.startswith("MIT License") and "The Brad Mehldau AI authors" in licence
 
 
+def test_which_commit_goes_with_saved_notebooks_is_said():
+    for name in ("CHANGELOG.md", "docs/FAQ.md"):
+        assert config.LAST_COMMIT_OF_OLD_LAYOUT in text_of(ROOT / name)
+
+
 def test_results_say_what_the_cards_say():
     """A figure of three decimals in the results stands in a card, where the command that gave it is named."""
     cards = " ".join(text_of(path) for path in ROOT.glob("data/released/*.md"))

@@ -3,7 +3,7 @@
     python tests/benchmarks/kill_resume.py --kills 10 [--stage diffusion] [--seed 1] [--device auto]
 
 Every stage is trained once in peace, keeping all its checkpoints, then again by the same command under SIGKILL: at a
-random moment, at a point in the middle of a save, or in the middle of a copy to the mirror (lib/training/faults.py),
+random moment, at a point in the middle of a save, or in the middle of a copy to the mirror (lib/faults.py),
 in turn; now and then the machine is lost too (the run folder is deleted, the mirror has to bring it back). Every
 checkpoint of the tormented run is compared, tensor by tensor, with that of the same step in peace. The last line is
 JSON: `kills`, `identical` (kills of runs all of whose checkpoints, the last included, are identical), `lost` (steps
