@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.__main__ import main
+from lib.apps.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -29,7 +29,7 @@ def real_data():
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory):
     """A data folder with the demo corpus, ingested."""
-    from lib.data.demo_corpus import write_demo_corpus
+    from lib.data.demo import write_demo_corpus
 
     folder = tmp_path_factory.mktemp("data")
     write_demo_corpus(folder)

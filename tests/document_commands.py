@@ -8,7 +8,7 @@ import re
 import typer
 from documents import DOCUMENTS, OURS, commands_of
 
-from lib.__main__ import app
+from lib.apps.cli.main import app
 
 CLI = typer.main.get_command(app)
 PLACEHOLDERS = {"P": "laptop", "N": "400", "NAME": "maestro"}
@@ -34,15 +34,15 @@ NOT_RUN = {
     "bash colab_setup.sh test": "these tests",
     "bash colab_setup.sh colab": "changes this environment; tests/test_front_door.py runs it where pip may not write",
     "python -m pytest": "these tests",
-    "rclone ": "needs somebody's Drive; tests/data/test_places.py runs rclone on a remote of its own",
+    "rclone ": "needs somebody's Drive; tests/storage/test_backends.py runs rclone on a remote of its own",
     "tail -f": "has no end",
     "tensorboard ": "has no end",
     "sky ": "rents a machine; tests/environments/test_skypilot.py has SkyPilot read the file",
     "docker build": "needs a Docker daemon; tests/environments/test_docker.py runs the Dockerfile's own line",
     "docker stop": "needs a Docker daemon",
     "docker run --rm -v $PWD/outputs:/app/outputs brad-mehldau-ai\n": "is the demo: .ci/run runs it",
-    "python -m lib worker": "needs a Redis: tests/serve/test_redis.py starts one, and workers",
-    "python -m lib serve --released --queue": "needs a Redis: tests/serve/test_redis.py starts one, and the server",
+    "python -m lib worker": "needs a Redis: tests/apps/server/test_redis.py starts one, and workers",
+    "python -m lib serve --released --queue": "needs a Redis: tests/apps/server/test_redis.py starts one, and the server",
     "python tests/benchmarks/codec.py": "takes minutes: tests/test_codec_figures.py runs its parts on few pieces",
     "python tests/benchmarks/style.py": "trains for hours: tests/test_style_figures.py runs its parts",
     "python tests/benchmarks/verification.py": "trains for half an hour, on recordings that can't be passed on",

@@ -16,7 +16,7 @@ from documents import ROOT, blocks_of
 from tiny import save_tiny_improviser
 
 from lib import config
-from lib.data.notes import Notes, write_midi
+from lib.music.notes import Notes, write_midi
 
 FOLDERS = ("FOLDER", "DIR", "MINE")
 ALBUMS, TITLES = 3, 2  # enough to train on, to validate and to test
@@ -50,8 +50,9 @@ def workplace(folder):
 
     Where a command would wait for players, clients or notebooks, it comes to that point and no further.
     """
-    from lib import generate, headless
-    from lib.serve import live_midi, ports
+    from lib.apps.headless import headless
+    from lib.apps.live import live_midi, ports
+    from lib.generation import generate
 
     tiny = generate.load_improviser(save_tiny_improviser(folder / "tiny"), device="cpu")
     make_files(folder)
@@ -80,7 +81,7 @@ def with_one_client(patch, tiny):
         import uvicorn
         from starlette.testclient import TestClient
 
-        from lib.serve import studio
+        from lib.apps.server import studio
 
         def run(app, host, port, http, **named):
             assert hasattr(http, "hanging_up"), "who says nothing must be hung up on"
@@ -99,7 +100,7 @@ def short(request):
 
 def tiny_with_styles(tiny, words, named):
     """The tiny improviser, which knows the styles that were added meanwhile."""
-    from lib.styles import with_own
+    from lib.style.embeddings import with_own
 
     styles_dir = named.get("styles_dir") or (words[3] if len(words) > 3 else None)
     return dataclasses.replace(tiny, styles=with_own(tiny.styles, tiny.style_encoder, styles_dir)) if styles_dir else tiny
@@ -141,7 +142,7 @@ def zipped(path, names, tables=()):
 
 def write_answers(folder, key_path):
     """What two listeners saved: answers-1.json, answers-2.json."""
-    from lib.ratings import read_key
+    from lib.apps.listening_test.ratings import read_key
 
     key = read_key(key_path)
     for number in (1, 2):

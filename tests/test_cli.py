@@ -14,8 +14,8 @@ import torch
 from command_line import lib
 
 from lib.data.corpora import open_corpus
-from lib.data.notes import Notes, read_markers, read_midi, write_midi
-from lib.generate import load_improviser
+from lib.generation.generate import load_improviser
+from lib.music.notes import Notes, read_markers, read_midi, write_midi
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -101,7 +101,7 @@ def check_curl(words, whole):
     assert addresses or not whole
     for body in (word for word in words if word.startswith("{")):
         pytest.importorskip("starlette")
-        from lib.serve.orders import SoloOrder
+        from lib.apps.server.orders import SoloOrder
 
         config.build(SoloOrder, json.loads(body))
 
@@ -109,7 +109,7 @@ def check_curl(words, whole):
 def routes():
     """The server's addresses."""
     pytest.importorskip("fastapi")
-    from lib.serve.app import make_app
+    from lib.apps.server.app import make_app
 
     limits = SimpleNamespace(streams=1)
     return [route.path for route in make_app(SimpleNamespace(limits=limits, metrics=None)).routes]

@@ -12,8 +12,8 @@ from document_commands import UNIQUE, requests, runnable, shell_lines
 from document_workplace import request_of, workplace, write_answers
 from documents import DOCUMENTS, ROOT, blocks_of, text_of
 
-from lib.__main__ import main
-from lib.data.notes import read_midi
+from lib.apps.cli.main import main
+from lib.music.notes import read_midi
 
 LONG = ("train", "until-done", "evaluate", "compare", "data", "export")  # tests/test_document_commands_run_long.py
 SHORT = {"generate": ["--seconds", "1", "--num-steps", "1", "--device", "cpu"], "identify": ["--device", "cpu"],
@@ -62,7 +62,7 @@ def test_what_clients_ask_is_answered(command, place, tmp_path):
     """curl's words as a request to the server itself."""
     pytest.importorskip("fastapi")
     testclient = pytest.importorskip("starlette.testclient")
-    from lib.serve import app, studio
+    from lib.apps.server import app, studio
 
     asked = request_of(command.words, piped(place) if "@-" in command.words else None)
     token = "a" * 32

@@ -12,13 +12,13 @@ from document_workplace import FOLDERS, make_archives, workplace
 from evaluation_sizes import FEW, PIANIST
 from test_document_commands_run import LONG, typed
 
-from lib import until_done
-from lib.commands import evaluate as commands
+from lib.apps.cli import evaluate as commands
+from lib.apps.evaluate import intervals
+from lib.apps.headless import until_done
+from lib.apps.headless.until_done import Ending
 from lib.config import RELEASED
 from lib.data import corpora, download
-from lib.data.manifest import file_sha256
-from lib.evaluate import intervals
-from lib.until_done import Ending
+from lib.storage.manifest import file_sha256
 
 pytestmark = pytest.mark.slow
 BUILDS_ON = {"vqvae": (), "style_encoder": (), "diffusion": ("vqvae", "style_encoder"),
@@ -109,7 +109,7 @@ def with_value(words, option, value):
 
 
 def in_this_process(words, step_file, asked):
-    """Instead of a process of its own, which tests/test_until_done.py starts."""
+    """Instead of a process of its own, which tests/apps/headless/test_until_done.py starts."""
     typed(words)
     return Ending(0, "", None)
 
@@ -118,7 +118,7 @@ def in_this_process(words, step_file, asked):
 def test_what_is_long_runs_in_small(words, place, tmp_path, monkeypatch):
     monkeypatch.setattr(until_done, "_run", in_this_process)
     monkeypatch.setattr(intervals, "DRAWS", 40)
-    monkeypatch.setattr(commands, "size_of", lambda *words: replace(FEW, clips=2))  # tests/evaluate/test_commands.py tries it
+    monkeypatch.setattr(commands, "size_of", lambda *words: replace(FEW, clips=2))  # tests/apps/evaluate/test_commands.py tries it
     monkeypatch.chdir(place)
     (tmp_path / "drive").mkdir()
     less = [word.replace("drive/", f"{tmp_path}/drive/") for word in small(words, place, tmp_path / "runs")]

@@ -21,7 +21,7 @@ SCRIPTS = [path for pattern in (".ci/*", "*.sh", "*.toml", "*.yaml", ".*.yaml", 
 OF_OLD_NOTEBOOKS = {"lib.generate", "lib.training.loop", "lib.plan.outlook"}
 
 # names that tests make up
-MADE_UP = {"lib.displays", "lib.utilities", "lib.utilities.text", "tests/benchmarks/picture.py"}
+MADE_UP = {"lib.displays", "lib.stray", "lib.utilities", "lib.utilities.text", "tests/benchmarks/picture.py"}
 
 DOTTED = r"lib(?:\.[A-Za-z_]\w*)+"
 IN_TEXT = (re.compile(r"\bfrom (lib(?:\.\w+)*) import \(?([\w, ]+)"), re.compile(rf"\bimport ({DOTTED})()"),

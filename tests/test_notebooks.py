@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from lib import config
-from lib.notebook_parameters import parameters_of
+from lib.apps.headless.notebook_parameters import parameters_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -5,9 +5,9 @@ import json
 import nbformat
 import pytest
 
-from lib import headless
-from lib.data.notes import read_midi
-from lib.training import checkpoint as checkpoints
+from lib.apps.headless import headless
+from lib.checkpoints import checkpoint as checkpoints
+from lib.music.notes import read_midi
 
 NAMES = ("00_setup", "01_data", "02_vqvae", "03_style_encoder", "04_diffusion", "05_fine_tune", "06_listen",
          "07_evaluate", "08_serve")  # fmt: skip

@@ -5,10 +5,10 @@ import pytest
 
 from lib.config import RELEASED, GenerateRequest
 from lib.data.corpora import open_corpus
-from lib.data.manifest import verify
-from lib.generate import Order, generate, generate_many, load_improviser
-from lib.identify import identify
-from lib.library import load_ear
+from lib.generation.generate import Order, generate, generate_many, load_improviser
+from lib.storage.manifest import verify
+from lib.style.gallery import load_ear
+from lib.style.identification import identify
 
 
 def test_every_file_is_what_the_manifest_says_and_small():

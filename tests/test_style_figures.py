@@ -67,6 +67,6 @@ def test_flat_and_dry():
 
 
 def open_notes():
-    from lib.data.notes import Notes
+    from lib.music.notes import Notes
 
     return Notes.from_arrays([0, 1], [1, 1], [60, 62], [50, 70], [(0.0, 1.0)])

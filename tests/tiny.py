@@ -5,9 +5,9 @@ import math
 
 import torch
 
+from lib.checkpoints.load import frozen, load_improviser, make_dit, save_improviser
 from lib.config import RELEASED, preset
 from lib.models.posterior import TYPICAL_LOGIT
-from lib.training.trained import frozen, load_improviser, make_dit, save_improviser
 
 
 def save_tiny_improviser(folder):

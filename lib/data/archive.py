@@ -15,7 +15,7 @@ from typing import Any
 
 from lib.data.metadata import compose
 from lib.data.note_store import CorpusError
-from lib.data.notes import MAX_MIDI_BYTES, MidiError
+from lib.music.notes import MAX_MIDI_BYTES, MidiError
 
 MIDI_SUFFIXES = (".mid", ".midi")
 UTF8_FLAG = 0x800

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from lib.data.demo_hands import Changes, LeftHand, Line, doubled, locked
-from lib.data.notes import Notes
+from lib.music.notes import Notes
 
 SHORTEST_S, LONGEST_S = 58.0, 88.0  # of a performance
 PEDAL_GAP_S = 0.06  # the foot comes up with the new chord and goes down after it

@@ -29,8 +29,8 @@ from lib.data.note_store import (
     replace_file,
     write_note_store,
 )
-from lib.data.notes import MidiError, read_midi
 from lib.data.splits import split_benchmark, split_folder
+from lib.music.notes import MidiError, read_midi
 from lib.progress import progress_bar
 
 STORE_NAME, REPORT_NAME = "notes.store", "ingest_report.json"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.notes import Notes
+from lib.music.notes import Notes
 
 NOTE = np.dtype([("onset", "<u4"), ("duration", "<u2"), ("pitch", "u1"), ("velocity", "u1")])
 PEDAL = np.dtype([("onset", "<u4"), ("length", "<u4")])

@@ -11,7 +11,7 @@ import io
 
 import matplotlib.pyplot as plt
 
-from lib.music.chord_symbols import NAMES
+from lib.music.chords import NAMES
 
 MOST_SYMBOLS = 12  # chords that are named before "and so on"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from lib.music.chord_symbols import NO_CHORD
+from lib.music.chords import NO_CHORD
 from lib.music.forms import OWN, parse_chart
 
 BARS_A_LINE, MOST_BARS = 4, 48  # more bars are counted only

@@ -11,7 +11,6 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from lib.config import ConfigError
-from lib.data.notes import write_midi
 from lib.display.jobs import Cancelled, Job, TimeLeft
 from lib.display.knob_panel import KnobPanel
 from lib.display.knobs import make_fault, request_of
@@ -21,6 +20,7 @@ from lib.display.take_strip import TakeActions, TakeStrip
 from lib.display.takes import Call
 from lib.music.audio import render_audio
 from lib.music.hands import left_hand
+from lib.music.notes import write_midi
 
 __all__ = ["SoloPanel", "request_of", "solo_controls"]
 VARIATIONS = 3

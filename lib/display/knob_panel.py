@@ -8,7 +8,7 @@ import ipywidgets as widgets
 
 from lib.display.chart import chart_html
 from lib.display.knobs import FINE, faults_of, make_fault, make_knobs, request_of, say_fault
-from lib.music.chord_symbols import ChordError
+from lib.music.chords import ChordError
 
 SEEDS = 10_000  # a die has so many sides: such a seed is easily told to a friend
 CHART_KNOBS = ("chords", "seconds", "tempo_bpm")

@@ -9,7 +9,7 @@ import ipywidgets as widgets
 
 from lib.config import GUIDED_CANDIDATES, GenerateRequest, build
 from lib.display.palette import WARNING
-from lib.music.chord_symbols import NAMES, ChordError
+from lib.music.chords import NAMES, ChordError
 
 REGISTERS = [("free", 0), *((f"{NAMES[pitch % 12]}{pitch // 12 - 1}", pitch) for pitch in range(40, 83, 3))]
 RULES_ASKED, RULES_ALWAYS, RULES_OFF = "asked", "always", "off"
@@ -67,7 +67,7 @@ def request_of(knobs):
 
 
 def _style(first, second, share):
-    """A name, or a mix as lib.styles reads it."""
+    """A name, or a mix as lib.style.embeddings reads it."""
     if not second or first == second:
         return first or second
     return f"{first}:{1 - share:.2f},{second}:{share:.2f}" if first else second

@@ -13,10 +13,10 @@ import io
 import json
 from pathlib import Path
 
-from lib.data.notes import to_midi
 from lib.display.page import fill_page, read_parts
 from lib.music.audio import write_wav_to
 from lib.music.mp3 import can_encode, encode_mp3
+from lib.music.notes import to_midi
 
 FOLDER = Path(__file__).parent
 # player_NAME.js, in the order that they need each other

@@ -80,7 +80,7 @@ class Preview:
         self._window, self._seen, self._next_s = None, None, -math.inf
 
     def __call__(self, state):
-        """A state as lib.generate reports it; one without `piano_roll` shows nothing."""
+        """A state as lib.generation.generate reports it; one without `piano_roll` shows nothing."""
         now_s, settled = self._clock(), state["step"] / state["num_steps"]
         if "piano_roll" not in state or now_s < self._next_s and settled < 1:
             return

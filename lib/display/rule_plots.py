@@ -7,7 +7,7 @@ import numpy as np
 
 from lib.display.alt_text import described, titled
 from lib.display.palette import AMOUNT, ASKED, PLAYED, on_paper
-from lib.music.chord_symbols import NAMES
+from lib.music.chords import NAMES
 from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
 from lib.music.rules_in_time import OFF_GRID_S
 

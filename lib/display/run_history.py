@@ -27,8 +27,8 @@ def plot_run_history(rows, events, title=""):
 
     Parameters
     ----------
-    rows : list of dict, lib.training.history.read_rows: every logged line, with "time" (Unix seconds), "step", "runtime"
-    events : list of dict, lib.training.history.read_events
+    rows : list of dict, lib.checkpoints.history.read_rows: every logged line, with "time" (Unix seconds), "step", "runtime"
+    events : list of dict, lib.checkpoints.history.read_events
     title : str
 
     Returns

@@ -16,7 +16,7 @@ LINES = ("-", "--", ":", "-.")  # besides the hue
 
 
 class Stages:
-    """A callback of lib.generate that keeps the roll at a few steps of the first window.
+    """A callback of lib.generation.generate that keeps the roll at a few steps of the first window.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Stages:
         self._count, self.rolls, self.steps = count, [], []
 
     def __call__(self, state):
-        """A state as lib.generate reports it."""
+        """A state as lib.generation.generate reports it."""
         step, num_steps = state["step"], state["num_steps"]
         if state["window"] == 0 and step in np.rint(np.linspace(1, num_steps, self._count)):
             self.rolls.append(sounding_roll(state["piano_roll"]())[0].cpu().numpy())

@@ -6,9 +6,9 @@ import dataclasses
 from dataclasses import dataclass
 
 from lib.config import GenerateRequest
-from lib.data.notes import Notes
 from lib.display.jobs import length
 from lib.music.audio import Audio
+from lib.music.notes import Notes
 
 ALWAYS_SHOWN = ("chords", "seconds", "seed")  # in code, though they may be the defaults
 
@@ -71,7 +71,7 @@ class Call:
         """Everything that makes the same solo where there is an `improviser`: a line, and one for each take it starts from."""
         calls = [(f"take_{take.number}", take.call) for take in self.ancestors] + [(name, self)]
         used = "generate, infill" if any(call.from_s is not None for _, call in calls) else "generate"
-        imports = f"from lib.config import GenerateRequest\nfrom lib.generate import {used}\n\n"
+        imports = f"from lib.config import GenerateRequest\nfrom lib.generation.generate import {used}\n\n"
         return imports + "\n".join(call.line(one) for one, call in calls)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lib.music.chords import CHORD_DIM
+from lib.music.chart import CHORD_DIM
 
 ROTARY_BASE = 1000.0  # sequences have about 128 positions
 HEAD_BLOCKS = 2

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lib.models.residual import FrameNorm, wide_stack
+from lib.models.blocks import FrameNorm, wide_stack
 from lib.music.note_windows import context_sizes, contexts
 from lib.music.piano_roll import DURATION, LATENT_STRIDE, NUM_PITCHES, VELOCITY
 

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.music.chord_symbols import NO_CHORD, ChordError, parse_chord
+from lib.music.chords import NO_CHORD, ChordError, parse_chord
 
 MUSIC_XML = (".musicxml", ".xml", ".mxl")
 IREAL = re.compile(r"irealb://[^\"'<>\s]+")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.music.chords import CHORD_DIM, QUALITIES, QUALITY_NAMES, chord_of
+from lib.music.chart import CHORD_DIM, QUALITIES, QUALITY_NAMES, chord_of
 from lib.music.piano_roll import LATENT_STRIDE, LOWEST_PITCH, NUM_PITCHES
 
 SMOOTHING = 9  # latent frames (0.72 s): about a half note at a medium tempo

@@ -1,129 +1,219 @@
-"""Progressions of chords: from text, over time, and as a model is told of them.
+"""Chord symbols -> pitch classes.
 
-Conventions: a bar is a list of chords that share it equally; None stands for no chord.
+Conventions: pitch classes 0-11 from C; `intervals` are semitones above the root, 0-11; a chord's chroma holds the chord
+tones and the bass. Spellings follow lead sheets: Cmaj7 CM7 C^7 CΔ7, Cm7 C-7 Cmi7, Cø Cm7b5, Co7 C°7 Cdim7, C7alt,
+C13(b9), C6/9, C7sus4, Cmaj7/E, N.C.
 """
 
 from __future__ import annotations
 
-import math
+import difflib
 import re
+import unicodedata
+from dataclasses import dataclass
 
-import torch
+NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+ACCIDENTALS = {"#": 1, "b": -1}
+# the qualities that recognition tells apart, and what the models are told: name -> intervals
+QUALITIES = {
+    "maj": (0, 4, 7),
+    "m": (0, 3, 7),
+    "7": (0, 4, 7, 10),
+    "maj7": (0, 4, 7, 11),
+    "m7": (0, 3, 7, 10),
+    "m7b5": (0, 3, 6, 10),
+    "dim7": (0, 3, 6, 9),
+    "7sus4": (0, 5, 7, 10),
+    "6": (0, 4, 7, 9),
+    "m6": (0, 3, 7, 9),
+    "mmaj7": (0, 3, 7, 11),
+    "aug": (0, 4, 8),
+}
 
-from lib.music.chord_symbols import NAMES, NO_CHORD, QUALITIES, Chord, ChordError, parse_chord
+# the beginning of a suffix: spelling -> (third and fifth, seventh or sixth); the longest that fits is taken
+_MAJOR, _MINOR, _HALF, _DIM, _AUG = (4, 7), (3, 7), (3, 6), (3, 6), (4, 8)
+_MAJ_WORDS = ("maj", "major", "Maj", "MAJ", "Ma", "ma", "M", "j", "^")
+_MIN_WORDS = ("min", "minor", "Min", "MIN", "Mi", "mi", "m", "-")
+_DIM_WORDS, _AUG_WORDS = ("dim", "diminished", "o"), ("aug", "augmented", "+")
+_TENSIONS = {"7": (), "9": (2,), "11": (2, 5), "13": (2, 5, 9)}
 
-__all__ = ["CHORD_DIM", "NAMES", "QUALITIES", "QUALITY_NAMES", "Chord", "ChordError", "chord_changes", "chord_features",
-           "chord_of", "chords_per_frame", "parse_chord", "parse_progression"]  # fmt: skip
 
-QUALITY_NAMES = tuple(QUALITIES)
-CHORD_DIM = 37  # root 12, chroma 12, bass 12, known 1
+def _stems():
+    stems = {"": (_MAJOR, ()), "6": (_MAJOR, (9,)), "69": (_MAJOR, (9, 2)), "6/9": (_MAJOR, (9, 2)), "5": ((7,), ()),
+             "2": (_MAJOR, (2,)), "alt": (_MAJOR, (10, "alt")), "dom7": (_MAJOR, (10,)), "dom": (_MAJOR, (10,)),
+             "h": (_HALF, (10,)), "h7": (_HALF, (10,)), "h9": (_HALF, (10, 2)), "+M7": (_AUG, (11,)),
+             "7M": (_MAJOR, (11,)), "m7M": (_MINOR, (11,)), "+maj7": (_AUG, (11,)), "augmaj7": (_AUG, (11,))}  # fmt: skip
+    for number, more in _TENSIONS.items():
+        stems[number] = (_MAJOR, (10, *(t for t in more if t != 5)))  # the eleventh is left out over a major third
+        stems[f"dom{number}"] = stems[number]
+        for word in _MAJ_WORDS:
+            stems[word + number] = (_MAJOR, (11, *(t for t in more if t != 5)))
+        for word in _MIN_WORDS:
+            stems[word + number] = (_MINOR, (10, *more))
+            for major in _MAJ_WORDS:
+                stems[word + major + number] = stems[f"{word}/{major}{number}"] = (_MINOR, (11, *more))
+        for word in _AUG_WORDS:
+            stems[word + number] = (_AUG, (10, *(t for t in more if t != 5)))
+    stems["11"] = ((5, 7), (10, 2))  # played without its third
+    for word in _MAJ_WORDS:
+        stems[word] = (_MAJOR, (11,) if word in ("^",) else ())
+        stems[word + "6"], stems[word + "69"] = (_MAJOR, (9,)), (_MAJOR, (9, 2))
+    for word in _MIN_WORDS:
+        stems[word] = (_MINOR, ())
+        stems[word + "6"], stems[word + "69"], stems[word + "6/9"] = (_MINOR, (9,)), (_MINOR, (9, 2)), (_MINOR, (9, 2))
+    for word in _DIM_WORDS:
+        stems[word], stems[word + "7"] = (_DIM, ()), (_DIM, (9,))
+        for major in _MAJ_WORDS:
+            stems[word + major + "7"] = (_DIM, (11,))
+    for word in _AUG_WORDS:
+        stems[word] = (_AUG, ())
+    return stems
 
 
-def parse_progression(text):
-    """Bars of chords.
+STEMS = _stems()
+_MODIFIERS = re.compile(
+    r"(?P<sus>sus(?:24|42|2|4|9)?)|(?P<add>add(?P<flat>[#b]?)(?P<degree>9|11|13|2|3|4|6))|(?P<omit>(?:no|omit)(?P<gone>[35]))"
+    r"|(?P<alter>(?:[#b]|[+-](?=\d))(?P<what>5|6|9|11|13))|(?P<seventh>(?:maj|Maj|ma|M|\^)7)|(?P<plus>\+)|(?P<alt>alt)"
+    r"|(?P<plain>11|13|9|6)"
+)
+IN_LETTERS = (("♯", "#"), ("♭", "b"), ("[−–—]", "-"), (r"[Δ△∆](?=\d)", "maj"), ("[Δ△∆]", "maj7"), ("[øØ]7?", "m7b5"),
+              ("[°º˚]", "dim"), (r"[^\x20-\x7e]", "?"))  # fmt: skip
+SUSPENDED = {"": {5}, "4": {5}, "2": {2}, "9": {2, 5}, "24": {2, 5}, "42": {2, 5}}
+_DEGREES = {"2": 2, "9": 2, "3": 4, "4": 5, "11": 5, "6": 9, "13": 9, "5": 7}
+_COMMON = ("", "m", "7", "maj7", "m7", "m7b5", "dim", "dim7", "6", "m6", "9", "m9", "maj9", "11", "m11", "13", "7b9", "7#9",
+           "7#11", "7b13", "7alt", "7sus4", "sus4", "sus2", "aug", "7#5", "7b5", "mmaj7", "69", "add9", "maj7#11")  # fmt: skip
+SYMBOL = re.compile(r"(?P<root>[A-G][#b]{0,2})(?P<suffix>.*?)(?:/(?P<bass>[A-G][#b]{0,2}))?")
+NO_CHORD = ("N.C.", "NC", "N.C", "n.c.", "N")
 
-    Parameters
+
+class ChordError(ValueError):
+    """A symbol that is no chord; the message names it and the nearest valid spelling."""
+
+
+@dataclass(frozen=True)
+class Chord:
+    """A chord.
+
+    Attributes
     ----------
-    text : "|" and line breaks are bar lines; chords of a bar share it equally; "%" alone repeats the bar before,
-        "/" the chord before; "N.C." is silence of harmony
+    root, bass : pitch classes 0-11
+    intervals : ascending semitones above the root, 0 first
+    symbol : as it was written
+    """
 
-    Returns
-    -------
-    list of bars, each a list of Chord or None (no chord)
+    root: int
+    intervals: tuple[int, ...]
+    bass: int
+    symbol: str
+
+    @property
+    def chroma(self):
+        """Tuple of 12 in {0, 1}: chord tones and bass, from C."""
+        tones = {(self.root + interval) % 12 for interval in self.intervals} | {self.bass}
+        return tuple(int(pitch_class in tones) for pitch_class in range(12))
+
+    @property
+    def quality(self):
+        """The nearest of QUALITIES: what recognition would call it, its tensions left out."""
+        tones = set(self.intervals)
+        third = 4 if 4 in tones else 3 if 3 in tones else None
+        if third == 4:
+            triad = "aug" if 8 in tones and 7 not in tones else "maj"
+            return "7" if 10 in tones else "maj7" if 11 in tones else "6" if 9 in tones else triad
+        if third == 3 and 6 in tones and 7 not in tones:
+            return "m7b5" if 10 in tones else "mmaj7" if 11 in tones else "dim7"
+        if third == 3:
+            return "m7" if 10 in tones else "mmaj7" if 11 in tones else "m6" if 9 in tones else "m"
+        return "7sus4" if 5 in tones or 10 in tones else "maj"
+
+
+def parse_chord(symbol):
+    """Chord from a symbol.
 
     Raises
     ------
-    ChordError : an unknown symbol, a repeat of nothing, or no chord at all
+    ChordError : not a chord; names the nearest spelling that is one
     """
-    bars = []
-    for bar in re.split(r"[|\n]+", text):
-        symbols = [symbol.strip(",") for symbol in _split(bar.strip().strip(":"))]
-        symbols = [symbol for symbol in symbols if symbol]
-        if symbols:
-            bars.append(_bar(symbols, bars))
-    if not bars:
-        raise ChordError(f"No chord in {text!r}. Write something like 'Cmaj7 | Dm7 G7'.")
-    return bars
+    plain = _plain(symbol)
+    found = SYMBOL.fullmatch(plain)
+    if found is None:
+        raise _unknown(symbol, plain)
+    suffix, bass = found["suffix"], found["bass"]
+    intervals = _intervals(suffix)
+    if intervals is None:
+        raise _unknown(symbol, plain)
+    root = _pitch_class(found["root"])
+    return Chord(root, tuple(sorted(intervals)), root if bass is None else _pitch_class(bass), symbol)
 
 
-def _split(bar):
-    """Words of a bar; blanks inside brackets do not part them."""
-    return re.findall(r"(?:\([^)]*\)|\S)+", bar)
+def in_ascii(symbol):
+    """The symbol as files take it that know no other signs: CΔ is Cmaj7, Bø Bm7b5, E♭ Eb."""
+    for signs, letters in IN_LETTERS:
+        symbol = re.sub(signs, letters, symbol)
+    return symbol
 
 
-def _bar(symbols, bars):
-    if symbols == ["%"]:
-        if not bars:
-            raise ChordError("'%' repeats the bar before, but this is the first bar.")
-        return list(bars[-1])
-    chords = []
-    for symbol in symbols:
-        if symbol in ("/", "%"):
-            before = chords or (bars[-1] if bars else None)
-            if before is None:
-                raise ChordError(f"{symbol!r} repeats the chord before, but there is none.")
-            chords.append(before[-1])
-        else:
-            chords.append(None if symbol in NO_CHORD else parse_chord(symbol))
-    return chords
+def _plain(symbol):
+    """One way of writing: ASCII signs, no brackets, no commas."""
+    text = symbol.strip()
+    for signs, sign in (("♯", "#"), ("♭", "b"), ("−–—", "-"), ("Δ△∆", "^"), ("øØ", "h"), ("°º˚", "o"), ("()[], ", "")):
+        for one in signs:
+            text = text.replace(one, sign)
+    return unicodedata.normalize("NFKC", text)  # superscripts and the like
 
 
-def chords_per_frame(bars, num_frames, frame_rate_hz, tempo_bpm, beats_per_bar=4, start_s=0.0):
-    """Which chord holds in each frame; the progression repeats until the end.
-
-    Parameters
-    ----------
-    bars : of parse_progression
-    num_frames : frames of 1 / frame_rate_hz seconds, the first at start_s of the progression
-    tempo_bpm : beats a minute
-
-    Returns
-    -------
-    list of num_frames Chord or None; the time that counts is a frame's middle
-    """
-    bar_s = beats_per_bar * 60.0 / tempo_bpm
-    frames = []
-    for frame in range(num_frames):
-        position = (start_s + (frame + 0.5) / frame_rate_hz) / bar_s
-        bar = bars[math.floor(position) % len(bars)]
-        frames.append(bar[int((position % 1.0) * len(bar))])
-    return frames
+def _pitch_class(name):
+    return (LETTERS[name[0]] + sum(ACCIDENTALS[sign] for sign in name[1:])) % 12
 
 
-def chord_changes(bars, seconds, tempo_bpm, beats_per_bar=4):
-    """Where the chord changes: [(time_s, Chord or None)] of a progression that repeats until `seconds`."""
-    bar_s, changes = beats_per_bar * 60.0 / tempo_bpm, []
-    for number in range(math.ceil(seconds / bar_s)):
-        bar = bars[number % len(bars)]
-        for place, chord in enumerate(bar):
-            time_s = (number + place / len(bar)) * bar_s
-            if time_s < seconds and (not changes or chord != changes[-1][1]):
-                changes.append((time_s, chord))
-    return changes
+def _intervals(suffix):
+    """Set of intervals, or None for a suffix that means nothing."""
+    for length in range(len(suffix), -1, -1):
+        if suffix[:length] in STEMS:
+            triad, more = STEMS[suffix[:length]]
+            rest = _modifiers(suffix[length:])
+            if rest is not None:
+                return _modified({0, *triad, *(m for m in more if m != "alt")}, rest, "alt" in more)
+    return None
 
 
-def chord_features(chords):
-    """What a model is told: root, chroma of the quality, bass, and whether there is a chord.
-
-    Parameters
-    ----------
-    chords : T of Chord or None
-
-    Returns
-    -------
-    Tensor (T, CHORD_DIM) in {0, 1}; no chord: zeros. Tensions are left out, as recognition leaves them out
-    """
-    features = torch.zeros(len(chords), CHORD_DIM)
-    for row, chord in zip(features, chords, strict=True):
-        if chord is not None:
-            row[chord.root] = row[24 + chord.bass] = row[36] = 1.0
-            row[[12 + (chord.root + interval) % 12 for interval in QUALITIES[chord.quality]]] = 1.0
-    return features
+def _modifiers(text):
+    """The matches that make up all of the text, or None."""
+    found, position = [], 0
+    while position < len(text):
+        match = _MODIFIERS.match(text, position)
+        if match is None:
+            return None
+        found.append(match)
+        position = match.end()
+    return found
 
 
-def chord_of(root, quality, bass=None):
-    """Chord with its usual symbol from a root, an index into QUALITY_NAMES and a bass."""
-    bass = root if bass is None or bass < 0 else bass
-    name = QUALITY_NAMES[quality]
-    symbol = NAMES[root] + ("" if name == "maj" else name) + (f"/{NAMES[bass]}" if bass != root else "")
-    return Chord(root, QUALITIES[name], bass, symbol)
+def _modified(tones, modifiers, altered):
+    for match in modifiers:
+        if match["sus"]:
+            tones = (tones - {3, 4}) | SUSPENDED[match["sus"][3:]]
+        elif match["add"]:
+            tones = tones | {(_DEGREES[match["degree"]] + ACCIDENTALS.get(match["flat"], 0)) % 12}
+        elif match["omit"]:
+            tones = tones - ({3, 4} if match["gone"] == "3" else {6, 7, 8})
+        elif match["alter"]:
+            natural, step = _DEGREES[match["what"]], 1 if match["alter"][0] in "#+" else -1
+            tones = (tones - {natural}) | {(natural + step) % 12}
+        elif match["seventh"]:
+            tones = (tones - {10}) | {11}
+        elif match["plus"]:
+            tones = (tones - {7}) | {8}
+        elif match["plain"]:
+            tones = tones | {_DEGREES[match["plain"]]}
+        altered = altered or bool(match["alt"])
+    return (tones - {7, 2, 9}) | {1, 3, 6, 8, 10} if altered else tones
+
+
+def _unknown(symbol, plain):
+    letters = [root for root in (*NAMES, "C#", "D#", "Gb", "G#", "A#") if plain[:1].upper() == root[0]] or NAMES
+    spellings = [root + suffix for root in letters for suffix in _COMMON]
+    close = difflib.get_close_matches(plain[:1].upper() + plain[1:], spellings, n=1, cutoff=0.3)
+    nearest = f" Did you mean {close[0]!r}?" if close else " A chord begins with a letter from A to G."
+    return ChordError(f"Unknown chord symbol {symbol!r}.{nearest}")

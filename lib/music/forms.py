@@ -14,8 +14,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from lib.music.chord_symbols import NAMES, ChordError, parse_chord
-from lib.music.chords import parse_progression
+from lib.music.chart import parse_progression
+from lib.music.chords import NAMES, ChordError, parse_chord
 
 FORMS = {  # degrees over C
     "blues": "C7 | F7 | C7 | Gm7 C7 | F7 | F#dim7 | C7 | Em7b5 A7 | Dm7 | G7 | C7 A7 | Dm7 G7",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.music.habits import chords_of
 from lib.music.metrics import MIDDLE_C
+from lib.music.style_features import chords_of
 from lib.progress import progress_bar
 
 GAPS_S = (0.06, 0.1, 0.15, 0.22, 0.33, 0.5, 0.8)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.music.habits import chords_of
 from lib.music.metrics import MIDDLE_C
+from lib.music.style_features import chords_of
 
 
 def shares(values, edges):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.data.notes import Notes
+from lib.music.notes import Notes
 
 FRAME_RATE_HZ = 50
 CHUNK_FRAMES = 512

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lib.data.manifest import DamageError, sealed, unsealed, write_text
+from lib.storage.manifest import DamageError, sealed, unsealed, write_text
 
 NAME = "adjustments.json"
 MOST_DETOURS = 3  # from the same checkpoint

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lib.training import trained
+from lib.checkpoints import load as trained
+from lib.data.selection import gather_labelled, gather_pieces, pianists_of
 from lib.training.passages import passages
-from lib.training.pieces import gather_labelled, gather_pieces, pianists_of
 from lib.training.stream import Stream
 
 

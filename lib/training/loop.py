@@ -16,19 +16,19 @@ from pathlib import Path
 import torch
 
 from lib import config as configs
-from lib.data.manifest import write_text
-from lib.data.places import FolderPlace, open_place
+from lib.checkpoints.config_migration import config_from
+from lib.checkpoints.history import append_event, logging_to
+from lib.checkpoints.lease import NAME as LEASE
+from lib.checkpoints.lease import Lease
+from lib.checkpoints.mirror import Mirror
+from lib.checkpoints.resume import asked_checkpoint, bring_back, check_config, find_origin, reach, remote_name, run_folder
+from lib.checkpoints.run_dependencies import check_unchanged, find_sources, require
+from lib.devices import choose_device, determinism, make_accelerator, processes
+from lib.storage.backends import FolderPlace, open_place
+from lib.storage.manifest import write_text
 from lib.training.budget import Budget
-from lib.training.devices import choose_device, determinism, make_accelerator, processes
-from lib.training.earlier import config_from
-from lib.training.history import append_event, logging_to
-from lib.training.lease import NAME as LEASE
-from lib.training.lease import Lease
-from lib.training.mirror import Mirror
-from lib.training.resume import asked_checkpoint, bring_back, check_config, find_origin, reach, remote_name, run_folder
 from lib.training.session import Session
-from lib.training.sources import check_unchanged, find_sources, require
-from lib.training.stages import STAGES
+from lib.training.stages.vqvae import STAGES
 
 log = logging.getLogger("lib.training")
 VERIFY_RCLONE_S = 3600.0  # reading back from a remote costs as much as writing: hourly

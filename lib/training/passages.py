@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from lib.checkpoints import load as trained
+from lib.data.selection import pianists_of
 from lib.music.note_windows import note_windows
-from lib.training import trained
-from lib.training.pieces import pianists_of
 from lib.training.stream import Stream
 
 CHUNKS_PER_STYLE = 16  # chunks a pianist's vector is the mean of

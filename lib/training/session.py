@@ -10,16 +10,16 @@ from contextlib import suppress
 from datetime import timedelta
 
 from lib import config as configs
+from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints.async_saver import Saver
+from lib.checkpoints.history import append_event, append_history
+from lib.checkpoints.lease import LeaseError
+from lib.checkpoints.run_dependencies import fingerprints
 from lib.config import ConfigError
-from lib.data.manifest import write_text
 from lib.progress import progress_bar
-from lib.training import checkpoint as checkpoints
+from lib.storage.manifest import write_text
 from lib.training.adjustments import MOST_DETOURS, Adjustments
 from lib.training.budget import stop_requested
-from lib.training.history import append_event, append_history
-from lib.training.lease import LeaseError
-from lib.training.saver import Saver
-from lib.training.sources import fingerprints
 from lib.training.trainer import Trainer, total_steps
 
 log = logging.getLogger("lib.training")

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from lib.config import ConfigError
-from lib.data.notes import Notes
 from lib.music.note_windows import WINDOW_NOTES, note_values
+from lib.music.notes import Notes
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, rasterise
 
 FEISTEL_ROUNDS = 4

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import torch
 
+from lib.checkpoints.checkpoint import snapshot
 from lib.config import ConfigError
-from lib.training.checkpoint import snapshot
-from lib.training.devices import autocast, give_back_memory, make_scaler
+from lib.devices import autocast, give_back_memory, make_scaler
 from lib.training.optimizers import make_optimizer
 
 GIVE_BACK_EVERY = 10  # steps; it takes a tenth of a second

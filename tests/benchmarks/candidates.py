@@ -22,10 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 import generate as whole  # noqa: E402
 
+from lib.apps.evaluate.material import Material, Size, density_of  # noqa: E402
+from lib.apps.evaluate.obedience import TEMPO, agreement, chart_of, half_bars  # noqa: E402
 from lib.config import RELEASED, GenerateRequest, build  # noqa: E402
-from lib.evaluate.material import Material, Size, density_of  # noqa: E402
-from lib.evaluate.obedience import TEMPO, agreement, chart_of, half_bars  # noqa: E402
-from lib.generate import generate  # noqa: E402
+from lib.generation.generate import generate  # noqa: E402
 from lib.music.piano_roll import CHUNK_S  # noqa: E402
 
 VARIANTS = {  # candidates in a step, from this share of the steps on, revisions, ways in each

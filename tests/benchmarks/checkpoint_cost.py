@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("LIB_QUIET", "1")
 
+from lib.checkpoints import checkpoint as checkpoints  # noqa: E402
+from lib.checkpoints.history import read_events  # noqa: E402
 from lib.config import preset  # noqa: E402
-from lib.data.demo_corpus import write_demo_corpus  # noqa: E402
-from lib.training import checkpoint as checkpoints  # noqa: E402
-from lib.training.history import read_events  # noqa: E402
+from lib.data.demo import write_demo_corpus  # noqa: E402
 from lib.training.loop import train  # noqa: E402
 from lib.training.session import Session  # noqa: E402
 

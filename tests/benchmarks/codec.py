@@ -28,6 +28,8 @@ sys.path.insert(0, str(ROOT))
 
 from lib.config import RELEASED  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
+from lib.data.selection import in_published_test  # noqa: E402
+from lib.generation.reconstruct import load_codec  # noqa: E402
 from lib.models.vqvae import BANDS, GROUPS  # noqa: E402
 from lib.music.metrics import match_notes, note_f1  # noqa: E402
 from lib.music.piano_roll import (  # noqa: E402
@@ -39,8 +41,6 @@ from lib.music.piano_roll import (  # noqa: E402
     notes_to_piano_roll,
     piano_roll_to_notes,
 )
-from lib.reconstruct import load_codec  # noqa: E402
-from lib.training.pieces import in_published_test  # noqa: E402
 
 WINDOW = CHUNK_FRAMES // LATENT_STRIDE
 QUICK_PIECES, NOISE = 20, (0.05, 0.1, 0.2)

@@ -21,11 +21,11 @@ import matplotlib.pyplot as plt  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from lib.apps.evaluate.clips import real_clips  # noqa: E402
 from lib.config import GenerateRequest, build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.display.plots import plot_piano_roll  # noqa: E402
-from lib.evaluate.clips import real_clips  # noqa: E402
-from lib.generate import generate, load_improviser  # noqa: E402
+from lib.generation.generate import generate, load_improviser  # noqa: E402
 from lib.music.forms import OWN  # noqa: E402
 from lib.music.piano_roll import CHUNK_S  # noqa: E402
 

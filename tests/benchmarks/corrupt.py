@@ -31,10 +31,10 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("LIB_QUIET", "1")
 torch.set_num_threads(1)
 
+from lib.checkpoints import checkpoint as checkpoints  # noqa: E402
+from lib.checkpoints import lease  # noqa: E402
 from lib.config import ConfigError, preset  # noqa: E402
-from lib.data.demo_corpus import write_demo_corpus  # noqa: E402
-from lib.training import checkpoint as checkpoints  # noqa: E402
-from lib.training import lease  # noqa: E402
+from lib.data.demo import write_demo_corpus  # noqa: E402
 from lib.training.loop import train  # noqa: E402
 
 STEPS, LAST = 8, 9

@@ -34,13 +34,13 @@ from lib.config import RELEASED, preset  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.diffusion.sampling import sample  # noqa: E402
 from lib.diffusion.schedule import training_share  # noqa: E402
+from lib.generation.reconstruct import load_codec  # noqa: E402
 from lib.models.dit import KNOBS_DIM, Conditions, DiT  # noqa: E402
 from lib.models.posterior import Posterior  # noqa: E402
 from lib.models.vqvae import GROUPS, KINDS  # noqa: E402
-from lib.music.chords import CHORD_DIM  # noqa: E402
+from lib.music.chart import CHORD_DIM  # noqa: E402
 from lib.music.metrics import describe, overlapping_area  # noqa: E402
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, LATENT_STRIDE, decide, piano_roll_to_notes  # noqa: E402
-from lib.reconstruct import load_codec  # noqa: E402
 from lib.training.optimizers import make_optimizer  # noqa: E402
 from lib.training.stream import Stream, uniform, uniforms  # noqa: E402
 

@@ -28,17 +28,17 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "serve")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "apps" / "live")]
 
 from midi_ends import Recorder  # noqa: E402
 
+from lib.apps.live.instruments import Keyboard, Synthesizer, wait_for  # noqa: E402
+from lib.apps.live.line import Line  # noqa: E402
+from lib.apps.live.messages import CLOCKS_A_BEAT  # noqa: E402
+from lib.apps.live.process import go_first  # noqa: E402
+from lib.apps.live.rehearsal import read_journal  # noqa: E402
+from lib.apps.live.tempo import Grid  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
-from lib.serve.instruments import Keyboard, Synthesizer, wait_for  # noqa: E402
-from lib.serve.line import Line  # noqa: E402
-from lib.serve.messages import CLOCKS_A_BEAT  # noqa: E402
-from lib.serve.process import go_first  # noqa: E402
-from lib.serve.rehearsal import read_journal  # noqa: E402
-from lib.serve.tempo import Grid  # noqa: E402
 
 PARTS = ("answers", "timing", "hanging")
 TEMPO_BPM, PHRASE_S, ANSWER_BARS = 132.0, 3.0, 2
@@ -205,10 +205,10 @@ def spread(values):
 
 def measure_timing(words, folder):
     """timing_p95_ms, clock_jitter_ms: a recorded performance through the sender while the model works without a pause."""
+    from lib.apps.live.composer import Ask, Composer
+    from lib.apps.live.duet_request import DuetRequest
+    from lib.apps.live.voice import Voice
     from lib.config import STYLES
-    from lib.serve.composer import Ask, Composer
-    from lib.serve.duet_request import DuetRequest
-    from lib.serve.voice import Voice
 
     synthesizer = Recorder()
     voice = Voice(synthesizer.name)

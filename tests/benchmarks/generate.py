@@ -23,24 +23,24 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
+from lib.apps.evaluate.judging import judge_probability, judged  # noqa: E402
+from lib.apps.evaluate.material import Material, Size, density_of  # noqa: E402
+from lib.apps.evaluate.obedience import TEMPO, agreement, chart_of, half_bars, roll_of  # noqa: E402
+from lib.apps.evaluate.playing import ask  # noqa: E402
+from lib.apps.evaluate.similarity import longest_run, nearest_likeness, steps_of, windows  # noqa: E402
+from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, RELEASED, GenerateRequest, build  # noqa: E402
 from lib.diffusion.guidance import guidance_steps  # noqa: E402
-from lib.evaluate.judging import judge_probability, judged  # noqa: E402
-from lib.evaluate.material import Material, Size, density_of  # noqa: E402
-from lib.evaluate.obedience import TEMPO, agreement, chart_of, half_bars, roll_of  # noqa: E402
-from lib.evaluate.playing import ask  # noqa: E402
-from lib.evaluate.transfer import TWELVE  # noqa: E402
-from lib.generate import generate  # noqa: E402
-from lib.music.chords import chords_per_frame, parse_progression  # noqa: E402
+from lib.generation.conditioning import LATENT_RATE_HZ  # noqa: E402
+from lib.generation.generate import generate  # noqa: E402
+from lib.generation.sliding_window import OVERLAP, WINDOW  # noqa: E402
+from lib.music.chart import chords_per_frame, parse_progression  # noqa: E402
 from lib.music.forms import OWN  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
-from lib.music.likeness import longest_run, nearest_likeness, steps_of, windows  # noqa: E402
 from lib.music.metrics import ATTRIBUTES, attributes, describe, longest_silence_s, overlapping_area  # noqa: E402
 from lib.music.piano_roll import CHUNK_S  # noqa: E402
 from lib.music.rules import chord_progression, note_density, notes_per_s, pitch_class_histogram, pitch_class_share  # noqa: E402
-from lib.music.wishes import LATENT_RATE_HZ  # noqa: E402
 from lib.progress import progress_bar  # noqa: E402
-from lib.windows import OVERLAP, WINDOW  # noqa: E402
 
 PIANIST = "Brad Mehldau"
 PARTS = ("likeness", "baselines", "rules", "cost", "paper", "twelve", "copying", "seams", "sanity")
@@ -188,7 +188,7 @@ def paper(bench):
 def steering(share, first, revisions):
     """This share of the candidates competes from this share of the steps on, and so many revisions follow."""
     in_windows = {"REVISIONS": revisions, "guidance_steps": partial(guidance_steps, first=first)}
-    with patch("lib.diffusion.guidance.STEPS_SHARE", share), patch.multiple("lib.windows", **in_windows):
+    with patch("lib.diffusion.guidance.STEPS_SHARE", share), patch.multiple("lib.generation.sliding_window", **in_windows):
         yield
 
 

@@ -3,7 +3,7 @@
     python tests/benchmarks/kill_resume.py --kills 10 [--stage diffusion] [--seed 1] [--device auto]
 
 Every stage is trained once in peace, keeping all its checkpoints, then again by the same command under SIGKILL: at a
-random moment, at a point in the middle of a save, or in the middle of a copy to the mirror (lib/faults.py),
+random moment, at a point in the middle of a save, or in the middle of a copy to the mirror (lib/storage/kill_points.py),
 in turn; now and then the machine is lost too (the run folder is deleted, the mirror has to bring it back). Every
 checkpoint of the tormented run is compared, tensor by tensor, with that of the same step in peace. The last line is
 JSON: `kills`, `identical` (kills of runs all of whose checkpoints, the last included, are identical), `lost` (steps
@@ -31,10 +31,10 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lib.data.demo_corpus import write_demo_corpus  # noqa: E402
-from lib.data.manifest import DamageError  # noqa: E402
-from lib.training import checkpoint as checkpoints  # noqa: E402
-from lib.training.history import read_events  # noqa: E402
+from lib.checkpoints import checkpoint as checkpoints  # noqa: E402
+from lib.checkpoints.history import read_events  # noqa: E402
+from lib.data.demo import write_demo_corpus  # noqa: E402
+from lib.storage.manifest import DamageError  # noqa: E402
 
 SAVE_EVERY = 6
 STAGES = {  # what each is trained with: precision and accumulation are covered too

@@ -16,9 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from lib.checkpoints.run_dependencies import SOURCES  # noqa: E402
 from lib.config import preset  # noqa: E402
 from lib.training.loop import train  # noqa: E402
-from lib.training.sources import SOURCES  # noqa: E402
 
 
 def main():

@@ -32,9 +32,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from browser import find_axe, find_barriers, open_browser, watch, why_no_browser  # noqa: E402
 from lab import Lab, copy_project, serve  # noqa: E402
 
-from lib.data.notes import Notes  # noqa: E402
 from lib.display.player import player_html, takes_html  # noqa: E402
 from lib.music.audio import Audio, render_audio  # noqa: E402
+from lib.music.notes import Notes  # noqa: E402
 
 SECONDS = 60
 SYMBOLS = ("Dm7", "G7", "Cmaj7", "A7b9", "Dm7b5", "G7alt", "Cm6", "Bbmaj7/D")

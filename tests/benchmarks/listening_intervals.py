@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from lib.ratings import drawn_interval, wilson  # noqa: E402
+from lib.apps.listening_test.ratings import drawn_interval, wilson  # noqa: E402
 
 SPREAD = 1.0  # of listeners' and of items' leanings, in logits
 TRUTH = 0.5  # by symmetry

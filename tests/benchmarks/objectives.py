@@ -31,10 +31,10 @@ sys.path.insert(0, str(ROOT))
 
 from lib.config import RELEASED  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
+from lib.generation.reconstruct import load_codec  # noqa: E402
 from lib.models.dit import DiT  # noqa: E402
 from lib.models.vqvae import KINDS  # noqa: E402
 from lib.music.metrics import overlapping_area  # noqa: E402
-from lib.reconstruct import load_codec  # noqa: E402
 from lib.training.stream import normal, uniform  # noqa: E402
 
 TEMPERATURES = {"posterior": (0.8, 1.0), "v": (1.0,), "flow": (1.0,), "masked": (0.9, 1.0)}

@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
+from lib.apps.evaluate.clips import real_clips  # noqa: E402
 from lib.config import GenerateRequest, build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.data.note_store import CorpusError  # noqa: E402
@@ -31,8 +32,7 @@ from lib.display.palette import GENERATED, REAL, on_paper  # noqa: E402
 from lib.display.player import write_player  # noqa: E402
 from lib.display.plots import plot_piano_roll, plot_piano_rolls  # noqa: E402
 from lib.display.rule_plots import plot_rules  # noqa: E402
-from lib.evaluate.clips import real_clips  # noqa: E402
-from lib.generate import generate, load_improviser  # noqa: E402
+from lib.generation.generate import generate, load_improviser  # noqa: E402
 from lib.music.audio import render_audio  # noqa: E402
 from lib.music.forms import OWN  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402

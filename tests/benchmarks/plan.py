@@ -24,13 +24,13 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib import config as configs  # noqa: E402
-from lib.data.demo_corpus import write_demo_corpus  # noqa: E402
-from lib.plan.calibration import calibrate  # noqa: E402
-from lib.plan.forecast import memory_bytes, seconds_of  # noqa: E402
-from lib.plan.machines import here  # noqa: E402
-from lib.plan.music import music_of  # noqa: E402
-from lib.plan.probe import peak_bytes  # noqa: E402
-from lib.plan.work import step_work  # noqa: E402
+from lib.apps.plan.calibration import calibrate  # noqa: E402
+from lib.apps.plan.forecast import memory_bytes, seconds_of  # noqa: E402
+from lib.apps.plan.machines import here  # noqa: E402
+from lib.apps.plan.music import music_of  # noqa: E402
+from lib.apps.plan.probe import peak_bytes  # noqa: E402
+from lib.apps.plan.work import step_work  # noqa: E402
+from lib.data.demo import write_demo_corpus  # noqa: E402
 
 PROCESSOR = "--processor" in sys.argv
 QUICK_MINUTES, QUICK_SECONDS = 1.5, 30.0
@@ -77,7 +77,7 @@ def child(stage, preset, corpora, steps, data_dir, folder):
     """Train here, and say how much memory it took."""
     import torch
 
-    from lib.training.devices import choose_device
+    from lib.devices import choose_device
     from lib.training.loop import train
 
     config = configs.preset(stage, preset, epochs=MOST, corpora=corpora, steps=int(steps))

@@ -24,10 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib.config import parse_settings, preset  # noqa: E402
+from lib.devices import make_accelerator  # noqa: E402
 from lib.models.codebook import Codebook, Codes, perplexity  # noqa: E402
 from lib.training.adjustments import Adjustments  # noqa: E402
-from lib.training.devices import make_accelerator  # noqa: E402
-from lib.training.stages import VQVAEStage  # noqa: E402
+from lib.training.stages.vqvae import VQVAEStage  # noqa: E402
 from lib.training.trainer import Trainer  # noqa: E402
 
 

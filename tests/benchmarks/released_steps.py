@@ -91,11 +91,11 @@ class Clock:
 
 def measure(name, precision, words, folder):
     """Some steps of one weight's training: a dict of figures."""
-    from lib.training import stages
+    from lib.checkpoints.run_dependencies import SOURCES
+    from lib.devices import choose_device
     from lib.training.code_store import CodeStore
-    from lib.training.devices import choose_device
     from lib.training.loop import train
-    from lib.training.sources import SOURCES
+    from lib.training.stages import vqvae as stages
     from lib.training.stream import Stream
     from lib.training.trainer import Trainer
 
@@ -128,7 +128,7 @@ def main():
     words = parser.parse_args()
     import torch
 
-    from lib.data.demo_corpus import write_demo_corpus
+    from lib.data.demo import write_demo_corpus
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -18,11 +18,11 @@ sys.path.insert(0, str(ROOT))
 
 from lib.config import GUIDED_CANDIDATES, GenerateRequest, build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
-from lib.data.notes import write_midi  # noqa: E402
 from lib.display.plots import plot_piano_rolls  # noqa: E402
-from lib.generate import generate, load_improviser  # noqa: E402
+from lib.generation.generate import generate, load_improviser  # noqa: E402
 from lib.music.audio import render_audio, write_wav  # noqa: E402
 from lib.music.metrics import describe  # noqa: E402
+from lib.music.notes import write_midi  # noqa: E402
 
 SHOWN = ("notes", "pitch_low", "pitch_high", "notes_per_s", "velocity_mean", "velocity_std", "longest_silence_s",
          "sounding_notes", "pedal_share", "left_hand_share")  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.verification import Traits, Verifier
+from lib.style.verification import Traits, Verifier
 
 DRAWS = 20  # of the recordings enrolled
 

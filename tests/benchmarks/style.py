@@ -27,16 +27,16 @@ sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
 from strangers import Strangers, encoder_alone, players_outside  # noqa: E402
 from style_baselines import NGramBaseline, StatisticsBaseline  # noqa: E402
 
+from lib.apps.evaluate.reference_classifier import load_judge  # noqa: E402
+from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
+from lib.checkpoints.history import read_events  # noqa: E402
 from lib.config import RELEASED, preset  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
-from lib.ear import Ear, TooShort, from_first_onset  # noqa: E402
-from lib.evaluate.transfer import TWELVE  # noqa: E402
-from lib.judge import load_judge  # noqa: E402
-from lib.library import load_ear  # noqa: E402
-from lib.training.history import read_events  # noqa: E402
+from lib.data.selection import benchmark_split  # noqa: E402
+from lib.style.classifier import Ear, TooShort, from_first_onset  # noqa: E402
+from lib.style.gallery import load_ear  # noqa: E402
+from lib.style.verification import Traits  # noqa: E402
 from lib.training.loop import train  # noqa: E402
-from lib.training.pieces import benchmark_split  # noqa: E402
-from lib.verification import Traits  # noqa: E402
 
 MEHLDAU = "Brad Mehldau"
 CLIP_S, FEWEST_NOTES = 30.0, 20

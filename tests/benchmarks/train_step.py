@@ -32,9 +32,9 @@ def measure(preset, stage, steps, device, folder):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from lib.training.history import read_history
+    from lib.checkpoints.history import read_history
+    from lib.checkpoints.run_dependencies import SOURCES
     from lib.training.loop import STAGES, train
-    from lib.training.sources import SOURCES
 
     extra = {"pianist": "Cora Canonby"} if stage == "fine_tune" else {}
     config = configs.preset(stage, preset, steps=steps, device=device, **CHEAP, **extra)
@@ -70,7 +70,7 @@ def main():
         preset, stage, folder = words.child
         print(json.dumps(measure(preset, stage, words.steps, words.device, Path(folder))))
         return
-    from lib.data.demo_corpus import write_demo_corpus
+    from lib.data.demo import write_demo_corpus
 
     rows, wanted = [], words.stages.split(",")
     with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from lib.config import preset  # noqa: E402
 from lib.models.dit import DiT  # noqa: E402
 from lib.models.vqvae import KINDS  # noqa: E402
-from lib.training.diffusion_stages import DiffusionStage  # noqa: E402
+from lib.training.stages.diffusion import DiffusionStage  # noqa: E402
 
 VARIANTS = {
     "as it is": {},

@@ -27,10 +27,10 @@ from strangers import Strangers, encoder_alone, players_outside  # noqa: E402
 from style import Corpus  # noqa: E402
 
 from lib.config import preset  # noqa: E402
-from lib.ear import Ear  # noqa: E402
-from lib.training import stages  # noqa: E402
+from lib.style.classifier import Ear  # noqa: E402
+from lib.style.verification import Traits  # noqa: E402
 from lib.training.loop import train  # noqa: E402
-from lib.verification import Traits  # noqa: E402
+from lib.training.stages import vqvae as stages  # noqa: E402
 
 LEFT_OUT, MOST = 8, 30  # players a fold; recordings of each that are asked about: Dick Hyman has 284
 

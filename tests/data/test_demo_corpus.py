@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from lib.data.corpora import open_corpus
-from lib.data.demo_corpus import PLAYERS, demo_pieces, write_demo_midi
+from lib.data.demo import PLAYERS, demo_pieces, write_demo_midi
 from lib.music.metrics import describe
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib.data.corpora import CorpusError, ingest, open_corpus, pack, summary, unpack
-from lib.data.notes import Notes, write_midi
+from lib.music.notes import Notes, write_midi
 
 
 def tune(path, seed=0, count=20):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.data.note_store import CorpusError, NoteStore, Piece, write_note_store
-from lib.data.notes import Notes
+from lib.music.notes import Notes
 
 
 def performance(seed, count=50):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from browser import watch
 
-from lib.data.notes import Notes
 from lib.display.player import player_html, takes_html
 from lib.music.audio import Audio
+from lib.music.notes import Notes
 
 RATE_HZ = 22_050
 SECONDS = 20

@@ -11,12 +11,12 @@ import pretty_midi
 import pytest
 
 from lib.config import GUIDED_CANDIDATES, ConfigError, GenerateRequest
-from lib.data.notes import Notes, read_midi
 from lib.display import controls
 from lib.display.controls import VARIATIONS, solo_controls
 from lib.display.take_strip import MOST_TAKES
 from lib.music.audio import Audio
 from lib.music.forms import parse_chart
+from lib.music.notes import Notes, read_midi
 from lib.music.piano_roll import notes_to_piano_roll
 
 SILENT = Audio(np.zeros((100, 2), np.float32), 44100, "sine", "")
@@ -35,7 +35,7 @@ def quick_sound(monkeypatch):
 
 
 class Pianist:
-    """Plays as lib.generate does, with its callback, but at once (or with `step_s` a step) and one note a second."""
+    """Plays as lib.generation.generate does, with its callback, but at once (or with `step_s` a step) and one note a second."""
 
     def __init__(self, step_s=0.0, num_steps=4):
         self.step_s, self.num_steps, self.asked, self.steps = step_s, num_steps, [], 0
@@ -278,7 +278,7 @@ def test_the_code_asks_for_the_same(monkeypatch):
     panel.show_code.value = True
     assert panel.code.layout.display == ""
     asked = []
-    monkeypatch.setattr("lib.generate.generate", lambda improviser, request: asked.append(request))
+    monkeypatch.setattr("lib.generation.generate.generate", lambda improviser, request: asked.append(request))
     exec(panel.code.value, {"improviser": None})
     panel.play.click()
     assert asked == [pianist.asked[0][0]] and isinstance(asked[0], GenerateRequest)

@@ -8,7 +8,7 @@ from jupyter_client.manager import start_new_kernel
 DESK = """
 import time
 import numpy as np
-from lib.data.notes import Notes
+from lib.music.notes import Notes
 from lib.display import controls
 from lib.music.piano_roll import notes_to_piano_roll
 

@@ -1,4 +1,4 @@
-"""The desk with lib.generate behind it, as notebook 06 has it: what it plays is what its code plays."""
+"""The desk with lib.generation.generate behind it, as notebook 06 has it: what it plays is what its code plays."""
 
 import threading
 from functools import partial
@@ -8,7 +8,7 @@ import pytest
 
 from lib.display import controls
 from lib.display.controls import solo_controls
-from lib.generate import generate, infill, load_improviser
+from lib.generation.generate import generate, infill, load_improviser
 from lib.music.audio import Audio
 
 pytestmark = pytest.mark.slow

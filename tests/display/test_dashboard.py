@@ -7,9 +7,9 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-from lib.data.notes import Notes  # noqa: E402
 from lib.display.dashboard import BINS, plot_dashboard  # noqa: E402
 from lib.music.metrics import ATTRIBUTES, attributes, overlapping_area  # noqa: E402
+from lib.music.notes import Notes  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

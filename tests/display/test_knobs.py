@@ -4,9 +4,9 @@ import pytest
 
 from lib.config import ConfigError, GenerateRequest, build
 from lib.display.knobs import faults_of, make_fault, make_knobs, request_of, say_fault
-from lib.generate import infill
-from lib.music.chords import ChordError
-from lib.styles import parse_mix
+from lib.generation.generate import infill
+from lib.music.chart import ChordError
+from lib.style.embeddings import parse_mix
 
 NAMES = ["chords", "density", "tempo_bpm", "style", "passage"]
 
@@ -41,7 +41,7 @@ def test_what_is_raised_while_it_plays():
 
 
 def test_the_words_of_a_passage_are_those_of_infill():
-    from lib.data.notes import Notes
+    from lib.music.notes import Notes
 
     with pytest.raises(ConfigError) as caught:
         infill(None, GenerateRequest(), Notes.from_arrays([0.0], [1.0], [60], [64]), 3.0, 2.0)

@@ -20,7 +20,6 @@ import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.colors import to_rgb  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from lib.data.notes import Notes  # noqa: E402
 from lib.display import palette, plots, solo_plots  # noqa: E402
 from lib.display.alt_text import picture_html, show_picture  # noqa: E402
 from lib.display.dashboard import plot_dashboard  # noqa: E402
@@ -29,6 +28,7 @@ from lib.display.rule_plots import plot_rules  # noqa: E402
 from lib.display.run_history import plot_run_history  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
 from lib.music.metrics import ATTRIBUTES  # noqa: E402
+from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
 from lib.music.rules import note_density, pitch_class_histogram  # noqa: E402
 

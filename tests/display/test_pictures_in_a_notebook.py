@@ -4,7 +4,7 @@ import nbformat
 from nbclient import NotebookClient
 
 CELLS = (
-    "from lib.data.notes import Notes\nfrom lib.display.plots import plot_piano_roll\n"
+    "from lib.music.notes import Notes\nfrom lib.display.plots import plot_piano_roll\n"
     "notes = Notes.from_arrays([0.0], [1.0], [60], [64])\nplot_piano_roll(notes, title='first');",
     "picture = plot_piano_roll(notes, title='second')",
     "from lib.display.alt_text import show_picture\nshow_picture(plot_piano_roll(notes, title='third'))",

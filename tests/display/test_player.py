@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from lib.config import GUIDED_CANDIDATES
-from lib.data.notes import Notes, read_midi
 from lib.display import player
 from lib.display.controls import request_of, solo_controls
 from lib.display.player import player_html, show_player, takes_html, write_player
 from lib.music.audio import Audio
-from lib.music.chords import parse_progression
+from lib.music.chart import parse_progression
 from lib.music.mp3 import read_header
+from lib.music.notes import Notes, read_midi
 
 NOTES = Notes.from_arrays([0.0, 1.0], [0.5, 1.0], [40, 60], [20, 80], [(0.0, 1.5)])
 AUDIO = Audio(np.full((4410, 2), 0.25, np.float32), 44100, "sine", "plain <sines>")

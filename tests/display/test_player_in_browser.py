@@ -7,7 +7,7 @@ import wave
 import numpy as np
 import pytest
 
-from lib.data.notes import read_midi
+from lib.music.notes import read_midi
 
 RATE_HZ, SECONDS = 22_050, 20  # of the pages that conftest.py makes
 

@@ -8,8 +8,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.collections import LineCollection  # noqa: E402
 
-from lib.data.notes import Notes  # noqa: E402
 from lib.display import plots  # noqa: E402
+from lib.music.notes import Notes  # noqa: E402
 
 NOTES = Notes.from_arrays([0.0, 1.0, 2.0], [0.5, 1.0, 0.5], [40, 60, 90], [20, 80, 120], [(0.0, 1.5)])
 

@@ -8,9 +8,9 @@ import matplotlib.image
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from lib.data.notes import Notes
 from lib.display.palette import BLUE, PAPER
 from lib.display.preview import EVERY_S, Preview, loudness_of, png, roll_picture, roll_pixels
+from lib.music.notes import Notes
 from lib.music.piano_roll import notes_to_piano_roll
 
 NOTES = Notes.from_arrays([0.0, 1.0], [0.5, 1.0], [21, 60], [127, 64])

@@ -7,8 +7,8 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-from lib.data.notes import Notes  # noqa: E402
 from lib.display.solo_plots import Stages, plot_arcs, plot_sampling, plot_self_similarity  # noqa: E402
+from lib.music.notes import Notes  # noqa: E402
 from lib.music.over_time import arcs  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lib.config import GenerateRequest
-from lib.data.notes import Notes
 from lib.display.takes import Call, Take, request_code
+from lib.music.notes import Notes
 
 NOTES = Notes.from_arrays([0.0, 1.0, 3.5], [0.5, 4.0, 1.0], [40, 60, 62], [20, 80, 90])
 PLAIN = Call(GenerateRequest(seed=3))
@@ -16,7 +16,7 @@ ANEW = Call(GenerateRequest(seed=5, style="Ann:0.30,Ben:0.70"), SECOND, 1.0, 2.5
 
 
 class Recorder:
-    """Stands for lib.generate: keeps what it was asked."""
+    """Stands for lib.generation.generate: keeps what it was asked."""
 
     def __init__(self):
         self.asked = []
@@ -32,8 +32,8 @@ class Recorder:
 
 def run(code, monkeypatch):
     recorder, names = Recorder(), {"improviser": "the improviser"}
-    monkeypatch.setattr("lib.generate.generate", recorder.generate)
-    monkeypatch.setattr("lib.generate.infill", recorder.infill)
+    monkeypatch.setattr("lib.generation.generate.generate", recorder.generate)
+    monkeypatch.setattr("lib.generation.generate.infill", recorder.infill)
     exec(code, names)
     return recorder.asked, names
 

@@ -79,6 +79,6 @@ def test_its_commands_are_ours():
     for name in ("setup", "run"):
         (block,) = re.findall(rf"^{name}: \|\n((?:  .*\n|\n)+)", text, re.MULTILINE)
         assert subprocess.run(["bash", "-n"], input=block, text=True).returncode == 0
-    import lib.__main__ as entry
+    import lib.apps.cli.main as entry
 
     assert {"until-done", "doctor"} <= {command.name or command.callback.__name__ for command in entry.app.registered_commands}

@@ -9,7 +9,7 @@ from lib.config import preset
 from lib.models.dit import KNOBS_DIM, Conditions, DiT, knobs
 from lib.models.posterior import Posterior, pick
 from lib.models.vqvae import CELLS, GROUPS, KINDS
-from lib.music.chords import CHORD_DIM
+from lib.music.chart import CHORD_DIM
 
 
 def conditions(size, frames=16, style=6):

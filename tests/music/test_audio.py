@@ -6,8 +6,8 @@ import wave
 import numpy as np
 import pytest
 
-from lib.data.notes import Notes
 from lib.music.audio import SoundFontError, default_soundfont, render_audio, to_pcm, write_wav
+from lib.music.notes import Notes
 
 RATE_HZ = 22_050
 

@@ -5,7 +5,7 @@ import urllib.parse
 import pytest
 
 from lib.music.chart_files import read_chart
-from lib.music.chord_symbols import ChordError
+from lib.music.chords import ChordError
 from lib.music.forms import parse_chart
 
 SIGN = "1r34LbKcu7"  # with which iReal Pro's chords begin

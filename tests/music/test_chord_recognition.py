@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.notes import Notes
+from lib.music.chart import QUALITIES, QUALITY_NAMES, chord_features, chord_of, parse_chord
 from lib.music.chord_recognition import label_features, labels_to_symbols, recognise_chords
-from lib.music.chords import QUALITIES, QUALITY_NAMES, chord_features, chord_of, parse_chord
+from lib.music.notes import Notes
 from lib.music.piano_roll import LOWEST_PITCH, notes_to_piano_roll, sounding_roll
 
 

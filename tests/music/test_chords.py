@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib.music.chords import (
+from lib.music.chart import (
     CHORD_DIM,
     QUALITIES,
     QUALITY_NAMES,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.music.chords import ChordError
+from lib.music.chart import ChordError
 from lib.music.forms import parse_chart, recalled
 
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from lib.data.notes import Notes
 from lib.music.hands import left_hand
+from lib.music.notes import Notes
 
 
 def play(left, right, step_s=0.5):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.data.notes import Notes
 from lib.music.metrics import ATTRIBUTES, NoteF1, attributes, describe, longest_silence_s, note_f1, overlapping_area
+from lib.music.notes import Notes
 
 
 def notes(*rows, pedal=()):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.data.notes import Notes
+from lib.music.notes import Notes
 from lib.music.over_time import arcs, self_similarity
 
 NONE = Notes.from_arrays([], [], [], [])

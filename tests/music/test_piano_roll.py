@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.notes import Notes
+from lib.music.notes import Notes
 from lib.music.piano_roll import (
     MAX_DURATION_FRAMES,
     PianoRoll,
@@ -105,8 +105,8 @@ def test_pedal_holds_what_the_hand_lets_go():
 def test_round_trip_of_50_real_pieces(real_data, corpus, archive):
     import zipfile
 
-    from lib.data.notes import read_midi
     from lib.music.metrics import note_f1
+    from lib.music.notes import read_midi
 
     with zipfile.ZipFile(real_data / archive) as file:
         members = sorted(name for name in file.namelist() if name.endswith((".mid", ".midi")))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.notes import Notes
-from lib.music.chords import chords_per_frame, parse_progression
+from lib.music.chart import chords_per_frame, parse_progression
+from lib.music.notes import Notes
 from lib.music.piano_roll import PianoRoll, notes_to_piano_roll
 from lib.music.rules import chord_progression, loudness, note_density, pitch_class_histogram, register, total_loss
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.data.notes import Notes
+from lib.music.notes import Notes
 from lib.music.piano_roll import PianoRoll, notes_to_piano_roll
 from lib.music.rules import density_contour, local_density, local_velocity, note_density, velocity_contour
 from lib.music.rules_in_time import grid_distance_s, melody, rhythm_grid

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
+from lib.checkpoints.history import read_events
 from lib.config import ConfigError, preset
 from lib.training.budget import Budget, parse_budget, runtime_age_s
-from lib.training.history import read_events
 from lib.training.loop import train
 
 

@@ -5,11 +5,11 @@ import shutil
 import pytest
 import torch
 
+from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints.load import load_improviser, save_improviser
+from lib.checkpoints.run_dependencies import require
 from lib.config import preset
-from lib.training import checkpoint as checkpoints
 from lib.training.loop import train
-from lib.training.sources import require
-from lib.training.trained import load_improviser, save_improviser
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from lib.checkpoints import load as trained
 from lib.config import ConfigError, preset
+from lib.data.selection import gather_pieces
 from lib.models.vqvae import GROUPS
 from lib.music.chord_recognition import label_features, recognise_chords
 from lib.music.piano_roll import LATENT_STRIDE, notes_to_piano_roll, sounding_roll
-from lib.training import trained
 from lib.training.code_store import PLAIN, WINDOW, CodeStore
-from lib.training.pieces import gather_pieces
 from lib.training.stream import Example, Stream
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib import headless
+from lib.apps.headless import headless
+from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints.history import read_history
+from lib.checkpoints.load import load_improviser
 from lib.config import STAGES, ConfigError, GenerateRequest, preset
 from lib.data.corpora import ingest
-from lib.generate import generate
-from lib.training import checkpoint as checkpoints
-from lib.training.history import read_history
+from lib.generation.generate import generate
 from lib.training.loop import train
-from lib.training.trained import load_improviser
 from lib.training.trainer import lr_share, total_steps
 
 ROOT = Path(__file__).resolve().parent.parent.parent

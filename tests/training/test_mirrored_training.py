@@ -8,12 +8,12 @@ import pytest
 import torch
 from mounting import mounted
 
+from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints.history import read_events, read_history
+from lib.checkpoints.restore import bring_runs
 from lib.config import preset
-from lib.data.places import MARKER, open_place
-from lib.training import checkpoint as checkpoints
-from lib.training.history import read_events, read_history
+from lib.storage.backends import MARKER, open_place
 from lib.training.loop import train
-from lib.training.restore import bring_runs
 
 CONFIG = preset("vqvae", "tiny", steps=12, save_every=4, decay="constant")
 

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.apps.cli.runs_table import overview
+from lib.apps.export.export import export
+from lib.apps.plan.took import took
+from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints.config_migration import config_from
+from lib.checkpoints.history import read_events, read_history
+from lib.checkpoints.load import load_improviser, load_style_encoder, load_vqvae
 from lib.config import STAGES
-from lib.export import export
-from lib.plan.took import took
-from lib.training import checkpoint as checkpoints
-from lib.training.earlier import config_from
-from lib.training.history import read_events, read_history
 from lib.training.loop import train
-from lib.training.overview import overview
-from lib.training.trained import load_improviser, load_style_encoder, load_vqvae
 
 ARCHIVE = Path(__file__).resolve().parent.parent / "fixtures" / "old_runs.tar.xz"
 # losses of training steps 5 to 8 and of the validation after them, as that commit logged them when nothing interrupted it

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints.history import read_events, read_history
 from lib.config import preset
-from lib.training import checkpoint as checkpoints
-from lib.training.history import read_events, read_history
 from lib.training.loop import train
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints.history import read_events
 from lib.config import preset
-from lib.training import checkpoint as checkpoints
-from lib.training.history import read_events
 from lib.training.loop import train
 
 # AdamW: Muon works in bf16, and so makes more of the rounding that another cut of the batch brings

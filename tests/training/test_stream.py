@@ -9,7 +9,7 @@ import torch
 from lib.config import preset
 from lib.data.corpora import open_corpus
 from lib.data.note_store import Piece
-from lib.training.pieces import in_published_test
+from lib.data.selection import in_published_test
 from lib.training.stream import Stream, keyed_generator, normal, permute, uniform
 
 

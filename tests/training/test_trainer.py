@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints.history import read_events, read_history
 from lib.config import ConfigError, preset
-from lib.data.manifest import unsealed
-from lib.training import checkpoint as checkpoints
-from lib.training import stages
+from lib.devices import give_back_memory, make_accelerator
+from lib.storage.manifest import unsealed
 from lib.training.adjustments import Adjustments
-from lib.training.devices import give_back_memory, make_accelerator
-from lib.training.history import read_events, read_history
 from lib.training.loop import train
 from lib.training.session import NotLearning
+from lib.training.stages import vqvae as stages
 from lib.training.trainer import MemoryUsedUp, Trainer, is_out_of_memory
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -1,0 +1,80 @@
+"""Corpora: download, ingest, look, pack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lib import config as configs
+from lib.apps.cli import DATA_DIR, DataDir
+
+data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, look, pack.")
+
+
+@data_app.command()
+def download(
+    name: str,
+    data_dir: DataDir = DATA_DIR,
+    url: Annotated[str | None, typer.Option(help="Another address of the archive.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Its checksum.")] = None,
+    metadata_url: Annotated[str | None, typer.Option(help="Another folder of PiJAMA's csv files.")] = None,
+):
+    """Fetch a corpus (maestro or pijama) from its official source; goes on where it was cut."""
+    from lib.data import corpora
+
+    print(corpora.download(name, data_dir, url, sha256, metadata_url))
+
+
+@data_app.command()
+def ingest(
+    name: Annotated[str | None, typer.Argument(help="maestro, pijama or a name of your own.")] = None,
+    data_dir: DataDir = DATA_DIR,
+    archive: Annotated[Path | None, typer.Option(help="The corpus as a zip.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Your MIDI: FOLDER/PIANIST/ALBUM/TITLE.mid.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Folder of PiJAMA's csv files.")] = None,
+    packed: Annotated[Path | None, typer.Option(help="A file that `data pack` wrote; all of it without a name.")] = None,
+):
+    """Turn MIDI files into one memory-mapped note store."""
+    from lib.data import corpora
+
+    if name is None and packed is None:
+        raise configs.ConfigError("Which corpus? python -m lib data ingest NAME (only --packed needs no name).")
+    if name is None:
+        reports = corpora.unpack(packed, data_dir)
+    else:
+        reports = [corpora.ingest(name, data_dir, archive, folder, metadata, packed)]
+    for report in reports:
+        print(f"{report.name}: {report.pieces:,} pieces, {report.notes:,} notes, {report.hours:.1f} h, "
+              f"{len(report.skipped)} skipped, in {report.seconds:.1f} s")  # fmt: skip
+
+
+@data_app.command()
+def summary(
+    name: str,
+    data_dir: DataDir = DATA_DIR,
+    pianist: Annotated[str | None, typer.Option(help="Only this pianist's solo pieces.")] = None,
+):
+    """Pieces, hours, notes, pianists and splits of a corpus, as JSON."""
+    from lib.data import corpora
+
+    print(json.dumps(corpora.summary(name, data_dir, pianist), indent=1, ensure_ascii=False))
+
+
+@data_app.command()
+def pack(names: list[str], out: Annotated[Path, typer.Option()], data_dir: DataDir = DATA_DIR):
+    """Write corpora into one small file (10 ms ticks) to carry elsewhere."""
+    from lib.data import corpora
+
+    path = corpora.pack(names, data_dir, out)
+    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+
+
+@data_app.command()
+def demo(data_dir: DataDir = DATA_DIR):
+    """Write and ingest the demo corpus: jazz piano by a seeded program."""
+    from lib.data.demo import write_demo_corpus
+
+    print(f"demo: {len(write_demo_corpus(data_dir).pieces)} pieces")

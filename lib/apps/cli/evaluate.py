@@ -1,0 +1,78 @@
+"""Know what you have: the figures of a model, and the differences of two."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lib import config as configs
+from lib.apps.cli import DATA_DIR, OUTPUT_DIR, DataDir
+
+SPLITS = ("validation", "test")
+EVALUATIONS = "evaluations"
+
+
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="brad_final, or a run of diffusion or fine_tune.")] = None,
+    released: Annotated[bool, typer.Option("--released", help="The weights of data/released.")] = False,
+    data_dir: DataDir = DATA_DIR,
+    out: Annotated[Path | None, typer.Option(help="Folder; by default outputs/evaluations/NAME-SPLIT.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few clips: some minutes on a laptop, wide intervals.")] = False,
+    clips: Annotated[int | None, typer.Option(min=2, help="So many of each set, instead of 64 (--quick: 16).")] = None,
+    guided: Annotated[int | None, typer.Option(min=0, help="So many where rules choose: half a minute each; 0: none.")] = None,
+    each: Annotated[int | None, typer.Option(min=0, help="So many in the style of each of twelve pianists.")] = None,
+    solos: Annotated[int | None, typer.Option(min=0, help="So many of a minute, for form.")] = None,
+    split: Annotated[str, typer.Option(help="validation or test; look at the test once, at the end.")] = "validation",
+    base: Annotated[Path | None, typer.Option(help="The model before it was adapted; else found by itself.")] = None,
+    pianist: Annotated[str | None, typer.Option(help="Compare with somebody else's recordings.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Where the recordings are; else the run's own corpora.")] = None,
+):
+    """Evaluate a model against real recordings and baselines: a page and a JSON; what was played is kept and goes on."""
+    if (run is None) != released:
+        raise configs.ConfigError("Give either RUN or --released.")
+    configs.choose("split", split, SPLITS)
+    from lib.apps.evaluate.evaluation import PAGE_NAME, name_of
+    from lib.apps.evaluate.evaluation import evaluate as measure
+    from lib.apps.evaluate.summary import in_words
+
+    folder = out or OUTPUT_DIR / EVALUATIONS / name_of(configs.RELEASED if released else run, split)
+    found = measure(None if released else run, data_dir, folder, size_of(quick, clips, guided, each, solos), split,
+                    say=lambda text: typer.echo(text, err=True), base=base, pianist=pianist, corpus=corpus)  # fmt: skip
+    print(in_words(found))
+    print(folder / PAGE_NAME)
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="A run's folder (data/released for ours), or an evaluation: its folder or JSON.")],
+    b: Annotated[Path, typer.Argument(help="What is compared with it.")],
+    data_dir: DataDir = DATA_DIR,
+    out: Annotated[Path | None, typer.Option(help="Write the differences as JSON.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few clips, of runs that are not evaluated yet.")] = False,
+    clips: Annotated[int | None, typer.Option(min=2, help="So many.")] = None,
+    guided: Annotated[int | None, typer.Option(min=0, help="So many where rules choose.")] = None,
+    split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
+):
+    """Compare two models by the same prompts and seeds: paired differences, with intervals."""
+    configs.choose("split", split, SPLITS)
+    from lib.apps.evaluate.comparison import in_words
+    from lib.apps.evaluate.evaluation import compare as difference
+    from lib.apps.evaluate.evaluation import plain
+
+    differences = difference(a, b, data_dir, OUTPUT_DIR / EVALUATIONS, size_of(quick, clips, guided), split)
+    print(in_words(differences))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        rows = [{**dataclasses.asdict(one), "verdict": one.verdict} for one in differences]
+        out.write_text(json.dumps(plain(rows), indent=1), encoding="utf-8")
+
+
+def size_of(quick=False, clips=None, guided=None, each=None, solos=None):
+    """material.Size of these options."""
+    from lib.apps.evaluate.material import QUICK, Size
+
+    given = {"clips": clips, "guided": guided, "each": each, "solos": solos, "told": clips and min(clips, Size.told)}
+    return dataclasses.replace(QUICK if quick else Size(), **{name: value for name, value in given.items() if value is not None})

@@ -1,0 +1,38 @@
+"""Weights for others: a folder in the Hugging Face layout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lib.config import ConfigError
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run of any stage, or a finished improviser: brad_final, data/released.")],
+    to: Annotated[Path, typer.Option(help="Folder to write: new, or an earlier export.")],
+    half: Annotated[bool, typer.Option("--half", help="Weights in half precision.")] = False,
+    base: Annotated[bool, typer.Option("--base", help="Of a fine_tune run: take the base model along.")] = False,
+    figures: Annotated[Path | None, typer.Option(help="JSON of names and numbers for the card; else those of validation.")] = None,
+    name: Annotated[str, typer.Option(help="What the card calls it; the folder's name by default.")] = "",
+):
+    """Write weights as safetensors with config and card; they load back by folder, or by name from the Hugging Face hub."""
+    measured = _figures(figures) if figures else None
+    from lib.apps.export.export import export as write
+
+    folder = write(run, to, half, base, name, measured)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        print(f"{path.relative_to(folder).as_posix():<32} {path.stat().st_size / 1000:>10,.0f} kB")
+    print(f"Look at {folder}/README.md, then for example: hf upload OWNER/NAME {folder}")
+
+
+def _figures(path):
+    """dict name -> number of a JSON file; ConfigError where it is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return {str(name): float(value) for name, value in values.items()}
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigError(f"--figures {path}: wants a JSON of names and numbers, such as {{\"oa_mehldau\": 0.764}}.") from None

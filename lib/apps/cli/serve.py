@@ -1,0 +1,85 @@
+"""The REST server, and workers for it on other machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lib import config as configs
+from lib.apps.cli import DATA_DIR, OUTPUT_DIR, DataDir
+
+MISSING = "The server needs some packages more: pip install -r requirements-serve.txt ({error})"
+
+
+def serve(
+    run: Annotated[Path | None, typer.Option(help="brad_final, or a run of diffusion or fine_tune.")] = None,
+    released: Annotated[bool, typer.Option("--released", help="Play with the weights of data/released.")] = False,
+    host: Annotated[str, typer.Option(help="Beyond 127.0.0.1 it wants --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    token: Annotated[str | None, typer.Option(envvar="LIB_SERVE_TOKEN", help="What clients must say.", show_envvar=True)] = None,
+    serve_dir: Annotated[Path, typer.Option(help="Folder of jobs and results.")] = OUTPUT_DIR / "serve",
+    soundfont: Annotated[Path | None, typer.Option(help="Another .sf2 than the built-in grand.")] = None,
+    queued: Annotated[int | None, typer.Option(min=1, help="Jobs that may wait.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="Music that may be asked for at once.")] = None,
+    ttl: Annotated[float | None, typer.Option(min=1, help="Seconds that results are kept.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Solos that are played together.")] = None,
+    queue: Annotated[str | None, typer.Option(help="redis://HOST:6379/0: let `python -m lib worker` play.")] = None,
+    data_dir: DataDir = DATA_DIR,
+    device: str = "auto",
+):
+    """Play for others: a REST server, and a page with knobs and the player at http://127.0.0.1:8000/."""
+    try:
+        import uvicorn
+
+        from lib.apps.server.app import make_app
+        from lib.apps.server.connections import make_protocol
+    except ImportError as error:
+        raise configs.ConfigError(MISSING.format(error=error)) from None
+    from lib.apps.server.gate import check_door
+    from lib.apps.server.limits import Limits
+    from lib.apps.server.studio import Studio
+    from lib.music.audio import find_soundfont
+
+    check_door(host, token)
+    find_soundfont(soundfont)
+    said = {"queued": queued, "seconds": seconds, "ttl_s": ttl, "batch": batch}
+    limits = Limits(**{name: value for name, value in said.items() if value is not None})
+    studio = Studio(serve_dir, run, released, device, data_dir / configs.STYLES, limits, soundfont, queue)
+    print(f"http://{host}:{port}/" if port else "the port is in the log", flush=True)
+    # connections: all clients that follow events, and as many that ask
+    uvicorn.run(make_app(studio, token), host=host, port=port, log_level="warning" if port else "info", access_log=False,
+                limit_concurrency=2 * limits.streams, timeout_graceful_shutdown=3, server_header=False,
+                http=make_protocol(limits.head_s), ws="none")  # fmt: skip
+
+
+def worker(
+    queue: Annotated[str, typer.Option(help="The server's: redis://HOST:6379/0")],
+    run: Annotated[Path | None, typer.Option(help="The same as the server's: brad_final, or a run.")] = None,
+    released: Annotated[bool, typer.Option("--released", help="Play with the weights of data/released.")] = False,
+    data_dir: DataDir = DATA_DIR,
+    device: str = "auto",
+):
+    """Play the jobs of a server that was started with --queue; as many workers as there are machines."""
+    try:
+        from lib.apps.server.redis_queue import without_password
+        from lib.apps.server.redis_worker import make_worker
+    except ImportError as error:
+        raise configs.ConfigError(MISSING.format(error=error)) from None
+    import signal
+    import threading
+
+    from lib.apps.server.limits import Limits
+    from lib.generation.generate import load_improviser
+
+    improviser = load_improviser(run, released, device, data_dir / configs.STYLES)
+    playing = make_worker(queue, improviser, Limits())
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
+    playing.start()
+    print(f"playing for {without_password(queue)}", flush=True)
+    while not over.wait(0.5):  # without a limit Windows would not hear Ctrl-C
+        pass
+    playing.stop()

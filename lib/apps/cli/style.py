@@ -1,0 +1,64 @@
+"""Who is playing, and styles of the user's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lib import config as configs
+from lib.apps.cli import DATA_DIR, DataDir
+
+style_app = typer.Typer(no_args_is_help=True, help="Styles of your own.")
+
+
+def identify(
+    midi: Annotated[Path | None, typer.Argument(help="The performance.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many pianists to name.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON, evidence by time included.")] = False,
+    run: Annotated[Path | None, typer.Option(help="A run of style_encoder; by default the released weights.")] = None,
+    make_library: Annotated[bool, typer.Option("--make-library", help="Let the run hear its corpora first.")] = False,
+    data_dir: DataDir = DATA_DIR,
+    device: str = "auto",
+):
+    """Say who may be playing a MIDI file, and what speaks for it."""
+    if midi is None and not make_library:
+        raise configs.ConfigError("Which file? python -m lib identify FILE.mid")
+    from lib.devices import choose_device
+    from lib.music.notes import read_midi
+
+    performance, device = read_midi(midi) if midi else None, choose_device(device)
+    from lib.style.gallery import load_ear
+    from lib.style.gallery import make_library as make
+    from lib.style.identification import identify as ask
+
+    if make_library:
+        if run is None:
+            raise configs.ConfigError("--make-library wants --run RUN: the released weights have their library.")
+        print(f"{run}: a library of {len(make(run, data_dir, device)[1].pianists)} recordings")
+    if performance is not None:
+        found = ask(*load_ear(run or configs.RELEASED, device), performance, top)
+        print(json.dumps(found.as_values(), ensure_ascii=False) if as_json else found.in_words())
+
+
+@style_app.command("add")
+def add_style(
+    name: str,
+    folder: Annotated[Path, typer.Option(help="Folder of MIDI files, or one file.")],
+    run: Annotated[Path | None, typer.Option(help="The improviser it is for; by default the released one.")] = None,
+    data_dir: DataDir = DATA_DIR,
+    device: str = "auto",
+):
+    """Make a style of your own MIDI; from then on its name is as good as a pianist's."""
+    from lib.generation.generate import load_improviser
+    from lib.style.classifier import Ear
+    from lib.style.embeddings import add_style as add
+
+    improviser = load_improviser(run, run is None, device)
+    path, left_out = add(Ear.of_improviser(improviser), name, folder, data_dir / configs.STYLES)
+    for line in left_out:
+        typer.echo(f"left out {line}", err=True)
+    source = "--released" if run is None else f"--run {run}"
+    print(f"{path}\npython -m lib generate {source} --data-dir {data_dir} --style {json.dumps(name.strip(), ensure_ascii=False)}")

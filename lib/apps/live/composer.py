@@ -1,0 +1,260 @@
+"""The process that has the model: asked for so many beats after what was heard, it answers with Notes.
+
+Only the last ask counts: a new one, or the end of the pipe, ends the one in work at its next denoising step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+from lib.apps.live.process import go_last
+from lib.config import GenerateRequest, build
+from lib.music.chords import NO_CHORD
+from lib.music.forms import OWN, parse_chart
+from lib.music.notes import Notes
+
+COMPING = {"density": 4.0, "register": 50.0}  # asked of the model where it accompanies
+AT_ONCE = {"guidance_scale": 1.0}  # where it must be ready in a breath: guidance doubles the work
+FIRST_GUESS_S = 2.0  # how long an answer may take, before one was made
+FORGET = 0.5  # of an older measurement, each time
+
+
+class ComposerError(RuntimeError):
+    """The model can't be loaded or does not play; the message says why."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is wanted.
+
+    Attributes
+    ----------
+    number : by which the take is known again
+    before : Notes heard so far, or None
+    start_beat : of the chart, where the music is to begin
+    beats : how long it is to be
+    beat_s : length of a beat now
+    """
+
+    number: int
+    before: Notes | None
+    start_beat: int
+    beats: int
+    beat_s: float
+
+
+@dataclass(frozen=True)
+class Take:
+    """What came of it: the Ask, and Notes from 0 on (None where the model failed: `why`)."""
+
+    ask: Ask
+    notes: Notes | None
+    why: str = ""
+
+
+def chords_from(chart, start_beat, beats, beats_per_bar):
+    """The chords of so many beats of a chart from a beat on, a bar of one beat each: text for GenerateRequest.
+
+    Parameters
+    ----------
+    chart : text, see music/forms.py; it repeats. forms.OWN stays what it is
+    """
+    if chart.strip().lower() == OWN:
+        return OWN
+    bars, symbols = parse_chart(chart).bars, []
+    for beat in range(start_beat, start_beat + beats):
+        bar, place = bars[beat // beats_per_bar % len(bars)], beat % beats_per_bar / beats_per_bar
+        chord = bar[int(place * len(bar))]
+        symbols.append(NO_CHORD[0] if chord is None else chord.symbol)
+    return " | ".join(symbols)
+
+
+def request_of(ask, wished):
+    """GenerateRequest of an Ask within a DuetRequest."""
+    tempo_bpm = min(max(60.0 / ask.beat_s, 20.0), 400.0)
+    values = {"chords": chords_from(wished.form, ask.start_beat, ask.beats, wished.beats_per_bar), "tempo_bpm": tempo_bpm,
+              "beats_per_bar": 1, "seconds": ask.beats * 60.0 / tempo_bpm, "seed": wished.seed + ask.number, "style": wished.style,
+              "num_steps": wished.num_steps, "temperature": wished.temperature, "recall": 0.0}  # fmt: skip
+    knobs = COMPING if wished.mode == "comp" else AT_ONCE if wished.mode == "call" else {}
+    asked = {"density": wished.density, "guidance_scale": wished.guidance_scale}
+    values |= knobs | {name: value for name, value in asked.items() if value is not None}
+    return build(GenerateRequest, values)
+
+
+def with_own_changes(wished, improviser):
+    """The DuetRequest: where no chords are given, an answer goes on from those it has heard, if the pianist's changes are known."""
+    known = wished.mode == "call" and wished.chords is None and len(improviser.changes.rows)
+    return dataclasses.replace(wished, chords=OWN) if known else wished
+
+
+class _Superseded(Exception):
+    """A newer ask has come in."""
+
+
+def run_composer(pipe, wished, loading):
+    """The process: load the model, warm it up, answer asks until the pipe ends.
+
+    Parameters
+    ----------
+    pipe : connection; in come Ask or None (drop the one in work), out go "ready", then Take, or an exception's text
+    wished : DuetRequest
+    loading : words of generate.load_improviser
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends it
+    go_last()
+    import torch
+
+    from lib.generation import generate
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # a core is left to whatever makes the sound
+    try:
+        improviser = generate.load_improviser(**loading)
+        wished = with_own_changes(wished, improviser)
+        warm_up = Ask(0, None, 0, wished.beats_per_bar, 60.0 / wished.tempo_bpm)
+        generate.generate(improviser, request_of(warm_up, wished))
+    except (ValueError, OSError, RuntimeError) as error:
+        pipe.send(("error", str(error)))
+        return
+    with contextlib.suppress(EOFError, OSError):
+        pipe.send(("ready", ""))
+        while True:
+            _answer(pipe, generate, improviser, wished)
+
+
+def _answer(pipe, generate, improviser, wished):
+    ask = pipe.recv()
+    while pipe.poll(0):
+        ask = pipe.recv()
+    if ask is None:
+        return
+
+    def look(state):
+        if pipe.poll(0):
+            raise _Superseded
+
+    before = ask.before if ask.before is not None and len(ask.before) else None
+    try:
+        solo = generate.generate(improviser, request_of(ask, wished), look, before)
+        notes = solo.new_notes
+        notes = left_hand_of(notes) if wished.mode == "comp" else notes
+        pipe.send(Take(ask, notes))
+    except _Superseded:
+        pass
+    except (ValueError, RuntimeError) as error:
+        pipe.send(Take(ask, None, str(error)))
+
+
+def left_hand_of(notes):
+    """What the left hand plays of it."""
+    from lib.music.hands import left_hand
+
+    chosen = left_hand(notes)
+    return Notes(notes.onset_s[chosen], notes.duration_s[chosen], notes.pitch[chosen], notes.velocity[chosen], notes.pedal_s)
+
+
+@contextlib.contextmanager
+def _environment(name, value):
+    """A variable for processes that are started within, where it is not set already.
+
+    Passive waiting: on a busy machine OpenMP's threads otherwise spin for one another, and 0.6 s of music took 10 to 40 s.
+    """
+    known = name in os.environ
+    os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        if not known:
+            del os.environ[name]
+
+
+class Composer:
+    """The model's process as the command sees it.
+
+    Parameters
+    ----------
+    wished, loading : see run_composer
+    clock : callable() -> seconds
+    """
+
+    def __init__(self, wished, loading, clock=time.perf_counter):
+        self.wished, self.loading, self.clock = wished, loading, clock
+        self.expected_s, self.took_s, self.asked, self.ready = FIRST_GUESS_S, None, {}, False
+        self._start()
+
+    def _start(self):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=run_composer, args=(theirs, self.wished, self.loading), name="model", daemon=True)
+        with _environment("OMP_WAIT_POLICY", "PASSIVE"):
+            self.process.start()
+        theirs.close()
+
+    @property
+    def alive(self):
+        """Whether the process is."""
+        return self.process.is_alive()
+
+    def wait(self, seconds):
+        """Until the model is ready. ComposerError : it does not come."""
+        try:
+            word, said = self.pipe.recv() if self.pipe.poll(seconds) else ("error", f"was not ready after {seconds:g} s")
+        except (EOFError, OSError):
+            word, said = "error", "ended while it was loaded"
+        if word == "error":
+            raise ComposerError(f"The model {said}" if said[:3] in ("was", "end") else said)
+        self.ready = True
+
+    def ask(self, ask):
+        """Let it work on this, and on nothing else."""
+        self.asked = {ask.number: self.clock()}
+        self._send(ask)
+
+    def drop(self):
+        """Let it work on nothing."""
+        if self.asked:
+            self.asked = {}
+            self._send(None)
+
+    def give_up(self):
+        """It was too late: let it work on nothing, and expect it to take longer the next time."""
+        if self.asked and self.ready:
+            waited_s = self.clock() - max(self.asked.values())
+            self.expected_s = max(self.expected_s, FORGET * self.expected_s + (1 - FORGET) * waited_s)
+        self.drop()
+
+    def take(self):
+        """The Take of the last ask, or None: not yet."""
+        try:
+            while self.pipe.poll(0):
+                answer = self.pipe.recv()
+                if isinstance(answer, tuple):
+                    self.ready = answer[0] == "ready"
+                elif answer.ask.number in self.asked:
+                    self.took_s = self.clock() - self.asked.pop(answer.ask.number)
+                    self.expected_s = max(self.took_s, FORGET * self.expected_s + (1 - FORGET) * self.took_s)
+                    return answer
+        except (EOFError, OSError):
+            pass
+        return None
+
+    def mend(self):
+        """Start anew, after a death; what was asked is forgotten."""
+        self.close()
+        self.asked, self.ready = {}, False
+        self._start()
+
+    def close(self):
+        """An end to it: it has nothing to clear up."""
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+    def _send(self, ask):
+        with contextlib.suppress(OSError):
+            self.pipe.send(ask)

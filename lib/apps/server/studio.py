@@ -1,0 +1,110 @@
+"""What a server plays with: the improviser, the ear, the jobs, the worker; without a word of HTTP."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+
+from lib import config as configs
+from lib.apps.server.jobs import Jobs
+from lib.apps.server.limits import Limits
+from lib.apps.server.metrics import Metrics
+from lib.apps.server.orders import notes_as_rows, read_performance
+from lib.apps.server.results import Busy, Results
+from lib.apps.server.worker import Worker
+from lib.checkpoints.hub import locate
+from lib.devices import choose_device
+from lib.generation.generate import load_improviser
+from lib.generation.reconstruct import codec_round_trip
+from lib.music.metrics import note_f1
+from lib.style.gallery import LIBRARY, load_ear
+from lib.style.identification import identify
+
+NEVER = 2**31
+WAITING = 4  # who may wait to be identified or reconstructed
+
+
+class Studio:
+    """All of it, loaded.
+
+    Parameters
+    ----------
+    folder : of jobs and results
+    run, released, device, styles_dir : as load_improviser takes them
+    limits : Limits
+    soundfont : path of an .sf2, or None
+    queue : None: jobs are played here; or redis://HOST:PORT/NUMBER: by workers, see redis_queue
+    """
+
+    def __init__(self, folder, run=None, released=False, device="auto", styles_dir=None, limits=None, soundfont=None, queue=None):
+        self.limits = limits or Limits()
+        # what workers play is not to blame where the server is killed
+        self.jobs = Jobs(folder, self.limits if queue is None else dataclasses.replace(self.limits, tries=NEVER))
+        self.results = Results(Path(folder) / "results", soundfont, self.limits.sound_bytes)
+        self.metrics = Metrics(self.jobs)
+        self.improviser = load_improviser(run, released, device, styles_dir)
+        home = configs.RELEASED if released or not (locate(run) / LIBRARY).exists() else run
+        self.ear, self.library = load_ear(home, choose_device(device))
+        self.worker = self._worker(queue)
+        self._seats, self._turn = threading.BoundedSemaphore(WAITING), threading.Lock()
+
+    def _worker(self, queue):
+        if queue is None:
+            return Worker(self.jobs, self.results, self.improviser, self.metrics)
+        from lib.apps.server.redis_queue import Dispatcher
+
+        return Dispatcher(self.jobs, self.results, self.metrics, queue)
+
+    def open(self):
+        """Begin to play."""
+        self.worker.start()
+
+    def close(self):
+        """End; what was being played goes on at the next start."""
+        if self.worker.is_alive():
+            self.worker.stop()
+        self.jobs.close()
+
+    @property
+    def ready(self):
+        """Whether jobs are being played."""
+        return self.worker.is_alive()
+
+    def add(self, work):
+        """Accept Work: the Job; jobs.QueueFull where too many wait."""
+        job = self.jobs.add(work)
+        self.metrics.accepted.inc()
+        return job
+
+    def cancel(self, job):
+        """Whether there was something to cancel: what has ended stays as it is."""
+        if self.jobs.cancel(job.id):
+            self.metrics.ended("cancelled")
+            return True
+        return False
+
+    def progress(self, job):
+        """Share in [0, 1] that is played."""
+        return 1.0 if job.state == "done" else round(self.worker.progress.get(job.id, 0.0), 3)
+
+    def identify(self, content, top):
+        """identify.Identification as plain values, of a MIDI file's bytes; MidiError, TooShort, Busy."""
+        notes = read_performance(content, self.limits)
+        return self._in_turn(lambda: identify(self.ear, self.library, notes, top).as_values())
+
+    def reconstruct(self, content):
+        """(Notes, plain values) of a MIDI file's bytes through the codec; MidiError, Busy."""
+        notes = read_performance(content, self.limits)
+        back = self._in_turn(lambda: codec_round_trip(self.improviser.vqvae, notes))
+        rows, pedal = notes_as_rows(back)
+        return back, {"notes": rows, "pedal": pedal, "f1": dataclasses.asdict(note_f1(notes, back))}
+
+    def _in_turn(self, work):
+        if not self._seats.acquire(blocking=False):
+            raise Busy
+        try:
+            with self._turn:
+                return work()
+        finally:
+            self._seats.release()

@@ -1,0 +1,263 @@
+"""Checkpoints: a folder per step, written beside and renamed, never changed again.
+
+    RUN/checkpoints/step-00000250/{model,ema}.safetensors  optimizer.pt  scaler.json  manifest.json
+
+The manifest (lib/storage/manifest.py) holds step, stage, config, schedule, the step of the best validation so far and the
+sha256 of each file, and is written last. `latest` and `best` are names, not files: they are read off the manifests, so
+that no pointer can point at something that was lost. Loading takes the newest checkpoint whose every hash fits.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as tensor_bytes
+
+from lib.config import ConfigError, nearest
+from lib.storage.kill_points import point
+from lib.storage.manifest import DamageError, read_manifest, sync, verify, write_manifest
+
+SPARE_BYTES = 32 * 2**20  # left free beside a checkpoint: logs and manifests must still fit
+NAMES = ("latest", "best")
+log = logging.getLogger(__name__)
+
+
+class CheckpointError(ConfigError):
+    """A run or checkpoint that is not there, is damaged, or belongs to another config."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint: its folder and its manifest."""
+
+    path: Path
+    manifest: dict
+
+    @property
+    def step(self):
+        """Optimizer steps done."""
+        return self.manifest["step"]
+
+    @property
+    def run(self):
+        """Its run's folder."""
+        return self.path.parent.parent
+
+    def tensors(self, name):
+        """Tensors of NAME.safetensors, or None where the checkpoint has none of that name."""
+        path = self.path / f"{name}.safetensors"
+        return load_file(path) if path.exists() else None
+
+    def weights(self, averaged=True):
+        """State dict of the model: the moving average where there is one and it is asked for."""
+        return (self.tensors("ema") if averaged else None) or self.tensors("model")
+
+    def optimizer(self):
+        """State dict of the optimizer."""
+        return torch.load(self.path / "optimizer.pt", weights_only=True, map_location="cpu")
+
+    def scaler(self):
+        """State dict of the gradient scaler; {} where none was in use."""
+        return json.loads((self.path / "scaler.json").read_text(encoding="utf-8"))
+
+
+def snapshot(value):
+    """A state dict's tensors copied to the CPU, so that training may go on while they are written."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True).contiguous()
+    if isinstance(value, dict):
+        return {name: snapshot(part) for name, part in value.items()}
+    return [snapshot(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def serialised(tensors, optimizer, scaler):
+    """The files of a checkpoint as bytes.
+
+    Parameters
+    ----------
+    tensors : dict NAME -> dict of CPU tensors, for NAME.safetensors
+    optimizer, scaler : state dicts
+    """
+    files = {f"{name}.safetensors": tensor_bytes(part) for name, part in tensors.items()}
+    buffer = io.BytesIO()
+    torch.save(optimizer, buffer)
+    return {**files, "optimizer.pt": buffer.getbuffer(), "scaler.json": json.dumps(scaler).encode()}
+
+
+def save(run, facts, files, keep=5):
+    """Write RUN/checkpoints/step-N, read it back, then remove what is too old.
+
+    Parameters
+    ----------
+    run : Path
+    facts : dict for the manifest, with `step` and `best_step`
+    files : dict name -> bytes, of `serialised`
+    keep : how many of the newest stay; the best stays besides
+
+    Returns
+    -------
+    Path : of the checkpoint; one of that step that is there and valid is left as it is
+
+    Raises
+    ------
+    OSError, DamageError : it could not be written; those that were there are untouched
+    """
+    point("save.begin")
+    folder = Path(run) / "checkpoints" / f"step-{facts['step']:08d}"
+    if _is_valid(folder):
+        _prune(Path(run), keep, facts["best_step"])
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(run, sum(len(content) for content in files.values()), facts["best_step"])
+    partial = folder.with_name(folder.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    hashes = {name: _write(partial / name, content) for name, content in files.items()}
+    point("save.manifest")
+    write_manifest(partial, facts, hashes)
+    point("save.rename")
+    shutil.rmtree(folder, ignore_errors=True)  # only a damaged one of the same step can be there
+    partial.rename(folder)
+    sync(folder.parent)
+    verify(folder)
+    _prune(Path(run), keep, facts["best_step"], known_good=True)
+    return folder
+
+
+def _write(path, content):
+    """Bytes to disk; the sha256 is of what was meant, so that reading back notices what was lost."""
+    with open(path, "wb") as file:
+        half = len(content) // 2
+        file.write(content[:half])
+        point("save.files")
+        file.write(content[half:])
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(content).hexdigest()
+
+
+def _make_room(run, size, best_step):
+    """OSError(ENOSPC) where the disk is too full even after the older checkpoints have gone."""
+    for keep in (None, 1):
+        if keep is not None:
+            _prune(run, keep, best_step)
+        free = shutil.disk_usage(run).free
+        if free >= size + SPARE_BYTES:
+            return
+    text = f"{(size + SPARE_BYTES) / 2**20:.0f} MB are needed for a checkpoint, {free / 2**20:.0f} MB are free"
+    raise OSError(errno.ENOSPC, text, str(run))
+
+
+def _prune(run, keep, best_step, known_good=False):
+    """Remove older checkpoints, never the last valid one; `known_good`: the newest has just been read back."""
+    folders = step_folders(run)
+    old = [folder for folder in folders[keep:] if step_of(folder) != best_step]
+    if old and not known_good and not any(_is_valid(folder) for folder in folders if folder not in old):
+        return
+    for folder in old:
+        point("save.prune")
+        gone = folder.with_name(folder.name + ".gone")  # renamed first: half a folder is no checkpoint
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+    for gone in (Path(run) / "checkpoints").glob("step-*.gone"):
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def _is_valid(folder):
+    try:
+        check(folder)
+    except DamageError:
+        return False
+    return True
+
+
+def check(folder):
+    """The manifest of a checkpoint folder, everything hashed; DamageError says what is wrong with it."""
+    return _of_its_step(folder, verify(folder))
+
+
+def _of_its_step(folder, manifest):
+    if manifest.get("step") != step_of(folder):
+        raise DamageError(f"{folder} holds another step's checkpoint ({manifest.get('step')}).")
+    return manifest
+
+
+def step_of(folder):
+    """The step in a checkpoint folder's name; None where there is none."""
+    digits = Path(folder).name.removeprefix("step-")
+    return int(digits) if digits.isdigit() else None
+
+
+def step_folders(run):
+    """Folders of checkpoints, newest first."""
+    return sorted((p for p in (Path(run) / "checkpoints").glob("step-*") if p.name[5:].isdigit()), reverse=True)
+
+
+def find(run, name="latest"):
+    """The checkpoint a run goes on from, or is used with.
+
+    Parameters
+    ----------
+    run : a run folder, the folder of one checkpoint, or RUN/latest, RUN/best, RUN/step-00000250
+    name : "latest" or "best"; damaged ones are skipped, with a warning, for the newest valid one
+
+    Returns
+    -------
+    Checkpoint, or None where the run has none yet
+
+    Raises
+    ------
+    CheckpointError : there is no such run, or all its checkpoints are damaged
+    DamageError : `run` is one checkpoint, and it is damaged
+    """
+    run = Path(run)
+    if not run.is_dir() and run.name in NAMES:
+        run, name = run.parent, run.name
+    if step_of(run) is not None:
+        run = run if run.parent.name == "checkpoints" else run.parent / "checkpoints" / run.name
+        return Checkpoint(run, check(run))
+    if not run.is_dir():
+        names = [p.name for p in run.parent.iterdir() if p.is_dir()] if run.parent.is_dir() else []
+        raise CheckpointError(f"There is no run folder {run}.{nearest(run.name, names) if names else ''}")
+    return _best(run) or _newest(run) if name == "best" else _newest(run)
+
+
+def _newest(run):
+    folders, error = step_folders(run), None
+    for folder in folders:
+        try:
+            return Checkpoint(folder, check(folder))
+        except DamageError as damage:
+            log.warning("skipped a damaged checkpoint: %s", damage)
+            error = error or damage
+    if folders:
+        raise CheckpointError(f"All {len(folders)} checkpoints of {run} are damaged, the last so: {error} Start afresh.")
+    return None
+
+
+def _best(run):
+    """The checkpoint that the newest readable manifest calls the best, where it is valid."""
+    for folder in step_folders(run):
+        try:
+            step = _of_its_step(folder, read_manifest(folder)).get("best_step")
+        except DamageError:
+            continue
+        if step is None:
+            return None
+        best = folder.with_name(f"step-{step:08d}")
+        try:
+            return Checkpoint(best, check(best))
+        except DamageError as damage:
+            log.warning("skipped the best checkpoint: %s", damage)
+            return None
+    return None

@@ -1,0 +1,51 @@
+"""A performance through the codec and back: what the suite can say of music at best."""
+
+from __future__ import annotations
+
+import torch
+
+from lib.checkpoints import load as trained
+from lib.checkpoints.hub import locate
+from lib.devices import choose_device
+from lib.music.metrics import note_f1
+from lib.music.piano_roll import decide, notes_to_piano_roll, piano_roll_to_notes
+
+
+def load_codec(run, device="auto"):
+    """The VQVAE of a vqvae run, or of any folder load_improviser takes.
+
+    Raises
+    ------
+    CheckpointError : nothing to load there
+    """
+    device, run = choose_device(device), locate(run)
+    finished = trained.is_finished(run)
+    return trained.load_improviser(run, device).vqvae if finished else trained.load_vqvae(run, device)[0]
+
+
+def reconstruct(run, notes, device="auto"):
+    """Notes through the codec and back, in one pass however long they are.
+
+    Parameters
+    ----------
+    run : a vqvae run, or any folder load_improviser takes
+    notes : Notes
+
+    Returns
+    -------
+    (Notes, NoteF1) : the decoded performance, and how much of it is right
+    """
+    estimate = codec_round_trip(load_codec(run, device), notes)
+    return estimate, note_f1(notes, estimate)
+
+
+@torch.inference_mode()
+def codec_round_trip(vqvae, notes, num_frames=None):
+    """Notes through a codec and back: Notes.
+
+    Parameters
+    ----------
+    num_frames : of the roll, see notes_to_piano_roll
+    """
+    piano_roll = notes_to_piano_roll(notes, num_frames).to(next(vqvae.parameters()).device)
+    return piano_roll_to_notes(decide(vqvae.decode(vqvae.encode(piano_roll))))[0]

@@ -1,0 +1,188 @@
+"""Changes of one's own: how a pianist's harmony moves, read off recordings, and charts that move likewise.
+
+A chart is a walk: from each chord on to what followed, somewhere in the recordings, on a like chord that was come to in a like
+way (a Markov chain of second order over intervals and qualities, so that keys do not matter; Conklin 2003 for such walks).
+
+Conventions: a row is one chord: root and bass (0 to 11), quality (index of QUALITY_NAMES), length in blocks of BLOCK_S. A row
+of quality -1 parts two pieces.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.config import ConfigError
+from lib.music.chart import chord_of
+from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
+
+BLOCK = 8  # latent frames: what sounds for less is passed over
+BLOCK_S = BLOCK * LATENT_STRIDE / FRAME_RATE_HZ
+MOST_BLOCKS = 16  # a chord that stays for longer, and the rest of a long silence, are counted so
+PARTING = np.array([[0, -1, 0, 0]], np.int8)
+NOTHING = PARTING[:0]
+MOST_ROWS = 1500  # that are kept of each pianist but the one who is learned: half an hour or so
+FEWEST = 3  # places that a walk needs to choose among; else only the last chord's quality counts
+
+
+def read_changes(chords):
+    """The changes of a piece.
+
+    Parameters
+    ----------
+    chords : int (N, 3), root, quality and bass of each latent frame; -1: unknown
+
+    Returns
+    -------
+    int8 (M, 4) : rows, see the module
+    """
+    rows, blocks = [], np.asarray(chords)[: len(chords) // BLOCK * BLOCK].reshape(-1, BLOCK, 3)
+    blocks = np.take_along_axis(blocks, np.lexsort(blocks.transpose(2, 0, 1)[::-1])[..., None], 1)  # of as many, the lowest
+    counts = (blocks[:, :, None] == blocks[:, None]).all(-1).sum(-1)  # (N / BLOCK, BLOCK)
+    for root, quality, bass in blocks[np.arange(len(blocks)), counts.argmax(1)].tolist():
+        if rows and (root < 0 or rows[-1][:2] == [root, quality]):
+            rows[-1][3] = min(rows[-1][3] + 1, MOST_BLOCKS)
+        elif root >= 0:
+            rows.append([root, quality, bass, 1])
+    return np.array(rows, np.int8).reshape(-1, 4)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The changes of several pianists.
+
+    Attributes
+    ----------
+    names : P names
+    rows : int8 (M, 4), see the module
+    ends : int64 (P,), behind the last row of each
+    """
+
+    names: tuple
+    rows: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, by_name):
+        """From dict name -> list of the rows of pieces."""
+        parted = {name: [part for piece in pieces for part in (piece, PARTING)] for name, pieces in by_name.items()}
+        return cls._of_rows({name: np.concatenate([NOTHING, *parts]) for name, parts in parted.items()})
+
+    @classmethod
+    def _of_rows(cls, by_name):
+        ends = np.cumsum([len(rows) for rows in by_name.values()], dtype=np.int64)
+        return cls(tuple(by_name), np.concatenate([NOTHING, *by_name.values()]), ends)
+
+    def by(self, name):
+        """The rows of a pianist; of all where there are none of this name."""
+        own = self._own(name) if name in self.names else NOTHING
+        return own if len(own) else self.rows
+
+    def _own(self, name):
+        place = self.names.index(name)
+        return self.rows[self.ends[place - 1] if place else 0 : self.ends[place]]
+
+    @classmethod
+    def in_order(cls, names, *several):
+        """The changes of these pianists, each of the last of `several` Changes that knows them."""
+        known = {name: one._own(name) for one in several for name in one.names}
+        return cls._of_rows({name: known[name] for name in names})
+
+
+def invent_chart(rows, seconds, tempo_bpm, beats_per_bar, seed, after=None):
+    """A chart of so many seconds.
+
+    Parameters
+    ----------
+    rows : int8 (M, 4)
+    seconds, tempo_bpm, beats_per_bar : where its bars are; chords change on beats
+    seed : the same one gives the same chart
+    after : rows to go on from, or None
+
+    Returns
+    -------
+    str : as music.forms.parse_chart reads it
+
+    Raises
+    ------
+    ConfigError : there are no rows
+    """
+    beats, wanted = [], math.ceil(seconds * tempo_bpm / 60 / beats_per_bar) * beats_per_bar
+    for symbol, blocks in _walk(Harmony(rows), np.random.default_rng(seed), after):
+        beats += [symbol] * max(1, round(blocks * BLOCK_S * tempo_bpm / 60))
+        if len(beats) >= wanted:
+            break
+    bars = (beats[first : first + beats_per_bar] for first in range(0, wanted, beats_per_bar))
+    return " | ".join(_bar(bar) for bar in bars)
+
+
+def _bar(beats):
+    """As few symbols as say it."""
+    for parts in range(1, len(beats) + 1):
+        size = len(beats) // parts
+        if len(beats) % parts == 0 and all(len(set(beats[first : first + size])) == 1 for first in range(0, len(beats), size)):
+            return " ".join(beats[::size])
+    return " ".join(beats)
+
+
+def _walk(harmony, random, after):
+    """(symbol, blocks) of one chord after the other, without end."""
+    if after is None or not len(after):
+        root, place = int(random.integers(12)), harmony.anywhere(random)
+        yield harmony.chord(root, place)
+    else:
+        root, place = int(after[-1][0]), harmony.like(*_arrival(np.asarray(after, int)), random)
+    while True:
+        place = harmony.after(place, random)
+        root = (root + harmony.interval[place]) % 12
+        yield harmony.chord(root, place)
+        place = harmony.like(harmony.before[place], harmony.interval[place], harmony.rows[place, 1], random)
+
+
+def _arrival(rows):
+    """(quality before, interval, quality) of the last of some rows."""
+    before = rows[-2] if len(rows) > 1 else (0, -1)
+    return before[1], (rows[-1][0] - before[0]) % 12, rows[-1][1]
+
+
+class Harmony:
+    """Rows, looked at as moves.
+
+    Attributes
+    ----------
+    rows : int (M, 4)
+    before : int (M,), the quality that each chord was come from; -1: a piece begins
+    interval : int (M,), by how many semitones
+    """
+
+    def __init__(self, rows):
+        self.rows = rows.astype(int)
+        known = self.rows[:, 1] >= 0
+        if not known.any():
+            raise ConfigError("No changes are known here to invent others from: write chords instead.")
+        self.chords = np.flatnonzero(known)
+        self._goes_on = known & np.append(known[1:], False)
+        self.before = np.append(-1, self.rows[:-1, 1])
+        self.interval = np.append(0, np.diff(self.rows[:, 0]) % 12)
+
+    def chord(self, root, place):
+        """Symbol over a root, and blocks, of a place."""
+        _, quality, bass, blocks = self.rows[place]
+        return chord_of(root, quality, int(root + bass - self.rows[place, 0]) % 12).symbol, blocks
+
+    def anywhere(self, random):
+        """Any place."""
+        return int(random.choice(self.chords))
+
+    def like(self, before, interval, quality, random):
+        """A place of this quality, from which it goes on, come to in this way where there are enough of those."""
+        alike = self._goes_on & (self.rows[:, 1] == quality)
+        nearer = alike & (self.before == before) & (self.interval == interval)
+        found = np.flatnonzero(nearer if nearer.sum() >= FEWEST else alike)
+        return int(random.choice(found)) if len(found) else self.anywhere(random)
+
+    def after(self, place, random):
+        """The place that follows it."""
+        return place + 1 if self._goes_on[place] else self.anywhere(random)

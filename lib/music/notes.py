@@ -1,0 +1,297 @@
+"""Notes of one performance, and the MIDI files they come from and go to.
+
+Conventions: times in seconds from the start of the performance, pitches and velocities as in MIDI
+(21-108 on the piano, 1-127). The sustain pedal is a list of intervals in which controller 64 is >= 64.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lib.music.chords import in_ascii
+
+DRUM_CHANNEL = 9
+PEDAL_CONTROLLER = 64
+PEDAL_DOWN = 64  # the controller's value from which the pedal holds
+MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
+MAX_PERFORMANCE_S = 24 * 3600.0  # beyond this a tempo or a time is broken
+REST = ("duration_s", "pitch", "velocity")  # columns of notes besides the onset
+SLOWEST_FASTEST = (20.0, 400.0)  # bpm; a tempo beyond is a slip of the file
+DEFAULT_TEMPO = 500_000  # microseconds a quarter where a file says nothing (120 bpm)
+
+
+class MidiError(ValueError):
+    """A file that is not a usable piano performance; the message says why."""
+
+
+def _no_pedal():
+    return np.zeros((0, 2))
+
+
+@dataclass(frozen=True)
+class Notes:
+    """One performance, ordered by onset, then pitch.
+
+    Attributes
+    ----------
+    onset_s, duration_s : float64 (N,), seconds
+    pitch, velocity : uint8 (N,), MIDI numbers
+    pedal_s : float64 (P, 2), seconds, pedal down and up
+    """
+
+    onset_s: np.ndarray
+    duration_s: np.ndarray
+    pitch: np.ndarray
+    velocity: np.ndarray
+    pedal_s: np.ndarray = field(default_factory=_no_pedal)
+
+    def __len__(self):
+        return len(self.onset_s)
+
+    @property
+    def end_s(self):
+        """When the last key is released, in seconds (0 for no notes)."""
+        return float((self.onset_s + self.duration_s).max()) if len(self) else 0.0
+
+    @classmethod
+    def from_arrays(cls, onset_s, duration_s, pitch, velocity, pedal_s=()):
+        """Notes from arrays in any order: sorted, typed, notes of no length dropped."""
+        onset_s = np.asarray(onset_s, dtype=np.float64)
+        duration_s = np.asarray(duration_s, dtype=np.float64)
+        pitch, velocity = np.asarray(pitch, dtype=np.uint8), np.asarray(velocity, dtype=np.uint8)
+        order = np.lexsort((pitch, onset_s))
+        order = order[duration_s[order] > 0]
+        pedal_s = np.asarray(pedal_s, dtype=np.float64).reshape(-1, 2)
+        return cls(onset_s[order], duration_s[order], pitch[order], velocity[order], pedal_s)
+
+    def between(self, start_s, end_s):
+        """The notes that begin in [start_s, end_s), moved so that start_s is 0.
+
+        A note that rings beyond end_s keeps its length; pedal intervals are cut at both borders.
+        """
+        first, last = np.searchsorted(self.onset_s, [start_s, end_s])
+        pedal_s = np.clip(self.pedal_s, start_s, end_s) - start_s
+        return Notes(
+            self.onset_s[first:last] - start_s,
+            self.duration_s[first:last],
+            self.pitch[first:last],
+            self.velocity[first:last],
+            pedal_s[pedal_s[:, 1] > pedal_s[:, 0]],
+        )
+
+    def until(self, end_s):
+        """The notes that begin before end_s, none held beyond it."""
+        part = self.between(0.0, end_s)
+        held_s = np.minimum(part.duration_s, end_s - part.onset_s)
+        return Notes(part.onset_s, held_s, part.pitch, part.velocity, part.pedal_s)
+
+    def followed_by(self, later, at_s):
+        """One performance of both, `later` from at_s on; a pedal held until then is released there."""
+        pedal_s = self.pedal_s.clip(max=at_s)
+        pedal_s = np.concatenate([pedal_s[pedal_s[:, 1] > pedal_s[:, 0]], later.pedal_s + at_s])
+        columns = ((self.onset_s, later.onset_s + at_s), *((getattr(self, c), getattr(later, c)) for c in REST))
+        return Notes.from_arrays(*map(np.concatenate, columns), pedal_s)
+
+
+def read_midi(source):
+    """Read a MIDI file; all tracks but drums are taken as one piano.
+
+    Parameters
+    ----------
+    source : path, or bytes of a MIDI file
+
+    Returns
+    -------
+    Notes
+
+    Raises
+    ------
+    MidiError : not a MIDI file, cut short, or without a single note for piano
+
+    Notes
+    -----
+    Parsed in ticks and converted here in float64: symusic's seconds are float32, 0.1 ms coarse in a long recital.
+    A pedal never released is held until the last key is up (symusic drops it; 89 files of MAESTRO end so).
+    """
+    if isinstance(source, bytes):
+        return _read(source)
+    try:
+        return _read(Path(source).read_bytes())
+    except MidiError as error:
+        raise MidiError(f"{source} {error}") from error
+
+
+def _read(content):
+    from symusic import Score
+
+    if not content:
+        raise MidiError("is empty (0 bytes)")
+    if len(content) > MAX_MIDI_BYTES:
+        raise MidiError(f"is {len(content) >> 20} MB, more than a performance can be")
+    if content[:4] != b"MThd":
+        raise MidiError("is not a MIDI file (it does not begin with MThd)")
+    check_chunks(content)
+    try:
+        score = Score.from_midi(content, ttype="tick")
+    except Exception as error:  # symusic raises several unrelated types
+        raise MidiError(f"can't be read: {error}") from error
+    return _notes_of(score)
+
+
+def check_chunks(content):
+    """Refuse a file whose chunks claim more bytes than it has, before a parser believes them."""
+    position = 0
+    while position + 8 <= len(content):
+        length = int.from_bytes(content[position + 4 : position + 8], "big")
+        position += 8 + length
+        if position > len(content):
+            missing = position - len(content)
+            raise MidiError(f"is cut short: a chunk claims {length:,} bytes, {missing:,} are missing")
+
+
+def _notes_of(score):
+    tracks = [track for track in score.tracks if not track.is_drum]
+    arrays = [track.notes.numpy() for track in tracks if len(track.notes)]
+    if not arrays:
+        drums = any(len(track.notes) for track in score.tracks)
+        raise MidiError("has drums only" if drums else "has no notes")
+    onset, duration, pitch, velocity = (
+        np.concatenate([a[key] for a in arrays]) for key in ("time", "duration", "pitch", "velocity")
+    )
+    release = onset.astype(np.int64) + duration
+    seconds = _tick_clock(score)
+    pedal_s = seconds(_pedal_ticks(tracks, release.max()))
+    onset_s, release_s = seconds(onset), seconds(release)
+    if onset.min() < 0 or release.min() < 0 or not release_s.max() <= MAX_PERFORMANCE_S:
+        raise MidiError("has notes at impossible times")
+    notes = Notes.from_arrays(onset_s, release_s - onset_s, pitch, velocity, pedal_s)
+    if not len(notes):
+        raise MidiError("has only notes of no length")
+    return notes
+
+
+def _tick_clock(score):
+    """A function from ticks to seconds that follows the file's tempo changes."""
+    if score.ticks_per_quarter <= 0:
+        raise MidiError(f"has {score.ticks_per_quarter} ticks a quarter")
+    tempos = score.tempos.numpy()
+    order = np.argsort(tempos["time"], kind="stable")
+    ticks = np.concatenate([[0], tempos["time"][order]])
+    second_a_tick = np.concatenate([[DEFAULT_TEMPO], tempos["mspq"][order]]) / 1e6 / score.ticks_per_quarter
+    starts_s = np.concatenate([[0.0], np.cumsum(np.diff(ticks) * second_a_tick[:-1])])
+
+    def seconds(tick):
+        tempo = np.searchsorted(ticks, tick, side="right") - 1
+        return starts_s[tempo] + (tick - ticks[tempo]) * second_a_tick[tempo]
+
+    return seconds
+
+
+def _pedal_ticks(tracks, end):
+    """(P, 2) ticks in which the pedal of any track is down, in order, not overlapping; open ones close at end."""
+    intervals = [_pedal_of(track, end) for track in tracks if len(track.controls)]
+    intervals = np.concatenate([np.zeros((0, 2), dtype=np.int64), *intervals])
+    if len(intervals) < 2:
+        return intervals
+    intervals = intervals[np.argsort(intervals[:, 0], kind="stable")]
+    up = np.maximum.accumulate(intervals[:, 1])
+    first = np.concatenate([[True], intervals[1:, 0] >= up[:-1]])
+    return np.column_stack([intervals[first, 0], up[np.append(first[1:], True)]])
+
+
+def _pedal_of(track, end):
+    controls = track.controls.numpy()
+    chosen = controls["number"] == PEDAL_CONTROLLER
+    ticks, down = controls["time"][chosen].astype(np.int64), controls["value"][chosen] >= PEDAL_DOWN
+    changes = down != np.concatenate([[False], down[:-1]])
+    ticks = ticks[changes]
+    if len(ticks) % 2:
+        ticks = np.append(ticks, max(end, ticks[-1]))
+    intervals = ticks.reshape(-1, 2)
+    return intervals[intervals[:, 1] > intervals[:, 0]]
+
+
+def read_tempo(source, at_s=None):
+    """Quarters a minute that a MIDI file says at a time, or at its end; None where it says nothing. As read_midi takes it."""
+    from symusic import Score
+
+    read_midi(source)
+    score = Score.from_midi(source if isinstance(source, bytes) else Path(source).read_bytes(), ttype="tick")
+    tempos = sorted(score.tempos, key=lambda tempo: tempo.time)
+    seconds = _tick_clock(score)
+    began = [tempo for tempo in tempos if at_s is None or seconds(np.array([tempo.time]))[0] <= at_s]
+    return float(np.clip(began[-1].qpm, *SLOWEST_FASTEST)) if began else None
+
+
+def read_markers(path):
+    """[(time_s, text)] of the markers of a MIDI file, in order: in ours, the chords. MidiError as read_midi."""
+    from symusic import Score
+
+    read_midi(path)
+    score = Score.from_midi(Path(path).read_bytes(), ttype="tick")
+    seconds = _tick_clock(score)
+    return [(float(seconds(np.array([m.time]))[0]), m.text) for m in sorted(score.markers, key=lambda marker: marker.time)]
+
+
+def to_pretty_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
+    """The performance as pretty_midi.PrettyMIDI: a piano with its pedal, a time signature, text markers.
+
+    Parameters
+    ----------
+    notes : Notes
+    tempo_bpm : float, beats per minute written into the file; times do not change
+    markers : iterable of (time_s, text), such as chord symbols
+    left_hand : bool (N,), see music.hands: each hand then has its track, right first; None: one track
+    beats_per_bar : quarters
+    bars_from_s : where a bar begins besides 0, such as where new music follows what was played
+    """
+    import pretty_midi
+
+    midi = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=float(tempo_bpm))
+    midi.time_signature_changes = [pretty_midi.TimeSignature(beats_per_bar, 4, s) for s in sorted({0.0, float(bars_from_s)})]
+    everything = np.ones(len(notes), dtype=bool)
+    tracks = {"Piano": everything} if left_hand is None else {"Right hand": ~left_hand, "Left hand": left_hand}
+    midi.instruments = [_track(notes, chosen, name) for name, chosen in tracks.items()]
+    midi.text_events = [pretty_midi.Text(text, float(time_s)) for time_s, text in markers]
+    return midi
+
+
+def _track(notes, chosen, name):
+    """A pretty_midi.Instrument of the chosen notes, and the pedal: it holds both hands."""
+    import pretty_midi
+
+    track = pretty_midi.Instrument(program=0, name=name)
+    columns = (notes.velocity, notes.pitch, notes.onset_s, notes.onset_s + notes.duration_s)
+    rows = zip(*(column[chosen] for column in columns))
+    track.notes = [pretty_midi.Note(int(v), int(p), float(on), float(off)) for v, p, on, off in rows]
+    for down_s, up_s in notes.pedal_s:
+        for value, time_s in ((127, down_s), (0, up_s)):
+            track.control_changes.append(pretty_midi.ControlChange(PEDAL_CONTROLLER, value, float(time_s)))
+    return track
+
+
+def write_midi(notes, path, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
+    """Write the performance as a standard MIDI file, see to_midi; the folder is made, the file replaced whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(to_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s))
+    partial.replace(path)
+    return path
+
+
+def to_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
+    """Bytes of a standard MIDI file of format 1, see to_pretty_midi; the texts are markers, which studios show, in ASCII."""
+    import mido
+
+    file, markers = io.BytesIO(), [(time_s, in_ascii(text)) for time_s, text in markers]
+    to_pretty_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s).write(file)
+    midi = mido.MidiFile(file=io.BytesIO(file.getvalue()))
+    midi.tracks[0][:] = [mido.MetaMessage("marker", text=m.text, time=m.time) if m.type == "text" else m for m in midi.tracks[0]]
+    file = io.BytesIO()
+    midi.save(file=file)
+    return file.getvalue()

@@ -1,1 +1,0 @@
-"""Ways out of the notebook: a server, a duet partner over live MIDI, a DAW."""

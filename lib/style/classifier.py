@@ -1,0 +1,156 @@
+"""A trained style encoder that listens to performances of any length.
+
+Conventions: log-probabilities are natural logarithms; styles are vectors of length 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from lib.checkpoints import load as trained
+from lib.config import ConfigError
+from lib.models.style_encoder import StyleEncoder
+from lib.music.note_windows import WINDOW_NOTES, note_values, note_windows
+from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, notes_to_piano_roll
+from lib.training.stream import LONGEST_PASSAGE_S
+
+SHORTEST_S, FEWEST_NOTES = 5.0, 10  # less says nothing about a player
+MOST_WINDOWS = 24  # of a performance, evenly spread: more hardly change its mean
+TEMPERATURES = np.geomspace(0.1, 10, 61)
+EVIDENCE_S, HOP_S, FEWEST_IN_WINDOW = 10.0, 2.5, 8
+
+
+class TooShort(ConfigError):
+    """A performance that is too short, or has too few notes, to say who plays; the message says how much is needed."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What an Ear makes of a performance.
+
+    Attributes
+    ----------
+    log_probability : float (P,), of each pianist it knows
+    style : float (S,) of length 1
+    pooled : float (2 C,), what the style was projected from; it says more of players that the Ear does not know
+    """
+
+    log_probability: np.ndarray
+    style: np.ndarray
+    pooled: np.ndarray
+
+
+def from_first_onset(notes):
+    """The performance from its first note on; TooShort where it says nothing about a player."""
+    begun = notes.between(notes.onset_s[0], np.inf) if len(notes) else notes
+    if begun.end_s < SHORTEST_S or len(begun) < FEWEST_NOTES:
+        raise TooShort(f"{len(begun)} notes in {begun.end_s:.1f} s say nothing about who plays: "
+                       f"{SHORTEST_S:g} s and {FEWEST_NOTES} notes at least, better half a minute.")  # fmt: skip
+    return begun
+
+
+@dataclass(frozen=True)
+class Ear:
+    """A style encoder with the names it knows and the temperature that makes its probabilities honest.
+
+    Attributes
+    ----------
+    style_encoder : StyleEncoder
+    names : P strings
+    reads : "notes" or "roll", what it was trained on
+    temperature : of its log-probabilities
+    """
+
+    style_encoder: StyleEncoder
+    names: tuple
+    reads: str = "notes"
+    temperature: float = 1.0
+
+    @classmethod
+    def of_run(cls, run, device="cpu"):
+        """Of a style_encoder run."""
+        style_encoder, config, names = trained.load_style_encoder(run, device)
+        return cls(style_encoder, tuple(names), config.reads)
+
+    @classmethod
+    def of_improviser(cls, improviser):
+        """Of what an improviser's styles were made by."""
+        return cls(improviser.style_encoder, tuple(improviser.configs["classes"]), improviser.configs["style_encoder"].reads)
+
+    @property
+    def parameters(self):
+        """How many."""
+        return sum(parameter.numel() for parameter in self.style_encoder.parameters())
+
+    def hear(self, notes):
+        """Heard, from windows of 256 notes or 10.24 s, evenly spread; a shorter performance is one window.
+
+        Parameters
+        ----------
+        notes : Notes
+
+        Raises
+        ------
+        TooShort : under 5 s of music or 10 notes
+        """
+        notes = from_first_onset(notes)
+        by_note = self.reads == "notes"
+        size, end = (WINDOW_NOTES, len(notes)) if by_note else (CHUNK_S, notes.end_s)
+        starts = np.linspace(0, max(0, end - size), min(MOST_WINDOWS, math.ceil(end / size)))
+        starts = notes.onset_s[starts.astype(int)] if by_note else starts
+        style, evidence, pooled = self._read([notes.between(start_s, start_s + LONGEST_PASSAGE_S) for start_s in starts])
+        log_probability = (evidence.mean(0) / self.temperature).log_softmax(-1)
+        return Heard(log_probability.numpy(), functional.normalize(style.mean(0), dim=-1).numpy(), pooled.mean(0).numpy())
+
+    def evidence(self, notes):
+        """What each EVIDENCE_S of a performance says alone.
+
+        Returns
+        -------
+        (times_s (W,), float (W, P)) : the middle of each stretch, and its log-probabilities; stretches of fewer than
+            FEWEST_IN_WINDOW notes are left out
+        """
+        times_s = np.arange(EVIDENCE_S / 2, max(notes.onset_s[-1], EVIDENCE_S), HOP_S)
+        stretches = [notes.between(time_s - EVIDENCE_S / 2, time_s + EVIDENCE_S / 2) for time_s in times_s]
+        kept = [i for i, stretch in enumerate(stretches) if len(stretch) >= FEWEST_IN_WINDOW]
+        if not kept:
+            return np.zeros(0), np.zeros((0, len(self.names)))
+        evidence = self._read([stretches[i] for i in kept])[1] / self.temperature
+        return times_s[kept], evidence.log_softmax(-1).numpy()
+
+    @torch.inference_mode()
+    def _read(self, passages):
+        """Styles (W, S), log-probabilities (W, P) and pooled features (W, 2 C) of passages, on the CPU."""
+        device, found = next(self.style_encoder.parameters()).device, []
+        for first in range(0, len(passages), MOST_WINDOWS):
+            pooled = self.style_encoder.pool(self._music(passages[first : first + MOST_WINDOWS]).to(device))
+            style, logits = self.style_encoder.classify(pooled)
+            found.append((style.float().cpu(), logits.float().log_softmax(-1).cpu(), pooled.float().cpu()))
+        return tuple(torch.cat(part) for part in zip(*found))
+
+    def _music(self, passages):
+        """Passages (Notes) as it reads them: their first WINDOW_NOTES notes, or CHUNK_S."""
+        if self.reads == "notes":
+            return note_windows([note_values(notes) for notes in passages])
+        rolls = [notes_to_piano_roll(notes.between(0, CHUNK_S), CHUNK_FRAMES) for notes in passages]
+        return PianoRoll(torch.cat([roll.roll for roll in rolls]), torch.cat([roll.pedal for roll in rolls]))
+
+    def calibrated(self, log_probability, pianists):
+        """The Ear with the temperature at which held-out recordings are likeliest (Guo et al. 2017).
+
+        Parameters
+        ----------
+        log_probability : float (N, P) of recordings that training has not heard
+        pianists : N names
+        """
+        right = torch.tensor([self.names.index(name) for name in pianists])
+        logits = torch.from_numpy(log_probability * self.temperature)
+        doubt = 1 / (len(right) + 1)  # as if one more had been taken for anybody: N right ones are no proof of certainty
+        surprise = [float(functional.cross_entropy(logits / t, right, label_smoothing=doubt)) for t in TEMPERATURES]
+        return dataclasses.replace(self, temperature=float(TEMPERATURES[int(np.argmin(surprise))]))

@@ -1,0 +1,113 @@
+"""Styles by name: a pianist's, one of the user's own, or a mix of several.
+
+A user's style is FOLDER/NAME.MARK.json: the vector, the files it was made from, and a fingerprint of the style encoder that
+heard them, which MARK begins: to another one it means nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from lib.checkpoints.load import Styles, fingerprint
+from lib.config import ConfigError
+from lib.music.notes import MidiError, read_midi
+from lib.storage.manifest import DamageError, sealed, unsealed, write_text
+from lib.style.classifier import TooShort
+
+LONGEST_NAME = 80
+MIDI_SUFFIXES = (".mid", ".midi")
+log = logging.getLogger(__name__)
+
+
+def parse_mix(text):
+    """"Brad Mehldau:0.7,Bill Evans:0.3" as [(name, weight)]; a name alone weighs 1. ConfigError says what is wrong."""
+    parts = []
+    for part in text.split(","):
+        name, colon, weight = part.strip().rpartition(":")
+        if not colon:
+            name, weight = weight, "1"
+        try:
+            value = float(weight)
+        except ValueError:
+            raise ConfigError(f"style {text!r}: {weight!r} is not a number; a mix is NAME:SHARE,NAME:SHARE.") from None
+        if not name.strip() or not 0 <= value < float("inf"):
+            raise ConfigError(f"style {text!r}: each part wants a name and a share of 0 or more.")
+        parts.append((name.strip(), value))
+    if not any(weight for _, weight in parts):
+        raise ConfigError(f"style {text!r}: the shares are all 0.")
+    return parts
+
+
+def style_vector(styles, text):
+    """The vector (S,), of length 1, of a name or a mix; ConfigError naming the nearest one where a name is unknown."""
+    if text in styles.names:
+        return styles.vector(text)
+    return functional.normalize(sum(weight * styles.vector(name) for name, weight in parse_mix(text)), dim=-1)
+
+
+def add_style(ear, name, folder, styles_dir):
+    """Make a style of a user's own MIDI files and keep it.
+
+    Parameters
+    ----------
+    ear : ear.Ear
+    name : what to call it
+    folder : folder of MIDI files, or one file; a file is enough
+    styles_dir : where styles are kept
+
+    Returns
+    -------
+    (Path, list of str) : the file, and the MIDI files that were left out, with the reason
+
+    Raises
+    ------
+    ConfigError : no usable file there, or a name that can't be one
+    """
+    if not re.fullmatch(r"[^\\/:,\x00-\x1f]+", name.strip()) or name.strip().startswith(".") or len(name) > LONGEST_NAME:
+        raise ConfigError(f"{name!r} can't be a style's name: no slash, colon or comma, at most {LONGEST_NAME} characters.")
+    folder, heard, left_out = Path(folder), {}, []
+    base = folder.parent if folder.is_file() else folder
+    paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.suffix.lower() in MIDI_SUFFIXES)
+    for path in paths:
+        try:
+            heard[str(path.relative_to(base))] = torch.from_numpy(ear.hear(read_midi(path)).style)
+        except MidiError as error:
+            left_out.append(str(error))
+        except (TooShort, OSError) as error:
+            left_out.append(f"{path}: {error}")
+    if not heard:
+        raise ConfigError(f"{folder} holds no usable MIDI file. {'; '.join(left_out)}".strip())
+    vector = functional.normalize(torch.stack(list(heard.values())).mean(0), dim=-1)
+    mark = fingerprint(ear.style_encoder)
+    facts = {"name": name.strip(), "style": vector.tolist(), "files": sorted(heard), "style_encoder": mark}
+    path = Path(styles_dir) / f"{name.strip()}.{mark[:8]}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, sealed(facts))
+    return path, left_out
+
+
+def with_own(styles, style_encoder, styles_dir):
+    """The pianists' Styles and those of the user that this style encoder made; a user's own name comes first."""
+    paths = sorted(Path(styles_dir).glob("*.json")) if styles_dir else []
+    own, mark = {}, fingerprint(style_encoder) if paths else ""
+    for path in paths:
+        try:
+            facts = unsealed(path.read_text(encoding="utf-8"), path)
+            name, style, made_by = facts["name"], torch.tensor(facts["style"]), facts["style_encoder"]
+        except (DamageError, KeyError, UnicodeDecodeError) as error:
+            log.warning("left out a style: %s", error)
+            continue
+        if made_by == mark:
+            own[name] = style
+        else:
+            log.info("%s was made by another style encoder: add it again for this one", path)
+    if not own:
+        return styles
+    kept = [i for i, name in enumerate(styles.names) if name not in own]
+    vectors = torch.cat([styles.vectors[kept], torch.stack(list(own.values())).to(styles.vectors)])
+    return Styles((*(styles.names[i] for i in kept), *own), vectors)

@@ -1,0 +1,43 @@
+"""A tiny model that plays noise, evaluated on the demo corpus: fast without what takes long, and whole for the slow tests."""
+
+import pytest
+from evaluation_sizes import ALL, FEW, PIANIST
+
+from lib.apps.evaluate import intervals
+
+
+@pytest.fixture(scope="session")
+def noise(tmp_path_factory):
+    """A finished folder with a tiny transformer that nobody trained."""
+    from tiny import save_tiny_improviser
+
+    return save_tiny_improviser(tmp_path_factory.mktemp("tiny") / "noise")
+
+
+@pytest.fixture(scope="session")
+def few_draws():
+    """Intervals from few draws."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intervals, "DRAWS", 40)
+        yield
+
+
+@pytest.fixture(scope="session")
+def likeness(noise, demo_data, tmp_path_factory, few_draws):
+    """(the likeness of the noise, the folder with its clips)."""
+    from lib.apps.evaluate.evaluation import gather
+    from lib.apps.evaluate.heard import Measured
+    from lib.apps.evaluate.material import Material
+
+    folder = tmp_path_factory.mktemp("likeness")
+    material = Material(noise, demo_data, folder, FEW, pianist=PIANIST)
+    return gather(Measured(material), ("likeness", "means", "copying"), say=str), folder
+
+
+@pytest.fixture(scope="session")
+def evaluated(noise, demo_data, tmp_path_factory, few_draws):
+    """(the evaluation, its folder, what it said) of the noise, as a user gets it."""
+    from lib.apps.evaluate.evaluation import evaluate
+
+    folder, said = tmp_path_factory.mktemp("evaluation"), []
+    return evaluate(noise, demo_data, folder, ALL, sounding=1, say=said.append, pianist=PIANIST), folder, said

@@ -1,0 +1,66 @@
+"""Damage by dose: none changes nothing, more changes more, and the same seed spoils alike."""
+
+import numpy as np
+import pytest
+
+from lib.apps.evaluate.clips import ClipSet
+from lib.apps.evaluate.corruption import BAR_S, DOSES, bars_shuffled, bars_transposed, jittered, notes_replaced
+from lib.music.notes import Notes
+
+
+@pytest.fixture
+def notes():
+    generator = np.random.default_rng(0)
+    onset_s = np.sort(generator.uniform(0, 10.2, 80))
+    return Notes.from_arrays(onset_s, np.full(80, 0.2), generator.integers(40, 90, 80), np.full(80, 64), [(0.0, 10.0)])
+
+
+def columns(notes):
+    return [tuple(row) for row in zip(notes.onset_s, notes.duration_s, notes.pitch, notes.velocity)]
+
+
+@pytest.mark.parametrize("change", [change for change, _, _ in DOSES.values()])
+def test_no_dose_changes_nothing_and_a_seed_changes_alike(notes, change):
+    assert columns(change(notes, 3, 0.0)) == columns(notes)
+    spoilt = change(notes, 3, 0.5)
+    assert columns(spoilt) == columns(change(notes, 3, 0.5)) != columns(change(notes, 4, 0.5))
+    assert len(spoilt) == len(notes) and spoilt.pedal_s.tolist() == notes.pedal_s.tolist()
+    empty = notes.between(99, 100)
+    assert len(change(empty, 1, 0.5)) == 0
+
+
+def test_jitter_moves_onsets_by_the_dose(notes):
+    apart = np.subtract.outer(jittered(notes, 0, 0.05).onset_s, notes.onset_s)
+    assert 0.01 < np.abs(apart).min(1).mean() < 0.06
+    assert jittered(notes, 0, 5.0).onset_s.min() >= 0
+
+
+def test_transposing_moves_whole_bars(notes):
+    moved = bars_transposed(notes, 1, 0.5)
+    steps = moved.pitch.astype(int) - notes.pitch
+    bar = (notes.onset_s // BAR_S).astype(int)
+    by_bar = [set(steps[bar == number]) for number in np.unique(bar)]
+    assert all(len(one) == 1 for one in by_bar)
+    assert sum(one == {0} for one in by_bar) == 4
+    assert all(steps[bar == number].any() for number in np.unique(bar) if by_bar[number] != {0})
+    assert (bars_transposed(notes, 1, 1.0).pitch != notes.pitch).all()
+
+
+def test_transposing_stays_on_the_keyboard():
+    edges = Notes.from_arrays([0.0, 0.1, 2.0], [0.1] * 3, [21, 108, 108], [64] * 3)
+    for seed in range(30):
+        assert np.isin(bars_transposed(edges, seed, 1.0).pitch, range(21, 109)).all()
+
+
+def test_as_many_notes_are_replaced_as_the_dose_says(notes):
+    same = (notes_replaced(notes, 5, 0.25).pitch == notes.pitch).mean()
+    assert 0.65 < same < 0.9
+    assert notes_replaced(notes, 0, 1.0).pitch.min() >= notes.pitch.min()
+
+
+def test_shuffled_bars_are_the_same_bars(notes):
+    clips = ClipSet("real", [notes, notes.between(1.0, 9.0), notes], ("a", "b", "c"))
+    shuffled = bars_shuffled(clips)
+    assert [len(clip) for clip in shuffled.clips] != [len(clip) for clip in clips.clips]
+    assert sum(map(len, shuffled.clips)) == sum(map(len, clips.clips))
+    assert len(set(shuffled.groups)) == 3 and shuffled.clips[0].end_s < 10.24 + 0.3

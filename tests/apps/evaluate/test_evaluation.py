@@ -1,0 +1,166 @@
+"""An evaluation from end to end, on a model that plays noise: what is in it, what it says of what can't be given."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from evaluation_sizes import ALL, FEW, PIANIST
+
+from lib.apps.evaluate.captions import FORM, LIKENESS, MEANS
+from lib.apps.evaluate.clips import Missing
+from lib.apps.evaluate.evaluation import PAGE_NAME, gather, read_evaluation
+from lib.apps.evaluate.heard import SETS, Measured
+from lib.apps.evaluate.material import Material
+from lib.apps.evaluate.measures import clip_measures, solo_measures
+from lib.apps.evaluate.summary import in_words
+from lib.config import ConfigError
+from lib.data.corpora import open_corpus
+
+
+def figures_of(value):
+    """Every Figure in an evaluation."""
+    if isinstance(value, dict):
+        if set(value) == {"value", "low", "high", "count"}:
+            yield value
+        else:
+            for one in value.values():
+                yield from figures_of(one)
+
+
+@pytest.mark.slow
+def test_every_figure_has_an_interval_around_it(evaluated):
+    found, _, _ = evaluated
+    figures = [one for one in figures_of(found) if one["value"] is not None]
+    assert len(figures) > 250
+    for figure in figures:
+        assert figure["low"] <= figure["value"] + 1e-6 and figure["value"] <= figure["high"] + 1e-6 and figure["count"] > 0
+
+
+def test_all_sets_are_there_and_ranked_as_they_must_be(likeness):
+    found, _ = likeness
+    assert list(found["likeness"]) == list(SETS)
+    areas = {name: row["overlapping_area"]["value"] for name, row in found["likeness"].items() if name != "real"}
+    assert areas["codec"] > areas["training"] > areas["generated"], "the codec above real music, real music above noise"
+    assert areas["training"] > areas["markov"] and areas["training"] > areas["shuffled"]
+    distances = {name: row["frechet_style"]["value"] for name, row in found["likeness"].items() if "frechet_style" in row}
+    assert distances["codec"] < distances["training"] < distances["generated"]
+    assert found["likeness"]["generated"]["nearest_attributes"]["value"] > 0.9
+
+
+@pytest.mark.slow
+def test_the_measures_notice_damage(evaluated):
+    check = evaluated[0]["selfcheck"]
+    assert check["control"]["overlapping_area"] and check["control"]["divergence"]
+    noticed = check["verdicts"]["overlapping_area"]
+    assert noticed["random notes"][0] and noticed["transposed bars"][0] and noticed["random notes"][1] > 0.5
+    assert [row["damage"] for row in check["doses"]][:2] == ["none", "jitter"] and len(check["doses"]) == 12
+
+
+@pytest.mark.slow
+def test_what_the_judge_does_not_know_is_said(evaluated):
+    found, _, said = evaluated
+    assert PIANIST in found["missing"]["judge"] and "judge" not in found["likeness"]["generated"]
+    assert "two pianists" in found["missing"]["transfer"]
+    assert any(text.startswith("transfer: not given.") for text in said)
+
+
+@pytest.mark.slow
+def test_rules_are_met_better_than_without(evaluated):
+    losses = evaluated[0]["obedience"]["rule_losses"]
+    assert set(losses) == {"note_density", "chord_progression"}
+    assert losses["note_density"]["guided"]["value"] < losses["note_density"]["free"]["value"]
+    assert evaluated[0]["obedience"]["chord_agreement"]["codec"]["value"] > 0.7
+
+
+@pytest.mark.slow
+def test_the_json_is_what_was_returned(evaluated):
+    found, folder, _ = evaluated
+    assert read_evaluation(folder) == found == json.loads((folder / "evaluation.json").read_text())
+    assert found["split"] == "validation" and found["subject"]["pianist"] == PIANIST
+    assert len(found["clips"]["generated"]["values"]["velocity"]) == ALL.clips
+
+
+@pytest.mark.slow
+def test_the_page_is_one_file_with_every_paragraph(evaluated):
+    found, folder, _ = evaluated
+    page = (folder / PAGE_NAME).read_text(encoding="utf-8")
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page)
+    for caption in [*LIKENESS.values(), *FORM.values()]:
+        if caption is not LIKENESS["judge"]:
+            assert caption.silent_on.split("'")[0][:60] in page, caption.title
+    assert page.count("What it can't tell:") >= 20 and "validation split" in page
+    assert page.count("<details class='clip'>") == ALL.clips and page.count("<iframe") >= 2 * ALL.clips
+    assert "Look at them once" not in page
+
+
+def test_every_measure_has_its_words():
+    notes = open_notes()
+    assert set(clip_measures(notes, 10.24)) == set(MEANS) and set(solo_measures(notes, 10.24)) == set(FORM)
+    for caption in [*MEANS.values(), *FORM.values(), *LIKENESS.values()]:
+        assert caption.title and caption.ideal and caption.means and len(caption.silent_on) > 10
+
+
+def open_notes():
+    from lib.music.notes import Notes
+
+    times = np.arange(0, 10, 0.25)
+    return Notes.from_arrays(times, np.full(40, 0.2), 60 + np.arange(40) % 7, np.full(40, 70))
+
+
+@pytest.mark.slow
+def test_in_words(evaluated):
+    text = in_words(evaluated[0])
+    assert "overlapping area" in text and "codec alone" in text and "chord agreement, guided" in text
+    assert re.search(r"the model +0\.\d+ \(0\.\d+ to 0\.\d+\)", text)
+    assert "not given, judge" in text
+
+
+def test_a_second_evaluation_plays_nothing_anew(noise, demo_data, likeness, monkeypatch):
+    found, folder = likeness
+    before = {path: path.stat().st_mtime_ns for path in (folder / "clips").iterdir()}
+    assert len(before) == FEW.clips
+    monkeypatch.setattr("lib.apps.evaluate.playing.generate_many", None)  # nobody is to call it
+    again = gather(Measured(Material(noise, demo_data, folder, FEW, pianist=PIANIST)))
+    assert again["clips"] == found["clips"]
+    assert {path: path.stat().st_mtime_ns for path in (folder / "clips").iterdir()} == before
+
+
+def test_without_data_it_says_what_is_missing_and_the_way(noise, tmp_path, likeness):
+    said, folder = [], likeness[1]  # of clips that are there already
+    material = Material(noise, tmp_path, folder, FEW, pianist=PIANIST)
+    found = gather(Measured(material), ("likeness", "means", "copying"), said.append)
+    assert "python -m lib data demo" in found["missing"]["likeness"] and "likeness" not in found
+    assert set(found["means"]) == {"generated", "base_clips"}
+    assert any("copying: not given" in text for text in said)
+
+
+def test_copying_of_real_clips_and_noise(likeness):
+    found = likeness[0]["copying"]
+    assert len(found["generated"]["nearest"]) == FEW.clips
+    assert found["real"]["likeness"]["value"] > found["generated"]["likeness"]["value"], "noise is like nothing"
+    assert found["likeness_ratio"]["value"] < 1
+
+
+def test_somebody_who_is_not_in_the_corpus(noise, demo_data):
+    with pytest.raises(ValueError, match="no recording of Brad Mehldau"):
+        Material(noise, demo_data, None, FEW, pianist="Brad Mehldau").store  # noqa: B018
+    assert "Brad Mehldau" not in open_corpus("demo", demo_data).pianists
+
+
+def test_a_model_that_was_adapted_to_nobody_is_compared_with_everybody(noise, demo_data):
+    material = Material(noise, demo_data, None, FEW, corpus="demo")
+    assert material.pianist is None and len({material.store.pieces[i].pianist for i, _ in material.real.places}) > 2
+    for what in ("training_pieces", "markov"):
+        with pytest.raises(Missing, match="--pianist"):
+            getattr(material, what)
+
+
+@pytest.mark.parametrize(("content", "message"), [("[]", "not an evaluation of this"), ("{", "is not an evaluation"),
+                                                  (None, "there is no evaluation")])  # fmt: skip
+def test_something_else_is_refused(tmp_path, content, message):
+    path = tmp_path / "evaluation.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        read_evaluation(path)

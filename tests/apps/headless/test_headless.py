@@ -1,0 +1,216 @@
+"""The papermill runner, on small notebooks written for the test; the real ones: test_notebooks_run.py."""
+
+import json
+
+import nbformat
+import pytest
+
+from lib.apps.headless import headless, notebook_parameters
+from lib.config import ConfigError
+
+PARAMETERS = """preset = "demo"  #@param ["tiny", "demo"]
+output_dir = ""  #@param {type:"string"}
+batch_size = 0  #@param {type:"integer"}
+lr = 0.0  #@param {type:"number"}
+loud = False  #@param {type:"boolean"}
+word = "text"  #@param {type:"string"}"""
+WRITE = """from pathlib import Path
+(Path(output_dir) / "{name}.txt").write_text(f"{{preset}} {{batch_size}} {{lr}}")"""
+
+
+def write_notebook(folder, name, *cells):
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in (PARAMETERS, *cells)]
+    notebook.cells[0].metadata.tags = ["parameters"]
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    for name in ("00_setup", "02_vqvae", "06_listen"):
+        write_notebook(folder, name, WRITE.format(name=name))
+    monkeypatch.setattr(notebook_parameters, "NOTEBOOKS", folder)
+    return folder
+
+
+@pytest.fixture
+def run(notebooks, tmp_path):
+    """headless.run with folders of this test; `executed` notes what papermill would have run."""
+
+    def run(selection="00-06", **arguments):
+        folders = {name: tmp_path / name for name in ("output_dir", "data_dir", "runs_dir")}
+        return headless.run(selection, **{"preset": "demo", **folders, **arguments})
+
+    return run
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """Stand in for papermill: the names of the notebooks it was asked to run; each copy is made."""
+    names = []
+
+    def execute(path, copy, values):
+        names.append(path.stem)
+        copy.write_text("{}", encoding="utf-8")
+        return ""
+
+    monkeypatch.setattr(headless, "_execute", execute)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("words", "stems"),
+    [
+        ("00-06", ["00_setup", "02_vqvae", "06_listen"]),
+        ("02", ["02_vqvae"]),
+        ("06_listen,00", ["00_setup", "06_listen"]),
+        ("01-03", ["02_vqvae"]),
+    ],
+)
+def test_selection(notebooks, words, stems):
+    assert [path.stem for path in notebook_parameters.select(words)] == stems
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"selection": "02_vqva"}, "'02_vqvae'"),
+        ({"selection": "07-09"}, "'07-09'"),
+        ({"preset": "demmo"}, "'demo'"),
+        ({"overrides": {"02_vqvae.batchsize": 8}}, "'batch_size'"),
+        ({"overrides": {"02_vqvea.batch_size": 8}}, "'02_vqvae'"),
+        ({"overrides": {"batch_size": 8}}, "NOTEBOOK.NAME=VALUE"),
+        ({"overrides": {"02_vqvae.batch_size": "eight"}}, "whole number"),
+        ({"overrides": {"02_vqvae.batch_size": 1.5}}, "whole number"),
+        ({"overrides": {"02_vqvae.batch_size": True}}, "whole number"),
+        ({"overrides": {"02_vqvae.lr": "fast"}}, "a number"),
+        ({"overrides": {"02_vqvae.loud": "perhaps"}}, "true or false"),
+        ({"overrides": {"02_vqvae.word": ("a", "b")}}, "text"),
+        ({"overrides": {"02_vqvae.batch_size": -1}}, "batch_size"),
+        ({"selection": "00", "overrides": {"02_vqvae.batch_size": 8}}, "02_vqvae"),
+    ],
+)
+def test_bad_input_is_named_and_nothing_runs(run, executed, tmp_path, arguments, named):
+    with pytest.raises(ConfigError, match=named):
+        run(arguments.pop("selection", "00-06"), **arguments)
+    assert not executed and not (tmp_path / "output_dir").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "typed"),
+    [("batch_size", "8", 8), ("lr", "3e-4", 3e-4), ("lr", 1, 1.0), ("loud", "true", True), ("word", 5, "5")],
+)
+def test_text_becomes_the_parameters_type(notebooks, name, given, typed):
+    paths = notebook_parameters.select("02")
+    value = notebook_parameters.assign(paths, {f"02.{name}": given})["02_vqvae"][name]
+    assert value == typed and type(value) is type(typed)
+
+
+def test_a_second_run_does_nothing_again(run, executed, tmp_path):
+    assert [result.status for result in run()] == ["done"] * 3
+    again = run()
+    assert [result.status for result in again] == ["done before"] * 3
+    assert len(executed) == 3
+    run(again=True)
+    assert len(executed) == 6
+
+
+def test_a_changed_parameter_runs_that_notebook_and_those_after_it(run, executed):
+    run()
+    run(overrides={"02_vqvae.batch_size": 4})
+    assert executed[3:] == ["02_vqvae", "06_listen"]
+
+
+def test_what_builds_on_a_notebook_run_alone_is_stale(run, executed):
+    run()
+    run("02", again=True)
+    run()
+    assert executed[3:] == ["02_vqvae", "06_listen"]
+
+
+def test_a_changed_notebook_is_run_again(run, executed, notebooks):
+    run()
+    write_notebook(notebooks, "06_listen", "print('changed')")
+    run()
+    assert executed[3:] == ["06_listen"]
+
+
+def test_a_missing_file_is_made_again(run, monkeypatch, tmp_path):
+    names = []
+
+    def execute(path, copy, values):
+        names.append(path.stem)
+        copy.write_text("{}", encoding="utf-8")
+        (tmp_path / "output_dir" / f"{path.stem}.mid").write_bytes(b"MThd")
+        return ""
+
+    monkeypatch.setattr(headless, "_execute", execute)
+    run()
+    (tmp_path / "output_dir" / "06_listen.mid").unlink()
+    run()
+    assert names[3:] == ["06_listen"]
+
+
+def test_a_stage_that_went_on_is_called_resumed(run, monkeypatch):
+    said = {"00_setup": "", "02_vqvae": "vqvae: steps 100 to 300 of 300 in 9 s", "06_listen": "steps 0 to 9"}
+
+    def execute(path, copy, values):
+        copy.touch()
+        return said[path.stem]
+
+    monkeypatch.setattr(headless, "_execute", execute)
+    assert [result.status for result in run()] == ["done", "resumed", "done"]
+
+
+def test_a_training_that_stopped_early_is_gone_on_with_first(run, monkeypatch):
+    said = {"00_setup": "", "06_listen": "",
+            "02_vqvae": "vqvae: steps 0 to 100 of 300 in 0:09:00; time budget used up and saved. Run this cell (or command) again "
+                        "and it goes on. Run: runs/vqvae"}  # fmt: skip
+
+    def execute(path, copy, values):
+        copy.touch()
+        return said[path.stem]
+
+    monkeypatch.setattr(headless, "_execute", execute)
+    assert [result.status for result in run()] == ["done", "to go on", "not run"]
+    said["02_vqvae"] = "vqvae: steps 100 to 300 of 300 in 0:20:00; finished. Run: runs/vqvae"
+    assert [result.status for result in run()] == ["done before", "resumed", "done"]
+
+
+def test_real_notebooks_run_stream_and_are_summed_up(run, tmp_path, capsys):
+    results = run("00,02", overrides={"02_vqvae.batch_size": "4", "02_vqvae.lr": 3e-4})
+    output = tmp_path / "output_dir"
+    assert (output / "02_vqvae.txt").read_text() == "demo 4 0.0003"
+    copy = nbformat.read(output / "notebooks" / "02_vqvae.ipynb", as_version=4)
+    assert copy.cells[-1].execution_count
+    summary = json.loads((output / "summary.json").read_text())
+    assert [entry["notebook"] for entry in summary["notebooks"]] == ["00_setup", "02_vqvae"]
+    assert all(entry["seconds"] > 0 for entry in summary["notebooks"])
+    printed = capsys.readouterr().out
+    assert "== 02_vqvae" in printed and str(output) in printed and "02_vqvae.txt" in printed
+    assert results[0].seconds > 0
+
+
+def test_a_failing_notebook_stops_the_chain_and_keeps_its_copy(run, notebooks, tmp_path, capsys):
+    write_notebook(notebooks, "02_vqvae", "print('so far so good')", "raise ValueError('no such chord')")
+    with pytest.raises(headless.NotebookError, match="(?s)02_vqvae failed.*no such chord.*02_vqvae.ipynb"):
+        run("02-06")
+    copy = nbformat.read(tmp_path / "output_dir" / "notebooks" / "02_vqvae.ipynb", as_version=4)
+    assert any("no such chord" in str(cell.get("outputs")) for cell in copy.cells)
+    summary = json.loads((tmp_path / "output_dir" / "summary.json").read_text())
+    assert [entry["status"] for entry in summary["notebooks"]] == ["failed", "not run"]
+    assert "so far so good" in capsys.readouterr().out
+
+
+def test_progress_bars_are_thinned_out(capsys):
+    now = [0.0]
+    progress = headless._Progress(clock=lambda: now[0])
+    for step in range(100):
+        now[0] = step * 0.1
+        progress.write(f"\rtrain: {step}%|###   | {step}/100")
+    progress.write("\rtrain: 100%|######| 100/100\nfinished\n")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and "0%" in lines[0] and "100%" in lines[2] and lines[3].strip() == "finished"

@@ -1,0 +1,101 @@
+"""A partner on a stage without time: a voice that writes down, a model that plays a scale after so many seconds."""
+
+from __future__ import annotations
+
+import numpy as np
+from mido import Message
+
+from lib.apps.live.composer import Take
+from lib.apps.live.duet_request import DuetRequest
+from lib.apps.live.messages import begins
+from lib.apps.live.tempo import OwnTempo
+from lib.music.notes import Notes
+
+STEP_S = 0.005
+
+
+class Voice:
+    """Keeps orders and spans."""
+
+    def __init__(self):
+        self.orders, self.spans = [], []
+
+    def order(self, name, *words):
+        self.orders.append(name)
+        if name == "play":
+            self.spans += words[0]
+        if name in ("clear", "panic"):
+            self.spans = [span for span in self.spans if span.on_s <= self.now_s]
+
+    now_s = 0.0
+
+
+class Composer:
+    """Answers `takes_s` after the last ask with quavers from middle C up, the first of them 0.1 s late, as models are."""
+
+    def __init__(self, stage, takes_s):
+        self.stage, self.takes_s, self.expected_s, self.took_s = stage, takes_s, takes_s, takes_s
+        self.asks, self.current, self.dropped = [], None, 0
+
+    def ask(self, ask):
+        self.asked_s = self.stage.now_s
+        self.asks.append(ask)
+        self.current = (ask, self.stage.now_s + self.takes_s)
+
+    def drop(self):
+        self.dropped += self.current is not None
+        self.current = None
+
+    def give_up(self):
+        self.expected_s = (self.expected_s + self.stage.now_s - self.asked_s) / 2
+        self.drop()
+
+    def take(self):
+        if self.current is None or self.stage.now_s < self.current[1]:
+            return None
+        ask, self.current = self.current[0], None
+        onset_s = np.arange(2 * ask.beats) * ask.beat_s / 2
+        return Take(ask, Notes.from_arrays(onset_s + 0.1, onset_s * 0 + 0.1, 60 + np.arange(len(onset_s)) % 12, onset_s * 0 + 80))
+
+
+class Stage:
+    """A partner with all it needs."""
+
+    def __init__(self, kind, takes_s=0.5, **wished):
+        self.now_s, self.told, self.voice, self.composer = 1000.0, [], Voice(), Composer(self, takes_s)
+        self.wished = DuetRequest(**wished)
+        self.tempo = OwnTempo(self.wished.tempo_bpm, self.wished.beats_per_bar)
+        self.partner = kind(self.wished, self.tempo, self.voice, self.composer, self.tell)
+
+    def tell(self, kind, words, **values):
+        self.told.append((kind, values))
+
+    def kinds(self):
+        """What was told, but for what is no event."""
+        return [kind for kind, _ in self.told if kind not in ("play", "take")]
+
+    def until(self, now_s):
+        """Let time pass."""
+        while self.now_s < now_s:
+            self.now_s = self.voice.now_s = min(self.now_s + STEP_S, now_s)
+            self.partner.tick(self.now_s)
+
+    def wait(self, seconds):
+        self.until(self.now_s + seconds)
+
+    def send(self, kind, **values):
+        self.partner.hear(Message(kind, **values), self.now_s)
+
+    def phrase(self, notes=4, seconds=0.25):
+        """Play so many notes, each that long, from now on. Returns when the first began and the last ended."""
+        begun_s = self.now_s
+        for pitch in range(60, 60 + notes):
+            self.send("note_on", note=pitch, velocity=80)
+            self.wait(seconds)
+            self.send("note_off", note=pitch)
+        return begun_s, self.now_s
+
+    @property
+    def heard(self):
+        """[(time_s, pitch)] that the voice plays."""
+        return [(span.on_s, span.on[1]) for span in sorted(self.voice.spans) if begins(span.on)]

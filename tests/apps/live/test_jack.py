@@ -1,0 +1,109 @@
+"""Ports of the system through python-rtmidi: JACK with its dummy driver, which wants no sound card."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from lib.apps.live.instruments import wait_for
+from lib.apps.live.messages import key, pedal
+from lib.apps.live.ports import find_port, is_there, list_ports, open_input, open_output
+from lib.apps.live.voice import Voice
+
+rtmidi = pytest.importorskip("rtmidi", reason="python-rtmidi is not installed (requirements-live.txt)")
+
+
+@pytest.fixture(scope="module")
+def jack():
+    """A JACK server of one's own, and MIDO_BACKEND set to it."""
+    if not shutil.which("jackd") or rtmidi.API_UNIX_JACK not in rtmidi.get_compiled_api():
+        pytest.skip("there is no jackd (apt-get install jackd2), or an rtmidi without JACK")
+    name = f"duet{os.getpid()}"
+    names = {"JACK_DEFAULT_SERVER": name, "JACK_NO_START_SERVER": "1", "MIDO_BACKEND": "mido.backends.rtmidi/UNIX_JACK"}
+    line = ["jackd", "-r", "-n", name, "-d", "dummy", "-p", "64"]
+    server = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(3)  # until it answers, on a busy machine too
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in names.items():
+            patch.setenv(name, value)
+        if server.poll() is not None:
+            pytest.skip("jackd does not start here")
+        yield name
+    server.terminate()
+    server.wait(10)
+
+
+@pytest.fixture
+def synthesizer(jack):
+    """A virtual input named `Grand`: (messages, its port)."""
+    heard = []
+    port = open_input("virtual:Grand", lambda message, now_s: heard.append((now_s, message)))
+    yield heard, port
+    port.close()
+
+
+def keys_down(heard):
+    down = set()
+    for _, message in list(heard):
+        if message.type == "note_on" and message.velocity:
+            down.add(message.note)
+        elif message.type in ("note_on", "note_off"):
+            down.discard(message.note)
+    return down
+
+
+@pytest.mark.usefixtures("synthesizer")
+def test_ports_are_listed_and_found():
+    _, outputs = list_ports()
+    assert "Grand" in find_port("grand", outputs, "output") and is_there("Grand", "output") and not is_there("Organ", "output")
+
+
+def test_virtual_output_reaches_an_input(jack):
+    out, heard = open_output("virtual:Partner"), []
+    port = open_input("Partner", lambda message, now_s: heard.append(message))
+    for pitch in range(40, 60):
+        out.send(bytes((0x90, pitch, 80)))
+    assert wait_for(lambda: len(heard) == 20) and [message.note for message in heard] == list(range(40, 60))
+    port.close()
+    out.close()
+
+
+@pytest.mark.slow  # processes that connect to JACK
+def test_a_killed_sender_is_silenced_over_jack(synthesizer):
+    heard, _ = synthesizer
+    voice = Voice("Grand")
+    now_s = time.perf_counter() + 0.1
+    voice.order("play", [*(key(now_s, now_s + 60, pitch, 80) for pitch in (50, 60)), pedal(now_s, now_s + 60)])
+    assert wait_for(lambda: keys_down(heard) == {50, 60})
+    voice.sender.kill()
+    assert wait_for(lambda: not keys_down(heard), 15)
+    assert wait_for(lambda: [m.control for _, m in heard[-3:] if m.type == "control_change"] == [64, 120, 123])
+    assert wait_for(lambda: not voice.silencer.is_alive())
+    voice.mend()
+    assert wait_for(lambda: any(m.is_cc(123) and m.channel == 15 for _, m in heard))
+    now_s = time.perf_counter() + 0.1
+    voice.order("play", [key(now_s + n / 20, now_s + n / 20 + 0.02, 60 + n, 80) for n in range(20)])
+    before = len(heard)
+    assert wait_for(lambda: sum(m.type == "note_on" for _, m in heard[before:]) > 15)  # on a busy machine JACK loses some
+    late_ms = [1000 * (at_s - now_s - (m.note - 60) / 20) for at_s, m in heard[before:] if m.type == "note_on"]
+    assert sorted(late_ms)[8] < 20
+    voice.close()
+
+
+@pytest.mark.slow
+def test_an_instrument_that_is_away_at_the_end_is_silenced_when_it_is_back_over_jack(jack):
+    heard = []
+    port = open_input("virtual:Organ", lambda message, now_s: heard.append((now_s, message)))
+    voice = Voice("Organ")
+    now_s = time.perf_counter() + 0.1
+    voice.order("play", [key(now_s, now_s + 60, pitch, 80) for pitch in (50, 60)])
+    assert wait_for(lambda: keys_down(heard) == {50, 60})
+    port.close()
+    voice.close()
+    assert voice.is_waiting, "JACK does not say that what is sent goes nowhere"
+    port = open_input("virtual:Organ", lambda message, now_s: heard.append((now_s, message)))
+    assert wait_for(lambda: not keys_down(heard), 15) and voice.wait()
+    assert [m.control for _, m in heard[-3:]] == [64, 120, 123]
+    port.close()

@@ -1,0 +1,77 @@
+"""The phrase: notes out of messages, and its end."""
+
+import pytest
+from mido import Message
+
+from lib.apps.live.phrase import Phrase, parse_cue
+from lib.config import ConfigError
+
+BEAT_S = 0.5
+
+
+def played(phrase, *events):
+    """Play (time_s, type, values)."""
+    for at_s, kind, values in events:
+        phrase.hear(Message(kind, **values), at_s)
+    return phrase
+
+
+def note(pitch, on_s, off_s, velocity=80):
+    return [(on_s, "note_on", {"note": pitch, "velocity": velocity}), (off_s, "note_off", {"note": pitch})]
+
+
+def test_messages_become_notes_with_their_pedal():
+    down, up = ({"control": 64, "value": value} for value in (127, 0))
+    phrase = played(Phrase(), (9.0, "control_change", down), *note(60, 10, 10.5, 70), (10.6, "control_change", up),
+                    (11, "note_on", {"note": 64, "velocity": 90}))  # fmt: skip
+    notes = phrase.notes(11.25)
+    assert notes.onset_s.tolist() == [0, 1] and notes.duration_s.tolist() == [0.5, 0.25]
+    assert notes.pitch.tolist() == [60, 64] and notes.velocity.tolist() == [70, 90]
+    assert notes.pedal_s.tolist() == [[0, pytest.approx(0.6)]]
+
+
+def test_a_note_on_of_velocity_0_ends_a_note():
+    phrase = played(Phrase(), (1, "note_on", {"note": 60, "velocity": 9}), (2, "note_on", {"note": 60, "velocity": 0}))
+    assert len(phrase) == 1 and not phrase.down and phrase.notes(5).duration_s.tolist() == [1]
+
+
+def test_silence_counts_from_the_last_key():
+    phrase = Phrase(silence_beats=2)
+    assert not phrase.ended(50, BEAT_S)
+    played(phrase, (1, "note_on", {"note": 60, "velocity": 9}), *note(64, 1, 1.5))
+    assert not phrase.ended(30, BEAT_S), "a key is down"
+    played(phrase, (31, "note_off", {"note": 60}))
+    assert not phrase.breathes(31.01, BEAT_S) and phrase.breathes(31.06, BEAT_S)
+    assert not phrase.ended(31.99, BEAT_S) and phrase.ended(32.0, BEAT_S)
+
+
+def test_a_phrase_ends_when_the_keyboard_is_unplugged_under_the_fingers():
+    phrase = Phrase(silence_beats=2)
+    played(phrase, (1, "control_change", {"control": 64, "value": 127}), (1, "note_on", {"note": 60, "velocity": 9}))
+    phrase.let_go(3.0)
+    assert phrase.ended(4.0, BEAT_S) and phrase.notes(9).duration_s.tolist() == [2] and phrase.notes(9).pedal_s.tolist() == [[0, 2]]
+
+
+@pytest.mark.parametrize(("words", "cue"), [
+    ("pedal", (3, "control_change", {"control": 67, "value": 127})), ("cc:20", (3, "control_change", {"control": 20, "value": 64})),
+    ("key:21", (3, "note_on", {"note": 21, "velocity": 60})),
+])  # fmt: skip
+def test_a_cue_ends_it_and_is_no_music(words, cue):
+    phrase = Phrase(parse_cue(words))
+    played(phrase, cue)
+    assert not phrase.ended(3, BEAT_S), "there is nothing to answer yet"
+    played(phrase, *note(60, 3.5, 4))
+    assert not phrase.ended(20, BEAT_S)
+    played(phrase, cue)
+    assert phrase.ended(20, BEAT_S) and len(phrase) == 1
+
+
+@pytest.mark.parametrize("words", ["cc", "cc:200", "key:", "bell"])
+def test_an_unknown_cue_is_refused(words):
+    with pytest.raises(ConfigError, match="ends_by.*cc:NUMBER"):
+        parse_cue(words)
+
+
+def test_a_long_phrase_forgets_its_beginning():
+    phrase = played(Phrase(), *(event for n in range(100) for event in note(60, n, n + 0.5)))
+    assert len(phrase) == 100 and phrase.begun_s >= 38

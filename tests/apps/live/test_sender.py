@@ -1,0 +1,171 @@
+"""What the sender does with orders, on a clock that only moves when told."""
+
+import pytest
+
+from lib.apps.live.messages import CLOCK, CONTINUE, START, STOP, key, pedal, silence, song_position, without_overlap
+from lib.apps.live.ports import PortError
+from lib.apps.live.sender import STALE_S, Sender
+
+
+class Port:
+    """Keeps what is sent; breaks when told."""
+
+    def __init__(self):
+        self.sent, self.broken, self.there = [], False, True
+
+    def __call__(self):
+        if not self.there:
+            raise PortError("not there")
+        self.broken = False
+        return self
+
+    def send(self, content):
+        self.check()
+        self.sent.append(bytes(content))
+
+    def check(self):
+        if self.broken:
+            raise OSError("gone")
+
+    def close(self):
+        self.broken = True
+
+
+class Stage:
+    """A sender, its port and its time."""
+
+    def __init__(self):
+        self.now_s, self.port, self.told = 100.0, Port(), []
+        self.sender = Sender(self.port, lambda: self.now_s, self.told.append)
+
+    def at(self, now_s):
+        """Let it be later: what was sent since."""
+        before = len(self.port.sent)
+        while self.sender.due_s is not None and self.sender.due_s <= now_s:
+            self.now_s = self.sender.due_s
+            self.sender.send_due()
+        self.now_s = now_s
+        self.sender.send_due()
+        return self.port.sent[before:]
+
+
+@pytest.fixture
+def stage():
+    return Stage()
+
+
+def test_each_at_its_time_and_each_on_has_its_off(stage):
+    stage.sender.play([key(101, 102, 60, 80), key(101.5, 101.9, 64, 70, 3), pedal(101, 103)])
+    assert stage.at(100.9) == []
+    assert stage.at(101.1) == [b"\x90\x3c\x50", b"\xb0\x40\x7f"]
+    assert stage.at(101.6) == [b"\x93\x40\x46"]
+    assert stage.at(102) == [b"\x83\x40\x40", b"\x80\x3c\x40"]
+    assert stage.at(104) == [b"\xb0\x40\x00"] and not stage.sender.sounding.keys
+    assert [due_s for due_s, _, _ in stage.sender.report()["sent"]] == [101, 101, 101.5, 101.9, 102, 103]
+
+
+def test_the_lookout_is_told_before_a_key_goes_down(stage):
+    stage.sender.tell = lambda message: stage.told.append((message, len(stage.port.sent)))
+    stage.sender.play([key(101, 102, 60, 80)])
+    stage.at(103)
+    assert stage.told == [(b"\x90\x3c\x50", 0), (b"\x80\x3c\x40", 2)]
+
+
+def test_clear_lets_go_without_touching_what_others_play(stage):
+    stage.sender.play([key(101, 110, 60, 80), key(105, 106, 62, 80)])
+    stage.at(102)
+    stage.sender.clear()
+    assert stage.port.sent[1:] == [b"\x80\x3c\x40", b"\xb0\x40\x00"] and stage.at(120) == []
+
+
+def test_panic_and_close_silence_everything(stage):
+    stage.sender.play([key(101, 110, 60, 80), key(101, 110, 62, 80, 9)])
+    stage.at(102)
+    stage.sender.panic()
+    assert stage.port.sent[2:] == silence({(0, 60), (9, 62)}, {0, 9}) and not stage.sender.sounding.keys
+    assert stage.sender.close()
+    assert stage.port.sent[-6:] == silence((), {0, 9}) and stage.port.broken
+
+
+def test_a_key_that_is_too_late_is_not_struck(stage):
+    stage.sender.play([key(101, 102, 60, 80)])
+    stage.now_s = 101 + STALE_S * 2
+    stage.sender.send_due()
+    assert stage.port.sent == [] and stage.sender.report()["dropped"] == 1
+
+
+def test_a_lost_port_is_silenced_when_it_is_back_and_nothing_stale_is_played(stage):
+    stage.sender.play([key(101, 110, 60, 80), key(103, 104, 62, 80), key(120, 121, 64, 80)])
+    stage.at(102)
+    stage.port.broken, stage.port.there = True, False
+    stage.at(103.5)
+    report = stage.sender.report()
+    assert not report["open"] and report["lost"] == 1 and report["dropped"] == 0
+    stage.sender.play([key(104, 105, 65, 80)])
+    stage.sender.look()
+    assert stage.sender.port is None and stage.sender.dropped == 1
+    stage.port.there = True
+    before = len(stage.port.sent)
+    stage.sender.look()
+    assert stage.port.sent[before:] == silence({(0, 60), (0, 62)}, range(16))  # 62 may have gone out before the loss
+    assert stage.at(130) == []
+
+
+def test_whoever_closes_while_the_port_is_lost_is_told_so(stage):
+    stage.sender.play([key(101, 110, 60, 80)])
+    stage.at(102)
+    stage.port.broken = True
+    assert not stage.sender.close() and stage.sender.sounding.keys == {(0, 60)}
+
+
+def test_a_loss_that_somebody_else_saw(stage):
+    stage.sender.play([key(101, 110, 60, 80)])
+    stage.at(102)
+    stage.sender.lose()
+    assert stage.sender.port is None
+    stage.sender.look()
+    assert stage.port.sent[1] == b"\x80\x3c\x40"
+
+
+def test_a_port_is_looked_at_and_regained_while_a_clock_ticks(stage):
+    stage.sender.start_clock(100.0, 0.3)
+    stage.at(100.26)
+    looks = 0
+    for number in range(600):
+        stage.at(100.26 + number / 1000)
+        if stage.sender.may_look():
+            looks += 1
+            stage.sender.look()
+    assert looks == 3
+    stage.port.broken = True
+    stage.at(101.2)
+    assert stage.sender.port is None and stage.sender.may_look()
+    stage.sender.look()
+    assert stage.at(101.3)[-1] == CLOCK
+
+
+def test_the_clock_ticks_24_times_a_beat_and_stops(stage):
+    stage.sender.start_clock(101.0, 0.6)
+    assert stage.at(101.001) == [START, CLOCK]
+    assert stage.at(101.6001) == [CLOCK] * 24
+    stage.sender.stop_clock()
+    assert stage.port.sent[-1] == STOP and stage.at(105) == []
+    stage.sender.start_clock(106.0, 0.6, 48)
+    assert stage.at(106.001) == [b"\xf2\x08\x00", CONTINUE, CLOCK]  # song position: two beats are eight sixteenths
+    assert song_position(24 * 40) == [b"\xf2\x20\x01"] and song_position(24 * 5000) == []
+
+
+@pytest.mark.parametrize("order", ["clear", "panic"])
+def test_a_clock_goes_on_when_notes_are_taken_back(stage, order):
+    stage.sender.start_clock(101.0, 0.6)
+    stage.sender.play([key(101.1, 110, 60, 80), key(103, 104, 62, 80)])
+    stage.at(102)
+    getattr(stage.sender, order)()
+    assert set(stage.at(104)) == {CLOCK} and not stage.sender.sounding.keys
+
+
+def test_a_key_is_up_before_it_is_struck_again():
+    spans = without_overlap([key(0, 2, 60, 80), key(1, 3, 60, 90), key(1, 2, 62, 90)])
+    assert [(span.on[1], span.on_s, span.off_s) for span in spans] == [(60, 0, 0.995), (62, 1, 2), (60, 1, 3)]
+    twice = without_overlap([key(1, 3, 60, 90), key(1, 4, 60, 70)])  # struck twice at once: once is enough
+    assert [(span.on_s, span.off_s) for span in twice] == [(1, 4)]

@@ -1,0 +1,109 @@
+"""Trading fours and comping on a stage without time."""
+
+import numpy as np
+import pytest
+from stage import Stage
+
+from lib.apps.live.composer import Ask, chords_from, request_of, with_own_changes
+from lib.apps.live.duet_request import DuetRequest
+from lib.apps.live.turns import SETTLE_S, Turns
+from lib.music.harmony import Changes
+
+BEAT_S = 0.5
+
+
+def begun(takes_s=0.5, **wished):
+    """A stage with the count-in under way; and when the music begins."""
+    stage = Stage(Turns, takes_s, **wished)
+    stage.partner.count_in(stage.now_s)
+    return stage, stage.now_s + SETTLE_S + stage.partner.offset * BEAT_S
+
+
+def clicks(stage):
+    return [(span.on_s, span.on) for span in stage.voice.spans if span.on[0] & 0x0F == 9]
+
+
+def piano(stage):
+    return [at_s for span in sorted(stage.voice.spans) for at_s in [span.on_s] if span.on[0] & 0x0F == 0]
+
+
+def test_it_counts_in_and_leaves_the_first_four_to_you():
+    stage, music_s = begun(mode="fours", count_in=2)
+    stage.until(music_s + 33 * 4 * BEAT_S)
+    assert [round((at_s - music_s) / BEAT_S) for at_s, _ in clicks(stage)] == list(range(-8, 0))
+    assert [on[1] for _, on in clicks(stage)] == [76, 77, 77, 77] * 2
+    bars = {int((at_s - music_s) / BEAT_S / 4 + 1e-6) for at_s in piano(stage)}
+    assert bars == {4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31}
+    assert "late" not in stage.kinds()
+
+
+def test_the_model_hears_you_as_long_as_it_can_and_knows_the_bar():
+    stage, music_s = begun(mode="fours", chords="C | F | G | Am | Dm | Em | Bdim | C7")
+    stage.until(music_s)
+    stage.phrase(16, 0.4)
+    stage.until(music_s + 8.5)
+    (ask,) = stage.composer.asks
+    assert ask.start_beat == 16 and ask.beats == 16 and len(ask.before) >= 16
+    assert request_of(ask, stage.wished).chords == " | ".join(["Dm"] * 4 + ["Em"] * 4 + ["Bdim"] * 4 + ["C7"] * 4)
+
+
+def test_what_is_late_enters_on_a_bar_line_with_the_bars_left_out():
+    stage, music_s = begun(mode="fours", first="me")
+    stage.composer.takes_s, stage.composer.expected_s = 3.1, 0.5
+    stage.until(music_s + 8)
+    first = (piano(stage)[0] - music_s) / BEAT_S
+    assert "late" in stage.kinds() and first % 4 == pytest.approx(0) and 4 <= first < 16
+    placed = dict(stage.told)["placed"]
+    assert placed["late"] and placed["turn_beat"] == stage.partner.offset
+
+
+def test_a_turn_that_never_came_is_missed_and_the_next_is_not():
+    stage, music_s = begun(mode="fours", first="me")
+    stage.composer.takes_s = 1000
+    stage.until(music_s + 8)
+    assert "missed" in stage.kinds() and not piano(stage)
+    stage.composer.takes_s = 0.5
+    stage.until(music_s + 24)
+    assert (piano(stage)[0] - music_s) / BEAT_S == pytest.approx(32)
+
+
+def test_a_model_slower_than_its_turns_plays_some_of_them():
+    stage, music_s = begun(mode="comp")
+    stage.composer.takes_s, stage.composer.expected_s = 7.0, 0.5  # a turn lasts 4 s
+    stage.until(music_s + 60)
+    placed = [values for kind, values in stage.told if kind == "placed"]
+    assert len(placed) >= 3 and not all(values["late"] for values in placed) and len(piano(stage)) > 20
+
+
+def test_comping_has_no_gaps():
+    stage, music_s = begun(mode="comp")
+    stage.until(music_s + 16)
+    beats = {int((at_s - music_s) / BEAT_S + 1e-6) for at_s in piano(stage)}
+    assert beats >= set(range(32))
+    assert len(stage.composer.asks[3].before) > 8, "it hears itself"
+
+
+def test_a_request_says_what_is_wished():
+    comp = request_of(Ask(3, None, 0, 8, 0.5), DuetRequest(mode="comp", style="Bill Evans", seed=10))
+    assert (comp.density, comp.register, comp.style, comp.seed, comp.seconds) == (4.0, 50.0, "Bill Evans", 13, 4.0)
+    assert comp.guidance == 3.0 and request_of(Ask(3, None, 0, 8, 0.5), DuetRequest()).guidance_scale == 1.0
+    assert request_of(Ask(3, None, 0, 8, 0.5), DuetRequest(guidance_scale=3)).guidance_scale == 3.0
+    assert request_of(Ask(1, None, 0, 4, 0.5), DuetRequest()).chords == "N.C. | N.C. | N.C. | N.C."
+
+
+def test_chords_split_and_repeat():
+    assert chords_from("Cmaj7 | Dm7 G7", 2, 7, 4) == "Cmaj7 | Cmaj7 | Dm7 | Dm7 | G7 | G7 | Cmaj7"
+    assert chords_from("C | N.C.", 2, 4, 3) == "C | N.C. | N.C. | N.C."
+    assert chords_from(" Own", 2, 4, 3) == "own"
+
+
+def test_an_answer_goes_on_from_the_chords_that_were_heard():
+    class Knows:
+        changes = Changes.of({"Me": [np.array([[0, 1, 0, 0], [5, 1, 5, 0]] * 20, dtype=np.int8)]})
+
+    class KnowsNone:
+        changes = Changes.of({})
+
+    assert with_own_changes(DuetRequest(), Knows).chords == "own" and with_own_changes(DuetRequest(), KnowsNone).chords is None
+    assert with_own_changes(DuetRequest(chords="C"), Knows).chords == "C"
+    assert with_own_changes(DuetRequest(mode="fours"), Knows).form == "blues in F"

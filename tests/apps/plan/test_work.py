@@ -1,0 +1,104 @@
+"""What a step has to do, by formula, against torch's own counter and the models themselves."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lib import config as configs
+from lib.apps.plan.work import FLOAT_BYTES, newton_schulz_flops, newton_schulz_share, of_preset, step_work
+from lib.data.demo import write_demo_corpus
+from lib.devices import make_accelerator
+from lib.training.adjustments import Adjustments
+from lib.training.stages.vqvae import STAGES
+from lib.training.trainer import Trainer
+
+
+def make_trainer(stage, demo_data, folder, **settings):
+    config = configs.preset(stage, "tiny", **settings)
+    sources = dict.fromkeys(("vqvae", "style_encoder"), configs.RELEASED) if stage == "diffusion" else {}
+    made = STAGES[stage](config, demo_data, None, sources)
+    return Trainer(made, make_accelerator(config, folder), Adjustments(folder, config.batch_size, None, False), 10, print)
+
+
+def counted_flops(trainer, step):
+    with FlopCounterMode(display=False) as counter:
+        trainer.step(step)
+    return counter.get_total_flops()
+
+
+CASES = {
+    "vqvae": ("vqvae", {"channels": 96, "blocks": 2}),
+    "vqvae, adamw": ("vqvae", {"optimizer": "adamw"}),
+    "vqvae, accumulated": ("vqvae", {"batch_size": 2, "gradient_accumulation": 3}),
+    "style_encoder": ("style_encoder", {"channels": 48, "blocks": 3}),
+}
+DIFFUSION = {"hidden": 96, "heads": 2, "layers": 2, "batch_size": 8}
+CODES = 1024  # of the released codec
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_flops_and_parameters_of_a_step(case, demo_data, tmp_path):
+    stage, settings = CASES[case]
+    trainer = make_trainer(stage, demo_data, tmp_path, **settings)
+    work = step_work(trainer.config)
+    assert work.flops == pytest.approx(counted_flops(trainer, 0), rel=0.02)
+    check_parameters(work, trainer)
+
+
+def check_parameters(work, trainer):
+    """After a step. PIANISTS are more than the demo corpus has, and a style is 128 numbers where preset tiny has 16."""
+    assert work.parameters == pytest.approx(sum(p.numel() for p in trainer.model.parameters()), rel=0.05)
+    parts = (trainer.optimizer.muon, trainer.optimizer.adamw) if trainer.config.optimizer == "muon" else (trainer.optimizer,)
+    tensors = [tensor for part in parts for state in part.state.values() for tensor in state.values()]
+    assert work.optimizer_floats == pytest.approx(sum(t.numel() for t in tensors if torch.is_tensor(t)), rel=0.05)
+
+
+@pytest.mark.parametrize("stage", ["vqvae", "style_encoder"])
+def test_kept_activations(stage, demo_data, tmp_path):
+    trainer = make_trainer(stage, demo_data, tmp_path)
+    assert step_work(trainer.config).saved_floats * FLOAT_BYTES == pytest.approx(saved_bytes(trainer, 1), rel=0.1)
+
+
+@pytest.mark.slow
+def test_the_diffusion_models_work(tmp_path):
+    """Another share is hidden at each step, and on the CPU the counter leaves out attention."""
+    write_demo_corpus(tmp_path / "data", pieces_per_album=1)
+    trainer = make_trainer("diffusion", tmp_path / "data", tmp_path, **DIFFUSION)
+    work, steps = step_work(trainer.config, CODES), range(4)
+    assert work.flops == pytest.approx(sum(counted_flops(trainer, step) for step in steps) / 4, rel=0.1)
+    check_parameters(work, trainer)
+    assert work.saved_floats * FLOAT_BYTES == pytest.approx(sum(saved_bytes(trainer, step) for step in steps) / 4, rel=0.1)
+
+
+def saved_bytes(trainer, step):
+    """Bytes of different storages that a forward pass keeps, weights left out."""
+    own = {p.untyped_storage().data_ptr() for p in [*trainer.model.parameters(), *trainer.model.buffers()]}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes(), tensor  # the tensor too, or its place is used again
+        return tensor
+
+    batch = trainer.stage.stream.batch(step, 0, trainer.config.batch_size, "cpu")
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = trainer.stage.losses(trainer.model, batch)["loss"]
+    assert loss.isfinite()
+    return sum(size for size, _ in kept.values())
+
+
+def test_muon_is_counted_as_it_multiplies():
+    matrix = torch.nn.Parameter(torch.randn(24, 40))
+    matrix.grad = torch.randn(24, 40)
+    with FlopCounterMode(display=False) as counter:
+        torch.optim.Muon([matrix]).step()
+    assert newton_schulz_flops(24, 40) == newton_schulz_flops(40, 24) == counter.get_total_flops()
+
+
+def test_what_a_preset_means():
+    work = step_work(of_preset("diffusion", "large"))
+    assert 250e6 < work.parameters < 265e6, "README: about 255 M"
+    assert of_preset("fine_tune", "large").hidden == configs.preset("diffusion", "large").hidden
+    assert 0.7 < newton_schulz_share(of_preset("diffusion", "large")) < 0.8, "short batches make Muon the larger part"
+    assert newton_schulz_share(of_preset("diffusion", "large", optimizer="adamw")) == 0

@@ -1,0 +1,206 @@
+"""The server over HTTP: it plays, says how far it is, gives results, cancels, and says what is wrong with which field."""
+
+import base64
+import io
+import json
+import time
+import wave
+
+import numpy as np
+import pytest
+from serving import wait_for
+
+from lib.apps.server.orders import notes_from_rows
+from lib.config import GenerateRequest
+from lib.generation.generate import generate, infill
+from lib.music.notes import Notes, read_midi, to_midi
+
+QUICK = {"seconds": 4, "num_steps": 3, "chords": "Dm7 G7 | Cmaj7"}
+LONG = {"seconds": 60, "num_steps": 100, "num_candidates": 4, "chords": "C | F"}
+
+
+@pytest.fixture(scope="module")
+def performance():
+    """Twenty seconds of arpeggios, as a MIDI file."""
+    onsets_s = np.arange(0, 20, 0.25)
+    return to_midi(Notes.from_arrays(onsets_s, np.full(80, 0.2), 48 + np.arange(80) * 5 % 30, 40 + np.arange(80) % 60))
+
+
+def ask(client, **order):
+    answer = client.post("/v1/solos", json={**QUICK, **order})
+    assert answer.status_code == 202, answer.text
+    return answer.json()
+
+
+def same(notes, rows):
+    onsets_s, pitches = [row[0] for row in rows], [row[2] for row in rows]
+    return pitches == notes.pitch.tolist() and np.allclose(onsets_s, notes.onset_s, atol=1e-3)
+
+
+def test_a_solo_from_asking_to_hearing(client, studio):
+    asked = client.post("/v1/solos", json={**QUICK, "seed": 5})
+    assert asked.status_code == 202 and asked.headers["location"] == asked.json()["links"]["self"]
+    job = wait_for(client, asked.json())
+    assert job["state"] == "done" and job["progress"] == 1.0
+    result = client.get(job["links"]["json"]).json()
+    alone = generate(studio.improviser, GenerateRequest(**{**QUICK, "seconds": 4.0, "seed": 5}))
+    assert len(alone.notes) > 5 and same(alone.notes, result["notes"])
+    assert [symbol for _, symbol in result["chords"]] == ["Dm7", "G7", "Cmaj7"]
+    assert same(read_midi(client.get(job["links"]["mid"]).content), result["notes"])
+    with wave.open(io.BytesIO(client.get(job["links"]["wav"]).content)) as sound:
+        assert sound.getnframes() / sound.getframerate() > 4 and np.frombuffer(sound.readframes(10**6), "<i2").any()
+    page = client.get(job["links"]["html"])
+    assert page.headers["content-type"].startswith("text/html") and '"symbol"' not in page.text and "Dm7" in page.text
+
+
+def test_events_tell_progress_until_the_end(client):
+    job = ask(client, num_steps=40)
+    with client.stream("GET", job["links"]["events"]) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = [line for line in answer.iter_lines() if line]
+    names = [line.removeprefix("event: ") for line in lines if line.startswith("event")]
+    states = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data")]
+    assert names[-1] == "done" and set(names[:-1]) <= {"progress"} and states[-1]["links"]["wav"]
+    shares = [state["progress"] for state in states]
+    assert shares == sorted(shares) and shares[-1] == 1
+
+
+def test_going_on_and_filling_a_gap(client, studio, performance):
+    content, notes = base64.b64encode(performance).decode(), read_midi(performance)
+    on, gap = wait_for(client, ask(client, midi=content)), wait_for(client, ask(client, midi=content, from_s=5, to_s=9))
+    request = GenerateRequest(**{**QUICK, "seconds": 4.0})
+    alone = generate(studio.improviser, request, before=notes), infill(studio.improviser, request, notes, 5, 9)
+    for job, solo in zip((on, gap), alone):
+        result = client.get(job["links"]["json"]).json()
+        assert same(solo.notes, result["notes"]) and result["begins_s"] == pytest.approx(solo.begins_s)
+
+
+def test_a_job_is_cancelled_within_a_second_and_the_next_one_plays(client, studio):
+    job = ask(client, **LONG)
+    while client.get(job["links"]["self"]).json()["progress"] == 0:
+        time.sleep(0.02)
+    began_s = time.monotonic()
+    assert client.delete(job["links"]["self"]).json()["state"] == "cancelled"
+    after = wait_for(client, ask(client))
+    assert after["state"] == "done" and studio.jobs.count("running") == 0
+    assert studio.jobs.find(after["id"]).started_s - time.time() + time.monotonic() - began_s < 1, "the worker was free at once"
+    assert client.get(f"/v1/solos/{job['id']}.mid").status_code == 409
+    assert client.delete(job["links"]["self"]).json()["state"] == "cancelled"
+    assert client.delete(after["links"]["self"]).json()["state"] == "done"
+
+
+def test_a_full_queue_is_said_and_nothing_accepted_is_lost(client, studio):
+    busy = ask(client, **LONG)
+    while studio.jobs.count("queued"):
+        time.sleep(0.01)
+    answers = [client.post("/v1/solos", json={**QUICK, "seed": seed}) for seed in range(9)]
+    accepted = [answer.json() for answer in answers if answer.status_code == 202]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert len(accepted) == 6 and len(refused) == 3
+    assert all(int(answer.headers["retry-after"]) > 0 and "waiting" in answer.json()["detail"] for answer in refused)
+    assert client.get(accepted[-1]["links"]["self"]).json()["ahead"] == 5
+    client.delete(busy["links"]["self"])
+    assert [wait_for(client, job)["state"] for job in accepted] == ["done"] * 6
+    assert 'mehldau_batch_jobs_bucket{le="4.0"}' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("order, field, words", [
+    ({"chords": "Cmaj7 | Qm7"}, "chords", "Qm7"),
+    ({"chords": " "}, "chords", "empty"),
+    ({"chords": "A: C | F; B: G | C; " + "A" * 40}, "chords", "80 bars"),
+    ({"chords": "C |" * 1000}, "chords", "2000 characters"),
+    ({"style": "Bill Evens"}, "style", "Did you mean 'Bill Evans'"),
+    ({"seconds": 61}, "seconds", "60 s"),
+    ({"seconds": float("nan")}, "seconds", "finite"),
+    ({"seconds": "4; DROP"}, "seconds", "number"),
+    ({"seconds": None, "bars": 64}, "bars", "128 s"),
+    ({"seconds": None, "bars": 10**30}, "bars", "64 at most"),
+    ({"bars": 4}, "bars", "either"),
+    ({"num_steps": 101}, "num_steps", "100 at most"),
+    ({"seed": 2**63}, "seed", "less than"),
+    ({"density": [1] * 1001}, "density", "1000 at most"),
+    ({"tempo": 100}, "tempo", "Unexpected keyword"),
+    ({"midi": "!!"}, "midi", "base64"),
+    ({"midi": base64.b64encode(b"MThd nothing").decode()}, "midi", "is cut short"),
+    ({"from_s": 1, "to_s": 2}, "to_s", "go together"),
+    ({"style": "\ud800"}, "style", "Unknown pianist"),
+])  # fmt: skip
+def test_what_is_wrong_is_said_of_its_field(client, order, field, words):
+    answer = client.post("/v1/solos", content=json.dumps({**QUICK, **order}), headers={"content-type": "application/json"})
+    assert answer.status_code == 422 and answer.headers["content-type"] == "application/problem+json"
+    (error,) = [e for e in answer.json()["errors"] if e["field"].split(".")[0] == field][:1]
+    assert words in error["detail"] and answer.json()["status"] == 422
+
+
+def test_midi_has_limits(client, performance):
+    def refused(content, **more):
+        answer = client.post("/v1/solos", json={**QUICK, "midi": base64.b64encode(content).decode(), **more})
+        assert answer.status_code == 422
+        return answer.json()["detail"]
+
+    def steady(count, every_s):
+        return to_midi(Notes.from_arrays(np.arange(count) * every_s, [0.1] * count, [60] * count, [64] * count))
+
+    assert "lasts 70 s" in refused(steady(2, 70.0)) and "2,001 notes" in refused(steady(2001, 0.02))
+    many = b"MThd\0\0\0\6\0\1\2\0\1\xe0" + b"MTrk\0\0\0\x0c\0\x90\x3c\x40\x10\x3c\0\0\xff\x2f\0\0" * 512
+    assert "512 tracks" in refused(many)
+    assert "no passage" in refused(performance, from_s=30, to_s=40)
+    assert "to_s" in refused(performance, from_s=3, to_s=2)
+
+
+def test_a_pedal_that_is_held_for_a_day_ends_with_the_music(client, performance, studio):
+    notes = read_midi(performance)
+    held = to_midi(Notes(notes.onset_s, notes.duration_s, notes.pitch, notes.velocity, np.array([[1.0, 80_000.0]])))
+    job = wait_for(client, ask(client, midi=base64.b64encode(held).decode()))
+    assert client.get(job["links"]["json"]).json()["pedal"][0][1] <= 20.1
+
+
+@pytest.mark.parametrize("content, status", [(b"[" * 100_000, 400), (b"{", 422), (b"\xff\xfe", 422), (b"null", 422), (b"", 422),
+                                             (b'{"seed": ' + b"9" * 5000 + b"}", 400)])  # fmt: skip
+def test_bodies_that_are_no_order(client, content, status):
+    answer = client.post("/v1/solos", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == status and answer.headers["content-type"] == "application/problem+json"
+
+
+def test_no_path_comes_from_a_request(client):
+    for job_id in ("..%2f..%2fjobs", "0" * 32, "%2e%2e", "a" * 31):
+        for tail in ("", ".mid", "/events"):
+            assert client.get(f"/v1/solos/{job_id}{tail}").status_code in (404, 422)
+    assert client.get("/v1/solos/" + "0" * 32 + ".exe").status_code == 422
+
+
+def test_who_plays_and_what_the_codec_keeps(client, performance):
+    found = client.post("/v1/identify?top=3", content=performance).json()
+    assert len(found["pianists"]) == 3 and 0 <= found["unknown"] <= 1
+    back = client.post("/v1/reconstruct", content=performance).json()
+    assert back["f1"]["onset"] > 0.9 and len(notes_from_rows(back["notes"], back["pedal"])) > 60
+    assert len(read_midi(client.post("/v1/reconstruct?form=mid", content=performance).content)) == len(back["notes"])
+    for path in ("identify", "reconstruct"):
+        refused = client.post(f"/v1/{path}", content=b"no midi")
+        assert refused.status_code == 422 and "MThd" in refused.json()["detail"]
+    short = to_midi(Notes.from_arrays([0.0], [0.5], [60], [64]))
+    assert "say nothing about who plays" in client.post("/v1/identify", content=short).json()["detail"]
+
+
+def test_styles_health_and_openapi(client, studio):
+    assert client.get("/v1/styles").json() == {"own": None, "styles": list(studio.improviser.styles.names)}
+    assert client.get("/healthz").json() == {"status": "ok"} and client.get("/readyz").json() == {"status": "ready"}
+    schema = client.get("/openapi.json").json()
+    order = schema["components"]["schemas"]["SoloOrder"]["properties"]
+    assert set(GenerateRequest.__dataclass_fields__) <= set(order) and {"midi", "from_s", "to_s", "bars"} <= set(order)
+    examples = schema["paths"]["/v1/solos"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    for example in examples.values():
+        answer = client.post("/v1/solos", json={**example["value"], "num_steps": 1, "num_candidates": 1})
+        assert answer.status_code == 202, answer.text
+        client.delete(answer.json()["links"]["self"])
+
+
+def test_a_worker_that_died_is_not_ready(make_studio, tmp_path):
+    from starlette.testclient import TestClient
+
+    from lib.apps.server.app import make_app
+
+    studio = make_studio(tmp_path)
+    with TestClient(make_app(studio), base_url="http://localhost") as client:
+        studio.worker.stop()
+        assert client.get("/readyz").status_code == 503 and client.get("/healthz").status_code == 200

@@ -1,0 +1,57 @@
+"""The door: tokens, strangers, other sites' pages, bodies that are too large."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from lib.apps.server.app import make_app
+from lib.apps.server.gate import check_door
+from lib.config import ConfigError
+
+TOKEN = "a token of the tests"
+
+
+@pytest.fixture(scope="module")
+def guarded(make_studio, tmp_path_factory):
+    """A client of a server with a token, and of the same with none said."""
+    with TestClient(make_app(make_studio(tmp_path_factory.mktemp("guarded")), TOKEN), base_url="http://studio.example") as opened:
+        yield opened
+
+
+def test_a_token_is_wanted_for_all_but_the_page_and_health(guarded):
+    for path in ("/", "/healthz", "/readyz"):
+        assert guarded.get(path).status_code == 200
+    for path in ("/v1/styles", "/metrics", "/v1/solos/" + "0" * 32):
+        for headers in ({}, {"Authorization": "Bearer no"}, {"Authorization": TOKEN}):
+            answer = guarded.get(path, headers=headers)
+            assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+    assert guarded.get("/v1/styles", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+def test_beyond_loopback_a_token_is_demanded():
+    with pytest.raises(ConfigError, match="--token"):
+        check_door("0.0.0.0", None)
+    with pytest.raises(ConfigError, match="12 characters"):
+        check_door("0.0.0.0", "short")
+    check_door("127.0.0.1", None), check_door("0.0.0.0", TOKEN)
+
+
+def test_pages_of_other_sites_get_nothing(client):
+    assert client.get("/v1/styles", headers={"Origin": "http://127.0.0.1:8000"}).status_code == 200
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example"}, {"Origin": "http://["}):
+        answer = client.get("/v1/styles", headers=headers)
+        assert answer.status_code in (400, 403) and "access-control-allow-origin" not in answer.headers
+    assert "access-control-allow-origin" not in client.options("/v1/solos").headers
+
+
+def test_bodies_have_a_limit_announced_or_not(client):
+    large = b"x" * (2 * 2**20 + 1)
+    assert client.post("/v1/identify", content=large).status_code == 413
+    assert client.post("/v1/identify", content=iter([large[:2**20]] * 3)).status_code == 413  # chunked
+    assert client.post("/v1/identify", content=b"", headers={"content-length": "-1"}).status_code in (400, 413)
+    assert client.post("/v1/identify", content=large[:-1]).status_code == 422
+
+
+def test_what_breaks_a_route_is_counted(client, studio, monkeypatch):
+    monkeypatch.setattr(studio.jobs, "find", lambda job_id: 1 / 0)
+    assert client.get("/v1/solos/" + "0" * 32).status_code == 500
+    assert 'mehldau_answers_total{status="500"} 1.0' in client.get("/metrics").text

@@ -1,0 +1,147 @@
+"""The lease: one runtime trains a run, a dead one never stands in the way."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lib.checkpoints.lease import NAME, Lease, LeaseError
+from lib.config import preset
+from lib.storage.backends import FolderPlace
+from lib.training.loop import train
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HOLD = ("import sys, time; from lib.storage.backends import FolderPlace; from lib.checkpoints.lease import Lease\n"
+        "lease = Lease([(FolderPlace(sys.argv[1], marked=False), 'lease.json')], beat_s=0.05)\n"
+        "lease.acquire(); lease.start(); print('held', flush=True); time.sleep(60)")  # fmt: skip
+
+
+def make(folder, **words):
+    return Lease([(FolderPlace(folder, marked=False), NAME)], **{"beat_s": 0.05, **words})
+
+
+def other(**words):
+    """A lease of another machine."""
+    return json.dumps({"owner": "o", "host": "colab-7", "boot": "b", "pid": 3, "counter": 5, "time": time.time(), **words})
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process of this machine that holds the lease."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_second_process_is_refused_and_told_the_way_out(holder, tmp_path):
+    with pytest.raises(LeaseError, match=rf"process {holder.pid}, heard \d s ago .* --take-over"):
+        make(tmp_path).acquire()
+
+
+def test_a_killed_process_is_succeeded_at_once(holder, tmp_path):
+    holder.kill()
+    began = time.monotonic()
+    while True:  # the child may take a moment to die
+        try:
+            make(tmp_path).acquire()
+            break
+        except LeaseError:
+            assert time.monotonic() - began < 5
+
+
+def test_take_over_and_the_first_one_notices(tmp_path):
+    first, second = make(tmp_path), make(tmp_path)
+    first.acquire(), first.start()
+    second.acquire(take_over=True), second.start()
+    end = time.monotonic() + 5
+    while first.lost is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert "taken over by" in first.lost and second.lost is None
+    first.release()  # is no longer its own to remove
+    assert (tmp_path / NAME).exists()
+    second.release()
+    assert not (tmp_path / NAME).exists()
+
+
+def test_another_machine_is_watched_not_believed(tmp_path, capsys):
+    path = tmp_path / NAME
+    for stamp in (time.time(), time.time() + 1e6):  # a clock ahead of ours changes nothing
+        path.write_text(other(time=stamp))
+        make(tmp_path, sleep=lambda seconds: None).acquire()  # its counter stands still
+        assert "colab-7 was training this run: watching" in capsys.readouterr().out
+
+    path.write_text(other())
+    counters = iter(range(6, 100))
+    with pytest.raises(LeaseError, match="colab-7"):
+        make(tmp_path, sleep=lambda seconds: path.write_text(other(counter=next(counters)))).acquire()
+    assert json.loads(path.read_text())["owner"] == "o"
+
+
+def test_an_old_lease_is_dead_without_watching(tmp_path):
+    (tmp_path / NAME).write_text(other(time=time.time() - 3600))
+    slept = []
+    make(tmp_path, sleep=slept.append).acquire()
+    assert sum(slept) < 1
+
+
+GARBAGE = {"empty": "", "object": "{}", "list": "[]", "null": "null", "number": '{"owner": 3}', "bytes": "\x00\x01",
+           "deep": "[" * 9999, "text": other(pid="x")}  # fmt: skip
+
+
+@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
+def test_garbage_is_no_lease(tmp_path, content):
+    (tmp_path / NAME).write_text(content)
+    make(tmp_path).acquire()
+
+
+def test_two_that_grab_at_once(tmp_path):
+    one = make(tmp_path, sleep=lambda seconds: make(tmp_path).acquire(take_over=True))
+    with pytest.raises(LeaseError, match="taken over by"):
+        one.acquire()
+
+
+def test_a_mirror_that_cannot_be_reached_is_left_out(tmp_path):
+    class Gone(FolderPlace):
+        def read_text(self, path):
+            raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    lease = Lease([(FolderPlace(tmp_path, marked=False), NAME), (Gone(tmp_path / "away"), NAME)], beat_s=0.02)
+    lease.acquire(), lease.start()
+    time.sleep(0.2)
+    assert lease.lost is None and lease.counter > 1
+    lease.release()
+
+
+def test_a_training_whose_run_is_taken_over_stops_without_saving(demo_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.checkpoints.lease.BEAT_S", {"folder": 0.02, "rclone": 0.02})
+    from lib.training.session import Session
+
+    original = Session._one_step
+
+    def slow(self, steps):
+        original(self, steps)
+        if self.step >= 3:  # again and again: it may be overwritten once by a beat that had just looked
+            (tmp_path / "vqvae" / NAME).write_text(other())
+        time.sleep(0.02)
+
+    monkeypatch.setattr(Session, "_one_step", slow)
+    with pytest.raises(LeaseError, match="taken over by colab-7.* without saving"):
+        train(preset("vqvae", "tiny", steps=100, save_every=1000, validate_every=1000), demo_data, tmp_path)
+    assert not (tmp_path / "vqvae" / "checkpoints").exists() and (tmp_path / "vqvae" / NAME).read_text()
+
+
+def test_a_second_training_of_the_same_run_is_refused(holder, demo_data, tmp_path):
+    (tmp_path / "vqvae").mkdir()
+    (tmp_path / NAME).replace(tmp_path / "vqvae" / NAME)
+    with pytest.raises(LeaseError, match="--take-over"):
+        train(preset("vqvae", "tiny"), demo_data, tmp_path)
+    assert [path.name for path in (tmp_path / "vqvae").iterdir()] == [NAME]
+    assert train(preset("vqvae", "tiny"), demo_data, tmp_path, take_over=True).finished

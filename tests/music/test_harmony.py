@@ -1,0 +1,78 @@
+"""Changes read off chords, and charts that move likewise."""
+
+import numpy as np
+import pytest
+
+from lib.config import ConfigError
+from lib.music.chart import QUALITY_NAMES, parse_chord
+from lib.music.forms import parse_chart
+from lib.music.harmony import BLOCK, NOTHING, Changes, invent_chart, read_changes
+
+MINOR, SEVENTH, MAJOR = (QUALITY_NAMES.index(name) for name in ("m7", "7", "maj7"))
+
+
+def latent_frames(*chords):
+    """Chords of so many blocks each."""
+    return np.concatenate([np.tile([root, quality, root], (BLOCK * blocks, 1)) for root, quality, blocks in chords])
+
+
+def turnaround(root, times=4):
+    """II V I in a key, again and again, four blocks a chord."""
+    one = [((root + 2) % 12, MINOR, 4), ((root + 7) % 12, SEVENTH, 4), (root, MAJOR, 4)]
+    return read_changes(latent_frames(*one * times))
+
+
+def test_changes_are_read_block_by_block():
+    frames = latent_frames((2, MINOR, 2), (-1, -1, 1), (7, SEVENTH, 1), (0, MAJOR, 40))
+    frames[3] = 5, MAJOR, 5  # a slip
+    assert read_changes(frames[: -BLOCK // 2]).tolist() == [[2, MINOR, 2, 3], [7, SEVENTH, 7, 1], [0, MAJOR, 0, 16]]
+    assert read_changes(latent_frames((-1, -1, 3))).shape == (0, 4)
+    as_many = latent_frames((9, MAJOR, 1), (2, MINOR, 1))[BLOCK // 2 : -BLOCK // 2]
+    assert read_changes(as_many).tolist() == [[2, MINOR, 2, 1]], "the lower of two"
+
+
+@pytest.mark.parametrize("tempo_bpm, beats_per_bar", [(120, 4), (93.75, 3), (200, 5)])
+def test_a_chart_moves_as_what_it_was_read_from(tempo_bpm, beats_per_bar):
+    rows = Changes.of({"A": [turnaround(root) for root in (0, 5, 10)]}).rows
+    text = invent_chart(rows, 60, tempo_bpm, beats_per_bar, seed=3)
+    bars = parse_chart(text).bars
+    assert len(bars) == np.ceil(60 * tempo_bpm / 60 / beats_per_bar)
+    chords = [chord for bar in bars for chord in bar]
+    moves = {(a.quality, (b.root - a.root) % 12, b.quality) for a, b in zip(chords, chords[1:]) if a != b}
+    assert moves == {("m7", 5, "7"), ("7", 5, "maj7"), ("maj7", 2, "m7")}, "II V I and nothing else, in one key"
+
+
+def test_the_seed_decides():
+    rows = Changes.of({"A": [turnaround(root) for root in range(12)]}).rows
+    charts = [invent_chart(rows, 20, 120, 4, seed) for seed in (1, 1, 2, 3)]
+    assert charts[0] == charts[1] and len(set(charts)) == 3
+
+
+def test_it_goes_on_from_what_was_heard():
+    rows = Changes.of({"A": [turnaround(0), turnaround(5)]}).rows
+    heard = read_changes(latent_frames((4, MINOR, 2), (9, SEVENTH, 2)))
+    first = parse_chart(invent_chart(rows, 10, 120, 4, 1, heard)).bars[0][0]
+    assert first == parse_chord("Dmaj7")
+
+
+def test_a_bass_moves_with_its_root():
+    frames = latent_frames((0, MAJOR, 4), (7, SEVENTH, 4))
+    frames[frames[:, 0] == 7, 2] = 11  # in first inversion
+    text = invent_chart(Changes.of({"A": [read_changes(np.tile(frames, (3, 1)))]}).rows, 20, 120, 4, 5)
+    sevenths = [chord for bar in parse_chart(text).bars for chord in bar if chord.quality == "7"]
+    assert sevenths and all((chord.bass - chord.root) % 12 == 4 for chord in sevenths)
+
+
+def test_pianists_are_told_apart_and_kept_in_order():
+    base = Changes.of({"A": [turnaround(0)], "B": [turnaround(3), turnaround(4)], "C": []})
+    own = Changes.of({"B": [turnaround(7)]})
+    both = Changes.in_order(("B", "A", "C"), base, own)
+    assert both.names == ("B", "A", "C") and len(both.by("B")) == len(own.rows) and len(both.by("A")) == len(base.by("A"))
+    assert len(both.by("nobody")) == len(both.by("C")) == len(both.rows) == len(own.rows) + len(base.by("A"))
+
+
+def test_nothing_known_is_said():
+    with pytest.raises(ConfigError, match="write chords instead"):
+        invent_chart(NOTHING, 10, 120, 4, 1)
+    alone = Changes.of({"A": [read_changes(latent_frames((0, MAJOR, 4)))]}).rows  # one chord, and nowhere to go on to
+    assert len(parse_chart(invent_chart(alone, 10, 120, 4, 1)).bars) == 5

@@ -1,0 +1,138 @@
+"""Both kinds of second place, for real: a folder, and rclone's own binary on a remote that it was told of."""
+
+import errno
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from lib.data.note_store import NoteStore
+from lib.storage.backends import MARKER, FolderPlace, PlaceError, RclonePlace, open_place, reason
+from lib.storage.copies import copy_folder, copy_store, fetch_folder, fetch_store
+from lib.storage.manifest import MANIFEST, DamageError, write_manifest
+
+
+@pytest.fixture(params=["folder", "rclone"])
+def place(request, tmp_path, monkeypatch):
+    """A place that is open, and empty but for its marker."""
+    if request.param == "folder":
+        found = open_place(tmp_path / "drive")
+    else:
+        if not shutil.which("rclone"):
+            pytest.skip("rclone is not installed (apt install rclone)")
+        (tmp_path / "remote").mkdir()
+        config = tmp_path / "rclone.conf"
+        config.write_text(f"[testdrive]\ntype = alias\nremote = {tmp_path / 'remote'}\n")
+        monkeypatch.setenv("RCLONE_CONFIG", str(config))
+        found = open_place("testdrive:brad-mehldau-checkpoints")
+    assert found.kind == request.param
+    found.open()
+    return found
+
+
+def make_folder(folder, value=b"music" * 1000):
+    folder.mkdir(parents=True)
+    (folder / "a.bin").write_bytes(value)
+    (folder / "b.bin").write_bytes(b"")
+    write_manifest(folder, {"step": 3})
+    return folder
+
+
+def test_files_go_there_and_come_back(place, tmp_path):
+    local = tmp_path / "file"
+    local.write_bytes(os.urandom(70_000))
+    halves = []
+    place.put(local, "runs/x/file", lambda: halves.append(1))
+    assert halves == [1] and place.names("runs/x") == ["file"] and place.names("runs/none") == []
+    place.get("runs/x/file", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == local.read_bytes()
+    import hashlib
+
+    assert place.sha256("runs/x/file") == hashlib.sha256(local.read_bytes()).hexdigest()
+    place.write_text("runs/x/note", "one")
+    place.write_text("runs/x/note", "two")
+    assert place.read_text("runs/x/note") == "two"
+    with pytest.raises(FileNotFoundError):
+        place.read_text("runs/x/none")
+    place.delete("runs/x/note"), place.delete("runs/x/note")
+    assert place.names("runs/x") == ["file"]
+    place.delete("runs"), place.delete("runs")
+    assert place.names("") == [MARKER]
+
+
+def test_folders_go_there_whole_and_come_back_whole(place, tmp_path):
+    folder = make_folder(tmp_path / "one")
+    text = (folder / MANIFEST).read_text()
+    assert copy_folder(place, folder, "runs/one", text)
+    fetch_folder(place, "runs/one", tmp_path / "back")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "back").iterdir()} == {p.name: p.read_bytes() for p in folder.iterdir()}
+    (tmp_path / "bad").write_bytes(b"music" * 999 + b"musik")
+    place.put(tmp_path / "bad", "runs/one/a.bin")
+    with pytest.raises(DamageError, match="a.bin is damaged"):
+        fetch_folder(place, "runs/one", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_note_store_goes_there_once_and_comes_back(place, demo_data, tmp_path, monkeypatch):
+    copy_store(place, "demo", demo_data)
+    monkeypatch.setattr(type(place), "put", lambda *words: pytest.fail("copied again"))
+    copy_store(place, "demo", demo_data)
+    assert fetch_store(place, "demo", tmp_path / "new")
+    there, here = (NoteStore.open(data / "demo" / "notes.store") for data in (demo_data, tmp_path / "new"))
+    assert len(there.pieces) == len(here.pieces) and (there.notes == here.notes).all()
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["demo"]
+    assert not fetch_store(place, "maestro", tmp_path / "new") and not (tmp_path / "new" / "maestro").exists()
+
+
+def test_what_is_a_remote_and_what_a_folder(tmp_path):
+    assert isinstance(open_place("gdrive:brad-mehldau-checkpoints"), RclonePlace)
+    assert isinstance(open_place("gdrive:"), RclonePlace)
+    assert all(isinstance(open_place(where), FolderPlace) for where in ("runs", "/content/drive/MyDrive", "C:/runs", "a/b:c"))
+
+
+def test_a_folder_whose_disk_is_not_there(tmp_path):
+    with pytest.raises(PlaceError, match="is the drive mounted"):
+        open_place(tmp_path / "drive" / "MyDrive" / "brad").open()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_vanished_mount_is_noticed(place, tmp_path):
+    place.check()
+    place.delete(MARKER)
+    with pytest.raises(PlaceError):
+        place.check()
+
+
+def test_rclone_that_is_not_set_up_says_how(tmp_path, monkeypatch):
+    monkeypatch.setenv("RCLONE_CONFIG", str(tmp_path / "none.conf"))
+    if shutil.which("rclone"):
+        with pytest.raises(PlaceError, match="rclone config makes one"):
+            open_place("gdrive:there").open()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("RCLONE", raising=False)
+    with pytest.raises(PlaceError, match="apt install rclone"):
+        open_place("gdrive:there").open()
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "words"),
+    [
+        ("googleapi: Error 403: The user's Drive storage quota has been exceeded., storageQuotaExceeded", errno.EDQUOT, "quota"),
+        ("write /x: no space left on device", errno.ENOSPC, "Errno 28"),
+        ("read /x: input/output error", errno.EIO, "Errno 5"),
+        ("googleapi: Error 403: User Rate Limit Exceeded", errno.EAGAIN, "too many"),
+        ('Get "https://www.googleapis.com": dial tcp: lookup www.googleapis.com: no such host', errno.ENETUNREACH, "no network"),
+        ("couldn't do it", None, "couldn't do it"),
+    ],
+)
+def test_what_rclone_says_is_understood(message, code, words):
+    done = subprocess.CompletedProcess([], 1, b"", f"2026/11/24 Failed to copy: {message}\n".encode())
+    error = RclonePlace("gdrive:x")._error("copyto", done)
+    assert error.errno == code and words in reason(error)
+
+
+def test_reasons_in_plain_words():
+    assert reason(OSError(errno.ENOTCONN, "Transport endpoint is not connected")) == "the mount has died (Errno 107)"
+    assert reason(OSError(errno.EACCES, "Permission denied")) == "Permission denied"
+    assert reason(PlaceError("it has vanished")) == "it has vanished"
