@@ -18,13 +18,13 @@ from torch.nn import functional
 from lib.diffusion.guidance import REVISIONS, StochasticControl, guidance_steps
 from lib.diffusion.sampling import sample
 from lib.generation.conditioning import Wishes
+from lib.keyed_random import uniforms
 from lib.models.dit import Conditions, knobs
 from lib.models.posterior import Posterior
 from lib.music.chart import chord_features
 from lib.music.piano_roll import CHUNK_FRAMES, LATENT_STRIDE, decide
 from lib.music.rules import total_loss
 from lib.style.embeddings import style_vector
-from lib.training.stream import uniforms
 
 WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames the model plays at once
 OVERLAP = WINDOW // 4  # latent frames given from the window before

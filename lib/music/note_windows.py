@@ -16,6 +16,7 @@ from torch.nn import functional
 from lib.music.piano_roll import LOWEST_PITCH
 
 WINDOW_NOTES = 256  # 25 s at ten notes a second
+LONGEST_PASSAGE_S = 120.0  # in which a window's notes are looked for
 VALUES = ("onset_s", "duration_s", "pitch", "velocity", "pedal")
 WIDEST_INTERVAL = 24  # wider ones count as this
 GAP_EDGES_S = torch.tensor(np.geomspace(0.02, 4, 15), dtype=torch.float32)

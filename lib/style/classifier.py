@@ -16,9 +16,8 @@ from torch.nn import functional
 from lib.checkpoints import load as trained
 from lib.config import ConfigError
 from lib.models.style_encoder import StyleEncoder
-from lib.music.note_windows import WINDOW_NOTES, note_values, note_windows
+from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, note_values, note_windows
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, notes_to_piano_roll
-from lib.training.stream import LONGEST_PASSAGE_S
 
 SHORTEST_S, FEWEST_NOTES = 5.0, 10  # less says nothing about a player
 MOST_WINDOWS = 24  # of a performance, evenly spread: more hardly change its mean

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from lib.checkpoints.load import fingerprint
 from lib.config import ConfigError
+from lib.keyed_random import keyed_generator
 from lib.models.vqvae import GROUPS
 from lib.music.chord_recognition import ChordLabels, label_features, recognise_chords, smooth
 from lib.music.notes import Notes
@@ -37,7 +38,7 @@ from lib.music.piano_roll import (
 )
 from lib.progress import progress_bar
 from lib.training.passages import CHUNKS_PER_STYLE, passages
-from lib.training.stream import Example, keyed_generator
+from lib.training.stream import Example
 
 LATENT_RATE_HZ = FRAME_RATE_HZ / LATENT_STRIDE
 WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames a training example has

@@ -7,66 +7,16 @@ and a run that goes on at step t sees what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 
 from lib.config import ConfigError
-from lib.music.note_windows import WINDOW_NOTES, note_values
+from lib.keyed_random import keyed_generator, permute
+from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, note_values
 from lib.music.notes import Notes
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, rasterise
-
-FEISTEL_ROUNDS = 4
-LONGEST_PASSAGE_S = 120.0  # of a window of notes
-
-
-def keyed_generator(seed, purpose, step=0, index=0):
-    """A numpy Generator that depends on its arguments alone.
-
-    Parameters
-    ----------
-    seed : int
-    purpose : str, what the numbers are for; streams of different purposes are independent
-    step, index : int >= 0, the optimizer step and the example's place in the global batch
-    """
-    key = int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest(), "little")
-    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, index]))
-
-
-def normal(seed, purpose, step, indices, shape, device="cpu"):
-    """Unit noise (len(indices), *shape), each example from its own key."""
-    rows = [keyed_generator(seed, purpose, step, i).standard_normal(shape, np.float32) for i in indices]
-    return torch.from_numpy(np.stack(rows)).to(device)
-
-
-def uniforms(seed, purpose, indices, shape, device="cpu"):
-    """Numbers in [0, 1), (len(indices), *shape), each row from its own key."""
-    rows = [keyed_generator(seed, purpose, 0, i).random(shape, np.float32) for i in indices]
-    return torch.from_numpy(np.stack(rows)).to(device)
-
-
-def uniform(seed, purpose, step, indices, device="cpu"):
-    """Numbers in [0, 1), (len(indices),)."""
-    rows = [keyed_generator(seed, purpose, step, i).random(dtype=np.float32) for i in indices]
-    return torch.tensor(rows, device=device)
-
-
-def permute(position, size, seed, purpose):
-    """Where `position` goes in a keyed permutation of range(size): a Feistel network, walked until inside."""
-    half = max(1, ((size - 1).bit_length() + 1) // 2)
-    mask = (1 << half) - 1
-    while True:
-        left, right = position >> half, position & mask
-        for turn in range(FEISTEL_ROUNDS):
-            word = f"{seed}/{purpose}/{turn}/{right}".encode()
-            digest = hashlib.blake2b(word, digest_size=8).digest()
-            left, right = right, left ^ (int.from_bytes(digest, "little") & mask)
-        position = left << half | right
-        if position < size:
-            return position
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from lib.data.corpora import open_corpus  # noqa: E402
 from lib.diffusion.sampling import sample  # noqa: E402
 from lib.diffusion.schedule import training_share  # noqa: E402
 from lib.generation.reconstruct import load_codec  # noqa: E402
+from lib.keyed_random import uniform, uniforms  # noqa: E402
 from lib.models.dit import KNOBS_DIM, Conditions, DiT  # noqa: E402
 from lib.models.posterior import Posterior  # noqa: E402
 from lib.models.vqvae import GROUPS, KINDS  # noqa: E402
@@ -42,7 +43,7 @@ from lib.music.chart import CHORD_DIM  # noqa: E402
 from lib.music.metrics import describe, overlapping_area  # noqa: E402
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, LATENT_STRIDE, decide, piano_roll_to_notes  # noqa: E402
 from lib.training.optimizers import make_optimizer  # noqa: E402
-from lib.training.stream import Stream, uniform, uniforms  # noqa: E402
+from lib.training.stream import Stream  # noqa: E402
 
 PIANIST = "Brad Mehldau"
 CORES, BATCH, PEAK_LR, WARMUP_SHARE, EMA_DECAY = 2, 16, 1e-3, 0.03, 0.995

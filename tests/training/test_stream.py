@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,7 +9,7 @@ from lib.config import preset
 from lib.data.corpora import open_corpus
 from lib.data.note_store import Piece
 from lib.data.selection import in_published_test
-from lib.training.stream import Stream, keyed_generator, normal, permute, uniform
+from lib.training.stream import Stream
 
 
 @pytest.fixture(scope="module")
@@ -26,31 +25,6 @@ def config():
 
 def same(a, b):
     return torch.equal(a.roll, b.roll) and torch.equal(a.pedal, b.pedal)
-
-
-def test_permutation_is_one():
-    for size in (1, 2, 7, 64, 1000):
-        assert sorted(permute(i, size, 3, "epoch 0") for i in range(size)) == list(range(size))
-
-
-def test_permutations_of_two_epochs_differ():
-    first, second = ([permute(i, 1000, 3, f"epoch {e}") for i in range(1000)] for e in (0, 1))
-    assert first != second
-    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
-
-
-def test_keyed_numbers_depend_on_each_part_of_the_key():
-    base = keyed_generator(1, "noise", 2, 3).random()
-    assert base == keyed_generator(1, "noise", 2, 3).random()
-    others = [(2, "noise", 2, 3), (1, "drop", 2, 3), (1, "noise", 3, 3), (1, "noise", 2, 4)]
-    assert len({base, *(keyed_generator(*key).random() for key in others)}) == 5
-
-
-def test_noise_is_unit_and_independent_of_the_batch():
-    whole = normal(0, "noise", 5, range(8), (50, 40))
-    assert torch.equal(whole[3:6], normal(0, "noise", 5, range(3, 6), (50, 40)))
-    assert abs(whole.mean()) < 0.05 and abs(whole.std() - 1) < 0.05
-    assert uniform(0, "x", 1, range(100)).min() >= 0 and uniform(0, "x", 1, range(100)).max() < 1
 
 
 def test_micro_batches_make_up_the_global_batch(pieces, config):

@@ -12,13 +12,14 @@ from lib.checkpoints.history import validation_figures
 from lib.checkpoints.run_dependencies import require
 from lib.data.selection import gather_pieces, pianists_of
 from lib.diffusion.schedule import training_share
+from lib.keyed_random import uniform, uniforms
 from lib.models.dit import Conditions, knobs
 from lib.models.lora import add_low_rank
 from lib.music.harmony import MOST_ROWS, Changes, read_changes
 from lib.training.code_store import CodeStore
 from lib.training.passages import embed_pianists
 from lib.training.stages.stage import Stage
-from lib.training.stream import Stream, uniform, uniforms
+from lib.training.stream import Stream
 
 
 class DiffusionStage(Stage):

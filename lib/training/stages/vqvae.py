@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from lib.data.selection import gather_labelled, gather_pieces, in_published_test, pianists_of
+from lib.keyed_random import keyed_generator
 from lib.models.codebook import perplexity
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE, frequent_patterns, reconstruction_loss, struck_bands
@@ -16,7 +17,7 @@ from lib.music.piano_roll import PianoRoll, decide, piano_roll_to_notes
 from lib.training.passages import passages, vary
 from lib.training.stages.diffusion import DiffusionStage, FineTuneStage
 from lib.training.stages.stage import Stage
-from lib.training.stream import Stream, keyed_generator
+from lib.training.stream import Stream
 
 
 class VQVAEStage(Stage):
