@@ -154,9 +154,6 @@ def test_data_from_the_command_line(demo_data, tmp_path):
     done = lib("data", "ingest", "mine", "--folder", demo_data / "demo" / "midi", "--data-dir", tmp_path, check=0)
     assert done.stdout.startswith("mine: 60 pieces")
     assert json.loads(lib("data", "summary", "mine", "--data-dir", tmp_path, check=0).stdout)["pianists"] == 6
-    lib("data", "pack", "mine", "--out", tmp_path / "mine.npz.xz", "--data-dir", tmp_path, check=0)
-    again = lib("data", "ingest", "--packed", tmp_path / "mine.npz.xz", "--data-dir", tmp_path / "two", check=0)
-    assert again.stdout.startswith("mine: 60 pieces")
 
 
 def test_reconstruct_from_the_command_line(demo_data, tiny_runs, tmp_path):

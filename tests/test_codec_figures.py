@@ -12,9 +12,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.mark.slow
 def test_the_released_codec_on_real_music(real_data, tmp_path):
-    ingest = ["-m", "lib", "data", "ingest", "--packed", real_data / "notes_10ms.npz.xz", "--data-dir", tmp_path]
+    archives = {"maestro": "maestro-v3.0.0-midi.zip", "pijama": "midi_kong.zip"}
+    ingests = [
+        ["-m", "lib", "data", "ingest", corpus, "--archive", real_data / archive, "--data-dir", tmp_path]
+        for corpus, archive in archives.items()
+    ]
     measure = ["tests/benchmarks/codec.py", "--data-dir", tmp_path, "--released", "--quick", "--split", "validation"]
-    for words in (ingest, measure):
+    for words in (*ingests, measure):
         done = subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=500)
         assert done.returncode == 0, done.stderr[-3000:]
     figures = json.loads(done.stdout.splitlines()[-1])

@@ -38,7 +38,6 @@ def place(demo_data, tiny_runs, tmp_path_factory):
             corpora.download(name, folder / "data")
             corpora.ingest(name, folder / "data")
         corpora.ingest("mine", folder / "data", folder=folder / FOLDERS[0])
-        corpora.pack(["maestro"], folder / "data", folder / "packed.npz.xz")
         yield folder
 
 

@@ -1,20 +1,17 @@
-"""The corpora: MAESTRO, PiJAMA, any folder of the user's. Download, ingest, look, pack, open."""
+"""The corpora: MAESTRO, PiJAMA, any folder of the user's. Download, ingest, look, open."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 from lib.config import nearest
 from lib.data.archive import FolderSource, ZipSource
 from lib.data.download import SOURCES, fetch, sources_of
-from lib.data.ingest import STORE_NAME, IngestReport, bounded, ingest_source, split_pieces, write_corpus
+from lib.data.ingest import STORE_NAME, IngestReport, ingest_source
 from lib.data.note_store import SPLITS, CorpusError, NoteStore
-from lib.data.packed import pack_stores, read_packed
 
-__all__ = ["CorpusError", "IngestReport", "download", "ingest", "ingest_own", "open_corpus", "pack", "summary", "unpack"]
+__all__ = ["CorpusError", "IngestReport", "download", "ingest", "ingest_own", "open_corpus", "summary"]
 
 SHOWN_PIANISTS = 10
 
@@ -43,14 +40,13 @@ def download(name, data_dir, url=None, sha256=None, metadata_url=None):
     return paths[0]
 
 
-def ingest(name, data_dir, archive=None, folder=None, metadata=None, packed=None):
+def ingest(name, data_dir, archive=None, folder=None, metadata=None):
     """Write DIR/NAME/notes.store, and ingest_report.json beside it.
 
     Parameters
     ----------
     name : "maestro", "pijama", or any name for music of the user's own
-    archive, folder, packed : where the music is: a zip, a folder of MIDI, or a file of `pack`; none of them:
-        the archive that `download` left in DIR/NAME
+    archive, folder : where the music is: a zip, or a folder of MIDI; neither: the archive that `download` left in DIR/NAME
     metadata : folder of PiJAMA's tables, if they are neither beside the archive nor in DIR
 
     Returns
@@ -62,10 +58,8 @@ def ingest(name, data_dir, archive=None, folder=None, metadata=None, packed=None
     CorpusError : nothing usable; an older store is left as it was
     """
     _check_name(name)
-    if sum(way is not None for way in (archive, folder, packed)) > 1:
-        raise CorpusError("Give one of --archive, --folder and --packed, not several.")
-    if packed is not None:
-        return unpack(packed, data_dir, name)[0]
+    if archive is not None and folder is not None:
+        raise CorpusError("Give --archive or --folder, not both.")
     if folder is None and archive is None:
         archive = _downloaded(name, data_dir)
     source = ZipSource(archive) if folder is None else FolderSource(folder)
@@ -104,32 +98,11 @@ def _check_name(name):
 
 def _downloaded(name, data_dir):
     if name not in SOURCES:
-        raise CorpusError(f"Where is {name!r}? Give --folder, --archive or --packed.{nearest(name, SOURCES)}")
+        raise CorpusError(f"Where is {name!r}? Give --folder or --archive.{nearest(name, SOURCES)}")
     path = Path(data_dir) / name / SOURCES[name][0].name
     if not path.exists():
         raise CorpusError(f"There is no {path}. Fetch it: python -m lib data download {name} --data-dir {data_dir}")
     return path
-
-
-def unpack(packed, data_dir, name=None):
-    """Ingest the corpora of a packed file, or the one named.
-
-    Returns
-    -------
-    list of IngestReport
-    """
-    started = time.monotonic()
-    corpora = read_packed(packed, name)
-    if not corpora:
-        raise CorpusError(f"{packed} holds no corpus {name!r}." if name else f"{packed} holds no piece.")
-    reports = []
-    for corpus, rows in corpora.items():
-        _check_name(corpus)
-        pieces = [piece if exact else bounded(piece, arrays[0]) for piece, arrays, exact in rows]
-        pieces = split_pieces(corpus, pieces) if corpus in SOURCES else pieces
-        arrays = [arrays for _, arrays, _ in rows]
-        reports.append(write_corpus(corpus, data_dir, pieces, arrays, started, {"skipped": []}, packed))
-    return reports
 
 
 def open_corpus(name, data_dir):
@@ -175,19 +148,3 @@ def summary(name, data_dir, pianist=None):
 def _totals(pieces):
     hours = sum(piece.seconds for piece in pieces) / 3600
     return {"pieces": len(pieces), "hours": round(hours, 2), "notes": sum(piece.num_notes for piece in pieces)}
-
-
-def pack(names, data_dir, out):
-    """Write corpora into one small file (10 ms ticks).
-
-    Returns
-    -------
-    Path
-    """
-    stores = [open_corpus(name, data_dir) for name in names]
-    return pack_stores([_named(store, name) for store, name in zip(stores, names, strict=True)], out)
-
-
-def _named(store, name):
-    """The store with its pieces under the corpus's present name."""
-    return NoteStore(store.path, [replace(piece, corpus=name) for piece in store.pieces], store.notes, store.pedals)

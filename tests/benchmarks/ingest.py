@@ -1,4 +1,4 @@
-"""How long it takes to ingest both corpora, unpacking included, and how much memory it needs.
+"""How long it takes to ingest both corpora, and how much memory it needs.
 
     python tests/benchmarks/ingest.py [--data FOLDER] [--repeats 3]
 
@@ -20,13 +20,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lib.data.corpora import ingest, pack, unpack  # noqa: E402
+from lib.data.corpora import ingest  # noqa: E402
 
 ARCHIVES = {"maestro": "maestro-v3.0.0-midi.zip", "pijama": "midi_kong.zip"}
 
 
 def main():
-    """Ingest a few times into fresh folders; then pack, and read the packed file."""
+    """Ingest a few times into fresh folders."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("REAL_DATA", ROOT.parent / "shared" / "data")))
     parser.add_argument("--repeats", type=int, default=3)
@@ -41,23 +41,16 @@ def main():
             reports = [ingest(name, folder, archive=words.data / archive) for name, archive in ARCHIVES.items()]
             seconds.append(time.perf_counter() - started)
             peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
-    with tempfile.TemporaryDirectory() as folder:
-        for name, archive in ARCHIVES.items():
-            ingest(name, folder, archive=words.data / archive)
-        packed, pack_s = timed(pack, list(ARCHIVES), folder, Path(folder) / "packed.npz.xz")
-        size_mib = packed.stat().st_size / 2**20
-        _, unpack_s = timed(unpack, packed, Path(folder) / "again")
-    figures = {"median_s": statistics.median(seconds), "all_s": seconds, "pack_s": pack_s, "unpack_s": unpack_s}
-    rounded = {key: [round(v, 2) for v in value] if isinstance(value, list) else round(value, 2) for key, value in figures.items()}
-    print(json.dumps({"benchmark": "ingest", "cores": os.cpu_count(), "pieces": sum(r.pieces for r in reports),
-                      "notes": sum(r.notes for r in reports), **rounded, "peak_mib": round(peak_mib),
-                      "packed_mib": round(size_mib, 1)}))  # fmt: skip
-
-
-def timed(work, *arguments):
-    """(result, seconds)"""
-    started = time.perf_counter()
-    return work(*arguments), time.perf_counter() - started
+    figures = {
+        "benchmark": "ingest",
+        "cores": os.cpu_count(),
+        "pieces": sum(report.pieces for report in reports),
+        "notes": sum(report.notes for report in reports),
+        "median_s": round(statistics.median(seconds), 2),
+        "all_s": [round(value, 2) for value in seconds],
+        "peak_mib": round(peak_mib),
+    }
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from lib.data.corpora import CorpusError, ingest, open_corpus, pack, summary, unpack
+from lib.data.corpora import CorpusError, ingest, open_corpus, summary
 from lib.music.notes import Notes, write_midi
 
 
@@ -92,9 +92,7 @@ def test_nothing_usable_is_an_error_and_leaves_the_old_store(folder, tmp_path):
         ({"archive": "nothing.zip"}, "no archive at"),
         ({"archive": "cut.zip"}, "not a zip archive"),
         ({"folder": "nowhere"}, "no folder at"),
-        ({"folder": "a", "archive": "b"}, "not several"),
-        ({"packed": "cut.zip"}, "not a packed corpus"),
-        ({"packed": "nothing"}, "no packed file"),
+        ({"folder": "a", "archive": "b"}, "not both"),
         ({}, "--folder"),
     ],
 )
@@ -118,19 +116,6 @@ def test_unknown_corpora_name_the_nearest(folder, tmp_path):
         ingest("pijama", tmp_path)
 
 
-def test_pack_and_back(folder, tmp_path):
-    ingest("mine", tmp_path / "one", folder=folder)
-    path = pack(["mine"], tmp_path / "one", tmp_path / "mine.npz.xz")
-    assert [r.pieces for r in unpack(path, tmp_path / "two")] == [6]
-    was, now = open_corpus("mine", tmp_path / "one"), open_corpus("mine", tmp_path / "two")
-    for index, (one, other) in enumerate(zip(was.pieces, now.pieces, strict=True)):
-        assert (one.pianist, one.album, one.title, one.split) == (other.pianist, other.album, other.title, other.split)
-        a, b = was.rows(index)[0], now.rows(index)[0]
-        assert np.abs(a["onset"].astype(int) - b["onset"]).max() <= 50 and np.array_equal(np.sort(a["pitch"]), np.sort(b["pitch"]))
-    with pytest.raises(CorpusError, match="holds no corpus 'yours'"):
-        unpack(path, tmp_path, "yours")
-
-
 @pytest.mark.slow
 def test_the_real_corpora(real_data, tmp_path):
     reports = [
@@ -150,10 +135,4 @@ def test_the_real_corpora(real_data, tmp_path):
     for piece in store.pieces:
         albums.setdefault((piece.pianist, piece.album), set()).add(piece.split)
     assert not [album for album, splits in albums.items() if len(splits) > 1 and "train" in splits]
-
-
-@pytest.mark.slow
-def test_the_packed_corpora(real_data, tmp_path):
-    reports = unpack(real_data / "notes_10ms.npz.xz", tmp_path)
-    assert {r.name: r.pieces for r in reports} == {"maestro": 1276, "pijama": 2777}
     assert summary("pijama", tmp_path, "Brad Mehldau")["pieces"] == 69

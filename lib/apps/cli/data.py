@@ -1,4 +1,4 @@
-"""Corpora: download, ingest, look, pack."""
+"""Corpora: download, ingest, look."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from lib import config as configs
 from lib.apps.cli import DATA_DIR, DataDir
 
-data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, look, pack.")
+data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, look.")
 
 
 @data_app.command()
@@ -30,25 +29,18 @@ def download(
 
 @data_app.command()
 def ingest(
-    name: Annotated[str | None, typer.Argument(help="maestro, pijama or a name of your own.")] = None,
+    name: Annotated[str, typer.Argument(help="maestro, pijama or a name of your own.")],
     data_dir: DataDir = DATA_DIR,
     archive: Annotated[Path | None, typer.Option(help="The corpus as a zip.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Your MIDI: FOLDER/PIANIST/ALBUM/TITLE.mid.")] = None,
     metadata: Annotated[Path | None, typer.Option(help="Folder of PiJAMA's csv files.")] = None,
-    packed: Annotated[Path | None, typer.Option(help="A file that `data pack` wrote; all of it without a name.")] = None,
 ):
     """Turn MIDI files into one memory-mapped note store."""
     from lib.data import corpora
 
-    if name is None and packed is None:
-        raise configs.ConfigError("Which corpus? python -m lib data ingest NAME (only --packed needs no name).")
-    if name is None:
-        reports = corpora.unpack(packed, data_dir)
-    else:
-        reports = [corpora.ingest(name, data_dir, archive, folder, metadata, packed)]
-    for report in reports:
-        print(f"{report.name}: {report.pieces:,} pieces, {report.notes:,} notes, {report.hours:.1f} h, "
-              f"{len(report.skipped)} skipped, in {report.seconds:.1f} s")  # fmt: skip
+    report = corpora.ingest(name, data_dir, archive, folder, metadata)
+    size = f"{report.pieces:,} pieces, {report.notes:,} notes, {report.hours:.1f} h"
+    print(f"{report.name}: {size}, {len(report.skipped)} skipped, in {report.seconds:.1f} s")
 
 
 @data_app.command()
@@ -61,15 +53,6 @@ def summary(
     from lib.data import corpora
 
     print(json.dumps(corpora.summary(name, data_dir, pianist), indent=1, ensure_ascii=False))
-
-
-@data_app.command()
-def pack(names: list[str], out: Annotated[Path, typer.Option()], data_dir: DataDir = DATA_DIR):
-    """Write corpora into one small file (10 ms ticks) to carry elsewhere."""
-    from lib.data import corpora
-
-    path = corpora.pack(names, data_dir, out)
-    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
 
 
 @data_app.command()
