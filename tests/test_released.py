@@ -7,7 +7,7 @@ from lib.config import RELEASED, GenerateRequest
 from lib.data.corpora import open_corpus
 from lib.generation.generate import Order, generate, generate_many, load_improviser
 from lib.storage.manifest import verify
-from lib.style.gallery import load_ear
+from lib.style.gallery import load_classifier
 from lib.style.identification import identify
 
 
@@ -52,8 +52,8 @@ def test_the_base_model_plays_too():
 
 
 def test_it_says_who_may_be_playing(demo_data):
-    ear, library = load_ear(RELEASED)
-    assert len(ear.names) == 30 and "Brad Mehldau" in ear.names and len(library.pianists) > 2000
-    found = identify(ear, library, open_corpus("demo", demo_data).piece_notes(0), top=30)
+    classifier, gallery = load_classifier(RELEASED)
+    assert len(classifier.names) == 30 and "Brad Mehldau" in classifier.names and len(gallery.pianists) > 2000
+    found = identify(classifier, gallery, open_corpus("demo", demo_data).piece_notes(0), top=30)
     assert sum(p for _, p in found.pianists) + found.unknown == pytest.approx(1)
     assert found.unknown > 0.2  # a program, none of the thirty

@@ -1,6 +1,6 @@
-"""A trained style encoder that listens to performances of any length.
+"""Who plays: a trained style encoder applied to performances of any length.
 
-Conventions: log-probabilities are natural logarithms; styles are vectors of length 1.
+Conventions: log-probabilities are natural logarithms; style embeddings have length 1.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lib.checkpoints import load as trained
+from lib.checkpoints.load import load_style_encoder
 from lib.config import ConfigError
 from lib.models.style_encoder import StyleEncoder
 from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, note_values, note_windows
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, notes_to_piano_roll
 
 SHORTEST_S, FEWEST_NOTES = 5.0, 10  # less says nothing about a player
-MOST_WINDOWS = 24  # of a performance, evenly spread: more hardly change its mean
-TEMPERATURES = np.geomspace(0.1, 10, 61)
+MOST_WINDOWS = 24  # of a performance, evenly spread: more hardly change the mean
+TEMPERATURES = np.geomspace(0.1, 10, 61)  # tried by `calibrated`
 EVIDENCE_S, HOP_S, FEWEST_IN_WINDOW = 10.0, 2.5, 8
 
 
@@ -30,14 +30,14 @@ class TooShort(ConfigError):
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What an Ear makes of a performance.
+class Prediction:
+    """What a StyleClassifier says of a performance.
 
     Attributes
     ----------
-    log_probability : float (P,), of each pianist it knows
-    style : float (S,) of length 1
-    pooled : float (2 C,), what the style was projected from; it says more of players that the Ear does not know
+    log_probability : float (P,), of each pianist in its classes
+    style : float (S,), the embedding, of length 1
+    pooled : float (2 C,), the features that the embedding is projected from; they separate unseen players better
     """
 
     log_probability: np.ndarray
@@ -46,49 +46,52 @@ class Heard:
 
 
 def from_first_onset(notes):
-    """The performance from its first note on; TooShort where it says nothing about a player."""
-    begun = notes.between(notes.onset_s[0], np.inf) if len(notes) else notes
-    if begun.end_s < SHORTEST_S or len(begun) < FEWEST_NOTES:
-        raise TooShort(f"{len(begun)} notes in {begun.end_s:.1f} s say nothing about who plays: "
-                       f"{SHORTEST_S:g} s and {FEWEST_NOTES} notes at least, better half a minute.")  # fmt: skip
-    return begun
+    """The performance without the silence before its first note; TooShort where it says nothing about a player."""
+    performance = notes.between(notes.onset_s[0], np.inf) if len(notes) else notes
+    if performance.end_s < SHORTEST_S or len(performance) < FEWEST_NOTES:
+        raise TooShort(
+            f"{len(performance)} notes in {performance.end_s:.1f} s say nothing about who plays: "
+            f"give at least {SHORTEST_S:g} s and {FEWEST_NOTES} notes, better half a minute."
+        )
+    return performance
 
 
 @dataclass(frozen=True)
-class Ear:
-    """A style encoder with the names it knows and the temperature that makes its probabilities honest.
+class StyleClassifier:
+    """A style encoder, the names of its classes, and the temperature that calibrates its probabilities.
 
     Attributes
     ----------
     style_encoder : StyleEncoder
-    names : P strings
+    names : the P pianists it can name
     reads : "notes" or "roll", what it was trained on
     temperature : of its log-probabilities
     """
 
     style_encoder: StyleEncoder
-    names: tuple
+    names: tuple[str, ...]
     reads: str = "notes"
     temperature: float = 1.0
 
     @classmethod
     def of_run(cls, run, device="cpu"):
-        """Of a style_encoder run."""
-        style_encoder, config, names = trained.load_style_encoder(run, device)
+        """The classifier of a style_encoder run."""
+        style_encoder, config, names = load_style_encoder(run, device)
         return cls(style_encoder, tuple(names), config.reads)
 
     @classmethod
     def of_improviser(cls, improviser):
-        """Of what an improviser's styles were made by."""
-        return cls(improviser.style_encoder, tuple(improviser.configs["classes"]), improviser.configs["style_encoder"].reads)
+        """The classifier that made an improviser's styles."""
+        configs = improviser.configs
+        return cls(improviser.style_encoder, tuple(configs["classes"]), configs["style_encoder"].reads)
 
     @property
     def parameters(self):
-        """How many."""
+        """Number of weights."""
         return sum(parameter.numel() for parameter in self.style_encoder.parameters())
 
-    def hear(self, notes):
-        """Heard, from windows of 256 notes or 10.24 s, evenly spread; a shorter performance is one window.
+    def predict(self, notes):
+        """The mean Prediction of windows of 256 notes or 10.24 s, evenly spread; a shorter performance is one window.
 
         Parameters
         ----------
@@ -103,53 +106,56 @@ class Ear:
         size, end = (WINDOW_NOTES, len(notes)) if by_note else (CHUNK_S, notes.end_s)
         starts = np.linspace(0, max(0, end - size), min(MOST_WINDOWS, math.ceil(end / size)))
         starts = notes.onset_s[starts.astype(int)] if by_note else starts
-        style, evidence, pooled = self._read([notes.between(start_s, start_s + LONGEST_PASSAGE_S) for start_s in starts])
+        style, evidence, pooled = self._classify([
+            notes.between(start_s, start_s + LONGEST_PASSAGE_S) for start_s in starts
+        ])
         log_probability = (evidence.mean(0) / self.temperature).log_softmax(-1)
-        return Heard(log_probability.numpy(), functional.normalize(style.mean(0), dim=-1).numpy(), pooled.mean(0).numpy())
+        style = functional.normalize(style.mean(0), dim=-1)
+        return Prediction(log_probability.numpy(), style.numpy(), pooled.mean(0).numpy())
 
     def evidence(self, notes):
-        """What each EVIDENCE_S of a performance says alone.
+        """The log-probabilities of each EVIDENCE_S of a performance alone.
 
         Returns
         -------
-        (times_s (W,), float (W, P)) : the middle of each stretch, and its log-probabilities; stretches of fewer than
+        (times_s (W,), float (W, P)) : the middle of each window, and its log-probabilities; windows of fewer than
             FEWEST_IN_WINDOW notes are left out
         """
         times_s = np.arange(EVIDENCE_S / 2, max(notes.onset_s[-1], EVIDENCE_S), HOP_S)
-        stretches = [notes.between(time_s - EVIDENCE_S / 2, time_s + EVIDENCE_S / 2) for time_s in times_s]
-        kept = [i for i, stretch in enumerate(stretches) if len(stretch) >= FEWEST_IN_WINDOW]
+        windows = [notes.between(time_s - EVIDENCE_S / 2, time_s + EVIDENCE_S / 2) for time_s in times_s]
+        kept = [i for i, window in enumerate(windows) if len(window) >= FEWEST_IN_WINDOW]
         if not kept:
             return np.zeros(0), np.zeros((0, len(self.names)))
-        evidence = self._read([stretches[i] for i in kept])[1] / self.temperature
+        evidence = self._classify([windows[i] for i in kept])[1] / self.temperature
         return times_s[kept], evidence.log_softmax(-1).numpy()
 
     @torch.inference_mode()
-    def _read(self, passages):
+    def _classify(self, passages):
         """Styles (W, S), log-probabilities (W, P) and pooled features (W, 2 C) of passages, on the CPU."""
-        device, found = next(self.style_encoder.parameters()).device, []
+        device, batches = next(self.style_encoder.parameters()).device, []
         for first in range(0, len(passages), MOST_WINDOWS):
-            pooled = self.style_encoder.pool(self._music(passages[first : first + MOST_WINDOWS]).to(device))
+            pooled = self.style_encoder.pool(self._inputs(passages[first : first + MOST_WINDOWS]).to(device))
             style, logits = self.style_encoder.classify(pooled)
-            found.append((style.float().cpu(), logits.float().log_softmax(-1).cpu(), pooled.float().cpu()))
-        return tuple(torch.cat(part) for part in zip(*found))
+            batches.append((style.float().cpu(), logits.float().log_softmax(-1).cpu(), pooled.float().cpu()))
+        return tuple(torch.cat(part) for part in zip(*batches))
 
-    def _music(self, passages):
-        """Passages (Notes) as it reads them: their first WINDOW_NOTES notes, or CHUNK_S."""
+    def _inputs(self, passages):
+        """The encoder's input for passages (Notes): their first WINDOW_NOTES notes, or CHUNK_S."""
         if self.reads == "notes":
             return note_windows([note_values(notes) for notes in passages])
         rolls = [notes_to_piano_roll(notes.between(0, CHUNK_S), CHUNK_FRAMES) for notes in passages]
         return PianoRoll(torch.cat([roll.roll for roll in rolls]), torch.cat([roll.pedal for roll in rolls]))
 
     def calibrated(self, log_probability, pianists):
-        """The Ear with the temperature at which held-out recordings are likeliest (Guo et al. 2017).
+        """The same classifier at the temperature that fits held-out recordings best (Guo et al. 2017).
 
         Parameters
         ----------
-        log_probability : float (N, P) of recordings that training has not heard
+        log_probability : float (N, P) of recordings left out of training
         pianists : N names
         """
         right = torch.tensor([self.names.index(name) for name in pianists])
         logits = torch.from_numpy(log_probability * self.temperature)
-        doubt = 1 / (len(right) + 1)  # as if one more had been taken for anybody: N right ones are no proof of certainty
-        surprise = [float(functional.cross_entropy(logits / t, right, label_smoothing=doubt)) for t in TEMPERATURES]
-        return dataclasses.replace(self, temperature=float(TEMPERATURES[int(np.argmin(surprise))]))
+        smoothing = 1 / (len(right) + 1)  # one more recording, of anybody: N right answers do not prove certainty
+        nll = [float(functional.cross_entropy(logits / t, right, label_smoothing=smoothing)) for t in TEMPERATURES]
+        return dataclasses.replace(self, temperature=float(TEMPERATURES[int(np.argmin(nll))]))

@@ -1,7 +1,7 @@
 """Styles by name: a pianist's, one of the user's own, or a mix of several.
 
-A user's style is FOLDER/NAME.MARK.json: the vector, the files it was made from, and a fingerprint of the style encoder that
-heard them, which MARK begins: to another one it means nothing.
+A user's style is FOLDER/NAME.FINGERPRINT.json: the embedding, the files it was made from, and the fingerprint of the
+style encoder that made it (its first eight digits in the name). It means nothing to another encoder.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def style_vector(styles, text):
     return functional.normalize(sum(weight * styles.vector(name) for name, weight in parse_mix(text)), dim=-1)
 
 
-def add_style(ear, name, folder, styles_dir):
+def add_style(classifier, name, folder, styles_dir):
     """Make a style of a user's own MIDI files and keep it.
 
     Parameters
     ----------
-    ear : ear.Ear
+    classifier : StyleClassifier
     name : what to call it
     folder : folder of MIDI files, or one file; a file is enough
     styles_dir : where styles are kept
@@ -68,24 +68,26 @@ def add_style(ear, name, folder, styles_dir):
     ------
     ConfigError : no usable file there, or a name that can't be one
     """
-    if not re.fullmatch(r"[^\\/:,\x00-\x1f]+", name.strip()) or name.strip().startswith(".") or len(name) > LONGEST_NAME:
-        raise ConfigError(f"{name!r} can't be a style's name: no slash, colon or comma, at most {LONGEST_NAME} characters.")
-    folder, heard, left_out = Path(folder), {}, []
+    valid = re.fullmatch(r"[^\\/:,\x00-\x1f]+", name.strip()) and not name.strip().startswith(".")
+    if not valid or len(name) > LONGEST_NAME:
+        limits = f"no slash, colon or comma, at most {LONGEST_NAME} characters"
+        raise ConfigError(f"{name!r} can't be a style's name: {limits}.")
+    folder, embeddings, left_out = Path(folder), {}, []
     base = folder.parent if folder.is_file() else folder
     paths = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.suffix.lower() in MIDI_SUFFIXES)
     for path in paths:
         try:
-            heard[str(path.relative_to(base))] = torch.from_numpy(ear.hear(read_midi(path)).style)
+            embeddings[str(path.relative_to(base))] = torch.from_numpy(classifier.predict(read_midi(path)).style)
         except MidiError as error:
             left_out.append(str(error))
         except (TooShort, OSError) as error:
             left_out.append(f"{path}: {error}")
-    if not heard:
+    if not embeddings:
         raise ConfigError(f"{folder} holds no usable MIDI file. {'; '.join(left_out)}".strip())
-    vector = functional.normalize(torch.stack(list(heard.values())).mean(0), dim=-1)
-    mark = fingerprint(ear.style_encoder)
-    facts = {"name": name.strip(), "style": vector.tolist(), "files": sorted(heard), "style_encoder": mark}
-    path = Path(styles_dir) / f"{name.strip()}.{mark[:8]}.json"
+    vector = functional.normalize(torch.stack(list(embeddings.values())).mean(0), dim=-1)
+    made_by = fingerprint(classifier.style_encoder)
+    facts = {"name": name.strip(), "style": vector.tolist(), "files": sorted(embeddings), "style_encoder": made_by}
+    path = Path(styles_dir) / f"{name.strip()}.{made_by[:8]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, sealed(facts))
     return path, left_out
@@ -94,7 +96,7 @@ def add_style(ear, name, folder, styles_dir):
 def with_own(styles, style_encoder, styles_dir):
     """The pianists' Styles and those of the user that this style encoder made; a user's own name comes first."""
     paths = sorted(Path(styles_dir).glob("*.json")) if styles_dir else []
-    own, mark = {}, fingerprint(style_encoder) if paths else ""
+    own, current = {}, fingerprint(style_encoder) if paths else ""
     for path in paths:
         try:
             facts = unsealed(path.read_text(encoding="utf-8"), path)
@@ -102,7 +104,7 @@ def with_own(styles, style_encoder, styles_dir):
         except (DamageError, KeyError, UnicodeDecodeError) as error:
             log.warning("left out a style: %s", error)
             continue
-        if made_by == mark:
+        if made_by == current:
             own[name] = style
         else:
             log.info("%s was made by another style encoder: add it again for this one", path)

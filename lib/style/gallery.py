@@ -1,6 +1,6 @@
-"""The recordings that an Ear has heard: what a new one is compared with, and how far the Ear can be trusted.
+"""The enrolment gallery: recordings that a new one is compared with, and the calibration learnt on held-out recordings.
 
-A library is a folder beside the style encoder's weights and means something with these alone: it keeps their fingerprint.
+A gallery is a folder beside the style encoder's weights. It keeps their fingerprint, and fits no other weights.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from lib.checkpoints import load as trained
 from lib.checkpoints.hub import locate
-from lib.checkpoints.load import fingerprint
+from lib.checkpoints.load import Styles, config_of, fingerprint, is_finished, load_improviser
 from lib.checkpoints.run_dependencies import require
 from lib.config import ConfigError
 from lib.data.selection import gather_labelled, gather_pieces
 from lib.music.style_features import habits
 from lib.progress import progress_bar
 from lib.storage.manifest import MANIFEST, verify, write_manifest
-from lib.style.classifier import Ear, TooShort
-from lib.style.verification import Traits, Verifier
+from lib.style.classifier import StyleClassifier, TooShort
+from lib.style.verification import Features, Verifier
 
-LIBRARY = "library"  # name of the folder
+GALLERY = "library"  # name of the folder, the same since version 0.1
 
 
 @dataclass(frozen=True)
-class Library:
-    """Recordings that an Ear has heard.
+class Gallery:
+    """Enrolled recordings.
 
     Attributes
     ----------
@@ -41,125 +40,139 @@ class Library:
     vectors : float (N, D) of length 1, of the verifier: their products say how alike recordings are
     verifier : Verifier
     habits : float (N, len(HABITS))
-    known : (threshold, steepness) of `probability_of_known`, or None where there were no strangers to learn it from
+    known : (threshold, steepness) of `probability_of_known`; None where the corpora had no unknown players to learn from
     """
 
-    pianists: tuple
-    albums: tuple
-    titles: tuple
+    pianists: tuple[str, ...]
+    albums: tuple[str, ...]
+    titles: tuple[str, ...]
     styles: np.ndarray
     vectors: np.ndarray
     verifier: Verifier
     habits: np.ndarray
-    known: tuple | None = None
+    known: tuple[float, float] | None = None
 
     def by_pianist(self):
-        """trained.Styles: each pianist's mean recording, length 1."""
+        """Styles: each pianist's mean recording, length 1."""
         names, styles = tuple(sorted(set(self.pianists))), torch.from_numpy(self.styles).float()
         means = [styles[torch.from_numpy(np.array(self.pianists) == name)].mean(0) for name in names]
-        return trained.Styles(names, functional.normalize(torch.stack(means), dim=-1))
+        return Styles(names, functional.normalize(torch.stack(means), dim=-1))
 
-    def familiarity(self, vectors, names):
-        """(N,) likeness of vectors (N, D) to the nearest recording by one of these pianists."""
+    def nearest_similarity(self, vectors, names):
+        """float (N,): cosine similarity of vectors (N, D) to the nearest recording by one of these pianists."""
         return (vectors @ self.vectors[np.isin(self.pianists, names)].T).max(1)
 
     def probability_of_known(self, vector, names):
-        """How probably a vector (D,) is that of one of these pianists; None where that was not learnt."""
+        """The probability in [0, 1] that a vector (D,) is one of these pianists'; None where that was not learnt."""
         if self.known is None:
             return None
         threshold, steepness = self.known
-        return float(1 / (1 + np.exp(-steepness * (self.familiarity(vector[None], names)[0] - threshold))))
+        return float(1 / (1 + np.exp(-steepness * (self.nearest_similarity(vector[None], names)[0] - threshold))))
 
-    def save(self, folder, ear):
-        """Write FOLDER/library for the Ear that heard it, temperature and all: styles and vectors in half precision."""
-        folder = Path(folder) / LIBRARY
+    def save(self, folder, classifier):
+        """Write FOLDER/library with the classifier's fingerprint and temperature; styles and vectors in half precision."""
+        folder = Path(folder) / GALLERY
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: torch.from_numpy(getattr(self, name)).half() for name in ("styles", "vectors")}
         save_file({**tensors, "habits": torch.from_numpy(self.habits).float()}, folder / "library.safetensors")
         self.verifier.save(folder)
         names = {"pianists": self.pianists, "albums": self.albums, "titles": self.titles, "known": self.known}
-        mark = fingerprint(ear.style_encoder)
-        write_manifest(folder, {"kind": "library", "temperature": ear.temperature, "style_encoder": mark, **names})
+        made_by = fingerprint(classifier.style_encoder)
+        facts = {"kind": "library", "temperature": classifier.temperature, "style_encoder": made_by}
+        write_manifest(folder, {**facts, **names})
 
 
-def make_library(run, data_dir, device="cpu"):
-    """Let a run of style_encoder hear its corpora, and keep what it hears in RUN/library: (Ear, Library).
+def make_gallery(run, data_dir, device="cpu"):
+    """Enrol the corpora of a style_encoder run in RUN/library: (StyleClassifier, Gallery).
 
     Raises
     ------
     CheckpointError : not a run of style_encoder; CorpusError : a corpus is not there
     """
-    ear, library = hear_corpora(Ear.of_run(run, device), trained.config_of(require(run, "style_encoder")), data_dir)
-    library.save(run, ear)
-    return ear, library
+    config = config_of(require(run, "style_encoder"))
+    classifier, gallery = enrol_corpora(StyleClassifier.of_run(run, device), config, data_dir)
+    gallery.save(run, classifier)
+    return classifier, gallery
 
 
-def hear_corpora(ear, config, data_dir):
-    """Let an Ear hear the corpora of its StyleEncoderConfig.
+def enrol_corpora(classifier, config, data_dir):
+    """Enrol the corpora of a StyleEncoderConfig, and calibrate the classifier on their validation split.
 
     Returns
     -------
-    (Ear, Library) : the Ear with its temperature, from validation pieces by pianists it knows; of these the library
-        holds the training pieces, on which the verifier is fitted, of all others every solo piece. From which likeness a
-        player counts as known is what best separates the validation pieces from strangers with a single album, on neither
-        of which anything was fitted
+    (StyleClassifier, Gallery) : the classifier with its temperature, learnt on validation pieces by pianists it can
+        name. The gallery holds the training pieces of these pianists, on which the verifier is fitted, and every solo
+        piece of all others. The boundary between known and unknown players is the one that best separates the
+        validation pieces from unknown players with a single album; nothing was fitted on either
 
     Raises
     ------
     ConfigError : no training piece is long enough
     """
-    strangers = [p for split in ("train", "validation", "test") for p in gather_pieces(config, data_dir, split)]
-    strangers = [(s, i) for s, i in strangers if s.pieces[i].pianist not in ("", *ear.names) and not s.pieces[i].duet]
-    shown = _heard(ear, gather_labelled(config, data_dir, "train") + strangers, "library")
-    known = np.array([piece.pianist in ear.names for piece, _, _ in shown], bool)
+    unknown = [piece for split in ("train", "validation", "test") for piece in gather_pieces(config, data_dir, split)]
+    unknown = [
+        (store, i) for store, i in unknown
+        if store.pieces[i].pianist not in ("", *classifier.names) and not store.pieces[i].duet
+    ]
+    enrolled = _predictions(classifier, gather_labelled(config, data_dir, "train") + unknown, "gallery")
+    known = np.array([piece.pianist in classifier.names for piece, _, _ in enrolled], bool)
     if not known.any():
-        raise ConfigError(f"{', '.join(config.corpora)} in {data_dir} hold no training recording long enough for a library.")
-    columns = [tuple(getattr(piece, name) for piece, _, _ in shown) for name in ("pianist", "album", "title")]
-    figures, styles = [list(habits(notes).values()) for _, notes, _ in shown], np.stack([heard.style for _, _, heard in shown])
-    traits, single = _traits(shown), _single_album(ear, shown)
-    verifier = Verifier.fit(traits[known], np.array(columns[0])[known])
-    library = Library(*columns, styles, verifier.vectors(traits), verifier, np.array(figures))
-    ear, held_out = tempered(ear, config, data_dir)
+        corpora = ", ".join(config.corpora)
+        raise ConfigError(f"{corpora} in {data_dir} hold no training recording long enough for a gallery.")
+    columns = [tuple(getattr(piece, name) for piece, _, _ in enrolled) for name in ("pianist", "album", "title")]
+    descriptors = [list(habits(notes).values()) for _, notes, _ in enrolled]
+    styles = np.stack([prediction.style for _, _, prediction in enrolled])
+    features, single = _features(enrolled), _single_album(classifier, enrolled)
+    verifier = Verifier.fit(features[known], np.array(columns[0])[known])
+    gallery = Gallery(*columns, styles, verifier.vectors(features), verifier, np.array(descriptors))
+    classifier, held_out = tempered(classifier, config, data_dir)
     if held_out and single.any():
-        samples = (verifier.vectors(_traits(held_out)), library.vectors[single])
-        boundary = _boundary(*(library.familiarity(vectors, ear.names) for vectors in samples))
-        library = dataclasses.replace(library, known=boundary)
-    return ear, library
+        samples = (verifier.vectors(_features(held_out)), gallery.vectors[single])
+        boundary = _boundary(*(gallery.nearest_similarity(vectors, classifier.names) for vectors in samples))
+        gallery = dataclasses.replace(gallery, known=boundary)
+    return classifier, gallery
 
 
-def tempered(ear, config, data_dir):
-    """(Ear, [(Piece, Notes, Heard)]): at the temperature that suits its corpora's validation pieces by pianists it knows."""
-    held_out = [p for p in gather_labelled(config, data_dir, "validation") if p[0].pieces[p[1]].pianist in ear.names]
-    held_out = _heard(ear, held_out, "held out")
+def tempered(classifier, config, data_dir):
+    """The classifier at the temperature that fits the validation pieces by pianists it can name, and these.
+
+    Returns
+    -------
+    (StyleClassifier, list of (Piece, Notes, Prediction))
+    """
+    held_out = gather_labelled(config, data_dir, "validation")
+    held_out = [(store, i) for store, i in held_out if store.pieces[i].pianist in classifier.names]
+    held_out = _predictions(classifier, held_out, "held out")
     if held_out:
-        log_probability = np.stack([heard.log_probability for _, _, heard in held_out])
-        ear = ear.calibrated(log_probability, [piece.pianist for piece, _, _ in held_out])
-    return ear, held_out
+        log_probability = np.stack([prediction.log_probability for _, _, prediction in held_out])
+        classifier = classifier.calibrated(log_probability, [piece.pianist for piece, _, _ in held_out])
+    return classifier, held_out
 
 
-def _heard(ear, pieces, what):
-    """[(Piece, Notes, Heard)] of those that are long enough."""
-    found = []
+def _predictions(classifier, pieces, what):
+    """[(Piece, Notes, Prediction)] of those that are long enough."""
+    predictions = []
     for store, i in progress_bar(pieces, desc=what, unit="piece"):
         notes = store.piece_notes(i)
         try:
-            found.append((store.pieces[i], notes, ear.hear(notes)))
+            predictions.append((store.pieces[i], notes, classifier.predict(notes)))
         except TooShort:
             continue
-    return found
+    return predictions
 
 
-def _single_album(ear, shown):
-    """bool (N,): which are by a player whom the Ear does not know and of whom there is a single album."""
+def _single_album(classifier, enrolled):
+    """bool (N,): which recordings are by an unknown player who has a single album."""
     albums = defaultdict(set)
-    for piece, _, _ in shown:
+    for piece, _, _ in enrolled:
         albums[piece.pianist].add(piece.album)
-    return np.array([piece.pianist not in ear.names and len(albums[piece.pianist]) == 1 for piece, _, _ in shown], bool)
+    single = [piece.pianist not in classifier.names and len(albums[piece.pianist]) == 1 for piece, _, _ in enrolled]
+    return np.array(single, bool)
 
 
-def _traits(rows):
-    """Traits of [(Piece, Notes, Heard)]."""
-    return Traits.of([heard for _, _, heard in rows], [notes for _, notes, _ in rows])
+def _features(rows):
+    """Features of [(Piece, Notes, Prediction)]."""
+    return Features.of([prediction for _, _, prediction in rows], [notes for _, notes, _ in rows])
 
 
 def _boundary(above, below):
@@ -174,7 +187,8 @@ def _boundary(above, below):
     def closure():
         optimizer.zero_grad()
         logits = line[0] * (x - centre) / spread + line[1]
-        loss = functional.binary_cross_entropy_with_logits(logits, y, weight, reduction="sum") + 1e-4 * line.square().sum()
+        loss = functional.binary_cross_entropy_with_logits(logits, y, weight, reduction="sum")
+        loss = loss + 1e-4 * line.square().sum()
         loss.backward()
         return loss
 
@@ -183,26 +197,30 @@ def _boundary(above, below):
     return (float(centre - spread * offset / slope), float(slope / spread)) if slope > 1e-3 else None
 
 
-def load_ear(folder, device="cpu"):
-    """(Ear, Library) of released weights, or of a run of style_encoder with a library (see `make_library`).
+def load_classifier(folder, device="cpu"):
+    """(StyleClassifier, Gallery) of released weights, or of a run of style_encoder with a gallery (see `make_gallery`).
 
     Raises
     ------
-    ConfigError : there is no library, or it is another style encoder's; DamageError, CheckpointError : nothing usable
+    ConfigError : there is no gallery, or it is another style encoder's; DamageError, CheckpointError : nothing usable
     """
-    folder, way_out = locate(folder), "python -m lib identify --make-library --run RUN (of style_encoder) --data-dir data"
-    if not (folder / LIBRARY / MANIFEST).exists():
-        raise ConfigError(f"{folder} has no library of recordings to compare with. Make one: {way_out}")
-    finished = trained.is_finished(folder)
-    ear = Ear.of_improviser(trained.load_improviser(folder, device)) if finished else Ear.of_run(folder, device)
-    manifest = verify(folder / LIBRARY)
-    if manifest["style_encoder"] != fingerprint(ear.style_encoder):
-        raise ConfigError(f"{folder / LIBRARY} was made with other weights than {folder} has now. Make it again: {way_out}")
-    tensors = load_file(folder / LIBRARY / "library.safetensors")
+    way_out = "python -m lib identify --make-library --run RUN (of style_encoder) --data-dir data"
+    folder = locate(folder)
+    if not (folder / GALLERY / MANIFEST).exists():
+        raise ConfigError(f"{folder} has no gallery of recordings to compare with. Make one: {way_out}")
+    if is_finished(folder):
+        classifier = StyleClassifier.of_improviser(load_improviser(folder, device))
+    else:
+        classifier = StyleClassifier.of_run(folder, device)
+    manifest = verify(folder / GALLERY)
+    if manifest["style_encoder"] != fingerprint(classifier.style_encoder):
+        reason = f"{folder / GALLERY} was made with other weights than {folder} has now"
+        raise ConfigError(f"{reason}. Make it again: {way_out}")
+    tensors = load_file(folder / GALLERY / "library.safetensors")
     if "vectors" not in tensors:
-        raise ConfigError(f"{folder / LIBRARY} was made by an earlier version. Make it again: {way_out}")
+        raise ConfigError(f"{folder / GALLERY} was made by an earlier version. Make it again: {way_out}")
     names = [tuple(manifest[name]) for name in ("pianists", "albums", "titles")]
     known = tuple(manifest["known"]) if manifest["known"] else None
     styles, vectors = (tensors[name].float().numpy() for name in ("styles", "vectors"))
-    library = Library(*names, styles, vectors, Verifier.load(folder / LIBRARY), tensors["habits"].numpy(), known)
-    return dataclasses.replace(ear, temperature=manifest["temperature"]), library
+    gallery = Gallery(*names, styles, vectors, Verifier.load(folder / GALLERY), tensors["habits"].numpy(), known)
+    return dataclasses.replace(classifier, temperature=manifest["temperature"]), gallery

@@ -1,6 +1,6 @@
-"""Who may be playing: what an Ear makes of a performance, beside the recordings it knows, and in words.
+"""Who may be playing: the classifier's probabilities, the nearest recordings, and what speaks for the first name.
 
-Conventions: percentiles are in [0, 100], against the library's recordings; evidence is in nats.
+Conventions: percentiles are in [0, 100], against the gallery's recordings; evidence is in nats.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from lib.music.style_features import HABITS, habits
 from lib.style.classifier import EVIDENCE_S, from_first_onset
-from lib.style.verification import Traits
+from lib.style.verification import Features
 
 
 @dataclass(frozen=True)
@@ -21,19 +21,19 @@ class Identification:
 
     Attributes
     ----------
-    pianists : [(name, probability)], likeliest first; with `unknown`, if known, they sum to 1 over all that the Ear knows
-    unknown : probability that it is none of these; None where the library had no strangers to learn that from
-    nearest : [(pianist, album, title, likeness in [-1, 1])], the most alike recordings first; two of one player have
+    pianists : [(name, probability)], likeliest first; with `unknown` they sum to 1 over all that the classifier can name
+    unknown : probability that it is none of these; None where the gallery could not learn that
+    nearest : [(pianist, album, title, similarity in [-1, 1])], the most alike recordings first; two of one player have
         seldom more than 0.5, two of different players seldom more than 0.15
     habits : [HabitFound], what is most like the likeliest pianist and least like the others first
     times_s, evidence : (W,), the middle of each ten seconds, and how much more likely (in nats) they make the
         likeliest pianist than the others on average
     """
 
-    pianists: list
-    unknown: float
-    nearest: list
-    habits: list
+    pianists: list[tuple[str, float]]
+    unknown: float | None
+    nearest: list[tuple[str, str, str, float]]
+    habits: list[HabitFound]
     times_s: np.ndarray
     evidence: np.ndarray
 
@@ -44,19 +44,21 @@ class Identification:
         arrays = {name: np.round(getattr(self, name), 3).tolist() for name in ("times_s", "evidence")}
         return {**values, **arrays, "most_typical_s": typical, "least_typical_s": atypical}
 
-    def in_words(self):
+    def describe(self):
         """A few lines for people."""
         lines = [f"{probability:6.1%}  {name}" for name, probability in self.pianists]
         unknown = "     ?" if self.unknown is None else f"{self.unknown:6.1%}"
         lines += [f"{unknown}  none of the players it knows", "", "nearest recordings:"]
-        lines += [f"  {likeness:.2f}  {pianist}: {title} ({album})" for pianist, album, title, likeness in self.nearest]
+        for pianist, album, title, similarity in self.nearest:
+            lines.append(f"  {similarity:.2f}  {pianist}: {title} ({album})")
         if self.habits:
             lines += ["", f"what speaks for {self.pianists[0][0]}:"]
         for habit in self.habits:
-            place, theirs = f"above {habit.percentile:.0f} % of the recordings", f"{habit.pianists_percentile:.0f} %"
-            lines.append(f"  {habit.says}: {habit.value:.2f} {habit.unit}, {place} (this pianist's median: {theirs})")
-        if (places := self.extremes()) is not None:
-            typical, atypical = (f"{int(s // 60)}:{s % 60:04.1f}" for s in places)
+            rank = f"above {habit.percentile:.0f} % of the recordings"
+            median = f"this pianist's median: {habit.pianists_percentile:.0f} %"
+            lines.append(f"  {habit.says}: {habit.value:.2f} {habit.unit}, {rank} ({median})")
+        if (extremes := self.extremes()) is not None:
+            typical, atypical = (f"{int(s // 60)}:{s % 60:04.1f}" for s in extremes)
             lines += ["", f"most typical ten seconds from {typical}, least typical from {atypical}"]
         return "\n".join(lines)
 
@@ -64,12 +66,13 @@ class Identification:
         """(start_s of the most typical ten seconds, of the least typical); None where there is no evidence."""
         if not len(self.times_s):
             return None
-        return tuple(float(self.times_s[place]) - EVIDENCE_S / 2 for place in (self.evidence.argmax(), self.evidence.argmin()))
+        rows = self.evidence.argmax(), self.evidence.argmin()
+        return tuple(float(self.times_s[row]) - EVIDENCE_S / 2 for row in rows)
 
 
 @dataclass(frozen=True)
 class HabitFound:
-    """A habit of this performance beside the library's: values, and percentiles in [0, 100] of it and the pianist's median."""
+    """A habit of this performance beside the gallery's: its value, its percentile, that of the pianist's median."""
 
     name: str
     says: str
@@ -79,13 +82,13 @@ class HabitFound:
     pianists_percentile: float
 
 
-def identify(ear, library, notes, top=5):
+def identify(classifier, gallery, notes, top=5):
     """Who may be playing.
 
     Parameters
     ----------
-    ear : Ear, calibrated
-    library : Library
+    classifier : StyleClassifier, calibrated
+    gallery : Gallery
     notes : Notes
     top : how many pianists and at most how many habits to name
 
@@ -97,31 +100,33 @@ def identify(ear, library, notes, top=5):
     ------
     TooShort : under 5 s of music or 10 notes
     """
-    heard, begun = ear.hear(notes), from_first_onset(notes)
-    vector = library.verifier.vectors(Traits.of([heard], [begun]))[0]
-    likeness = library.vectors @ vector
-    known = library.probability_of_known(vector, ear.names)
-    order = heard.log_probability.argsort()[::-1]
+    prediction, performance = classifier.predict(notes), from_first_onset(notes)
+    vector = gallery.verifier.vectors(Features.of([prediction], [performance]))[0]
+    similarity = gallery.vectors @ vector
+    known = gallery.probability_of_known(vector, classifier.names)
+    order = prediction.log_probability.argsort()[::-1]
     share = 1.0 if known is None else known
-    pianists = [(ear.names[p], float(np.exp(heard.log_probability[p]) * share)) for p in order[:top]]
-    rows = likeness.argsort()[::-1][:3]
-    nearest = [(library.pianists[n], library.albums[n], library.titles[n], float(likeness[n])) for n in rows]
-    times_s, evidence = ear.evidence(notes)
+    pianists = [(classifier.names[p], float(np.exp(prediction.log_probability[p]) * share)) for p in order[:top]]
+    rows = similarity.argsort()[::-1][:3]
+    nearest = [(gallery.pianists[n], gallery.albums[n], gallery.titles[n], float(similarity[n])) for n in rows]
+    times_s, evidence = classifier.evidence(notes)
     others = np.delete(evidence, order[0], 1)
-    for_it = evidence[:, order[0]] - others.mean(1) if others.size else np.zeros(len(evidence))
-    found = _habits_of(library, habits(begun), pianists[0][0])[:top]
-    return Identification(pianists, None if known is None else 1 - known, nearest, found, times_s, for_it)
+    in_favour = evidence[:, order[0]] - others.mean(1) if others.size else np.zeros(len(evidence))
+    telling = _habits_of(gallery, habits(performance), pianists[0][0])[:top]
+    unknown = None if known is None else 1 - known
+    return Identification(pianists, unknown, nearest, telling, times_s, in_favour)
 
 
-def _habits_of(library, values, pianist):
+def _habits_of(gallery, values, pianist):
     """HabitFound that this performance and the pianist's have in common against the rest, the most telling first."""
-    own, found = library.habits[np.array(library.pianists) == pianist], []
+    own, shared = gallery.habits[np.array(gallery.pianists) == pianist], []
     if not len(own):
-        return found
+        return []
     for column, habit in enumerate(HABITS):
-        everyone, value = library.habits[:, column], values[habit.name]
-        place, theirs = (100 * (everyone < v).mean() for v in (value, np.median(own[:, column])))
-        if (together := (place - 50) * (theirs - 50)) > 0:
-            says = habit.much if place > 50 else habit.little
-            found.append((together, HabitFound(habit.name, says, float(value), habit.unit, float(place), float(theirs))))
-    return [habit for _, habit in sorted(found, key=lambda pair: -pair[0])]
+        everyone, value = gallery.habits[:, column], values[habit.name]
+        rank, pianists_rank = (100 * (everyone < v).mean() for v in (value, np.median(own[:, column])))
+        if (agreement := (rank - 50) * (pianists_rank - 50)) > 0:
+            says = habit.much if rank > 50 else habit.little
+            figures = (float(value), habit.unit, float(rank), float(pianists_rank))
+            shared.append((agreement, HabitFound(habit.name, says, *figures)))
+    return [habit for _, habit in sorted(shared, key=lambda pair: -pair[0])]

@@ -1,8 +1,8 @@
-"""Are two recordings by one player, whom the style encoder need never have heard?
+"""Speaker verification for pianists: are two recordings by one player, whom the style encoder need never have seen?
 
-A vector of length 1 for each recording; likeness is the scalar product of two. It is made of the style encoder's pooled
-features, of note statistics, and of n-grams of notes (latent semantic analysis of each kind, Deerwester et al. 1990), whitened by
-how recordings of one player differ from one another (within-class covariance normalisation, Hatch, Kajarekar & Stolcke 2006):
+Each recording becomes a vector of length 1; similarity is the scalar product of two. The vector joins the style encoder's
+pooled features, note statistics, and n-grams of notes (latent semantic analysis of each kind, Deerwester et al. 1990),
+whitened by how recordings of one player differ (within-class covariance normalisation, Hatch, Kajarekar & Stolcke 2006):
 what varies from one of a player's recordings to the next, such as the tune, then counts less than what does not.
 """
 
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from lib.music.ngrams import count_words
 from lib.music.note_statistics import statistics
 
-MOST_WORDS, DIRECTIONS = 3000, 60  # of each kind of n-grams; 5,000 and 150 name 0.418 instead of 0.410, at twice the size
+MOST_WORDS, DIRECTIONS = 3000, 60  # of each kind of n-grams; 5,000 and 150: 0.418 named, not 0.410, twice the size
 POOLED_WEIGHT = 2.0  # of the encoder's features beside a kind of n-grams
 SHRINKAGE = 0.3  # of the within-class covariance towards a sphere: a thousand directions, and as many recordings
 MOST_RECORDINGS = 50  # of a player, or who recorded most would say how players differ
@@ -26,12 +26,12 @@ FILE = "verifier.safetensors"
 
 
 @dataclass(frozen=True)
-class Traits:
+class Features:
     """What recordings are compared by.
 
     Attributes
     ----------
-    pooled : float (N, 2 C), ear.Heard.pooled of each
+    pooled : float (N, 2 C), classifier.Prediction.pooled of each
     statistics : float (N, S), note_statistics.statistics
     counts : dict kind -> CSR (N, BUCKETS), ngrams.count_words
     """
@@ -41,14 +41,15 @@ class Traits:
     counts: dict
 
     @classmethod
-    def of(cls, heard, recordings):
-        """Of N Heard and their Notes, one at least."""
-        pooled, noted = np.stack([h.pooled for h in heard]), np.stack([statistics(notes) for notes in recordings])
-        return cls(pooled, noted, count_words(recordings))
+    def of(cls, predictions, recordings):
+        """The features of N recordings (Notes), at least one, and their N Predictions."""
+        pooled = np.stack([prediction.pooled for prediction in predictions])
+        return cls(pooled, np.stack([statistics(notes) for notes in recordings]), count_words(recordings))
 
     def __getitem__(self, rows):
-        """Those of some recordings: bool (N,) or indices."""
-        return Traits(self.pooled[rows], self.statistics[rows], {kind: found[rows] for kind, found in self.counts.items()})
+        """The features of some recordings: bool (N,) or indices."""
+        counts = {kind: table[rows] for kind, table in self.counts.items()}
+        return Features(self.pooled[rows], self.statistics[rows], counts)
 
 
 @dataclass(frozen=True)
@@ -57,42 +58,42 @@ class Verifier:
 
     Attributes
     ----------
-    usual : float32 (2, S), mean and deviation of the square roots of statistics
-    phrases : dict kind -> Phrases, of n-grams, in order of their names
+    mean_std : float32 (2, S), mean and standard deviation of the square roots of statistics
+    ngrams : dict kind -> NGramLsa, of n-grams, in order of their names
     centre : float32 (D,), mean of what it was fitted on
     whitening : float32 (D, D)
     """
 
-    usual: np.ndarray
-    phrases: dict
+    mean_std: np.ndarray
+    ngrams: dict
     centre: np.ndarray
     whitening: np.ndarray
 
-    def vectors(self, traits):
-        """Vectors of length 1, float32 (N, D), of Traits."""
-        vectors = (np.concatenate(self._parts(traits), 1) - self.centre) @ self.whitening
+    def vectors(self, features):
+        """Vectors of length 1, float32 (N, D), of Features."""
+        vectors = (np.concatenate(self._parts(features), 1) - self.centre) @ self.whitening
         return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)).astype(np.float32)
 
-    def _parts(self, traits):
+    def _parts(self, features):
         """[float (N, D of the part)]: pooled features, standard scores of statistics, a part a kind of n-grams."""
-        scores = ((_roots(traits.statistics) - self.usual[0]) / self.usual[1]).clip(-FURTHEST, FURTHEST)
-        return [traits.pooled, scores, *(phrases.of(traits.counts[kind]) for kind, phrases in self.phrases.items())]
+        scores = ((_roots(features.statistics) - self.mean_std[0]) / self.mean_std[1]).clip(-FURTHEST, FURTHEST)
+        return [features.pooled, scores, *(ngrams.of(features.counts[kind]) for kind, ngrams in self.ngrams.items())]
 
     @classmethod
-    def fit(cls, traits, players):
+    def fit(cls, features, players):
         """Fit on recordings whose players are known.
 
         Parameters
         ----------
-        traits : Traits of N recordings; kinds of n-grams that are not counted take no part
+        features : Features of N recordings; kinds of n-grams that are not counted take no part
         players : N names
         """
         players = np.array(players)
         rows = _spread(players)
-        phrases = {kind: Phrases.fit(found) for kind, found in sorted(traits.counts.items())}
-        traits, players, roots = traits[rows], players[rows], _roots(traits.statistics[rows])
-        usual = np.stack([roots.mean(0), roots.std(0) + 1e-6]).astype(np.float32)
-        parts = cls(usual, phrases, None, None)._parts(traits)
+        ngrams = {kind: NGramLsa.fit(counts) for kind, counts in sorted(features.counts.items())}
+        features, players, roots = features[rows], players[rows], _roots(features.statistics[rows])
+        mean_std = np.stack([roots.mean(0), roots.std(0) + 1e-6]).astype(np.float32)
+        parts = cls(mean_std, ngrams, None, None)._parts(features)
         centre = [part.mean(0) for part in parts]
         parts = [part - mean for part, mean in zip(parts, centre, strict=True)]
         length = [float(np.sqrt((part**2).sum(1).mean())) for part in parts]
@@ -100,29 +101,33 @@ class Verifier:
         scale[0] *= POOLED_WEIGHT
         scales = np.concatenate([np.full(part.shape[1], s) for part, s in zip(parts, scale, strict=True)])
         whitening = scales[:, None] * _whitening(np.concatenate(parts, 1) * scales, players)
-        return cls(usual, phrases, np.concatenate(centre).astype(np.float32), whitening.astype(np.float32))
+        return cls(mean_std, ngrams, np.concatenate(centre).astype(np.float32), whitening.astype(np.float32))
 
     def save(self, folder):
         """Write FOLDER/FILE, the large tables in half precision."""
-        tensors = {name: torch.from_numpy(getattr(self, name)) for name in ("usual", "centre")}
+        tensors = {name: torch.from_numpy(getattr(self, name)) for name in ("mean_std", "centre")}
         tensors["whitening"] = torch.from_numpy(self.whitening).half()
-        for kind, phrases in self.phrases.items():
-            tensors |= {f"{kind}.{name}": torch.from_numpy(getattr(phrases, name)) for name in ("buckets", "weight")}
-            tensors[f"{kind}.directions"] = torch.from_numpy(phrases.directions).half().contiguous()
+        for kind, ngrams in self.ngrams.items():
+            tensors |= {f"{kind}.{name}": torch.from_numpy(getattr(ngrams, name)) for name in ("buckets", "weight")}
+            tensors[f"{kind}.directions"] = torch.from_numpy(ngrams.directions).half().contiguous()
         save_file(tensors, folder / FILE)
 
     @classmethod
     def load(cls, folder):
         """What `save` wrote; the folder's manifest has been verified."""
         tensors = load_file(folder / FILE)
-        tensors = {name: (tensor.float() if tensor.is_floating_point() else tensor).numpy() for name, tensor in tensors.items()}
+        tensors = {
+            name: (tensor.float() if tensor.is_floating_point() else tensor).numpy() for name, tensor in tensors.items()
+        }
+        tensors["mean_std"] = tensors.pop("usual", tensors.get("mean_std"))  # its name until version 0.1
         kinds = sorted({name.partition(".")[0] for name in tensors if "." in name})
-        phrases = {kind: Phrases(*(tensors[f"{kind}.{name}"] for name in ("buckets", "weight", "directions"))) for kind in kinds}
-        return cls(tensors["usual"], phrases, tensors["centre"], tensors["whitening"])
+        parts = ("buckets", "weight", "directions")
+        ngrams = {kind: NGramLsa(*(tensors[f"{kind}.{name}"] for name in parts)) for kind in kinds}
+        return cls(tensors["mean_std"], ngrams, tensors["centre"], tensors["whitening"])
 
 
 @dataclass(frozen=True)
-class Phrases:
+class NGramLsa:
     """One kind of n-grams: which ones count, and the directions in which recordings differ.
 
     Attributes
@@ -140,7 +145,8 @@ class Phrases:
     def fit(cls, counts):
         """Of CSR (N, ngrams.BUCKETS): the most widespread words, the main directions of their TF-IDF."""
         spread = np.asarray((counts > 0).sum(0)).ravel()
-        buckets = np.sort(np.argsort(-spread, kind="stable")[: min(MOST_WORDS, int((spread > 0).sum()))]).astype(np.int32)
+        num_words = min(MOST_WORDS, int((spread > 0).sum()))
+        buckets = np.sort(np.argsort(-spread, kind="stable")[:num_words]).astype(np.int32)
         weight = (np.log((1 + counts.shape[0]) / (1 + spread[buckets])) + 1).astype(np.float32)
         directions = _main_directions(_tfidf(counts, buckets, weight))
         return cls(buckets, weight, directions[:, ::-1][:, :DIRECTIONS].astype(np.float32))
@@ -157,8 +163,8 @@ def _roots(values):
 
 def _tfidf(counts, buckets, weight):
     """float (N, V): sublinear TF-IDF, rows of length 1 (0 where no word is known)."""
-    found = counts[:, buckets].toarray()
-    table = np.log1p(np.maximum(found - 1, 0)) * weight + (found > 0) * weight
+    counts = counts[:, buckets].toarray()
+    table = np.log1p(np.maximum(counts - 1, 0)) * weight + (counts > 0) * weight
     return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
 
 
@@ -179,10 +185,10 @@ def _spread(players):
 
 
 def _whitening(features, players):
-    """(D, D): makes the shrunk within-class covariance the identity; of no effect where no player's recordings differ."""
-    who, place = np.unique(players, return_inverse=True)
-    means = np.stack([features[place == p].mean(0) for p in range(len(who))])
-    rest, freedom = features - means[place], len(features) - len(who)
+    """(D, D): makes the shrunk within-class covariance the identity; the identity where no player's recordings differ."""
+    who, player = np.unique(players, return_inverse=True)
+    means = np.stack([features[player == p].mean(0) for p in range(len(who))])
+    rest, freedom = features - means[player], len(features) - len(who)
     if (rest**2).sum() <= 1e-6 * (features**2).sum():
         return np.eye(features.shape[1])
     within = rest.T @ rest / freedom

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.style.verification import Traits, Verifier
+from lib.style.verification import Features, Verifier
 
 DRAWS = 20  # of the recordings enrolled
 
 
 class Strangers:
-    """Recordings of players whom an ear does not know, and what it was trained on: nothing is fitted on the former.
+    """Recordings of players whom a classifier does not know, and what it was trained on: nothing is fitted on the former.
 
     Parameters
     ----------
-    ear : Ear
+    classifier : StyleClassifier
     corpus : style.Corpus
     asked : names of players with two albums or more
     others : names of players who are enrolled beside them, but not asked about
-    train : recordings that the ear was trained on
+    train : recordings that the classifier was trained on
     most : recordings of each player asked about, at most
     """
 
-    def __init__(self, ear, corpus, asked, others, train, most=None):
+    def __init__(self, classifier, corpus, asked, others, train, most=None):
         everyone = {name: [] for name in (*asked, *others)}
         for i in np.random.default_rng(0).permutation(list(corpus.notes)):
             if (own := everyone.get(corpus.pieces[i].pianist)) is not None:
@@ -30,21 +30,21 @@ class Strangers:
         recordings = sorted(i for name, own in everyone.items() for i in (own[:most] if name in asked else own))
         self.asked = sorted(asked)
         self.who, self.album = corpus.who(recordings), np.array([corpus.pieces[i].album for i in recordings])
-        heard, known = [[ear.hear(corpus.notes[i]) for i in part] for part in (recordings, train)]
+        heard, known = [[classifier.predict(corpus.notes[i]) for i in part] for part in (recordings, train)]
         self.styles = np.stack([h.style for h in heard])
-        self.traits = Traits.of(heard, [corpus.notes[i] for i in recordings])
-        self.known, self.players = Traits.of(known, [corpus.notes[i] for i in train]), corpus.who(train)
+        self.features = Features.of(heard, [corpus.notes[i] for i in recordings])
+        self.known, self.players = Features.of(known, [corpus.notes[i] for i in train]), corpus.who(train)
 
-    def fitted(self, part=lambda traits: traits):
-        """(N, D) of the strangers' recordings, by a Verifier of what the ear was trained on, or of a part of its traits."""
-        return Verifier.fit(part(self.known), self.players).vectors(part(self.traits))
+    def fitted(self, part=lambda features: features):
+        """(N, D) of the strangers' recordings, by a Verifier fitted on what the classifier was trained on, or on part of it."""
+        return Verifier.fit(part(self.known), self.players).vectors(part(self.features))
 
     def figures(self, vectors, mark=""):
         """eer_unseen: same player or not, albums differ; fewshot_top1: mean over seeded draws of what is enrolled."""
         rows = np.isin(self.who, self.asked)
-        who, album, likeness = self.who[rows], self.album[rows], vectors[rows] @ vectors[rows].T
-        above, alike = np.triu(np.ones_like(likeness, bool), 1), who[:, None] == who
-        eer = equal_error_rate(likeness[alike & (album[:, None] != album) & above], likeness[~alike & above])
+        who, album, similarity = self.who[rows], self.album[rows], vectors[rows] @ vectors[rows].T
+        above, alike = np.triu(np.ones_like(similarity, bool), 1), who[:, None] == who
+        eer = equal_error_rate(similarity[alike & (album[:, None] != album) & above], similarity[~alike & above])
         generator, hits, names = np.random.default_rng(0), [], np.array(list(dict.fromkeys(self.who)))
         for _ in range(DRAWS):
             gallery = {name: int(generator.choice(np.flatnonzero(self.who == name))) for name in names}
@@ -55,9 +55,9 @@ class Strangers:
         return {f"eer_unseen{mark}": eer, f"fewshot_top1_{len(names)}{mark}": float(np.mean(hits))}
 
 
-def encoder_alone(traits):
+def encoder_alone(features):
     """Pooled features without what is read off the notes."""
-    return Traits(traits.pooled, np.zeros((len(traits.pooled), 1)), {})
+    return Features(features.pooled, np.zeros((len(features.pooled), 1)), {})
 
 
 def equal_error_rate(same, different):

@@ -33,9 +33,9 @@ from lib.checkpoints.history import read_events  # noqa: E402
 from lib.config import RELEASED, preset  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.data.selection import benchmark_split  # noqa: E402
-from lib.style.classifier import Ear, TooShort, from_first_onset  # noqa: E402
-from lib.style.gallery import load_ear  # noqa: E402
-from lib.style.verification import Traits  # noqa: E402
+from lib.style.classifier import StyleClassifier, TooShort, from_first_onset  # noqa: E402
+from lib.style.gallery import load_classifier  # noqa: E402
+from lib.style.verification import Features  # noqa: E402
 from lib.training.loop import train  # noqa: E402
 
 MEHLDAU = "Brad Mehldau"
@@ -63,9 +63,9 @@ class Corpus:
 
 
 def trained_ear(words, name):
-    """(Ear, seconds it was trained for): the released one, or that of RUNS/NAME, trained first where it is not done."""
+    """(StyleClassifier, seconds it was trained for): the released one, or that of RUNS/NAME, trained first where it is not done."""
     if words.quick:
-        return load_ear(RELEASED)[0], 0.0
+        return load_classifier(RELEASED)[0], 0.0
     config = preset("style_encoder", "laptop", benchmark=name, steps=words.steps, mixed_precision=words.mixed_precision,
                     validate_every=500, save_every=500, tracker="none")  # fmt: skip
     result = train(config, words.data_dir, words.runs_dir, run=name)
@@ -74,12 +74,12 @@ def trained_ear(words, name):
     times = defaultdict(list)
     for event in read_events(words.runs_dir / name):
         times[event["runtime"]].append(event["time"])
-    return Ear.of_run(words.runs_dir / name), sum(max(own) - min(own) for own in times.values())
+    return StyleClassifier.of_run(words.runs_dir / name), sum(max(own) - min(own) for own in times.values())
 
 
-def hear(ear, corpus, recordings, change=lambda notes: notes):
+def predict(classifier, corpus, recordings, change=lambda notes: notes):
     """log-probabilities (N, P) and styles (N, S) of recordings."""
-    heard = [ear.hear(change(corpus.notes[i])) for i in recordings]
+    heard = [classifier.predict(change(corpus.notes[i])) for i in recordings]
     return np.stack([h.log_probability for h in heard]), np.stack([h.style for h in heard])
 
 
@@ -118,60 +118,60 @@ def no_pedal(notes):
     return dataclasses.replace(notes, pedal_s=np.zeros((0, 2)))
 
 
-def unseen(ear, corpus, library=None):
-    """Figures of players that the ear never heard: by the verifier, by the encoder's part of it, by the style alone.
+def unseen(classifier, corpus, gallery=None):
+    """Figures of players that the classifier never heard: by the verifier, by the encoder's part of it, by the style alone.
 
-    With a library by its verifier, and by whom it takes for nobody that the ear knows; else by one fitted on split 0.
+    With a gallery by its verifier, and by whom it takes for nobody that the classifier knows; else by one fitted on split 0.
     """
     several, single = players_outside(corpus)
-    strangers = Strangers(ear, corpus, several, single, corpus.part("album_0", "train"))
-    vectors = library.verifier.vectors(strangers.traits) if library else strangers.fitted()
+    strangers = Strangers(classifier, corpus, several, single, corpus.part("album_0", "train"))
+    vectors = gallery.verifier.vectors(strangers.features) if gallery else strangers.fitted()
     asked = vectors[np.isin(strangers.who, several)]
     return {
         **strangers.figures(vectors),
         **strangers.figures(strangers.fitted(encoder_alone), "_encoder_alone"),
         **strangers.figures(strangers.styles, "_style"),
-        **({"unseen_taken_for_nobody": 1 - share_known(ear, library, asked)} if library else {}),
+        **({"unseen_taken_for_nobody": 1 - share_known(classifier, gallery, asked)} if gallery else {}),
         "unseen_players": len(several),
         "gallery": len(several) + len(single),
     }
 
 
-def share_known(ear, library, vectors):
-    """Share of recordings that are taken for somebody whom the ear knows."""
-    return float(np.mean([library.probability_of_known(vector, ear.names) > 0.5 for vector in vectors]))
+def share_known(classifier, gallery, vectors):
+    """Share of recordings that are taken for somebody whom the classifier knows."""
+    return float(np.mean([gallery.probability_of_known(vector, classifier.names) > 0.5 for vector in vectors]))
 
 
 def one_split(words, corpus, name):
     """Figures of one album split, its baselines', and its test recordings taken for Mehldau."""
-    ear, seconds = trained_ear(words, name)
+    classifier, seconds = trained_ear(words, name)
     held, train_part, validation = (corpus.part(name, split) for split in (words.split, "train", "validation"))
     if words.split != "validation":  # it would be measured on what it was set on
-        ear = ear.calibrated(*hear(ear, corpus, validation)[:1], corpus.who(validation))
-    who, (log_probability, _) = corpus.who(held), hear(ear, corpus, held)
-    figures = {**namings(ear, corpus, held, log_probability), "train_seconds": seconds}
+        classifier = classifier.calibrated(*predict(classifier, corpus, validation)[:1], corpus.who(validation))
+    who, (log_probability, _) = corpus.who(held), predict(classifier, corpus, held)
+    figures = {**namings(classifier, corpus, held, log_probability), "train_seconds": seconds}
     for key, change in (("accuracy_flat_velocity", flat_velocity), ("accuracy_no_pedal", no_pedal)):
-        figures[key] = share_right(ear.names, hear(ear, corpus, held, change)[0], who)
+        figures[key] = share_right(classifier.names, predict(classifier, corpus, held, change)[0], who)
     scores = [log_probability - log_probability.mean(1, keepdims=True)]
     scores[0] /= scores[0].std(1, keepdims=True)
     for baseline in (StatisticsBaseline(), NGramBaseline()):
         baseline.fit(corpus, train_part, validation)
-        assert list(baseline.names) == list(ear.names)
+        assert list(baseline.names) == list(classifier.names)
         found = baseline.scores(corpus, held)
-        figures[f"baseline_{baseline.name}"] = share_right(ear.names, found, who)
+        figures[f"baseline_{baseline.name}"] = share_right(classifier.names, found, who)
         scores.append((found - found.mean(1, keepdims=True)) / found.std(1, keepdims=True))
-    figures["accuracy_with_baselines"] = share_right(ear.names, sum(scores), who)
-    return ear, figures, taken_for_mehldau(ear.names, log_probability, who)
+    figures["accuracy_with_baselines"] = share_right(classifier.names, sum(scores), who)
+    return classifier, figures, taken_for_mehldau(classifier.names, log_probability, who)
 
 
-def namings(ear, corpus, held, log_probability):
+def namings(classifier, corpus, held, log_probability):
     """Accuracies by recording and by clip, and the calibration error."""
     who = corpus.who(held)
-    heard = [(corpus.pieces[i].pianist, ear.hear(clip).log_probability) for i, clip in clips(corpus, held)]
+    heard = [(corpus.pieces[i].pianist, classifier.predict(clip).log_probability) for i, clip in clips(corpus, held)]
     return {
-        "accuracy_recording": share_right(ear.names, log_probability, who),
-        "accuracy_clip_30s": share_right(ear.names, np.stack([p for _, p in heard]), np.array([w for w, _ in heard])),
-        "ece": calibration_error(np.exp(log_probability), ear.names, who),
+        "accuracy_recording": share_right(classifier.names, log_probability, who),
+        "accuracy_clip_30s": share_right(classifier.names, np.stack([p for _, p in heard]), np.array([w for w, _ in heard])),
+        "ece": calibration_error(np.exp(log_probability), classifier.names, who),
     }
 
 
@@ -190,7 +190,7 @@ def among_twelve(names, log_probability, who):
 def judge_figures(corpus, split):
     """The released judge's own figures, on album_split_0, which it was trained on."""
     judge, held = load_judge(), corpus.part("album_0", split)
-    log_probability, who = hear(judge, corpus, held)[0], corpus.who(held)
+    log_probability, who = predict(judge, corpus, held)[0], corpus.who(held)
     right, own, taken = taken_for_mehldau(judge.names, log_probability, who)
     found = {**namings(judge, corpus, held, log_probability), "accuracy_pijama12": among_twelve(judge.names, log_probability, who),
              "mehldau_recall": right / own, "mehldau_precision": right / max(1, taken), "parameters": judge.parameters}  # fmt: skip
@@ -209,10 +209,10 @@ def main():
     words = parser.parse_args()
     corpus, rows, counts, first = Corpus(words.data_dir), [], np.zeros(3, int), None
     for name in SPLITS[:1] if words.quick else SPLITS:
-        ear, figures, own = one_split(words, corpus, name)
+        classifier, figures, own = one_split(words, corpus, name)
         rows.append(figures)
         counts += own
-        first = first or ear
+        first = first or classifier
         print(name, json.dumps({key: round(value, 4) for key, value in figures.items()}), flush=True)
     mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
     mean["accuracy_recording_spread"] = float(np.std([row["accuracy_recording"] for row in rows]))
@@ -220,18 +220,18 @@ def main():
     mean["mehldau_recall"], mean["mehldau_precision"] = float(counts[0] / counts[1]), float(counts[0] / max(1, counts[2]))
     mean["mehldau_recordings"] = int(counts[1])
     if words.split == "test":  # there is no other split of the unseen
-        library = load_ear(RELEASED)[1] if words.quick else None
-        mean |= unseen(first, corpus, library)
-        if library:
+        gallery = load_classifier(RELEASED)[1] if words.quick else None
+        mean |= unseen(first, corpus, gallery)
+        if gallery:
             notes = [corpus.notes[i] for i in corpus.part("album_0", words.split)]
-            vectors = library.verifier.vectors(Traits.of([first.hear(own) for own in notes], notes))
-            mean["known_taken_for_known"] = share_known(first, library, vectors)
+            vectors = gallery.verifier.vectors(Features.of([first.predict(own) for own in notes], notes))
+            mean["known_taken_for_known"] = share_known(first, gallery, vectors)
     if not words.quick:
-        ear, _ = trained_ear(words, "song")
+        classifier, _ = trained_ear(words, "song")
         held = corpus.part("song", words.split)
-        log_probability, who = hear(ear, corpus, held)[0], corpus.who(held)
-        mean["accuracy_song_split"] = share_right(ear.names, log_probability, who)
-        mean["accuracy_pijama12_song_split"] = among_twelve(ear.names, log_probability, who)
+        log_probability, who = predict(classifier, corpus, held)[0], corpus.who(held)
+        mean["accuracy_song_split"] = share_right(classifier.names, log_probability, who)
+        mean["accuracy_pijama12_song_split"] = among_twelve(classifier.names, log_probability, who)
     mean["parameters"] = first.parameters
     mean |= judge_figures(corpus, words.split)
     print(json.dumps({"benchmark": "style", "split": words.split, "steps": words.steps, "quick": words.quick,

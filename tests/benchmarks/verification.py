@@ -27,35 +27,35 @@ from strangers import Strangers, encoder_alone, players_outside  # noqa: E402
 from style import Corpus  # noqa: E402
 
 from lib.config import preset  # noqa: E402
-from lib.style.classifier import Ear  # noqa: E402
-from lib.style.verification import Traits  # noqa: E402
+from lib.style.classifier import StyleClassifier  # noqa: E402
+from lib.style.verification import Features  # noqa: E402
 from lib.training.loop import train  # noqa: E402
 from lib.training.stages import vqvae as stages  # noqa: E402
 
 LEFT_OUT, MOST = 8, 30  # players a fold; recordings of each that are asked about: Dick Hyman has 284
 
 
-def notes_alone(traits):
+def notes_alone(features):
     """Without the encoder."""
-    return Traits(np.zeros((len(traits.pooled), 1)), traits.statistics, traits.counts)
+    return Features(np.zeros((len(features.pooled), 1)), features.statistics, features.counts)
 
 
-def statistics_alone(traits):
+def statistics_alone(features):
     """Note statistics."""
-    return dataclasses.replace(notes_alone(traits), counts={})
+    return dataclasses.replace(notes_alone(features), counts={})
 
 
-def ngrams_alone(traits):
+def ngrams_alone(features):
     """n-grams."""
-    return dataclasses.replace(notes_alone(traits), statistics=np.zeros((len(traits.pooled), 1)))
+    return dataclasses.replace(notes_alone(features), statistics=np.zeros((len(features.pooled), 1)))
 
 
 WAYS = {"encoder, whitened": encoder_alone, "note statistics, whitened": statistics_alone, "n-grams, whitened": ngrams_alone,
-        "statistics and n-grams": notes_alone, "all three": lambda traits: traits}  # fmt: skip
+        "statistics and n-grams": notes_alone, "all three": lambda features: features}  # fmt: skip
 
 
 def trained_without(players, words):
-    """Ear of an encoder that heard the others of the thirty alone."""
+    """StyleClassifier of an encoder that heard the others of the thirty alone."""
     gather, mark = stages.gather_labelled, hashlib.sha256(",".join(players).encode()).hexdigest()[:8]
 
     def others(*where):
@@ -67,15 +67,15 @@ def trained_without(players, words):
         result = train(config, words.data_dir, words.runs_dir, run=f"without_{mark}")
     if not result.finished:
         raise SystemExit(result.message)
-    return Ear.of_run(result.run)
+    return StyleClassifier.of_run(result.run)
 
 
 def one_fold(words, corpus, players):
     """Figures by what is compared."""
-    ear = trained_without(players, words)
+    classifier = trained_without(players, words)
     train_part = [i for i in corpus.part("album_0", "train") if corpus.pieces[i].pianist not in players]
     single = players_outside(corpus)[1]
-    strangers = Strangers(ear, corpus, players, single, train_part, MOST)
+    strangers = Strangers(classifier, corpus, players, single, train_part, MOST)
     return {"style, cosine": strangers.figures(strangers.styles),
             **{way: strangers.figures(strangers.fitted(part)) for way, part in WAYS.items()}}  # fmt: skip
 

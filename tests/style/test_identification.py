@@ -1,4 +1,4 @@
-"""Who is playing: from a trained ear to words, and styles of one's own."""
+"""Who is playing: from a trained classifier to words, and styles of one's own."""
 
 import json
 import shutil
@@ -15,56 +15,56 @@ from lib.data.corpora import open_corpus
 from lib.music.notes import write_midi
 from lib.music.style_features import HABITS, habits
 from lib.storage.manifest import DamageError, read_manifest, write_manifest
-from lib.style import gallery as library
-from lib.style.classifier import Ear, TooShort
+from lib.style import gallery as galleries
+from lib.style.classifier import StyleClassifier, TooShort
 from lib.style.embeddings import add_style, parse_mix, style_vector, with_own
-from lib.style.gallery import LIBRARY, _boundary, load_ear, make_library
+from lib.style.gallery import GALLERY, _boundary, load_classifier, make_gallery
 from lib.style.identification import identify
 from lib.training.loop import train
 
 
 @pytest.fixture(scope="module")
 def heard(demo_data, tmp_path_factory):
-    """(run folder with a library, the demo corpus)"""
+    """(run folder with a gallery, the demo corpus)"""
     folder = tmp_path_factory.mktemp("identify")
     config = preset("style_encoder", "demo", steps=100, validate_every=100, save_every=100, tracker="none")
     run = train(config, demo_data, folder).run
-    make_library(run, demo_data)
+    make_gallery(run, demo_data)
     return run, open_corpus("demo", demo_data)
 
 
 def test_players_are_named_on_pieces_never_heard(heard):
-    ear, shelf = load_ear(heard[0])
+    classifier, shelf = load_classifier(heard[0])
     store, right = heard[1], []
     for i in store.select(split="test") + store.select(split="validation"):
-        found = identify(ear, shelf, store.piece_notes(i))
+        found = identify(classifier, shelf, store.piece_notes(i))
         right.append(found.pianists[0][0] == store.pieces[i].pianist)
-        assert sum(p for _, p in identify(ear, shelf, store.piece_notes(i), top=9).pianists) == pytest.approx(1)
-        assert all(-1.01 <= likeness <= 1.01 for *_, likeness in found.nearest) and len(found.nearest) == 3
+        assert sum(p for _, p in identify(classifier, shelf, store.piece_notes(i), top=9).pianists) == pytest.approx(1)
+        assert all(-1.01 <= similarity <= 1.01 for *_, similarity in found.nearest) and len(found.nearest) == 3
     assert np.mean(right) > 0.6  # of six
-    assert found.unknown is None and "?  none of the players" in found.in_words()  # the demo corpus has no strangers
+    assert found.unknown is None and "?  none of the players" in found.describe()  # the demo corpus has no strangers
     known = replace(shelf, known=(0.999, 50.0))
-    found = identify(ear, known, store.piece_notes(i), top=9)
+    found = identify(classifier, known, store.piece_notes(i), top=9)
     assert found.unknown > 0.1 and sum(p for _, p in found.pianists) + found.unknown == pytest.approx(1)
 
 
 def test_a_recording_of_the_library_is_nearest_to_itself(heard):
-    ear, shelf = load_ear(heard[0])
+    classifier, shelf = load_classifier(heard[0])
     store = heard[1]
     for i in store.select(split="train")[:4]:
-        (pianist, _, title, likeness), *others = identify(ear, shelf, store.piece_notes(i)).nearest
-        assert (pianist, title) == (store.pieces[i].pianist, store.pieces[i].title) and likeness == pytest.approx(1, abs=0.01)
+        (pianist, _, title, similarity), *others = identify(classifier, shelf, store.piece_notes(i)).nearest
+        assert (pianist, title) == (store.pieces[i].pianist, store.pieces[i].title) and similarity == pytest.approx(1, abs=0.01)
         assert max(other for *_, other in others) < 0.99
 
 
 def test_evidence_along_the_piece_and_words(heard):
-    ear, shelf = load_ear(heard[0])
+    classifier, shelf = load_classifier(heard[0])
     notes = heard[1].piece_notes(heard[1].select(split="validation")[0])
-    found = identify(ear, shelf, notes)
+    found = identify(classifier, shelf, notes)
     assert len(found.times_s) == len(found.evidence) > 2 and np.isfinite(found.evidence).all()
     typical, atypical = found.extremes()
     assert 0 <= typical <= notes.end_s and typical != atypical
-    words = found.in_words()
+    words = found.describe()
     assert found.pianists[0][0] in words and "none of the players" in words and "most typical" in words
     values = json.loads(json.dumps(found.as_values()))
     assert values["most_typical_s"] == typical and len(values["pianists"]) == 5
@@ -73,34 +73,34 @@ def test_evidence_along_the_piece_and_words(heard):
 
 
 def test_too_little_music_is_refused(heard):
-    ear, shelf = load_ear(heard[0])
+    classifier, shelf = load_classifier(heard[0])
     notes = heard[1].piece_notes(0)
     for short in (notes.between(0, 2), notes.between(0, 0)):
         with pytest.raises(TooShort, match=r"5 s and 10 notes"):
-            identify(ear, shelf, short)
+            identify(classifier, shelf, short)
 
 
 def test_a_library_that_is_not_there_damaged_or_of_other_weights(heard, tiny_runs, tmp_path):
     with pytest.raises(ConfigError, match="--make-library"):
-        load_ear(tiny_runs / "style_encoder")
+        load_classifier(tiny_runs / "style_encoder")
     run = shutil.copytree(heard[0], tmp_path / "run")
-    tensors = run / LIBRARY / "library.safetensors"
+    tensors = run / GALLERY / "library.safetensors"
     content = tensors.read_bytes()
     tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(DamageError):
-        load_ear(run)
+        load_classifier(run)
     tensors.write_bytes(content)
     save_file({name: value for name, value in load_file(tensors).items() if name != "vectors"}, tensors)
-    facts = {name: value for name, value in read_manifest(run / LIBRARY).items() if name != "sha256"}
-    write_manifest(run / LIBRARY, facts)
+    facts = {name: value for name, value in read_manifest(run / GALLERY).items() if name != "sha256"}
+    write_manifest(run / GALLERY, facts)
     with pytest.raises(ConfigError, match="earlier version.*--make-library"):
-        load_ear(run)
-    shutil.rmtree(run / LIBRARY)
-    shutil.copytree(heard[0] / LIBRARY, run / LIBRARY)
+        load_classifier(run)
+    shutil.rmtree(run / GALLERY)
+    shutil.copytree(heard[0] / GALLERY, run / GALLERY)
     shutil.rmtree(run / "checkpoints")
     shutil.copytree(tiny_runs / "style_encoder" / "checkpoints", run / "checkpoints")
     with pytest.raises(ConfigError, match="other weights"):
-        load_ear(run)
+        load_classifier(run)
 
 
 def test_who_is_known_is_learnt_from_two_samples_that_differ():
@@ -112,29 +112,30 @@ def test_who_is_known_is_learnt_from_two_samples_that_differ():
 
 
 def test_strangers_say_from_where_on_a_player_is_known(heard, demo_data, monkeypatch):
-    ear, _ = load_ear(heard[0])
-    stranger, store = ear.names[0], heard[1]
+    classifier, _ = load_classifier(heard[0])
+    stranger, store = classifier.names[0], heard[1]
     piece = store.pieces[next(i for i in range(len(store)) if store.pieces[i].pianist == stranger)]
     once = [replace(piece, album="Only"), *(replace(piece, pianist="Other", album=album) for album in ("One", "Two"))]
-    shown = [(one, None, None) for one in (*once, replace(piece, pianist=ear.names[1]))]
-    ear = replace(ear, names=("Nobody", *ear.names[1:]))
-    assert list(library._single_album(ear, shown)) == [True, False, False, False]
-    monkeypatch.setattr(library, "_single_album", lambda ear, shown: np.array([row[0].pianist == stranger for row in shown]))
-    _, found = library.hear_corpora(ear, preset("style_encoder", "demo"), demo_data)
+    shown = [(one, None, None) for one in (*once, replace(piece, pianist=classifier.names[1]))]
+    classifier = replace(classifier, names=("Nobody", *classifier.names[1:]))
+    assert list(galleries._single_album(classifier, shown)) == [True, False, False, False]
+    by_stranger = lambda _, shown: np.array([row[0].pianist == stranger for row in shown])  # noqa: E731
+    monkeypatch.setattr(galleries, "_single_album", by_stranger)
+    _, found = galleries.enrol_corpora(classifier, preset("style_encoder", "demo"), demo_data)
     assert stranger in found.pianists and found.known is not None
-    probability = [found.probability_of_known(vector, ear.names) for vector in found.vectors]
+    probability = [found.probability_of_known(vector, classifier.names) for vector in found.vectors]
     strange = np.array(found.pianists) == stranger
     assert np.mean(np.array(probability)[strange]) < 0.4 < np.mean(np.array(probability)[~strange])
 
 
 def test_silence_at_the_beginning_is_no_music(heard):
-    ear, shelf = load_ear(heard[0])
+    classifier, shelf = load_classifier(heard[0])
     notes = heard[1].piece_notes(0)
     late = replace(notes.between(0, 3), onset_s=notes.between(0, 3).onset_s + 100)
     with pytest.raises(TooShort):
-        identify(ear, shelf, late)
+        identify(classifier, shelf, late)
     late = replace(notes, onset_s=notes.onset_s + 100, pedal_s=notes.pedal_s + 100)
-    one, other = (identify(ear, shelf, performance) for performance in (late, notes))
+    one, other = (identify(classifier, shelf, performance) for performance in (late, notes))
     assert dict(one.pianists) == pytest.approx(dict(other.pianists))
     assert [row[-1] for row in one.nearest] == pytest.approx([row[-1] for row in other.nearest], abs=1e-3)
 
@@ -144,9 +145,9 @@ def test_calibration_makes_confidence_fit():
     truth = generator.integers(0, 4, 400)
     logits = generator.normal(size=(400, 4)) + 2 * np.eye(4)[truth]
     sure = torch.from_numpy(10 * logits).log_softmax(-1).numpy()  # ten times too sure
-    ear = Ear(None, names).calibrated(sure, [names[t] for t in truth])
-    probability = torch.from_numpy(sure / ear.temperature).softmax(-1).numpy()
-    assert ear.temperature > 3
+    classifier = StyleClassifier(None, names).calibrated(sure, [names[t] for t in truth])
+    probability = torch.from_numpy(sure / classifier.temperature).softmax(-1).numpy()
+    assert classifier.temperature > 3
     assert abs(probability.max(1).mean() - (probability.argmax(1) == truth).mean()) < 0.05
 
 
@@ -178,33 +179,33 @@ def test_a_mix_lies_between():
 
 
 def test_a_style_of_ones_own(heard, tmp_path):
-    ear, notes = Ear.of_run(heard[0]), heard[1].piece_notes(0)
+    classifier, notes = StyleClassifier.of_run(heard[0]), heard[1].piece_notes(0)
     (tmp_path / "mine").mkdir()
     for folder in ("a", "b"):
         (tmp_path / "mine" / folder).mkdir()
         write_midi(notes, tmp_path / "mine" / folder / "one.mid")
     (tmp_path / "mine" / "two.MID").write_bytes(b"nothing")
-    path, left_out = add_style(ear, "Ich selbst", tmp_path / "mine", tmp_path / "styles")
+    path, left_out = add_style(classifier, "Ich selbst", tmp_path / "mine", tmp_path / "styles")
     assert json.loads(path.read_text())["files"] == ["a/one.mid", "b/one.mid"] and len(left_out) == 1 and "two.MID" in left_out[0]
-    known = Styles(("Ann",), torch.nn.functional.normalize(torch.ones(1, len(ear.hear(notes).style)), dim=-1))
+    known = Styles(("Ann",), torch.nn.functional.normalize(torch.ones(1, len(classifier.predict(notes).style)), dim=-1))
     (tmp_path / "styles" / "broken.json").write_text("{")
-    styles = with_own(known, ear.style_encoder, tmp_path / "styles")
+    styles = with_own(known, classifier.style_encoder, tmp_path / "styles")
     assert styles.names == ("Ann", "Ich selbst")
-    assert float(styles.vector("Ich selbst") @ torch.from_numpy(ear.hear(notes).style)) > 0.99
-    other = Ear.of_run(heard[0]).style_encoder
+    assert float(styles.vector("Ich selbst") @ torch.from_numpy(classifier.predict(notes).style)) > 0.99
+    other = StyleClassifier.of_run(heard[0]).style_encoder
     torch.nn.init.zeros_(other.pianists)
     assert with_own(known, other, tmp_path / "styles").names == ("Ann",)  # another encoder's style means nothing to it
     for name, folder in (("a/b", "mine"), ("a:1", "mine"), ("fine", "styles")):
         with pytest.raises(ConfigError):
-            add_style(ear, name, tmp_path / folder, tmp_path / "styles")
+            add_style(classifier, name, tmp_path / folder, tmp_path / "styles")
 
 
 def test_an_ear_that_reads_rolls(demo_data, tmp_path):
     run = train(preset("style_encoder", "tiny", reads="roll"), demo_data, tmp_path).run
-    ear, notes = Ear.of_run(run), open_corpus("demo", demo_data).piece_notes(0)
-    assert ear.reads == "roll"
-    heard = ear.hear(notes)
+    classifier, notes = StyleClassifier.of_run(run), open_corpus("demo", demo_data).piece_notes(0)
+    assert classifier.reads == "roll"
+    heard = classifier.predict(notes)
     assert np.exp(heard.log_probability).sum() == pytest.approx(1, abs=1e-4)
-    times_s, evidence = ear.evidence(notes)
-    assert evidence.shape == (len(times_s), len(ear.names))
-    assert np.allclose(heard.style, ear.hear(notes.between(0, 1e6)).style)
+    times_s, evidence = classifier.evidence(notes)
+    assert evidence.shape == (len(times_s), len(classifier.names))
+    assert np.allclose(heard.style, classifier.predict(notes.between(0, 1e6)).style)

@@ -8,15 +8,15 @@ import pytest
 from lib.data.corpora import open_corpus
 from lib.music.ngrams import BUCKETS, count_words, words
 from lib.music.notes import Notes
-from lib.style.classifier import Heard
-from lib.style.verification import MOST_RECORDINGS, Traits, Verifier, _spread, _whitening
+from lib.style.classifier import Prediction
+from lib.style.verification import MOST_RECORDINGS, Features, Verifier, _spread, _whitening
 
 
 def traits_of(pooled, recordings=()):
     """Of pooled features alone, or with what is read off notes."""
     if recordings:
-        return Traits.of([Heard(None, None, row) for row in pooled], recordings)
-    return Traits(pooled, np.zeros((len(pooled), 1)), {})
+        return Features.of([Prediction(None, None, row) for row in pooled], recordings)
+    return Features(pooled, np.zeros((len(pooled), 1)), {})
 
 
 def recordings(demo_data):
@@ -35,13 +35,13 @@ def test_words_are_counted(demo_data):
 
 def test_players_left_out_of_the_fit_are_told_apart(demo_data):
     notes, players = recordings(demo_data)
-    traits, players = traits_of(np.zeros((len(notes), 3)), notes), np.array(players)  # the encoder says nothing
+    features, players = traits_of(np.zeros((len(notes), 3)), notes), np.array(players)  # the encoder says nothing
     left_out = np.isin(players, sorted(set(players))[:2])
-    vectors = Verifier.fit(traits[~left_out], players[~left_out]).vectors(traits)
+    vectors = Verifier.fit(features[~left_out], players[~left_out]).vectors(features)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
-    likeness, alike = vectors[left_out] @ vectors[left_out].T, players[left_out][:, None] == players[left_out]
+    similarity, alike = vectors[left_out] @ vectors[left_out].T, players[left_out][:, None] == players[left_out]
     pairs = np.triu(np.ones_like(alike), 1)
-    assert likeness[alike & pairs].mean() > likeness[~alike & pairs].mean() + 0.1
+    assert similarity[alike & pairs].mean() > similarity[~alike & pairs].mean() + 0.1
 
 
 def test_the_tune_counts_less_than_the_player():
@@ -56,20 +56,20 @@ def test_the_tune_counts_less_than_the_player():
     plain = pooled[~fitted] / np.linalg.norm(pooled[~fitted], axis=1, keepdims=True)
 
     def nearest_right(vectors):
-        likeness = vectors @ vectors.T - 9 * np.eye(len(vectors))
-        return (who[likeness.argmax(1)] == who).mean()
+        similarity = vectors @ vectors.T - 9 * np.eye(len(vectors))
+        return (who[similarity.argmax(1)] == who).mean()
 
     assert nearest_right(new) > 0.9 > 0.8 > nearest_right(plain)
 
 
 def test_a_file_holds_it(demo_data, tmp_path):
     notes, players = recordings(demo_data)
-    traits = traits_of(np.random.default_rng(0).normal(size=(len(notes), 6)), notes)
-    verifier = Verifier.fit(traits, players)
+    features = traits_of(np.random.default_rng(0).normal(size=(len(notes), 6)), notes)
+    verifier = Verifier.fit(features, players)
     verifier.save(tmp_path)
     loaded = Verifier.load(tmp_path)
-    assert set(loaded.phrases) == set(words(notes[0]))
-    assert (loaded.vectors(traits) * verifier.vectors(traits)).sum(1) == pytest.approx(1, abs=1e-3)
+    assert set(loaded.ngrams) == set(words(notes[0]))
+    assert (loaded.vectors(features) * verifier.vectors(features)).sum(1) == pytest.approx(1, abs=1e-3)
 
 
 def test_the_key_of_a_recording_changes_little(demo_data):
@@ -95,10 +95,10 @@ def test_whatever_never_varies_is_no_number_out_of_range(case, tmp_path):
         notes = [sequenced(generator) for _ in range({"one recording": 1, "one each": 3}.get(case, 6))]
         notes = [notes[0]] * 6 if case == "the same one" else notes
     players = list("abc") if case == "one each" else ["a", "b", "a", "b", "a", "b"][: len(notes)]
-    traits = traits_of(np.ones((len(notes), 4)), notes)
-    Verifier.fit(traits, players).save(tmp_path)
+    features = traits_of(np.ones((len(notes), 4)), notes)
+    Verifier.fit(features, players).save(tmp_path)
     loaded = Verifier.load(tmp_path)
-    assert np.isfinite(loaded.whitening).all() and np.isfinite(loaded.vectors(traits)).all()
+    assert np.isfinite(loaded.whitening).all() and np.isfinite(loaded.vectors(features)).all()
 
 
 def test_whoever_recorded_most_does_not_rule():

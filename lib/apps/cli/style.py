@@ -30,8 +30,8 @@ def identify(
     from lib.music.notes import read_midi
 
     performance, device = read_midi(midi) if midi else None, choose_device(device)
-    from lib.style.gallery import load_ear
-    from lib.style.gallery import make_library as make
+    from lib.style.gallery import load_classifier
+    from lib.style.gallery import make_gallery as make
     from lib.style.identification import identify as ask
 
     if make_library:
@@ -39,8 +39,8 @@ def identify(
             raise configs.ConfigError("--make-library wants --run RUN: the released weights have their library.")
         print(f"{run}: a library of {len(make(run, data_dir, device)[1].pianists)} recordings")
     if performance is not None:
-        found = ask(*load_ear(run or configs.RELEASED, device), performance, top)
-        print(json.dumps(found.as_values(), ensure_ascii=False) if as_json else found.in_words())
+        found = ask(*load_classifier(run or configs.RELEASED, device), performance, top)
+        print(json.dumps(found.as_values(), ensure_ascii=False) if as_json else found.describe())
 
 
 @style_app.command("add")
@@ -53,11 +53,11 @@ def add_style(
 ):
     """Make a style of your own MIDI; from then on its name is as good as a pianist's."""
     from lib.generation.generate import load_improviser
-    from lib.style.classifier import Ear
+    from lib.style.classifier import StyleClassifier
     from lib.style.embeddings import add_style as add
 
     improviser = load_improviser(run, run is None, device)
-    path, left_out = add(Ear.of_improviser(improviser), name, folder, data_dir / configs.STYLES)
+    path, left_out = add(StyleClassifier.of_improviser(improviser), name, folder, data_dir / configs.STYLES)
     for line in left_out:
         typer.echo(f"left out {line}", err=True)
     source = "--released" if run is None else f"--run {run}"

@@ -22,7 +22,7 @@ from lib.apps.evaluate.material import Material, Size
 from lib.apps.evaluate.report import write_report
 from lib.config import RELEASED, ConfigError
 from lib.storage.manifest import write_text
-from lib.style.gallery import load_ear
+from lib.style.gallery import load_classifier
 
 FORMAT = "evaluation 1"
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
@@ -170,7 +170,7 @@ def compare(first, second, data_dir, folder, size, split="validation"):
     for material in runs.values():  # a model that was adapted to nobody is compared as the other one is
         material.pianist = material.pianist or next(filter(None, names), None)
     sides = [known[path] if path in known else gather(Measured(runs[path])) for path in (first, second)]
-    return comparison.compare(*sides, widest_directions(load_ear(RELEASED)[1].styles))
+    return comparison.compare(*sides, widest_directions(load_classifier(RELEASED)[1].styles))
 
 
 def is_evaluation(path):

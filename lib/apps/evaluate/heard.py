@@ -33,7 +33,7 @@ class Measured:
     @cached_property
     def directions(self):
         """(S, D): see likeness.widest_directions."""
-        return widest_directions(self.material.library.styles)
+        return widest_directions(self.material.gallery.styles)
 
     def sets(self, names=SETS):
         """dict name -> ClipSet of those that can be had; why others can't is kept in `missing`."""
@@ -61,8 +61,8 @@ class Measured:
         """Heard of any ClipSet."""
         table = table or table_of(clip_set, clip_measures)
         rows = np.stack([table[attribute] for attribute in ATTRIBUTES], 1)
-        size = self.material.library.styles.shape[1]
-        return Heard(rows, embedded(self.material.ear, clip_set.clips, size), clip_set.groups)
+        size = self.material.gallery.styles.shape[1]
+        return Heard(rows, embedded(self.material.classifier, clip_set.clips, size), clip_set.groups)
 
     def judged(self, name):
         """(N,): the judge's probability of the pianist for each clip of a set; Missing where it does not know him."""

@@ -12,7 +12,7 @@ def judged(judge, clips, names=None):
     rows = []
     for notes in clips:
         try:
-            rows.append(judge.hear(notes).log_probability)
+            rows.append(judge.predict(notes).log_probability)
         except TooShort:
             rows.append(np.full(len(judge.names), -np.log(len(judge.names))))
     rows = np.stack(rows)
@@ -24,12 +24,12 @@ def judge_probability(judge, clips, pianist):
     return np.exp(judged(judge, clips, [pianist]))[:, 0]
 
 
-def embedded(ear, clips, size):
+def embedded(classifier, clips, size):
     """(N, size) style of each clip, of length 1; no numbers where it is too short to say anything."""
     rows = []
     for notes in clips:
         try:
-            rows.append(ear.hear(notes).style)
+            rows.append(classifier.predict(notes).style)
         except TooShort:
             rows.append(np.full(size, np.nan))
     return np.stack(rows).astype(float)

@@ -23,7 +23,7 @@ from lib.generation.generate import load_improviser
 from lib.generation.reconstruct import codec_round_trip
 from lib.music.forms import OWN
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S
-from lib.style.gallery import load_ear
+from lib.style.gallery import load_classifier
 
 FEWEST_NOTES = 2  # of a chart's clip: fewer say nothing about density
 LEAST_DENSITY, MOST_DENSITY = 0.1, 40.0  # that can be asked for
@@ -94,7 +94,7 @@ class Material:
         self.tuned = load_improviser(self.run, device="cpu")
         self.player, self.given_base = Player(self.tuned, self.clips_folder), base
         self.pianist, self.corpus = pianist or self.tuned.pianist, corpus
-        self.ear, self.library = load_ear(RELEASED)
+        self.classifier, self.gallery = load_classifier(RELEASED)
 
     @cached_property
     def base(self):

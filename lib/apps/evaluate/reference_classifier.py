@@ -18,7 +18,7 @@ from lib.checkpoints.run_dependencies import require
 from lib.config import RELEASED, ConfigError
 from lib.models.style_encoder import StyleEncoder
 from lib.storage.manifest import DamageError, sealed, unsealed
-from lib.style.classifier import Ear
+from lib.style.classifier import StyleClassifier
 from lib.style.gallery import tempered
 
 JUDGE = RELEASED / "judge.safetensors"
@@ -30,24 +30,24 @@ def save_judge(run, data_dir, path, licence=""):
 
     Returns
     -------
-    Ear : as `load_judge` will give it
+    StyleClassifier : as `load_judge` will give it
 
     Raises
     ------
     CheckpointError : not a run of style_encoder; CorpusError : its corpus is not there
     """
     config = trained.config_of(require(run, "style_encoder"))
-    ear, _ = tempered(Ear.of_run(run), config, data_dir)
-    weights = {key: value.half().contiguous() for key, value in ear.style_encoder.state_dict().items()}
-    facts = {"config": configs.as_values(config), "pianists": list(ear.names), "temperature": ear.temperature,
-             "weights": fingerprint(ear.style_encoder), "licence": licence}  # fmt: skip
+    classifier, _ = tempered(StyleClassifier.of_run(run), config, data_dir)
+    weights = {key: value.half().contiguous() for key, value in classifier.style_encoder.state_dict().items()}
+    facts = {"config": configs.as_values(config), "pianists": list(classifier.names), "temperature": classifier.temperature,
+             "weights": fingerprint(classifier.style_encoder), "licence": licence}  # fmt: skip
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path, metadata={FACTS: sealed(facts)})
     return load_judge(path)
 
 
 def load_judge(path=JUDGE, device="cpu"):
-    """The Ear of a judge's file.
+    """The StyleClassifier of a judge's file.
 
     Raises
     ------
@@ -66,4 +66,4 @@ def load_judge(path=JUDGE, device="cpu"):
     style_encoder = trained.frozen(StyleEncoder(config, len(names)), weights, device)
     if fingerprint(style_encoder) != facts["weights"]:
         raise DamageError(f"{path} is damaged (its weights' sha256 differs).")
-    return Ear(style_encoder, names, config.reads, facts["temperature"])
+    return StyleClassifier(style_encoder, names, config.reads, facts["temperature"])

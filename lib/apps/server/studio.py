@@ -1,4 +1,4 @@
-"""What a server plays with: the improviser, the ear, the jobs, the worker; without a word of HTTP."""
+"""What a server plays with: the improviser, the classifier, the jobs, the worker; without a word of HTTP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lib.devices import choose_device
 from lib.generation.generate import load_improviser
 from lib.generation.reconstruct import codec_round_trip
 from lib.music.metrics import note_f1
-from lib.style.gallery import LIBRARY, load_ear
+from lib.style.gallery import GALLERY, load_classifier
 from lib.style.identification import identify
 
 NEVER = 2**31
@@ -44,8 +44,8 @@ class Studio:
         self.results = Results(Path(folder) / "results", soundfont, self.limits.sound_bytes)
         self.metrics = Metrics(self.jobs)
         self.improviser = load_improviser(run, released, device, styles_dir)
-        home = configs.RELEASED if released or not (locate(run) / LIBRARY).exists() else run
-        self.ear, self.library = load_ear(home, choose_device(device))
+        home = configs.RELEASED if released or not (locate(run) / GALLERY).exists() else run
+        self.classifier, self.gallery = load_classifier(home, choose_device(device))
         self.worker = self._worker(queue)
         self._seats, self._turn = threading.BoundedSemaphore(WAITING), threading.Lock()
 
@@ -91,7 +91,7 @@ class Studio:
     def identify(self, content, top):
         """identify.Identification as plain values, of a MIDI file's bytes; MidiError, TooShort, Busy."""
         notes = read_performance(content, self.limits)
-        return self._in_turn(lambda: identify(self.ear, self.library, notes, top).as_values())
+        return self._in_turn(lambda: identify(self.classifier, self.gallery, notes, top).as_values())
 
     def reconstruct(self, content):
         """(Notes, plain values) of a MIDI file's bytes through the codec; MidiError, Busy."""

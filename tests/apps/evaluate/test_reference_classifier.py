@@ -8,7 +8,7 @@ from lib.apps.evaluate.reference_classifier import JUDGE, load_judge, save_judge
 from lib.config import ConfigError, preset
 from lib.data.corpora import open_corpus
 from lib.storage.manifest import DamageError
-from lib.style.classifier import Ear
+from lib.style.classifier import StyleClassifier
 from lib.training.loop import train
 
 
@@ -21,10 +21,10 @@ def run(demo_data, tmp_path_factory):
 def test_a_judge_is_one_file(run, demo_data, tmp_path):
     judge = save_judge(run, demo_data, tmp_path / "new" / "judge.safetensors", "free")
     notes = open_corpus("demo", demo_data).piece_notes(0)
-    again, original = load_judge(tmp_path / "new" / "judge.safetensors"), Ear.of_run(run)
+    again, original = load_judge(tmp_path / "new" / "judge.safetensors"), StyleClassifier.of_run(run)
     assert again.names == original.names and again.reads == "roll" and again.temperature != 1
-    assert np.array_equal(judge.hear(notes).log_probability, again.hear(notes).log_probability)
-    assert np.allclose(again.hear(notes).style, original.hear(notes).style, atol=0.02)  # half precision
+    assert np.array_equal(judge.predict(notes).log_probability, again.predict(notes).log_probability)
+    assert np.allclose(again.predict(notes).style, original.predict(notes).style, atol=0.02)  # half precision
 
 
 def test_damage_is_noticed(run, demo_data, tmp_path):
@@ -47,8 +47,8 @@ def test_damage_is_noticed(run, demo_data, tmp_path):
 
 @pytest.mark.skipif(not JUDGE.exists(), reason="the judge is not released yet")
 def test_the_released_judge_is_somebody_else():
-    from lib.style.gallery import load_ear
+    from lib.style.gallery import load_classifier
 
-    judge, ear = load_judge(), load_ear(JUDGE.parent)[0]
+    judge, ear = load_judge(), load_classifier(JUDGE.parent)[0]
     assert judge.reads != ear.reads and set(judge.names) == set(ear.names) and len(judge.names) == 30
     assert JUDGE.stat().st_size < 6e6

@@ -18,7 +18,7 @@ from lib.config import RELEASED, ConfigError, GenerateRequest, preset
 from lib.generation.generate import generate, load_improviser
 from lib.generation.reconstruct import load_codec
 from lib.storage.manifest import DamageError, verify
-from lib.style.gallery import load_ear, make_library
+from lib.style.gallery import load_classifier, make_gallery
 from lib.style.identification import identify
 from lib.training.loop import train
 
@@ -84,8 +84,8 @@ def test_a_stage_alone_can_be_built_on(tiny_runs, demo_data, tmp_path):
 
 def test_an_ear_takes_its_library_along(tiny_runs, demo_data, tmp_path):
     run = shutil.copytree(tiny_runs / "style_encoder", tmp_path / "style_encoder")
-    make_library(run, demo_data)
-    ear, library = load_ear(export(run, tmp_path / "ear"))
+    make_gallery(run, demo_data)
+    ear, library = load_classifier(export(run, tmp_path / "ear"))
     from lib.data.corpora import open_corpus
 
     assert len(library.pianists) > 5 and identify(ear, library, open_corpus("demo", demo_data).piece_notes(0)).pianists
