@@ -1,7 +1,7 @@
 """A player as one HTML page: piano roll, sound and chords, without network or kernel.
 
 The page is put together from player.html, player.css and the player_*.js beside this file; what it plays is JSON in it.
-Its sound is an MP3 where LAME is installed (lameenc), else a WAV, which the page then says.
+Its sound is an MP3.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import io
 import json
 from pathlib import Path
 
 from lib.display.page import fill_page, read_parts
-from lib.music.audio import write_wav_to
-from lib.music.mp3 import can_encode, encode_mp3
+from lib.music.audio import encode_mp3
 from lib.music.notes import to_midi
 
 FOLDER = Path(__file__).parent
@@ -23,7 +21,6 @@ FOLDER = Path(__file__).parent
 SCRIPTS = ("music", "view", "roll", "keyboard", "moving", "sound", "files", "keep", "pointer", "page")
 HEIGHT_PX = 480
 NO_SOUND = "No sound was rendered for this roll."
-NO_LAME = "The sound is a WAV, and this page larger than it need be: LAME is not installed (pip install lameenc)."
 
 
 def player_html(notes, audio=None, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
@@ -91,17 +88,8 @@ def sound_values(audio):
     """What a page plays, as a data URL, and what it says about that."""
     if audio is None:
         return {"sound": "", "remark": NO_SOUND}
-    size = {"samples": len(audio.samples), "rate": audio.sample_rate_hz}
-    if can_encode():
-        content = encode_mp3(audio.samples, audio.sample_rate_hz)
-        return {"sound": _data_url("audio/mpeg", content), "remark": audio.note, **size}
-    file = io.BytesIO()
-    write_wav_to(file, audio.samples.mean(1), audio.sample_rate_hz)
-    return {"sound": _data_url("audio/wav", file.getvalue()), "remark": f"{audio.note} {NO_LAME}".strip(), **size}
-
-
-def _data_url(kind, content):
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    sound = f"data:audio/mpeg;base64,{base64.b64encode(encode_mp3(audio)).decode()}"
+    return {"sound": sound, "remark": audio.note, "samples": len(audio.samples), "rate": audio.sample_rate_hz}
 
 
 def write_player(path, notes, audio=None, title="", chords=(), tempo_bpm=None, beats_per_bar=4):

@@ -17,14 +17,12 @@ function save(blob, name) {
   say(`Saving ${name}`);
 }
 
-const isMp3 = take => take.sound.startsWith("data:audio/mpeg");
-
 const saveMidi = take => save(new Blob([bytesOf(take.midi)], { type: "audio/midi" }), fileName(take, ".mid"));
 const saveMp3 = take => save(blobOf(take), fileName(take, ".mp3"));
 
 async function saveWav(take) {
   try {
-    save(isMp3(take) ? await wavOf(take) : blobOf(take), fileName(take, ".wav"));
+    save(await wavOf(take), fileName(take, ".wav"));
   } catch {
     say("This browser can't decode the sound.");
   }

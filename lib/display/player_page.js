@@ -48,8 +48,7 @@ function showTake() {
   buttons.keep.setAttribute("aria-pressed", kept.has(take.id));
   remark.textContent = take.remark;
   remark.hidden = !take.remark;
-  buttons.play.disabled = buttons.saveWav.disabled = !hasSound();
-  buttons.saveMp3.disabled = !isMp3(take);
+  buttons.play.disabled = buttons.saveWav.disabled = buttons.saveMp3.disabled = !hasSound();
   roll.setAttribute("aria-valuemax", total);
   tellPlace();
 }

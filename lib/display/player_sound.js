@@ -62,7 +62,7 @@ function makeSound(take) {
 // Browsers seek in an MP3 to a frame of it, 26 ms, and some forget the decoder's delay: what is played is decoded first
 async function exactly(take) {
   const compressed = blobOf(take);
-  if (!isMp3(take) || take.seconds > LONGEST_DECODED_S) return compressed;
+  if (take.seconds > LONGEST_DECODED_S) return compressed;
   return wavOf(take).catch(() => compressed);
 }
 

@@ -1,11 +1,11 @@
-"""Notes -> sound: a sampled grand piano through FluidSynth, or plain sine waves where that is missing.
+"""Notes -> sound: a sampled grand piano through FluidSynth, or plain sine waves where that is missing. WAV and MP3.
 
 Conventions: samples are float32 (N, 2) in [-1, 1], left and right, at sample_rate_hz.
 """
 
 from __future__ import annotations
 
-import wave
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ GAIN = 0.3  # of the synthesiser: a fortissimo chord does not clip its 16 bits
 SUSTAIN = 64
 PARTIALS = (1.0, 0.5, 0.25, 0.12)  # of a sine-wave note
 RELEASE_S = 0.08
+MP3_KBPS = 112  # stereo: 60 s are 0.84 MB, 1.12 MB in base64
+MP3_RATES_HZ = (32_000, 44_100, 48_000)
+MP3_KBPS_RANGE = (320, 32)  # at these rates
 
 
 class SoundFontError(ValueError):
@@ -173,26 +176,38 @@ def to_pcm(samples):
 
 def write_wav(audio, path):
     """Write 16-bit stereo; the folder is made, the file replaced whole."""
+    import soundfile
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
-    with open(partial, "wb") as file:
-        write_wav_to(file, audio.samples, audio.sample_rate_hz)
+    soundfile.write(partial, to_pcm(audio.samples), audio.sample_rate_hz, format="WAV", subtype="PCM_16")
     partial.replace(path)
     return path
 
 
-def write_wav_to(file, samples, sample_rate_hz):
-    """A WAV into an open binary file; samples (N, channels) or (N,)."""
-    with wave.open(file, "wb") as out:
-        out.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
-        out.setsampwidth(2)
-        out.setframerate(sample_rate_hz)
-        out.writeframes(to_pcm(samples).tobytes())
+def encode_mp3(audio):
+    """The sound as an MP3 of MP3_KBPS, without gaps: its header says how many samples of silence a decoder cuts off.
+
+    Returns
+    -------
+    bytes : 14 kB a second, at the audio's sample rate where MP3_RATES_HZ has it, else at SAMPLE_RATE_HZ
+    """
+    import soundfile
+    from scipy.signal import resample_poly
+
+    samples, rate_hz = audio.samples, audio.sample_rate_hz
+    if rate_hz not in MP3_RATES_HZ:
+        samples, rate_hz = resample_poly(samples, SAMPLE_RATE_HZ, rate_hz), SAMPLE_RATE_HZ
+    highest, lowest = MP3_KBPS_RANGE
+    level = (highest - MP3_KBPS) / (highest - lowest)  # soundfile's scale: 0 is the largest file, 1 the smallest
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate_hz, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
+    return file.getvalue()
 
 
 def read_wav(path):
-    """The sound of a WAV file of whole numbers, 8 to 32 bits.
+    """The sound of a WAV file.
 
     Returns
     -------
@@ -200,27 +215,14 @@ def read_wav(path):
 
     Raises
     ------
-    ConfigError : not such a WAV file, or an empty one; the message names it
+    ConfigError : not a WAV file, or an empty one; the message names it
     """
+    import soundfile
+
     try:
-        with wave.open(str(path), "rb") as file:
-            channels, width, rate_hz = file.getnchannels(), file.getsampwidth(), file.getframerate()
-            content = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise ConfigError(f"{path} is no WAV file that can be read ({error}): 8 to 32 bits, whole numbers (PCM).") from None
-    samples = _from_pcm(content, width, channels)
+        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ConfigError(f"{path} is not a WAV file that can be read: {error.error_string}") from None
     if not len(samples):
         raise ConfigError(f"{path} holds no sound.")
-    return Audio(samples[:, [0, min(1, channels - 1)]], rate_hz, "file")
-
-
-def _from_pcm(content, width, channels):
-    """Bytes of a WAV as float32 (N, channels) in [-1, 1]."""
-    content = content[: len(content) // (width * channels) * width * channels]  # a file that was cut
-    if width == 1:  # the only one without a sign
-        values = np.frombuffer(content, np.uint8).astype(np.float32) / 128 - 1
-    else:
-        wide = np.zeros((len(content) // width, 4), np.uint8)
-        wide[:, 4 - width :] = np.frombuffer(content, np.uint8).reshape(-1, width)
-        values = wide.view("<i4")[:, 0].astype(np.float32) / 2**31
-    return values.reshape(-1, channels)
+    return Audio(samples[:, [0, min(1, samples.shape[1] - 1)]], rate_hz, "file")

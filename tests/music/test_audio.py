@@ -1,12 +1,14 @@
 """Sound: both synthesisers, heard with numbers."""
 
+import io
 import sys
 import wave
 
 import numpy as np
 import pytest
+import soundfile
 
-from lib.music.audio import SoundFontError, default_soundfont, render_audio, to_pcm, write_wav
+from lib.music.audio import MP3_KBPS, Audio, SoundFontError, default_soundfont, encode_mp3, render_audio, to_pcm, write_wav
 from lib.music.notes import Notes
 
 RATE_HZ = 22_050
@@ -91,3 +93,16 @@ def test_write_wav(tmp_path, synth):
         assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (2, RATE_HZ, 2)
         samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
     assert np.array_equal(samples, to_pcm(audio.samples))
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 22_050, 44_100, 48_000, 96_000])
+def test_an_mp3_is_as_long_as_its_bit_rate_says_and_a_click_stays_where_it_is(rate_hz):
+    samples = np.random.default_rng(0).normal(0, 0.01, (3 * rate_hz + 137, 2)).astype(np.float32)
+    samples[rate_hz] = 0.8
+    content = encode_mp3(Audio(samples, rate_hz, "noise"))
+    assert len(content) == pytest.approx(3 * MP3_KBPS * 125, rel=0.05)
+    decoded, decoded_hz = soundfile.read(io.BytesIO(content))
+    assert len(decoded) / decoded_hz == pytest.approx(len(samples) / rate_hz, abs=1 / decoded_hz)
+    assert np.abs(decoded[:, 0]).argmax() / decoded_hz == pytest.approx(1.0, abs=1 / decoded_hz)
+    if rate_hz == 44_100:
+        assert len(decoded) == len(samples)

@@ -14,7 +14,7 @@ NEEDED = "requirements.txt"
 LINE = re.compile(r"([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*([<>=!~][^#;]*)?")
 PYTHONS = ((3, 11), (3, 13))
 # of a needed file, what is of use to tests, to notebooks or with an option alone
-OPTIONAL = {"playwright", "pytest", "ruff", "nbstripout", "wandb", "jupyter", "papermill", "lameenc"}
+OPTIONAL = {"playwright", "pytest", "ruff", "nbstripout", "wandb", "jupyter", "papermill"}
 
 
 def look_at_packages(root=ROOT):
