@@ -1,76 +1,233 @@
-"""Configs and weights of earlier versions: they load where they fit, and where not it is said exactly what differs.
+"""What files and users of earlier versions call things: one table, through which every reader of them goes.
 
-A field that is gone since is left out, one that came since takes what the code did before it came (EARLIER), else its default;
-whether the model is still the same the weights decide.
+Manifests, config.json, order.json, sweep files, `--set`, JSON requests and state dicts keep the names of the version that wrote
+them. To rename a setting, a field of a request or a part of a model, rename it in the code and add a row to RENAMED; to remove one,
+add it to REMOVED. A name that is neither known nor in the table is an error: it is never silently replaced by a default. A field
+that came since takes what the code did before it came (EARLIER), else its default.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
 
 from lib import config as configs
 from lib.checkpoints.checkpoint import CheckpointError
+from lib.config import ConfigError, GenerateRequest
 
+# owner -> {name in earlier versions: name now}. An owner is a class of lib.config (its subclasses inherit the rows), a model
+# (parts of the keys of its state dict: "blocks.0.old.weight" has the part "old"; several parts are joined by dots), a notebook
+# ("06_listen": its parameters) or "sweep" (keys of a sweep file).
+RENAMED: dict[str, dict[str, str]] = {}
+# owner -> {name in earlier versions: what became of it, a sentence without its full stop}
+REMOVED: dict[str, dict[str, str]] = {
+    "VQVAEConfig": {
+        "groups": "the codec has two codes a frame and band",
+        "kernel": "its perceptrons see one frame",
+        "latent_noise": "nothing is added to the codes in training",
+        "onset_weight": "onsets are looked up in a table of patterns",
+    },
+    "GenerateRequest": {"order": "codes are unmasked in random order"},
+}
 # stage -> what a config that lacks the field was trained with
 ADAMW = {"optimizer": "adamw"}  # there was no other before there was Muon
 EARLIER = {"vqvae": ADAMW, "style_encoder": {**ADAMW, "reads": "roll"}, "diffusion": ADAMW, "fine_tune": ADAMW}
 SHOWN = 6  # tensors of a message
+UPDATE = "A newer version may have written it: update this one (git pull)"
 log = logging.getLogger("lib.training")
 
 
-def config_from(stage, values, where):
+# --- The table ---------------------------------------------------------------------------------------------------
+
+
+def rows(table: Mapping, owner: type | str) -> dict[str, str]:
+    """The rows of RENAMED or REMOVED for an owner: a class, with those of the classes that it inherits from, or a name."""
+    names = [owner] if isinstance(owner, str) else [base.__name__ for base in reversed(owner.__mro__)]
+    return {old: new for name in names for old, new in table.get(name, {}).items()}
+
+
+def renamed(owner: type | str, values: Mapping, source: str) -> dict:
+    """What a user wrote, with this version's names; an earlier name is accepted with a printed line that tells the new one.
+
+    Parameters
+    ----------
+    owner : of RENAMED
+    values : name -> value
+    source : what messages put before a name, such as "--set "
+
+    Raises
+    ------
+    ConfigError : a setting was removed, or is given by both its names
+    """
+    new_names, reasons, current = rows(RENAMED, owner), rows(REMOVED, owner), {}
+    for name, value in values.items():
+        if name in reasons:
+            raise ConfigError(f"{source}{name} is no longer a setting: {reasons[name]}. Leave it out.")
+        new = new_names.get(name, name)
+        if new != name:
+            _announce(f"{source}{name} is now called {new}; the old name is accepted in this release, not in the next.")
+        if new in current:
+            raise ConfigError(f"{source}{name}: {new} is given twice, by its old and its new name. Leave one out.")
+        current[new] = value
+    return current
+
+
+@functools.cache
+def _announce(line):
+    """Print a line once a process."""
+    print(line, flush=True)
+
+
+def renamed_settings(stage: str, values: Mapping, source: str = "--set ") -> dict:
+    """Settings of a stage that a user wrote, with this version's names: see `renamed`."""
+    return renamed(configs.STAGES[configs.choose("stage", stage, configs.STAGES)], values, source)
+
+
+def renamed_request(values: Mapping, source: str = "") -> dict:
+    """Fields of a GenerateRequest that a user wrote, with this version's names: see `renamed`."""
+    return renamed(GenerateRequest, values, source)
+
+
+def _sorted_out(owner, values):
+    """What a file holds, as three dicts: by this version's names, what was removed since, what is unknown."""
+    new_names, reasons = rows(RENAMED, owner), rows(REMOVED, owner)
+    known = {field.name for field in dataclasses.fields(owner)}
+    kept = {new_names.get(name, name): value for name, value in values.items() if name not in reasons}
+    removed = {name: value for name, value in values.items() if name in reasons}
+    unknown = {name: value for name, value in kept.items() if name not in known}
+    return {name: value for name, value in kept.items() if name in known}, removed, unknown
+
+
+def _known(owner, values, where):
+    """What a file holds, by this version's names; CheckpointError names what is unknown."""
+    known, _, unknown = _sorted_out(owner, values)
+    if unknown:
+        raise CheckpointError(f"{where} has {_settings(unknown)}, which this version does not know. {UPDATE}.")
+    return known
+
+
+def _settings(values):
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())
+
+
+# --- Configs and requests ----------------------------------------------------------------------------------------
+
+
+def config_from(stage: str, values: Mapping, where: object) -> configs.StageConfig:
     """The config of a stage from the values that a checkpoint holds, whichever version wrote them.
 
     Parameters
     ----------
     stage : one of lib.config.STAGES
-    values : dict
+    values : name -> plain value
     where : what messages call the checkpoint
 
     Raises
     ------
-    CheckpointError : a value that this version can't have; the message names it
+    CheckpointError : a field that is neither known nor in the table, or a value that this version can't have
     """
-    names = {field.name for field in dataclasses.fields(configs.STAGES[stage])}
-    known = {name: value for name, value in values.items() if name in names}
+    current = _known(configs.STAGES[stage], values, f"{where}: its config")
     try:
-        config = configs.build(configs.STAGES[stage], {**_meant(stage, values), **known})
-    except configs.ConfigError as error:
+        config = configs.build(configs.STAGES[stage], {**_earlier(stage, current), **current})
+    except ConfigError as error:
         raise CheckpointError(f"{where} was made with a config that this version can't have: {error}") from None
-    found = differences(stage, values)
-    if found:
-        log.warning("%s is of another version: %s", where, found)
+    differing = differences(stage, values)
+    if differing:
+        log.warning("%s is of another version: %s", where, differing)
     return config
 
 
-def _meant(stage, values):
+def config_of_run(run: Path | str) -> configs.StageConfig | None:
+    """The config that a run's folder keeps in config.json, the stage told by its fields; None where it keeps none.
+
+    Raises
+    ------
+    CheckpointError : a field of it is neither known nor in the table, or a value can't be had
+    """
+    path = Path(run) / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    fields = {stage: len(dataclasses.fields(kind)) for stage, kind in configs.STAGES.items() if _covers(kind, values)}
+    if not fields:
+        raise CheckpointError(f"{path} is of no stage that this version knows. {UPDATE}.")
+    return config_from(min(fields, key=fields.get), values, path)
+
+
+def _covers(kind, values):
+    names = {field.name for field in dataclasses.fields(kind)} | rows(RENAMED, kind).keys() | rows(REMOVED, kind).keys()
+    return values.keys() <= names
+
+
+def request_from(values: Mapping, where: object) -> GenerateRequest:
+    """The GenerateRequest that a file or a message keeps, whichever version wrote it.
+
+    Raises
+    ------
+    ConfigError : a field that is neither known nor in the table, or a value that can't be
+    """
+    return configs.build(GenerateRequest, _known(GenerateRequest, values, where))
+
+
+def _earlier(stage, current):
     """What the fields that a config lacks stood at when it was written, where that is known."""
-    return {name: value for name, value in EARLIER.get(stage, {}).items() if name not in values}
+    return {name: value for name, value in EARLIER.get(stage, {}).items() if name not in current}
 
 
-def completed(stage, values):
-    """A checkpoint's values with what its fields that came since stand for."""
+def completed(stage: str, values: Mapping, where: object) -> dict:
+    """A checkpoint's values with this version's names, and with what its fields that came since stand for."""
+    current = _known(configs.STAGES[stage], values, f"{where}: its config")
     fields = dataclasses.fields(configs.STAGES[stage])
-    return {**{field.name: field.default for field in fields}, **_meant(stage, values), **values}
+    return {**{field.name: field.default for field in fields}, **_earlier(stage, current), **current}
 
 
-def differences(stage, values):
-    """Which fields of a checkpoint's config are gone, and which came since, with their values; "" where none."""
+def differences(stage: str, values: Mapping) -> str:
+    """Which fields of a checkpoint's config are gone or unknown, and which came since, with their values; "" where none."""
+    current, removed, unknown = _sorted_out(configs.STAGES[stage], values)
     fields = {field.name: field.default for field in dataclasses.fields(configs.STAGES[stage])}
-    gone = [f"{name}={value!r}" for name, value in values.items() if name not in fields]
-    new = [f"{name} ({value!r} is taken)" for name, value in {**fields, **_meant(stage, values)}.items() if name not in values]
-    parts = [f"its config has {', '.join(gone)}, which this version does not know"] if gone else []
-    parts += [f"it says nothing of {', '.join(new)}"] if new else []
+    new = {name: value for name, value in {**fields, **_earlier(stage, current)}.items() if name not in current}
+    parts = [f"its config has {_settings(removed)}, removed since"] if removed else []
+    parts += [f"its config has {_settings(unknown)}, which this version does not know"] if unknown else []
+    defaults = ", ".join(f"{name} ({value!r} is taken)" for name, value in new.items())
+    parts += [f"it says nothing of {defaults}"] if new else []
     return "; ".join(parts)
 
 
-def put_weights(model, weights, where="The checkpoint", differing=""):
-    """Load a state dict whose every tensor fits.
+# --- State dicts -------------------------------------------------------------------------------------------------
+
+
+def renamed_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict of `model` that any version wrote, with this version's keys."""
+    new_names = rows(RENAMED, type(model))
+    return {_with_parts(key, new_names.items()): tensor for key, tensor in tensors.items()}
+
+
+def original_key(model: nn.Module, key: str) -> str:
+    """What the first version called a tensor of `model`: fingerprints are made of these names."""
+    return _with_parts(key, ((new, old) for old, new in rows(RENAMED, type(model)).items()))
+
+
+def _with_parts(key, renamings):
+    """A key with its parts (what stands between dots) renamed."""
+    dotted = f".{key}."
+    for before, after in renamings:
+        dotted = dotted.replace(f".{before}.", f".{after}.")
+    return dotted[1:-1]
+
+
+def put_weights(model: nn.Module, weights: Mapping[str, Tensor], where: object = "The checkpoint", differing: str = "") -> None:
+    """Load a state dict that any version wrote and whose every tensor fits.
 
     Parameters
     ----------
-    model : Module; weights : dict name -> Tensor
+    model : Module; weights : name -> Tensor
     where : what messages call the checkpoint
     differing : of `differences`, said where the weights do not fit
 
@@ -78,9 +235,12 @@ def put_weights(model, weights, where="The checkpoint", differing=""):
     ------
     CheckpointError : names the tensors that are missing, unknown, or of another shape
     """
-    own = model.state_dict()
-    wrong = [f"{name} is {tuple(weights[name].shape)} there and {tuple(own[name].shape)} here"
-             for name in own if name in weights and weights[name].shape != own[name].shape]  # fmt: skip
+    own, weights = model.state_dict(), renamed_tensors(model, weights)
+    wrong = [
+        f"{name} is {tuple(weights[name].shape)} there and {tuple(own[name].shape)} here"
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
     wrong += [f"{name} is not there" for name in own if name not in weights]
     wrong += [f"{name} is there only" for name in weights if name not in own]
     if wrong:

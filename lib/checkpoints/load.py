@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
-from lib.checkpoints.config_migration import config_from, differences, put_weights
+from lib.checkpoints.config_migration import config_from, differences, original_key, put_weights
 from lib.checkpoints.hub import locate
 from lib.checkpoints.run_dependencies import check_unchanged, require, resolve_source
 from lib.models.dit import DiT
@@ -60,9 +60,9 @@ class Improviser:
 
 
 def fingerprint(model):
-    """What tells a model's weights from others, in whatever precision they were stored."""
+    """Hex sha256 that tells a model's weights from others, in whatever precision and by whatever version they were stored."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted((original_key(model, key), tensor) for key, tensor in model.state_dict().items()):
         digest.update(name.encode() + tensor.detach().to("cpu", torch.float16).contiguous().numpy().tobytes())
     return digest.hexdigest()
 

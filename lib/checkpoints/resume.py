@@ -117,7 +117,7 @@ def check_config(origin, config, stage):
     manifest, folder = origin.checkpoint.manifest, origin.folder
     if manifest["stage"] != stage:
         raise CheckpointError(f"{origin.checkpoint.run} is a run of {manifest['stage']!r}; use another --run.")
-    before, now = completed(stage, manifest["config"]), json.loads(json.dumps(configs.as_values(config)))
+    before, now = completed(stage, manifest["config"], origin.checkpoint.path), json.loads(json.dumps(configs.as_values(config)))
     same_batch = _global_batch(before) == _global_batch(now)
     free = FREE | (set(PARTS) if same_batch else set())
     differing = [name for name in now if name not in free and before.get(name) != now[name]]

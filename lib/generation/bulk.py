@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from lib.checkpoints.config_migration import request_from
 from lib.checkpoints.load import fingerprint
 from lib.config import ConfigError, as_values
 from lib.generation.generate import Order, generate_many
@@ -137,7 +138,7 @@ def _write(solo, path):
 def _settle_order(improviser, request, out, batch, before, share):
     """The batch, after making sure that what lies there was made by the same."""
     path = out.with_name(f"{out.stem}.order.json")
-    there = unsealed(path.read_text(encoding="utf-8"), path) if path.exists() else None
+    there = _read_order(path) if path.exists() else None
     device = improviser.styles.vectors.device.type
     batch = batch or (there["batch"] if there else BATCH[device])
     order = {"request": as_values(request), "batch": batch, "model": _model(improviser), "before": _mark(before)}
@@ -149,6 +150,12 @@ def _settle_order(improviser, request, out, batch, before, share):
     elif there != order:
         raise ConfigError(f"{path.parent} holds solos that were made otherwise ({_difference(there, order)}). Name another --out.")
     return batch
+
+
+def _read_order(path):
+    """What `_settle_order` wrote, in whichever version; its request as this version writes it."""
+    order = unsealed(path.read_text(encoding="utf-8"), path)
+    return order | {"request": json.loads(json.dumps(as_values(request_from(order["request"], path))))}
 
 
 def _model(improviser):

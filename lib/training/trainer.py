@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from lib.checkpoints.checkpoint import snapshot
+from lib.checkpoints.config_migration import put_weights, renamed_tensors
 from lib.config import ConfigError
 from lib.devices import autocast, give_back_memory, make_scaler
 from lib.training.optimizers import make_optimizer
@@ -206,12 +207,13 @@ class Trainer:
 
     def restore(self, checkpoint):
         """Take over weights, optimizer, scaler and averages of a checkpoint."""
-        self.model.load_state_dict(checkpoint.tensors("model"))
+        put_weights(self.model, checkpoint.tensors("model"), checkpoint.path)
         self.optimizer.load_state_dict(checkpoint.optimizer())
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(checkpoint.scaler())
         if self.ema is not None:
-            self.ema = {k: v.to(self.device) for k, v in checkpoint.weights().items()}
+            averages = renamed_tensors(self.model, checkpoint.weights())
+            self.ema = {key: tensor.to(self.device) for key, tensor in averages.items()}
 
 
 def is_out_of_memory(error):

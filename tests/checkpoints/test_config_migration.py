@@ -1,18 +1,33 @@
 """Checkpoints of other versions: they load where they fit, else it is said which fields and tensors differ."""
 
 import dataclasses
+import hashlib
+import json
 import logging
 import shutil
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
+from lib import config
+from lib.apps.evaluate.reference_classifier import load_judge
+from lib.apps.headless.sweep_grid import read_sweep
+from lib.apps.server.orders import SoloOrder
 from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints import config_migration
 from lib.checkpoints.checkpoint import CheckpointError
-from lib.checkpoints.config_migration import config_from, differences
-from lib.checkpoints.load import load_improviser, load_style_encoder, load_vqvae
-from lib.config import STAGES, preset
+from lib.checkpoints.config_migration import (
+    config_from,
+    config_of_run,
+    differences,
+    renamed_request,
+    renamed_settings,
+    request_from,
+)
+from lib.checkpoints.load import fingerprint, load_improviser, load_style_encoder, load_vqvae
+from lib.config import RELEASED, STAGES, ConfigError, GenerateRequest, StageConfig, preset
 from lib.storage.manifest import read_manifest, write_manifest
 from lib.training.loop import train
 
@@ -28,8 +43,8 @@ def rewrite(folder, change, hashes="kept"):
 def run(tiny_runs, tmp_path):
     """A function that copies a tiny run and changes the config of its checkpoints."""
 
-    def make(stage, gone=None, missing=()):
-        folder = shutil.copytree(tiny_runs / stage, tmp_path / stage)
+    def make(stage, gone=None, missing=(), again=False):
+        folder = shutil.copytree(tiny_runs / stage, tmp_path / stage, dirs_exist_ok=again)
         for step in checkpoints.step_folders(folder):
             rewrite(step, lambda m: m.update(config={k: v for k, v in {**m["config"], **(gone or {})}.items() if k not in missing}))
         return folder
@@ -37,11 +52,11 @@ def run(tiny_runs, tmp_path):
     return make
 
 
-def test_an_unknown_and_a_missing_field_are_said_and_it_loads(run, caplog):
+def test_a_removed_and_a_missing_field_are_said_and_it_loads(run, caplog):
     with caplog.at_level(logging.WARNING):
         vqvae, config = load_vqvae(run("vqvae", {"groups": 12, "onset_weight": 4.0}, ("restart_below", "tempo_spread")))
     said = caplog.text
-    assert "groups=12, onset_weight=4.0, which this version does not know" in said
+    assert "groups=12, onset_weight=4.0, removed since" in said
     assert "tempo_spread (0.1 is taken), restart_below (0.5 is taken)" in said
     assert config == preset("vqvae", "tiny") and not vqvae.training
 
@@ -76,14 +91,17 @@ def test_a_value_that_can_not_be_is_named(run):
 
 def test_a_finished_folder_of_another_version(tiny_runs, tmp_path, caplog):
     folder = shutil.copytree(tiny_runs / "brad_final", tmp_path / "brad_final")
-    rewrite(folder, lambda m: m["configs"]["dit"].update(objective="v"))
+    rewrite(folder, lambda m: m["configs"]["vqvae"].update(groups=12))
     rewrite(folder, lambda m: m["configs"]["vqvae"].pop("code_dim"))
     with pytest.raises(CheckpointError, match=r"vqvae.safetensors.*code_dim \(8 is taken\)"):
         load_improviser(folder)
     rewrite(folder, lambda m: m["configs"]["vqvae"].update(code_dim=4))
     with caplog.at_level(logging.WARNING):
         load_improviser(folder)
-    assert "dit is of another version: its config has objective='v'" in caplog.text
+    assert "vqvae is of another version: its config has groups=12, removed since" in caplog.text
+    rewrite(folder, lambda m: m["configs"]["dit"].update(objective="v"))
+    with pytest.raises(CheckpointError, match="dit: its config has objective='v', which this version does not know.*git pull"):
+        load_improviser(folder)
 
 
 def test_an_improviser_from_before_there_were_two_transformers(tiny_runs, tmp_path):
@@ -115,3 +133,130 @@ def test_training_goes_on_from_an_earlier_config(run, demo_data):
 @pytest.mark.parametrize("stage", STAGES)
 def test_differences_of_a_whole_config_are_none(stage):
     assert differences(stage, dataclasses.asdict(preset(stage, "tiny"))) == ""
+
+
+# --- The table of renamed and removed names ------------------------------------------------------------------------
+
+# fingerprint(model) of the released models as commit config.LAST_COMMIT_OF_OLD_LAYOUT computed it: users' styles, libraries and
+# encoded codes are kept under these
+FINGERPRINTS = {
+    "fine_tune": "d854064fdf7ae4b9736c041b90dee10ff73287d671242ed8fa3a9ebfa4d34347",
+    "diffusion": "4575d9df69b6f586a5ed4443c00e8039570a6b60b255377be567f9afe547c34e",
+    "vqvae": "75b06548c9db075af86a6eb717bab02b6e1d5a79169a9b4a87a392b181ee2be3",
+    "style_encoder": "b8fe826bd7127fb71f4bded82c02600a1283e11f32cd74c96e7a2045cf16cc6e",
+    "judge": "2266dd860fbdfa1c1e764f5dd4b6f1304c758a58a56b5a23e2c937548664d27f",
+}
+STAGE_CONFIGS = tuple(STAGES.values())
+
+
+def test_fingerprints_of_released_models_never_change():
+    tuned, base = load_improviser(RELEASED), load_improviser(RELEASED, base=True)
+    models = {"fine_tune": tuned.dit, "diffusion": base.dit, "vqvae": tuned.vqvae, "style_encoder": tuned.style_encoder}
+    assert {name: fingerprint(model) for name, model in {**models, "judge": load_judge().style_encoder}.items()} == FINGERPRINTS
+
+
+def owned_names(owner):
+    """The names that an owner of the table has today; None where they can't be listed."""
+    kinds = {kind.__name__: kind for kind in (*STAGE_CONFIGS, GenerateRequest, StageConfig)}
+    return {field.name for field in dataclasses.fields(kinds[owner])} if owner in kinds else None
+
+
+@pytest.mark.parametrize("owner", sorted({*config_migration.RENAMED, *config_migration.REMOVED}))
+def test_the_table_names_nothing_that_is_there_and_leads_to_what_is(owner):
+    renamed, removed = (table.get(owner, {}) for table in (config_migration.RENAMED, config_migration.REMOVED))
+    names = owned_names(owner)
+    if names is not None:
+        assert not names & {*renamed, *removed} and names >= set(renamed.values())
+    assert not renamed.keys() & removed.keys() and not renamed.keys() & set(renamed.values())
+
+
+@pytest.fixture
+def table(monkeypatch):
+    """Rows as a renaming would add them: `width_of_old`, `blocks_of_old` and `temperature_of_old` were earlier names."""
+    rows = {
+        "VQVAEConfig": {"channels_of_old": "channels"},
+        "GenerateRequest": {"temperature_of_old": "temperature"},
+        "VQVAE": {"codebook_of_old": "codebook"},
+        "sweep": {"grid_of_old": "grid"},
+        "02_vqvae": {"lr_of_old": "lr"},
+    }
+    monkeypatch.setattr(config_migration, "RENAMED", rows)
+    config_migration._announce.cache_clear()
+
+
+def of_old(names):
+    """`names` by their keys, as the earlier version called them."""
+    return {f"{name}_of_old" if name == "channels" else name: value for name, value in names.items()}
+
+
+def test_settings_under_their_earlier_names_are_accepted_with_one_line(table, capsys):
+    for _ in range(2):
+        assert renamed_settings("vqvae", {"channels_of_old": "64", "lr": "1e-3"}) == {"channels": "64", "lr": "1e-3"}
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and said.startswith("--set channels_of_old is now called channels")
+    with pytest.raises(ConfigError, match="channels is given twice"):
+        renamed_settings("vqvae", {"channels": 1, "channels_of_old": 2})
+    with pytest.raises(ConfigError, match="--set groups is no longer a setting: the codec has two codes"):
+        renamed_settings("vqvae", {"groups": 8})
+    with pytest.raises(ConfigError, match="temperature_of_old|Unknown setting"):
+        preset("vqvae", "tiny", **renamed_settings("vqvae", {"temperature_of_old": 1.0}))
+
+
+def test_a_request_under_earlier_names(table, capsys):
+    assert renamed_request({"temperature_of_old": 0.5}) == {"temperature": 0.5}
+    assert request_from({"temperature_of_old": 0.5, "order": "random"}, "x") == GenerateRequest(temperature=0.5)
+    with pytest.raises(ConfigError, match="job 7 has tempo='fast', which this version does not know"):
+        request_from({"tempo": "fast"}, "job 7")
+    assert TypeAdapter(SoloOrder).validate_python({"temperature_of_old": 0.5}).temperature == 0.5
+
+
+def test_sweeps_and_notebooks_under_earlier_names(table, tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text("preset: tiny\ngrid_of_old: {02_vqvae.lr_of_old: [1e-3, 3e-4]}\nnotebooks: '02'\n")
+    assert read_sweep(path).grid == {"02_vqvae.lr": [1e-3, 3e-4]}
+
+
+def test_a_checkpoint_under_earlier_names_loads_continues_and_keeps_its_fingerprint(table, run, demo_data):
+    before, _ = load_vqvae(run("vqvae"))
+    assert {key for key in before.state_dict() if key.startswith("codebook.")}
+    original = fingerprint(before)
+    folder = run("vqvae", again=True)
+    for step in checkpoints.step_folders(folder):
+        for path in step.glob("*.safetensors"):
+            tensors = {key.replace("codebook.", "codebook_of_old."): tensor for key, tensor in load_file(path).items()}
+            save_file(tensors, path)
+        rewrite(step, lambda m: m.update(config=of_old(m["config"])), hashes="new")
+    after, config = load_vqvae(folder)
+    assert config == preset("vqvae", "tiny") and after.state_dict().keys() == before.state_dict().keys()
+    assert fingerprint(after) == original
+    assert train(preset("vqvae", "tiny", steps=6), demo_data, folder.parent).resumed_from_step == 4
+    assert "codebook.embedding" in checkpoints.find(folder).tensors("model")
+
+
+def test_a_fingerprint_is_of_the_first_names(table, run, monkeypatch):
+    model, _ = load_vqvae(run("vqvae"))
+    renamed = fingerprint(model)
+    monkeypatch.setattr(config_migration, "RENAMED", {})
+    assert fingerprint(model) != renamed
+    old = hashlib.sha256()
+    for name, tensor in sorted((key.replace("codebook.", "codebook_of_old."), value) for key, value in model.state_dict().items()):
+        old.update(name.encode() + tensor.to(torch.float16).contiguous().numpy().tobytes())
+    assert old.hexdigest() == renamed
+
+
+def test_the_config_in_a_run_s_folder(table, tiny_runs, tmp_path):
+    assert config_of_run(tmp_path) is None
+    for stage in STAGES:
+        assert config_of_run(tiny_runs / stage) == preset(stage, "tiny", **({} if stage != "fine_tune" else sizes(tiny_runs)))
+    values = json.loads((tiny_runs / "vqvae" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(of_old(values)))
+    assert config_of_run(tmp_path) == preset("vqvae", "tiny")
+    (tmp_path / "config.json").write_text(json.dumps({**values, "a_knob_of_tomorrow": 1}))
+    with pytest.raises(CheckpointError, match="config.json is of no stage that this version knows.*git pull"):
+        config_of_run(tmp_path)
+
+
+def sizes(runs):
+    """The settings that a fine-tuning run has from the diffusion model that it adapts."""
+    values = checkpoints.find(runs / "diffusion").manifest["config"]
+    return {name: values[name] for name in config._DIT}

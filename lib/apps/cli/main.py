@@ -73,7 +73,9 @@ def train(
     named = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "device": device,
              "mixed_precision": mixed_precision, "gradient_accumulation": gradient_accumulation,
              "pianist": pianist}  # fmt: skip
-    overrides = {**named, **configs.parse_settings(settings or [])}
+    from lib.checkpoints.config_migration import renamed_settings
+
+    overrides = {**named, **renamed_settings(stage, configs.parse_settings(settings or []))}
     if folder is not None:
         overrides |= _own_corpus(stage, folder, data_dir, pianist)
     config = configs.preset(stage, preset, **overrides)

@@ -10,6 +10,7 @@ import ast
 import dataclasses
 
 from lib import config
+from lib.checkpoints.config_migration import renamed
 
 NOTEBOOKS = config.ROOT / "notebooks"
 
@@ -70,7 +71,10 @@ def assign(paths, overrides):
             raise config.ConfigError(f"Notebook parameters are written NOTEBOOK.NAME=VALUE, got {key!r}.")
         notebook = {stem[:2]: stem for stem in assigned}.get(notebook, notebook)
         config.choose("notebook among those to run:", notebook, assigned)
-        defaults = parameters_of(NOTEBOOKS / f"{notebook}.ipynb")
+        defaults, named = parameters_of(NOTEBOOKS / f"{notebook}.ipynb"), {name: value}
+        for owner in (notebook, *_config_types(notebook)):
+            named = renamed(owner, named, f"{notebook}.")
+        ((name, value),) = named.items()
         config.choose(f"parameter of {notebook}:", name, defaults)
         assigned[notebook][name] = _typed(key, value, defaults[name])
     return assigned
@@ -79,10 +83,16 @@ def assign(paths, overrides):
 def check_values(notebook, preset, values):
     """Let the config that these parameters end up in refuse what is out of range."""
     stage = notebook[3:]
-    given = {name: value for name, value in values.items() if value not in ("", 0)}
-    if stage in config.STAGES:
-        names = {field.name for field in dataclasses.fields(config.STAGES[stage])} - {"preset"}
-        config.preset(stage, preset, **{name: value for name, value in given.items() if name in names})
-    elif stage == "listen":
-        names = {field.name for field in dataclasses.fields(config.GenerateRequest)}
-        config.build(config.GenerateRequest, {name: value for name, value in given.items() if name in names})
+    for config_type in _config_types(notebook):
+        names = {field.name for field in dataclasses.fields(config_type)} - {"preset"}
+        given = {name: value for name, value in values.items() if name in names and value not in ("", 0)}
+        if stage in config.STAGES:
+            config.preset(stage, preset, **given)
+        else:
+            config.build(config_type, given)
+
+
+def _config_types(notebook):
+    """The config that a notebook's parameters end up in, if any, in a list."""
+    config_type = {**config.STAGES, "listen": config.GenerateRequest}.get(notebook[3:])
+    return [config_type] if config_type else []

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from lib.apps.headless.notebook_parameters import assign, check_values, select
+from lib.checkpoints.config_migration import renamed
 from lib.config import PRESETS, ConfigError, choose
 
 FIELDS = ("preset", "notebooks", "set", "grid")
@@ -73,7 +74,8 @@ def read_sweep(path, preset="demo", notebooks="00-06"):
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(said, dict) or not isinstance(said.get("grid"), dict) or not said["grid"]:
+    said = renamed("sweep", said, f"{path}: ") if isinstance(said, dict) else {}
+    if not isinstance(said.get("grid"), dict) or not said["grid"]:
         raise ConfigError(f"{path} wants a grid: NOTEBOOK.NAME: [VALUE, VALUE], one a line.")
     for name in said:
         choose(f"field of {path}:", name, FIELDS)

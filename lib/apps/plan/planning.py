@@ -10,7 +10,9 @@ from lib.apps.plan import calibration, report
 from lib.apps.plan.budget import BY_SIZE, advise, total
 from lib.apps.plan.outlook import at_hand, measured_for
 from lib.apps.plan.prices import environments
-from lib.apps.plan.took import beside, took
+from lib.apps.plan.took import beside
+from lib.checkpoints.config_migration import renamed_settings
+from lib.checkpoints.history import read_rows
 
 GPU_PRESETS = ((20, "large"), (0, "colab"))  # from so many GB of memory: what is measured without --preset
 
@@ -103,7 +105,7 @@ class Plan:
     def _histories(self):
         """What the runs here took, beside what was foreseen."""
         place = at_hand()
-        runs = [run for stage in configs.STAGES for run in sorted(self.runs_dir.glob(f"**/{stage}")) if took(run)]
+        runs = [run for stage in configs.STAGES for run in sorted(self.runs_dir.glob(f"**/{stage}")) if read_rows(run)]
         lines = [beside(run, place, self.data_dir, measured_for(run.name, self.measured)) for run in runs]
         return ["What stages really took:\n" + "\n".join(lines)] if lines else []
 
@@ -116,4 +118,4 @@ def _by_stage(settings):
         if not dot:
             raise configs.ConfigError(f"--set wants STAGE.key=value, such as vqvae.epochs=5, got {key!r}.")
         found.setdefault(configs.choose("stage", stage, configs.STAGES), {})[name] = value
-    return found
+    return {stage: renamed_settings(stage, values, f"--set {stage}.") for stage, values in found.items()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +9,8 @@ from lib import config as configs
 from lib.apps.plan.forecast import forecast, seconds_of
 from lib.apps.plan.music import music_of
 from lib.apps.plan.work import step_work
+from lib.checkpoints.checkpoint import CheckpointError
+from lib.checkpoints.config_migration import config_of_run
 from lib.checkpoints.history import read_events, read_rows
 
 
@@ -35,10 +35,10 @@ class Took:
 
 
 def took(run):
-    """Took of a run's folder; None where nothing was logged there."""
+    """Took of a run's folder; None where nothing was logged there; CheckpointError where its config is of an unknown version."""
     run = Path(run)
     lines = [line for line in [*read_events(run), *read_rows(run)] if {"time", "runtime", "step"} <= line.keys()]
-    config = config_of(run)
+    config = config_of_run(run)
     if not lines or config is None:
         return None
     times = {}
@@ -49,16 +49,6 @@ def took(run):
     total = int(totals[-1]) if totals and totals[-1].isdigit() else 0
     last = max(line["step"] for line in lines)
     return Took(configs.stage_of(config), config.preset, hours, len(times), last, total, _step_s(run))
-
-
-def config_of(run):
-    """The config that a run's folder keeps; None where it keeps none, or one of another version."""
-    try:
-        values = json.loads((Path(run) / "config.json").read_text(encoding="utf-8"))
-        kinds = [kind for kind in configs.STAGES.values() if set(values) <= {field.name for field in dataclasses.fields(kind)}]
-        return configs.build(min(kinds, key=lambda kind: len(dataclasses.fields(kind))), values)
-    except (OSError, ValueError):
-        return None
 
 
 def _step_s(run):
@@ -72,10 +62,13 @@ def _step_s(run):
 
 def beside(run, environment, data_dir=None, measured=None):
     """One line: what a run took, and what was foreseen for as many steps."""
-    found = took(run)
+    try:
+        found = took(run)
+    except CheckpointError as error:
+        return f"{Path(run).name}: {error}"
     if found is None:
         return f"{Path(run).name}: nothing was trained there yet."
-    config = config_of(run)
+    config = config_of_run(run)
     foreseen = forecast(config, environment, data_dir, measured)
     parts = seconds_of(config, step_work(config), music_of(config, data_dir), found.steps, environment.device, measured)
     hours = (parts["steps"] + parts["validate"] + parts["save"]) / 3600  # events begin where the steps do

@@ -10,10 +10,11 @@ import math
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field, TypeAdapter
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from lib.apps.server.problems import Problem
+from lib.checkpoints.config_migration import renamed_request, request_from
 from lib.config import GUIDED_CANDIDATES, STRICT, ConfigError, GenerateRequest
 from lib.generation.generate import Order
 from lib.music.chords import ChordError
@@ -37,6 +38,12 @@ class SoloOrder(GenerateRequest):
     midi: str | None = None  # a MIDI file in base64 to go on from; with from_s and to_s: to fill that gap of
     from_s: Annotated[float, Field(ge=0)] | None = None
     to_s: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values):
+        """Fields by the names of this version."""
+        return renamed_request(values) if isinstance(values, dict) else values
 
     def length_s(self, tempo_bpm):
         """Of the new music."""
@@ -76,7 +83,7 @@ class Work:
     def from_json(cls, text, midi):
         """What to_json wrote."""
         values = json.loads(text)
-        return cls(TypeAdapter(GenerateRequest).validate_python(values.pop("request")), midi, **values)
+        return cls(request_from(values.pop("request"), "The job"), midi, **values)
 
     def order(self, limits, callback=None):
         """generate.Order."""
