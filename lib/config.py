@@ -30,7 +30,16 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ConfigError(ValueError):
-    """A knob that does not exist or can't have that value; the message names the nearest valid choice."""
+    """A setting that does not exist or can't have that value; the message names the nearest valid choice.
+
+    Attributes
+    ----------
+    fields : dict field -> what is wrong with it; empty where the error concerns no single field
+    """
+
+    def __init__(self, message, fields=None):
+        super().__init__(message)
+        self.fields = dict(fields or {})
 
 
 def nearest(name, choices):
@@ -44,7 +53,8 @@ def nearest(name, choices):
 def choose(kind, name, choices):
     """`name` if it is one of `choices`; ConfigError naming the nearest one otherwise."""
     if name not in choices:
-        raise ConfigError(f"Unknown {kind} {name!r}.{nearest(name, choices)}")
+        message = f"Unknown {kind} {name!r}.{nearest(name, choices)}"
+        raise ConfigError(message, {kind: message})
     return name
 
 
@@ -238,8 +248,12 @@ def build(config_type, values):
     try:
         return TypeAdapter(config_type).validate_python(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
-        raise ConfigError("; ".join(lines)) from None
+        lines, fields = [], {}
+        for e in error.errors():
+            text = f"{e['msg']} (got {e['input']!r})"
+            lines.append(f"{'.'.join(map(str, e['loc'])) or 'value'}: {text}")
+            fields.setdefault(str(e["loc"][0]) if e["loc"] else "value", text)
+        raise ConfigError("; ".join(lines), fields) from None
 
 
 def parse_settings(settings):

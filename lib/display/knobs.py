@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 
 import ipywidgets as widgets
 
@@ -90,22 +89,13 @@ def faults_of(error, names):
 
     Parameters
     ----------
-    error : ValueError of lib.config.build, or of what plays
+    error : ConfigError or ChordError, of lib.config.build or of generation
     names : of the fields there are
 
     Returns
     -------
     dict name -> text; empty where it concerns none of them
     """
-    text = str(error)
-    if isinstance(error, ChordError):
-        return {"chords": text}
-    if re.match("--from .* is no passage", text):
-        found = {"passage": text.removeprefix("--from ").replace(" --to ", " to ")}
-    elif re.match("Unknown pianist |style '", text):
-        found = {"style": text}
-    else:  # build's: "NAME.KIND: what is wrong; NAME: ..."
-        starts = f"(?:^|; )({'|'.join(map(re.escape, names))})(?:[.][^:]*)?: "
-        _, *parts = re.split(starts, text)
-        found = dict(zip(parts[-2::-2], parts[::-2]))  # the first thing said of a field is kept
-    return {name: words for name, words in found.items() if name in names}
+    fields = {"chords": str(error)} if isinstance(error, ChordError) else getattr(error, "fields", {})
+    fields = {"style" if name == "pianist" else name: text for name, text in fields.items()}
+    return {name: text for name, text in fields.items() if name in names}

@@ -155,8 +155,9 @@ class Order:
         """(first, last) latent frame of what is played anew; ConfigError where it is no passage."""
         first, last = (round(seconds * LATENT_RATE_HZ) for seconds in (self.from_s, self.to_s))
         if not 0 <= first < last or self.from_s >= self.notes.end_s:
-            raise ConfigError(f"--from {self.from_s:g} --to {self.to_s:g} is no passage of "
-                              f"a performance of {self.notes.end_s:.1f} s.")  # fmt: skip
+            reason = f"is no passage of a performance of {self.notes.end_s:.1f} s."
+            fields = {"passage": f"{self.from_s:g} to {self.to_s:g} {reason}"}
+            raise ConfigError(f"--from {self.from_s:g} --to {self.to_s:g} {reason}", fields)
         return first, last
 
 

@@ -34,13 +34,18 @@ def parse_mix(text):
         try:
             value = float(weight)
         except ValueError:
-            raise ConfigError(f"style {text!r}: {weight!r} is not a number; a mix is NAME:SHARE,NAME:SHARE.") from None
+            raise _mix_error(text, f"{weight!r} is not a number; a mix is NAME:SHARE,NAME:SHARE.") from None
         if not name.strip() or not 0 <= value < float("inf"):
-            raise ConfigError(f"style {text!r}: each part wants a name and a share of 0 or more.")
+            raise _mix_error(text, "each part needs a name and a share of 0 or more.")
         parts.append((name.strip(), value))
     if not any(weight for _, weight in parts):
-        raise ConfigError(f"style {text!r}: the shares are all 0.")
+        raise _mix_error(text, "the shares are all 0.")
     return parts
+
+
+def _mix_error(text, reason):
+    message = f"style {text!r}: {reason}"
+    return ConfigError(message, {"style": message})
 
 
 def style_vector(styles, text):

@@ -10,7 +10,7 @@ import numpy as np
 import pretty_midi
 import pytest
 
-from lib.config import GUIDED_CANDIDATES, ConfigError, GenerateRequest
+from lib.config import GUIDED_CANDIDATES, ConfigError, GenerateRequest, choose
 from lib.display import controls
 from lib.display.controls import VARIATIONS, solo_controls
 from lib.display.take_strip import MOST_TAKES
@@ -43,7 +43,7 @@ class Pianist:
     def improvise(self, request, callback=None, before=None):
         parse_chart(request.chords)
         if request.style and "Nobody" in request.style:
-            raise ConfigError("Unknown pianist 'Nobody'. Did you mean 'Ann'?")
+            choose("pianist", "Nobody", ["Ann"])
         self.asked.append((request, before))
         notes = Notes.from_arrays(np.arange(4.0), [0.9] * 4, np.arange(4) + 60 + request.seed % 12, [80] * 4)
         self.report(callback, notes)
@@ -52,7 +52,8 @@ class Pianist:
 
     def infill(self, request, notes, from_s, to_s, callback=None):
         if from_s >= notes.end_s:
-            raise ConfigError(f"--from {from_s:g} --to {to_s:g} is no passage of a performance of {notes.end_s:.1f} s.")
+            reason = f"is no passage of a performance of {notes.end_s:.1f} s."
+            raise ConfigError(f"--from {from_s:g} --to {to_s:g} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
         self.asked.append((request, notes, from_s, to_s))
         self.report(callback, notes)
         return Played(notes.until(from_s), [], from_s)
@@ -152,7 +153,7 @@ def test_an_error_stands_under_its_field():
     panel.knobs["style"].options = [*panel.knobs["style"].options, ("Nobody", "Nobody")]
     panel.knobs["style"].value = "Nobody"
     panel.play.click()
-    assert shown_faults(panel) == {"style": "Unknown pianist 'Nobody'. Did you mean 'Ann'?"}
+    assert shown_faults(panel) == {"style": "Unknown pianist 'Nobody'. Valid: Ann."}
     panel.knobs["style"].value = ""
     panel.play.click()
     assert not shown_faults(panel) and len(pianist.asked) == 1

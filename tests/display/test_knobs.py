@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.config import ConfigError, GenerateRequest, build
+from lib.config import ConfigError, GenerateRequest, build, choose
 from lib.display.knobs import faults_of, make_fault, make_knobs, request_of, say_fault
 from lib.generation.generate import infill
 from lib.music.chart import ChordError
@@ -32,11 +32,13 @@ def test_a_chart_with_semicolons_is_no_list_of_errors():
 
 def test_what_is_raised_while_it_plays():
     assert faults_of(ChordError("Unknown chord symbol 'Qm7'."), NAMES) == {"chords": "Unknown chord symbol 'Qm7'."}
-    assert set(faults_of(ConfigError("Unknown pianist 'Bred'. Did you mean 'Brad'?"), NAMES)) == {"style"}
+    with pytest.raises(ConfigError) as caught:
+        choose("pianist", "Bred", ["Brad"])
+    assert faults_of(caught.value, NAMES) == {"style": "Unknown pianist 'Bred'. Did you mean 'Brad'? Valid: Brad."}
+    assert faults_of(caught.value, ["chords"]) == {}, "there is no such field"
     with pytest.raises(ConfigError) as caught:
         parse_mix("Ann:x")
     assert set(faults_of(caught.value, NAMES)) == {"style"}
-    assert faults_of(ConfigError("Unknown pianist 'Bred'."), ["chords"]) == {}, "there is no such field"
     assert faults_of(ValueError("something else"), NAMES) == {}
 
 

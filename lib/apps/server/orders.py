@@ -138,7 +138,7 @@ def _of_field(field, kind, function, *words):
     try:
         return function(*words)
     except kind as error:
-        raise Problem.of_field(field, str(error).replace("--from ", "from_s ").replace("--to ", "to_s ")) from None
+        raise Problem.of_field(field, getattr(error, "fields", {}).get("passage") or str(error)) from None
 
 
 def decode_midi(text):
