@@ -8,7 +8,7 @@ from lib.checkpoints import load as trained
 from lib.checkpoints.hub import locate
 from lib.devices import choose_device
 from lib.music.metrics import note_f1
-from lib.music.piano_roll import decide, notes_to_piano_roll, piano_roll_to_notes
+from lib.music.piano_roll import notes_to_piano_roll, piano_roll_to_notes
 
 
 def load_codec(run, device="auto"):
@@ -48,4 +48,4 @@ def codec_round_trip(vqvae, notes, num_frames=None):
     num_frames : of the roll, see notes_to_piano_roll
     """
     piano_roll = notes_to_piano_roll(notes, num_frames).to(next(vqvae.parameters()).device)
-    return piano_roll_to_notes(decide(vqvae.decode(vqvae.encode(piano_roll))))[0]
+    return piano_roll_to_notes(vqvae.decode(vqvae.encode(piano_roll)))[0]

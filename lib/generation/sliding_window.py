@@ -22,7 +22,7 @@ from lib.keyed_random import uniforms
 from lib.models.dit import Conditions, knobs
 from lib.models.posterior import Posterior
 from lib.music.chart import chord_features
-from lib.music.piano_roll import CHUNK_FRAMES, LATENT_STRIDE, decide
+from lib.music.piano_roll import CHUNK_FRAMES, LATENT_STRIDE
 from lib.music.rules import total_loss
 from lib.style.embeddings import style_vector
 
@@ -296,5 +296,5 @@ def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide
 
 @torch.inference_mode()
 def decode(improviser, codes):
-    """Codes (B, N, G) -> decided PianoRoll."""
-    return decide(improviser.vqvae.decode(codes))
+    """Codes (B, N, G) -> PianoRoll."""
+    return improviser.vqvae.decode(codes)

@@ -45,11 +45,11 @@ def fold(piano_roll):
 
 
 def unfold(values, pedal):
-    """Inverse of `fold`, duration and velocity repeated in each roll frame; pedal (B, N, stride) -> PianoRoll."""
+    """Inverse of `fold`: duration and velocity stand where their band's onsets are; pedal (B, N, stride) -> PianoRoll."""
     onsets, held = values.split((CELLS, 2 * BAND_KEYS), -1)
     onset = onsets.unflatten(-1, (BAND_KEYS, LATENT_STRIDE)).permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2)  # (B, 88, T)
     lanes = held.unflatten(-1, (2, BAND_KEYS)).permute(0, 3, 2, 4, 1).flatten(2, 3)  # (B, 2, 88, N)
-    lanes = lanes.repeat_interleave(LATENT_STRIDE, -1)
+    lanes = lanes.repeat_interleave(LATENT_STRIDE, -1) * onset[:, None]
     return PianoRoll(torch.cat([onset[:, None], lanes], 1), pedal.flatten(1)[:, None])
 
 
@@ -123,7 +123,7 @@ class VQVAE(nn.Module):
         return codes, self.decoder(torch.cat([bands[..., :CELLS], codes.z_q], -1))
 
     def decode(self, indices):
-        """Codes int64 (B, N, GROUPS) -> PianoRoll of probabilities, not yet decided, T = N * LATENT_STRIDE."""
+        """Codes int64 (B, N, GROUPS) -> finished PianoRoll, T = N * LATENT_STRIDE."""
         pairs = indices[..., :-1].unflatten(-1, (BANDS, 2))  # (B, N, bands, 2)
         onsets, struck = self.patterns[pairs[..., 0]], pairs[..., 0] > 0
         held = onsets.new_zeros(*onsets.shape[:-1], 2 * BAND_KEYS)

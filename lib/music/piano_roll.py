@@ -1,8 +1,13 @@
-"""Notes <-> piano roll, written down once.
+"""Notes <-> piano roll. All tensors of piano rolls follow these conventions, whoever makes them:
 
-Conventions: 50 frames a second, 88 keys from A0 (MIDI 21). A roll is Tensor (B, 3, 88, T) with lanes onset {0, 1},
-duration at the onset (log frames, in [0, 1]) and velocity at the onset (velocity / 127); cells without an onset are 0.
-The pedal is a lane of its own, (B, 1, T) in {0, 1}. A note is written once, in the frame nearest to where it begins.
+FRAME_RATE_HZ frames a second, NUM_PITCHES keys from LOWEST_PITCH up. A roll is float (B, 3, 88, T) with the lanes
+
+    ONSET      1 in the frame nearest to where a note begins, else 0
+    DURATION   at an onset: how long the key is held, `encode_duration` of its frames, in (0, 1]; else 0
+    VELOCITY   at an onset: MIDI velocity / 127, in (0, 1]; else 0
+
+and the sustain pedal is float (B, 1, T): 1 while it is down, else 0. A note is written once, where it begins; how long it
+sounds, the pedal included, `sounding_roll` says.
 """
 
 from __future__ import annotations
@@ -24,44 +29,43 @@ LOWEST_PITCH = 21
 LATENT_STRIDE = 4  # frames a latent frame: 12.5 Hz
 MAX_DURATION_FRAMES = 2048  # 41 s; a key held longer is written as held so long
 ONSET, DURATION, VELOCITY = 0, 1, 2
-ONSET_THRESHOLD = 0.5  # of the decode rule
 SHORTEST_FRAMES = 0.5  # of a decoded note
 
 
 @dataclass(frozen=True)
 class PianoRoll:
-    """A batch of rolls.
+    """A batch of rolls, see the module's conventions.
 
     Attributes
     ----------
-    roll : Tensor (B, 3, 88, T) in [0, 1]: onset, duration at the onset, velocity at the onset
-    pedal : Tensor (B, 1, T) in [0, 1]
+    roll : Tensor (B, 3, 88, T) in [0, 1]
+    pedal : Tensor (B, 1, T) in {0, 1}
     """
 
     roll: Tensor
     pedal: Tensor
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.roll.shape[0]
 
-    def __getitem__(self, batch):
+    def __getitem__(self, batch) -> PianoRoll:
         return PianoRoll(self.roll[batch], self.pedal[batch])
 
     @property
-    def num_frames(self):
+    def num_frames(self) -> int:
         """T."""
         return self.roll.shape[-1]
 
     @property
-    def onset(self):
+    def onset(self) -> Tensor:
         """(B, 88, T)"""
         return self.roll[:, ONSET]
 
-    def to(self, device):
+    def to(self, device) -> PianoRoll:
         """The same roll on another device."""
         return PianoRoll(self.roll.to(device), self.pedal.to(device))
 
-    def crop(self, first, last):
+    def crop(self, first: int, last: int) -> PianoRoll:
         """Frames first to last - 1."""
         return PianoRoll(self.roll[..., first:last], self.pedal[..., first:last])
 
@@ -126,7 +130,7 @@ def _rasterise_pedal(batch, pedal_s, size, num_frames):
     return torch.from_numpy(down.astype(np.float32))[:, None]
 
 
-def notes_to_piano_roll(notes, num_frames=None):
+def notes_to_piano_roll(notes: Notes, num_frames: int | None = None) -> PianoRoll:
     """One performance as PianoRoll with B = 1.
 
     Parameters
@@ -142,24 +146,8 @@ def notes_to_piano_roll(notes, num_frames=None):
     return rasterise(none, columns, pedals, notes.pedal_s, 1, num_frames)
 
 
-def decide(piano_roll, threshold=ONSET_THRESHOLD):
-    """The one decode rule: probabilities -> a roll with onsets and pedal in {0, 1}.
-
-    An onset is a cell of at least `threshold` that no neighbour in time exceeds; of two equal neighbours both
-    stay only when both are certain, as they are in a roll made from notes.
-    """
-    onset = piano_roll.onset
-    padded = torch.nn.functional.pad(onset, (1, 1), value=-1.0)
-    before, after = padded[..., :-2], padded[..., 2:]
-    peak = ((onset > before) & (onset >= after)) | (onset >= 1)
-    onset = (peak & (onset >= threshold)).to(piano_roll.roll.dtype)
-    lanes = piano_roll.roll[:, 1:].clamp(0, 1) * onset[:, None]
-    pedal = (piano_roll.pedal >= 0.5).to(piano_roll.pedal.dtype)
-    return PianoRoll(torch.cat([onset[:, None], lanes], 1), pedal)
-
-
-def piano_roll_to_notes(piano_roll):
-    """Decided rolls -> one Notes for each; a key struck again ends its note.
+def piano_roll_to_notes(piano_roll: PianoRoll) -> list[Notes]:
+    """Rolls -> one Notes for each; a key struck again ends its note.
 
     Returns
     -------
@@ -170,38 +158,38 @@ def piano_roll_to_notes(piano_roll):
 
 
 def _notes_of(lanes, down):
-    key, frame = np.nonzero(lanes[ONSET] >= ONSET_THRESHOLD)  # ordered by key, then time
+    key, frame = np.nonzero(lanes[ONSET])  # ordered by key, then time
     duration = np.maximum(decode_duration(lanes[DURATION][key, frame].astype(np.float64)), SHORTEST_FRAMES)
     room = np.full(len(key), np.inf)
     again = key[1:] == key[:-1]
     room[:-1][again] = (frame[1:] - frame[:-1])[again]
     velocity = np.rint(lanes[VELOCITY][key, frame] * 127).clip(1, 127)
-    edges = np.diff(np.concatenate([[0], (down >= 0.5).astype(np.int8), [0]]))
+    edges = np.diff(np.concatenate([[0], down.astype(np.int8), [0]]))
     pedal_s = np.stack([np.nonzero(edges == 1)[0], np.nonzero(edges == -1)[0]], 1) / FRAME_RATE_HZ
     seconds = np.minimum(duration, room) / FRAME_RATE_HZ
     return Notes.from_arrays(frame / FRAME_RATE_HZ, seconds, key + LOWEST_PITCH, velocity, pedal_s)
 
 
-def sounding_roll(piano_roll, with_pedal=True):
+def sounding_roll(piano_roll: PianoRoll, with_pedal: bool = True) -> Tensor:
     """What is heard: velocity / 127 from each onset until the key, and the pedal, let go.
 
     Parameters
     ----------
-    piano_roll : PianoRoll with decided onsets
+    piano_roll : PianoRoll
     with_pedal : whether a key let go while the pedal is down rings on
 
     Returns
     -------
     Tensor (B, 88, T) in [0, 1]
     """
-    onset = piano_roll.onset >= ONSET_THRESHOLD
+    onset = piano_roll.onset > 0
     size, keys, num_frames = onset.shape
     time = torch.arange(num_frames, device=onset.device)
     latest = torch.where(onset, time, -1).cummax(-1).values  # (B, 88, T) frame of the key's last onset
     held = decode_duration(piano_roll.roll[:, DURATION]).round().clamp(min=1)
     end = (time + held).clamp(max=num_frames).long()
     if with_pedal:
-        release = _next_release(piano_roll.pedal[:, 0] >= 0.5)  # (B, T + 1)
+        release = _next_release(piano_roll.pedal[:, 0] > 0)  # (B, T + 1)
         end = release[:, None].expand(-1, keys, -1).gather(-1, end)
     at = latest.clamp(min=0)
     sounds = (latest >= 0) & (time < end.gather(-1, at))

@@ -37,7 +37,6 @@ from lib.music.piano_roll import (  # noqa: E402
     CHUNK_S,
     FRAME_RATE_HZ,
     LATENT_STRIDE,
-    decide,
     notes_to_piano_roll,
     piano_roll_to_notes,
 )
@@ -81,13 +80,13 @@ def choose(store, split, quick):
 
 
 def through(vqvae, piano_roll, noise=0.0, seed=0):
-    """A roll through the codec: (decided roll, indices, seconds of encoding and decoding)."""
+    """A roll through the codec: (roll, indices, seconds of encoding and decoding)."""
     began = time.perf_counter()
     codes = vqvae.encode(piano_roll)
     encoded = time.perf_counter()
     if noise:
         codes = disturbed(vqvae, codes, noise, torch.Generator().manual_seed(seed))
-    decoded = decide(vqvae.decode(codes))
+    decoded = vqvae.decode(codes)
     return decoded, codes[0], encoded - began, time.perf_counter() - encoded
 
 
@@ -152,7 +151,7 @@ def decode_flops(vqvae, indices):
     """FLOPs of decoding a chunk of 10.24 s of real codes (N, GROUPS), the mean of up to 100."""
     chunks = indices[: len(indices) // WINDOW * WINDOW].unflatten(0, (-1, WINDOW))[:100]
     with FlopCounterMode(display=False) as counter:
-        decide(vqvae.decode(chunks))
+        vqvae.decode(chunks)
     return counter.get_total_flops() / len(chunks)
 
 

@@ -41,7 +41,7 @@ from lib.models.posterior import Posterior  # noqa: E402
 from lib.models.vqvae import GROUPS, KINDS  # noqa: E402
 from lib.music.chart import CHORD_DIM  # noqa: E402
 from lib.music.metrics import describe, overlapping_area  # noqa: E402
-from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, LATENT_STRIDE, decide, piano_roll_to_notes  # noqa: E402
+from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, LATENT_STRIDE, piano_roll_to_notes  # noqa: E402
 from lib.training.optimizers import make_optimizer  # noqa: E402
 from lib.training.stream import Stream  # noqa: E402
 
@@ -161,7 +161,7 @@ class Training:
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
                 codes = self.codes(style, range(first, first + at_once), temperature)
             with torch.inference_mode():
-                played += piano_roll_to_notes(decide(self.vqvae.decode(codes)))
+                played += piano_roll_to_notes(self.vqvae.decode(codes))
         return played[:count]
 
 

@@ -5,10 +5,12 @@ import pytest
 import torch
 from untrained import has_gradients, rolls
 
-from lib.config import preset
+from lib.config import RELEASED, preset
 from lib.data.corpora import open_corpus
+from lib.generation.reconstruct import load_codec
 from lib.models.vqvae import (
     BAND_KEYS,
+    BANDS,
     CELLS,
     GROUPS,
     KINDS,
@@ -20,7 +22,7 @@ from lib.models.vqvae import (
     struck_bands,
     unfold,
 )
-from lib.music.piano_roll import PianoRoll, decide, duration_tolerance, notes_to_piano_roll
+from lib.music.piano_roll import PianoRoll, duration_tolerance, notes_to_piano_roll
 
 
 def patterns(piano_roll, codes=128):
@@ -51,7 +53,44 @@ def test_onsets_in_the_dictionary_and_the_pedal_come_back_as_they_were():
     assert indices.shape == (3, 16, GROUPS) and indices.dtype == torch.int64 and len(KINDS) == GROUPS
     decoded = model.decode(indices)
     assert torch.equal(decoded.onset, piano_roll.onset) and torch.equal(decoded.pedal, piano_roll.pedal)
-    assert torch.equal(model.encode(decide(decoded))[..., :-1:2], indices[..., :-1:2])
+    assert torch.equal(model.encode(decoded)[..., :-1:2], indices[..., :-1:2])
+
+
+def probabilities_of_919adb3(model, indices):
+    """The codec's decoding as it was at that commit: lanes of a band in every frame, onsets to be decided."""
+    pairs = indices[..., :-1].unflatten(-1, (BANDS, 2))
+    onsets, struck = model.patterns[pairs[..., 0]], pairs[..., 0] > 0
+    held = onsets.new_zeros(*onsets.shape[:-1], 2 * BAND_KEYS)
+    how = model.codebook.embedding[0, pairs[struck][:, 1]]
+    held[struck] = model.decoder(torch.cat([onsets[struck], how], -1)).float().sigmoid()
+    pedal = ((indices[..., -1:] >> torch.arange(4)) & 1).to(onsets.dtype)
+    onset = onsets.unflatten(-1, (BAND_KEYS, 4)).permute(0, 2, 3, 1, 4).flatten(3).flatten(1, 2)
+    lanes = held.unflatten(-1, (2, BAND_KEYS)).permute(0, 3, 2, 4, 1).flatten(2, 3).repeat_interleave(4, -1)
+    return PianoRoll(torch.cat([onset[:, None], lanes], 1), pedal.flatten(1)[:, None])
+
+
+def decided_as_in_919adb3(piano_roll):
+    """The decode rule of that commit: onsets are peaks in time, the other lanes are zero elsewhere."""
+    onset = piano_roll.onset
+    padded = torch.nn.functional.pad(onset, (1, 1), value=-1.0)
+    before, after = padded[..., :-2], padded[..., 2:]
+    peak = ((onset > before) & (onset >= after)) | (onset >= 1)
+    onset = (peak & (onset >= 0.5)).to(piano_roll.roll.dtype)
+    lanes = piano_roll.roll[:, 1:].clamp(0, 1) * onset[:, None]
+    pedal = (piano_roll.pedal >= 0.5).to(piano_roll.pedal.dtype)
+    return PianoRoll(torch.cat([onset[:, None], lanes], 1), pedal)
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_decoding_gives_a_finished_roll(released):
+    model = load_codec(RELEASED, "cpu") if released else codec(rolls(3, density=0.001)).eval()
+    what, how, pedal = (torch.randint(size, (2, 64, 1), generator=torch.Generator().manual_seed(1)) for size in (128, 128, 16))
+    codes = torch.cat([torch.cat([what, how], -1).repeat(1, 1, BANDS), pedal], -1)
+    decoded, wanted = model.decode(codes), decided_as_in_919adb3(probabilities_of_919adb3(model, codes))
+    assert torch.equal(decoded.roll, wanted.roll) and torch.equal(decoded.pedal, wanted.pedal)
+    onset = decoded.onset
+    assert set(onset.unique().tolist()) == {0.0, 1.0} and set(decoded.pedal.unique().tolist()) == {0.0, 1.0}
+    assert (decoded.roll[:, 1:] * (1 - onset)[:, None]).abs().sum() == 0 and (decoded.roll[:, 1:].amin(1) > 0).equal(onset > 0)
 
 
 def test_other_onsets_take_the_pattern_most_like_them():
@@ -83,8 +122,8 @@ def test_fold_and_unfold_keep_every_onset_and_its_values():
     piano_roll = rolls(2, density=0.002)
     again = unfold(fold(piano_roll), piano_roll.pedal[:, 0].unflatten(-1, (-1, 4)))
     assert torch.equal(again.onset, piano_roll.onset) and torch.equal(again.pedal, piano_roll.pedal)
-    at_onsets = decide(again)  # of two onsets of a key within a latent frame the lanes take the larger value
-    assert (at_onsets.roll - piano_roll.roll).abs().max() < 1 and (at_onsets.roll == piano_roll.roll).float().mean() > 0.999
+    assert (again.roll - piano_roll.roll).abs().max() < 1  # of two onsets of a key within a latent frame the larger value is taken
+    assert (again.roll == piano_roll.roll).float().mean() > 0.999
 
 
 def test_all_struck_bands_are_trained_on():
@@ -118,7 +157,7 @@ def test_vqvae_learns_how_notes_are_played():
         loss = sum(reconstruction_loss(logits, bands).values()) + codes.commitment_loss
         optimizer.zero_grad(), loss.backward(), optimizer.step()
         model.codebook.update(np.random.default_rng(step))
-    decoded = decide(model.eval().decode(model.encode(piano_roll)))
+    decoded = model.eval().decode(model.encode(piano_roll))
     onset = piano_roll.onset > 0
     assert (decoded.roll[:, 2] - piano_roll.roll[:, 2]).abs()[onset].mean() < 0.1
     assert (decoded.roll[:, 1] - piano_roll.roll[:, 1]).abs()[onset].mean() < 0.1

@@ -7,8 +7,6 @@ import torch
 from lib.music.notes import Notes
 from lib.music.piano_roll import (
     MAX_DURATION_FRAMES,
-    PianoRoll,
-    decide,
     decode_duration,
     encode_duration,
     notes_to_piano_roll,
@@ -23,7 +21,7 @@ def performance(*rows, pedal=()):
 
 
 def round_trip(notes):
-    return piano_roll_to_notes(decide(notes_to_piano_roll(notes)))[0]
+    return piano_roll_to_notes(notes_to_piano_roll(notes))[0]
 
 
 def test_golden_roll():
@@ -58,17 +56,6 @@ def test_duration_scale_is_invertible_and_capped():
     frames = torch.tensor([0.0, 0.5, 1.0, 10.0, 2048.0])
     assert torch.allclose(decode_duration(encode_duration(frames)), frames, rtol=1e-4)
     assert encode_duration(torch.tensor(1e6)) == 1 and MAX_DURATION_FRAMES == 2048
-
-
-def test_decide_keeps_peaks_only():
-    roll = torch.zeros(1, 3, 88, 8)
-    roll[0, 0, 10, 2:5] = torch.tensor([0.6, 0.9, 0.7])
-    roll[0, 0, 20, 3] = 0.4
-    roll[0, 0, 30, 6:8] = 0.8
-    decided = decide(PianoRoll(roll, torch.full((1, 1, 8), 0.7)))
-    assert decided.onset.nonzero()[:, 1:].tolist() == [[10, 3], [30, 6]]
-    assert decided.pedal.min() == 1
-    assert roll[0, 0, 10, 2] == pytest.approx(0.6)  # its input is left alone
 
 
 def brute_sounding(notes, frames):

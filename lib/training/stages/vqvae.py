@@ -13,7 +13,7 @@ from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE, frequent_patterns, reconstruction_loss, struck_bands
 from lib.music.metrics import note_f1
 from lib.music.note_windows import note_windows
-from lib.music.piano_roll import PianoRoll, decide, piano_roll_to_notes
+from lib.music.piano_roll import PianoRoll, piano_roll_to_notes
 from lib.training.passages import passages, vary
 from lib.training.stages.diffusion import DiffusionStage, FineTuneStage
 from lib.training.stages.stage import Stage
@@ -55,7 +55,7 @@ class VQVAEStage(Stage):
         scores, use = [], 0
         for batch in self.validation_batches():
             codes = model.encode(batch.piano_roll)
-            decoded = decide(model.decode(codes))
+            decoded = model.decode(codes)
             pairs = zip(piano_roll_to_notes(batch.piano_roll), piano_roll_to_notes(decoded), strict=True)
             scores += [note_f1(original, estimate) for original, estimate in pairs if len(original)]
             pairs = codes[..., :-1].unflatten(-1, (-1, 2))
