@@ -1,6 +1,6 @@
-"""What a picture shows, in words: for screen readers, and wherever it can't be drawn.
+"""Alternative texts: what a picture shows, for screen readers and wherever it can't be drawn.
 
-Every figure of this package has its words as `figure.alt`, and notebooks show it as an <img> with them.
+Every figure of this package has its text as `figure.alt`, and notebooks show it as an <img> with that alt text.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ MOST_SYMBOLS = 12  # chords that are named before "and so on"
 
 
 def described(figure, text):
-    """The figure, with its words; IPython finds `_repr_html_` beside the picture."""
+    """The figure with its alt text; IPython finds `_repr_html_` beside the picture."""
     figure.alt = text
     figure._repr_html_ = lambda: picture_html(figure)
     return figure
 
 
 def picture_html(figure):
-    """The figure as <img> with its words as alt text."""
+    """The figure as <img> with its alt text."""
     file = io.BytesIO()
     figure.savefig(file, format="png", bbox_inches="tight", facecolor=figure.get_facecolor())
     source = base64.b64encode(file.getvalue()).decode()
@@ -33,7 +33,7 @@ def picture_html(figure):
 
 
 def show_picture(figure):
-    """The figure inside a notebook, with its words, once: IPython.display.HTML."""
+    """The figure inside a notebook with its alt text, once: IPython.display.HTML."""
     from IPython.display import HTML
 
     page = picture_html(figure)
@@ -42,19 +42,21 @@ def show_picture(figure):
 
 
 def key_name(pitch):
-    """Such as C4 for MIDI pitch 60."""
+    """The key's name, such as C4 for MIDI pitch 60."""
     return f"{NAMES[int(pitch) % 12]}{int(pitch) // 12 - 1}"
 
 
-def in_words(notes):
+def describe_notes(notes):
     """How many notes, how long, from which key to which, how loud."""
     if not len(notes):
         return "no notes"
     keys = f"{key_name(notes.pitch.min())} to {key_name(notes.pitch.max())}"
-    return f"{len(notes)} notes in {notes.end_s:.1f} s, {keys}, velocity {notes.velocity.min()} to {notes.velocity.max()}"
+    return (
+        f"{len(notes)} notes in {notes.end_s:.1f} s, {keys}, velocity {notes.velocity.min()} to {notes.velocity.max()}"
+    )
 
 
-def chords_in_words(chords):
+def format_chords(chords):
     """The symbols in order; "" for none."""
     symbols = [symbol for _, symbol in chords]
     more = " and so on" if len(symbols) > MOST_SYMBOLS else ""
@@ -62,5 +64,5 @@ def chords_in_words(chords):
 
 
 def titled(title, text):
-    """Words that begin with the picture's title, where it has one."""
+    """The text, after the picture's title where it has one."""
     return f"{title}. {text}" if title else text

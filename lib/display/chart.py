@@ -12,12 +12,12 @@ CELL = "border:1px solid #8888;padding:2px 10px;min-width:5em"
 
 
 def chart_html(text, seconds=None, tempo_bpm=120.0, beats_per_bar=4):
-    """The chart as HTML; a bar that takes up an earlier one names it.
+    """The chart as HTML; a bar that repeats an earlier one names it.
 
     Parameters
     ----------
     text : of music.forms.parse_chart
-    seconds : length of a solo; None: it isn't told how often the chart is played
+    seconds : length of a solo; None: the caption does not say how often the chart is played
 
     Raises
     ------
@@ -29,18 +29,18 @@ def chart_html(text, seconds=None, tempo_bpm=120.0, beats_per_bar=4):
     cells = [_cell(number, bar, chart.source[number]) for number, bar in enumerate(chart.bars[:MOST_BARS])]
     lines = ["".join(cells[first : first + BARS_A_LINE]) for first in range(0, len(cells), BARS_A_LINE)]
     table = "".join(f"<tr>{line}</tr>" for line in lines)
-    words = html.escape(_in_words(len(chart.bars), seconds, beats_per_bar * 60.0 / tempo_bpm))
+    caption = html.escape(_describe(len(chart.bars), seconds, beats_per_bar * 60.0 / tempo_bpm))
     label = f'aria-label="chart of {len(chart.bars)} bars"'
-    return f'<table {label} style="border-collapse:collapse">{table}</table><small>{words}</small>'
+    return f'<table {label} style="border-collapse:collapse">{table}</table><small>{caption}</small>'
 
 
 def _cell(number, bar, source):
     symbols = " &nbsp; ".join(html.escape(NO_CHORD[0] if chord is None else chord.symbol) for chord in bar)
-    again = "" if source in (None, number) else f' <small title="takes up bar {source + 1}">= {source + 1}</small>'
+    again = "" if source in (None, number) else f' <small title="repeats bar {source + 1}">= {source + 1}</small>'
     return f'<td style="{CELL}"><small style="opacity:.7">{number + 1}</small> {symbols}{again}</td>'
 
 
-def _in_words(bars, seconds, bar_s):
-    words = f"{bars} bar{'s' * (bars != 1)}, {bars * bar_s:.1f} s at this tempo"
-    words = f"{words}; {bars - MOST_BARS} more than shown" if bars > MOST_BARS else words
-    return words if seconds is None else f"{words}; played {seconds / (bars * bar_s):.1f} times in {seconds:g} s"
+def _describe(bars, seconds, bar_s):
+    text = f"{bars} bar{'s' * (bars != 1)}, {bars * bar_s:.1f} s at this tempo"
+    text = f"{text}; {bars - MOST_BARS} more than shown" if bars > MOST_BARS else text
+    return text if seconds is None else f"{text}; played {seconds / (bars * bar_s):.1f} times in {seconds:g} s"

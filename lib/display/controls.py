@@ -1,4 +1,4 @@
-"""The desk of notebook 06: knobs, a solo that grows while it is played, the strip of takes, and the code for all of it."""
+"""The control panel of notebook 06: knobs, a solo that grows while it is sampled, takes, and their code."""
 
 from __future__ import annotations
 
@@ -32,19 +32,21 @@ def solo_controls(improvise, styles=(), soundfont=None, infill=None, folder=None
 
     Parameters
     ----------
-    improvise : callable(GenerateRequest, callback) -> something with notes, chords and begins_s (generate.Solo); where a take is
-        gone on from, it is called with before=Notes too. What the callback raises must come out of it
+    improvise : callable(GenerateRequest, callback) -> something with notes, chords and begins_s (generate.Solo); to
+        continue a take, it is called with before=Notes too. It must let through what the callback raises
     styles : names of pianists to choose from; none: no such knob
     soundfont : path of an .sf2, or None
-    infill : callable(GenerateRequest, Notes, from_s, to_s, callback), as improvise; None: no passage is played anew
+    infill : callable(GenerateRequest, Notes, from_s, to_s, callback), as improvise; None: passages can't be resampled
     folder : where kept takes are written as MIDI files, or None
-    in_background : play in a thread, so that it can be cancelled; None: where there is a notebook to press the button in
+    in_background : play in a thread, so that it can be cancelled; None: inside a notebook
 
     Returns
     -------
     SoloPanel
     """
-    return SoloPanel(improvise, styles, soundfont, infill, folder, _in_notebook() if in_background is None else in_background)
+    return SoloPanel(
+        improvise, styles, soundfont, infill, folder, _in_notebook() if in_background is None else in_background
+    )
 
 
 def _in_notebook():
@@ -54,12 +56,12 @@ def _in_notebook():
 
 
 class SoloPanel(widgets.VBox):
-    """What `solo_controls` gives: see there.
+    """The widget that `solo_controls` returns.
 
     Attributes
     ----------
     knob_panel : KnobPanel, with the chart and the die
-    knobs, faults : widgets by the name of what they set, and what is said below each; `passage` is a fault too
+    knobs, faults : widgets by the name of what they set, and the error below each; `passage` is a fault too
     play, cancel, show_code : buttons
     progress, message, preview, player, code : widgets
     strip, actions : TakeStrip, TakeActions
@@ -91,16 +93,22 @@ class SoloPanel(widgets.VBox):
     def _connect(self):
         self.play.on_click(lambda _: self._ask(lambda: [Call(self.knob_panel.request())]))
         self.cancel.on_click(lambda _: self._stop())
-        self.show_code.observe(lambda change: setattr(self.code.layout, "display", "" if change["new"] else "none"), "value")
-        presses = {"go_on": lambda: [self._going_on()], "anew": lambda: [self._anew()], "vary": self._variations}
+        self.show_code.observe(
+            lambda change: setattr(self.code.layout, "display", "" if change["new"] else "none"), "value"
+        )
+        presses = {
+            "continue": lambda: [self._continuation()],
+            "resample": lambda: [self._resampling()],
+            "vary": self._variations,
+        }
         for name, calls in presses.items():
             self.actions.buttons[name].on_click(lambda _, calls=calls: self._ask(calls))
         self.actions.buttons["compare"].on_click(lambda _: self._hear_ticked())
 
-    def _going_on(self):
+    def _continuation(self):
         return Call(self.knob_panel.request(), self.strip.chosen, None, self.actions.passage[1])
 
-    def _anew(self):
+    def _resampling(self):
         return Call(self.knob_panel.request(), self.strip.chosen, *self.actions.passage)
 
     def _variations(self):
@@ -129,18 +137,18 @@ class SoloPanel(widgets.VBox):
         """Play, in a thread perhaps; of a cancelled job nothing is shown any more."""
         fault = None
         try:
-            said = self._perform(calls, job)
+            text = self._perform(calls, job)
         except Cancelled:
             return
         except ValueError as error:  # a misspelt chord, a value out of range: say it and wait for the next try
-            fault, said = error, str(error)
+            fault, text = error, str(error)
         except Exception as error:
             log.exception("a solo could not be played")
-            said = f"It could not be played: {type(error).__name__}: {error}"
+            text = f"It could not be played: {type(error).__name__}: {error}"
         with self._lock:
             if not job.cancelled:
                 self._be_busy(False)
-                self.message.value = said
+                self.message.value = text
                 if fault is not None:
                     self.knob_panel.blame(fault)
 
@@ -157,16 +165,18 @@ class SoloPanel(widgets.VBox):
                 job.check()
                 takes.append(self.strip.add(call, solo, audio))
         self.hear(takes[-1], takes if len(takes) == 1 else [basis, *takes], job)
-        return f"{len(takes[0].notes)} notes" if len(takes) == 1 else f"{len(takes)} variations beside take {basis.number}"
+        return (
+            f"{len(takes[0].notes)} notes" if len(takes) == 1 else f"{len(takes)} variations beside take {basis.number}"
+        )
 
     def _reporter(self, job, left, number, count):
-        """The callback of one of `count` calls: progress, time left, the roll so far; it raises where the job is cancelled."""
+        """The callback of one of `count` calls: shows progress, time left and the roll so far; raises Cancelled."""
         preview = Preview(lambda picture: self._show(job, preview=picture))
 
         def report(state):
-            share = (state["window"] + state["step"] / state["num_steps"]) / state["num_windows"]
-            share = (number + share) / count
-            self._show(job, progress=share, message=left(share))
+            progress = (state["window"] + state["step"] / state["num_steps"]) / state["num_windows"]
+            progress = (number + progress) / count
+            self._show(job, progress=progress, message=left(progress))
             preview(state)
 
         return report
@@ -193,10 +203,10 @@ class SoloPanel(widgets.VBox):
             self.preview.value = ""
 
     def hear(self, take, among=None, job=None):
-        """Put a take in the player, with others to switch to; `job`: of which this is the end, unless it was cancelled."""
+        """Put a take in the player, with others to switch to; `job`: the job that ends so, unless it was cancelled."""
         takes = {one.name: (one.notes, one.audio) for one in among or [take]}
-        asked = take.call.request
-        page = takes_html(takes, asked.chords, take.chords, asked.tempo_bpm, asked.beats_per_bar)
+        request = take.call.request
+        page = takes_html(takes, request.chords, take.chords, request.tempo_bpm, request.beats_per_bar)
         page = framed(page, " / ".join(takes))
         with self._lock:
             if job is not None:
@@ -229,5 +239,5 @@ class SoloPanel(widgets.VBox):
             self.message.value = f"kept as {path.name}"
 
     def wait(self, timeout_s=None):
-        """Until what is being played is there, or was cancelled and has noticed; whether it is."""
+        """Wait until the running job is done or has noticed that it was cancelled; whether it is."""
         return self._job is None or self._job.wait(timeout_s)

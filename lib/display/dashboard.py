@@ -9,8 +9,15 @@ from lib.display.alt_text import described, titled
 from lib.display.palette import GENERATED, PALE, REAL, on_paper
 from lib.music.metrics import overlapping_area
 
-UNITS = {"pitch_range": "semitones", "pitch_class_entropy": "bits", "note_density": "onsets a second", "inter_onset": "log2 s",
-         "duration": "log2 s", "velocity": "MIDI", "polyphony": "keys down"}  # fmt: skip
+UNITS = {
+    "pitch_range": "semitones",
+    "pitch_class_entropy": "bits",
+    "note_density": "onsets a second",
+    "inter_onset": "log2 s",
+    "duration": "log2 s",
+    "velocity": "MIDI",
+    "polyphony": "keys down",
+}
 BINS = 24
 
 
@@ -28,11 +35,15 @@ def plot_dashboard(real, generated, title=""):
     Figure
     """
     names = list(real[0])
-    samples = {name: tuple(np.array([clip[name] for clip in clips], float) for clips in (real, generated)) for name in names}
+    samples = {
+        name: tuple(np.array([clip[name] for clip in clips], float) for clips in (real, generated)) for name in names
+    }
     areas = {name: overlapping_area(*pair) for name, pair in samples.items()}
     columns = 4
     rows = -(-(len(names) + 1) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.8 * columns, 0.5 + 2.2 * rows), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(2.8 * columns, 0.5 + 2.2 * rows), squeeze=False, layout="constrained"
+    )
     for ax, name in zip(axes.flat, names):
         _distributions(ax, name, *samples[name], areas[name])
     axes[0, 0].legend(loc="upper right", fontsize=7)

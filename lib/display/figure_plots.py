@@ -26,12 +26,12 @@ def plot_figures(panels, sets, own=(), aims=None, title=""):
     size = (3.7 * columns, count * (0.9 + 0.26 * len(sets)))
     figure, axes = plt.subplots(count, columns, figsize=size, squeeze=False, sharey=True, layout="constrained")
     for ax, (measure, rows) in zip(axes.flat, panels.items(), strict=False):
-        for place, name in enumerate(sets):
+        for row, name in enumerate(sets):
             if name in rows:
                 value, low, high = rows[name]
                 colour = GENERATED if name in own else REAL
-                ax.plot([low, high], [place, place], color=colour, linewidth=1.5)
-                ax.plot([value], [place], "o", color=colour, markersize=5)
+                ax.plot([low, high], [row, row], color=colour, linewidth=1.5)
+                ax.plot([value], [row], "o", color=colour, markersize=5)
         if measure in (aims or {}):
             ax.axvline(aims[measure], color=QUIET, linewidth=1, linestyle=":")
         ax.set_yticks(range(len(sets)), sets)
@@ -40,9 +40,11 @@ def plot_figures(panels, sets, own=(), aims=None, title=""):
         ax.set_title(measure, fontsize=9)
     for ax in list(axes.flat)[len(panels) :]:
         ax.set_visible(False)
-    words = "; ".join(f"{measure}: {', '.join(f'{name} {row[0]:.3g}' for name, row in rows.items())}"
-                      for measure, rows in panels.items())  # fmt: skip
-    return described(figure, titled(title, f"Figures with 95 % intervals. {words}"))
+    summary = "; ".join(
+        f"{measure}: {', '.join(f'{name} {row[0]:.3g}' for name, row in rows.items())}"
+        for measure, rows in panels.items()
+    )
+    return described(figure, titled(title, f"Figures with 95 % confidence intervals. {summary}"))
 
 
 @on_paper
@@ -57,20 +59,24 @@ def plot_doses(rows, titles=None):
     measures = list(rows[0]["figures"])
     columns = min(3, len(measures))
     count = -(-len(measures) // columns)
-    figure, axes = plt.subplots(count, columns, figsize=(3.7 * columns, 2.3 * count), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        count, columns, figsize=(3.7 * columns, 2.3 * count), squeeze=False, layout="constrained"
+    )
     damages = list(dict.fromkeys(row["damage"] for row in rows[1:]))
     for ax, measure in zip(axes.flat, measures, strict=False):
         for colour, damage in zip(HUES, damages):
             own = [row for row in rows if row["damage"] == damage]
             doses = np.array([0.0, *(row["dose"] for row in own)]) / own[-1]["dose"]
-            ax.plot(doses, _values([rows[0], *own], measure), "o-", color=colour, markersize=3, linewidth=1, label=damage)
+            ax.plot(
+                doses, _values([rows[0], *own], measure), "o-", color=colour, markersize=3, linewidth=1, label=damage
+            )
         ax.set_title((titles or {}).get(measure, measure), fontsize=9)
         ax.set_xlabel("dose, of the largest", fontsize=8)
     for ax in list(axes.flat)[len(measures) :]:
         ax.set_visible(False)
     axes[0, 0].legend(fontsize=7)
-    words = "; ".join(f"{measure}: {_values(rows[:1], measure)[0]:.3g} whole" for measure in measures)
-    return described(figure, f"What measures say of music that is made worse by {', '.join(damages)}. {words}")
+    summary = "; ".join(f"{measure}: {_values(rows[:1], measure)[0]:.3g} whole" for measure in measures)
+    return described(figure, f"What measures say of music that is made worse by {', '.join(damages)}. {summary}")
 
 
 def _values(rows, measure):

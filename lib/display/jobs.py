@@ -40,7 +40,7 @@ class Job:
 
     @property
     def cancelled(self):
-        """Whether it was asked to stop."""
+        """Whether `cancel` was called."""
         return self._stop.is_set()
 
     def check(self):
@@ -62,15 +62,17 @@ class TimeLeft:
     def __init__(self, clock=time.monotonic):
         self._clock, self._first = clock, None
 
-    def __call__(self, share):
-        """Words such as "12 s left" for work of which a share is done; "" at the first report."""
+    def __call__(self, progress):
+        """Text such as "12 s left" at a progress in [0, 1]; "" at the first report."""
         now_s = self._clock()
-        self._first = self._first or (now_s, share)
+        self._first = self._first or (now_s, progress)
         began_s, began = self._first
-        return f"{length(round((now_s - began_s) * (1 - share) / (share - began)))} left" if share > began else ""
+        if progress <= began:
+            return ""
+        return f"{format_duration(round((now_s - began_s) * (1 - progress) / (progress - began)))} left"
 
 
-def length(seconds):
-    """Whole seconds in words: "75 s" is "1 min 15 s"."""
+def format_duration(seconds):
+    """Whole seconds as text: 75 is "1 min 15 s"."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -10,12 +10,12 @@ from lib.display.chart import chart_html
 from lib.display.knobs import FINE, faults_of, make_fault, make_knobs, request_of, say_fault
 from lib.music.chords import ChordError
 
-SEEDS = 10_000  # a die has so many sides: such a seed is easily told to a friend
+SEEDS = 10_000  # a die has so many sides: such a seed is easily passed on
 CHART_KNOBS = ("chords", "seconds", "tempo_bpm")
 
 
 class KnobPanel(widgets.VBox):
-    """Knobs with a place below each for what is wrong with it.
+    """Knobs, each with its error message below.
 
     Parameters
     ----------
@@ -27,7 +27,9 @@ class KnobPanel(widgets.VBox):
         super().__init__()
         self.knobs, self.chart = make_knobs(styles), widgets.HTML()
         self.faults = {name: make_fault() for name in self.knobs}
-        self.die = widgets.Button(description="roll", icon="random", tooltip="another seed", layout=widgets.Layout(width="80px"))
+        self.die = widgets.Button(
+            description="roll", icon="random", tooltip="another seed", layout=widgets.Layout(width="80px")
+        )
         self.die.on_click(self._roll)
         for knob in self.knobs.values():
             knob.observe(lambda _: on_change(), "value")
@@ -37,7 +39,9 @@ class KnobPanel(widgets.VBox):
             self.knobs["style_mix"].observe(self._show_share, "value")
             self._show_share()
         self._draw_chart()
-        fine = widgets.Accordion([widgets.VBox(self._rows(FINE))], selected_index=None, layout=widgets.Layout(max_width="480px"))
+        fine = widgets.Accordion(
+            [widgets.VBox(self._rows(FINE))], selected_index=None, layout=widgets.Layout(max_width="480px")
+        )
         fine.set_title(0, "more knobs")
         self.children = (*self._rows(name for name in self.knobs if name not in FINE), fine)
 
@@ -68,13 +72,13 @@ class KnobPanel(widgets.VBox):
         return request_of(self.knobs)
 
     def forget_faults(self):
-        """Take away what was said, but for what is still wrong with the chords."""
+        """Hide all messages but what is still wrong with the chords."""
         for name in self.faults:
             say_fault(self.faults[name], "")
         self._draw_chart()
 
     def blame(self, error):
-        """Say an error under the fields it concerns."""
+        """Show an error under the fields it concerns."""
         for name, text in faults_of(error, list(self.faults)).items():
             say_fault(self.faults[name], text)
 

@@ -53,16 +53,17 @@ def _style_knobs(styles):
 
 
 def request_of(knobs):
-    """GenerateRequest from the knobs; a wish asks for candidates, 0 and "" leave the choice to the model. ConfigError says what
-    is wrong."""
+    """GenerateRequest from the knobs; 0 and "" leave the choice to the model. Raises ConfigError."""
     values = {name: knob.value for name, knob in knobs.items()}
-    values = {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}  # browsers add 1e-14
+    values = {
+        name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()
+    }  # browsers add 1e-14
     style = _style(*(values.pop(name, "") for name in ("style", "style_mix", "style_share")))
     rules, candidates = values.pop("rules"), values.pop("num_candidates")
-    wishes = {name: value for name in ("density", "register") if (value := values.pop(name))}
-    if rules == RULES_ALWAYS or rules == RULES_ASKED and wishes:
-        wishes["num_candidates"] = candidates
-    return build(GenerateRequest, {**values, **wishes, **({"style": style} if style else {})})
+    rule_values = {name: value for name in ("density", "register") if (value := values.pop(name))}
+    if rules == RULES_ALWAYS or rules == RULES_ASKED and rule_values:
+        rule_values["num_candidates"] = candidates
+    return build(GenerateRequest, {**values, **rule_values, **({"style": style} if style else {})})
 
 
 def _style(first, second, share):
@@ -73,7 +74,7 @@ def _style(first, second, share):
 
 
 def make_fault():
-    """Where it is said what is wrong with the field above; see `say_fault`."""
+    """The error message of the field above; see `say_fault`."""
     return widgets.HTML(layout=widgets.Layout(display="none", max_width="100%"))
 
 

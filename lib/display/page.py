@@ -1,4 +1,4 @@
-"""Pages of one file: an HTML file with places, {{name}}, to put style, script and values in."""
+"""Pages of one file: an HTML file with slots, {{name}}, for style, script and values."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ def read_parts(folder, *names):
 
 
 def fill_page(text, **parts):
-    """The page with its places filled, in one pass: what a value says is never taken for a place."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], text)
+    """The page with its slots filled, in one pass: text inside a value is never taken for a slot."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda slot: parts[slot[1]], text)

@@ -1,7 +1,7 @@
 """Colours of all pictures, in one place.
 
-Conventions: hues are Okabe & Ito's (2008), told apart by colour-blind eyes; pictures bring their own paper, so that they read
-the same on a dark page and under any matplotlib style.
+Conventions: hues are Okabe & Ito's (2008), safe for colour-blind readers; pictures bring their own background, so that
+they look the same on a dark page and under any matplotlib style.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HUES = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY)  # of things that have no col
 PAPER, INK, QUIET, PALE = "#fcfcfa", "#222222", "#5f5f5f", "#c4ccd4"  # QUIET: 6.2 to 1 on PAPER
 
 KEPT, LOST, INVENTED = BLUE, VERMILION, INK  # by a codec
-ASKED, PLAYED = VERMILION, BLUE
+TARGET, PLAYED = VERMILION, BLUE
 REAL, GENERATED = BLUE, VERMILION
 MORE, LESS = GREEN, VERMILION
 WARNING = "#A63603"  # 6.4 to 1 on PAPER
@@ -33,16 +33,17 @@ STYLE = {
     "figure.facecolor": PAPER, "savefig.facecolor": PAPER, "savefig.edgecolor": PAPER, "figure.edgecolor": PAPER,
     "axes.facecolor": PAPER, "axes.edgecolor": QUIET, "axes.labelcolor": INK, "axes.titlecolor": INK,
     "axes.prop_cycle": mpl.cycler(color=HUES), "axes.grid": False, "axes.titlesize": 10.0, "axes.labelsize": 9.0,
-    "axes.spines.top": False, "axes.spines.right": False, "text.color": INK, "font.family": ["DejaVu Sans"], "font.size": 10.0,
-    "xtick.color": QUIET, "ytick.color": QUIET, "xtick.labelcolor": INK, "ytick.labelcolor": INK, "xtick.labelsize": 8.0,
-    "ytick.labelsize": 8.0, "grid.color": PALE, "legend.facecolor": PAPER, "legend.edgecolor": PALE, "legend.labelcolor": INK,
-    "legend.fontsize": 8.0, "lines.color": INK, "patch.edgecolor": PAPER, "hatch.color": INK,
-}  # fmt: skip
+    "axes.spines.top": False, "axes.spines.right": False, "text.color": INK, "font.family": ["DejaVu Sans"],
+    "font.size": 10.0, "xtick.color": QUIET, "ytick.color": QUIET, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "xtick.labelsize": 8.0, "ytick.labelsize": 8.0, "grid.color": PALE, "legend.facecolor": PAPER,
+    "legend.edgecolor": PALE, "legend.labelcolor": INK, "legend.fontsize": 8.0, "lines.color": INK,
+    "patch.edgecolor": PAPER, "hatch.color": INK,
+}
 
 
 @contextlib.contextmanager
 def _style():
-    """STYLE for a while. Not matplotlib's rc_context: a notebook's first figure starts its backend, which must stay started."""
+    """STYLE for a while. Not matplotlib's rc_context: a notebook's first figure starts its backend, which must stay."""
     before = {name: mpl.rcParams[name] for name in STYLE}
     mpl.rcParams.update(STYLE)
     try:

@@ -1,6 +1,6 @@
 """A player as one HTML page: piano roll, sound and chords, without network or kernel.
 
-The page is put together from player.html, player.css and the player_*.js beside this file; what it plays is JSON in it.
+The page is put together from the HTML, CSS and scripts in player/; what it plays is JSON inside it.
 Its sound is an MP3.
 """
 
@@ -16,8 +16,8 @@ from lib.display.page import fill_page, read_parts
 from lib.music.audio import encode_mp3
 from lib.music.notes import to_midi
 
-FOLDER = Path(__file__).parent
-# player_NAME.js, in the order that they need each other
+FOLDER = Path(__file__).parent / "player"
+# NAME.js, in the order that they need each other
 SCRIPTS = ("music", "view", "roll", "keyboard", "moving", "sound", "files", "keep", "pointer", "page")
 HEIGHT_PX = 480
 NO_SOUND = "No sound was rendered for this roll."
@@ -29,7 +29,7 @@ def player_html(notes, audio=None, title="", chords=(), tempo_bpm=None, beats_pe
 
 
 def takes_html(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
-    """The page. Several takes are compared by switching between them at the same place.
+    """The page. Several takes are compared by switching between them at the same position.
 
     Parameters
     ----------
@@ -60,9 +60,14 @@ def music_json(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
 
 def page_of(music, title=""):
     """The page around JSON of music_json."""
-    script = read_parts(FOLDER, *(f"player_{name}.js" for name in SCRIPTS))
-    return fill_page(read_parts(FOLDER, "player.html"), title=html.escape(title or "Solo"),
-                     style=read_parts(FOLDER, "player.css"), music=music, script=script)  # fmt: skip
+    script = read_parts(FOLDER, *(f"{name}.js" for name in SCRIPTS))
+    return fill_page(
+        read_parts(FOLDER, "player.html"),
+        title=html.escape(title or "Solo"),
+        style=read_parts(FOLDER, "player.css"),
+        music=music,
+        script=script,
+    )
 
 
 def _take(name, notes, audio, chords, tempo_bpm, beats_per_bar):
@@ -70,7 +75,7 @@ def _take(name, notes, audio, chords, tempo_bpm, beats_per_bar):
     rows = [[round(float(on), 3), round(float(length), 3), int(p), int(v)] for on, length, p, v in zip(*columns)]
     return {
         "name": name,
-        "id": hashlib.sha256(json.dumps([name, rows]).encode()).hexdigest()[:16],  # a favourite is known by it
+        "id": hashlib.sha256(json.dumps([name, rows]).encode()).hexdigest()[:16],  # favourites are stored by it
         "seconds": round(max(notes.end_s, audio.seconds if audio else 0.0), 3),
         "notes": rows,
         "pedal": [[round(float(down), 3), round(float(up), 3)] for down, up in notes.pedal_s],

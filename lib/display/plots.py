@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 
-from lib.display.alt_text import chords_in_words, described, in_words, titled
+from lib.display.alt_text import describe_notes, described, format_chords, titled
 from lib.display.palette import (
     AMOUNT,
     HUES,
@@ -55,7 +55,7 @@ def plot_piano_roll(notes, chords=(), title="", ax=None, hands=None):
     _frame(ax, [notes], title, low, high + (5 if len(chords) else 1))
     ax.set_xlim(right=max([ax.get_xlim()[1], *(time_s + 1 for time_s, _ in chords)]))
     played = "" if hands is None else f", {int(np.sum(hands))} of them by the left hand"
-    return described(ax.figure, titled(title, f"Piano roll: {in_words(notes)}{played}{chords_in_words(chords)}"))
+    return described(ax.figure, titled(title, f"Piano roll: {describe_notes(notes)}{played}{format_chords(chords)}"))
 
 
 def _colours(ax, notes, hands):
@@ -79,7 +79,12 @@ def plot_piano_rolls(performances, title=""):
     title : str
     """
     figure, axes = plt.subplots(
-        len(performances), 1, figsize=(11, 0.8 + 2.2 * len(performances)), sharex=True, squeeze=False, layout="constrained"
+        len(performances),
+        1,
+        figsize=(11, 0.8 + 2.2 * len(performances)),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
     )
     low, high = _pitch_range(performances.values())
     for ax, (name, notes) in zip(axes[:, 0], performances.items(), strict=True):
@@ -88,8 +93,8 @@ def plot_piano_rolls(performances, title=""):
         ax.set_xlabel("")
     axes[-1, 0].set_xlabel("seconds")
     figure.suptitle(title)
-    words = "; ".join(f"{name}: {in_words(notes)}" for name, notes in performances.items())
-    return described(figure, titled(title, f"Piano rolls. {words}"))
+    summary = "; ".join(f"{name}: {describe_notes(notes)}" for name, notes in performances.items())
+    return described(figure, titled(title, f"Piano rolls. {summary}"))
 
 
 @on_paper
@@ -105,8 +110,8 @@ def plot_reconstruction(original, reconstruction):
         ax.plot([], [], color=colour, linewidth=3, label=f"{name}: {count}")
     ax.legend(loc="upper right", fontsize=8)
     _frame(ax, [original, reconstruction], "what came back", *_pitch_range([original, reconstruction]))
-    words = ", ".join(f"{count} notes {name}" for name, (_, count) in counts.items())
-    return described(figure, f"What a codec gave back of {in_words(original)}: {words}")
+    summary = ", ".join(f"{count} notes {name}" for name, (_, count) in counts.items())
+    return described(figure, f"What a codec gave back of {describe_notes(original)}: {summary}")
 
 
 @on_paper
@@ -132,7 +137,7 @@ def plot_losses(history):
         ax.legend(fontsize=7)
     for ax in list(axes.flat)[len(names) :]:
         ax.set_visible(False)
-    return described(figure, _losses_in_words(history, names, runtimes))
+    return described(figure, _describe_losses(history, names, runtimes))
 
 
 def _draw_loss(ax, name, history):
@@ -145,23 +150,28 @@ def _draw_loss(ax, name, history):
 def _runtimes(history):
     """[(first step, last step)] of the stretches that one runtime logged, in order; each ends where the next begins."""
     rows = sorted((row["step"], row.get("runtime")) for row in history)
-    changes = [place for place, row in enumerate(rows) if place == 0 or row[1] != rows[place - 1][1]]
-    firsts = [rows[place][0] for place in changes]
+    changes = [index for index, row in enumerate(rows) if index == 0 or row[1] != rows[index - 1][1]]
+    firsts = [rows[index][0] for index in changes]
     return list(zip(firsts, [*firsts[1:], rows[-1][0]])) if rows else []
 
 
-def _losses_in_words(history, names, runtimes):
+def _describe_losses(history, names, runtimes):
     parts = []
     for name in names:
-        found = {row["split"]: row[name] for row in history if name in row}  # the last of each
-        parts.append(f"{name.replace('_', ' ')} {', '.join(f'{value:.3g} in {split}' for split, value in found.items())}")
-    last, times = max((row["step"] for row in history), default=0), f"{len(runtimes)} runtime{'s' * (len(runtimes) != 1)}"
+        last_values = {row["split"]: row[name] for row in history if name in row}
+        parts.append(
+            f"{name.replace('_', ' ')} {', '.join(f'{value:.3g} in {split}' for split, value in last_values.items())}"
+        )
+    last, times = (
+        max((row["step"] for row in history), default=0),
+        f"{len(runtimes)} runtime{'s' * (len(runtimes) != 1)}",
+    )
     return f"Training curves, {last} steps in {times}. In the end: {'; '.join(parts) or 'nothing logged'}"
 
 
 @on_paper
 def plot_confusion(matrix, names):
-    """Rows: who played; columns: who was heard; each row sums to 1.
+    """Rows: who played; columns: who was predicted; each row sums to 1.
 
     Parameters
     ----------
@@ -175,13 +185,17 @@ def plot_confusion(matrix, names):
     if len(names) <= 40:
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
         ax.set_yticks(range(len(names)), names, fontsize=7)
-    ax.set_xlabel("heard as")
+    ax.set_xlabel("predicted")
     ax.set_ylabel("played by")
     rightly = f"{np.trace(matrix) / max(1, matrix.sum()):.0%} named rightly"
     ax.set_title(rightly)
     wrong = shares * (1 - np.eye(len(shares)))
-    played, heard = np.unravel_index(wrong.argmax(), wrong.shape)
-    most = f"; most often confused: {names[played]}, heard as {names[heard]} ({wrong.max():.0%})" if wrong.any() else ""
+    played, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+    most = (
+        f"; most often confused: {names[played]}, taken for {names[predicted]} ({wrong.max():.0%})"
+        if wrong.any()
+        else ""
+    )
     return described(figure, f"Confusion of {len(names)} pianists: {rightly}{most}")
 
 
@@ -202,14 +216,16 @@ def plot_evidence(notes, times_s, evidence, name, stretch_s=10.0):
     roll.set_xlabel("")
     curve.plot(times_s, evidence, color=QUIET)
     curve.axhline(0, color=QUIET, linewidth=0.4)
-    for place, colour in ((np.argmax, MORE), (np.argmin, LESS)) if len(times_s) else ():
-        middle_s = times_s[place(evidence)]
+    for extreme, colour in ((np.argmax, MORE), (np.argmin, LESS)) if len(times_s) else ():
+        middle_s = times_s[extreme(evidence)]
         for ax in (roll, curve):
             ax.axvspan(middle_s - stretch_s / 2, middle_s + stretch_s / 2, color=colour, alpha=0.15, linewidth=0)
     curve.set_xlabel("seconds")
     curve.set_ylabel("nats")
     best = f"; most typical around {times_s[np.argmax(evidence)]:.0f} s" if len(times_s) else ""
-    return described(figure, f"What speaks for {name} in {in_words(notes)}: {np.sum(evidence):.1f} nats in all{best}")
+    return described(
+        figure, f"What speaks for {name} in {describe_notes(notes)}: {np.sum(evidence):.1f} nats in all{best}"
+    )
 
 
 @on_paper
@@ -255,13 +271,13 @@ def _pitch_range(performances):
 
 def _has_match(notes, others):
     """bool (N,): whether others have a note of that pitch within MATCH_S."""
-    found = np.zeros(len(notes), bool)
+    matched = np.zeros(len(notes), bool)
     for pitch in np.unique(notes.pitch):
         rows = np.flatnonzero(notes.pitch == pitch)
         onsets_s = others.onset_s[others.pitch == pitch]
         if len(onsets_s):
-            found[rows] = np.abs(notes.onset_s[rows][:, None] - onsets_s).min(1) <= MATCH_S
-    return found
+            matched[rows] = np.abs(notes.onset_s[rows][:, None] - onsets_s).min(1) <= MATCH_S
+    return matched
 
 
 def _rows(notes, chosen):

@@ -1,4 +1,4 @@
-"""Small pictures of piano rolls as PNG, made in a millisecond or two: the roll while it is sampled, and the strip of takes.
+"""Small pictures of piano rolls as PNG, made in a millisecond or two: the roll while it is sampled, and the takes.
 
 Conventions: loudness is float (88, T) in [0, 1], lowest key first; 0: the key is silent.
 """
@@ -23,14 +23,18 @@ EVERY_S = 0.3  # between two pictures of a roll that is being sampled
 WORK_SHARE = 0.1  # of the time may go into them
 MEMORY = 0.5  # of the picture before in the next: what does not stay fades
 MARGIN_KEYS = 3  # around the keys of a cropped picture
-FAINTEST = 0.35  # how dark a roll is of which nothing is settled yet
+FAINTEST = 0.35  # how dark a roll is that is still masked everywhere
 
 
 def png(pixels):
     """uint8 (H, W, 3) as the bytes of a PNG file."""
     height, width = pixels.shape[:2]
     rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], 1).tobytes()
-    parts = ((b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows, 4)), (b"IEND", b""))
+    parts = (
+        (b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows, 4)),
+        (b"IEND", b""),
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in parts)
 
 
@@ -57,7 +61,7 @@ def loudness_of(notes, seconds, width):
 
 
 def roll_picture(loudness, alt, height_px=110, cropped=False):
-    """The roll as an <img> as wide as its place; `cropped`: without the keys above and below those that sound."""
+    """The roll as an <img> as wide as its container; `cropped`: without the keys above and below those that sound."""
     pixels, keys = roll_pixels(loudness), np.flatnonzero(loudness.any(1))
     if cropped and len(keys):
         pixels = pixels[max(0, NUM_PITCHES - 1 - keys[-1] - MARGIN_KEYS) : NUM_PITCHES - keys[0] + MARGIN_KEYS]
@@ -81,17 +85,19 @@ class Preview:
 
     def __call__(self, state):
         """A state as lib.generation.generate reports it; one without `piano_roll` shows nothing."""
-        now_s, settled = self._clock(), state["step"] / state["num_steps"]
-        if "piano_roll" not in state or now_s < self._next_s and settled < 1:
+        now_s, progress = self._clock(), state["step"] / state["num_steps"]
+        if "piano_roll" not in state or now_s < self._next_s and progress < 1:
             return
         loudness = sounding_roll(state["piano_roll"]())[0].cpu().numpy()
-        if state["window"] != self._window or settled == 1:
+        if state["window"] != self._window or progress == 1:
             self._window, self._seen = state["window"], loudness
         self._seen = MEMORY * self._seen + (1 - MEMORY) * loudness
-        self._show(roll_picture(self._seen * (FAINTEST + (1 - FAINTEST) * settled), _alt(state, loudness)))
+        self._show(roll_picture(self._seen * (FAINTEST + (1 - FAINTEST) * progress), _alt(state, loudness)))
         self._next_s = self._clock() + max(EVERY_S, (self._clock() - now_s) * (1 / WORK_SHARE - 1))
 
 
 def _alt(state, loudness):
     part = f"window {state['window'] + 1} of {state['num_windows']}" if state["num_windows"] > 1 else "the solo"
-    return f"Piano roll of {part}, {state['step']} of {state['num_steps']} steps: {(loudness > 0).any(1).sum()} keys sound"
+    return (
+        f"Piano roll of {part}, {state['step']} of {state['num_steps']} steps: {(loudness > 0).any(1).sum()} keys sound"
+    )

@@ -1,4 +1,4 @@
-"""What rules asked for, beside what was played: a panel a rule."""
+"""The targets of rules beside what was played: a panel a rule."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from lib.display.alt_text import described, titled
-from lib.display.palette import AMOUNT, ASKED, PLAYED, on_paper
+from lib.display.palette import AMOUNT, PLAYED, TARGET, on_paper
 from lib.music.chords import NAMES
 from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
 from lib.music.rules_in_time import OFF_GRID_S
@@ -30,10 +30,10 @@ def plot_rules(rules, piano_roll, title=""):
         plot_rule(rule, piano_roll, ax)
     if not rules:
         axes[0, 0].set_axis_off()
-        title = title or "no rule was asked for"
+        title = title or "no rules"
     figure.suptitle(title)
-    losses = "; ".join(_loss_in_words(rule, piano_roll) for rule in rules)
-    return described(figure, titled(title, f"What rules asked for, and what was played. {losses}" if rules else ""))
+    losses = "; ".join(_describe_loss(rule, piano_roll) for rule in rules)
+    return described(figure, titled(title, f"Targets of rules, and what was played. {losses}" if rules else ""))
 
 
 @on_paper
@@ -54,23 +54,23 @@ def plot_rule(rule, piano_roll, ax=None):
     result, target = rule.statistic(piano_roll)[0].cpu().numpy().astype(float), rule.target.numpy().astype(float)
     by_shape = _number if result.ndim == 0 else _bars
     PANELS.get(rule.name, by_shape)(ax, target, result)
-    ax.set_title(_loss_in_words(rule, piano_roll), fontsize=10)
-    return described(ax.figure, f"What a rule asked for, and what was played. {_loss_in_words(rule, piano_roll)}")
+    ax.set_title(_describe_loss(rule, piano_roll), fontsize=10)
+    return described(ax.figure, f"The target of a rule, and what was played. {_describe_loss(rule, piano_roll)}")
 
 
-def _loss_in_words(rule, piano_roll):
+def _describe_loss(rule, piano_roll):
     return f"{rule.name.replace('_', ' ')}: loss {float(rule.loss(piano_roll)[0]):.3f}"
 
 
 def _number(ax, target, result):
     ax.barh([0], [np.nan_to_num(result)], color=PLAYED, label=f"played {result:.1f}")
-    ax.axvline(target, color=ASKED, linewidth=2, label=f"asked {target:.1f}")
+    ax.axvline(target, color=TARGET, linewidth=2, label=f"target {target:.1f}")
     ax.set_yticks([])
     ax.legend(fontsize=8)
 
 
 def _curve(ax, target, result):
-    for values, colour, label in ((result, PLAYED, "played"), (target, ASKED, "asked")):
+    for values, colour, label in ((result, PLAYED, "played"), (target, TARGET, "target")):
         ax.plot(np.arange(len(values)) * LATENT_STRIDE / FRAME_RATE_HZ, values, color=colour, label=label)
     ax.set_ylim(bottom=0)
     ax.set_xlabel("seconds")
@@ -79,9 +79,9 @@ def _curve(ax, target, result):
 
 def _bars(ax, target, result):
     target, result = np.broadcast_to(target, result.shape).ravel(), result.ravel()
-    place = np.arange(len(result))
-    ax.bar(place - 0.2, target, 0.4, color=ASKED, label="asked")
-    ax.bar(place + 0.2, result, 0.4, color=PLAYED, label="played")
+    x = np.arange(len(result))
+    ax.bar(x - 0.2, target, 0.4, color=TARGET, label="target")
+    ax.bar(x + 0.2, result, 0.4, color=PLAYED, label="played")
     ax.legend(fontsize=8)
 
 
@@ -92,16 +92,20 @@ def _histogram(ax, target, result):
 
 
 def _chords(ax, target, result):
-    """Chroma (N, 12) as an image, asked tones framed."""
+    """Chroma (N, 12) as an image, target tones framed."""
     seconds = len(result) * LATENT_STRIDE / FRAME_RATE_HZ
-    ax.imshow(result.T, aspect="auto", origin="lower", cmap=AMOUNT, extent=(0, seconds, -0.5, 11.5), interpolation="nearest")
-    asked = np.argwhere(np.diff(target[: len(result)] >= 1, axis=0, prepend=False, append=False))  # where a tone comes or goes
+    ax.imshow(
+        result.T, aspect="auto", origin="lower", cmap=AMOUNT, extent=(0, seconds, -0.5, 11.5), interpolation="nearest"
+    )
+    edges = np.argwhere(
+        np.diff(target[: len(result)] >= 1, axis=0, prepend=False, append=False)
+    )  # where a tone comes or goes
     for pitch_class in range(target.shape[1]):
-        edges = asked[asked[:, 1] == pitch_class, 0] * LATENT_STRIDE / FRAME_RATE_HZ
-        for start_s, end_s in zip(edges[::2], edges[1::2], strict=True):
-            ax.plot([start_s, end_s], [pitch_class, pitch_class], color=ASKED, linewidth=2, solid_capstyle="butt")
+        spans = edges[edges[:, 1] == pitch_class, 0] * LATENT_STRIDE / FRAME_RATE_HZ
+        for start_s, end_s in zip(spans[::2], spans[1::2], strict=True):
+            ax.plot([start_s, end_s], [pitch_class, pitch_class], color=TARGET, linewidth=2, solid_capstyle="butt")
     ax.set_yticks(range(12), NAMES, fontsize=6)
-    ax.set_xlabel("seconds (lines: asked; shades: played)")
+    ax.set_xlabel("seconds (lines: target; shades: played)")
 
 
 def _grid(ax, target, result):
@@ -109,17 +113,23 @@ def _grid(ax, target, result):
     frames = min(len(target), len(result))
     off_ms = np.sqrt(target[:frames]) * OFF_GRID_S * 1000
     ax.hist(off_ms, bins=12, range=(0, OFF_GRID_S * 1000), weights=result[:frames], color=PLAYED)
-    ax.axvline(0, color=ASKED, linewidth=3)
-    ax.set_xlabel("milliseconds off the nearest eighth note (the last bar: or more; orange: asked)")
+    ax.axvline(0, color=TARGET, linewidth=3)
+    ax.set_xlabel("milliseconds off the nearest eighth note (the last bar: or more; orange: target)")
 
 
 def _melody(ax, target, result):
-    found = (result[:, 0] * (1 + result[:, 1])).round()
-    ax.step(np.arange(len(found)), found, where="mid", color=PLAYED)
-    ax.axhline(2, color=ASKED, linewidth=1)
+    melody = (result[:, 0] * (1 + result[:, 1])).round()
+    ax.step(np.arange(len(melody)), melody, where="mid", color=PLAYED)
+    ax.axhline(2, color=TARGET, linewidth=1)
     ax.set_yticks([0, 1, 2], MELODY_WORDS)
-    ax.set_xlabel("note of the melody (orange: asked)")
+    ax.set_xlabel("note of the melody (orange: target)")
 
 
-PANELS = {"chord_progression": _chords, "rhythm_grid": _grid, "melody": _melody, "pitch_class_histogram": _histogram,
-          "density_contour": _curve, "velocity_contour": _curve}  # fmt: skip
+PANELS = {
+    "chord_progression": _chords,
+    "rhythm_grid": _grid,
+    "melody": _melody,
+    "pitch_class_histogram": _histogram,
+    "density_contour": _curve,
+    "velocity_contour": _curve,
+}

@@ -9,7 +9,7 @@ from lib.display.alt_text import described, titled
 from lib.display.palette import GREEN, HUES, INK, PALE, QUIET, VERMILION, WARNING, on_paper
 
 MIRROR_COLOURS = {"up to date": GREEN, "failing": VERMILION, "not yet": PALE}
-# failures that a run survives: event -> (marker, words)
+# failures that a run survives: event -> (marker, label)
 SURVIVED = {
     "restored": ("^", "restored from the mirror"),
     "save_failed": ("s", "save failed"),
@@ -27,7 +27,7 @@ def plot_run_history(rows, events, title=""):
 
     Parameters
     ----------
-    rows : list of dict, lib.checkpoints.history.read_rows: every logged line, with "time" (Unix seconds), "step", "runtime"
+    rows : list of dict of lib.checkpoints.history.read_rows: each has "time" (Unix seconds), "step", "runtime"
     events : list of dict, lib.checkpoints.history.read_events
     title : str
 
@@ -44,58 +44,80 @@ def plot_run_history(rows, events, title=""):
         ax.set_axis_off(), strip.set_axis_off()
         return described(figure, titled(title, "Nothing logged yet"))
     first_s = min(time_s for runtime in points.values() for time_s, _ in runtime)
-    last_s = max(event["time"] for event in [*events, *({"time": t} for runtime in points.values() for t, _ in runtime)])
+    last_s = max(
+        event["time"] for event in [*events, *({"time": t} for runtime in points.values() for t, _ in runtime)]
+    )
     unit_s, unit = (HOUR_S, "hours") if last_s - first_s > HOUR_S else (MINUTE_S, "minutes")
 
-    def place(time_s):
+    def x_of(time_s):
         return (time_s - first_s) / unit_s
 
-    _draw_runtimes(ax, points, place)
-    _draw_gaps(ax, points, place)
-    _draw_events(ax, events, place)
-    _draw_mirror(strip, events, place, last_s)
+    _draw_runtimes(ax, points, x_of)
+    _draw_gaps(ax, points, x_of)
+    _draw_events(ax, events, x_of)
+    _draw_mirror(strip, events, x_of, last_s)
     ax.set(ylabel="step", title=title)
     ax.grid(alpha=0.2)
     ax.legend(loc="upper left", fontsize=8, framealpha=0.9)
     strip.set_xlabel(f"{unit} since it began")
-    return described(figure, titled(title, _in_words(points, events, last_s - first_s)))
+    return described(figure, titled(title, _describe(points, events, last_s - first_s)))
 
 
-def _in_words(points, events, seconds):
-    last = max(step for found in points.values() for _, step in found)
-    counts = {words: sum(event.get("event") == kind for event in events) for kind, (_, words) in SURVIVED.items()}
-    survived = ", ".join(f"{count} × {words}" for words, count in counts.items() if count)
+def _describe(points, events, seconds):
+    last = max(step for runtime in points.values() for _, step in runtime)
+    counts = {label: sum(event.get("event") == kind for event in events) for kind, (_, label) in SURVIVED.items()}
+    survived = ", ".join(f"{count} × {label}" for label, count in counts.items() if count)
     runtimes = f"{len(points)} runtime{'s' * (len(points) > 1)}"
-    return f"Steps over time: {last} steps in {_length(seconds)}, {runtimes}" + (f"; survived: {survived}" if survived else "")
+    return f"Steps over time: {last} steps in {_length(seconds)}, {runtimes}" + (
+        f"; survived: {survived}" if survived else ""
+    )
 
 
 def _points(rows, events):
     """runtime -> [(time, step)] in order of time."""
     points = {}
-    for line in [*rows, *(event for event in events if event.get("event") in ("start", "saved", "stopped", "finished"))]:
+    for line in [
+        *rows,
+        *(event for event in events if event.get("event") in ("start", "saved", "stopped", "finished")),
+    ]:
         if {"time", "step", "runtime"} <= line.keys():
             points.setdefault(line["runtime"], []).append((line["time"], line["step"]))
-    return dict(sorted(((runtime, sorted(found)) for runtime, found in points.items()), key=lambda pair: pair[1][0]))
+    return dict(sorted(((runtime, sorted(own)) for runtime, own in points.items()), key=lambda pair: pair[1][0]))
 
 
-def _draw_runtimes(ax, points, place):
-    for number, found in enumerate(points.values()):
-        times, steps = zip(*found, strict=True)
+def _draw_runtimes(ax, points, x_of):
+    for number, own in enumerate(points.values()):
+        times, steps = zip(*own, strict=True)
         colour = HUES[number % len(HUES)]
         label = f"{len(points)} runtime{'s' * (len(points) > 1)}" if number == 0 else None
-        ax.plot([place(time_s) for time_s in times], steps, color=colour, linewidth=2, label=label,
-                marker="o" if len(times) == 1 else None)  # fmt: skip
+        ax.plot(
+            [x_of(time_s) for time_s in times],
+            steps,
+            color=colour,
+            linewidth=2,
+            label=label,
+            marker="o" if len(times) == 1 else None,
+        )
 
 
-def _draw_gaps(ax, points, place):
+def _draw_gaps(ax, points, x_of):
     """Time in which nobody trained, with its length."""
     runtimes = list(points.values())
     for before, after in zip(runtimes, runtimes[1:], strict=False):
         end_s, start_s = before[-1][0], after[0][0]
         if start_s - end_s >= GAP_S:
-            ax.axvspan(place(end_s), place(start_s), color=QUIET, alpha=0.12, linewidth=0)
-            ax.text((place(end_s) + place(start_s)) / 2, 0.03, _length(start_s - end_s), ha="center", fontsize=7, color=QUIET,
-                    transform=ax.get_xaxis_transform(), rotation=90, va="bottom")  # fmt: skip
+            ax.axvspan(x_of(end_s), x_of(start_s), color=QUIET, alpha=0.12, linewidth=0)
+            ax.text(
+                (x_of(end_s) + x_of(start_s)) / 2,
+                0.03,
+                _length(start_s - end_s),
+                ha="center",
+                fontsize=7,
+                color=QUIET,
+                transform=ax.get_xaxis_transform(),
+                rotation=90,
+                va="bottom",
+            )
 
 
 def _length(seconds):
@@ -103,19 +125,35 @@ def _length(seconds):
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def _draw_events(ax, events, place):
+def _draw_events(ax, events, x_of):
     saved = [event for event in events if event.get("event") == "saved"]
     if saved:
-        ax.plot([place(e["time"]) for e in saved], [e["step"] for e in saved], linestyle="none", marker="|", markersize=9,
-                color=INK, markeredgewidth=1, label=f"{len(saved)} checkpoint{'s' * (len(saved) > 1)}")  # fmt: skip
-    for kind, (marker, words) in SURVIVED.items():
-        found = [event for event in events if event.get("event") == kind]
-        if found:
-            ax.plot([place(e["time"]) for e in found], [e["step"] for e in found], linestyle="none", marker=marker, markersize=7,
-                    color=WARNING, label=f"{len(found)} × {words}", zorder=5)  # fmt: skip
+        ax.plot(
+            [x_of(e["time"]) for e in saved],
+            [e["step"] for e in saved],
+            linestyle="none",
+            marker="|",
+            markersize=9,
+            color=INK,
+            markeredgewidth=1,
+            label=f"{len(saved)} checkpoint{'s' * (len(saved) > 1)}",
+        )
+    for kind, (marker, label) in SURVIVED.items():
+        failures = [event for event in events if event.get("event") == kind]
+        if failures:
+            ax.plot(
+                [x_of(e["time"]) for e in failures],
+                [e["step"] for e in failures],
+                linestyle="none",
+                marker=marker,
+                markersize=7,
+                color=WARNING,
+                label=f"{len(failures)} × {label}",
+                zorder=5,
+            )
 
 
-def _draw_mirror(strip, events, place, last_s):
+def _draw_mirror(strip, events, x_of, last_s):
     """One strip over time, coloured by the state of the mirror."""
     changes = [event for event in events if event.get("event") in ("mirrored", "mirror_failed")]
     strip.set_yticks([])
@@ -126,7 +164,13 @@ def _draw_mirror(strip, events, place, last_s):
     states = [(min(event["time"] for event in events), "not yet")]
     states += [(event["time"], "up to date" if event["event"] == "mirrored" else "failing") for event in changes]
     for (start_s, state), (end_s, _) in zip(states, [*states[1:], (last_s, None)], strict=True):
-        strip.axvspan(place(start_s), place(max(start_s, end_s)), color=MIRROR_COLOURS[state], linewidth=0)
+        strip.axvspan(x_of(start_s), x_of(max(start_s, end_s)), color=MIRROR_COLOURS[state], linewidth=0)
     seen = [name for name in MIRROR_COLOURS if any(state == name for _, state in states)]
-    strip.legend(handles=[Patch(color=MIRROR_COLOURS[name], label=name) for name in seen], loc="upper right", fontsize=7,
-                 ncols=len(seen), bbox_to_anchor=(1.0, -0.9), frameon=False)  # fmt: skip
+    strip.legend(
+        handles=[Patch(color=MIRROR_COLOURS[name], label=name) for name in seen],
+        loc="upper right",
+        fontsize=7,
+        ncols=len(seen),
+        bbox_to_anchor=(1.0, -0.9),
+        frameon=False,
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lib.display.alt_text import described, in_words, titled
-from lib.display.palette import AMOUNT, ASKED, HUES, on_paper
+from lib.display.alt_text import describe_notes, described, titled
+from lib.display.palette import AMOUNT, HUES, TARGET, on_paper
 from lib.display.preview import roll_pixels
 from lib.music.over_time import WINDOW_S, arcs, self_similarity
 from lib.music.piano_roll import FRAME_RATE_HZ, LOWEST_PITCH, NUM_PITCHES, sounding_roll
@@ -55,8 +55,15 @@ def plot_sampling(rolls, steps, title=""):
     """
     count = max(1, len(rolls))
     rows = -(-count // 4)
-    figure, axes = plt.subplots(rows, min(4, count), figsize=(11, 0.5 + 1.7 * rows), squeeze=False, layout="constrained",
-                                sharex=True, sharey=True)  # fmt: skip
+    figure, axes = plt.subplots(
+        rows,
+        min(4, count),
+        figsize=(11, 0.5 + 1.7 * rows),
+        squeeze=False,
+        layout="constrained",
+        sharex=True,
+        sharey=True,
+    )
     for ax, roll, (step, num_steps) in zip(axes.flat, rolls, steps):
         extent = (0, roll.shape[1] / FRAME_RATE_HZ, LOWEST_PITCH - 0.5, LOWEST_PITCH + NUM_PITCHES - 0.5)
         ax.imshow(roll_pixels(roll), aspect="auto", extent=extent, interpolation="antialiased")
@@ -68,40 +75,44 @@ def plot_sampling(rolls, steps, title=""):
         ax.set_visible(False)
     figure.suptitle(title)
     keys = ", ".join(f"{(roll > 0).any(1).sum()} at step {step}" for roll, (step, _) in zip(rolls, steps))
-    return described(figure, titled(title, f"Piano rolls at {len(rolls)} stages of sampling; keys that sound: {keys or 'none'}"))
+    return described(
+        figure, titled(title, f"Piano rolls at {len(rolls)} stages of sampling; keys that sound: {keys or 'none'}")
+    )
 
 
 @on_paper
-def plot_arcs(performances, asked_density=None, window_s=WINDOW_S, title=""):
+def plot_arcs(performances, target_density=None, window_s=WINDOW_S, title=""):
     """Density and loudness over time.
 
     Parameters
     ----------
     performances : dict name -> Notes
-    asked_density : notes a second that were asked for: a number, or several, spread evenly over the solo; None: nothing
+    target_density : notes a second: a number, or several, spread evenly over the solo; None: no target
     window_s : over which they are means
     title : str
     """
     figure, (density_ax, velocity_ax) = plt.subplots(2, 1, figsize=(9, 4), sharex=True, layout="constrained")
-    words, hues = [], [hue for hue in HUES if hue != ASKED]
+    ranges, hues = [], [hue for hue in HUES if hue != TARGET]
     for number, (name, notes) in enumerate(performances.items()):
         times_s, density, velocity = arcs(notes, window_s)
         line = {"color": hues[number % len(hues)], "linestyle": LINES[number % len(LINES)], "label": name}
         density_ax.plot(times_s, density, **line)
         velocity_ax.plot(times_s, velocity, **line)
-        words.append(f"{name}: {_range(density, '.1f')} notes a second, velocity {_range(velocity, '.0f')}")
-    if asked_density is not None:
-        points = np.atleast_1d(asked_density)
+        ranges.append(f"{name}: {_range(density, '.1f')} notes a second, velocity {_range(velocity, '.0f')}")
+    if target_density is not None:
+        points = np.atleast_1d(target_density)
         end_s = max([notes.end_s for notes in performances.values()], default=1.0)
         points = np.repeat(points, 2) if len(points) == 1 else points
-        density_ax.plot(np.linspace(0, end_s, len(points)), points, color=ASKED, linewidth=1, marker="d", label="asked")
+        density_ax.plot(
+            np.linspace(0, end_s, len(points)), points, color=TARGET, linewidth=1, marker="d", label="target"
+        )
     density_ax.set_title(title, loc="left")
     density_ax.set_ylabel("notes a second")
     density_ax.set_ylim(bottom=0)
     velocity_ax.set(ylabel="velocity", xlabel="seconds", ylim=(0, 127))
     if density_ax.lines:
         density_ax.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(density_ax.lines), frameon=False)
-    return described(figure, titled(title, f"Density and velocity over time. {'; '.join(words)}"))
+    return described(figure, titled(title, f"Density and velocity over time. {'; '.join(ranges)}"))
 
 
 def _range(values, form):
@@ -122,10 +133,14 @@ def plot_self_similarity(notes, bar_s=2.0, title=""):
     alike = self_similarity(notes, bar_s)
     figure, ax = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
     edge = len(alike) + 0.5
-    image = ax.imshow(alike, cmap=AMOUNT, vmin=0, vmax=1, origin="lower", extent=(0.5, edge, 0.5, edge), interpolation="nearest")
+    image = ax.imshow(
+        alike, cmap=AMOUNT, vmin=0, vmax=1, origin="lower", extent=(0.5, edge, 0.5, edge), interpolation="nearest"
+    )
     figure.colorbar(image, label="alike")
     ax.set(xlabel="bar", ylabel="bar", title=title)
     apart = np.triu(alike, 1)
     first, second = np.unravel_index(apart.argmax(), apart.shape)
     most = f"; most alike are bars {first + 1} and {second + 1} ({apart.max():.2f})" if len(alike) > 1 else ""
-    return described(figure, titled(title, f"Likeness of {len(alike)} bars to one another, {in_words(notes)}{most}"))
+    return described(
+        figure, titled(title, f"Likeness of {len(alike)} bars to one another, {describe_notes(notes)}{most}")
+    )

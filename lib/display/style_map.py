@@ -27,8 +27,8 @@ def style_map_html(points, names, marked=()):
     """
     points = np.asarray(points, float)
     low, extent = points.min(0), np.maximum(np.ptp(points, axis=0), 1e-9)
-    places = (points - low) / extent * [WIDTH - 8 * MARGIN, HEIGHT - 2 * MARGIN] + MARGIN
-    dots = [_dot(x, y, str(name), name in marked) for (x, y), name in zip(places, names, strict=True)]
+    positions = (points - low) / extent * [WIDTH - 8 * MARGIN, HEIGHT - 2 * MARGIN] + MARGIN
+    dots = [_dot(x, y, str(name), name in marked) for (x, y), name in zip(positions, names, strict=True)]
     style = f"max-width:{WIDTH}px;width:100%;background:{PAPER}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" style="{style}"'

@@ -51,7 +51,9 @@ class TakeStrip(widgets.HBox):
         return take
 
     def _drop_old(self):
-        loose = [card for card in self.cards[:-1] if not (card.keep.value or card.tick.value or card.take is self.chosen)]
+        loose = [
+            card for card in self.cards[:-1] if not (card.keep.value or card.tick.value or card.take is self.chosen)
+        ]
         surplus = loose[: max(0, len(self.cards) - MOST_TAKES)]
         self.cards = [card for card in self.cards if card not in surplus]
 
@@ -68,8 +70,10 @@ class Card(widgets.VBox):
     def __init__(self, take):
         super().__init__(layout=widgets.Layout(**CARD))
         self.take = take
-        picture = roll_picture(loudness_of(take.notes, take.seconds, THUMBNAIL_PX[0]), take.words, THUMBNAIL_PX[1], cropped=True)
-        label, hint = f"{take.number}: seed {take.call.request.seed}", f"{take.words}. Click to hear it."
+        picture = roll_picture(
+            loudness_of(take.notes, take.seconds, THUMBNAIL_PX[0]), take.description, THUMBNAIL_PX[1], cropped=True
+        )
+        label, hint = f"{take.number}: seed {take.call.request.seed}", f"{take.description}. Click to hear it."
         self.hear = widgets.Button(description=label, tooltip=hint, layout=widgets.Layout(width="auto"))
         self.keep = widgets.ToggleButton(False, description="keep", icon="star", layout=widgets.Layout(width="70px"))
         self.tick = widgets.Checkbox(False, description="A/B", indent=False, layout=widgets.Layout(width="60px"))
@@ -81,12 +85,12 @@ class TakeActions(widgets.VBox):
 
     Parameters
     ----------
-    fault : widget in which it is said what is wrong with the passage
-    can_infill : whether there is something that plays a passage anew
+    fault : widget that shows what is wrong with the passage
+    can_infill : whether passages can be resampled
 
     Attributes
     ----------
-    selection : hidden widgets.Text; what is selected in the player arrives here as "from_s to_s time" (player_page.js)
+    selection : hidden widgets.Text; what is selected in the player arrives here as "from_s to_s time" (player/page.js)
     """
 
     def __init__(self, fault, can_infill):
@@ -99,12 +103,12 @@ class TakeActions(widgets.VBox):
         self.selection.add_class("player-selection")
         self.selection.observe(lambda change: self._select(change["new"]), "value")
         self.buttons = {
-            "go_on": _button("Go on from its end", "arrow-right", "play on from where the passage ends, by the knobs"),
-            "anew": _button("Play it anew", "refresh", "play the passage anew, what is around it stays"),
+            "continue": _button("Continue", "arrow-right", "continue from where the passage ends, by the knobs"),
+            "resample": _button("Resample", "refresh", "resample the passage; the music around it stays"),
             "vary": _button("Variations", "clone", "the same with the next seeds, to compare"),
             "compare": _button("Compare A/B", "columns", "hear the takes that are ticked, one against the other"),
         }
-        self.buttons["anew"].layout.display = "" if can_infill else "none"
+        self.buttons["resample"].layout.display = "" if can_infill else "none"
         row = widgets.HBox(list(self.buttons.values()), layout=widgets.Layout(flex_flow="row wrap"))
         self.children = (self._passage, self.selection, fault, row)
 

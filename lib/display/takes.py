@@ -1,4 +1,4 @@
-"""Takes: what was asked for, what came of it, and the code that makes the same again."""
+"""Takes: the request, the notes that were generated, and the code that generates them again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from lib.config import GenerateRequest
-from lib.display.jobs import length
+from lib.display.jobs import format_duration
 from lib.music.audio import Audio
 from lib.music.notes import Notes
 
@@ -15,14 +15,14 @@ ALWAYS_SHOWN = ("chords", "seconds", "seed")  # in code, though they may be the 
 
 @dataclass(frozen=True)
 class Call:
-    """What to play: a solo, one that goes on from a take, or a passage of a take anew.
+    """What to generate: a solo, a continuation of a take, or a passage of a take.
 
     Attributes
     ----------
     request : GenerateRequest
     take : Take to start from, or None
-    from_s : where the passage begins; None: the take is gone on from
-    to_s : where the passage ends, or where to go on from
+    from_s : where the passage begins; None: the take is continued
+    to_s : where the passage ends, or where the continuation begins
     """
 
     request: GenerateRequest
@@ -48,14 +48,14 @@ class Call:
         return [] if self.take is None else [*self.take.call.ancestors, self.take]
 
     @property
-    def words(self):
-        """What distinguishes it, in a few words."""
+    def summary(self):
+        """What distinguishes it, in short."""
         seed = f"seed {self.request.seed}"
         if self.take is None:
             return seed
         if self.from_s is None:
-            return f"{seed}, goes on from {self.take.number} at {self.to_s:.1f} s"
-        return f"{seed}, {self.take.number} with {self.from_s:.1f} to {self.to_s:.1f} s anew"
+            return f"{seed}, continues {self.take.number} from {self.to_s:.1f} s"
+        return f"{seed}, {self.take.number} with {self.from_s:.1f} to {self.to_s:.1f} s resampled"
 
     def line(self, name):
         """The line of code that plays it."""
@@ -68,24 +68,24 @@ class Call:
         return f"{name} = infill(improviser, {request}, {source}, {self.from_s!r}, {self.to_s!r})"
 
     def code(self, name="solo"):
-        """Everything that makes the same solo where there is an `improviser`: a line, and one for each take it starts from."""
+        """The code that makes the same solo with an `improviser`: a line each for it and the takes it starts from."""
         calls = [(f"take_{take.number}", take.call) for take in self.ancestors] + [(name, self)]
         used = "generate, infill" if any(call.from_s is not None for _, call in calls) else "generate"
         imports = f"from lib.config import GenerateRequest\nfrom lib.generation.generate import {used}\n\n"
-        return imports + "\n".join(call.line(one) for one, call in calls)
+        return imports + "\n".join(call.line(variable) for variable, call in calls)
 
 
 def request_code(request):
     """The expression that makes this request; what is left at its default is left out."""
     default = GenerateRequest()
     values = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
-    told = {name: value for name, value in values.items() if name in ALWAYS_SHOWN or value != getattr(default, name)}
-    return f"GenerateRequest({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+    shown = {name: value for name, value in values.items() if name in ALWAYS_SHOWN or value != getattr(default, name)}
+    return f"GenerateRequest({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 @dataclass(frozen=True, eq=False)
 class Take:
-    """What was played.
+    """A take.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Take:
 
     @property
     def bars_from_s(self):
-        """Where a bar begins: a chart begins where the music goes on; a passage that is played anew leaves the bars alone."""
+        """Where a bar begins: the chart of a continuation begins with it; a resampled passage leaves the bars alone."""
         if self.call.take is None:
             return 0.0
         return self.begins_s if self.call.from_s is None else self.call.take.bars_from_s
@@ -114,7 +114,7 @@ class Take:
     @property
     def name(self):
         """Number and seed: what the player calls it."""
-        return f"{self.number}: {self.call.words}"
+        return f"{self.number}: {self.call.summary}"
 
     @property
     def seconds(self):
@@ -122,6 +122,6 @@ class Take:
         return max(0.1, self.notes.end_s)
 
     @property
-    def words(self):
+    def description(self):
         """What it is, for those who can't see its picture."""
-        return f"Take {self.number}: {self.call.words}, {len(self.notes)} notes in {length(self.seconds)}"
+        return f"Take {self.number}: {self.call.summary}, {len(self.notes)} notes in {format_duration(self.seconds)}"

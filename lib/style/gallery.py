@@ -40,7 +40,7 @@ class Gallery:
     vectors : float (N, D) of length 1, of the verifier: their products say how alike recordings are
     verifier : Verifier
     habits : float (N, len(HABITS))
-    known : (threshold, steepness) of `probability_of_known`; None where the corpora had no unknown players to learn from
+    known : (threshold, steepness) of `probability_of_known`; None where there were no unknown players to learn from
     """
 
     pianists: tuple[str, ...]
@@ -70,7 +70,7 @@ class Gallery:
         return float(1 / (1 + np.exp(-steepness * (self.nearest_similarity(vector[None], names)[0] - threshold))))
 
     def save(self, folder, classifier):
-        """Write FOLDER/library with the classifier's fingerprint and temperature; styles and vectors in half precision."""
+        """Write FOLDER/library with the classifier's fingerprint and temperature; embeddings in half precision."""
         folder = Path(folder) / GALLERY
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: torch.from_numpy(getattr(self, name)).half() for name in ("styles", "vectors")}

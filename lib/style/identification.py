@@ -21,7 +21,7 @@ class Identification:
 
     Attributes
     ----------
-    pianists : [(name, probability)], likeliest first; with `unknown` they sum to 1 over all that the classifier can name
+    pianists : [(name, probability)], likeliest first; with `unknown` they sum to 1 over all of the classifier's
     unknown : probability that it is none of these; None where the gallery could not learn that
     nearest : [(pianist, album, title, similarity in [-1, 1])], the most alike recordings first; two of one player have
         seldom more than 0.5, two of different players seldom more than 0.15

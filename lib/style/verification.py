@@ -1,9 +1,9 @@
 """Speaker verification for pianists: are two recordings by one player, whom the style encoder need never have seen?
 
-Each recording becomes a vector of length 1; similarity is the scalar product of two. The vector joins the style encoder's
-pooled features, note statistics, and n-grams of notes (latent semantic analysis of each kind, Deerwester et al. 1990),
-whitened by how recordings of one player differ (within-class covariance normalisation, Hatch, Kajarekar & Stolcke 2006):
-what varies from one of a player's recordings to the next, such as the tune, then counts less than what does not.
+Each recording becomes a vector of length 1; similarity is the scalar product of two. The vector joins the style
+encoder's pooled features, note statistics, and n-grams of notes (latent semantic analysis, Deerwester et al. 1990),
+whitened by how recordings of one player differ (within-class covariance normalisation, Hatch et al. 2006): what varies
+from one of a player's recordings to the next, such as the tune, then counts less than what does not.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def _spread(players):
 
 
 def _whitening(features, players):
-    """(D, D): makes the shrunk within-class covariance the identity; the identity where no player's recordings differ."""
+    """(D, D): makes the shrunk within-class covariance the identity; the identity where recordings don't differ."""
     who, player = np.unique(players, return_inverse=True)
     means = np.stack([features[player == p].mean(0) for p in range(len(who))])
     rest, freedom = features - means[player], len(features) - len(who)

@@ -158,7 +158,7 @@ def test_an_error_stands_under_its_field():
     panel.play.click()
     assert not shown_faults(panel) and len(pianist.asked) == 1
     panel.actions.passage = (4.0, 4.0)
-    press(panel, "anew")
+    press(panel, "resample")
     assert "is no passage of a performance of 3.9 s" in shown_faults(panel)["passage"] and not panel.play.disabled
     panel.knobs["tempo_bpm"].max, panel.knobs["tempo_bpm"].value = 900, 800
     panel.play.click()
@@ -242,7 +242,7 @@ def test_going_on_from_a_take(tmp_path):
     panel.play.click()
     assert panel.actions.passage == (2.0, 4.0) and panel.actions.layout.display == ""
     panel.actions.passage, panel.knobs["chords"].value = (0.0, 2.5), "Fm7"
-    press(panel, "go_on")
+    press(panel, "continue")
     request, before = pianist.asked[1]
     assert request.chords == "Fm7" and before.onset_s.tolist() == [0.0, 1.0, 2.0] and before.end_s == 2.5
     assert panel.strip.chosen.number == 2 and panel.actions.passage[1] >= 6.4
@@ -255,10 +255,10 @@ def test_a_passage_anew():
     panel, pianist = desk()
     panel.play.click()
     panel.actions.passage = (1.0, 3.0)
-    press(panel, "anew")
+    press(panel, "resample")
     request, notes, from_s, to_s = pianist.asked[1]
-    assert (from_s, to_s) == (1.0, 3.0) and notes is panel.strip.takes[0].notes and "anew" in panel.strip.chosen.name
-    assert solo_controls(pianist.improvise).actions.buttons["anew"].layout.display == "none"
+    assert (from_s, to_s) == (1.0, 3.0) and notes is panel.strip.takes[0].notes and "resampled" in panel.strip.chosen.name
+    assert solo_controls(pianist.improvise).actions.buttons["resample"].layout.display == "none"
 
 
 def test_variations_have_the_next_seeds_and_are_compared():

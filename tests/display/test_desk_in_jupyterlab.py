@@ -127,7 +127,7 @@ def test_a_passage_selected_in_the_player_is_played_anew(lab):
     lab.page.locator(".widget-readout", has_text=re.compile(r"1\.0\D+3\.0")).wait_for()
     lab.field("seed").fill("11")
     lab.field("seed").press("Tab")
-    lab.button("Play it anew").click()
+    lab.button("Resample").click()
     lab.take(11)
     lab.player("with 1.0 to 3.0 s anew", of_desk=True)
 

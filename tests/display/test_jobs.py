@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from lib.display.jobs import Cancelled, Job, TimeLeft, length
+from lib.display.jobs import Cancelled, Job, TimeLeft, format_duration
 
 
 def test_it_runs_at_once_or_behind():
@@ -58,4 +58,4 @@ def test_time_left_counts_from_the_first_report():
 
 @pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (59.9, "59 s"), (60, "1 min 0 s"), (135, "2 min 15 s")])
 def test_lengths(seconds, words):
-    assert length(seconds) == words
+    assert format_duration(seconds) == words

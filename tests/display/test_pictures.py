@@ -91,7 +91,7 @@ WORDS = {
     "piano_rolls": "one: 88 notes",
     "reconstruction": "notes kept",
     "losses": "80 steps in 2 runtimes. In the end: loss 0.4 in train, 0.44 in validation",
-    "confusion": "73% named rightly; most often confused: Cem, heard as Ann (40%)",
+    "confusion": "73% named rightly; most often confused: Cem, taken for Ann (40%)",
     "evidence": "most typical around 3 s",
     "code_use": "64 codes in 2 codebooks",
     "rules": "note density: loss 0.",
@@ -237,7 +237,7 @@ BLINDNESS = {
 def test_the_colour_blind_tell_them_apart(kind):
     seen = lambda hue: (np.array(BLINDNESS[kind]) @ np.array(to_rgb(hue)) ** 2.2).clip(0, 1) ** (1 / 2.2)  # noqa: E731
     pairs = [(palette.KEPT, palette.LOST), (palette.LOST, palette.INVENTED), (palette.KEPT, palette.INVENTED),
-             (palette.ASKED, palette.PLAYED), (palette.REAL, palette.GENERATED), (palette.MORE, palette.LESS)]  # fmt: skip
+             (palette.TARGET, palette.PLAYED), (palette.REAL, palette.GENERATED), (palette.MORE, palette.LESS)]  # fmt: skip
     for one, other in pairs:
         assert np.linalg.norm(seen(one) - seen(other)) > 0.2, (one, other)
 

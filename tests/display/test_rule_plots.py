@@ -8,7 +8,7 @@ import torch
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-from lib.display.rule_plots import ASKED, plot_rule, plot_rules  # noqa: E402
+from lib.display.rule_plots import TARGET, plot_rule, plot_rules  # noqa: E402
 from lib.music.chart import parse_chord  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
@@ -48,7 +48,7 @@ def test_a_number():
 def test_a_contour_over_time():
     target = np.linspace(1, 3, 100)
     ax = plot_rule(density_contour(target), ROLL).axes[0]
-    assert np.allclose(line(ax, "asked"), target) and len(line(ax, "played")) == 100
+    assert np.allclose(line(ax, "target"), target) and len(line(ax, "played")) == 100
     assert line(ax, "played").max() > 0
     assert plot_rule(velocity_contour(target * 30), ROLL).axes[0].lines
 
@@ -63,7 +63,7 @@ def test_pitch_classes():
 def test_chords_are_framed_where_they_are_asked():
     chords = [parse_chord("C")] * 50 + [None] * 25 + [parse_chord("Dm")] * 25
     ax = plot_rule(chord_progression(chords), ROLL).axes[0]
-    lines = {(*one.get_xdata(), one.get_ydata()[0]) for one in ax.lines if one.get_color() == ASKED}
+    lines = {(*one.get_xdata(), one.get_ydata()[0]) for one in ax.lines if one.get_color() == TARGET}
     assert lines == {(0, 4, 0), (0, 4, 4), (0, 4, 7), (6, 8, 2), (6, 8, 5), (6, 8, 9)}
     assert ax.images[0].get_array().shape == (12, 100)
 

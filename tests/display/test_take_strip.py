@@ -82,4 +82,4 @@ def test_buttons_rest_while_something_is_played():
     assert all(button.disabled for button in actions.buttons.values())
     actions.enable(True)
     assert not any(button.disabled for button in actions.buttons.values())
-    assert actions.buttons["anew"].layout.display == "none"
+    assert actions.buttons["resample"].layout.display == "none"

@@ -78,6 +78,6 @@ def test_where_a_bar_begins():
 
 
 def test_words_for_each():
-    assert PLAIN.words == "seed 3" and ON.words == "seed 4, goes on from 1 at 3.0 s"
-    assert ANEW.words == "seed 5, 2 with 1.0 to 2.5 s anew" and SECOND.words.endswith("3 notes in 5 s")
+    assert PLAIN.summary == "seed 3" and ON.summary == "seed 4, continues 1 from 3.0 s"
+    assert ANEW.summary == "seed 5, 2 with 1.0 to 2.5 s resampled" and SECOND.description.endswith("3 notes in 5 s")
     assert ON.with_seed(9).request.seed == 9 and ON.with_seed(9).take is FIRST
