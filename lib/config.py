@@ -144,13 +144,13 @@ class DiffusionConfig(StageConfig):
 
     corpora: Words = ("maestro", "pijama")
     optimizer: Literal["adamw", "muon"] = "muon"
-    hidden: Count = 256  # width of the transformer; what two cores can train in an afternoon
-    layers: Count = 6  # start
+    width: Count = 256  # of the transformer; what two cores can train in an afternoon
+    depth: Count = 6  # blocks; start
     heads: Count = 4  # 64 dimensions each, as is customary
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # the averaged weights play; start
     drop_style: Share = 0.15  # for classifier-free guidance (Ho & Salimans 2022: 0.1 to 0.2)
     drop_chords: Share = 0.3  # unknown chords are common in use
-    drop_knobs: Share = 0.6  # density and register, each
+    drop_attributes: Share = 0.6  # density and register, each
     prefix_share: Share = 0.5  # examples whose beginning is given, half of them with the end too: continuation, infilling
     encodings: Count = 2  # times that each piece is encoded, each in another key and tempo, before training
 
@@ -175,7 +175,7 @@ STAGES = {
     "fine_tune": FineTuneConfig,
 }
 
-_DIT = ("hidden", "layers", "heads")
+_DIT = ("width", "depth", "heads")
 _TINY = {"corpora": ("demo",), "steps": 4, "batch_size": 4, "log_every": 1, "validate_every": 4, "save_every": 2,
          "validation_batches": 1, "warmup_steps": 0, "lr": 1e-3, "tracker": "none"}  # fmt: skip
 _DEMO = {"corpora": ("demo",), "batch_size": 8, "log_every": 5, "validate_every": 100, "save_every": 50,
@@ -189,13 +189,13 @@ _PRESETS = {
     "tiny": {
         "vqvae": {**_TINY, "channels": 64, "blocks": 1, "codes": 128, "code_dim": 4},
         "style_encoder": {**_TINY, "channels": 32, "blocks": 1, "style_dim": 16},
-        "diffusion": {**_TINY, "hidden": 64, "layers": 1, "heads": 2},
+        "diffusion": {**_TINY, "width": 64, "depth": 1, "heads": 2},
         "fine_tune": {**_TINY, **_FINE_DEMO},
     },
     "demo": {
         "vqvae": {**_DEMO, "steps": 450, "channels": 128, "codes": 512},
         "style_encoder": {**_DEMO, "steps": 120, "channels": 64, "blocks": 2, "style_dim": 64},
-        "diffusion": {**_DEMO, "steps": 450, "hidden": 128, "layers": 4, "heads": 4},
+        "diffusion": {**_DEMO, "steps": 450, "width": 128, "depth": 4, "heads": 4},
         "fine_tune": {**_DEMO, **_FINE_DEMO, "steps": 60, "lr": 2e-4},
     },
     # lr, measured (tests/benchmarks/learning_rate.py, quantisers.py): vqvae after 300 steps of AdamW loss 2.90, at 1e-3
@@ -209,13 +209,13 @@ _PRESETS = {
     "colab": {
         "vqvae": {**_COLAB},
         "style_encoder": {**_COLAB, "channels": 256, "blocks": 6},
-        "diffusion": {**_COLAB, "hidden": 512, "layers": 12, "heads": 8},
+        "diffusion": {**_COLAB, "width": 512, "depth": 12, "heads": 8},
         "fine_tune": {**_COLAB},
     },
     "large": {
         "vqvae": {**_LARGE},
         "style_encoder": {**_LARGE, "channels": 384, "blocks": 8},
-        "diffusion": {**_LARGE, "hidden": 1024, "layers": 19, "heads": 16},
+        "diffusion": {**_LARGE, "width": 1024, "depth": 19, "heads": 16},
         "fine_tune": {**_LARGE},
     },
 }

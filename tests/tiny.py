@@ -18,7 +18,7 @@ def save_tiny_improviser(folder):
         torch.manual_seed(1)
         dit = make_dit(config, heard, released.vqvae)
     with torch.no_grad():  # something begins in a band as often as in music, not nearly always
-        dit.head.bias[0:-1:2, dit.silent[0]] = math.log(dit.codes) - TYPICAL_LOGIT
+        dit.head.bias[0:-1:2, dit.silent] = math.log(dit.codes) - TYPICAL_LOGIT
     made = {**released.configs, "dit": config}
     tiny = dataclasses.replace(released, dit=frozen(dit, dit.state_dict()), pianist=None, configs=made)
     return save_improviser(tiny, folder)

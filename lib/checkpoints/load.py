@@ -21,8 +21,8 @@ from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.config_migration import config_from, differences, original_key, put_weights
 from lib.checkpoints.hub import locate
 from lib.checkpoints.run_dependencies import check_unchanged, require, resolve_source
+from lib.models.blocks import add_low_rank, merge_low_rank
 from lib.models.dit import DiT
-from lib.models.lora import add_low_rank, merge_low_rank
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import KINDS, VQVAE
 from lib.music.harmony import Changes
@@ -75,7 +75,7 @@ def frozen(model, weights, device="cpu", where="The checkpoint", differing=""):
 
 def make_dit(config, style_config, vqvae):
     """An untrained DiT for these styles and a codec's codes."""
-    return DiT(config, style_config.style_dim, vqvae.code_vectors(), KINDS, vqvae.silent())
+    return DiT.from_config(config, style_config.style_dim, vqvae.code_vectors(), KINDS)
 
 
 def config_of(checkpoint):
@@ -93,14 +93,14 @@ def load_vqvae(run, device="cpu"):
     """The VQVAE of a run (its best checkpoint), and its config."""
     checkpoint = require(run, "vqvae")
     config = config_of(checkpoint)
-    return frozen_of(checkpoint, VQVAE(config), device), config
+    return frozen_of(checkpoint, VQVAE.from_config(config), device), config
 
 
 def load_style_encoder(run, device="cpu"):
     """The StyleEncoder of a run (its best checkpoint), its config, the names of its classes."""
     checkpoint = require(run, "style_encoder")
     config, names = config_of(checkpoint), checkpoint.manifest["pianists"]
-    return frozen_of(checkpoint, StyleEncoder(config, len(names)), device), config, names
+    return frozen_of(checkpoint, StyleEncoder.from_config(config, len(names)), device), config, names
 
 
 def is_finished(folder):
@@ -160,10 +160,10 @@ def _load_finished(folder, device, base):
         differing = differences(stages[name], manifest["configs"][name])
         return frozen(model, weights[file], device, folder / f"{file}.safetensors", differing)
 
-    vqvae = part(VQVAE(made["vqvae"]), "vqvae", "vqvae")
+    vqvae = part(VQVAE.from_config(made["vqvae"]), "vqvae", "vqvae")
     return Improviser(
         vqvae,
-        part(StyleEncoder(made["style_encoder"], len(manifest["classes"])), "style_encoder", "style_encoder"),
+        part(StyleEncoder.from_config(made["style_encoder"], len(manifest["classes"])), "style_encoder", "style_encoder"),
         part(make_dit(made["dit"], made["style_encoder"], vqvae), found[0], "dit"),
         Styles(tuple(manifest["pianists"]), weights["styles"]["styles"].float().to(device)),
         manifest["pianist"] if found[0] == "fine_tune" else None,

@@ -1,109 +1,171 @@
-"""Sampling: from hidden latent frames to music, as a function of a callable.
+"""Sampling from a masked diffusion model over codes: ancestral, and with stochastic control.
 
-`predict(codes (B, N, G), hidden (B, N)) -> posterior` is all that is known of the model, with
-`posterior.draw(where (B, N), uniform (B, N, G)) -> codes (M, G)` for M chosen latent frames and `posterior[rows]` for some examples
-of the batch. At each step some hidden frames are settled, in a random order (ancestral sampling of masked diffusion, Sahoo et al.
-2024). The surest first (MaskGIT, Chang et al. 2022) was tried: of music silence is the surest, and little else came.
+Conventions: codes are int64 (B, N, G), B examples of N latent frames of G codes; mask is bool (B, N), true where a frame is not
+known yet (its codes then do not matter); `order` (B, N) says in which order frames are unmasked: the highest first. A sampler
+knows the model, the rules and chance by three callables:
+
+    predict(codes (B, N, G), mask (B, N), parent=None) -> posterior
+    loss(codes (B, N, G)) -> (rule loss (B,), lower is better; credit (B, N), its parts by latent frame, or None)
+    draw(step, candidate) -> uniform numbers (B, N, G)
+
+`posterior.sample(mask, uniform)` gives codes (M, G) of the M chosen frames, `posterior[rows]` the posterior of some examples.
+`parent` is the posterior of the state that the examples come from, one for each B: with classifier-free guidance it saves a pass.
+
+Frames are unmasked in a random order. The surest first (MaskGIT, Chang et al. 2022) was tried: silence is the surest, and the
+samples collapse to it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Container
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from lib.diffusion.schedule import remaining
+MIN_MASK_RATIO = 0.02  # in training: fewer masked frames teach little for a whole pass
+CREDIT_FRAMES = 9  # latent frames around a frame whose losses count as its own
+LOOK_AHEAD = "{} ahead"  # step of `draw` for what is predicted of the frames that stay masked; data: see lib/keyed_random.py
 
 
-@dataclass(frozen=True)
-class State:
-    """Where sampling has got to.
+def training_mask_ratio(uniform):
+    """Uniform numbers in [0, 1) -> the share of frames that an example masks in training.
 
-    Attributes
-    ----------
-    codes : int64 (B, N, G); anything where they are hidden
-    hidden : bool (B, N)
-    posterior : what `predict` says of this state; None where nothing is hidden any more
+    As it is even, the mean cross-entropy of masked codes bounds the negative log-likelihood (Sahoo et al. 2024, MDLM).
     """
-
-    codes: Tensor
-    hidden: Tensor
-    posterior: object
-
-    def __getitem__(self, rows):
-        return State(self.codes[rows], self.hidden[rows], None if self.posterior is None else self.posterior[rows])
-
-    def completed(self, uniform):
-        """Codes with what is hidden drawn at once, by uniform numbers (B, N, G)."""
-        return self.codes if self.posterior is None else _filled(self, self.hidden, uniform)
-
-    def likeliest(self):
-        """Codes with the middle of the posterior where they are hidden: what it may become."""
-        return self.completed(torch.full(self.codes.shape, 0.5, device=self.codes.device))
+    return MIN_MASK_RATIO + (1 - MIN_MASK_RATIO) * uniform
 
 
-def _filled(state, where, uniform):
-    """Codes (B, N, G) with the frames `where` drawn."""
-    codes = state.codes.clone()
-    if where.any():
-        codes[where] = state.posterior.draw(where, uniform)
-    return codes
+def mask_ratio(progress: float) -> float:
+    """The share of frames still masked at a progress in [0, 1] of sampling: 1 at 0, 0 at 1 (MaskGIT's cosine schedule)."""
+    return math.cos(progress * math.pi / 2) if progress < 1 else 0.0
 
 
-def count(hidden):
-    """How many of each example are hidden: (B, 1)."""
-    return hidden.sum(1, keepdim=True)
-
-
-def ranks(values, hidden):
-    """(B, N): the place of each hidden frame among its example's by value, as a share in (0, 1]; 0 or less elsewhere."""
-    place = torch.where(hidden, values, -torch.inf).argsort(dim=1, stable=True).argsort(dim=1) + 1
-    return (place - count(~hidden)) / count(hidden).clamp(min=1)
-
-
-def sample(predict, codes, hidden, draw, num_steps, guide=None, curve="cosine", callback=None):
-    """Settle all hidden frames.
+def sample_ancestral(
+    predict: Callable, codes: Tensor, mask: Tensor, draw: Callable, num_steps: int, callback: Callable | None = None
+) -> Tensor:
+    """Ancestral sampling of masked diffusion (Sahoo et al. 2024).
 
     Parameters
     ----------
-    predict : callable, see the module
-    codes, hidden : int64 (B, N, G) and bool (B, N): what is given, and where nothing is
-    draw : callable(step, candidate) -> uniform numbers (B, N, G); step 0 is for the order
-    num_steps : calls of predict where nothing is guided, at least 1; never more than there are hidden frames
-    guide : None, or a guidance.StochasticControl: chooses among candidates, and revises what is settled
-    curve : of schedule.remaining
-    callback : None, or callable(dict) after each step and revision: step, num_steps (both), share (still hidden), state
+    predict, draw : callables, see the module; `draw(0, 0)` gives the order
+    codes, mask : int64 (B, N, G), what is given, and bool (B, N), what is to be sampled
+    num_steps : at least 1; never more than an example has masked frames
+    callback : None, or callable(dict) after each step: step, num_steps, codes, mask, posterior (None where nothing is masked)
 
     Returns
     -------
     int64 (B, N, G)
     """
-    turn, free, total = draw(0, 0)[..., 0], hidden, count(hidden)
-    num_steps = min(num_steps, int(total.max()))
-    all_steps = num_steps + (guide.revisions if guide is not None and num_steps else 0)
-
-    def report(step, share, state):
-        if callback is not None:
-            callback({"step": step, "num_steps": all_steps, "share": share, "state": state})
-
-    state = State(codes, hidden, predict(codes, hidden))
+    order, num_masked = draw(0, 0)[..., 0], count(mask)
+    num_steps = min(num_steps, int(num_masked.max()))
+    posterior = predict(codes, mask)
     for step in range(1, num_steps + 1):
-        share = remaining(step / num_steps, curve)
+        unmask = next_unmasked(order, mask, num_masked * mask_ratio(step / num_steps))
+        codes, mask = fill(codes, unmask, posterior, draw(step, 0)), mask & ~unmask
+        posterior = predict(codes, mask) if mask.any() else None
+        if callback is not None:
+            callback({"step": step, "num_steps": num_steps, "codes": codes, "mask": mask, "posterior": posterior})
+    return codes
 
-        def advance(candidate, state=state, step=step, share=share):
-            left = count(state.hidden)
-            stays = torch.minimum(share * total, left - 1) / left.clamp(min=1)  # one frame is settled at least
-            settle = state.hidden & (ranks(turn, state.hidden) > stays)
-            return _filled(state, settle, draw(step, candidate)), state.hidden & ~settle
 
-        chosen = guide.choose(state, advance, step) if guide is not None else None
-        if chosen is None:
-            codes, hidden = advance(0)
-            chosen = State(codes, hidden, predict(codes, hidden) if hidden.any() else None)
-        state = chosen
-        report(step, share, state)
-    for step in range(num_steps + 1, all_steps + 1):
-        state = State(guide.revise(state.codes, free, step), state.hidden, None)
-        report(step, 0.0, state)
-    return state.codes
+def sample_stochastic_control(
+    predict: Callable,
+    codes: Tensor,
+    mask: Tensor,
+    draw: Callable,
+    num_steps: int,
+    loss: Callable,
+    num_candidates: int,
+    guided_steps: Container[int],
+    callback: Callable | None = None,
+) -> Tensor:
+    """Ancestral sampling with stochastic control guidance (Huang et al. 2024): rules steer without any gradient.
+
+    In a guided step several candidates of the next state are sampled. Each is completed by one look ahead, the rules score
+    the result, and the best candidate is kept. Where the loss has credit, one more candidate takes each latent frame from the
+    candidate that did best around it. The winner alone is predicted in full.
+
+    Parameters
+    ----------
+    predict, codes, mask, draw, num_steps, callback : as of `sample_ancestral`
+    loss : callable, see the module
+    num_candidates : in each guided step
+    guided_steps : those (1 to num_steps) in which candidates compete; in the others there is one
+
+    Returns
+    -------
+    int64 (B, N, G)
+    """
+    order, num_masked = draw(0, 0)[..., 0], count(mask)
+    num_steps = min(num_steps, int(num_masked.max()))
+    posterior = predict(codes, mask)
+    for step in range(1, num_steps + 1):
+        unmask = next_unmasked(order, mask, num_masked * mask_ratio(step / num_steps))
+        count_here = num_candidates if step in guided_steps else 1
+        candidates = torch.stack([fill(codes, unmask, posterior, draw(step, k)) for k in range(count_here)])  # (k, B, N, G)
+        codes, mask = candidates[0], mask & ~unmask
+        if step in guided_steps:
+            uniform = draw(LOOK_AHEAD.format(step), 0)  # the same for all candidates, so that chance does not decide
+            losses, credit = loss(look_ahead(predict, candidates, mask, posterior, uniform))  # (k B,), (k B, N)
+            if credit is not None:
+                mixed = mix(candidates, credit)  # (1, B, N, G)
+                more, _ = loss(look_ahead(predict, mixed, mask, posterior, uniform))
+                candidates, losses = torch.cat([candidates, mixed]), torch.cat([losses, more])
+            codes = best(candidates, losses)
+        posterior = predict(codes, mask) if mask.any() else None
+        if callback is not None:
+            callback({"step": step, "num_steps": num_steps, "codes": codes, "mask": mask, "posterior": posterior})
+    return codes
+
+
+def look_ahead(predict, candidates, mask, parent, uniform):
+    """Candidates (k, B, N, G) with what is masked of them (B, N) sampled at once: (k B, N, G)."""
+    codes, mask = candidates.flatten(0, 1), mask.repeat(len(candidates), 1)
+    if not mask.any():
+        return codes
+    return fill(codes, mask, predict(codes, mask, parent), uniform.repeat(len(candidates), 1, 1))
+
+
+def next_unmasked(order, mask, num_left):
+    """bool (B, N): the frames to unmask so that `num_left` (B, 1) stay masked; one frame at least."""
+    num_masked = count(mask)
+    keep_ratio = torch.minimum(num_left, num_masked - 1) / num_masked.clamp(min=1)
+    return mask & (ranks(order, mask) > keep_ratio)
+
+
+def count(mask):
+    """How many frames of each example are masked: (B, 1)."""
+    return mask.sum(1, keepdim=True)
+
+
+def ranks(values, mask):
+    """(B, N): each masked frame's rank by value among its example's masked frames, as a share in (0, 1]; elsewhere <= 0."""
+    rank = torch.where(mask, values, -torch.inf).argsort(dim=1, stable=True).argsort(dim=1) + 1
+    return (rank - count(~mask)) / count(mask).clamp(min=1)
+
+
+def fill(codes, mask, posterior, uniform):
+    """Codes (B, N, G) with the frames of `mask` sampled by uniform numbers (B, N, G)."""
+    codes = codes.clone()
+    if mask.any():
+        codes[mask] = posterior.sample(mask, uniform)
+    return codes
+
+
+def around(credit):
+    """(B, N): the mean loss around each frame."""
+    return functional.avg_pool1d(credit[:, None], CREDIT_FRAMES, 1, CREDIT_FRAMES // 2, count_include_pad=False)[:, 0]
+
+
+def mix(candidates, credit):
+    """Candidates (k, B, N, G), losses by frame (k B, N) -> (1, B, N, G): each frame from where the loss around it is least."""
+    choice = around(credit).view(candidates.shape[:3]).argmin(0)  # (B, N)
+    return candidates.gather(0, choice[None, ..., None].expand(1, *candidates.shape[1:]))
+
+
+def best(candidates, losses):
+    """Candidates (k, B, N, G), losses (k B,) -> each example's best: (B, N, G)."""
+    winner = losses.view(len(candidates), -1).argmin(0)
+    return candidates[winner, torch.arange(len(winner), device=winner.device)]

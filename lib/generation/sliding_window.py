@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.diffusion.guidance import REVISIONS, StochasticControl, guidance_steps
-from lib.diffusion.sampling import sample
+from lib.diffusion.guidance import NUM_REVISIONS, guided_steps, revise, step_candidates
+from lib.diffusion.sampling import fill, sample_ancestral, sample_stochastic_control
 from lib.generation.conditioning import Wishes
 from lib.keyed_random import uniforms
-from lib.models.dit import Conditions, knobs
-from lib.models.posterior import Posterior
+from lib.models.conditions import Conditions, attributes
+from lib.models.posterior import classifier_free
 from lib.music.chart import chord_features
 from lib.music.piano_roll import CHUNK_FRAMES, LATENT_STRIDE
 from lib.music.rules import total_loss
@@ -169,17 +169,17 @@ class Window:
         arcs = (torch.from_numpy(values) if told else torch.full((len(wishes),), torch.nan)
                 for values in (wishes.density, wishes.register))  # fmt: skip
         arcs = (functional.pad(arc, (0, short), value=torch.nan).to(features)[None] for arc in arcs)
-        return Conditions(self.style, features, knobs(*arcs))
+        return Conditions(self.style, features, attributes(*arcs))
 
     def kind(self, improviser):
         """What must be the same of windows that are played together."""
         request, guides = self.passage.request, self.guides(improviser)
-        nothing = self.conditions.equals(self.conditions.without_wishes(but_style=not guides[0]))
+        nothing = self.conditions.equals(self.conditions.dropped(keep_style=not guides[0]))
         candidates, names = (request.num_candidates, tuple(rule.name for rule in self.rules)) if self.guided else (1, ())
         return request.guidance, request.temperature, guides, nothing, self.num_steps, candidates, names
 
     def guides(self, improviser):
-        """Whether guidance is of the style, and of the pedal, as `predictor` takes them."""
+        """Whether guidance is of the style, and of the pedal, as posterior.classifier_free takes them."""
         asked = self.passage.request.style is not None
         return asked or improviser.pianist is None, asked
 
@@ -203,29 +203,36 @@ class Window:
         seed, purpose = self.passage.request.seed, f"window {self.number} step {step}"
         return uniforms(seed, purpose, [candidate], self.codes.shape, self.codes.device)
 
+    @property
+    def num_revisions(self):
+        """That follow sampling."""
+        return NUM_REVISIONS if self.guided and self.num_steps else 0
+
     def report(self, improviser, row, state):
         """Tell the passage's callback how far it is."""
         if self.passage.callback is not None:
-            place = {"step": state["step"], "num_steps": state["num_steps"], "window": self.number, "num_windows": self.num_windows}
-            present = state["state"]
-            self.passage.callback({**place, "piano_roll": lambda: decode(improviser, present[[row]].likeliest())})
+            total = self.num_steps + self.num_revisions
+            progress = {"step": state["step"], "num_steps": total, "window": self.number, "num_windows": self.num_windows}
+            self.passage.callback({**progress, "piano_roll": lambda: decode(improviser, _estimate(state, [row]))})
 
 
 @torch.inference_mode()
 def _play_windows(improviser, windows):
     """Codes (B, WINDOW, G) of windows of one kind, none hidden any more."""
-    request, guide = windows[0].passage.request, None
+    first, request = windows[0], windows[0].passage.request
     conditions = reduce(Conditions.joined, (window.conditions for window in windows))
-    predict = predictor(improviser, conditions, request.guidance, request.temperature, *windows[0].guides(improviser))
-    codes, free, later = (torch.stack([getattr(w, name) for w in windows]) for name in ("codes", "free", "later"))
+    model = classifier_free(
+        improviser.dit, conditions, request.guidance, request.temperature, *first.guides(improviser)
+    )
+    codes, mask, later = (torch.stack([getattr(w, name) for w in windows]) for name in ("codes", "free", "later"))
 
     def draw(step, candidate):
         return torch.cat([window.draw(step, candidate) for window in windows])
 
-    def hears(codes, hidden, before=None):
-        return predict(_whole(codes, windows), _whole(hidden | later.repeat(len(codes) // len(later), 1), windows), before)
+    def predict(codes, mask, parent=None):
+        return model(_whole(codes, windows), _whole(mask | later.repeat(len(codes) // len(later), 1), windows), parent)
 
-    def score(codes):
+    def loss(codes):
         piano_roll = decode(improviser, _whole(codes, windows))
         scores = [total_loss(w.rules, piano_roll[row :: len(windows)]) for row, w in enumerate(windows)]
         return _by_row(scores, windows)
@@ -234,11 +241,20 @@ def _play_windows(improviser, windows):
         for row, window in enumerate(windows):
             window.report(improviser, row, state)
 
-    if windows[0].guided:
-        steps = guidance_steps(windows[0].num_steps)
-        guide = StochasticControl(hears, score, lambda step, k: draw(f"{step} ahead", k), request.num_candidates, steps, REVISIONS)
-    codes = sample(hears, codes, free, draw, windows[0].num_steps, guide, callback=report)
-    return _whole(codes, windows)
+    sampler = (predict, codes, mask, draw, first.num_steps)
+    if not first.guided:
+        return _whole(sample_ancestral(*sampler, report), windows)
+    candidates = step_candidates(request.num_candidates)
+    codes = sample_stochastic_control(*sampler, loss, candidates, guided_steps(first.num_steps), report)
+    revisions = range(first.num_steps + 1, first.num_steps + 1 + first.num_revisions)
+    return _whole(revise(predict, codes, mask, draw, loss, request.num_candidates, revisions, report), windows)
+
+
+def _estimate(state, rows):
+    """Codes of some examples of a sampler's state, the middle of the posterior where they are masked: what it may become."""
+    codes, mask, posterior = state["codes"][rows], state["mask"][rows], state["posterior"]
+    middle = torch.full(codes.shape, 0.5, device=codes.device)
+    return codes if posterior is None else fill(codes, mask, posterior[rows], middle)
 
 
 def _whole(values, windows):
@@ -261,37 +277,6 @@ def _by_row(scores, windows):
     losses, credit = zip(*scores)
     losses = torch.stack(losses, 1).flatten()
     return losses, None if credit[0] is None else torch.stack([*map(_to_source, credit, windows)], 1).flatten(0, 1)
-
-
-def predictor(improviser, conditions, guidance_scale=1.0, temperature=1.0, guide_style=True, guide_pedal=False):
-    """The model as sampling wants it: callable(codes (k B, N, G), hidden (k B, N), before=None) -> Posterior.
-
-    Given the Posterior of the B states before, what it says with nothing asked stands for that of all k.
-
-    Parameters
-    ----------
-    improviser : trained.Improviser
-    conditions : Conditions of B examples; codes may be several such batches, one behind the other
-    guidance_scale : classifier-free guidance on the log posterior; 1: none
-    temperature : of the posterior; below 1 sharpens it
-    guide_style : whether guidance is away from no style, too; not where the model was adapted to it anyway
-    guide_pedal : whether the pedal is guided: a style has its way with it, chords and density have not
-    """
-    nothing = conditions.without_wishes(but_style=not guide_style)
-    guided = guidance_scale != 1 and not conditions.equals(nothing)
-
-    def predict(codes, hidden, before=None):
-        times, dit = len(codes) // len(conditions.style), improviser.dit
-        told = conditions.repeat(times)
-        if not guided:
-            contexts = dit(codes, hidden, told)[None]
-        elif before is None:
-            contexts = dit(codes.repeat(2, 1, 1), hidden.repeat(2, 1), told.joined(nothing.repeat(times))).unflatten(0, (2, -1))
-        else:
-            contexts = torch.stack([dit(codes, hidden, told), before.contexts[1].repeat(times, 1, 1)])
-        return Posterior(dit, contexts, guidance_scale, temperature, guide_pedal)
-
-    return predict
 
 
 @torch.inference_mode()

@@ -1,183 +1,60 @@
-"""The diffusion transformer: codes of which some are hidden, chords and style -> a posterior over every code.
+"""The diffusion transformer: codes of which some are masked, chords and style -> a posterior over every code.
 
-Blocks as in DiT (Peebles & Xie 2023) with one adaLN for all blocks plus a learned offset each (PixArt-alpha,
-Chen et al. 2023), rotary positions, normalised queries and keys, SwiGLU. It is not told how much is hidden: it sees that
+Blocks as in DiT (Peebles & Xie 2023) with one adaLN for all blocks plus a learned offset each (PixArt-alpha, Chen et al. 2023),
+rotary positions, normalised queries and keys, SwiGLU. There is no timestep embedding: the mask itself shows the noise level
 (Ou et al. 2024).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib.config import DiffusionConfig
+from lib.models.blocks import RMSNorm, swiglu
+from lib.models.conditions import ATTRIBUTES_DIM, Conditions
+from lib.models.frame_head import FrameHead
 from lib.music.chart import CHORD_DIM
 
 ROTARY_BASE = 1000.0  # sequences have about 128 positions
-HEAD_BLOCKS = 2
-KNOBS_DIM = 4  # density, register, and whether each is asked
-TYPICAL_DENSITY = 2.3  # log(1 + notes a second): 9
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What the music should be.
-
-    Attributes
-    ----------
-    style : (B, S); all zeros: no style asked
-    chords : (B, N, CHORD_DIM); a frame of zeros: no chord asked
-    knobs : (B, N, KNOBS_DIM) of `knobs`: local density and register; zeros: not asked
-    """
-
-    style: Tensor
-    chords: Tensor
-    knobs: Tensor
-
-    def repeat(self, times):
-        """The whole batch so many times, one behind the other."""
-        return Conditions(*(torch.cat([x] * times) for x in vars(self).values()))
-
-    def without_wishes(self, but_style=False):
-        """The same, with nothing asked, or nothing but the style."""
-        style = self.style if but_style else torch.zeros_like(self.style)
-        return Conditions(style, torch.zeros_like(self.chords), torch.zeros_like(self.knobs))
-
-    def equals(self, other):
-        """Whether both ask the same."""
-        return all(torch.equal(one, same) for one, same in zip(vars(self).values(), vars(other).values()))
-
-    def joined(self, other):
-        """Both batches, one behind the other."""
-        return Conditions(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values())))
-
-
-def knobs(notes_per_s, pitch):
-    """What a model is told of density and register.
-
-    Parameters
-    ----------
-    notes_per_s, pitch : (B, N) onsets a second and mean MIDI pitch around each latent frame; NaN: not asked
-
-    Returns
-    -------
-    (B, N, KNOBS_DIM)
-    """
-    values = torch.stack([torch.log1p(notes_per_s) - TYPICAL_DENSITY, (pitch - 60) / 12], -1)
-    asked = ~values.isnan()
-    return torch.cat([values.nan_to_num(), asked.to(values.dtype)], -1)
 
 
 class Attention(nn.Module):
-    """Self-attention over time with rotary positions: (B, N, H) -> (B, N, H)."""
+    """Self-attention over time with rotary positions: (B, N, W) -> (B, N, W)."""
 
-    def __init__(self, hidden, heads):
+    def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.to_qkv = nn.Linear(hidden, 3 * hidden, bias=False)
-        self.to_out = nn.Linear(hidden, hidden)
-        self.norm_q, self.norm_k = nn.RMSNorm(hidden // heads), nn.RMSNorm(hidden // heads)
+        self.to_qkv = nn.Linear(width, 3 * width, bias=False)
+        self.to_out = nn.Linear(width, width)
+        self.norm_q, self.norm_k = RMSNorm(width // heads), RMSNorm(width // heads)
 
-    def forward(self, x, rotation):  # noqa: D102
-        q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
-        q, k = rotate(self.norm_q(q.float()), rotation), rotate(self.norm_k(k.float()), rotation)
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:  # noqa: D102
+        q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
+        q, k = rotate(self.norm_q(q), rotation), rotate(self.norm_k(k), rotation)
         mixed = functional.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
         return self.to_out(mixed.transpose(1, 2).flatten(2))
 
 
 class Block(nn.Module):
-    """Attention and SwiGLU, each shifted, scaled and gated by the condition."""
+    """Attention and SwiGLU, each shifted, scaled and gated by the condition: (B, N, W) -> (B, N, W)."""
 
-    def __init__(self, hidden, heads):
+    def __init__(self, width: int, heads: int):
         super().__init__()
-        inner = 8 * round(hidden * 8 / 3 / 8)  # three matrices of 8/3: as many parameters as two of 4
-        self.attention = Attention(hidden, heads)
-        self.gate_and_value, self.down = nn.Linear(hidden, 2 * inner), nn.Linear(inner, hidden)
-        self.offset = nn.Parameter(torch.zeros(6 * hidden))
-        self.norm = nn.LayerNorm(hidden, elementwise_affine=False)
+        inner = 8 * round(width * 8 / 3 / 8)  # three matrices of 8/3: as many parameters as two of 4
+        self.attention = Attention(width, heads)
+        self.gate_and_value, self.down = nn.Linear(width, 2 * inner), nn.Linear(inner, width)
+        self.offset = nn.Parameter(torch.empty(6 * width))
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
 
-    def forward(self, x, modulation, rotation):  # noqa: D102
+    def forward(self, x: Tensor, modulation: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:  # noqa: D102
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.offset)[:, None].chunk(6, -1)
         x = x + gate_a * self.attention(self.norm(x) * (1 + scale_a) + shift_a, rotation)
-        gate, value = self.gate_and_value(self.norm(x) * (1 + scale_m) + shift_m).chunk(2, -1)
-        return x + gate_m * self.down(functional.silu(gate) * value)
-
-
-class FrameHead(nn.Module):
-    """Codes of one latent frame, group after group: each group's posterior given the frame's context and the groups before.
-
-    Parameters
-    ----------
-    hidden : H, as of the context
-    kinds : for each of G groups its kind; groups of a kind share their output
-    codes, size : K choices a group, each with a vector of D
-    """
-
-    def __init__(self, hidden, kinds, codes, size):
-        super().__init__()
-        groups = len(kinds)
-        self.from_context = nn.Linear(hidden, hidden)
-        self.from_codes = nn.Parameter(torch.randn(groups, size, hidden) / math.sqrt(groups * size))
-        self.group = nn.Parameter(torch.zeros(groups, hidden))
-        self.blocks = nn.ModuleList(FeedForward(hidden) for _ in range(HEAD_BLOCKS))
-        self.norm = nn.LayerNorm(hidden)
-        self.output = nn.ModuleList(nn.Linear(hidden, codes) for _ in range(max(kinds) + 1))
-        self.bias = nn.Parameter(torch.zeros(groups, codes))
-        self.kinds = kinds
-        for layer in self.output:
-            nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
-
-    def forward(self, context, vectors, asked):
-        """Logits of the groups that are asked.
-
-        Parameters
-        ----------
-        context : (M, H), of M latent frames
-        vectors : (M, G, D), of their codes
-        asked : bool (M, G), R of them true
-
-        Returns
-        -------
-        (R, K), row by row
-        """
-        heard = torch.einsum("mgd,gdh->mgh", vectors, self.from_codes.to(vectors.dtype))
-        heard = functional.pad(heard[:, :-1].cumsum(1), (0, 0, 1, 0))
-        frame, group = asked.nonzero(as_tuple=True)
-        return self.logits(self.from_context(context)[frame] + heard[frame, group], group)
-
-    def logits(self, x, group):
-        """(R, K) from what is known before each of R codes, (R, H), and their groups, int64 (R,)."""
-        x, kind = self._read(x + self.group[group]), torch.tensor(self.kinds, device=x.device)[group]
-        logits = self.bias[group].to(x.dtype)
-        for number, layer in enumerate(self.output):
-            rows = (kind == number).nonzero()[:, 0]
-            logits = logits.index_add(0, rows, layer(x[rows]).to(logits.dtype))
-        return logits
-
-    def of_group(self, x, group):
-        """The same of one group, an int: (..., H) -> (..., K)."""
-        return self.output[self.kinds[group]](self._read(x + self.group[group])) + self.bias[group]
-
-    def _read(self, x):
-        for block in self.blocks:
-            x = x + block(x)
-        return self.norm(x)
-
-
-class FeedForward(nn.Module):
-    """SwiGLU behind a norm: (..., H) -> (..., H)."""
-
-    def __init__(self, hidden):
-        super().__init__()
-        self.norm = nn.LayerNorm(hidden)
-        self.gate_and_value, self.down = nn.Linear(hidden, 2 * hidden), nn.Linear(hidden, hidden)
-
-    def forward(self, x):  # noqa: D102
-        gate, value = self.gate_and_value(self.norm(x)).chunk(2, -1)
-        return self.down(functional.silu(gate) * value)
+        return x + gate_m * swiglu(self.norm(x) * (1 + scale_m) + shift_m, self.gate_and_value, self.down)
 
 
 class DiT(nn.Module):
@@ -185,92 +62,130 @@ class DiT(nn.Module):
 
     Parameters
     ----------
-    config : DiffusionConfig
+    code_vectors : (G, K, D), of each of G groups the codec's vectors of its K codes: how these enter
+    kinds : for each group its kind; groups of a kind share their output
+    width, depth, heads : W, number of blocks, heads of each
     style_dim : S
-    vectors : (G, K, D), the codec's vectors of the codes: how these enter
-    kinds : for each of G groups its kind
-    silent : codes (2,) of a band in which nothing begins: where the first of a pair is so, the second goes without saying
+    silent : the code of a band in which nothing begins: where the first code of a pair is this one, the second is implied
     """
 
-    HIDDEN = ("blocks", "head.blocks")  # parts whose matrices Muon may train
+    MUON_MODULES = ("blocks", "head.blocks")  # whose matrices Muon may train
 
-    def __init__(self, config, style_dim, vectors, kinds, silent):
+    def __init__(
+        self,
+        code_vectors: Tensor,
+        kinds: Sequence[int],
+        width: int,
+        depth: int,
+        heads: int,
+        style_dim: int,
+        silent: int = 0,
+    ):
         super().__init__()
-        (self.groups, self.codes, size), hidden = vectors.shape, config.hidden
-        self.silent = tuple(int(code) for code in silent)
-        self.head_dim = hidden // config.heads
-        self.register_buffer("code_vectors", vectors.detach().clone(), persistent=False)
-        self.embed_codes = nn.Parameter(torch.randn(self.groups, size, hidden) / math.sqrt(self.groups * size))
-        self.hidden_frame = nn.Parameter(torch.zeros(hidden))
-        self.embed_wishes = nn.Linear(CHORD_DIM + KNOBS_DIM, hidden)
-        self.embed_style = nn.Linear(style_dim, hidden)
+        self.groups, self.codes, size = code_vectors.shape
+        self.silent, self.head_dim = silent, width // heads
         self.style_scale = math.sqrt(style_dim)  # styles have length 1
-        self.modulate = nn.Linear(hidden, 6 * hidden)
-        self.blocks = nn.ModuleList(Block(hidden, config.heads) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(hidden)
-        self.head = FrameHead(hidden, kinds, self.codes, size)
-        self._initialise()
+        self.register_buffer("code_vectors", code_vectors.detach().clone(), persistent=False)
+        with torch.random.fork_rng(devices=()):  # what layers draw by themselves is drawn anew in initialize_weights
+            self.embed_codes = nn.Parameter(torch.empty(self.groups, size, width))
+            self.mask_token = nn.Parameter(torch.empty(width))
+            self.embed_conditions = nn.Linear(CHORD_DIM + ATTRIBUTES_DIM, width)
+            self.embed_style = nn.Linear(style_dim, width)
+            self.modulate = nn.Linear(width, 6 * width)
+            self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+            self.norm = nn.LayerNorm(width)
+            self.head = FrameHead(width, kinds, self.codes, size)
+        self.initialize_weights()
 
-    def _initialise(self):
-        """Blocks start as the identity (adaLN-zero), the posterior as uniform."""
+    @classmethod
+    def from_config(cls, config: DiffusionConfig, style_dim: int, code_vectors: Tensor, kinds: Sequence[int]) -> DiT:
+        """A model of the config's sizes."""
+        return cls(code_vectors, kinds, config.width, config.depth, config.heads, style_dim)
+
+    def initialize_weights(self):
+        """All weights. The order of what is drawn is fixed, so that a seed gives the same model in every version."""
+        # codes: normal, so that the sum over groups and dimensions has unit variance
+        groups, size, _ = self.embed_codes.shape
+        with torch.no_grad():
+            self.embed_codes.copy_(torch.randn_like(self.embed_codes) / math.sqrt(groups * size))
+        # linear layers: uniform within 1 / sqrt(inputs), PyTorch's own
+        for part in (self.embed_conditions, self.embed_style, self.modulate, *self.blocks.modules()):
+            if isinstance(part, nn.Linear):
+                part.reset_parameters()
+        # adaLN-zero: every block starts as the identity
         nn.init.zeros_(self.modulate.weight), nn.init.zeros_(self.modulate.bias)
+        for block in self.blocks:
+            nn.init.zeros_(block.offset)
+        nn.init.zeros_(self.mask_token)
+        # the head's outputs: zero, so that the posterior starts uniform
+        self.head.initialize_weights()
 
-    def forward(self, codes, hidden, conditions):
+    def forward(self, codes: Tensor, mask: Tensor, conditions: Conditions) -> Tensor:
         """The context of every latent frame.
 
         Parameters
         ----------
-        codes : int64 (B, N, G); where they are hidden they don't matter
-        hidden : bool (B, N)
+        codes : int64 (B, N, G); where they are masked they do not matter
+        mask : bool (B, N)
         conditions : Conditions
 
         Returns
         -------
-        (B, N, H), for `nats` and posterior.Posterior
+        (B, N, W), for `nll` and posterior.Posterior
         """
-        seen = self.vectors(codes).flatten(-2) @ self.embed_codes.flatten(0, 1)
-        x = torch.where(hidden[..., None], self.hidden_frame.to(seen.dtype), seen)
-        x = x + self.embed_wishes(torch.cat([conditions.chords, conditions.knobs], -1))  # (B, N, H)
-        return self.transform(x, self.embed_style(conditions.style * self.style_scale))
+        frames = self.vectors(codes).flatten(-2) @ self.embed_codes.flatten(0, 1)  # (B, N, G D) -> (B, N, W)
+        x = torch.where(mask[..., None], self.mask_token.to(frames.dtype), frames)  # (B, N, W)
+        x = x + self.embed_conditions(torch.cat([conditions.chords, conditions.attributes], -1))  # (B, N, W)
+        return self.transform(x, self.embed_style(conditions.style * self.style_scale))  # (B, N, W)
 
-    def transform(self, x, condition):
-        """All blocks, under a condition (B, H): (B, N, H) -> (B, N, H)."""
-        modulation = self.modulate(functional.silu(condition))  # (B, 6 H)
-        rotation = rotary_angles(x.shape[1], self.head_dim, x.device)
+    def transform(self, x: Tensor, condition: Tensor) -> Tensor:
+        """All blocks, under a condition (B, W): (B, N, W) -> (B, N, W)."""
+        modulation = self.modulate(functional.silu(condition))  # (B, 6 W)
+        rotation = rotary_angles(x.shape[1], self.head_dim, x.device)  # (N, d / 2) twice
         for block in self.blocks:
-            x = block(x, modulation, rotation)
+            x = block(x, modulation, rotation)  # (B, N, W)
         return self.norm(x)
 
-    def vectors(self, codes):
+    def vectors(self, codes: Tensor) -> Tensor:
         """The codec's vectors of codes int64 (..., G): (..., G, D)."""
         return self.code_vectors[torch.arange(self.groups, device=codes.device), codes]
 
-    def nats(self, context, codes):
-        """Surprise at the codes (M, G) of latent frames with this context (M, H): (nats (M,), share named rightly (M,))."""
-        asked = self.asked(codes)
-        logits = self.head(context, self.vectors(codes), asked).float()
-        nats = functional.cross_entropy(logits, codes[asked], reduction="none")
-        hit = (logits.detach().argmax(-1) == codes[asked]).float()
-        frame = asked.nonzero(as_tuple=True)[0]
-        total, right = (nats.new_zeros(len(codes)).index_add(0, frame, values) for values in (nats, hit))
-        return total, right / asked.sum(1)
+    def nll(self, context: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Negative log-likelihood of latent frames.
 
-    def asked(self, codes):
-        """bool (M, G): all but the second code of a pair whose first is silent."""
-        asked = torch.ones_like(codes, dtype=torch.bool)
-        asked[:, 1:-1:2] = codes[:, 0:-1:2] != self.silent[0]
-        return asked
+        Parameters
+        ----------
+        context : (M, W), of `forward`
+        codes : int64 (M, G)
+
+        Returns
+        -------
+        nll_nats (M,), of all codes of a frame; accuracy (M,), share of its codes that are the most likely ones
+        """
+        coded = self.coded(codes)
+        logits = self.head(context, self.vectors(codes), coded).float()
+        nll_nats = functional.cross_entropy(logits, codes[coded], reduction="none")
+        hit = (logits.detach().argmax(-1) == codes[coded]).float()
+        frame = coded.nonzero(as_tuple=True)[0]
+        total, hits = (nll_nats.new_zeros(len(codes)).index_add(0, frame, values) for values in (nll_nats, hit))
+        return total, hits / coded.sum(1)
+
+    def coded(self, codes: Tensor) -> Tensor:
+        """bool (M, G): which codes of frames are not implied, i.e. all but the second of a pair whose first is silent."""
+        coded = torch.ones_like(codes, dtype=torch.bool)
+        coded[:, 1:-1:2] = codes[:, 0:-1:2] != self.silent
+        return coded
 
 
-def rotary_angles(length, head_dim, device):
+def rotary_angles(length: int, head_dim: int, device) -> tuple[Tensor, Tensor]:
     """Cosines and sines (N, head_dim / 2) of the rotary embedding (Su et al. 2021)."""
     frequency = ROTARY_BASE ** (-torch.arange(0, head_dim, 2, device=device) / head_dim)
     angle = torch.arange(length, device=device)[:, None] * frequency
     return angle.cos(), angle.sin()
 
 
-def rotate(x, rotation):
-    """(B, heads, N, d) turned by position."""
+def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """(B, heads, N, d) rotated by position."""
     cos, sin = rotation
     first, second = x.float().chunk(2, -1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import torch
 
+from lib.models.blocks import muon_names
+
 
 def make_optimizer(model, config):
     """The optimizer of a config, over all parameters of a model."""
     settings = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
         return torch.optim.AdamW(model.parameters(), **settings)
-    hidden = [p for name, p in model.named_parameters() if p.ndim > 1 and name.startswith(model.HIDDEN)]
-    return MuonAdamW(hidden, model.parameters(), settings)
+    matrices = {name: p for name, p in model.named_parameters() if p.ndim > 1}
+    return MuonAdamW([matrices[name] for name in muon_names(model, matrices)], model.parameters(), settings)
 
 
 class MuonAdamW:
@@ -19,16 +21,16 @@ class MuonAdamW:
 
     Parameters
     ----------
-    hidden : parameters for Muon, scaled so that AdamW's learning rate fits them too (Liu et al. 2025)
+    inside : parameters for Muon, scaled so that AdamW's learning rate fits them too (Liu et al. 2025)
     parameters : all of the model's
     settings : lr, weight_decay
     """
 
-    def __init__(self, hidden, parameters, settings):
-        self.hidden, places = hidden, {id(p) for p in hidden}
-        self.matrices = [p.detach().flatten(1) for p in hidden]  # the same memory
+    def __init__(self, inside, parameters, settings):
+        self.inside, taken = inside, {id(p) for p in inside}
+        self.matrices = [p.detach().flatten(1) for p in inside]  # the same memory
         self.muon = torch.optim.Muon(self.matrices, adjust_lr_fn="match_rms_adamw", **settings)
-        self.adamw = torch.optim.AdamW([p for p in parameters if id(p) not in places], **settings)
+        self.adamw = torch.optim.AdamW([p for p in parameters if id(p) not in taken], **settings)
 
     @property
     def param_groups(self):
@@ -38,7 +40,7 @@ class MuonAdamW:
 
     def _share_gradients(self):
         """A matrix's gradient is its parameter's, in the same memory: scaled and clipped there, it is so here."""
-        for parameter, matrix in zip(self.hidden, self.matrices, strict=True):
+        for parameter, matrix in zip(self.inside, self.matrices, strict=True):
             if parameter.grad is not None:
                 parameter.grad = parameter.grad.contiguous()
             matrix.grad = None if parameter.grad is None else parameter.grad.view_as(matrix)
@@ -51,7 +53,7 @@ class MuonAdamW:
     def zero_grad(self):
         """Forget the gradients."""
         self.adamw.zero_grad()
-        for tensor in (*self.hidden, *self.matrices):
+        for tensor in (*self.inside, *self.matrices):
             tensor.grad = None
 
     def state_dict(self):

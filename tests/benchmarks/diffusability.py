@@ -3,7 +3,7 @@
     python tests/benchmarks/diffusability.py --data-dir data (--released | --run RUN) [--minutes 20] [--clips 64]
 
 The generator is always the same: lib's DiT, 256 wide and 5 deep, told only whether Mehldau plays, trained to
-name hidden codes of PiJAMA's training pieces (a quarter of them Mehldau's) for so many minutes of two cores, counted in
+predict masked codes of PiJAMA's training pieces (a quarter of them Mehldau's) for so many minutes of two cores, counted in
 the process's CPU time. Its clips of 10.24 s are compared with chunks of every other of Mehldau's
 training and validation pieces: the overlapping area of the distributions of 8 statistics, over that of chunks of the
 pieces between them (`oa_real`). Prints one JSON line last.
@@ -32,11 +32,11 @@ sys.path.insert(0, str(ROOT))
 
 from lib.config import RELEASED, preset  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
-from lib.diffusion.sampling import sample  # noqa: E402
-from lib.diffusion.schedule import training_share  # noqa: E402
+from lib.diffusion.sampling import sample_ancestral, training_mask_ratio  # noqa: E402
 from lib.generation.reconstruct import load_codec  # noqa: E402
 from lib.keyed_random import uniform, uniforms  # noqa: E402
-from lib.models.dit import KNOBS_DIM, Conditions, DiT  # noqa: E402
+from lib.models.conditions import ATTRIBUTES_DIM, Conditions  # noqa: E402
+from lib.models.dit import DiT  # noqa: E402
 from lib.models.posterior import Posterior  # noqa: E402
 from lib.models.vqvae import GROUPS, KINDS  # noqa: E402
 from lib.music.chart import CHORD_DIM  # noqa: E402
@@ -77,7 +77,7 @@ class Training:
 
     def __init__(self, vqvae, store, optimizer="adamw"):
         self.vqvae = vqvae
-        self.config = preset("diffusion", "laptop", layers=5, batch_size=BATCH, optimizer=optimizer, lr=PEAK_LR)
+        self.config = preset("diffusion", "laptop", depth=5, batch_size=BATCH, optimizer=optimizer, lr=PEAK_LR)
         torch.manual_seed(0)
         self.model = self.make_model()
         pieces = [(store, i) for i in store.select(split="train")]
@@ -88,7 +88,7 @@ class Training:
 
     def make_model(self):
         """An untrained transformer."""
-        return DiT(self.config, 2, self.vqvae.code_vectors(), KINDS, self.vqvae.silent())
+        return DiT.from_config(self.config, 2, self.vqvae.code_vectors(), KINDS)
 
     def batch(self, step):
         """Codes (B, N, G) and styles (B, 2): every fourth chunk is Mehldau's."""
@@ -100,19 +100,19 @@ class Training:
 
     def conditions(self, style):
         """Nothing is told but the style."""
-        blank = torch.zeros(len(style), FRAMES, CHORD_DIM + KNOBS_DIM)
-        return Conditions(style, *blank.split([CHORD_DIM, KNOBS_DIM], -1))
+        blank = torch.zeros(len(style), FRAMES, CHORD_DIM + ATTRIBUTES_DIM)
+        return Conditions(style, *blank.split([CHORD_DIM, ATTRIBUTES_DIM], -1))
 
     def loss(self, step):
-        """Cross-entropy of hidden codes in nats."""
+        """Cross-entropy of masked codes in nats."""
         codes, style = self.batch(step)
-        share = training_share((uniform(0, "share", step, [0]) + torch.arange(BATCH) / BATCH) % 1)
-        hidden = uniforms(0, f"hidden {step}", range(BATCH), codes.shape[1:2]) < share[:, None]
+        ratio = training_mask_ratio((uniform(0, "share", step, [0]) + torch.arange(BATCH) / BATCH) % 1)
+        mask = uniforms(0, f"hidden {step}", range(BATCH), codes.shape[1:2]) < ratio[:, None]
         with torch.autocast("cpu", torch.bfloat16):
-            context = self.model(codes, hidden, self.conditions(style))
-            nats = self.model.nats(context[hidden], codes[hidden])[0]
-        weight = (1 / hidden.sum(1).clamp(min=1))[:, None].expand(hidden.shape)[hidden]
-        return (nats * weight).sum() / BATCH
+            context = self.model(codes, mask, self.conditions(style))
+            nll_nats = self.model.nll(context[mask], codes[mask])[0]
+        weight = (1 / mask.sum(1).clamp(min=1))[:, None].expand(mask.shape)[mask]
+        return (nll_nats * weight).sum() / BATCH
 
     def train(self, minutes):
         """A warm-up and a cosine over the budget; the averaged weights stay. (steps, last losses)"""
@@ -144,14 +144,14 @@ class Training:
         """Codes of clips `rows`, drawn."""
         told, shape = self.conditions(style), (len(style), FRAMES, GROUPS)
 
-        def predict(codes, hidden):
-            return Posterior(self.model, self.model(codes, hidden, told)[None], temperature=temperature)
+        def predict(codes, mask):
+            return Posterior(self.model, self.model(codes, mask, told)[None], temperature=temperature)
 
         def draw(step, candidate):
             return uniforms(1, f"step {step}", rows, shape[1:])
 
-        codes, hidden = torch.zeros(shape, dtype=torch.long), torch.ones(shape[:2], dtype=torch.bool)
-        return sample(predict, codes, hidden, draw, SAMPLING_STEPS)
+        codes, mask = torch.zeros(shape, dtype=torch.long), torch.ones(shape[:2], dtype=torch.bool)
+        return sample_ancestral(predict, codes, mask, draw, SAMPLING_STEPS)
 
     def clips(self, count, temperature=TEMPERATURE, at_once=16):
         """`count` clips in Mehldau's style, as Notes."""

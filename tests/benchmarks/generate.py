@@ -30,7 +30,7 @@ from lib.apps.evaluate.playing import ask  # noqa: E402
 from lib.apps.evaluate.similarity import longest_run, nearest_likeness, steps_of, windows  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, RELEASED, GenerateRequest, build  # noqa: E402
-from lib.diffusion.guidance import guidance_steps  # noqa: E402
+from lib.diffusion.guidance import guided_steps  # noqa: E402
 from lib.generation.conditioning import LATENT_RATE_HZ  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
 from lib.generation.sliding_window import OVERLAP, WINDOW  # noqa: E402
@@ -187,8 +187,8 @@ def paper(bench):
 @contextmanager
 def steering(share, first, revisions):
     """This share of the candidates competes from this share of the steps on, and so many revisions follow."""
-    in_windows = {"REVISIONS": revisions, "guidance_steps": partial(guidance_steps, first=first)}
-    with patch("lib.diffusion.guidance.STEPS_SHARE", share), patch.multiple("lib.generation.sliding_window", **in_windows):
+    in_windows = {"NUM_REVISIONS": revisions, "guided_steps": partial(guided_steps, first=first)}
+    with patch("lib.diffusion.guidance.STEP_CANDIDATES", share), patch.multiple("lib.generation.sliding_window", **in_windows):
         yield
 
 

@@ -5,7 +5,7 @@
 posterior : continuous diffusion, cross-entropy over codes, the denoised latent is their mean (Dieleman et al. 2022)
 v         : continuous diffusion, mean square error of v, weighted by min-SNR-5 (Salimans & Ho 2022; Hang et al. 2023)
 flow      : rectified flow, mean square error of the velocity, times logit-normal (Liu et al. 2023; Esser et al. 2024)
-masked    : discrete diffusion, codes hidden at random and named by cross-entropy (Chang et al. 2022; Sahoo et al. 2024)
+masked    : discrete diffusion, codes masked at random and predicted by cross-entropy (Chang et al. 2022; Sahoo et al. 2024)
 
 Everything else is tests/benchmarks/diffusability.py's: its transformer, its music, its statistics. --optimizer muon trains
 the matrices within the blocks by Muon. Clips are drawn at each temperature. Prints one JSON line last.
@@ -180,16 +180,15 @@ class ContinuousDiT(DiT):
     """The same transformer over latents (B, N, D) at a timestep (B,)."""
 
     def __init__(self, config, vectors, outputs):
-        groups, codes, size = vectors.shape
+        (groups, codes, size), width = vectors.shape, config.width
         latent_dim = groups * size
-        super().__init__(config, 2, vectors, KINDS, torch.zeros(2))
-        del self.head, self.hidden_frame, self.embed_wishes
+        super().__init__(vectors, KINDS, width, config.depth, config.heads, style_dim=2)
+        del self.head, self.mask_token, self.embed_conditions
         self.sizes = (groups, codes) if outputs is None else (outputs, latent_dim)
-        self.output = nn.Linear(config.hidden, math.prod(self.sizes))
+        self.output = nn.Linear(width, math.prod(self.sizes))
         nn.init.zeros_(self.output.weight), nn.init.zeros_(self.output.bias)
-        self.embed_codes = nn.Parameter(torch.randn(latent_dim, config.hidden) / math.sqrt(latent_dim))
-        self.embed_timestep = nn.Sequential(nn.Linear(config.hidden, config.hidden), nn.SiLU(),
-                                            nn.Linear(config.hidden, config.hidden))  # fmt: skip
+        self.embed_codes = nn.Parameter(torch.randn(latent_dim, width) / math.sqrt(latent_dim))
+        self.embed_timestep = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         nn.init.normal_(self.embed_timestep[2].weight, std=0.02)
 
     def forward(self, noisy, timestep, conditions):

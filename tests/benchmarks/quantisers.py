@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from lib.config import parse_settings, preset  # noqa: E402
 from lib.devices import make_accelerator  # noqa: E402
-from lib.models.codebook import Codebook, Codes, perplexity  # noqa: E402
+from lib.models.codebook import Codebook, Quantised, perplexity  # noqa: E402
 from lib.training.adjustments import Adjustments  # noqa: E402
 from lib.training.stages.vqvae import VQVAEStage  # noqa: E402
 from lib.training.trainer import Trainer  # noqa: E402
@@ -35,13 +35,13 @@ class Rotation(Codebook):
     """Codes on a sphere; gradients are turned as z_e is onto its code (Fifty et al. 2024) instead of copied."""
 
     def _quantise(self, latent):
-        z_e = self.split(latent)
-        codes = super()._quantise(latent)
-        z_q = codes.z_q.detach().unflatten(-1, (self.groups, self.code_dim))
+        z_e = self.normalise(latent)
+        quantised = super()._quantise(latent)
+        z_q = quantised.z_q.detach()
         e, q = functional.normalize(z_e, dim=-1).detach(), functional.normalize(z_q, dim=-1)
         r = functional.normalize(e + q, dim=-1)
         turned = z_e - 2 * (z_e * r).sum(-1, keepdim=True) * r + 2 * (z_e * e).sum(-1, keepdim=True) * q
-        return Codes(codes.indices, turned.flatten(-2), codes.commitment_loss)
+        return Quantised(quantised.indices, turned, quantised.commitment_loss)
 
 
 class Euclidean(Codebook):
@@ -52,22 +52,20 @@ class Euclidean(Codebook):
         return vectors
 
     def _quantise(self, latent):
-        z_e = self.split(latent)
-        flat = z_e.flatten(0, 1).transpose(0, 1)
-        far = self.embedding.square().sum(-1)[:, None] - 2 * flat @ self.embedding.transpose(1, 2)
+        z_e = self.normalise(latent)
+        flat = z_e.flatten(0, 1)
+        far = self.embedding[0].square().sum(-1) - 2 * flat @ self.embedding[0].T
         indices = far.argmin(-1)
         if self.training:
             self._gather(flat.detach(), indices)
-        indices = indices.transpose(0, 1).unflatten(0, latent.shape[:2])
-        z_q = self.look_up(indices).unflatten(-1, (self.groups, self.code_dim))
-        loss = functional.mse_loss(z_e, z_q)
-        return Codes(indices, (z_e + (z_q - z_e).detach()).flatten(-2), loss)
+        indices = indices.unflatten(0, latent.shape[:2])
+        z_q = self.embedding[0, indices]
+        return Quantised(indices, z_e + (z_q - z_e).detach(), functional.mse_loss(z_e, z_q))
 
     @torch.no_grad()
-    def update(self, generator, reduce=None, place=(0, 1)):
+    def update(self, generator, reduce=None, share=(0, 1)):
         """Means of what used a code, not sums on a sphere."""
-        self.mean_sum.mul_(1.0)
-        figure = super().update(generator, reduce, place)
+        figure = super().update(generator, reduce, share)
         self.embedding.copy_(self.mean_sum / self.mean_use.clamp(min=1e-3)[..., None])
         return figure
 
@@ -75,26 +73,25 @@ class Euclidean(Codebook):
 class Fixed(Codebook):
     """Codes that never move: nothing to update."""
 
-    def __init__(self, groups, codes, code_dim, grid):
-        super().__init__(groups, codes, code_dim, 0.99, 0.0)
-        self.embedding.copy_(grid.expand(groups, -1, -1))
+    def __init__(self, codes, code_dim, grid):
+        super().__init__(codes, code_dim, 0.99, 0.0)
+        self.embedding.copy_(grid)
 
     @torch.no_grad()
-    def update(self, generator, reduce=None, place=(0, 1)):
+    def update(self, generator, reduce=None, share=(0, 1)):
         """Code use alone."""
         use = self.batch_use.clone()
-        self.forget()
+        self.reset_statistics()
         return perplexity(use)
 
     def _quantise(self, latent):
-        z_e = self.bound(latent.unflatten(-1, (self.groups, self.code_dim)))
+        z_e = self.bound(latent)
         z_q = self.snap(z_e)
-        flat = z_q.flatten(0, 1).transpose(0, 1)
+        flat = z_q.flatten(0, 1)
         indices = self.index(flat)
         if self.training:
             self._gather(flat.detach(), indices)
-        indices = indices.transpose(0, 1).unflatten(0, latent.shape[:2])
-        return Codes(indices, (z_e + (z_q - z_e).detach()).flatten(-2), self.commit(z_e, z_q))
+        return Quantised(indices.unflatten(0, latent.shape[:2]), z_e + (z_q - z_e).detach(), self.commit(z_e, z_q))
 
 
 class FSQ(Fixed):
@@ -104,7 +101,7 @@ class FSQ(Fixed):
 
     def __init__(self):
         level = (torch.arange(self.LEVELS) - (self.LEVELS - 1) / 2) / self.scale
-        super().__init__(1, self.LEVELS**self.NUMBERS, self.NUMBERS, torch.cartesian_prod(*[level] * self.NUMBERS))
+        super().__init__(self.LEVELS**self.NUMBERS, self.NUMBERS, torch.cartesian_prod(*[level] * self.NUMBERS))
 
     scale = math.sqrt((LEVELS**2 - 1) / 12)  # unit variance when all levels are used evenly
 
@@ -133,7 +130,7 @@ class LFQ(Fixed):
     BITS = 10
 
     def __init__(self):
-        super().__init__(1, 2**self.BITS, self.BITS, torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * self.BITS))
+        super().__init__(2**self.BITS, self.BITS, torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * self.BITS))
 
     def bound(self, latent):
         """On the sphere of the codes (binary spherical quantisation, Zhao et al. 2024)."""
@@ -160,7 +157,7 @@ class LFQ(Fixed):
 
 def codebook(name, config):
     """The variant's codebook."""
-    sizes = (1, config.codes, config.code_dim, config.codebook_decay, config.restart_below)
+    sizes = (config.codes, config.code_dim, config.codebook_decay, config.restart_below)
     made = {"sphere": Codebook, "rotation": Rotation, "euclidean": Euclidean}
     return made[name](*sizes) if name in made else {"fsq": FSQ, "lfq": LFQ}[name]()
 

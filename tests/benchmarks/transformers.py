@@ -32,22 +32,22 @@ VARIANTS = {
     "adamw": {"optimizer": "adamw", "lr": 1e-3},
     "half the rate": {"lr": 1e-3},
     "half the batch": {"batch_size": 16},
-    "wide": {"hidden": 384, "layers": 3},
-    "deep": {"hidden": 192, "layers": 10, "heads": 3},
-    "large": {"hidden": 384, "layers": 8, "heads": 6},
-    "small": {"hidden": 128, "layers": 4, "heads": 2},
+    "wide": {"width": 384, "depth": 3},
+    "deep": {"width": 192, "depth": 10, "heads": 3},
+    "large": {"width": 384, "depth": 8, "heads": 6},
+    "small": {"width": 128, "depth": 4, "heads": 2},
     "patch 2": {"patch": 2},
-    "patch 2 deep": {"patch": 2, "layers": 12},
+    "patch 2 deep": {"patch": 2, "depth": 12},
     "with classical music": {"corpora": ("maestro", "pijama")},
 }
 
 
 class Patched(DiT):
-    """The same with one position for two latent frames; each frame is still hidden, and named, by itself."""
+    """The same with one position for two latent frames; each frame is still masked, and predicted, by itself."""
 
-    def __init__(self, config, *sizes):
-        super().__init__(config, *sizes)
-        self.join, self.part = nn.Linear(2 * config.hidden, config.hidden), nn.Linear(config.hidden, 2 * config.hidden)
+    def __init__(self, code_vectors, kinds, width, *sizes):
+        super().__init__(code_vectors, kinds, width, *sizes)
+        self.join, self.part = nn.Linear(2 * width, width), nn.Linear(width, 2 * width)
 
     def transform(self, x, condition):
         """(B, N, H) -> (B, N, H), half as many positions in between."""
@@ -62,7 +62,7 @@ class Staged(common.Training):
         self.stage, self.config = stage, stage.config
         torch.manual_seed(0)
         kind = {1: DiT, 2: Patched}[patch]
-        self.model = kind(stage.config, stage.style_config.style_dim, stage.vqvae.code_vectors(), KINDS, stage.vqvae.silent())
+        self.model = kind.from_config(stage.config, stage.style_config.style_dim, stage.vqvae.code_vectors(), KINDS)
 
     def loss(self, step):
         """Of a step's batch."""

@@ -9,12 +9,10 @@ import torch
 from lib.checkpoints.checkpoint import CheckpointError
 from lib.config import ConfigError, GenerateRequest, build, preset
 from lib.data.corpora import open_corpus
-from lib.diffusion.guidance import guidance_steps
+from lib.diffusion.guidance import NUM_REVISIONS, guided_steps
 from lib.generation.generate import OVERLAP, WINDOW, Order, generate, generate_many, infill, load_improviser
-from lib.generation.sliding_window import REVISIONS, _to_source, predictor
-from lib.models.dit import KNOBS_DIM, Conditions
-from lib.models.vqvae import GROUPS
-from lib.music.chart import CHORD_DIM, ChordError
+from lib.generation.sliding_window import _to_source
+from lib.music.chart import ChordError
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import PianoRoll
 from lib.music.rules import Rule
@@ -145,25 +143,12 @@ def test_rules_bring_the_solo_nearer(pianist):
     assert counts[9.0, 8] > 2 * counts[1.0, 8]
 
 
-def test_a_glance_hears_what_is_asked_anew_and_nothing_asked_as_it_was(pianist):
-    like = {"chords": torch.rand(2, WINDOW, CHORD_DIM), "knobs": torch.zeros(2, WINDOW, KNOBS_DIM)}
-    conditions = Conditions(pianist.styles.vectors[:2], *like.values())
-    predict, plain = (predictor(pianist, conditions, scale) for scale in (3.0, 1.0))
-    codes, hidden = torch.zeros(2, WINDOW, GROUPS, dtype=torch.long), torch.ones(2, WINDOW, dtype=torch.bool)
-    before, later = predict(codes, hidden), (torch.ones_like(codes).repeat(4, 1, 1), torch.zeros_like(hidden).repeat(4, 1))
-    glance, full = predict(*later, before), predict(*later)
-    assert torch.equal(glance.contexts[1], before.contexts[1].repeat(4, 1, 1))
-    assert torch.allclose(glance.contexts[0], full.contexts[0], atol=1e-4) and glance.guidance_scale == 3.0
-    assert not torch.allclose(full.contexts[1], glance.contexts[1], atol=1e-2)
-    assert torch.equal(plain(*later, plain(codes, hidden)).contexts, plain(*later).contexts)
-
-
 def test_a_short_passage_is_guided_in_the_last_half_of_its_steps_and_revised(pianist, monkeypatch):
     counts, states = [], []
-    monkeypatch.setattr("lib.generation.sliding_window.guidance_steps", lambda count: counts.append(count) or guidance_steps(count))
+    monkeypatch.setattr("lib.generation.sliding_window.guided_steps", lambda count: counts.append(count) or guided_steps(count))
     notes = generate(pianist, request(seconds=10.24)).notes
     infill(pianist, request(num_steps=30, num_candidates=2, density=9.0), notes, 4.0, 4.8, states.append)
-    assert counts == [10] and {state["num_steps"] for state in states} == {10 + REVISIONS} and len(states) == 10 + REVISIONS
+    assert counts == [10] and {state["num_steps"] for state in states} == {10 + NUM_REVISIONS} and len(states) == 10 + NUM_REVISIONS
 
 
 def test_what_is_taken_up_is_to_blame_where_it_is_from():

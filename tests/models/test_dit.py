@@ -1,4 +1,4 @@
-"""The transformer: it listens to what it is told, draws by its posterior, learns one batch by heart; presets of its size."""
+"""The transformer: it depends on its conditions, samples by its posterior, learns one batch by heart; presets of its size."""
 
 import numpy as np
 import pytest
@@ -6,20 +6,21 @@ import torch
 from untrained import has_gradients
 
 from lib.config import preset
-from lib.models.dit import KNOBS_DIM, Conditions, DiT, knobs
-from lib.models.posterior import Posterior, pick
+from lib.models.conditions import ATTRIBUTES_DIM, Conditions, attributes
+from lib.models.dit import DiT
+from lib.models.posterior import Posterior, classifier_free, pick
 from lib.models.vqvae import CELLS, GROUPS, KINDS
 from lib.music.chart import CHORD_DIM
 
 
 def conditions(size, frames=16, style=6):
-    told = (torch.rand(size, frames, width).round() for width in (CHORD_DIM, KNOBS_DIM))
-    return Conditions(torch.randn(size, style), *told)
+    chords, attributes = (torch.rand(size, frames, width).round() for width in (CHORD_DIM, ATTRIBUTES_DIM))
+    return Conditions(torch.randn(size, style), chords, attributes)
 
 
 def dit(codes=16):
     """Two bands and a pedal: five codes a latent frame."""
-    return DiT(preset("diffusion", "tiny"), 6, torch.randn(5, codes, 4), (0, 1, 0, 1, 2), (0, 0))
+    return DiT(torch.randn(5, codes, 4), kinds=(0, 1, 0, 1, 2), width=64, depth=1, heads=2, style_dim=6)
 
 
 def frames(*shape, codes=16):
@@ -33,20 +34,20 @@ def frames(*shape, codes=16):
 def test_dit_starts_uniform_and_learns_one_batch():
     torch.manual_seed(0)
     model = dit()
-    codes, told = frames(2, 16), conditions(2)
-    hidden = torch.rand(2, 16) < 0.5
-    context = model(codes, hidden, told)
-    nats, hit = model.nats(context[hidden], codes[hidden])
-    assert context.shape == (2, 16, 64) and hit.shape == nats.shape == (int(hidden.sum()),)
-    assert torch.allclose(nats, model.asked(codes[hidden]).sum(1) * np.log(16), atol=1e-4)
+    codes, given = frames(2, 16), conditions(2)
+    mask = torch.rand(2, 16) < 0.5
+    context = model(codes, mask, given)
+    nll_nats, accuracy = model.nll(context[mask], codes[mask])
+    assert context.shape == (2, 16, 64) and accuracy.shape == nll_nats.shape == (int(mask.sum()),)
+    assert torch.allclose(nll_nats, model.coded(codes[mask]).sum(1) * np.log(16), atol=1e-4)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     for _ in range(150):
-        loss = model.nats(model(codes, hidden, told)[hidden], codes[hidden])[0].mean()
+        loss = model.nll(model(codes, mask, given)[mask], codes[mask])[0].mean()
         optimizer.zero_grad(), loss.backward(), optimizer.step()
     assert loss < 0.3
     assert has_gradients(model) == []
-    drawn = Posterior(model, model(codes, hidden, told)[None]).draw(hidden, torch.full(codes.shape, 0.5))
-    assert (drawn == codes[hidden]).float().mean() > 0.95
+    sampled = Posterior(model, model(codes, mask, given)[None]).sample(mask, torch.full(codes.shape, 0.5))
+    assert (sampled == codes[mask]).float().mean() > 0.95
 
 
 def shaken(codes=16):
@@ -58,56 +59,60 @@ def shaken(codes=16):
     return model
 
 
-def test_dit_listens_to_what_it_is_told_and_not_to_what_is_hidden():
+def test_dit_depends_on_its_conditions_and_not_on_what_is_masked():
     model = shaken()
-    codes, hidden, told = frames(1, 16), torch.zeros(1, 16, dtype=torch.bool), conditions(1)
-    hidden[:, 8:] = True
-    plain = model(codes, hidden, told)
-    chords, asked = told.chords.clone(), told.knobs.clone()
-    chords[:, 3, 5], asked[:, 3, 2] = 2.0, 2.0
-    for other in (Conditions(told.style + 1, told.chords, told.knobs), Conditions(told.style, chords, told.knobs),
-                  Conditions(told.style, told.chords, asked)):  # fmt: skip
-        assert not torch.allclose(model(codes, hidden, other), plain)
-    assert not torch.allclose(model(codes.flip(1), hidden.flip(1), told).flip(1), plain)
-    under = torch.where(hidden[..., None], (codes + 1) % 16, codes)
-    assert torch.equal(model(under, hidden, told), plain)
-    assert not torch.allclose(model((codes + 1) % 16, hidden, told), plain)
+    codes, mask, given = frames(1, 16), torch.zeros(1, 16, dtype=torch.bool), conditions(1)
+    mask[:, 8:] = True
+    plain = model(codes, mask, given)
+    chords, attributes = given.chords.clone(), given.attributes.clone()
+    chords[:, 3, 5], attributes[:, 3, 2] = 2.0, 2.0
+    others = (
+        Conditions(given.style + 1, given.chords, given.attributes),
+        Conditions(given.style, chords, given.attributes),
+        Conditions(given.style, given.chords, attributes),
+    )
+    for other in others:
+        assert not torch.allclose(model(codes, mask, other), plain)
+    assert not torch.allclose(model(codes.flip(1), mask.flip(1), given).flip(1), plain)
+    under = torch.where(mask[..., None], (codes + 1) % 16, codes)
+    assert torch.equal(model(under, mask, given), plain)
+    assert not torch.allclose(model((codes + 1) % 16, mask, given), plain)
 
 
-def test_the_second_code_of_a_silent_band_goes_without_saying():
+def test_the_second_code_of_a_silent_band_is_implied():
     model, codes = shaken(), torch.tensor([[0, 0, 3, 4, 5], [2, 1, 0, 0, 5]])
-    assert model.asked(codes).tolist() == [[True, False, True, True, True], [True, True, True, False, True]]
+    assert model.coded(codes).tolist() == [[True, False, True, True, True], [True, True, True, False, True]]
     context = torch.randn(1, 1, 500, 64)
-    drawn = Posterior(model, context).draw(torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 5))
-    silent = drawn[:, [0, 2]] == 0
-    assert silent.any() and (drawn[:, [1, 3]][silent] == 0).all()
+    sampled = Posterior(model, context).sample(torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 5))
+    silent = sampled[:, [0, 2]] == 0
+    assert silent.any() and (sampled[:, [1, 3]][silent] == 0).all()
 
 
-def test_drawn_codes_are_as_likely_as_the_posterior_says():
-    model, where = shaken(codes=3), torch.ones(1, 20000, dtype=torch.bool)
+def test_sampled_codes_are_as_likely_as_the_posterior_says():
+    model, mask = shaken(codes=3), torch.ones(1, 20000, dtype=torch.bool)
     context = torch.randn(1, 1, 1, 64).expand(1, 1, 20000, 64)
     with torch.no_grad():
-        kinds, counts = Posterior(model, context).draw(where, torch.rand(1, 20000, 5)).unique(dim=0, return_counts=True)
-        likely = (-model.nats(context[0, 0, : len(kinds)], kinds)[0]).exp()
+        kinds, counts = Posterior(model, context).sample(mask, torch.rand(1, 20000, 5)).unique(dim=0, return_counts=True)
+        likely = (-model.nll(context[0, 0, : len(kinds)], kinds)[0]).exp()
     assert len(kinds) > 50 and likely.sum() > 0.99
     assert ((counts / 20000 - likely).abs() < 0.001 + 5 * (likely / 20000).sqrt()).all()
 
 
 def test_guidance_and_temperature_sharpen():
-    model, where, uniform = shaken(), torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 5)
+    model, mask, uniform = shaken(), torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 5)
     context = torch.randn(2, 1, 1, 64).expand(2, 1, 500, 64)
-    plain = Posterior(model, context[:1]).draw(where, uniform)
-    assert torch.equal(plain, Posterior(model, context, 1.0).draw(where, uniform))  # a scale of 1 is no guidance
+    plain = Posterior(model, context[:1]).sample(mask, uniform)
+    assert torch.equal(plain, Posterior(model, context, 1.0).sample(mask, uniform))  # a scale of 1 is no guidance
     for posterior in (Posterior(model, context, 4.0), Posterior(model, context[:1], 1.0, 0.3)):
-        assert len(posterior.draw(where, uniform).unique(dim=0)) < len(plain.unique(dim=0))
+        assert len(posterior.sample(mask, uniform).unique(dim=0)) < len(plain.unique(dim=0))
 
 
 def test_the_pedal_is_never_sharpened_and_guided_where_it_should_be():
-    model, where, uniform = shaken(), torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 5)
-    torch.nn.init.zeros_(model.head.from_codes)  # it hears nothing of the other codes
+    model, mask, uniform = shaken(), torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 5)
+    torch.nn.init.zeros_(model.head.from_codes)  # the other codes do not matter
     contexts = torch.randn(2, 1, 500, 64)
-    pedal = [Posterior(model, *way).draw(where, uniform)[:, -1] for way in
-             ((contexts[:1],), (contexts[:1], 1.0, 0.3), (contexts, 4.0, 0.3, False), (contexts, 4.0, 0.3))]  # fmt: skip
+    ways = (contexts[:1],), (contexts[:1], 1.0, 0.3), (contexts, 4.0, 0.3, False), (contexts, 4.0, 0.3)
+    pedal = [Posterior(model, *way).sample(mask, uniform)[:, -1] for way in ways]
     assert torch.equal(pedal[0], pedal[1]) and torch.equal(pedal[0], pedal[2]) and not torch.equal(pedal[0], pedal[3])
 
 
@@ -118,22 +123,37 @@ def test_pick_draws_by_probability():
     assert pick(logits, torch.tensor(1.0)) == 2
 
 
-def test_knobs_tell_what_is_asked_and_that_something_is():
-    told = knobs(torch.tensor([[9.0, torch.nan]]), torch.tensor([[torch.nan, 72.0]]))
-    assert told.shape == (1, 2, KNOBS_DIM) and told[0, 0, 2:].tolist() == [1, 0] and told[0, 1, 2:].tolist() == [0, 1]
-    assert told[0, 0, 1] == 0 and told[0, 1, :2].tolist() == [0, 1] and not told.isnan().any()
+def test_the_winner_alone_is_predicted_without_conditions_again():
+    """With the parent's posterior, its context without conditions stands for that of every candidate."""
+    model, given, codes = shaken(), conditions(2), frames(2, 16)
+    predict, unguided = (classifier_free(model, given, scale) for scale in (3.0, 1.0))
+    mask = torch.ones(2, 16, dtype=torch.bool)
+    parent, later = predict(codes, mask), (frames(8, 16), torch.zeros(8, 16, dtype=torch.bool))
+    ahead, full = predict(*later, parent), predict(*later)
+    assert torch.equal(ahead.contexts[1], parent.contexts[1].repeat(4, 1, 1))
+    assert torch.allclose(ahead.contexts[0], full.contexts[0], atol=1e-4) and ahead.guidance_scale == 3.0
+    assert not torch.allclose(full.contexts[1], ahead.contexts[1], atol=1e-2)
+    assert torch.equal(unguided(*later, unguided(codes, mask)).contexts, unguided(*later).contexts)
+
+
+def test_attributes_say_what_is_given_and_that_something_is():
+    given = attributes(torch.tensor([[9.0, torch.nan]]), torch.tensor([[torch.nan, 72.0]]))
+    assert given.shape == (1, 2, ATTRIBUTES_DIM) and given[0, 0, 2:].tolist() == [1, 0] and given[0, 1, 2:].tolist() == [0, 1]
+    assert given[0, 0, 1] == 0 and given[0, 1, :2].tolist() == [0, 1] and not given.isnan().any()
+
+
+def parameters(name):
+    """How many a preset's transformer has."""
+    codes = preset("vqvae", name).codes
+    with torch.device("meta"):
+        model = DiT.from_config(preset("diffusion", name), 128, torch.zeros(GROUPS, codes, CELLS), KINDS)
+    return sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", ["laptop", "colab"])
 def test_presets_can_be_built(name):
-    config = preset("vqvae", name)
-    with torch.device("meta"):
-        model = DiT(preset("diffusion", name), 128, torch.zeros(GROUPS, config.codes, CELLS), KINDS, (0, 0))
-    assert sum(p.numel() for p in model.parameters()) > 3e6
+    assert parameters(name) > 3e6
 
 
 def test_large_preset_has_about_255_million_parameters():
-    config = preset("vqvae", "large")
-    with torch.device("meta"):
-        model = DiT(preset("diffusion", "large"), 128, torch.zeros(GROUPS, config.codes, CELLS), KINDS, (0, 0))
-    assert 245e6 < sum(p.numel() for p in model.parameters()) < 265e6
+    assert 245e6 < parameters("large") < 265e6

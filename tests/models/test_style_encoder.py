@@ -22,7 +22,7 @@ def note_passages(count):
 @pytest.mark.parametrize("reads", ["notes", "roll"])
 def test_style_encoder_embeds_on_the_sphere_and_learns_one_batch(reads):
     torch.manual_seed(0)
-    model, target = StyleEncoder(preset("style_encoder", "tiny", reads=reads), 4), torch.arange(4)
+    model, target = StyleEncoder.from_config(preset("style_encoder", "tiny", reads=reads), 4), torch.arange(4)
     passages = rolls(4) if reads == "roll" else note_windows(list(note_passages(4)))
     style, logits = model(passages)
     assert style.shape == (4, 16) and logits.shape == (4, 4)
@@ -36,7 +36,7 @@ def test_style_encoder_embeds_on_the_sphere_and_learns_one_batch(reads):
 
 
 def test_padding_is_not_heard_and_keys_hardly_are():
-    model = StyleEncoder(preset("style_encoder", "tiny"), 4).eval()
+    model = StyleEncoder.from_config(preset("style_encoder", "tiny"), 4).eval()
     short, longer = note_passages(2)
     alone, beside = model(note_windows([short[:, :20]]))[0], model(note_windows([short[:, :20], longer]))[0][:1]
     assert torch.allclose(alone, beside, atol=1e-5)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lib.config import preset
-from lib.models.dit import HEAD_BLOCKS, DiT
+from lib.models.dit import DiT
+from lib.models.frame_head import HEAD_BLOCKS
 from lib.models.vqvae import VQVAE
 from lib.training.optimizers import MuonAdamW, make_optimizer
 
@@ -14,7 +15,7 @@ from lib.training.optimizers import MuonAdamW, make_optimizer
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return VQVAE(preset("vqvae", "tiny"))
+    return VQVAE.from_config(preset("vqvae", "tiny"))
 
 
 def with_gradients(model, seed=1):
@@ -28,14 +29,20 @@ def test_which_parameters_it_takes(model):
     optimizer = make_optimizer(model, preset("vqvae", "tiny"))
     assert isinstance(optimizer, MuonAdamW)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    taken = {names[id(parameter)] for parameter in optimizer.hidden}
+    taken = {names[id(parameter)] for parameter in optimizer.inside}
     assert taken == {f"{part}.blocks.0.{layer}.weight" for part in ("encoder", "decoder") for layer in (1, 3)}
     rest = {names[id(parameter)] for parameter in optimizer.adamw.param_groups[0]["params"]}
     assert taken | rest == set(names.values()) and not taken & rest
     assert isinstance(make_optimizer(model, preset("vqvae", "tiny", optimizer="adamw")), torch.optim.AdamW)
     config = preset("diffusion", "tiny", optimizer="muon")
-    dit = DiT(config, 6, torch.zeros(3, 8, 4), (0, 1, 2), (0, 0))
-    assert len(make_optimizer(dit, config).hidden) == 4 * config.layers + 2 * HEAD_BLOCKS
+    dit = DiT.from_config(config, 6, torch.zeros(3, 8, 4), (0, 1, 2))
+    assert len(make_optimizer(dit, config).inside) == 4 * config.depth + 2 * HEAD_BLOCKS
+
+
+def test_a_prefix_of_muons_modules_that_matches_nothing_is_an_error(model, monkeypatch):
+    monkeypatch.setattr(VQVAE, "MUON_MODULES", ("encoder.blocks", "decoder.layers"))
+    with pytest.raises(ValueError, match=r"VQVAE.MUON_MODULES: nothing trainable is named decoder.layers\.\*"):
+        make_optimizer(model, preset("vqvae", "tiny"))
 
 
 def test_a_step_moves_every_parameter_and_muon_evens_out_its_matrices(model):

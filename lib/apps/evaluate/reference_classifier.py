@@ -63,7 +63,7 @@ def load_judge(path=JUDGE, device="cpu"):
     except (SafetensorError, OSError) as error:
         raise DamageError(f"{path} can't be read ({error}).") from None
     config, names = config_from("style_encoder", facts["config"], path), tuple(facts["pianists"])
-    style_encoder = trained.frozen(StyleEncoder(config, len(names)), weights, device)
+    style_encoder = trained.frozen(StyleEncoder.from_config(config, len(names)), weights, device)
     if fingerprint(style_encoder) != facts["weights"]:
         raise DamageError(f"{path} is damaged (its weights' sha256 differs).")
     return StyleClassifier(style_encoder, names, config.reads, facts["temperature"])

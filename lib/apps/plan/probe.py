@@ -20,7 +20,7 @@ from lib.data.demo import write_demo_corpus
 
 WARM_STEPS, LEAST_STEPS = 2, 3
 SMALL = {"vqvae": ("channels", "blocks"), "style_encoder": ("channels", "blocks", "style_dim"),
-         "diffusion": ("hidden", "layers", "heads")}  # fmt: skip
+         "diffusion": ("width", "depth", "heads")}  # fmt: skip
 SHARE_OF_SMALL, SHARE_OF_REST = 0.15, 0.25  # of the time: a tiny model's steps; what is no step
 RELEASED_CODES = 1024  # patterns of the codec that the probe of a diffusion model speaks
 DEMO_PIECES_AN_ALBUM = 1

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 from lib import config as configs
 from lib.models.blocks import WIDENING
-from lib.models.dit import CHORD_DIM, HEAD_BLOCKS, KNOBS_DIM
+from lib.models.conditions import ATTRIBUTES_DIM
+from lib.models.frame_head import HEAD_BLOCKS
 from lib.models.vqvae import BAND_KEYS, CELLS, GROUPS, TRAINED_ROWS
+from lib.music.chart import CHORD_DIM
 from lib.music.note_windows import WINDOW_NOTES, context_sizes
 from lib.training.code_store import WINDOW
 
 NEWTON_SCHULZ_STEPS = 5  # of torch.optim.Muon
 KINDS = 3  # outputs of the head: what, how, pedal
-ASKED = 12.6  # codes that a hidden latent frame asks for: 12 always, the others where something begins; mean of PiJAMA's training
+ASKED = 12.6  # codes of a masked latent frame that are not implied: 12 always, the others where something begins; mean of PiJAMA's
 PLACES = 0.41  # latent frames of a step that are named, after rounding up: mean of 200 steps
 PIANISTS = 30  # of PiJAMA's benchmark; a class is 128 numbers
 FLOAT_BYTES = 4
@@ -118,19 +120,19 @@ def _style_encoder(config):
 
 
 def _diffusion(config, codes):
-    hidden, layers = config.hidden, config.layers
-    inner = 8 * round(hidden * 8 / 3 / 8)
-    spelled = GROUPS * CELLS * hidden  # the codes of a latent frame as a vector
+    width, depth = config.width, config.depth
+    inner = 8 * round(width * 8 / 3 / 8)
+    spelled = GROUPS * CELLS * width  # the codes of a latent frame as a vector
     style = configs.preset("style_encoder", config.preset).style_dim
     rows = WINDOW * PLACES * ASKED
-    block = 4 * hidden**2 + 3 * hidden * inner + 2 * WINDOW * hidden
-    head = WINDOW * PLACES * hidden**2 + rows * (HEAD_BLOCKS * 3 * hidden**2 + hidden * codes)
-    forward = 2 * (WINDOW * layers * block + head + 6 * hidden**2)
-    once = 2 * (WINDOW * (spelled + (CHORD_DIM + KNOBS_DIM) * hidden) + WINDOW * PLACES * spelled + style * hidden)
-    matrices = [(3 * hidden, hidden), (hidden, hidden), (2 * inner, hidden), (hidden, inner)] * layers
-    matrices += [(2 * hidden, hidden), (hidden, hidden)] * HEAD_BLOCKS
-    parameters = layers * (4 * hidden**2 + 3 * hidden * inner + 2 * inner + 8 * hidden + 2 * hidden // config.heads)
-    parameters += 2 * spelled + (CHORD_DIM + KNOBS_DIM + style + GROUPS + 6) * hidden + 6 * hidden**2 + 6 * hidden + hidden**2
-    parameters += HEAD_BLOCKS * (3 * hidden**2 + 5 * hidden) + KINDS * (hidden + 1) * codes + GROUPS * codes + hidden
-    saved = WINDOW * layers * 27.7 * hidden + rows * (15.2 * hidden + 2.4 * codes)
-    return _put_together(config, forward, once, matrices, 720 + 297 * layers, round(parameters), saved)
+    block = 4 * width**2 + 3 * width * inner + 2 * WINDOW * width
+    head = WINDOW * PLACES * width**2 + rows * (HEAD_BLOCKS * 3 * width**2 + width * codes)
+    forward = 2 * (WINDOW * depth * block + head + 6 * width**2)
+    once = 2 * (WINDOW * (spelled + (CHORD_DIM + ATTRIBUTES_DIM) * width) + WINDOW * PLACES * spelled + style * width)
+    matrices = [(3 * width, width), (width, width), (2 * inner, width), (width, inner)] * depth
+    matrices += [(2 * width, width), (width, width)] * HEAD_BLOCKS
+    parameters = depth * (4 * width**2 + 3 * width * inner + 2 * inner + 8 * width + 2 * width // config.heads)
+    parameters += 2 * spelled + (CHORD_DIM + ATTRIBUTES_DIM + style + GROUPS + 6) * width + 6 * width**2 + 6 * width + width**2
+    parameters += HEAD_BLOCKS * (3 * width**2 + 5 * width) + KINDS * (width + 1) * codes + GROUPS * codes + width
+    saved = WINDOW * depth * 27.7 * width + rows * (15.2 * width + 2.4 * codes)
+    return _put_together(config, forward, once, matrices, 720 + 297 * depth, round(parameters), saved)

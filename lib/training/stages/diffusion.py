@@ -11,19 +11,21 @@ from lib.checkpoints.config_migration import differences, put_weights
 from lib.checkpoints.history import validation_figures
 from lib.checkpoints.run_dependencies import require
 from lib.data.selection import gather_pieces, pianists_of
-from lib.diffusion.schedule import training_share
+from lib.diffusion.sampling import training_mask_ratio
 from lib.keyed_random import uniform, uniforms
-from lib.models.dit import Conditions, knobs
-from lib.models.lora import add_low_rank
+from lib.models.blocks import add_low_rank
+from lib.models.conditions import Conditions, attributes
 from lib.music.harmony import MOST_ROWS, Changes, read_changes
 from lib.training.code_store import CodeStore
 from lib.training.passages import embed_pianists
 from lib.training.stages.stage import Stage
 from lib.training.stream import Stream
 
+RATIO, MASK = "share", "hidden {}"  # purposes of random numbers: data, see lib/keyed_random.py
+
 
 class DiffusionStage(Stage):
-    """Style, chords and knobs -> codes, by naming those of hidden latent frames."""
+    """Style, chords, density and register -> codes, by predicting those of masked latent frames."""
 
     pianist = None
 
@@ -86,42 +88,52 @@ class DiffusionStage(Stage):
         return vectors
 
     def conditions(self, batch, coded, stream):
-        """What the model is told, each part left out with its own probability."""
+        """Conditions of a batch with condition dropout, each part by its own probability."""
         config, draw = self.config, (batch.step, batch.indices, self.device)
-        keep = {name: uniform(config.seed, f"drop {name}", *draw) >= share for name, share in (
-            ("style", config.drop_style), ("chords", config.drop_chords),
-            ("density", config.drop_knobs), ("register", config.drop_knobs))}  # fmt: skip
-        told = (torch.where(keep[name][:, None], value, torch.nan)
-                for name, value in zip(("density", "register"), coded.density_and_register()))  # fmt: skip
+        dropout = {
+            "style": config.drop_style,
+            "chords": config.drop_chords,
+            "density": config.drop_attributes,
+            "register": config.drop_attributes,
+        }
+        keep = {name: uniform(config.seed, f"drop {name}", *draw) >= share for name, share in dropout.items()}
+        density, register = (
+            torch.where(keep[name][:, None], values, torch.nan)
+            for name, values in zip(("density", "register"), coded.density_and_register())
+        )
         style = self.style(batch, stream) * keep["style"][:, None]
-        return Conditions(style, coded.chords * keep["chords"][:, None, None], knobs(*told))
+        return Conditions(style, coded.chords * keep["chords"][:, None, None], attributes(density, register))
 
-    def hidden(self, batch, frames):
-        """bool (B, N), the latent frames to name: each with its example's probability; for some only after a beginning, or
-        only between a beginning and an end. The probabilities of a batch are spread evenly (Kingma et al. 2021)."""
+    def mask(self, batch, frames):
+        """bool (B, N), the latent frames to predict.
+
+        Each example has its own mask ratio; those of a batch are spread evenly (Kingma et al. 2021). Some examples are masked only
+        after a beginning (continuation), or only between a beginning and an end (infilling).
+        """
         seed, step, indices = self.config.seed, batch.step, batch.indices
         size = self.config.batch_size * self.config.gradient_accumulation
-        share = training_share((uniform(seed, "share", step, [0]) + torch.tensor(indices) / size) % 1)
-        chance, kind, start, length = uniforms(seed, f"hidden {step}", indices, (frames + 3,)).split([frames, 1, 1, 1], 1)
-        place = torch.arange(frames) / frames
+        ratio = training_mask_ratio((uniform(seed, RATIO, step, [0]) + torch.tensor(indices) / size) % 1)
+        uniforms_ = uniforms(seed, MASK.format(step), indices, (frames + 3,))
+        chance, kind, start, length = uniforms_.split([frames, 1, 1, 1], 1)
+        position = torch.arange(frames) / frames
         begin = 0.75 * start  # what comes before is given
         end = torch.where(kind < self.config.prefix_share / 2, begin + 0.1 + 0.6 * length, 1.0)
-        asked = (place >= begin) & (place < end) | (kind >= self.config.prefix_share)
-        return ((chance < share[:, None]) & asked).to(self.device)
+        maskable = (position >= begin) & (position < end) | (kind >= self.config.prefix_share)
+        return ((chance < ratio[:, None]) & maskable).to(self.device)
 
     def losses(self, model, batch, stream=None):
-        """Cross-entropy of hidden latent frames, in nats a frame: a bound on all; accuracy of the most likely code."""
+        """Cross-entropy of masked latent frames, in nats a frame: a bound on all; accuracy of the most likely code."""
         stream = self.stream if stream is None else stream
         epoch = batch.step * self.config.batch_size * self.config.gradient_accumulation // stream.num_chunks
         coded = self.stores[id(stream)].read(batch.examples, epoch, self.device)
-        hidden = self.hidden(batch, coded.codes.shape[1])
-        context = model(coded.codes, hidden, self.conditions(batch, coded, stream))
-        nats, hit = model.nats(context[hidden], coded.codes[hidden])  # (M,)
-        share = (1 / hidden.sum(1).clamp(min=1) / len(hidden))[:, None].expand(hidden.shape)[hidden]  # each example the same
-        return {"loss": (nats * share).sum(), "accuracy": (hit * share).sum()}
+        mask = self.mask(batch, coded.codes.shape[1])
+        context = model(coded.codes, mask, self.conditions(batch, coded, stream))
+        nll_nats, accuracy = model.nll(context[mask], coded.codes[mask])  # (M,)
+        weight = (1 / mask.sum(1).clamp(min=1) / len(mask))[:, None].expand(mask.shape)[mask]  # each example the same
+        return {"loss": (nll_nats * weight).sum(), "accuracy": (accuracy * weight).sum()}
 
     def held_out_losses(self, model, batch):
-        """Losses with the same codes hidden every time."""
+        """Losses with the same frames masked every time."""
         return self.losses(model, batch, self.validation)
 
 

@@ -1,7 +1,7 @@
 """What a stage is, for loop.py, which drives it: it knows nothing of processes, checkpoints or progress bars.
 
 Each has: config, model, stream, micro_batch, losses(model, batch) -> dict with "loss", validate(model) -> dict with "loss" (lower
-is better), after_step(step, reduce, place) -> dict to log, forget() where a step does not count, facts() and tensors() for a
+is better), after_step(step, reduce, share) -> dict to log, forget() where a step does not count, facts() and tensors() for a
 checkpoint, finish(run).
 """
 
@@ -40,8 +40,8 @@ class Stage:
         """Losses of a validation batch."""
         return self.losses(model, batch)
 
-    def after_step(self, step, reduce=None, place=(0, 1)):
-        """Called when the optimizer has stepped; `place`: this process's share of the global batch, see Codebook.update."""
+    def after_step(self, step, reduce=None, share=(0, 1)):
+        """Called when the optimizer has stepped; `share`: what this process has of the global batch, see Codebook.update."""
         return {}
 
     def forget(self):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import torch
 from torch.nn import functional
@@ -10,10 +12,17 @@ from lib.data.selection import gather_labelled, gather_pieces, in_published_test
 from lib.keyed_random import keyed_generator
 from lib.models.codebook import perplexity
 from lib.models.style_encoder import StyleEncoder
-from lib.models.vqvae import VQVAE, frequent_patterns, reconstruction_loss, struck_bands
+from lib.models.vqvae import BAND_KEYS, BANDS, CELLS, VQVAE, reconstruction_loss, struck_bands
 from lib.music.metrics import note_f1
 from lib.music.note_windows import note_windows
-from lib.music.piano_roll import PianoRoll, piano_roll_to_notes
+from lib.music.piano_roll import (
+    FRAME_RATE_HZ,
+    LATENT_STRIDE,
+    LOWEST_PITCH,
+    NUM_PITCHES,
+    PianoRoll,
+    piano_roll_to_notes,
+)
 from lib.training.passages import passages, vary
 from lib.training.stages.diffusion import DiffusionStage, FineTuneStage
 from lib.training.stages.stage import Stage
@@ -29,25 +38,25 @@ class VQVAEStage(Stage):
             chosen[split] = [(store, i) for store, i in pieces if not in_published_test(store.pieces[i])]
         train, held_out = chosen["train"], chosen["validation"] or chosen["train"]
         super().__init__(config, Stream(train, config), Stream(held_out, config, augment=False))
-        self.model = VQVAE(config, None if checkpoint else frequent_patterns(train, config.codes))
+        self.model = VQVAE.from_config(config, None if checkpoint else frequent_patterns(train, config.codes))
 
     def losses(self, model, batch):
         """Reconstruction by lane, commitment; `loss` is their weighted sum."""
         bands = struck_bands(batch.piano_roll)
-        logits, codes = model(bands)
+        logits, quantised = model(bands)
         losses = reconstruction_loss(logits, bands)
-        loss = sum(losses.values()) + self.config.commitment_weight * codes.commitment_loss
-        rest = {**losses, "commitment": codes.commitment_loss}
+        loss = sum(losses.values()) + self.config.commitment_weight * quantised.commitment_loss
+        rest = {**losses, "commitment": quantised.commitment_loss}
         return {"loss": loss, **{name: value.detach() for name, value in rest.items()}}
 
-    def after_step(self, step, reduce=None, place=(0, 1)):
+    def after_step(self, step, reduce=None, share=(0, 1)):
         """Move the codebook."""
         generator = keyed_generator(self.config.seed, "codebook", step)
-        return {"perplexity": self.model.codebook.update(generator, reduce, place)}
+        return {"perplexity": self.model.codebook.update(generator, reduce, share)}
 
     def forget(self):
         """The codebook's statistics of this step."""
-        self.model.codebook.forget()
+        self.model.codebook.reset_statistics()
 
     def validate(self, model):
         """Losses, and the F1 of decoded notes over the validation batches."""
@@ -60,10 +69,40 @@ class VQVAEStage(Stage):
             scores += [note_f1(original, estimate) for original, estimate in pairs if len(original)]
             pairs = codes[..., :-1].unflatten(-1, (-1, 2))
             how = pairs[..., 1][pairs[..., 0] > 0]
-            use = use + functional.one_hot(how, self.config.codes).sum(0, keepdim=True)
+            use = use + functional.one_hot(how, self.config.codes).sum(0)
         for name in ("onset", "onset_offset", "onset_velocity"):
             rows[f"{name}_f1"] = sum(getattr(score, name) for score in scores) / max(1, len(scores))
         return {**rows, "perplexity": perplexity(use.float())}
+
+
+def frequent_patterns(pieces, codes):
+    """The codec's dictionary: the empty pattern of onsets, then the most frequent ones.
+
+    Parameters
+    ----------
+    pieces : [(store, piece index)]
+    codes : K
+
+    Returns
+    -------
+    (K, CELLS) in {0, 1}
+    """
+    counts = Counter()
+    for store, index in pieces:
+        notes = store.piece_notes(index)
+        frame = np.floor(notes.onset_s * FRAME_RATE_HZ + 0.5).astype(np.int64)
+        key = notes.pitch.astype(np.int64) - LOWEST_PITCH
+        inside = (key >= 0) & (key < NUM_PITCHES)
+        frame, key = frame[inside], key[inside]
+        band = frame // LATENT_STRIDE * BANDS + key // BAND_KEYS  # of all bands of all latent frames
+        cell = key % BAND_KEYS * LATENT_STRIDE + frame % LATENT_STRIDE
+        band, cell = np.unique(np.stack([band, cell]), axis=1)  # ordered by band
+        if len(band):
+            starts = np.flatnonzero(np.diff(band, prepend=-1))
+            counts.update(np.bitwise_or.reduceat(np.int64(1) << cell, starts).tolist())
+    patterns = np.array([0, *(pattern for pattern, _ in counts.most_common(codes - 1))])
+    bits = (patterns[:, None] >> np.arange(CELLS)) & 1
+    return functional.pad(torch.from_numpy(bits).float(), (0, 0, 0, codes - len(patterns)))
 
 
 class StyleEncoderStage(Stage):
@@ -79,7 +118,7 @@ class StyleEncoderStage(Stage):
         self.held_out_target = [self.names.index(name) for name in pianists_of(held_out)]
         held_out = Stream(held_out, config, augment=False, balance=pianists_of(held_out))
         super().__init__(config, Stream(train, config, balance=players), held_out)
-        self.model = StyleEncoder(config, len(self.names))
+        self.model = StyleEncoder.from_config(config, len(self.names))
 
     def losses(self, model, batch, targets=None, varied=True):
         """Cross-entropy over pianists, in training with a margin (Wang et al. 2018, CosFace), and accuracy."""

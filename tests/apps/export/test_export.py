@@ -56,7 +56,7 @@ def test_the_layout_is_the_hubs(exported):
     assert files == {"README.md", "config.json", "manifest.json", *(f"{name}.safetensors" for name in (
         "vqvae", "style_encoder", "styles", "changes", "diffusion", "fine_tune"))}  # fmt: skip
     config = json.loads((exported / "config.json").read_text(encoding="utf-8"))
-    assert config["model_type"] == "brad-mehldau-ai" and config["configs"]["dit"]["hidden"] == 64
+    assert config["model_type"] == "brad-mehldau-ai" and config["configs"]["dit"]["width"] == 64
     assert verify(exported)["kind"] == "improviser"
 
 

@@ -46,7 +46,7 @@ def test_a_step_that_was_measured_takes_what_it_took():
 def test_a_larger_step_costs_the_difference_at_the_measured_rate():
     found = measured("diffusion", step_s=2.0, small_step_s=0.2)
     assert measured_rate(found) == pytest.approx(0.98 * found.flops / 1.8)
-    config = of_preset("diffusion", "laptop", hidden=512, heads=8)
+    config = of_preset("diffusion", "laptop", width=512, heads=8)
     more = step_work(config).flops - found.flops
     assert step_seconds(config, step_work(config), DEVICES["cpu2"], found) == pytest.approx(2.0 + more / measured_rate(found))
 

@@ -32,7 +32,7 @@ CASES = {
     "vqvae, accumulated": ("vqvae", {"batch_size": 2, "gradient_accumulation": 3}),
     "style_encoder": ("style_encoder", {"channels": 48, "blocks": 3}),
 }
-DIFFUSION = {"hidden": 96, "heads": 2, "layers": 2, "batch_size": 8}
+DIFFUSION = {"width": 96, "heads": 2, "depth": 2, "batch_size": 8}
 CODES = 1024  # of the released codec
 
 
@@ -61,7 +61,7 @@ def test_kept_activations(stage, demo_data, tmp_path):
 
 @pytest.mark.slow
 def test_the_diffusion_models_work(tmp_path):
-    """Another share is hidden at each step, and on the CPU the counter leaves out attention."""
+    """Another share is masked at each step, and on the CPU the counter leaves out attention."""
     write_demo_corpus(tmp_path / "data", pieces_per_album=1)
     trainer = make_trainer("diffusion", tmp_path / "data", tmp_path, **DIFFUSION)
     work, steps = step_work(trainer.config, CODES), range(4)
@@ -99,6 +99,6 @@ def test_muon_is_counted_as_it_multiplies():
 def test_what_a_preset_means():
     work = step_work(of_preset("diffusion", "large"))
     assert 250e6 < work.parameters < 265e6, "README: about 255 M"
-    assert of_preset("fine_tune", "large").hidden == configs.preset("diffusion", "large").hidden
+    assert of_preset("fine_tune", "large").width == configs.preset("diffusion", "large").width
     assert 0.7 < newton_schulz_share(of_preset("diffusion", "large")) < 0.8, "short batches make Muon the larger part"
     assert newton_schulz_share(of_preset("diffusion", "large", optimizer="adamw")) == 0

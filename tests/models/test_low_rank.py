@@ -2,14 +2,13 @@
 
 import torch
 
-from lib.config import preset
+from lib.models.blocks import add_low_rank, merge_low_rank
 from lib.models.dit import DiT
-from lib.models.lora import add_low_rank, merge_low_rank
 
 
 def test_added_trained_and_merged():
     torch.manual_seed(0)
-    model = DiT(preset("diffusion", "tiny"), 6, torch.randn(3, 8, 4), (0, 1, 2), (0, 0))
+    model = DiT(torch.randn(3, 8, 4), kinds=(0, 1, 2), width=64, depth=1, heads=2, style_dim=6)
     plain = {name: value.clone() for name, value in model.state_dict().items()}
     add_low_rank(model, 2)
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

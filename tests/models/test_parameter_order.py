@@ -1,0 +1,82 @@
+"""Names, order and start of parameters, as commit config.LAST_COMMIT_OF_OLD_LAYOUT had them.
+
+An optimizer's state goes by position, so a checkpoint of that commit continues only if the order of the parameters and of those
+that Muon trains has not changed; users' styles and codes are found by fingerprints, which hash the names of that commit.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib.apps.evaluate.reference_classifier import load_judge
+from lib.checkpoints.config_migration import original_key
+from lib.checkpoints.load import fingerprint, load_improviser, make_dit
+from lib.config import RELEASED, preset
+from lib.models.blocks import add_low_rank
+from lib.models.style_encoder import StyleEncoder
+from lib.models.vqvae import VQVAE
+from lib.training.optimizers import make_optimizer
+
+GOLDEN = json.loads((Path(__file__).resolve().parent.parent / "fixtures" / "parameters.json").read_text(encoding="utf-8"))
+
+
+def vqvae():
+    config = preset("vqvae", "tiny")
+    return VQVAE.from_config(config), config
+
+
+def style_encoder(reads):
+    config = preset("style_encoder", "tiny", reads=reads)
+    return StyleEncoder.from_config(config, num_pianists=5), config
+
+
+def diffusion():
+    config = preset("diffusion", "tiny")
+    codec = vqvae()[0]
+    torch.manual_seed(0)
+    return make_dit(config, preset("style_encoder", "tiny"), codec), config
+
+
+def fine_tune():
+    model, config = diffusion()
+    sizes = {name: getattr(config, name) for name in ("width", "depth", "heads")}
+    return add_low_rank(model, 2), dataclasses.replace(preset("fine_tune", "tiny"), **sizes)
+
+
+MODELS = {
+    "vqvae": vqvae,
+    "style_encoder_notes": lambda: style_encoder("notes"),
+    "style_encoder_roll": lambda: style_encoder("roll"),
+    "diffusion": diffusion,
+    "fine_tune_lora": fine_tune,
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_have_their_old_order_and_start(name):
+    torch.manual_seed(0)
+    model, config = MODELS[name]()
+    golden, optimizer = GOLDEN[name], make_optimizer(model, config)
+    names = {id(parameter): original_key(model, key) for key, parameter in model.named_parameters()}
+    assert list(names.values()) == golden["parameters"]
+    assert [names[id(parameter)] for parameter in optimizer.inside] == golden["muon"]
+    shapes = {original_key(model, key): list(tensor.shape) for key, tensor in model.state_dict().items()}
+    assert shapes == dict(zip(golden["state"], golden["shapes"], strict=True))
+    sizes = [float(parameter.detach().double().abs().sum()) for parameter in model.parameters()]
+    assert sizes == pytest.approx(golden["absolute_sums"], rel=1e-5)  # a seed gives the same model as it did
+    assert float(torch.rand(())) == pytest.approx(golden["next_random_number"])
+
+
+def test_released_models_have_their_old_fingerprints():
+    released, base = load_improviser(RELEASED), load_improviser(RELEASED, base=True)
+    models = {
+        "vqvae": released.vqvae,
+        "style_encoder": released.style_encoder,
+        "fine_tune": released.dit,
+        "diffusion": base.dit,
+        "judge": load_judge().style_encoder,
+    }
+    assert {name: fingerprint(model) for name, model in models.items()} == GOLDEN["fingerprints"]
