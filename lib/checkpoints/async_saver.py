@@ -6,7 +6,7 @@ import threading
 import time
 
 
-class Saver:
+class AsyncSaver:
     """One save at a time, in a thread of its own.
 
     Attributes

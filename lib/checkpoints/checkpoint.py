@@ -24,8 +24,9 @@ from safetensors.torch import load_file
 from safetensors.torch import save as tensor_bytes
 
 from lib.config import ConfigError, nearest
-from lib.storage.kill_points import point
-from lib.storage.manifest import DamageError, read_manifest, sync, verify, write_manifest
+from lib.storage.atomic_write import PARTIAL, sync
+from lib.storage.kill_points import kill_point
+from lib.storage.manifest import DamageError, read_manifest, verify, write_manifest
 
 SPARE_BYTES = 32 * 2**20  # left free beside a checkpoint: logs and manifests must still fit
 NAMES = ("latest", "best")
@@ -112,20 +113,20 @@ def save(run, facts, files, keep=5):
     ------
     OSError, DamageError : it could not be written; those that were there are untouched
     """
-    point("save.begin")
+    kill_point("save.begin")
     folder = Path(run) / "checkpoints" / f"step-{facts['step']:08d}"
     if _is_valid(folder):
         _prune(Path(run), keep, facts["best_step"])
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     _make_room(run, sum(len(content) for content in files.values()), facts["best_step"])
-    partial = folder.with_name(folder.name + ".part")
+    partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     hashes = {name: _write(partial / name, content) for name, content in files.items()}
-    point("save.manifest")
+    kill_point("save.manifest")
     write_manifest(partial, facts, hashes)
-    point("save.rename")
+    kill_point("save.rename")
     shutil.rmtree(folder, ignore_errors=True)  # only a damaged one of the same step can be there
     partial.rename(folder)
     sync(folder.parent)
@@ -139,7 +140,7 @@ def _write(path, content):
     with open(path, "wb") as file:
         half = len(content) // 2
         file.write(content[:half])
-        point("save.files")
+        kill_point("save.files")
         file.write(content[half:])
         file.flush()
         os.fsync(file.fileno())
@@ -165,7 +166,7 @@ def _prune(run, keep, best_step, known_good=False):
     if old and not known_good and not any(_is_valid(folder) for folder in folders if folder not in old):
         return
     for folder in old:
-        point("save.prune")
+        kill_point("save.prune")
         gone = folder.with_name(folder.name + ".gone")  # renamed first: half a folder is no checkpoint
         shutil.rmtree(gone, ignore_errors=True)
         folder.rename(gone)

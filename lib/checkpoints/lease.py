@@ -38,22 +38,22 @@ def _boot():
 class _Spot:
     """One lease file: where it is, and what it says."""
 
-    def __init__(self, place, path, beat_s=None):
-        self.place, self.path = place, path
-        self.beat_s = beat_s or BEAT_S[place.kind]
+    def __init__(self, storage, path, beat_s=None):
+        self.storage, self.path = storage, path
+        self.beat_s = beat_s or BEAT_S[storage.kind]
 
     def read(self):
         """The lease as a dict; None where there is none, or what is there is no lease."""
         try:
-            found = json.loads(self.place.read_text(self.path))
+            found = json.loads(self.storage.read_text(self.path))
             wanted = {"owner": str, "host": str, "boot": str, "pid": int, "counter": int, "time": int | float}
             return found if all(isinstance(found[name], kind) for name, kind in wanted.items()) else None
         except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def write(self, content):
-        self.place.check()  # never into an empty mount point
-        self.place.write_text(self.path, json.dumps(content))
+        self.storage.check()  # never into an empty mount point
+        self.storage.write_text(self.path, json.dumps(content))
 
 
 class Lease:
@@ -61,7 +61,7 @@ class Lease:
 
     Parameters
     ----------
-    spots : list of (place of lib.storage.backends, path of the lease file); one that can't be reached is left out
+    spots : list of (storage of lib.storage.backends, path of the lease file); one that can't be reached is left out
     beat_s : seconds between beats; None: 15 on a folder, 30 on rclone
     clock, sleep : of the time module
 
@@ -71,7 +71,7 @@ class Lease:
     """
 
     def __init__(self, spots, beat_s=None, clock=time.time, sleep=time.sleep):
-        self.spots = [_Spot(place, path, beat_s) for place, path in spots]
+        self.spots = [_Spot(storage, path, beat_s) for storage, path in spots]
         self.clock, self.sleep, self.lost = clock, sleep, None
         self.owner, self.counter = uuid.uuid4().hex, 0
         self._mine, self._stop, self._thread = [], threading.Event(), None
@@ -117,7 +117,7 @@ class Lease:
             ago = max(0.0, self.clock() - lease["time"])
             raise LeaseError(
                 f"Another runtime trains this run: {lease['host']}, process {lease['pid']}, heard {ago:.0f} s ago "
-                f"({spot.place.where}/{spot.path}). Stop it there, or take the run over with --take-over."
+                f"({spot.storage.where}/{spot.path}). Stop it there, or take the run over with --take-over."
             )
 
     def _beats(self, spot, lease):
@@ -164,7 +164,7 @@ class Lease:
             try:
                 found = spot.read()
                 if found is not None and found["owner"] == self.owner:
-                    spot.place.delete(spot.path)
+                    spot.storage.delete(spot.path)
             except OSError:
                 pass  # it goes stale by itself
 

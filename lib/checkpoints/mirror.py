@@ -1,4 +1,4 @@
-"""The mirror: a thread that copies finished checkpoints to a second place, and never stops the training.
+"""The mirror: a thread that copies finished checkpoints to a second storage, and never stops the training.
 
     MIRROR/runs/PRESET/RUN/checkpoints/step-00000250/...     as in the run; the manifest is written last
     MIRROR/runs/PRESET/RUN/{config,adjustments}.json ...     the run's small files
@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 
 from lib.checkpoints import checkpoint as checkpoints
-from lib.storage.backends import reason
-from lib.storage.copies import copy_folder, copy_store, fits
-from lib.storage.kill_points import point
+from lib.data.prepare import copy_store
+from lib.storage.backends import describe_error
+from lib.storage.copies import copy_folder, matches
+from lib.storage.kill_points import kill_point
 from lib.storage.manifest import MANIFEST, DamageError, checked, read_manifest, unsealed
 
 SMALL_FILES = ("config.json", "adjustments.json", "history.jsonl", "events.jsonl", "train.log")
@@ -28,17 +29,17 @@ FIRST_WAIT_S, LONGEST_WAIT_S, REMIND_S = 5.0, 300.0, 600.0
 log = logging.getLogger("lib.training")
 
 
-def remote_steps(place, remote_run):
+def remote_steps(storage, remote_run):
     """Names of the checkpoint folders in the mirror, newest first."""
-    names = place.names(f"{remote_run}/checkpoints")
+    names = storage.names(f"{remote_run}/checkpoints")
     return sorted((name for name in names if checkpoints.step_of(name) is not None), reverse=True)
 
 
-def remote_manifest(place, remote_run, name):
+def remote_manifest(storage, remote_run, name):
     """The manifest of a checkpoint in the mirror, itself unharmed; DamageError otherwise."""
     path = f"{remote_run}/checkpoints/{name}/{MANIFEST}"
     try:
-        manifest = checked(unsealed(place.read_text(path), path), path)
+        manifest = checked(unsealed(storage.read_text(path), path), path)
     except FileNotFoundError:
         raise DamageError(f"{path} is not there.") from None
     if manifest.get("step") != checkpoints.step_of(name):
@@ -51,7 +52,7 @@ class Mirror:
 
     Parameters
     ----------
-    place : of lib.storage.backends
+    storage : of lib.storage.backends
     remote_run : the run's folder there
     run : the run's folder here
     keep : how many of the newest checkpoints stay there; the best stays besides
@@ -65,8 +66,8 @@ class Mirror:
     seconds : how long the last round that copied something took
     """
 
-    def __init__(self, place, remote_run, run, keep=5, verify_every_s=None, report=None, data=None):
-        self.place, self.remote_run, self.run, self.keep = place, remote_run, Path(run), keep  # keep: 1 once it is full
+    def __init__(self, storage, remote_run, run, keep=5, verify_every_s=None, report=None, data=None):
+        self.storage, self.remote_run, self.run, self.keep = storage, remote_run, Path(run), keep  # keep: 1 once it is full
         self.verify_every_s, self.report, self.data = verify_every_s, report or (lambda *event: None), data
         self.state, self.seconds = "nothing yet", 0.0
         self.first_wait_s, self.longest_wait_s = FIRST_WAIT_S, LONGEST_WAIT_S
@@ -130,7 +131,7 @@ class Mirror:
             return True
 
     def _failed(self, error):
-        text = reason(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        text = describe_error(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         self._wait_s = min(self.longest_wait_s, self._wait_s * 2 or self.first_wait_s)
         self.state = f"waiting {self._wait_s:.0f} s: {text}"
         if text != self._said or time.monotonic() - self._said_at > REMIND_S:
@@ -143,9 +144,9 @@ class Mirror:
 
     def _catch_up(self, everything):
         if not self._opened:
-            self.place.open()
+            self.storage.open()
             self._opened = True
-        self.place.check()
+        self.storage.check()
         due = self.verify_every_s is None or time.monotonic() - self._last_verified_s >= self.verify_every_s
         copied = False
         for folder in self._wanted():
@@ -197,13 +198,13 @@ class Mirror:
         if name in self._copied:
             return True
         try:
-            return self.place.read_text(f"{self.remote_run}/checkpoints/{name}/{MANIFEST}") == text
+            return self.storage.read_text(f"{self.remote_run}/checkpoints/{name}/{MANIFEST}") == text
         except FileNotFoundError:
             return False
 
     def _look(self, name, text):
         """Read a checkpoint back that was copied earlier: whether it is still what it was."""
-        good = fits(self.place, f"{self.remote_run}/checkpoints/{name}", unsealed(text, name))
+        good = matches(self.storage, f"{self.remote_run}/checkpoints/{name}", unsealed(text, name))
         if good:
             self._verified.add(name)
             self._last_verified_s = time.monotonic()
@@ -214,7 +215,7 @@ class Mirror:
     def _put(self, folder, name, text, verify):
         """Copy; where the mirror is full keep less there from now on, and let the next round try again."""
         try:
-            return copy_folder(self.place, folder, f"{self.remote_run}/checkpoints/{name}", text, verify)
+            return copy_folder(self.storage, folder, f"{self.remote_run}/checkpoints/{name}", text, verify)
         except OSError as error:
             if error.errno in FULL and self.keep > 1:
                 self.keep = 1
@@ -235,22 +236,22 @@ class Mirror:
     def _prune(self):
         """Remove older checkpoints there, the newest verified one never; whether anything was removed."""
         wanted = {folder.name for folder in self._wanted()}
-        names = remote_steps(self.place, self.remote_run)
+        names = remote_steps(self.storage, self.remote_run)
         good = [name for name in names if name in self._verified]
         if not good:
             return False
         spared = {*wanted, *names[: self.keep], self._best_there(good[0])}
         old = [name for name in names if name < good[0] and name not in spared]
         for name in old:
-            point("mirror.prune")
-            self.place.delete(f"{self.remote_run}/checkpoints/{name}/{MANIFEST}")  # first: half a folder is none
-            self.place.delete(f"{self.remote_run}/checkpoints/{name}")
+            kill_point("mirror.prune")
+            self.storage.delete(f"{self.remote_run}/checkpoints/{name}/{MANIFEST}")  # first: half a folder is none
+            self.storage.delete(f"{self.remote_run}/checkpoints/{name}")
             self._copied.discard(name), self._verified.discard(name)
         return bool(old)
 
     def _best_there(self, name):
         try:
-            return f"step-{remote_manifest(self.place, self.remote_run, name)['best_step']:08d}"
+            return f"step-{remote_manifest(self.storage, self.remote_run, name)['best_step']:08d}"
         except (DamageError, TypeError, KeyError):
             return None
 
@@ -259,14 +260,14 @@ class Mirror:
     def _copy_rest(self):
         for name in SMALL_FILES:
             if (self.run / name).exists():
-                self.place.put(self.run / name, f"{self.remote_run}/{name}")
+                self.storage.put(self.run / name, f"{self.remote_run}/{name}")
         if self._finished is not None:
             folder = self._finished
             path = f"{self.remote_run.rpartition('/')[0]}/{folder.name}"
-            if copy_folder(self.place, folder, path, (folder / MANIFEST).read_text(encoding="utf-8")):
+            if copy_folder(self.storage, folder, path, (folder / MANIFEST).read_text(encoding="utf-8")):
                 self._finished = None
         if self.data is not None:
             data_dir, names = self.data
             for name in names:
-                copy_store(self.place, name, data_dir)
+                copy_store(self.storage, name, data_dir)
             self.data = None

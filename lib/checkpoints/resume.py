@@ -17,8 +17,8 @@ from lib.checkpoints.mirror import remote_manifest, remote_steps
 from lib.checkpoints.restore import restore_run
 from lib.checkpoints.run_dependencies import SOURCES
 from lib.data.ingest import STORE_NAME
-from lib.storage.backends import reason
-from lib.storage.copies import fetch_store
+from lib.data.prepare import fetch_store
+from lib.storage.backends import describe_error
 from lib.storage.manifest import DamageError
 
 log = logging.getLogger("lib.training")
@@ -140,7 +140,7 @@ def remote_name(preset, folder):
     return f"runs/{preset}/{Path(folder).name}"
 
 
-def reach(place, run):
+def reach(storage, run):
     """Whether the mirror can be used; said where it can't and the run is here.
 
     Raises
@@ -148,10 +148,10 @@ def reach(place, run):
     CheckpointError : it can't, and there is no run here: it may hold one
     """
     try:
-        place.open()
+        storage.open()
         return True
     except OSError as error:
-        said, step = f"The mirror {place.where} can't be reached: {reason(error)}.", newest_step(run)
+        said, step = f"The mirror {storage.where} can't be reached: {describe_error(error)}.", newest_step(run)
     if not step:
         raise CheckpointError(f"{said} It may hold {run.name}, which is not here. Bring it back, or leave the mirror out.")
     said = f"{said} Going on with step {step} of {run}, which is here; the copy is made when the mirror is back."
@@ -160,12 +160,12 @@ def reach(place, run):
     return False
 
 
-def bring_back(place, config, folder, runs_dir, given, data_dir):
+def bring_back(storage, config, folder, runs_dir, given, data_dir):
     """What the mirror has and this machine has not: newer checkpoints of the run, the runs that it builds on, its music.
 
     Parameters
     ----------
-    place : of lib.storage.backends
+    storage : of lib.storage.backends
     config : of the stage
     folder : of the run
     runs_dir, given : where the runs that it builds on are, see sources.find_sources
@@ -176,14 +176,14 @@ def bring_back(place, config, folder, runs_dir, given, data_dir):
     CheckpointError : the mirror holds another run of that name; OSError : it can't be read
     """
     for name in config.corpora:
-        if not (Path(data_dir) / name / STORE_NAME).exists() and fetch_store(place, name, data_dir):
-            print(f"The note store of {name} is here again, from {place.where}", flush=True)
+        if not (Path(data_dir) / name / STORE_NAME).exists() and fetch_store(storage, name, data_dir):
+            print(f"The note store of {name} is here again, from {storage.where}", flush=True)
     missing = [Path(runs_dir) / name for name in SOURCES[configs.stage_of(config)] if not given.get(name)]
     for run in (folder, *(source for source in missing if not newest_step(source))):
         step, remote = newest_step(run), remote_name(config.preset, run)
-        _check_same_run(place, remote, run, step)
-        for restored in restore_run(place, remote, run, step):
-            append_event(run, "restored", restored, f"from {place.where}")
+        _check_same_run(storage, remote, run, step)
+        for restored in restore_run(storage, remote, run, step):
+            append_event(run, "restored", restored, f"from {storage.where}")
 
 
 def newest_step(run):
@@ -195,15 +195,15 @@ def newest_step(run):
     return found.step if found else 0
 
 
-def _check_same_run(place, remote, run, step):
+def _check_same_run(storage, remote, run, step):
     if not step:
         return
     here = checkpoints.find(run).manifest["run_id"]
-    for name in remote_steps(place, remote):
+    for name in remote_steps(storage, remote):
         try:
-            there = remote_manifest(place, remote, name).get("run_id")
+            there = remote_manifest(storage, remote, name).get("run_id")
         except DamageError:
             continue
         if there != here:
-            raise CheckpointError(f"{place.where} holds another run named {run.name!r}: name a new --run, or another --mirror.")
+            raise CheckpointError(f"{storage.where} holds another run named {run.name!r}: name a new --run, or another --mirror.")
         return

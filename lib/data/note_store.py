@@ -7,7 +7,6 @@ JSON. A piece's rows are together, ordered by onset, then pitch; times count fro
 from __future__ import annotations
 
 import json
-import os
 import struct
 import zlib
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.music.notes import Notes
+from lib.storage.atomic_write import atomic_write
 
 NOTE = np.dtype([("onset", "<u4"), ("duration", "<u2"), ("pitch", "u1"), ("velocity", "u1")])
 PEDAL = np.dtype([("onset", "<u4"), ("length", "<u4")])
@@ -141,19 +141,9 @@ def _place(pieces, arrays):
 
 def replace_file(path, blocks: Iterable[bytes]):
     """Write the blocks beside path, flush them to the disk, then put the file in place of the old one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            for block in blocks:
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    with atomic_write(path, unique=True) as partial, partial.open("wb") as file:
+        file.writelines(blocks)
+    return Path(path)
 
 
 class NoteStore:

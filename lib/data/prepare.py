@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import shutil
 from pathlib import Path
 
 from lib.data.corpora import download, ingest, open_corpus
 from lib.data.demo import write_demo_corpus
-from lib.storage.backends import open_place, reason
-from lib.storage.copies import fetch_store
+from lib.data.ingest import REPORT_NAME, STORE_NAME
+from lib.storage.atomic_write import PARTIAL
+from lib.storage.backends import Storage, describe_error, open_storage
+from lib.storage.copies import copy_folder, fetch_folder
+from lib.storage.manifest import MANIFEST, DamageError, file_sha256, sealed
 
 DOWNLOADABLE = ("maestro", "pijama")
+STORE_FILES = (STORE_NAME, REPORT_NAME)
+log = logging.getLogger(__name__)
 
 
 def prepare(names, data_dir, mirror=None):
@@ -20,7 +28,7 @@ def prepare(names, data_dir, mirror=None):
     names : iterable of str: "demo" is written, "maestro" and "pijama" are downloaded and ingested; a corpus
         of the user's own must have been ingested before
     data_dir : folder of note stores
-    mirror : where earlier runtimes may have left the note stores (see lib.storage.backends.open_place): quicker than a download
+    mirror : where earlier runtimes may have left the note stores (see lib.storage.backends.open_storage): quicker than a download
 
     Returns
     -------
@@ -31,7 +39,7 @@ def prepare(names, data_dir, mirror=None):
     CorpusError : a corpus that is neither there nor known; the message says how to ingest it
     """
     for name in names:
-        if (Path(data_dir) / name / "notes.store").exists():
+        if (Path(data_dir) / name / STORE_NAME).exists():
             continue
         if mirror and _from_mirror(name, data_dir, mirror):
             continue
@@ -45,7 +53,48 @@ def prepare(names, data_dir, mirror=None):
 def _from_mirror(name, data_dir, mirror):
     """Whether an earlier runtime had left the note store in the mirror; a mirror that is not there is said, no more."""
     try:
-        return fetch_store(open_place(mirror), name, data_dir)
+        return fetch_store(open_storage(mirror), name, data_dir)
     except OSError as error:
-        print(f"The mirror {mirror} can't be reached ({reason(error)}): {name} is made anew.", flush=True)
+        print(f"The mirror {mirror} can't be reached ({describe_error(error)}): {name} is made anew.", flush=True)
         return False
+
+
+# --- In the mirror: stores/CORPUS/notes.store ----------------------------------------------------------------------
+
+
+def copy_store(storage: Storage, name: str, data_dir: Path | str) -> None:
+    """Copy a corpus's note store to a storage, unless it is there already; OSError where the storage can't take it."""
+    folder, path = Path(data_dir) / name, f"stores/{name}"
+    files = [file for file in STORE_FILES if (folder / file).exists()]
+    text = sealed({"kind": "note store", "sha256": {file: file_sha256(folder / file) for file in files}})
+    try:
+        if storage.read_text(f"{path}/{MANIFEST}") == text:
+            return
+    except FileNotFoundError:
+        pass
+    if not copy_folder(storage, folder, path, text):
+        raise OSError(errno.EIO, "it gave back other bytes than were written")
+
+
+def fetch_store(storage: Storage, name: str, data_dir: Path | str) -> bool:
+    """Bring a corpus's note store here from a storage: whether it was there, and whole.
+
+    Raises
+    ------
+    OSError : the storage can't be reached
+    """
+    folder = Path(data_dir) / name
+    beside = folder.with_name(f".{name}.mirror")
+    try:
+        fetch_folder(storage, f"stores/{name}", beside)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in reversed(STORE_FILES):  # the store last: with it the corpus is there
+            if (beside / file).exists():
+                (beside / file).replace(folder / file)
+        return True
+    except (DamageError, FileNotFoundError) as error:
+        log.warning("no note store of %s in %s: %s", name, storage.where, error)
+        return False
+    finally:
+        for leftover in (beside, beside.with_name(beside.name + PARTIAL)):
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -26,8 +26,9 @@ from lib.generation.generate import Order, generate_many
 from lib.music.metrics import describe
 from lib.music.notes import to_midi
 from lib.progress import progress_bar
-from lib.storage.kill_points import point
-from lib.storage.manifest import DamageError, file_sha256, sealed, unsealed, write_text
+from lib.storage.atomic_write import write_text
+from lib.storage.kill_points import kill_point
+from lib.storage.manifest import DamageError, file_sha256, sealed, unsealed
 
 BATCH = {"cuda": 16, "mps": 8, "cpu": 4}  # solos played together, where nobody says; on a CPU 12 % faster than one
 
@@ -130,7 +131,7 @@ def _order(request, number, before):
 def _write(solo, path):
     """The .mid, then what it is like: who finds that, finds the .mid whole."""
     solo.write(path)
-    point("solo.facts")
+    kill_point("solo.facts")
     figures = {**describe(solo.new_notes, solo.ends_s - solo.begins_s), "rule_losses": solo.rule_losses}
     write_text(path.with_suffix(".json"), sealed({"seed": solo.request.seed, "sha256": file_sha256(path), **figures}))
 
@@ -144,9 +145,7 @@ def _settle_order(improviser, request, out, batch, before, share):
     order = {"request": as_values(request), "batch": batch, "model": _model(improviser), "before": _mark(before)}
     order = json.loads(json.dumps(order))
     if there is None:
-        partial = path.with_name(f"{path.name}.{share.rank}.part")  # each process writes the same
-        partial.write_text(sealed(order), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, sealed(order), unique=True)  # each process writes the same
     elif there != order:
         raise ConfigError(f"{path.parent} holds solos that were made otherwise ({_difference(there, order)}). Name another --out.")
     return batch

@@ -13,6 +13,7 @@ import numpy as np
 
 from lib.config import ROOT, ConfigError
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
+from lib.storage.atomic_write import atomic_write
 
 SAMPLE_RATE_HZ = 44_100
 TAIL_S = 2.0  # rings on after the last release
@@ -178,12 +179,9 @@ def write_wav(audio, path):
     """Write 16-bit stereo; the folder is made, the file replaced whole."""
     import soundfile
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    soundfile.write(partial, to_pcm(audio.samples), audio.sample_rate_hz, format="WAV", subtype="PCM_16")
-    partial.replace(path)
-    return path
+    with atomic_write(path) as partial:
+        soundfile.write(partial, to_pcm(audio.samples), audio.sample_rate_hz, format="WAV", subtype="PCM_16")
+    return Path(path)
 
 
 def encode_mp3(audio):

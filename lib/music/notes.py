@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.music.chords import in_ascii
+from lib.storage.atomic_write import atomic_write
 
 DRUM_CHANNEL = 9
 PEDAL_CONTROLLER = 64
@@ -276,12 +277,9 @@ def _track(notes, chosen, name):
 
 def write_midi(notes, path, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
     """Write the performance as a standard MIDI file, see to_midi; the folder is made, the file replaced whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(to_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s))
-    partial.replace(path)
-    return path
+    with atomic_write(path) as partial:
+        partial.write_bytes(to_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s))
+    return Path(path)
 
 
 def to_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):

@@ -1,7 +1,7 @@
-"""Deaths on order, for tests and benchmarks: the process kills itself with SIGKILL at a named point.
+"""Fault injection for tests and benchmarks: the process kills itself with SIGKILL at a named point.
 
-    LIB_KILL_AT="save.manifest 2"    at the second passing of that point
-    LIB_KILL_LOG=FILE                where the death is written down first
+    LIB_KILL_AT="save.manifest 2"    the second time that this point is passed
+    LIB_KILL_LOG=FILE                where the point's name is written first
 
 Points: save.begin, save.files, save.manifest, save.rename, save.prune, mirror.begin, mirror.file, mirror.manifest,
 mirror.verify, mirror.prune, solo.facts. Without the variables nothing happens.
@@ -16,8 +16,8 @@ from collections import Counter
 _passed = Counter()
 
 
-def point(name):
-    """A place where the process may be told to die."""
+def kill_point(name: str) -> None:
+    """Die here if LIB_KILL_AT says so."""
     wanted = os.environ.get("LIB_KILL_AT")
     if not wanted:
         return
@@ -27,8 +27,8 @@ def point(name):
         die(name)
 
 
-def die(name):
-    """Write the name down and die, as a runtime does: at once."""
+def die(name: str) -> None:
+    """Write the point's name to LIB_KILL_LOG and die at once, as a runtime does."""
     with open(os.environ.get("LIB_KILL_LOG", os.devnull), "a", encoding="utf-8") as file:
         file.write(name + "\n")
     os.kill(os.getpid(), signal.SIGKILL)

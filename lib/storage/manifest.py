@@ -6,59 +6,34 @@ tensor full of zeros loads without complaint, only a hash tells.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from lib.config import ConfigError
+from lib.storage.atomic_write import write_text
 
 MANIFEST = "manifest.json"
 SEAL = "manifest_sha256"
-CAN_NOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # folders of some mounted clouds
 
 
 class DamageError(ConfigError):
     """A file or folder that is not what was written; the message says which, and how."""
 
 
-def file_sha256(path):
+def file_sha256(path: Path | str) -> str:
     """Hex sha256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync(path):
-    """Force a file or folder to disk, as far as its file system can."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in CAN_NOT_SYNC:
-            raise
-    finally:
-        os.close(handle)
-
-
-def write_text(path, text):
-    """Replace a small file whole: after a crash there is the old one or the new one, never half of it."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync(path.parent)
-
-
-def sealed(facts):
+def sealed(facts: Mapping) -> str:
     """JSON text of a dict with a hash of its own contents."""
     return json.dumps({**facts, SEAL: _seal(facts)}, indent=1, ensure_ascii=False)
 
 
-def unsealed(text, what):
+def unsealed(text: str, what: object) -> dict:
     """The dict that `sealed` wrote; DamageError, naming `what`, where a byte differs."""
     try:
         facts = json.loads(text)
@@ -75,7 +50,7 @@ def _seal(facts):
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def write_manifest(folder, facts, hashes=None):
+def write_manifest(folder: Path, facts: Mapping, hashes: Mapping[str, str] | None = None) -> None:
     """The manifest of a folder's files, last of all: `facts` and the sha256 of each; a card (.md) may change later.
 
     Parameters
@@ -83,13 +58,13 @@ def write_manifest(folder, facts, hashes=None):
     hashes : dict name -> sha256 of what was meant to be written; None: of what is there
     """
     if hashes is None:
-        kept = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST and path.suffix != ".md"]
-        hashes = {path.name: file_sha256(path) for path in kept}
+        paths = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name != MANIFEST]
+        hashes = {path.name: file_sha256(path) for path in paths if path.suffix != ".md"}
     write_text(folder / MANIFEST, sealed({**facts, "sha256": hashes}))
 
 
-def read_manifest(folder):
-    """The manifest of a folder, itself unharmed; the files are not looked at."""
+def read_manifest(folder: Path | str) -> dict:
+    """The manifest of a folder, itself undamaged (DamageError otherwise); the files are not read."""
     path = Path(folder) / MANIFEST
     try:
         text = path.read_text(encoding="utf-8")
@@ -100,7 +75,7 @@ def read_manifest(folder):
     return checked(unsealed(text, path), path)
 
 
-def checked(manifest, what):
+def checked(manifest: dict, what: object) -> dict:
     """A manifest that names plain files with their hashes; DamageError otherwise."""
     hashes = manifest.get("sha256")
     if not isinstance(hashes, dict) or not all(Path(name).name == name for name in hashes):
@@ -108,7 +83,7 @@ def checked(manifest, what):
     return manifest
 
 
-def verify(folder):
+def verify(folder: Path | str) -> dict:
     """The manifest of a folder whose every file fits its hash.
 
     Raises
@@ -119,11 +94,11 @@ def verify(folder):
     manifest = read_manifest(folder)
     for name, sha256 in manifest["sha256"].items():
         try:
-            found = file_sha256(folder / name)
+            actual = file_sha256(folder / name)
         except FileNotFoundError:
             raise DamageError(f"{folder}: {name} is missing.") from None
         except OSError as error:
             raise DamageError(f"{folder}: {name} can't be read ({error}).") from None
-        if found != sha256:
+        if actual != sha256:
             raise DamageError(f"{folder}: {name} is damaged (its sha256 differs).")
     return manifest

@@ -16,7 +16,8 @@ from torch.nn import functional
 from lib.checkpoints.load import Styles, fingerprint
 from lib.config import ConfigError
 from lib.music.notes import MidiError, read_midi
-from lib.storage.manifest import DamageError, sealed, unsealed, write_text
+from lib.storage.atomic_write import write_text
+from lib.storage.manifest import DamageError, sealed, unsealed
 from lib.style.classifier import TooShort
 
 LONGEST_NAME = 80

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lib.storage.manifest import DamageError, sealed, unsealed, write_text
+from lib.storage.atomic_write import write_text
+from lib.storage.manifest import DamageError, sealed, unsealed
 
 NAME = "adjustments.json"
 MOST_DETOURS = 3  # from the same checkpoint

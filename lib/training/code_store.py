@@ -37,6 +37,7 @@ from lib.music.piano_roll import (
     sounding_roll,
 )
 from lib.progress import progress_bar
+from lib.storage.atomic_write import atomic_write
 from lib.training.passages import CHUNKS_PER_STYLE, passages
 from lib.training.stream import Example
 
@@ -243,8 +244,5 @@ def _settings_mark(config):
 
 
 def _write(path, rows):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(partial, "wb") as file:
+    with atomic_write(path, unique=True) as partial, open(partial, "wb") as file:
         np.save(file, rows)
-    partial.replace(path)

@@ -24,8 +24,8 @@ from lib.checkpoints.mirror import Mirror
 from lib.checkpoints.resume import asked_checkpoint, bring_back, check_config, find_origin, reach, remote_name, run_folder
 from lib.checkpoints.run_dependencies import check_unchanged, find_sources, require
 from lib.devices import choose_device, determinism, make_accelerator, processes
-from lib.storage.backends import FolderPlace, open_place
-from lib.storage.manifest import write_text
+from lib.storage.atomic_write import write_text
+from lib.storage.backends import FolderStorage, open_storage
 from lib.training.budget import Budget
 from lib.training.session import Session
 from lib.training.stages.vqvae import STAGES
@@ -98,7 +98,7 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
         place = lease = None
         if is_main:
             stack.enter_context(_gone_if_empty(folder))
-            place = open_place(mirror) if mirror else None
+            place = open_storage(mirror) if mirror else None
             reached = place is not None and reach(place, folder)
             lease = _take_lease(folder, place, config.preset, take_over, stack)
             if reached:
@@ -150,7 +150,7 @@ def _gone_if_empty(folder):
 
 def _take_lease(folder, place, preset, take_over, stack):
     """The run's lease, here and in the mirror, beating until the stack ends."""
-    spots = [(FolderPlace(folder, marked=False), LEASE)]
+    spots = [(FolderStorage(folder, marked=False), LEASE)]
     spots += [(place, f"{remote_name(preset, folder)}/{LEASE}")] if place else []
     lease = Lease(spots)
     lease.acquire(take_over)

@@ -11,13 +11,13 @@ from datetime import timedelta
 
 from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
-from lib.checkpoints.async_saver import Saver
+from lib.checkpoints.async_saver import AsyncSaver
 from lib.checkpoints.history import append_event, append_history
 from lib.checkpoints.lease import LeaseError
 from lib.checkpoints.run_dependencies import fingerprints
 from lib.config import ConfigError
 from lib.progress import progress_bar
-from lib.storage.manifest import write_text
+from lib.storage.atomic_write import write_text
 from lib.training.adjustments import MOST_DETOURS, Adjustments
 from lib.training.budget import stop_requested
 from lib.training.trainer import Trainer, total_steps
@@ -62,7 +62,7 @@ class Session:
             self._restore(found)
             self.start = found.step
         self.step, self.skipped = self.start, 0
-        self.saver = Saver(self.start)
+        self.saver = AsyncSaver(self.start)
         margin = max(1, self.config.save_every // 10)  # a save takes a while: begun so much earlier
         self.save_every = max(1, self.config.save_every - margin)
 

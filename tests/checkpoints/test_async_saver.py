@@ -2,7 +2,7 @@
 
 import threading
 
-from lib.checkpoints.async_saver import Saver
+from lib.checkpoints.async_saver import AsyncSaver
 
 
 def test_where_no_thread_can_be_started_it_saves_all_the_same(monkeypatch):
@@ -10,7 +10,7 @@ def test_where_no_thread_can_be_started_it_saves_all_the_same(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    saver, written = Saver(), []
+    saver, written = AsyncSaver(), []
     saver.start(3, lambda: written.append(3))
     saver.wait()
     assert written == [3] and saver.durable == 3 and not saver.busy

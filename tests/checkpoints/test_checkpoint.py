@@ -152,16 +152,16 @@ def test_the_last_valid_checkpoint_is_never_pruned(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["save.begin", "save.files 2", "save.manifest", "save.rename", "save.prune"])
-def test_death_in_a_save_leaves_the_one_before(tmp_path, place):
+@pytest.mark.parametrize("point", ["save.begin", "save.files 2", "save.manifest", "save.rename", "save.prune"])
+def test_death_in_a_save_leaves_the_one_before(tmp_path, point):
     code = ("import sys; from tests.training.test_checkpoint import write\n"
             "import os; run = sys.argv[1]; at = os.environ.pop('LIB_KILL_AT')\n"
             "write(run, 1), write(run, 2, 7.0)\nos.environ['LIB_KILL_AT'] = at\nwrite(run, 3, 9.0, keep=1)")  # fmt: skip
-    environment = {**os.environ, "LIB_KILL_AT": place, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "LIB_KILL_AT": point, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=environment, timeout=60)
     assert done.returncode == -signal.SIGKILL
     found = checkpoints.find(tmp_path)
-    expected = (3, 9.0) if place == "save.prune" else (2, 7.0)
+    expected = (3, 9.0) if point == "save.prune" else (2, 7.0)
     assert (found.step, float(found.weights(averaged=False)["weight"][0, 0])) == expected
     write(tmp_path, 3, 9.0, keep=1)  # and the next save clears up
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003"]

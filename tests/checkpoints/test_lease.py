@@ -12,17 +12,17 @@ import pytest
 
 from lib.checkpoints.lease import NAME, Lease, LeaseError
 from lib.config import preset
-from lib.storage.backends import FolderPlace
+from lib.storage.backends import FolderStorage
 from lib.training.loop import train
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HOLD = ("import sys, time; from lib.storage.backends import FolderPlace; from lib.checkpoints.lease import Lease\n"
-        "lease = Lease([(FolderPlace(sys.argv[1], marked=False), 'lease.json')], beat_s=0.05)\n"
+HOLD = ("import sys, time; from lib.storage.backends import FolderStorage; from lib.checkpoints.lease import Lease\n"
+        "lease = Lease([(FolderStorage(sys.argv[1], marked=False), 'lease.json')], beat_s=0.05)\n"
         "lease.acquire(); lease.start(); print('held', flush=True); time.sleep(60)")  # fmt: skip
 
 
 def make(folder, **words):
-    return Lease([(FolderPlace(folder, marked=False), NAME)], **{"beat_s": 0.05, **words})
+    return Lease([(FolderStorage(folder, marked=False), NAME)], **{"beat_s": 0.05, **words})
 
 
 def other(**words):
@@ -109,11 +109,11 @@ def test_two_that_grab_at_once(tmp_path):
 
 
 def test_a_mirror_that_cannot_be_reached_is_left_out(tmp_path):
-    class Gone(FolderPlace):
+    class Gone(FolderStorage):
         def read_text(self, path):
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
 
-    lease = Lease([(FolderPlace(tmp_path, marked=False), NAME), (Gone(tmp_path / "away"), NAME)], beat_s=0.02)
+    lease = Lease([(FolderStorage(tmp_path, marked=False), NAME), (Gone(tmp_path / "away"), NAME)], beat_s=0.02)
     lease.acquire(), lease.start()
     time.sleep(0.2)
     assert lease.lost is None and lease.counter > 1

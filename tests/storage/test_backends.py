@@ -1,4 +1,4 @@
-"""Both kinds of second place, for real: a folder, and rclone's own binary on a remote that it was told of."""
+"""Both kinds of second storage, for real: a folder, and rclone's own binary on a remote that it was told of."""
 
 import errno
 import os
@@ -8,16 +8,17 @@ import subprocess
 import pytest
 
 from lib.data.note_store import NoteStore
-from lib.storage.backends import MARKER, FolderPlace, PlaceError, RclonePlace, open_place, reason
-from lib.storage.copies import copy_folder, copy_store, fetch_folder, fetch_store
+from lib.data.prepare import copy_store, fetch_store
+from lib.storage.backends import MARKER, FolderStorage, RcloneStorage, StorageError, describe_error, open_storage
+from lib.storage.copies import copy_folder, fetch_folder
 from lib.storage.manifest import MANIFEST, DamageError, write_manifest
 
 
 @pytest.fixture(params=["folder", "rclone"])
-def place(request, tmp_path, monkeypatch):
-    """A place that is open, and empty but for its marker."""
+def storage(request, tmp_path, monkeypatch):
+    """A storage that is open, and empty but for its marker."""
     if request.param == "folder":
-        found = open_place(tmp_path / "drive")
+        found = open_storage(tmp_path / "drive")
     else:
         if not shutil.which("rclone"):
             pytest.skip("rclone is not installed (apt install rclone)")
@@ -25,7 +26,7 @@ def place(request, tmp_path, monkeypatch):
         config = tmp_path / "rclone.conf"
         config.write_text(f"[testdrive]\ntype = alias\nremote = {tmp_path / 'remote'}\n")
         monkeypatch.setenv("RCLONE_CONFIG", str(config))
-        found = open_place("testdrive:brad-mehldau-checkpoints")
+        found = open_storage("testdrive:brad-mehldau-checkpoints")
     assert found.kind == request.param
     found.open()
     return found
@@ -39,80 +40,80 @@ def make_folder(folder, value=b"music" * 1000):
     return folder
 
 
-def test_files_go_there_and_come_back(place, tmp_path):
+def test_files_go_there_and_come_back(storage, tmp_path):
     local = tmp_path / "file"
     local.write_bytes(os.urandom(70_000))
     halves = []
-    place.put(local, "runs/x/file", lambda: halves.append(1))
-    assert halves == [1] and place.names("runs/x") == ["file"] and place.names("runs/none") == []
-    place.get("runs/x/file", tmp_path / "back")
+    storage.put(local, "runs/x/file", lambda: halves.append(1))
+    assert halves == [1] and storage.names("runs/x") == ["file"] and storage.names("runs/none") == []
+    storage.get("runs/x/file", tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == local.read_bytes()
     import hashlib
 
-    assert place.sha256("runs/x/file") == hashlib.sha256(local.read_bytes()).hexdigest()
-    place.write_text("runs/x/note", "one")
-    place.write_text("runs/x/note", "two")
-    assert place.read_text("runs/x/note") == "two"
+    assert storage.sha256("runs/x/file") == hashlib.sha256(local.read_bytes()).hexdigest()
+    storage.write_text("runs/x/note", "one")
+    storage.write_text("runs/x/note", "two")
+    assert storage.read_text("runs/x/note") == "two"
     with pytest.raises(FileNotFoundError):
-        place.read_text("runs/x/none")
-    place.delete("runs/x/note"), place.delete("runs/x/note")
-    assert place.names("runs/x") == ["file"]
-    place.delete("runs"), place.delete("runs")
-    assert place.names("") == [MARKER]
+        storage.read_text("runs/x/none")
+    storage.delete("runs/x/note"), storage.delete("runs/x/note")
+    assert storage.names("runs/x") == ["file"]
+    storage.delete("runs"), storage.delete("runs")
+    assert storage.names("") == [MARKER]
 
 
-def test_folders_go_there_whole_and_come_back_whole(place, tmp_path):
+def test_folders_go_there_whole_and_come_back_whole(storage, tmp_path):
     folder = make_folder(tmp_path / "one")
     text = (folder / MANIFEST).read_text()
-    assert copy_folder(place, folder, "runs/one", text)
-    fetch_folder(place, "runs/one", tmp_path / "back")
+    assert copy_folder(storage, folder, "runs/one", text)
+    fetch_folder(storage, "runs/one", tmp_path / "back")
     assert {p.name: p.read_bytes() for p in (tmp_path / "back").iterdir()} == {p.name: p.read_bytes() for p in folder.iterdir()}
     (tmp_path / "bad").write_bytes(b"music" * 999 + b"musik")
-    place.put(tmp_path / "bad", "runs/one/a.bin")
+    storage.put(tmp_path / "bad", "runs/one/a.bin")
     with pytest.raises(DamageError, match="a.bin is damaged"):
-        fetch_folder(place, "runs/one", tmp_path / "other")
+        fetch_folder(storage, "runs/one", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
-def test_a_note_store_goes_there_once_and_comes_back(place, demo_data, tmp_path, monkeypatch):
-    copy_store(place, "demo", demo_data)
-    monkeypatch.setattr(type(place), "put", lambda *words: pytest.fail("copied again"))
-    copy_store(place, "demo", demo_data)
-    assert fetch_store(place, "demo", tmp_path / "new")
+def test_a_note_store_goes_there_once_and_comes_back(storage, demo_data, tmp_path, monkeypatch):
+    copy_store(storage, "demo", demo_data)
+    monkeypatch.setattr(type(storage), "put", lambda *words: pytest.fail("copied again"))
+    copy_store(storage, "demo", demo_data)
+    assert fetch_store(storage, "demo", tmp_path / "new")
     there, here = (NoteStore.open(data / "demo" / "notes.store") for data in (demo_data, tmp_path / "new"))
     assert len(there.pieces) == len(here.pieces) and (there.notes == here.notes).all()
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["demo"]
-    assert not fetch_store(place, "maestro", tmp_path / "new") and not (tmp_path / "new" / "maestro").exists()
+    assert not fetch_store(storage, "maestro", tmp_path / "new") and not (tmp_path / "new" / "maestro").exists()
 
 
 def test_what_is_a_remote_and_what_a_folder(tmp_path):
-    assert isinstance(open_place("gdrive:brad-mehldau-checkpoints"), RclonePlace)
-    assert isinstance(open_place("gdrive:"), RclonePlace)
-    assert all(isinstance(open_place(where), FolderPlace) for where in ("runs", "/content/drive/MyDrive", "C:/runs", "a/b:c"))
+    assert isinstance(open_storage("gdrive:brad-mehldau-checkpoints"), RcloneStorage)
+    assert isinstance(open_storage("gdrive:"), RcloneStorage)
+    assert all(isinstance(open_storage(where), FolderStorage) for where in ("runs", "/content/drive/MyDrive", "C:/runs", "a/b:c"))
 
 
 def test_a_folder_whose_disk_is_not_there(tmp_path):
-    with pytest.raises(PlaceError, match="is the drive mounted"):
-        open_place(tmp_path / "drive" / "MyDrive" / "brad").open()
+    with pytest.raises(StorageError, match="is the drive mounted"):
+        open_storage(tmp_path / "drive" / "MyDrive" / "brad").open()
     assert not list(tmp_path.iterdir())
 
 
-def test_a_vanished_mount_is_noticed(place, tmp_path):
-    place.check()
-    place.delete(MARKER)
-    with pytest.raises(PlaceError):
-        place.check()
+def test_a_vanished_mount_is_noticed(storage, tmp_path):
+    storage.check()
+    storage.delete(MARKER)
+    with pytest.raises(StorageError):
+        storage.check()
 
 
 def test_rclone_that_is_not_set_up_says_how(tmp_path, monkeypatch):
     monkeypatch.setenv("RCLONE_CONFIG", str(tmp_path / "none.conf"))
     if shutil.which("rclone"):
-        with pytest.raises(PlaceError, match="rclone config makes one"):
-            open_place("gdrive:there").open()
+        with pytest.raises(StorageError, match="rclone config makes one"):
+            open_storage("gdrive:there").open()
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("RCLONE", raising=False)
-    with pytest.raises(PlaceError, match="apt install rclone"):
-        open_place("gdrive:there").open()
+    with pytest.raises(StorageError, match="apt install rclone"):
+        open_storage("gdrive:there").open()
 
 
 @pytest.mark.parametrize(
@@ -128,11 +129,11 @@ def test_rclone_that_is_not_set_up_says_how(tmp_path, monkeypatch):
 )
 def test_what_rclone_says_is_understood(message, code, words):
     done = subprocess.CompletedProcess([], 1, b"", f"2026/11/24 Failed to copy: {message}\n".encode())
-    error = RclonePlace("gdrive:x")._error("copyto", done)
-    assert error.errno == code and words in reason(error)
+    error = RcloneStorage("gdrive:x")._error("copyto", done)
+    assert error.errno == code and words in describe_error(error)
 
 
 def test_reasons_in_plain_words():
-    assert reason(OSError(errno.ENOTCONN, "Transport endpoint is not connected")) == "the mount has died (Errno 107)"
-    assert reason(OSError(errno.EACCES, "Permission denied")) == "Permission denied"
-    assert reason(PlaceError("it has vanished")) == "it has vanished"
+    assert describe_error(OSError(errno.ENOTCONN, "Transport endpoint is not connected")) == "the mount has died (Errno 107)"
+    assert describe_error(OSError(errno.EACCES, "Permission denied")) == "Permission denied"
+    assert describe_error(StorageError("it has vanished")) == "it has vanished"

@@ -12,7 +12,7 @@ from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.history import read_events, read_history
 from lib.checkpoints.restore import bring_runs
 from lib.config import preset
-from lib.storage.backends import MARKER, open_place
+from lib.storage.backends import MARKER, open_storage
 from lib.training.loop import train
 
 CONFIG = preset("vqvae", "tiny", steps=12, save_every=4, decay="constant")
@@ -34,7 +34,7 @@ def test_a_really_faulty_disk_changes_nothing(fault, undisturbed, demo_data, tmp
     size = "64k" if fault == "full" else "64m"
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", f"size={size}", "tmpfs") as disk:
         if fault != "full":
-            open_place(disk / "drive").open()
+            open_storage(disk / "drive").open()
         if fault == "read only":
             subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         if fault == "unmounted":
@@ -42,7 +42,7 @@ def test_a_really_faulty_disk_changes_nothing(fault, undisturbed, demo_data, tmp
             (disk / "drive").mkdir()
         result = train(CONFIG, demo_data, tmp_path / "runs", mirror=disk / "drive")
     said = [event["text"] for event in read_events(result.run) if event["event"] == "mirror_failed"]
-    words = {"full": "Errno 28", "read only": "can only be read", "unmounted": "vanished"}
+    words = {"full": "Errno 28", "read only": "read-only", "unmounted": "vanished"}
     if fault == "unmounted":  # nothing has ever been there: a new mirror is made, as for a new user
         assert result.finished and (disk / "drive" / MARKER).exists()
     else:

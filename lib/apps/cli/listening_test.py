@@ -42,7 +42,8 @@ def listening_test(
         print(json.dumps(figures, indent=1, ensure_ascii=False) if as_json else in_words(figures))
         return
     from lib.apps.listening_test import listening_test as tests
-    from lib.storage.manifest import sealed, write_text
+    from lib.storage.atomic_write import write_text
+    from lib.storage.manifest import sealed
 
     plan = tests.make_plan(tests.parse_takes(takes), items, kinds, reference, anchor, seconds)
     page, secret = tests.listening_test(plan, title, question, soundfont, must_hear)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lib import google_colab_shim as shim
 from lib.apps.doctor.findings import Finding
-from lib.storage.backends import open_place
+from lib.storage.backends import open_storage
 
 LEAST_FREE_GB = 5.0  # a run of preset colab with its checkpoints
 DRIVERS = "https://www.nvidia.com/drivers"
@@ -115,7 +115,7 @@ def look_at_mirror():
     """Where checkpoints are copied to: Drive on Colab, MIRROR elsewhere."""
     mirror = os.environ.get("MIRROR", "")
     if mirror:
-        return _rclone() if open_place(mirror).kind == "rclone" else Finding("mirror", "ok", "MIRROR names a folder")
+        return _rclone() if open_storage(mirror).kind == "rclone" else Finding("mirror", "ok", "MIRROR names a folder")
     if not shim.on_colab():
         rclone = "rclone is there" if shutil.which("rclone") else "rclone is not installed"
         return Finding("mirror", "ok", f"none is asked for (--mirror, or the variable MIRROR); {rclone}")

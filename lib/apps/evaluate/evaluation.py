@@ -21,7 +21,7 @@ from lib.apps.evaluate.likeness import widest_directions
 from lib.apps.evaluate.material import Material, Size
 from lib.apps.evaluate.report import write_report
 from lib.config import RELEASED, ConfigError
-from lib.storage.manifest import write_text
+from lib.storage.atomic_write import write_text
 from lib.style.gallery import load_classifier
 
 FORMAT = "evaluation 1"

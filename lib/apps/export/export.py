@@ -20,7 +20,8 @@ from lib.checkpoints.history import validation_figures
 from lib.checkpoints.hub import locate
 from lib.checkpoints.run_dependencies import ALONE, resolve_source
 from lib.config import ConfigError
-from lib.storage.manifest import MANIFEST, DamageError, read_manifest, verify, write_manifest, write_text
+from lib.storage.atomic_write import write_text
+from lib.storage.manifest import MANIFEST, DamageError, read_manifest, verify, write_manifest
 
 LIBRARY = "library"  # the recordings that an ear has heard, beside its weights
 CONFIG, CARD = "config.json", "README.md"

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from lib.apps.fl_studio.script import SIGNATURE
 from lib.config import ConfigError
+from lib.storage.atomic_write import atomic_write
 
 SCRIPTS = Path("Settings", "Piano roll scripts")
 SUFFIX = ".pyscript"
@@ -117,27 +118,13 @@ def install(text, path):
     path = Path(path)
     if path.exists() and not is_ours(path):
         raise ConfigError(f"{path} is there already and is not ours: it stays. Give ours another name.")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(text, partial)
-        partial.replace(path)
+        with atomic_write(path, unique=True) as partial:
+            partial.write_text(text, encoding="ascii", newline="\n")
     except OSError as error:
-        raise _unwritable(path, error) from None
-    finally:
-        partial.unlink(missing_ok=True)
+        way = "Is the folder yours, the disk full, or the file open?"
+        raise ConfigError(f"{path} can't be written: {error.strerror}. {way}") from None
     return path
-
-
-def _write_whole(text, path):
-    with path.open("x", encoding="ascii", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _unwritable(path, error):
-    return ConfigError(f"{path} can't be written: {error.strerror}. Is the folder yours, the disk full, or the file open?")
 
 
 def is_ours(path):

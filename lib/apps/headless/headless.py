@@ -19,6 +19,7 @@ from pathlib import Path
 from lib import google_colab_shim
 from lib.apps.headless.notebook_parameters import assign, check_values, parameters_of, select
 from lib.config import PRESETS, ROOT, choose
+from lib.storage.atomic_write import write_text
 
 DONE = ("done", "resumed", "done before")
 BAR_SECONDS = 5.0  # a progress bar is shown at most so often
@@ -79,9 +80,7 @@ def _read_summary(output):
 
 def _write_summary(output, preset, results):
     entries = [dataclasses.asdict(results[notebook]) for notebook in sorted(results)]
-    partial = output / "summary.json.part"
-    partial.write_text(json.dumps({"preset": preset, "notebooks": entries}, indent=1), encoding="utf-8")
-    partial.replace(output / "summary.json")
+    write_text(output / "summary.json", json.dumps({"preset": preset, "notebooks": entries}, indent=1))
 
 
 def _stale(result):

@@ -27,7 +27,7 @@ from lib.apps.headless import headless
 from lib.apps.headless.sweep_grid import Sweep
 from lib.checkpoints.history import read_history
 from lib.config import STAGES
-from lib.storage.manifest import write_text
+from lib.storage.atomic_write import write_text
 
 NO_FIGURES = ("epoch", "time", "split", "runtime", "gradient_norm", "lr")  # of a line of a run's history
 

@@ -16,7 +16,7 @@ from lib import config as configs
 from lib.apps.plan.machines import here
 from lib.config import ROOT
 from lib.progress import progress_bar
-from lib.storage.manifest import write_text
+from lib.storage.atomic_write import write_text
 
 SECONDS = 60.0
 SHARES = {"vqvae": 0.2, "style_encoder": 0.25, "diffusion": 0.55}  # of the time; fine-tuning is the diffusion model again

@@ -120,9 +120,9 @@ def _timed(function, *words):
 def _save(trainer, folder, config):
     """Seconds of processor that a checkpoint takes, written while a step goes on, as in training."""
     from lib.checkpoints import checkpoint as checkpoints
-    from lib.checkpoints.async_saver import Saver
+    from lib.checkpoints.async_saver import AsyncSaver
 
-    saver, began = Saver(), now()
+    saver, began = AsyncSaver(), now()
     state = trainer.snapshot()
     facts = {"stage": configs.stage_of(config), "step": 1, "best_step": None}
     saver.start(1, lambda: checkpoints.save(folder / "run", facts, checkpoints.serialised(*state), 1))

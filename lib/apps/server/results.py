@@ -17,6 +17,7 @@ from lib.music.audio import render_audio, write_wav
 from lib.music.hands import left_hand
 from lib.music.metrics import describe
 from lib.music.notes import write_midi
+from lib.storage.atomic_write import atomic_write
 
 KINDS = {"json": "application/json", "mid": "audio/midi", "wav": "audio/wav", "html": "text/html; charset=utf-8"}
 WAITING = 8  # who may wait for sound to be made
@@ -85,9 +86,8 @@ class Results:
             write_wav(render_audio(notes, self.soundfont), path)
         else:
             page = player_html(notes, render_audio(notes, self.soundfont), "Solo", chords, tempo_bpm, beats_per_bar)
-            part = path.with_name(path.name + ".part")
-            part.write_text(page, encoding="utf-8", errors="replace")
-            part.replace(path)
+            with atomic_write(path) as partial:
+                partial.write_text(page, encoding="utf-8", errors="replace")
 
     def _make_room(self):
         """Forget the sound that was made first, as far as there is too much of it."""

@@ -1,0 +1,65 @@
+"""Files that are replaced whole: after a crash there is the old one or the new one, never half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PARTIAL = ".part"  # suffix of what is being written
+CAN_NOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # folders of some mounted clouds
+
+
+@contextmanager
+def atomic_write(path: Path | str, unique: bool = False) -> Iterator[Path]:
+    """Let the caller write a file beside `path`, then flush it to the disk and rename it to `path`; the folder is made.
+
+    Parameters
+    ----------
+    path : of the file
+    unique : the file beside is this process's own, for several that may write the same file at once
+
+    Yields
+    ------
+    Path of the file beside; if the caller raises it is removed, and `path` stays as it was
+
+    Raises
+    ------
+    OSError : it could not be written
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}{f'.{os.getpid()}' if unique else ''}{PARTIAL}")
+    try:
+        yield partial
+        sync(partial)
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def write_text(path: Path | str, text: str, unique: bool = False) -> None:
+    """Replace a text file (UTF-8) whole; see `atomic_write`."""
+    with atomic_write(path, unique) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def sync(path: Path | str) -> None:
+    """Force a file or folder to the disk, as far as its file system can."""
+    on_windows = os.name == "nt"
+    if on_windows and Path(path).is_dir():
+        return  # folders can't be opened there
+    handle = os.open(path, os.O_RDWR if on_windows else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in CAN_NOT_SYNC:
+            raise
+    finally:
+        os.close(handle)
