@@ -22,11 +22,12 @@ from lib.checkpoints.checkpoint import CheckpointError
 from lib.config import ConfigError, GenerateRequest
 
 # owner -> {name in earlier versions: name now}. An owner is a class of lib.config (its subclasses inherit the rows), a model
-# (parts of the keys of its state dict: "blocks.0.old.weight" has the part "old"; several parts are joined by dots), a notebook
-# ("06_listen": its parameters) or "sweep" (keys of a sweep file).
+# (parts of the keys of its state dict: "blocks.0.old.weight" has the part "old"; several parts are joined by dots), "Verifier"
+# (tensors of its file), a notebook ("06_listen": its parameters) or "sweep" (keys of a sweep file).
 RENAMED: dict[str, dict[str, str]] = {
     "DiffusionConfig": {"hidden": "width", "layers": "depth", "drop_knobs": "drop_attributes"},
     "DiT": {"hidden_frame": "mask_token", "embed_wishes": "embed_conditions"},
+    "Verifier": {"usual": "mean_std"},
 }
 # owner -> {name in earlier versions: what became of it, a sentence without its full stop}
 REMOVED: dict[str, dict[str, str]] = {

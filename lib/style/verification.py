@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from lib.checkpoints.config_migration import RENAMED, rows
 from lib.music.ngrams import count_words
 from lib.music.note_statistics import statistics
 
@@ -115,11 +116,11 @@ class Verifier:
     @classmethod
     def load(cls, folder):
         """What `save` wrote; the folder's manifest has been verified."""
-        tensors = load_file(folder / FILE)
+        new_names = rows(RENAMED, cls)
+        tensors = {new_names.get(name, name): tensor for name, tensor in load_file(folder / FILE).items()}
         tensors = {
             name: (tensor.float() if tensor.is_floating_point() else tensor).numpy() for name, tensor in tensors.items()
         }
-        tensors["mean_std"] = tensors.pop("usual", tensors.get("mean_std"))  # its name until version 0.1
         kinds = sorted({name.partition(".")[0] for name in tensors if "." in name})
         parts = ("buckets", "weight", "directions")
         ngrams = {kind: NGramLsa(*(tensors[f"{kind}.{name}"] for name in parts)) for kind in kinds}
