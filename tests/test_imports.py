@@ -1,6 +1,7 @@
-"""Every name of `lib` that anything here imports or mentions is there: sources, tests, benchmarks, notebooks, documents, scripts.
+"""Every name of `lib` that sources, tests, benchmarks, notebooks, documents and scripts import or mention is there.
 
-Read from the sources, nothing is imported: imports inside functions, of optional packages' modules and of slow tests are seen too.
+Nothing is imported, sources are read: so imports inside functions, in slow tests and of what wants optional packages
+are seen too.
 """
 
 import ast
@@ -15,8 +16,11 @@ from documents import DOCUMENTS, blocks_of
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = [path for folder in ("lib", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
-SCRIPTS = [path for pattern in (".ci/*", "*.sh", "*.toml", "*.yaml", ".*.yaml", "Dockerfile", "requirements*.txt", "docs/*.yaml")
-           for path in sorted(ROOT.glob(pattern))]  # fmt: skip
+SCRIPTS = [
+    path
+    for pattern in (".ci/*", "*.sh", "*.toml", "*.yaml", ".*.yaml", "Dockerfile", "requirements*.txt", "docs/*.yaml")
+    for path in sorted(ROOT.glob(pattern))
+]
 # named where it is said which commit goes with notebooks that import them: CHANGELOG.md, docs/FAQ.md
 OF_OLD_NOTEBOOKS = {"lib.generate", "lib.training.loop", "lib.plan.outlook"}
 
@@ -24,8 +28,11 @@ OF_OLD_NOTEBOOKS = {"lib.generate", "lib.training.loop", "lib.plan.outlook"}
 MADE_UP = {"lib.displays", "lib.stray", "lib.utilities", "lib.utilities.text", "tests/benchmarks/picture.py"}
 
 DOTTED = r"lib(?:\.[A-Za-z_]\w*)+"
-IN_TEXT = (re.compile(r"\bfrom (lib(?:\.\w+)*) import \(?([\w, ]+)"), re.compile(rf"\bimport ({DOTTED})()"),
-           re.compile(rf"-m ({DOTTED})()"))  # fmt: skip
+IN_TEXT = (
+    re.compile(r"\bfrom (lib(?:\.\w+)*) import \(?([\w, ]+)"),
+    re.compile(rf"\bimport ({DOTTED})()"),
+    re.compile(rf"-m ({DOTTED})()"),
+)
 MENTION = re.compile(rf"(?<![\w./-]){DOTTED}")
 PATH = re.compile(r"(?<![\w./-])(?:lib|tests)/[\w./-]*\w")
 MAGIC = re.compile(r"^(\s*)[!%].*$", re.MULTILINE)
@@ -45,8 +52,11 @@ def file_of(module):
 def names_in(module):
     """Names bound at the top level of a module, and its submodules."""
     file = file_of(module)
-    names = {path.stem for path in file.parent.glob("*") if path.suffix == ".py" or path.is_dir()} \
-        if file.name == "__init__.py" else {path.stem for path in file.glob("*")}  # fmt: skip
+    names = (
+        {path.stem for path in file.parent.glob("*") if path.suffix == ".py" or path.is_dir()}
+        if file.name == "__init__.py"
+        else {path.stem for path in file.glob("*")}
+    )
     return names | (bound_in(ast.parse(file.read_text(encoding="utf-8")).body) if file.is_file() else set())
 
 
@@ -59,7 +69,9 @@ def bound_in(body):
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
         else:
-            names |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+            names |= {
+                part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+            }
             names |= bound_in([part for part in ast.iter_child_nodes(node) if isinstance(part, ast.stmt)])
             for handler in getattr(node, "handlers", []):
                 names |= bound_in(handler.body)
@@ -67,7 +79,7 @@ def bound_in(body):
 
 
 def problem(dotted):
-    """What is wrong with `lib.module.name`, or ""; what comes after the name of a class or function is not looked at."""
+    """What is wrong with `lib.module.name`, or ""; what comes after the name of a class or function may be anything."""
     parts = dotted.split(".")
     known = next(count for count in range(len(parts), 0, -1) if file_of(".".join(parts[:count])))
     module = ".".join(parts[:known])
@@ -82,7 +94,8 @@ def problem(dotted):
 def unresolved(source):
     """Names of lib in Python source that are not there: list of str.
 
-    Imports wherever they stand; attributes of imported modules; names and imports in strings, as for monkeypatch and subprocess.
+    Imports wherever they stand; attributes of imported modules; names and imports in strings, as monkeypatch and
+    subprocess take them.
     """
     tree, wanted, modules = ast.parse(source), set(), {}
     for node in ast.walk(tree):
@@ -114,7 +127,11 @@ def attributes(tree, modules):
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             found.add(f"{modules[node.value.id]}.{node.attr}")
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("setattr", "delattr") and len(node.args) > 1:
+        elif (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "attr", "") in ("setattr", "delattr")
+            and len(node.args) > 1
+        ):
             target, name = node.args[:2]
             if isinstance(target, ast.Name) and target.id in modules and isinstance(name, ast.Constant):
                 found.add(f"{modules[target.id]}.{name.value}")
@@ -151,8 +168,13 @@ def named(path):
 
 @pytest.mark.parametrize("folder", ["lib", "tests"])
 def test_every_import_of_ours_resolves(folder):
-    wrong = {named(path): found for path in PYTHON if named(path).startswith(folder) and path != Path(__file__)
-             and (found := unresolved(path.read_text(encoding="utf-8")))}  # fmt: skip
+    wrong = {
+        named(path): found
+        for path in PYTHON
+        if named(path).startswith(folder)
+        and path != Path(__file__)
+        and (found := unresolved(path.read_text(encoding="utf-8")))
+    }
     assert not wrong
 
 
@@ -167,7 +189,9 @@ def test_notebooks_import_what_is_there(path):
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_documents_name_what_is_there(path):
     text = path.read_text(encoding="utf-8")
-    mentioned = in_text(text) | {name for name in MENTION.findall(text) if not (ROOT / name.replace(".", "/", 1)).exists()}
+    mentioned = in_text(text) | {
+        name for name in MENTION.findall(text) if not (ROOT / name.replace(".", "/", 1)).exists()
+    }
     gone = OF_OLD_NOTEBOOKS if path.name in ("CHANGELOG.md", "FAQ.md") else set()
     assert not list(filter(None, map(problem, mentioned - gone)))
     assert not missing_paths(text)
@@ -184,15 +208,22 @@ def test_scripts_name_what_is_there(path):
 
 def test_sources_name_paths_that_are_there():
     """Docstrings, comments and messages that say `see lib/module.py`."""
-    wrong = {named(path): found for path in PYTHON if path != Path(__file__)
-             and (found := [gone for gone in missing_paths(path.read_text(encoding="utf-8")) if "." in gone])}  # fmt: skip
+    wrong = {
+        named(path): found
+        for path in PYTHON
+        if path != Path(__file__)
+        and (found := [gone for gone in missing_paths(path.read_text(encoding="utf-8")) if "." in gone])
+    }
     assert not wrong
 
 
 def test_only_other_peoples_packages_may_be_skipped():
     """importorskip("lib...") would turn a module that was moved into a test that nobody misses."""
-    skipped = {named(path): importorskipped(path.read_text(encoding="utf-8")) for path in PYTHON
-               if named(path).startswith("tests") and path != Path(__file__)}  # fmt: skip
+    skipped = {
+        named(path): importorskipped(path.read_text(encoding="utf-8"))
+        for path in PYTHON
+        if named(path).startswith("tests") and path != Path(__file__)
+    }
     assert "fastapi" in set().union(*skipped.values())
     assert not {path: names for path, names in skipped.items() if any(name.split(".")[0] == "lib" for name in names)}
 
@@ -202,7 +233,10 @@ def importorskipped(source):
     names = set()
     for function in [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Module | ast.FunctionDef)]:
         for node in ast.walk(function):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) == "importorskip":
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "attr", getattr(node.func, "id", "")) == "importorskip"
+            ):
                 given = node.args[0]
                 places = [given] if isinstance(given, ast.Constant) else getattr(function, "decorator_list", [])
                 names |= {part.value for place in places for part in ast.walk(place) if isinstance(part, ast.Constant)}
@@ -242,4 +276,7 @@ def test_what_is_not_there_is_found(tmp_path):
         "lib.no_such_package.module.name: lib has no no_such_package",
     ]
     assert importorskipped("pytest.importorskip('lib.config')\n") == {"lib.config"}
-    assert missing_paths("see lib/config.py, lib/no_such.py, tests/ and tests/no_such/") == ["lib/no_such.py", "tests/no_such"]
+    assert missing_paths("see lib/config.py, lib/no_such.py, tests/ and tests/no_such/") == [
+        "lib/no_such.py",
+        "tests/no_such",
+    ]

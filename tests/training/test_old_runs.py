@@ -1,8 +1,8 @@
 """Runs of an earlier version: they load, continue, export, and their logs are read.
 
-tests/fixtures/old_runs.tar.xz holds runs of commit config.LAST_COMMIT_OF_OLD_LAYOUT on the demo corpus: each stage of preset
-tiny, made smaller still, as it was after 4 of 8 steps (that commit's own checkpoint, optimizer state included), and `eventful`:
-the logs of a run in which everything happened that a run can report.
+tests/fixtures/old_runs.tar.xz holds runs of commit config.LAST_COMMIT_OF_OLD_LAYOUT on the demo corpus: each stage of
+preset tiny, made smaller still, as it was after 4 of 8 steps (that commit's own checkpoint, optimizer state included),
+and `eventful`: the logs of a run in which everything happened that a run can report.
 """
 
 import math
@@ -24,16 +24,32 @@ from lib.config import STAGES
 from lib.training.loop import train
 
 ARCHIVE = Path(__file__).resolve().parent.parent / "fixtures" / "old_runs.tar.xz"
-# losses of training steps 5 to 8 and of the validation after them, as that commit logged them when nothing interrupted it
+# losses of training steps 5 to 8 and of the validation after them, as that commit logged them without interruption
 UNINTERRUPTED = {
     "vqvae": [2.86221, 3.27764, 2.76102, 3.30988, 3.00058],
     "style_encoder": [5.40512, 4.74874, 6.39544, 4.68671, 5.25527],
     "diffusion": [43.1352, 43.9968, 43.0494, 42.7426, 42.5013],
     "fine_tune": [42.4064, 42.3946, 41.1361, 41.2388, 40.4777],
 }
-LOADERS = {"vqvae": load_vqvae, "style_encoder": load_style_encoder, "diffusion": load_improviser, "fine_tune": load_improviser}
-EVENTS = {"start", "restored", "saved", "save_failed", "mirrored", "mirror_failed", "out_of_memory", "skipped", "went_back",
-          "stopped", "finished"}  # fmt: skip
+LOADERS = {
+    "vqvae": load_vqvae,
+    "style_encoder": load_style_encoder,
+    "diffusion": load_improviser,
+    "fine_tune": load_improviser,
+}
+EVENTS = {
+    "start",
+    "restored",
+    "saved",
+    "save_failed",
+    "mirrored",
+    "mirror_failed",
+    "out_of_memory",
+    "skipped",
+    "went_back",
+    "stopped",
+    "finished",
+}
 
 
 @pytest.fixture
@@ -69,7 +85,9 @@ def test_an_old_run_continues_as_if_nothing_had_happened(stage, old_runs, demo_d
     result = train(config, demo_data, old_runs)
     assert (result.resumed_from_step, result.step, result.finished) == (4, 8, True)
     rows = read_history(old_runs / stage)
-    losses = [row["loss"] for split in ("train", "validation") for row in rows if row["split"] == split and row["step"] > 4]
+    losses = [
+        row["loss"] for split in ("train", "validation") for row in rows if row["split"] == split and row["step"] > 4
+    ]
     assert losses == pytest.approx(UNINTERRUPTED[stage], rel=1e-5)
     assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 9))
     if stage == "fine_tune":

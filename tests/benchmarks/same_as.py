@@ -1,0 +1,493 @@
+"""Does this tree give what another commit gives, note for note and bit for bit?
+
+    python tests/benchmarks/same_as.py COMMIT [--quick] [--data-dir data] [--only solos,facts,stages]
+
+Checks COMMIT out beside, in a temporary folder, and runs both trees with this interpreter, in processes of their own:
+
+- solos: the released weights play by the command line, plain, with the pianist's own changes, under rules, a passage
+  anew and on from a performance; MIDI files are compared note for note
+- facts: fingerprints of the released models, the demo corpus, piano rolls rasterised from notes, their codes, rolls
+  decoded from them, and what `identify` says of a solo, number for number
+- stages: the other commit trains each stage whole; this tree takes a copy of that run without what came after its
+  middle, resumes it, and must end on the same weights, averages, optimizer state and losses, bit for bit
+
+With --data-dir, VQ-VAE and style encoder are trained on the real note stores of that folder too. The last line is JSON:
+`identical`, `solos`, `facts`, `stages`, and `differences`, a line each. The exit code is 1 where something differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+# what `--facts-of TREE` asks a tree for -> where this tree has it, then where config.LAST_COMMIT_OF_OLD_LAYOUT had it
+NAMES = {
+    "load_improviser": ("lib.checkpoints.load:load_improviser", "lib.training.trained:load_improviser"),
+    "fingerprint": ("lib.checkpoints.load:fingerprint", "lib.training.trained:fingerprint"),
+    "load_judge": ("lib.style.judge:load_judge", "lib.judge:load_judge"),
+    "read_midi": ("lib.music.notes:read_midi", "lib.data.notes:read_midi"),
+    "notes_to_piano_roll": ("lib.music.piano_roll:notes_to_piano_roll",),
+    "piano_roll_to_notes": ("lib.music.piano_roll:piano_roll_to_notes",),
+    "decide": ("lib.music.piano_roll:decide", ""),  # "": where it is gone, decode's result is decided already
+    "renamed": ("lib.checkpoints.config_migration:RENAMED_TENSORS", ""),  # dict: part of a tensor's name there -> here
+}
+# stage, or stage and variant -> reason: losses to 1e-5 and weights not at all, since arithmetic had to change
+ONLY_CLOSE = {}
+CLOSE = 1e-5
+
+CHART = "[A] Dm7 | G7 | Cmaj7 | A7 [B] Fmaj7 | Fm6 | Em7 A7 | Dm7 G7 [A]"
+# kind -> words of `generate`; {before} is a solo that was played first
+SOLOS = {
+    "plain": ["--chords", CHART],
+    "own": ["--chords", "own", "--style", "Brad Mehldau:0.6,Bill Evans:0.4", "--recall", "0.8"],
+    "ruled": ["--chords", CHART, "--density", "4,8", "--register", "62", "--swing", "0.62", "--num-candidates", "4"],
+    "infilled": [
+        "--chords",
+        "Dm7 | G7",
+        "--infill",
+        "{before}",
+        "--from",
+        "3",
+        "--to",
+        "6.4",
+        "--density",
+        "5",
+        "--num-candidates",
+        "2",
+    ],
+    "continued": ["--chords", "Am7 | D7", "--continue", "{before}", "--tempo", "140", "--guidance-scale", "1.5"],
+}
+# stage and variant -> (stage, settings): precision, optimizers, accumulation and low rank are covered too
+STAGES = {
+    "vqvae": ("vqvae", []),
+    "style_encoder": ("style_encoder", []),
+    "diffusion": ("diffusion", []),
+    "fine_tune": ("fine_tune", []),
+    "vqvae adamw": ("vqvae", ["optimizer=adamw", "gradient_accumulation=2", "batch_size=2"]),
+    "style_encoder roll": ("style_encoder", ["reads=roll", "ema_decay=0.99", "mixed_precision=bf16"]),
+    "diffusion constant": ("diffusion", ["decay=constant", "warmup_steps=5", "mixed_precision=bf16"]),
+    "fine_tune low rank": ("fine_tune", ["lora_rank=4", "optimizer=adamw"]),
+}
+FROM_STORES = ("vqvae", "style_encoder")  # read note stores directly: the others would have to encode a corpus first
+CORPORA = ("maestro", "pijama")
+QUICK = {"solos": ("plain", "ruled", "infilled"), "stages": ("vqvae", "diffusion")}
+TIMEOUT_S = 1800
+
+
+class Tree:
+    """A checked-out project, driven from outside.
+
+    Parameters
+    ----------
+    root : its folder
+    work : a folder for what it makes
+    """
+
+    def __init__(self, root, work):
+        self.root, self.work = Path(root), Path(work)
+        self.work.mkdir()
+
+    def run(self, *words):
+        """A Python process in the tree; stdout. AssertionError with the end of what it said where it fails."""
+        environment = {**os.environ, "PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1", "LIB_QUIET": "1"}
+        words = [sys.executable, *map(str, words)]
+        done = subprocess.run(words, cwd=self.root, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S)
+        assert done.returncode == 0, f"{self.root}: {' '.join(words)}\n{done.stdout[-1500:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+    def play(self, kind, seeds, quick, before):
+        """Solos of a kind, as MIDI files by seed."""
+        out = self.work / f"{kind}.mid"
+        size = ["--seconds", "4", "--num-steps", "6"] if quick else ["--seconds", "12", "--num-steps", "15"]
+        asked = [word.format(before=before) for word in SOLOS[kind]]
+        self.run(
+            "-m",
+            "lib",
+            "generate",
+            "--released",
+            "--device",
+            "cpu",
+            "--out",
+            out,
+            "--seed",
+            seeds[0],
+            "--variations",
+            len(seeds),
+            *size,
+            *asked,
+        )
+        return {seed: out if len(seeds) == 1 else out.with_stem(f"{kind}-{seed - seeds[0] + 1}") for seed in seeds}
+
+    def facts(self, data, midi):
+        """Fingerprints as a dict, and arrays by name: see `write_facts`."""
+        import numpy as np
+
+        out = self.work / "facts.npz"
+        print_of = self.run(__file__, "--facts-of", self.root, out, data, midi)
+        return json.loads(print_of.splitlines()[-1]), dict(np.load(out))
+
+    def identify(self, midi):
+        """The scores of pianists and of recordings that a performance is near to, as `lib identify` prints them."""
+        said = self.run("-m", "lib", "identify", midi, "--device", "cpu")
+        return [line.strip() for line in said.splitlines() if re.match(r"\s*\d+\.\d+%?  ", line)]
+
+    def train(self, stage, runs, data, settings, sources):
+        """`lib train`, to its end."""
+        words = [word for setting in settings for word in ("--set", setting)]
+        given = [word for name, run in sources.items() for word in (f"--{name.replace('_', '-')}-run", run)]
+        self.run(
+            "-m",
+            "lib",
+            "train",
+            stage,
+            "--preset",
+            "tiny",
+            "--device",
+            "cpu",
+            "--data-dir",
+            data,
+            "--runs-dir",
+            runs,
+            *given,
+            *words,
+        )
+
+
+# --- What is asked of a tree from within -----------------------------------------------------------------------
+
+
+def name_in_tree(name):
+    """What NAMES calls so, wherever this tree has it; None where it may be gone and is."""
+    for place in NAMES[name]:
+        module, _, attribute = place.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute) if module else None
+        except AttributeError:
+            continue
+        except ModuleNotFoundError as error:
+            if not error.name.startswith("lib"):
+                raise
+    raise LookupError(f"{name} is at none of {NAMES[name]}: add where this tree has it to NAMES.")
+
+
+def write_facts(root, out, data, midi):
+    """Run within a tree: prints fingerprints as JSON; writes rolls, codes, decoded rolls of MIDI files to an .npz."""
+    import numpy as np
+    import torch
+
+    torch.set_num_threads(1)
+    released = Path(root) / "data" / "released"
+    improviser = name_in_tree("load_improviser")(released)
+    base = name_in_tree("load_improviser")(released, base=True)
+    (judge,) = [part for part in vars(name_in_tree("load_judge")()).values() if isinstance(part, torch.nn.Module)]
+    models = {
+        "vqvae": improviser.vqvae,
+        "style_encoder": improviser.style_encoder,
+        "dit": improviser.dit,
+        "base": base.dit,
+        "judge": judge,
+    }
+    fingerprints = {name: name_in_tree("fingerprint")(model) for name, model in models.items()}
+    decide, arrays = name_in_tree("decide") or (lambda roll: roll), {}
+    pieces = sorted(Path(data).rglob("*.mid"))
+    for number, path in enumerate([*pieces[:: max(1, len(pieces) // 6)], *sorted(Path(midi).glob("*.mid"))]):
+        roll = name_in_tree("notes_to_piano_roll")(name_in_tree("read_midi")(path))
+        with torch.inference_mode():
+            codes = improviser.vqvae.encode(roll)
+            decoded = decide(improviser.vqvae.decode(codes))
+        notes = name_in_tree("piano_roll_to_notes")(decoded)[0]
+        found = {
+            "roll": roll.roll,
+            "pedal": roll.pedal,
+            "codes": codes,
+            "decoded": decoded.roll,
+            "decoded_pedal": decoded.pedal,
+            "onset_s": notes.onset_s,
+            "pitch": notes.pitch,
+        }
+        arrays |= {f"{path.stem} {number} {name}": np.asarray(value) for name, value in found.items()}
+    np.savez(out, **arrays)
+    print(json.dumps(fingerprints))
+
+
+# --- Comparisons: each gives what differs, as a list of str ----------------------------------------------------
+
+
+def notes_of(path):
+    """What a MIDI file plays: sorted tuples a track, and controls."""
+    import pretty_midi
+
+    midi = pretty_midi.PrettyMIDI(str(path))
+    notes = [
+        (round(n.start, 6), n.pitch, n.velocity, round(n.end, 6), track)
+        for track, i in enumerate(midi.instruments)
+        for n in i.notes
+    ]
+    controls = [
+        (round(c.time, 6), c.number, c.value, track)
+        for track, i in enumerate(midi.instruments)
+        for c in i.control_changes
+    ]
+    return {"notes": sorted(notes), "controls": sorted(controls)}
+
+
+def compare_solos(what, there, here):
+    """Two MIDI files."""
+    if there.read_bytes() == here.read_bytes():
+        return []
+    there, here, found = notes_of(there), notes_of(here), []
+    for name in there:
+        if there[name] != here[name]:
+            first = next((pair for pair in zip(there[name], here[name]) if pair[0] != pair[1]), ("the end", "the end"))
+            counts = f"{len(there[name])} {name} there, {len(here[name])} here"
+            found.append(f"{what}: {counts}; first {first[0]} there, {first[1]} here")
+    return found
+
+
+def compare_arrays(what, there, here):
+    """Two dicts of arrays."""
+    import numpy as np
+
+    found = [f"{what}: {name} is only {'there' if name in there else 'here'}" for name in there.keys() ^ here.keys()]
+    for name in sorted(there.keys() & here.keys()):
+        a, b = there[name], here[name]
+        if a.shape != b.shape or a.dtype != b.dtype:
+            found.append(f"{what}: {name} is {a.shape} {a.dtype} there, {b.shape} {b.dtype} here")
+        elif a.tobytes() != b.tobytes():
+            apart = np.abs(a.astype(np.float64) - b.astype(np.float64))
+            found.append(
+                f"{what}: {name} differs in {np.count_nonzero(apart)} of {a.size} places, by up to {apart.max():.3g}"
+            )
+    return found
+
+
+def compare_runs(what, there, here, renamed):
+    """The last checkpoints and the losses of two runs."""
+    a, b = (sorted((run / "checkpoints").glob("step-*"))[-1] for run in (there, here))
+    if a.name != b.name:
+        return [f"{what}: ends at {a.name} there, {b.name} here"]
+    weights = []
+    for name in sorted({path.name for folder in (a, b) for path in folder.glob("*.safetensors")}):
+        weights += compare_arrays(f"{what}: {name}", tensors_of(a / name, renamed), tensors_of(b / name))
+    weights += compare_arrays(f"{what}: optimizer.pt", optimizer_of(a), optimizer_of(b))
+    losses = compare_losses(what, losses_of(there), losses_of(here), CLOSE if what in ONLY_CLOSE else 0.0)
+    return losses if what in ONLY_CLOSE else losses + weights
+
+
+def tensors_of(path, renamed=None):
+    """The arrays of a safetensors file, by the names that this tree gives them; {} where there is no file."""
+    from safetensors.torch import load_file
+
+    found = {}
+    for name, tensor in (load_file(path) if path.exists() else {}).items():
+        for old, new in (renamed or {}).items():
+            name = name.replace(old, new)
+        found[name] = tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
+    return found
+
+
+def optimizer_of(checkpoint):
+    """The arrays of an optimizer's state, by position."""
+    import torch
+
+    flat = {}
+
+    def walk(value, name):
+        if isinstance(value, torch.Tensor):
+            flat[name] = value.float().numpy()
+        elif isinstance(value, dict | list | tuple):
+            for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+                walk(part, f"{name}/{key}")
+
+    walk(torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu"), "")
+    return flat
+
+
+def losses_of(run):
+    """(step, split) -> loss."""
+    rows = map(json.loads, (run / "history.jsonl").read_text(encoding="utf-8").splitlines())
+    return {(row["step"], row["split"]): row["loss"] for row in rows}
+
+
+def compare_losses(what, there, here, close):
+    """Of two histories: the same steps, the same losses."""
+    found = [
+        f"{what}: a loss of {key} is only {'there' if key in there else 'here'}"
+        for key in sorted(there.keys() ^ here.keys())
+    ]
+    wrong = [
+        key for key in sorted(there.keys() & here.keys()) if not math.isclose(there[key], here[key], rel_tol=close)
+    ]
+    return found + [f"{what}: loss of {key} is {there[key]} there, {here[key]} here" for key in wrong[:3]]
+
+
+# --- The three parts -------------------------------------------------------------------------------------------
+
+
+def check_solos(old, new, quick):
+    """(kind -> how many solos are identical of how many, differences)."""
+    seeds = [3] if quick else [3, 4, 5]
+    before = old.play("plain", seeds, quick, None)[seeds[0]]
+    counts, differences = {}, []
+    for kind in QUICK["solos"] if quick else SOLOS:
+        there, here = (tree.play(kind, seeds, quick, before) for tree in (old, new))
+        found = [compare_solos(f"solo {kind}, seed {seed}", there[seed], here[seed]) for seed in seeds]
+        counts[kind] = f"{sum(not one for one in found)} of {len(seeds)}"
+        differences += sum(found, [])
+        print(f"solos {kind}: {counts[kind]} identical", flush=True)
+    return counts, differences
+
+
+def check_facts(old, new):
+    """(name -> whether it is the same, differences)."""
+    prints, arrays = zip(*(tree.facts(tree.work / "data", old.work) for tree in (old, new)))
+    corpora = [{path.name: path.read_bytes() for path in (tree.work / "data").rglob("*.mid")} for tree in (old, new)]
+    changed = [name for name in corpora[0] if corpora[0][name] != corpora[1].get(name)]
+    of_prints = [
+        f"fingerprint of {name} is {prints[0][name][:12]} there, {prints[1].get(name, 'missing')[:12]} here"
+        for name in prints[0]
+        if prints[0][name] != prints[1].get(name)
+    ]
+    of_corpus = (
+        [f"demo corpus: {len(changed)} of {len(corpora[0])} files differ, the first is {changed[0]}"] if changed else []
+    )
+    of_rolls = compare_arrays("rolls", *arrays)
+    said = [tree.identify(sorted(old.work.glob("*.mid"))[0]) for tree in (old, new)]
+    of_players = [] if said[0] == said[1] else [f"identify: {said[0]} there, {said[1]} here"]
+    facts = {
+        "fingerprints": not of_prints,
+        "demo_corpus": not of_corpus,
+        "rolls": not of_rolls,
+        "arrays": len(arrays[0]),
+        "identified": not of_players and len(said[0]),
+    }
+    print(f"facts: {facts}", flush=True)
+    return facts, of_prints + of_corpus + of_rolls + of_players
+
+
+def check_stages(old, new, quick, data_dir):
+    """(stage or variant -> whether it is identical, differences)."""
+    half = 6 if quick else 20
+    # saving begins a tenth of save_every early: a checkpoint falls on the middle, and on the end
+    every = next(n for n in range(half, 2 * half) if n - max(1, n // 10) == half)
+    common = [
+        f"steps={2 * half}",
+        f"save_every={every}",
+        "log_every=1",
+        f"validate_every={2 * half}",
+        "keep_checkpoints=1000",
+    ]
+    renamed, results, differences = name_in_tree("renamed") or {}, {}, []
+    tasks = [(name, *STAGES[name], None) for name in STAGES if " " not in name or not quick]
+    tasks += [
+        (f"{name} {corpus}", name, [f"corpora={corpus}"], data_dir)
+        for name in FROM_STORES
+        for corpus in CORPORA
+        if data_dir and (data_dir / corpus).exists()
+    ]
+    for name, stage, settings, stores in tasks:
+        runs, sources = old.work / "runs", {}
+        where = runs / stage if name == stage else old.work / name.replace(" ", "-") / stage
+        if name != stage and stage in ("diffusion", "fine_tune"):
+            sources = {
+                source: runs / source
+                for source in ("vqvae", "style_encoder", "diffusion")[: 2 + (stage == "fine_tune")]
+            }
+        old.train(stage, where.parent, stores or old.work / "data", [*common, *settings], sources)
+        if quick and name not in QUICK["stages"]:
+            continue  # the others build on it
+        copy = new.work / name.replace(" ", "-")
+        shutil.copytree(where.parent if name == stage else where, copy if name == stage else copy / stage)
+        keep_first_half(copy / stage, half)
+        new.train(stage, copy, stores or new.work / "data", [*common, *settings], sources)
+        found = compare_runs(name, where, copy / stage, renamed)
+        found += [] if resumed_at(copy / stage) == half else [f"{name}: was not resumed at step {half}"]
+        results[name], differences = not found, differences + found
+        print(f"stage {name}: {'identical' if not found else 'differs'}", flush=True)
+    return results, differences
+
+
+def keep_first_half(run, half):
+    """What a crash soon after the checkpoint in the middle leaves of a run."""
+    for folder in sorted((run / "checkpoints").glob("step-*")):
+        if int(folder.name.removeprefix("step-")) > half:
+            shutil.rmtree(folder)
+    (run / "finished").unlink(missing_ok=True)
+    for name in ("history.jsonl", "events.jsonl"):
+        lines = (run / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        (run / name).write_text("".join(line for line in lines if json.loads(line)["step"] <= half), encoding="utf-8")
+
+
+def resumed_at(run):
+    """The step of the newest start."""
+    events = map(json.loads, (run / "events.jsonl").read_text(encoding="utf-8").splitlines())
+    return [event["step"] for event in events if event["event"] == "start"][-1]
+
+
+def check_out(commit, folder):
+    """A clone of this repository at a commit."""
+    subprocess.run(["git", "clone", "-q", "--shared", "--no-checkout", ROOT, folder], check=True)
+    subprocess.run(["git", "-c", "advice.detachedHead=false", "checkout", "-q", commit], cwd=folder, check=True)
+    return folder
+
+
+def main():
+    """Both trees, one part after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("commit", nargs="?")
+    parser.add_argument("--quick", action="store_true", help="one seed, two stages, few steps")
+    parser.add_argument("--data-dir", type=Path, help="train on the note stores of maestro and pijama there, too")
+    parser.add_argument("--only", default="solos,facts,stages", help="parts, with commas")
+    parser.add_argument("--facts-of", nargs=4, metavar=("TREE", "OUT", "DATA", "MIDI"), help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    if words.facts_of:
+        return write_facts(*words.facts_of)
+    if not words.commit:
+        parser.error("say which commit")
+    began, parts = time.monotonic(), words.only.split(",")
+    sys.path.insert(0, str(ROOT))
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        old = Tree(check_out(words.commit, folder / "tree"), folder / "there")
+        new, figures, differences = Tree(ROOT, folder / "here"), {}, []
+        for tree in (old, new):
+            tree.run("-m", "lib", "data", "demo", "--data-dir", tree.work / "data")
+        for part, check in {
+            "solos": lambda: check_solos(old, new, words.quick),
+            "facts": lambda: check_facts(old, new),
+            "stages": lambda: check_stages(old, new, words.quick, words.data_dir),
+        }.items():
+            if part in parts:
+                figures[part], found = check()
+                differences += found
+    for line in differences:
+        print(line)
+    about = {"benchmark": "same_as", "commit": words.commit, "quick": words.quick, "identical": not differences}
+    print(
+        json.dumps(
+            {
+                **about,
+                **figures,
+                "only_close": ONLY_CLOSE,
+                "differences": differences,
+                "seconds": round(time.monotonic() - began, 1),
+            }
+        )
+    )
+    raise SystemExit(1 if differences else 0)
+
+
+if __name__ == "__main__":
+    main()
