@@ -18,7 +18,6 @@ With --data-dir, VQ-VAE and style encoder are trained on the real note stores of
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import math
 import os
@@ -30,19 +29,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from layouts import name_in_tree
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-# what `--facts-of TREE` asks a tree for -> where this tree has it, then where config.LAST_COMMIT_OF_OLD_LAYOUT had it
-NAMES = {
-    "load_improviser": ("lib.checkpoints.load:load_improviser", "lib.training.trained:load_improviser"),
-    "fingerprint": ("lib.checkpoints.load:fingerprint", "lib.training.trained:fingerprint"),
-    "load_judge": ("lib.style.judge:load_judge", "lib.judge:load_judge"),
-    "read_midi": ("lib.music.notes:read_midi", "lib.data.notes:read_midi"),
-    "notes_to_piano_roll": ("lib.music.piano_roll:notes_to_piano_roll",),
-    "piano_roll_to_notes": ("lib.music.piano_roll:piano_roll_to_notes",),
-    "decide": ("lib.music.piano_roll:decide", ""),  # "": where it is gone, decode's result is decided already
-    "renamed": ("lib.checkpoints.config_migration:RENAMED_TENSORS", ""),  # dict: part of a tensor's name there -> here
-}
 # stage, or stage and variant -> reason: losses to 1e-5 and weights not at all, since arithmetic had to change
 ONLY_CLOSE = {}
 CLOSE = 1e-5
@@ -166,20 +156,6 @@ class Tree:
 
 
 # --- What is asked of a tree from within -----------------------------------------------------------------------
-
-
-def name_in_tree(name):
-    """What NAMES calls so, wherever this tree has it; None where it may be gone and is."""
-    for place in NAMES[name]:
-        module, _, attribute = place.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute) if module else None
-        except AttributeError:
-            continue
-        except ModuleNotFoundError as error:
-            if not error.name.startswith("lib"):
-                raise
-    raise LookupError(f"{name} is at none of {NAMES[name]}: add where this tree has it to NAMES.")
 
 
 def write_facts(root, out, data, midi):
