@@ -13,8 +13,7 @@ NAMES = {
     "notes_to_piano_roll": ("lib.music.piano_roll:notes_to_piano_roll",),
     "piano_roll_to_notes": ("lib.music.piano_roll:piano_roll_to_notes",),
     "decide": ("lib.music.piano_roll:decide", ""),  # gone: what decode returns is decided already
-    # part of a tensor's name there -> here: dict
-    "renamed": ("lib.checkpoints.config_migration:RENAMED_TENSORS", ""),
+    "RENAMED": ("lib.checkpoints.config_migration:RENAMED", ""),
     "generate": ("lib.generation.generate:generate", "lib.generate:generate"),
     "GenerateRequest": ("lib.generation.request:GenerateRequest", "lib.config:GenerateRequest"),
     "preset": ("lib.config:preset",),

@@ -70,6 +70,7 @@ STAGES = {
     "diffusion constant": ("diffusion", ["decay=constant", "warmup_steps=5", "mixed_precision=bf16"]),
     "fine_tune low rank": ("fine_tune", ["lora_rank=4", "optimizer=adamw"]),
 }
+MODELS = {"vqvae": "VQVAE", "style_encoder": "StyleEncoder", "diffusion": "DiT", "fine_tune": "DiT"}
 FROM_STORES = ("vqvae", "style_encoder")  # read note stores directly: the others would have to encode a corpus first
 CORPORA = ("maestro", "pijama")
 QUICK = {"solos": ("plain", "ruled", "infilled"), "stages": ("vqvae", "diffusion")}
@@ -250,7 +251,12 @@ def compare_arrays(what, there, here):
 
 
 def compare_runs(what, there, here, renamed):
-    """The last checkpoints and the losses of two runs."""
+    """The last checkpoints and the losses of two runs.
+
+    Parameters
+    ----------
+    renamed : part of a tensor's name there -> the same part here
+    """
     a, b = (sorted((run / "checkpoints").glob("step-*"))[-1] for run in (there, here))
     if a.name != b.name:
         return [f"{what}: ends at {a.name} there, {b.name} here"]
@@ -268,9 +274,10 @@ def tensors_of(path, renamed=None):
 
     found = {}
     for name, tensor in (load_file(path) if path.exists() else {}).items():
-        for old, new in (renamed or {}).items():
-            name = name.replace(old, new)
-        found[name] = tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
+        name = f".{name}."
+        for part, new in (renamed or {}).items():
+            name = name.replace(f".{part}.", f".{new}.")
+        found[name.strip(".")] = tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
     return found
 
 
@@ -365,7 +372,7 @@ def check_stages(old, new, quick, data_dir):
         f"validate_every={2 * half}",
         "keep_checkpoints=1000",
     ]
-    renamed, results, differences = name_in_tree("renamed") or {}, {}, []
+    results, differences = {}, []
     tasks = [(name, *STAGES[name], None) for name in STAGES if " " not in name or not quick]
     tasks += [
         (f"{name} {corpus}", name, [f"corpora={corpus}"], data_dir)
@@ -388,7 +395,7 @@ def check_stages(old, new, quick, data_dir):
         shutil.copytree(where.parent if name == stage else where, copy if name == stage else copy / stage)
         keep_first_half(copy / stage, half)
         new.train(stage, copy, stores or new.work / "data", [*common, *settings], sources)
-        found = compare_runs(name, where, copy / stage, renamed)
+        found = compare_runs(name, where, copy / stage, (name_in_tree("RENAMED") or {}).get(MODELS[stage], {}))
         found += [] if resumed_at(copy / stage) == half else [f"{name}: was not resumed at step {half}"]
         results[name], differences = not found, differences + found
         print(f"stage {name}: {'identical' if not found else 'differs'}", flush=True)
