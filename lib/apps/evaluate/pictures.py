@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lib.apps.evaluate.captions import LIKENESS, SET_TITLES
-from lib.display.figure_plots import plot_doses, plot_figures
+from lib.apps.evaluate.figure_plots import plot_doses, plot_figures
 
 OWN_SETS = ("generated", "solos")
 AIMS = {LIKENESS[key].title: 0.5 for key in ("nearest_style", "nearest_attributes")}
