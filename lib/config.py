@@ -148,10 +148,10 @@ class DiffusionConfig(StageConfig):
     depth: Count = 6  # blocks; start
     heads: Count = 4  # 64 dimensions each, as is customary
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # the averaged weights play; start
-    drop_style: Share = 0.15  # for classifier-free guidance (Ho & Salimans 2022: 0.1 to 0.2)
+    drop_style: Share = 0.15  # condition dropout, for classifier-free guidance (Ho & Salimans 2022: 0.1 to 0.2)
     drop_chords: Share = 0.3  # unknown chords are common in use
     drop_attributes: Share = 0.6  # density and register, each
-    prefix_share: Share = 0.5  # examples whose beginning is given, half of them with the end too: continuation, infilling
+    prefix_share: Share = 0.5  # examples whose beginning is given (continuation), half of them the end too (infilling)
     encodings: Count = 2  # times that each piece is encoded, each in another key and tempo, before training
 
 
@@ -163,7 +163,7 @@ class FineTuneConfig(DiffusionConfig):
     encodings: Count = 12  # all keys: a few hours of music are soon encoded
     pianist: str = "Brad Mehldau"
     final_name: str = "brad_final"  # folder of the finished improviser, beside the runs
-    lora_rank: Annotated[int, Field(ge=0, le=256)] = 0  # of low-rank additions to frozen weights; 0: all weights are trained
+    lora_rank: Annotated[int, Field(ge=0, le=256)] = 0  # of additions to frozen weights; 0: all weights are trained
     lr: Annotated[float, Field(gt=0, le=1)] = 5e-6  # start
     warmup_steps: Annotated[int, Field(ge=0)] = 20  # the weights are good already, only AdamW's moments are not
 
@@ -176,10 +176,28 @@ STAGES = {
 }
 
 _DIT = ("width", "depth", "heads")
-_TINY = {"corpora": ("demo",), "steps": 4, "batch_size": 4, "log_every": 1, "validate_every": 4, "save_every": 2,
-         "validation_batches": 1, "warmup_steps": 0, "lr": 1e-3, "tracker": "none"}  # fmt: skip
-_DEMO = {"corpora": ("demo",), "batch_size": 8, "log_every": 5, "validate_every": 100, "save_every": 50,
-         "validation_batches": 4, "warmup_steps": 10, "lr": 1e-3}  # fmt: skip
+_TINY = {
+    "corpora": ("demo",),
+    "steps": 4,
+    "batch_size": 4,
+    "log_every": 1,
+    "validate_every": 4,
+    "save_every": 2,
+    "validation_batches": 1,
+    "warmup_steps": 0,
+    "lr": 1e-3,
+    "tracker": "none",
+}
+_DEMO = {
+    "corpora": ("demo",),
+    "batch_size": 8,
+    "log_every": 5,
+    "validate_every": 100,
+    "save_every": 50,
+    "validation_batches": 4,
+    "warmup_steps": 10,
+    "lr": 1e-3,
+}
 _COLAB = {"batch_size": 8, "epochs": 30, "save_every": 500}
 _LARGE = {"batch_size": 8, "save_every": 500}
 _FINE_DEMO = {"pianist": "Cora Canonby"}  # a player of the demo corpus
@@ -203,7 +221,8 @@ _PRESETS = {
     "laptop": {
         "vqvae": {"lr": 2e-3},
         "style_encoder": {"lr": 2e-3},
-        "diffusion": {"corpora": ("pijama",), "encodings": 1, "batch_size": 32, "lr": 2e-3},  # jazz alone: hours, not days
+        # jazz alone: hours, not days
+        "diffusion": {"corpora": ("pijama",), "encodings": 1, "batch_size": 32, "lr": 2e-3},
         "fine_tune": {"encodings": 4, "lr": 5e-4},
     },
     "colab": {

@@ -1,7 +1,8 @@
 """How many candidates compete where, and revisions of what is sampled.
 
-What was measured: candidates cost most and help least in the first steps, where little is known, and in any step more than in
-a revision. So a share of them competes in the last half of the steps, and all of them in the revisions that follow.
+What was measured: candidates cost most and help least in the first steps, where little is known, and in any step more
+than in a revision. So a share of them competes in the last half of the steps, and all of them in the revisions that
+follow.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def revise(
 ) -> Tensor:
     """Resample a few latent frames, again and again, keeping the best of several candidates; never worse than before.
 
-    A revision masks frames, most likely where the rules' credit is highest, and samples them given all others (remasking as of
-    Wang et al. 2025, but the rules choose what to mask and what to keep). One prediction serves all candidates, and no masked
-    frame is guessed, so that a revision costs a small part of a guided step.
+    A revision masks frames, most likely where the rules' credit is highest, and samples them given all others
+    (remasking as of Wang et al. 2025, but the rules choose what to mask and what to keep). One prediction serves all
+    candidates, and no masked frame is guessed, so that a revision costs a small part of a guided step.
 
     Parameters
     ----------

@@ -1,18 +1,19 @@
 """Sampling from a masked diffusion model over codes: ancestral, and with stochastic control.
 
-Conventions: codes are int64 (B, N, G), B examples of N latent frames of G codes; mask is bool (B, N), true where a frame is not
-known yet (its codes then do not matter); `order` (B, N) says in which order frames are unmasked: the highest first. A sampler
-knows the model, the rules and chance by three callables:
+Conventions: codes are int64 (B, N, G), B examples of N latent frames of G codes; mask is bool (B, N), true where a
+frame is not known yet (its codes then do not matter); `order` (B, N) says in which order frames are unmasked: the
+highest first. A sampler knows the model, the rules and chance by three callables:
 
     predict(codes (B, N, G), mask (B, N), parent=None) -> posterior
     loss(codes (B, N, G)) -> (rule loss (B,), lower is better; credit (B, N), its parts by latent frame, or None)
     draw(step, candidate) -> uniform numbers (B, N, G)
 
-`posterior.sample(mask, uniform)` gives codes (M, G) of the M chosen frames, `posterior[rows]` the posterior of some examples.
-`parent` is the posterior of the state that the examples come from, one for each B: with classifier-free guidance it saves a pass.
+`posterior.sample(mask, uniform)` gives codes (M, G) of the M chosen frames, `posterior[rows]` the posterior of some
+examples. `parent` is the posterior of the state that the examples come from, one for each B: with classifier-free
+guidance it saves a pass.
 
-Frames are unmasked in a random order. The surest first (MaskGIT, Chang et al. 2022) was tried: silence is the surest, and the
-samples collapse to it.
+Frames are unmasked in a random order. The surest first (MaskGIT, Chang et al. 2022) was tried: silence is the surest,
+and the samples collapse to it.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from torch.nn import functional
 
 MIN_MASK_RATIO = 0.02  # in training: fewer masked frames teach little for a whole pass
 CREDIT_FRAMES = 9  # latent frames around a frame whose losses count as its own
-LOOK_AHEAD = "{} ahead"  # step of `draw` for what is predicted of the frames that stay masked; data: see lib/keyed_random.py
+LOOK_AHEAD = "{} ahead"  # step of `draw` for what a candidate may become; data: see lib/keyed_random.py
 
 
-def training_mask_ratio(uniform):
+def training_mask_ratio(uniform: Tensor) -> Tensor:
     """Uniform numbers in [0, 1) -> the share of frames that an example masks in training.
 
     As it is even, the mean cross-entropy of masked codes bounds the negative log-likelihood (Sahoo et al. 2024, MDLM).
@@ -38,7 +39,7 @@ def training_mask_ratio(uniform):
 
 
 def mask_ratio(progress: float) -> float:
-    """The share of frames still masked at a progress in [0, 1] of sampling: 1 at 0, 0 at 1 (MaskGIT's cosine schedule)."""
+    """MaskGIT's cosine schedule: the share of frames still masked at a progress in [0, 1] of sampling, from 1 to 0."""
     return math.cos(progress * math.pi / 2) if progress < 1 else 0.0
 
 
@@ -52,7 +53,7 @@ def sample_ancestral(
     predict, draw : callables, see the module; `draw(0, 0)` gives the order
     codes, mask : int64 (B, N, G), what is given, and bool (B, N), what is to be sampled
     num_steps : at least 1; never more than an example has masked frames
-    callback : None, or callable(dict) after each step: step, num_steps, codes, mask, posterior (None where nothing is masked)
+    callback : None, or callable(dict) after each step: step, codes, mask, posterior (None where nothing is masked)
 
     Returns
     -------
@@ -66,7 +67,7 @@ def sample_ancestral(
         codes, mask = fill(codes, unmask, posterior, draw(step, 0)), mask & ~unmask
         posterior = predict(codes, mask) if mask.any() else None
         if callback is not None:
-            callback({"step": step, "num_steps": num_steps, "codes": codes, "mask": mask, "posterior": posterior})
+            callback({"step": step, "codes": codes, "mask": mask, "posterior": posterior})
     return codes
 
 
@@ -83,9 +84,9 @@ def sample_stochastic_control(
 ) -> Tensor:
     """Ancestral sampling with stochastic control guidance (Huang et al. 2024): rules steer without any gradient.
 
-    In a guided step several candidates of the next state are sampled. Each is completed by one look ahead, the rules score
-    the result, and the best candidate is kept. Where the loss has credit, one more candidate takes each latent frame from the
-    candidate that did best around it. The winner alone is predicted in full.
+    In a guided step several candidates of the next state are sampled. Each is completed by one look ahead, the rules
+    score the result, and the best candidate is kept. Where the loss has credit, one more candidate takes each latent
+    frame from the candidate that did best around it. The winner alone is predicted in full.
 
     Parameters
     ----------
@@ -103,8 +104,8 @@ def sample_stochastic_control(
     posterior = predict(codes, mask)
     for step in range(1, num_steps + 1):
         unmask = next_unmasked(order, mask, num_masked * mask_ratio(step / num_steps))
-        count_here = num_candidates if step in guided_steps else 1
-        candidates = torch.stack([fill(codes, unmask, posterior, draw(step, k)) for k in range(count_here)])  # (k, B, N, G)
+        size = num_candidates if step in guided_steps else 1
+        candidates = torch.stack([fill(codes, unmask, posterior, draw(step, k)) for k in range(size)])  # (k, B, N, G)
         codes, mask = candidates[0], mask & ~unmask
         if step in guided_steps:
             uniform = draw(LOOK_AHEAD.format(step), 0)  # the same for all candidates, so that chance does not decide
@@ -116,11 +117,11 @@ def sample_stochastic_control(
             codes = best(candidates, losses)
         posterior = predict(codes, mask) if mask.any() else None
         if callback is not None:
-            callback({"step": step, "num_steps": num_steps, "codes": codes, "mask": mask, "posterior": posterior})
+            callback({"step": step, "codes": codes, "mask": mask, "posterior": posterior})
     return codes
 
 
-def look_ahead(predict, candidates, mask, parent, uniform):
+def look_ahead(predict: Callable, candidates: Tensor, mask: Tensor, parent: object, uniform: Tensor) -> Tensor:
     """Candidates (k, B, N, G) with what is masked of them (B, N) sampled at once: (k B, N, G)."""
     codes, mask = candidates.flatten(0, 1), mask.repeat(len(candidates), 1)
     if not mask.any():
@@ -128,25 +129,25 @@ def look_ahead(predict, candidates, mask, parent, uniform):
     return fill(codes, mask, predict(codes, mask, parent), uniform.repeat(len(candidates), 1, 1))
 
 
-def next_unmasked(order, mask, num_left):
+def next_unmasked(order: Tensor, mask: Tensor, num_left: Tensor) -> Tensor:
     """bool (B, N): the frames to unmask so that `num_left` (B, 1) stay masked; one frame at least."""
     num_masked = count(mask)
     keep_ratio = torch.minimum(num_left, num_masked - 1) / num_masked.clamp(min=1)
     return mask & (ranks(order, mask) > keep_ratio)
 
 
-def count(mask):
+def count(mask: Tensor) -> Tensor:
     """How many frames of each example are masked: (B, 1)."""
     return mask.sum(1, keepdim=True)
 
 
-def ranks(values, mask):
-    """(B, N): each masked frame's rank by value among its example's masked frames, as a share in (0, 1]; elsewhere <= 0."""
+def ranks(values: Tensor, mask: Tensor) -> Tensor:
+    """(B, N): each masked frame's rank by value among those of its example, as a share in (0, 1]; elsewhere <= 0."""
     rank = torch.where(mask, values, -torch.inf).argsort(dim=1, stable=True).argsort(dim=1) + 1
     return (rank - count(~mask)) / count(mask).clamp(min=1)
 
 
-def fill(codes, mask, posterior, uniform):
+def fill(codes: Tensor, mask: Tensor, posterior, uniform: Tensor) -> Tensor:
     """Codes (B, N, G) with the frames of `mask` sampled by uniform numbers (B, N, G)."""
     codes = codes.clone()
     if mask.any():
@@ -154,18 +155,18 @@ def fill(codes, mask, posterior, uniform):
     return codes
 
 
-def around(credit):
+def around(credit: Tensor) -> Tensor:
     """(B, N): the mean loss around each frame."""
     return functional.avg_pool1d(credit[:, None], CREDIT_FRAMES, 1, CREDIT_FRAMES // 2, count_include_pad=False)[:, 0]
 
 
-def mix(candidates, credit):
-    """Candidates (k, B, N, G), losses by frame (k B, N) -> (1, B, N, G): each frame from where the loss around it is least."""
+def mix(candidates: Tensor, credit: Tensor) -> Tensor:
+    """Candidates (k, B, N, G), credit (k B, N) -> (1, B, N, G): each frame from where the loss around it is least."""
     choice = around(credit).view(candidates.shape[:3]).argmin(0)  # (B, N)
     return candidates.gather(0, choice[None, ..., None].expand(1, *candidates.shape[1:]))
 
 
-def best(candidates, losses):
+def best(candidates: Tensor, losses: Tensor) -> Tensor:
     """Candidates (k, B, N, G), losses (k B,) -> each example's best: (B, N, G)."""
     winner = losses.view(len(candidates), -1).argmin(0)
     return candidates[winner, torch.arange(len(winner), device=winner.device)]

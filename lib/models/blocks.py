@@ -13,7 +13,7 @@ DILATIONS, WIDENING = (1, 2, 4), 2
 
 
 class RMSNorm(nn.RMSNorm):
-    """Root-mean-square norm over the last dimension (Zhang & Sennrich 2019), in full precision whatever is around it."""
+    """Root-mean-square norm over the last dimension (Zhang & Sennrich 2019), in full precision under autocast too."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return super().forward(x.float())
@@ -91,7 +91,7 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(model: nn.Module, rank: int) -> nn.Module:
-    """Freeze a model but for low-rank additions to the linear layers that Muon may train (LoRA, Hu et al. 2022); the model."""
+    """LoRA (Hu et al. 2022): freeze a model but for additions to the linear layers that Muon may train; the model."""
     model.requires_grad_(False)
     for layer in _linear_layers(model):
         parametrize.register_parametrization(layer, "weight", LowRank(layer.weight, rank))

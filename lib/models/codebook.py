@@ -1,7 +1,7 @@
 """Vector quantisation with codes on a sphere, moved by moving averages.
 
-A latent is normalised to length sqrt(code_dim), so that every dimension has about unit variance, and replaced by the nearest code
-(van den Oord et al. 2017; EMA codebooks as in Razavi et al. 2019; normalised codes as in Yu et al. 2022).
+A latent is normalised to length sqrt(code_dim), so that every dimension has about unit variance, and replaced by the
+nearest code (van den Oord et al. 2017; EMA codebooks as in Razavi et al. 2019; normalised codes as in Yu et al. 2022).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Quantised:
 class Codebook(nn.Module):
     """K unit-variance codes of D dimensions.
 
-    Statistics of a global batch are gathered by `forward` in training and applied by `update`, once an optimizer step, so that
-    accumulation and several processes change nothing. The buffers' first axis is one: trained weights have it.
+    Statistics of a global batch are gathered by `forward` in training and applied by `update`, once an optimizer step,
+    so that accumulation and several processes change nothing. The buffers' first axis is one: trained weights have it.
 
     Parameters
     ----------

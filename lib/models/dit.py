@@ -1,8 +1,8 @@
 """The diffusion transformer: codes of which some are masked, chords and style -> a posterior over every code.
 
-Blocks as in DiT (Peebles & Xie 2023) with one adaLN for all blocks plus a learned offset each (PixArt-alpha, Chen et al. 2023),
-rotary positions, normalised queries and keys, SwiGLU. There is no timestep embedding: the mask itself shows the noise level
-(Ou et al. 2024).
+Blocks as in DiT (Peebles & Xie 2023) with one adaLN for all blocks plus a learned offset each (PixArt-alpha, Chen et
+al. 2023), rotary positions, normalised queries and keys, SwiGLU. There is no timestep embedding: the mask itself shows
+the noise level (Ou et al. 2024).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class DiT(nn.Module):
     kinds : for each group its kind; groups of a kind share their output
     width, depth, heads : W, number of blocks, heads of each
     style_dim : S
-    silent : the code of a band in which nothing begins: where the first code of a pair is this one, the second is implied
+    silent : the code of a band in which nothing begins: where it is the first of a pair, the second is implied
     """
 
     MUON_MODULES = ("blocks", "head.blocks")  # whose matrices Muon may train
@@ -171,7 +171,7 @@ class DiT(nn.Module):
         return total, hits / coded.sum(1)
 
     def coded(self, codes: Tensor) -> Tensor:
-        """bool (M, G): which codes of frames are not implied, i.e. all but the second of a pair whose first is silent."""
+        """bool (M, G): which codes are not implied, i.e. all but the second of a pair whose first is silent."""
         coded = torch.ones_like(codes, dtype=torch.bool)
         coded[:, 1:-1:2] = codes[:, 0:-1:2] != self.silent
         return coded

@@ -52,12 +52,9 @@ class FrameHead(nn.Module):
         """
         embedded = torch.einsum("mgd,gdh->mgh", vectors, self.from_codes.to(vectors.dtype))
         before = functional.pad(embedded[:, :-1].cumsum(1), (0, 0, 1, 0))  # (M, G, W)
-        frame, group = coded.nonzero(as_tuple=True)
-        return self.logits(self.from_context(context)[frame] + before[frame, group], group)
-
-    def logits(self, x: Tensor, group: Tensor) -> Tensor:
-        """Logits (R, K) from what is known before each of R codes, (R, W), and their groups, int64 (R,)."""
-        x, kind = self._features(x + self.group[group]), self.kind_of_group[group]
+        frame, group = coded.nonzero(as_tuple=True)  # (R,) each
+        x = self.from_context(context)[frame] + before[frame, group] + self.group[group]
+        x, kind = self._features(x), self.kind_of_group[group]  # (R, W), (R,)
         logits = self.bias[group].to(x.dtype)
         for number, layer in enumerate(self.output):
             rows = (kind == number).nonzero()[:, 0]

@@ -1,4 +1,4 @@
-"""The posterior of a DiT over the codes of latent frames: classifier-free guidance, and codes sampled group after group."""
+"""The posterior of a DiT over the codes of latent frames: with classifier-free guidance, sampled group after group."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def classifier_free(
 
     Returns
     -------
-    callable(codes (k B, N, G), mask (k B, N), parent=None) -> Posterior. Codes may be k batches, one behind the other. Given
-        the Posterior of the B states that they come from, its context without conditions stands for that of all k
+    callable(codes (k B, N, G), mask (k B, N), parent=None) -> Posterior. Codes may be k batches, one behind the other.
+        Given the Posterior of the B states that they come from, its context without conditions stands for that of all k
     """
     nothing = conditions.dropped(keep_style=not guide_style)
     guided = guidance_scale != 1 and not conditions.equals(nothing)
@@ -112,8 +112,8 @@ class Posterior:
     def _onset(self, contexts, sampled, uniform, group):
         """Where something begins in a band: (rows (R,), what is left of their uniform numbers (R,), logits (R, K)).
 
-        Whether anything begins is not guided, and sharpened around how often it does: guided it would be noise, and sharpened
-        around one half silence. So the probability of silence without conditions is never needed.
+        Whether anything begins is not guided, and sharpened around how often it does: guided it would be noise, and
+        sharpened around one half silence. So the probability of silence without conditions is never needed.
         """
         head, silent = self.dit.head, self.dit.silent
         conditional = head.group_logits(contexts[0] + sampled, group).float()

@@ -1,9 +1,9 @@
 """The piano codec: piano roll -> product codes every 80 ms -> piano roll, each register for itself.
 
-A latent frame holds LATENT_STRIDE roll frames. The keyboard is cut into BANDS of BAND_KEYS keys; in each, a first code says
-which keys are struck when (`what`), a second one how long and how loud (`how`); one more code is the pedal. All bands share
-their networks and codebooks. So a code means the same wherever it stands, and most of them say that nothing begins: what a
-generator has to learn is the music, not the codec. Nothing depends on other frames or bands.
+A latent frame holds LATENT_STRIDE roll frames. The keyboard is cut into BANDS of BAND_KEYS keys; in each, a first code
+says which keys are struck when (`what`), a second one how long and how loud (`how`); one more code is the pedal. All
+bands share their networks and codebooks. So a code means the same wherever it stands, and most of them say that nothing
+begins: what a generator has to learn is the music, not the codec. Nothing depends on other frames or bands.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class VQVAE(nn.Module):
         indices = torch.zeros(*struck.shape, 2, dtype=torch.long, device=bands.device)
         if struck.any():
             what = self.nearest_pattern(bands[struck][:, :CELLS])
-            indices[struck] = torch.stack([what, self.quantise(bands[struck][None])[0].indices[0]], -1)
+            indices[struck] = torch.stack([what, self(bands[struck][None])[0].indices[0]], -1)
         pedal = piano_roll.pedal[:, 0].unflatten(-1, (-1, LATENT_STRIDE)) >= 0.5
         pedal = (pedal.long() << torch.arange(LATENT_STRIDE, device=pedal.device)).sum(-1, keepdim=True)
         return torch.cat([indices.flatten(2), pedal], -1)
@@ -100,11 +100,6 @@ class VQVAE(nn.Module):
         """(R, CELLS) in {0, 1} -> int64 (R,): the pattern that has the most cells in common (F1)."""
         both = cells @ self.patterns.T
         return (both / (cells.sum(-1, keepdim=True) + self.patterns.sum(-1)).clamp(min=1)).argmax(-1)
-
-    def quantise(self, bands: Tensor) -> tuple[Quantised, Tensor]:
-        """Bands (B, R, CELLS + 2 BAND_KEYS) -> (Quantised (B, R), logits of duration and velocity (B, R, 2 BAND_KEYS))."""
-        quantised = self.codebook(self.encoder(bands))
-        return quantised, self.decoder(torch.cat([bands[..., :CELLS], quantised.z_q], -1))
 
     def decode(self, indices: Tensor) -> PianoRoll:
         """Codes int64 (B, N, GROUPS) -> finished PianoRoll, T = N * LATENT_STRIDE."""
@@ -125,14 +120,14 @@ class VQVAE(nn.Module):
         pedal[: 2**LATENT_STRIDE, :LATENT_STRIDE] = 2.0 * bits.to(how) - 1
         return torch.stack([*[self.patterns, how] * BANDS, pedal])
 
-    def forward(self, bands: Tensor) -> tuple[Tensor, Quantised]:
-        """Training: (B, R, CELLS + 2 BAND_KEYS) -> (logits (B, R, 2 BAND_KEYS), Quantised)."""
-        quantised, logits = self.quantise(bands)
-        return logits, quantised
+    def forward(self, bands: Tensor) -> tuple[Quantised, Tensor]:
+        """(B, R, CELLS + 2 BAND_KEYS) -> (Quantised (B, R), logits of duration and velocity (B, R, 2 BAND_KEYS))."""
+        quantised = self.codebook(self.encoder(bands))
+        return quantised, self.decoder(torch.cat([bands[..., :CELLS], quantised.z_q], -1))
 
 
 def struck_bands(piano_roll: PianoRoll, rows: int = TRAINED_ROWS) -> Tensor:
-    """The bands of each chunk in which notes begin, over and over: (B, rows, CELLS + 2 BAND_KEYS); zeros where none do."""
+    """Each chunk's bands in which notes begin, over and over: (B, rows, CELLS + 2 BAND_KEYS); zeros where none do."""
     bands = to_bands(piano_roll).flatten(1, 2)  # (B, N * BANDS, values)
     struck = bands[..., :CELLS].amax(-1) > 0  # (B, N * BANDS)
     struck_first = (~struck).to(torch.int8).argsort(dim=1, stable=True)
@@ -146,8 +141,8 @@ def reconstruction_loss(logits: Tensor, bands: Tensor) -> dict[str, Tensor]:
 
     Returns
     -------
-    dict of scalars: duration, velocity, means over the notes. An error counts as log(1 + error / tolerance), with the tolerances
-    of mir_eval: what is nearly right is worth more than what can't be saved
+    dict of scalars: duration, velocity, means over the notes. An error counts as log(1 + error / tolerance), with
+        mir_eval's tolerances: what is nearly right is worth more than what can't be saved
     """
     struck = bands[..., :CELLS].unflatten(-1, (BAND_KEYS, LATENT_STRIDE)).amax(-1)
     weight = struck / struck.sum((1, 2), keepdim=True).clamp(min=1) / len(bands)  # each chunk the same, however cut

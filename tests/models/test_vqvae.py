@@ -38,10 +38,10 @@ def test_vqvae_shapes_and_gradients():
     piano_roll = rolls(2, density=0.002)
     model = codec(piano_roll)
     bands = struck_bands(piano_roll)
-    logits, codes = model(bands)
+    quantised, logits = model(bands)
     assert bands.shape == (2, TRAINED_ROWS, CELLS + 2 * BAND_KEYS) and logits.shape == (2, TRAINED_ROWS, 2 * BAND_KEYS)
-    assert codes.indices.shape == (2, TRAINED_ROWS) and codes.indices.max() < 128
-    (sum(reconstruction_loss(logits, bands).values()) + codes.commitment_loss).backward()
+    assert quantised.indices.shape == (2, TRAINED_ROWS) and quantised.indices.max() < 128
+    (sum(reconstruction_loss(logits, bands).values()) + quantised.commitment_loss).backward()
     assert has_gradients(model) == []
 
 
@@ -152,8 +152,8 @@ def test_vqvae_learns_how_notes_are_played():
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     bands = struck_bands(piano_roll)
     for step in range(150):
-        logits, codes = model(bands)
-        loss = sum(reconstruction_loss(logits, bands).values()) + codes.commitment_loss
+        quantised, logits = model(bands)
+        loss = sum(reconstruction_loss(logits, bands).values()) + quantised.commitment_loss
         optimizer.zero_grad(), loss.backward(), optimizer.step()
         model.codebook.update(np.random.default_rng(step))
     decoded = model.eval().decode(model.encode(piano_roll))

@@ -43,7 +43,7 @@ class VQVAEStage(Stage):
     def losses(self, model, batch):
         """Reconstruction by lane, commitment; `loss` is their weighted sum."""
         bands = struck_bands(batch.piano_roll)
-        logits, quantised = model(bands)
+        quantised, logits = model(bands)
         losses = reconstruction_loss(logits, bands)
         loss = sum(losses.values()) + self.config.commitment_weight * quantised.commitment_loss
         rest = {**losses, "commitment": quantised.commitment_loss}
