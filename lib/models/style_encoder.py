@@ -50,7 +50,7 @@ class RollEncoder(nn.Module):
 
 
 class RollBlock(nn.Module):
-    """Two 3 x 3 convolutions behind norms (He et al. 2016), residual: (B, C, P, N) -> (B, C', P / stride, N / stride)."""
+    """Two 3 x 3 convolutions behind norms, residual (He et al. 2016): (B, C, P, N) -> (B, C', P / s, N / s)."""
 
     def __init__(self, channels: int, out_channels: int, stride: int):
         super().__init__()
