@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RELEASED = ROOT / "data" / "released"
 STYLES = "styles"  # folder of the user's own styles
 GUIDANCE, STYLE_GUIDANCE = 2.0, 3.0  # measured: data/released/improviser.md
+OWN = "own"  # chords that the pianist invents
 GUIDED_CANDIDATES = 8  # of SCG, where a rule is asked for without saying how many
 PRESETS = ("tiny", "demo", "laptop", "colab", "large")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -322,7 +323,8 @@ def _not_blank(text):
 class GenerateRequest:
     """What to play: the same for command line, notebook and server."""
 
-    chords: Annotated[str, AfterValidator(_not_blank)] = "Cmaj7 | Dm7 G7 | Em7 A7"  # repeats; or "own": music/forms.py
+    chords: Annotated[str, AfterValidator(_not_blank)] = "Cmaj7 | Dm7 G7 | Em7 A7"  # repeats; see music/chart.py
+    own_changes: bool = False  # the pianist invents the chords; the same as chords="own"
     recall: Share = 0.5  # of what a section in capitals takes up when it comes again
     seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
@@ -342,6 +344,14 @@ class GenerateRequest:
     guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None  # classifier-free, of what is played; 1: none
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 30  # denoising steps a window
     temperature: Annotated[float, Field(gt=0, le=5)] = 0.9  # below 1 sharpens; measured: data/released/improviser.md
+
+    def __post_init__(self):
+        """Both ways of asking for own changes are one."""
+        if self.chords.strip().lower() == OWN or self.own_changes and self.chords == type(self).chords:
+            object.__setattr__(self, "chords", OWN)
+            object.__setattr__(self, "own_changes", True)
+        elif self.own_changes:
+            raise ValueError(f"own_changes leaves the chords to the pianist, but {self.chords!r} is asked for. Leave one out")
 
     @property
     def guidance(self):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 
+from lib.config import OWN
+from lib.music.chart import Chart
 from lib.music.chords import NO_CHORD
-from lib.music.forms import OWN, parse_chart
 
 BARS_A_LINE, MOST_BARS = 4, 48  # more bars are counted only
 CELL = "border:1px solid #8888;padding:2px 10px;min-width:5em"
@@ -16,7 +17,7 @@ def chart_html(text, seconds=None, tempo_bpm=120.0, beats_per_bar=4):
 
     Parameters
     ----------
-    text : of music.forms.parse_chart
+    text : of music.chart.Chart.parse, or OWN
     seconds : length of a solo; None: the caption does not say how often the chart is played
 
     Raises
@@ -25,8 +26,8 @@ def chart_html(text, seconds=None, tempo_bpm=120.0, beats_per_bar=4):
     """
     if text.strip().lower() == OWN:
         return "<small>changes of the pianist's own</small>"
-    chart = parse_chart(text)
-    cells = [_cell(number, bar, chart.source[number]) for number, bar in enumerate(chart.bars[:MOST_BARS])]
+    chart = Chart.parse(text, beats_per_bar)
+    cells = [_cell(number, bar) for number, bar in enumerate(chart.bars[:MOST_BARS])]
     lines = ["".join(cells[first : first + BARS_A_LINE]) for first in range(0, len(cells), BARS_A_LINE)]
     table = "".join(f"<tr>{line}</tr>" for line in lines)
     caption = html.escape(_describe(len(chart.bars), seconds, beats_per_bar * 60.0 / tempo_bpm))
@@ -34,9 +35,10 @@ def chart_html(text, seconds=None, tempo_bpm=120.0, beats_per_bar=4):
     return f'<table {label} style="border-collapse:collapse">{table}</table><small>{caption}</small>'
 
 
-def _cell(number, bar, source):
-    symbols = " &nbsp; ".join(html.escape(NO_CHORD[0] if chord is None else chord.symbol) for chord in bar)
-    again = "" if source in (None, number) else f' <small title="repeats bar {source + 1}">= {source + 1}</small>'
+def _cell(number, bar):
+    symbols = " &nbsp; ".join(html.escape(NO_CHORD[0] if chord is None else chord.symbol) for _, chord in bar.chords)
+    source = number if bar.source is None else bar.source
+    again = "" if source == number else f' <small title="repeats bar {source + 1}">= {source + 1}</small>'
     return f'<td style="{CELL}"><small style="opacity:.7">{number + 1}</small> {symbols}{again}</td>'
 
 

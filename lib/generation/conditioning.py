@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import torch
 
-from lib.music.chart import chords_per_frame
-from lib.music.forms import parse_chart, recalled
+from lib.music.chart import Chart
 from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
 from lib.music.rules import (
     chord_progression,
@@ -32,6 +32,7 @@ class Wishes:
     Attributes
     ----------
     request : GenerateRequest
+    chart : Chart that is played
     chords : L of Chord or None
     density, register, loudness : float (L,), NaN where nothing is asked
     recalled : int (L,), the latent frame of the whole that each takes up, as the form has it; -1: none
@@ -39,6 +40,7 @@ class Wishes:
     """
 
     request: object
+    chart: Chart
     chords: list
     density: np.ndarray
     register: np.ndarray
@@ -47,14 +49,16 @@ class Wishes:
     start_s: float = 0.0
 
     @classmethod
-    def over(cls, request, seconds, before=0, after=0):
-        """Of a request for so many seconds of music, with latent frames before and after it in which nothing is asked."""
-        length, chart = math.ceil(seconds * LATENT_RATE_HZ), parse_chart(request.chords)
-        metre = (length, LATENT_RATE_HZ, request.tempo_bpm, request.beats_per_bar)
-        chords, places = chords_per_frame(chart.bars, *metre), np.array(recalled(chart, *metre))
+    def over(cls, request, seconds, before=0, after=0, chart=None):
+        """Of a request for so many seconds of music, with latent frames before and after it in which nothing is asked.
+
+        The chart is parsed here, unless it is given (one that was invented, or that never was a text).
+        """
+        length, chart = math.ceil(seconds * LATENT_RATE_HZ), chart or Chart.parse(request.chords, request.beats_per_bar)
+        chords, places = chart.frames(length, Fraction(LATENT_RATE_HZ) * 60 / Fraction(request.tempo_bpm))
         places = np.pad(np.where(places < 0, -1, places + before), (before, after), constant_values=-1)
         arcs = (_over(arc, length, before, after) for arc in (request.density, request.register, request.loudness))
-        return cls(request, [None] * before + chords + [None] * after, *arcs, places, -before / LATENT_RATE_HZ)
+        return cls(request, chart, [None] * before + chords + [None] * after, *arcs, places, -before / LATENT_RATE_HZ)
 
     def __len__(self):
         return len(self.chords)
@@ -63,7 +67,7 @@ class Wishes:
         """Those of latent frames first to last - 1."""
         part, start_s = slice(first, last), self.start_s + first / LATENT_RATE_HZ
         columns = (self.chords, self.density, self.register, self.loudness, self.recalled)
-        return Wishes(self.request, *(column[part] for column in columns), start_s)
+        return Wishes(self.request, self.chart, *(column[part] for column in columns), start_s)
 
     def rules(self):
         """The rules that steer, chords among them where there are candidates to choose from."""

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 
@@ -15,10 +16,9 @@ from lib.devices import choose_device
 from lib.generation.conditioning import LATENT_RATE_HZ, Wishes
 from lib.generation.sliding_window import OVERLAP, WINDOW, Passage, decode, play
 from lib.models.vqvae import GROUPS
-from lib.music.chart import chord_changes
+from lib.music.chart import Chart
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import NO_CHORD
-from lib.music.forms import OWN, parse_chart
 from lib.music.hands import left_hand
 from lib.music.harmony import invent_chart, read_changes
 from lib.music.notes import Notes, write_midi
@@ -95,7 +95,7 @@ def load_improviser(run=None, released=False, device="auto", styles_dir=None, ba
     return dataclasses.replace(improviser, styles=with_own(improviser.styles, improviser.style_encoder, styles_dir))
 
 
-def generate(improviser, request, callback=None, before=None, rules=None):
+def generate(improviser, request, callback=None, before=None, rules=None, chart=None):
     """Play a solo.
 
     Parameters
@@ -107,6 +107,7 @@ def generate(improviser, request, callback=None, before=None, rules=None):
     before : None, or Notes to go on from: its last seconds are heard, and the chords begin where it ends
     rules : None, or callable(Wishes of a window) -> list of Rule: rules of one's own, beside those of the request; they
         choose where num_candidates is 2 or more
+    chart : None, or a Chart that is played instead of request.chords
 
     Returns
     -------
@@ -116,15 +117,15 @@ def generate(improviser, request, callback=None, before=None, rules=None):
     ------
     ChordError, ConfigError : a symbol or a pianist is unknown
     """
-    return generate_many(improviser, [Order(request, before, callback=callback, rules=rules)])[0]
+    return generate_many(improviser, [Order(request, before, callback=callback, rules=rules, chart=chart)])[0]
 
 
-def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None):
+def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None, chart=None):
     """Play a passage of a performance anew: what is before and after it is heard, and stays.
 
     Parameters
     ----------
-    improviser, request, callback, rules : as for `generate`; the chords begin at from_s, request.seconds says nothing
+    improviser, request, callback, rules, chart : as for `generate`; the chords begin at from_s, request.seconds says nothing
     notes : Notes
     from_s, to_s : the passage, rounded to latent frames (80 ms)
 
@@ -136,7 +137,7 @@ def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None):
     ------
     ConfigError : the passage is empty, or not within the performance
     """
-    return generate_many(improviser, [Order(request, notes, from_s, to_s, callback, rules)])[0]
+    return generate_many(improviser, [Order(request, notes, from_s, to_s, callback, rules, chart)])[0]
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class Order:
     to_s: float | None = None
     callback: object = None
     rules: object = None
+    chart: Chart | None = None
 
     @property
     def borders(self):
@@ -188,30 +190,30 @@ def generate_many(improviser, orders):
 
 
 def _with_changes(improviser, order):
-    """The order with a chart where it leaves the changes to the pianist (forms.OWN); they go on from what is heard before."""
+    """The order with a chart where it leaves the changes to the pianist; they continue those of what is heard before."""
     request, seconds, before = order.request, order.request.seconds, order.notes
-    if request.chords.strip().lower() != OWN:
+    if not request.own_changes:
         return order
     if order.from_s is not None:
         from_s, to_s = (place / LATENT_RATE_HZ for place in order.borders)
         seconds, before = to_s - from_s, order.notes.between(0, from_s)
     rows, metre = improviser.changes.by(request.style or improviser.pianist), (request.tempo_bpm, request.beats_per_bar)
     chart = invent_chart(rows, seconds, *metre, request.seed, None if before is None else _last_changes(before))
-    return dataclasses.replace(order, request=dataclasses.replace(request, chords=chart))
+    request = dataclasses.replace(request, chords=chart.text(), own_changes=False)
+    return dataclasses.replace(order, request=request, chart=chart)
 
 
 def _last_changes(notes):
     """The changes of the end of a performance."""
     end_s = _end_s(notes)
     last = notes_to_piano_roll(notes.between(max(0.0, end_s - HEARD_S), end_s))
-    labels = recognise_chords(sounding_roll(last))
-    return read_changes(torch.stack([labels.root, labels.quality, labels.bass], -1)[0].numpy())
+    return read_changes(recognise_chords(sounding_roll(last))[0].numpy())
 
 
 def _opening(improviser, order):
     """Passage of new music, from nothing or on from the end of what was played."""
     given = 0 if order.notes is None else OVERLAP
-    wishes = Wishes.over(order.request, order.request.seconds, given)
+    wishes = Wishes.over(order.request, order.request.seconds, given, chart=order.chart)
     codes, hidden = _nothing(improviser, max(WINDOW, len(wishes)))
     if given:
         codes[:, :given], hidden[:, :given] = _end_of(improviser, order.notes), False
@@ -226,14 +228,15 @@ def _opened(improviser, order, passage):
     piano_roll = decode(improviser, passage.codes).crop(first, first + math.ceil(seconds * FRAME_RATE_HZ))
     notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if before is None else _end_s(before)
     notes = notes if before is None else before.followed_by(notes, begins_s)
-    return _solo(order, passage.rules(given, None), notes, begins_s, begins_s + seconds, begins_s)
+    return _solo(passage, passage.rules(given, None), notes, begins_s, begins_s + seconds, begins_s)
 
 
 def _gap(improviser, order):
     """Passage of what is played anew, with half a window or more around it that is heard."""
     (first, last), notes = order.borders, order.notes
     start, length = _around(first, last)
-    wishes = Wishes.over(order.request, (last - first) / LATENT_RATE_HZ, first - start, start + length - last)
+    before, after = first - start, start + length - last
+    wishes = Wishes.over(order.request, (last - first) / LATENT_RATE_HZ, before, after, order.chart)
     around = notes.between(start / LATENT_RATE_HZ, (start + length) / LATENT_RATE_HZ)
     codes, (_, hidden) = _heard(improviser, around, length).clone(), _nothing(improviser, length)
     hidden[:, : first - start] = hidden[:, last - start :] = False
@@ -254,18 +257,16 @@ def _filled(improviser, order, passage):
     begins_s, ends_s = first / LATENT_RATE_HZ, last / LATENT_RATE_HZ
     played = notes.between(0, begins_s).followed_by(piano_roll_to_notes(within)[0], begins_s)
     whole = played.followed_by(notes.between(ends_s, math.inf), ends_s)
-    return _solo(order, passage.rules(first - start, last - start), whole, begins_s, ends_s)
+    return _solo(passage, passage.rules(first - start, last - start), whole, begins_s, ends_s)
 
 
-def _solo(order, rules, notes, begins_s, ends_s, bars_from_s=0.0):
-    return Solo(notes, begins_s, ends_s, bars_from_s, order.request, _symbols(order.request, begins_s, ends_s), rules, 0.0)
-
-
-def _symbols(request, begins_s, ends_s):
-    """[(time_s, symbol)] of the chart where it changes."""
-    bars, seconds = parse_chart(request.chords).bars, round(ends_s - begins_s, 6)
-    changes = chord_changes(bars, seconds, request.tempo_bpm, request.beats_per_bar)
-    return [(begins_s + time_s, NO_CHORD[0] if chord is None else chord.symbol) for time_s, chord in changes]
+def _solo(passage, rules, notes, begins_s, ends_s, bars_from_s=0.0):
+    request, wishes = passage.request, passage.wishes
+    seconds_per_quarter = Fraction(60) / Fraction(request.tempo_bpm)
+    changes = wishes.chart.changes(Fraction(round(ends_s - begins_s, 6)) / seconds_per_quarter)
+    chords = [(begins_s + float(position * seconds_per_quarter), chord) for position, chord in changes]
+    symbols = [(time_s, NO_CHORD[0] if chord is None else chord.symbol) for time_s, chord in chords]
+    return Solo(notes, begins_s, ends_s, bars_from_s, request, symbols, rules, 0.0)
 
 
 def _nothing(improviser, length):

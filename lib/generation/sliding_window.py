@@ -21,7 +21,7 @@ from lib.generation.conditioning import Wishes
 from lib.keyed_random import uniforms
 from lib.models.conditions import Conditions, attributes
 from lib.models.posterior import classifier_free
-from lib.music.chart import chord_features
+from lib.music.chart import chord_features, chord_frames
 from lib.music.piano_roll import CHUNK_FRAMES, LATENT_STRIDE
 from lib.music.rules import total_loss
 from lib.style.embeddings import style_vector
@@ -165,7 +165,8 @@ class Window:
         """Conditions (B = 1); a solo shorter than a window asks for nothing after its end."""
         wishes, told = self.passage.wishes.between(self.start, self.start + WINDOW), self.passage.request.told
         short = WINDOW - len(wishes)
-        features = chord_features([*wishes.chords, *[None] * short]).to(self.style.device)[None] * told  # (1, N, CHORD_DIM)
+        frames = chord_frames([*wishes.chords, *[None] * short]).to(self.style.device)
+        features = chord_features(frames)[None] * told  # (1, N, CHORD_DIM)
         arcs = (torch.from_numpy(values) if told else torch.full((len(wishes),), torch.nan)
                 for values in (wishes.density, wishes.register))  # fmt: skip
         arcs = (functional.pad(arc, (0, short), value=torch.nan).to(features)[None] for arc in arcs)

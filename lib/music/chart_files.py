@@ -1,4 +1,4 @@
-"""Charts of other programs, as text that forms.parse_chart reads: iReal Pro (irealb:// or its HTML) and MusicXML.
+"""Charts of other programs: iReal Pro (irealb:// or its HTML) and MusicXML.
 
 Conventions: repeats, endings and codas are played out; a bar's chords share it as the file says, beat by beat.
 """
@@ -9,9 +9,11 @@ import contextlib
 import io
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
-from lib.music.chords import NO_CHORD, ChordError, parse_chord
+from lib.music.chart import Bar, Chart
+from lib.music.chords import Chord, ChordError, parse_chord
 
 MUSIC_XML = (".musicxml", ".xml", ".mxl")
 IREAL = re.compile(r"irealb://[^\"'<>\s]+")
@@ -29,15 +31,16 @@ class ChartFile:
     Attributes
     ----------
     title : str
-    chords : bars as forms.parse_chart reads them
-    beats_per_bar : int
-    tempo_bpm : quarters a minute, or None where the file has none
+    chart : Chart, its bars of one metre
     """
 
     title: str
-    chords: str
-    beats_per_bar: int
-    tempo_bpm: float | None
+    chart: Chart
+
+    @property
+    def beats_per_bar(self) -> int:
+        """Quarters a bar."""
+        return int(self.chart.bars[0].quarters)
 
 
 def read_chart(path, tune=None):
@@ -77,24 +80,27 @@ def _ireal_tunes(path):
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it reads
         tunes = [tune for address in addresses for tune in Tune.parse_ireal_url(address)]
     if not tunes:
-        raise ChordError(f"{path} holds no chart: neither an irealb:// address of iReal Pro nor MusicXML ({', '.join(MUSIC_XML)}).")
+        readable = f"an irealb:// address of iReal Pro nor MusicXML ({', '.join(MUSIC_XML)})"
+        raise ChordError(f"{path} holds no chart: neither {readable}.")
     return tunes
 
 
 def _ireal(tune, path):
-    bars, before = [], None
+    bars, before, (beats, unit) = [], "n", tune.time_signature
+    metre = (max(1, round(beats * 4 / unit)), 4)
     for measure in tune.measures_as_strings:
-        symbols = []
+        chords, where = [], f"{path}, {tune.title}, bar {len(bars) + 1}"
         for symbol in IREAL_CHORD.findall(measure.replace("7at", "7alt")):  # pyRealParser takes every l for "large"
             if symbol.startswith("W"):  # the chord before, over another bass
-                symbol = (before or "n").partition("/")[0] + symbol[1:]
-            symbols.append(NO_CHORD[0] if symbol == "n" else _known(symbol, f"{path}, {tune.title}, bar {len(bars) + 1}"))
+                symbol = before.partition("/")[0] + symbol[1:]
+            chords.append(None if symbol == "n" else _known(symbol, where))
             before = symbol
-        bars.append(" ".join(symbols) or "%")
-    beats, unit = tune.time_signature
+        if not chords and not bars:
+            raise ChordError(f"{where}: an empty bar repeats the bar before, but there is none.")
+        bars.append(Bar.of(chords, metre) if chords else bars[-1])
     no_accompaniment = str(tune.comp_style or "").isdigit()  # pyRealParser skips what is empty: all that follows moves up
-    tempo = _tempo(tune.comp_style if no_accompaniment else tune.bpm)
-    return ChartFile(tune.title, " | ".join(bars), max(1, round(beats * 4 / unit)), tempo)
+    tempo_bpm = _tempo(tune.comp_style if no_accompaniment else tune.bpm)
+    return ChartFile(tune.title, Chart(tuple(bars), tempo_bpm=tempo_bpm))
 
 
 def _music_xml(path):
@@ -114,11 +120,12 @@ def _music_xml(path):
     measures, signature = list(part.getElementsByClass("Measure")), part.recurse().getElementsByClass("TimeSignature").first()
     beats = 4 if signature is None else max(1, round(signature.barDuration.quarterLength))
     marks = [mark.getQuarterBPM() for mark in score.recurse().getElementsByClass(tempo.MetronomeMark)]
-    bars = [_bar(measure, beats, f"{path}, bar {number + 1}") for number, measure in enumerate(measures)]
-    if bars and bars[0].startswith("/"):  # nothing is known before the first chord
-        bars = _led_in(bars)
+    bars, chord = [], None  # nothing is known before the first chord
+    for number, measure in enumerate(measures):
+        bars.append(_bar(measure, beats, chord, f"{path}, bar {number + 1}"))
+        chord = bars[-1].chords[-1][1]
     title = score.metadata.bestTitle if score.metadata else None
-    return ChartFile(title or path.stem, " | ".join(bars), beats, _tempo(marks[0] if marks else None))
+    return ChartFile(title or path.stem, Chart(tuple(bars), tempo_bpm=_tempo(marks[0] if marks else None)))
 
 
 def _played_out(part):
@@ -131,40 +138,29 @@ def _played_out(part):
         return part
 
 
-def _bar(measure, beats, where):
-    """A bar as text: a word for each beat, or one for all of it where nothing changes."""
+def _bar(measure, beats, chord, where):
+    """A bar in which the chord before goes on until another comes, on a beat."""
     from music21 import harmony
 
-    words = ["/"] * beats
+    chords = {Fraction(0): chord}
     for symbol in measure.getElementsByClass(harmony.ChordSymbol):
-        place = min(beats - 1, int(symbol.offset + 0.01))
-        words[place] = NO_CHORD[0] if isinstance(symbol, harmony.NoChord) else _spelled(symbol, where)
-    return words[0] if set(words[1:]) <= {"/"} else " ".join(words)
-
-
-def _led_in(bars):
-    """Bars whose first beats hold no chord yet say so."""
-    for number, bar in enumerate(bars):
-        words = bar.split(" ")
-        first = next((i for i, word in enumerate(words) if word != "/"), None)
-        bars[number] = " ".join([NO_CHORD[0]] * len(words[:first]) + ([] if first is None else words[first:]))
-        if first is not None:
-            return bars
-    return bars
+        beat = Fraction(min(beats - 1, int(symbol.offset + 0.01)))
+        chords[beat] = None if isinstance(symbol, harmony.NoChord) else _spelled(symbol, where)
+    return Bar(tuple(sorted(chords.items(), key=lambda item: item[0])), (beats, 4))
 
 
 def _spelled(symbol, where):
-    """A music21 ChordSymbol as text."""
+    """Chord of a music21 ChordSymbol."""
     from music21 import harmony
 
-    root, bass = (one.name.replace("-", "b") for one in (symbol.root(), symbol.bass()))
+    root, bass = (pitch.name.replace("-", "b") for pitch in (symbol.root(), symbol.bass()))
     steps = "".join(_step(step, where) for step in symbol.chordStepModifications)
     over = "" if bass == root else f"/{bass}"
     known = harmony.CHORD_TYPES.get(symbol.chordKind, (None, [symbol.chordKind]))[1]
     kinds = [OTHER_KINDS[symbol.chordKind]] if symbol.chordKind in OTHER_KINDS else known
     for kind in kinds:
         with contextlib.suppress(ChordError):
-            return parse_chord(root + kind + steps + over).symbol
+            return parse_chord(root + kind + steps + over)
     return _known(root + kinds[0] + steps + over, where)
 
 
@@ -177,9 +173,9 @@ def _step(step, where):
     return f"{sign}{step.degree}" if sign else f"add{step.degree}"
 
 
-def _known(symbol, where):
+def _known(symbol, where) -> Chord:
     try:
-        return parse_chord(symbol).symbol
+        return parse_chord(symbol)
     except ChordError as error:
         raise ChordError(f"{where}: {error}") from None
 

@@ -30,6 +30,7 @@ QUALITIES = {
     "mmaj7": (0, 3, 7, 11),
     "aug": (0, 4, 8),
 }
+QUALITY_NAMES = tuple(QUALITIES)
 
 # the beginning of a suffix: spelling -> (third and fifth, seventh or sixth); the longest that fits is taken
 _MAJOR, _MINOR, _HALF, _DIM, _AUG = (4, 7), (3, 7), (3, 6), (3, 6), (4, 8)
@@ -40,10 +41,25 @@ _TENSIONS = {"7": (), "9": (2,), "11": (2, 5), "13": (2, 5, 9)}
 
 
 def _stems():
-    stems = {"": (_MAJOR, ()), "6": (_MAJOR, (9,)), "69": (_MAJOR, (9, 2)), "6/9": (_MAJOR, (9, 2)), "5": ((7,), ()),
-             "2": (_MAJOR, (2,)), "alt": (_MAJOR, (10, "alt")), "dom7": (_MAJOR, (10,)), "dom": (_MAJOR, (10,)),
-             "h": (_HALF, (10,)), "h7": (_HALF, (10,)), "h9": (_HALF, (10, 2)), "+M7": (_AUG, (11,)),
-             "7M": (_MAJOR, (11,)), "m7M": (_MINOR, (11,)), "+maj7": (_AUG, (11,)), "augmaj7": (_AUG, (11,))}  # fmt: skip
+    stems = {
+        "": (_MAJOR, ()),
+        "2": (_MAJOR, (2,)),
+        "5": ((7,), ()),
+        "6": (_MAJOR, (9,)),
+        "69": (_MAJOR, (9, 2)),
+        "6/9": (_MAJOR, (9, 2)),
+        "7M": (_MAJOR, (11,)),
+        "alt": (_MAJOR, (10, "alt")),
+        "dom": (_MAJOR, (10,)),
+        "dom7": (_MAJOR, (10,)),
+        "h": (_HALF, (10,)),
+        "h7": (_HALF, (10,)),
+        "h9": (_HALF, (10, 2)),
+        "m7M": (_MINOR, (11,)),
+        "+M7": (_AUG, (11,)),
+        "+maj7": (_AUG, (11,)),
+        "augmaj7": (_AUG, (11,)),
+    }
     for number, more in _TENSIONS.items():
         stems[number] = (_MAJOR, (10, *(t for t in more if t != 5)))  # the eleventh is left out over a major third
         stems[f"dom{number}"] = stems[number]
@@ -77,12 +93,22 @@ _MODIFIERS = re.compile(
     r"|(?P<alter>(?:[#b]|[+-](?=\d))(?P<what>5|6|9|11|13))|(?P<seventh>(?:maj|Maj|ma|M|\^)7)|(?P<plus>\+)|(?P<alt>alt)"
     r"|(?P<plain>11|13|9|6)"
 )
-IN_LETTERS = (("♯", "#"), ("♭", "b"), ("[−–—]", "-"), (r"[Δ△∆](?=\d)", "maj"), ("[Δ△∆]", "maj7"), ("[øØ]7?", "m7b5"),
-              ("[°º˚]", "dim"), (r"[^\x20-\x7e]", "?"))  # fmt: skip
+IN_LETTERS = (
+    ("♯", "#"),
+    ("♭", "b"),
+    ("[−–—]", "-"),
+    (r"[Δ△∆](?=\d)", "maj"),
+    ("[Δ△∆]", "maj7"),
+    ("[øØ]7?", "m7b5"),
+    ("[°º˚]", "dim"),
+    (r"[^\x20-\x7e]", "?"),
+)
 SUSPENDED = {"": {5}, "4": {5}, "2": {2}, "9": {2, 5}, "24": {2, 5}, "42": {2, 5}}
 _DEGREES = {"2": 2, "9": 2, "3": 4, "4": 5, "11": 5, "6": 9, "13": 9, "5": 7}
-_COMMON = ("", "m", "7", "maj7", "m7", "m7b5", "dim", "dim7", "6", "m6", "9", "m9", "maj9", "11", "m11", "13", "7b9", "7#9",
-           "7#11", "7b13", "7alt", "7sus4", "sus4", "sus2", "aug", "7#5", "7b5", "mmaj7", "69", "add9", "maj7#11")  # fmt: skip
+_COMMON = (  # suffixes that a misspelt one is compared with
+    *("", "m", "7", "maj7", "m7", "m7b5", "dim", "dim7", "6", "m6", "9", "m9", "maj9", "11", "m11", "13", "7b9", "7#9"),
+    *("7#11", "7b13", "7alt", "7sus4", "sus4", "sus2", "aug", "7#5", "7b5", "mmaj7", "69", "add9", "maj7#11"),
+)
 SYMBOL = re.compile(r"(?P<root>[A-G][#b]{0,2})(?P<suffix>.*?)(?:/(?P<bass>[A-G][#b]{0,2}))?")
 NO_CHORD = ("N.C.", "NC", "N.C", "n.c.", "N")
 
@@ -106,6 +132,18 @@ class Chord:
     intervals: tuple[int, ...]
     bass: int
     symbol: str
+
+    @classmethod
+    def of(cls, root: int, quality: int, bass: int = -1) -> Chord:
+        """The chord of a chord frame (lib.music.chart), by its usual symbol; bass -1: the root."""
+        bass, name = root if bass < 0 else bass, QUALITY_NAMES[quality]
+        symbol = NAMES[root] + ("" if name == "maj" else name) + (f"/{NAMES[bass]}" if bass != root else "")
+        return cls(root, QUALITIES[name], bass, symbol)
+
+    @property
+    def frame(self) -> tuple[int, int, int]:
+        """Root, quality (index of QUALITY_NAMES) and bass."""
+        return self.root, QUALITY_NAMES.index(self.quality), self.bass
 
     @property
     def chroma(self):

@@ -7,6 +7,9 @@ cheapest one (Viterbi): no hand spans more than it can reach, the border keeps c
 from __future__ import annotations
 
 import numpy as np
+import torch
+
+from lib.music.viterbi import viterbi
 
 BORDERS = np.arange(40, 80)  # MIDI pitches
 MIDDLE = 60
@@ -33,7 +36,9 @@ def left_hand(notes):
     starts = np.flatnonzero(np.diff(group, prepend=-1))
     pitch = notes.pitch.astype(np.int64)
     costs = np.stack([_cost(one) for one in np.split(pitch, starts[1:])])  # (G, borders)
-    border = BORDERS[_cheapest_path(costs, MOVE * np.abs(BORDERS[:, None] - BORDERS))]
+    moves = torch.from_numpy(MOVE * np.abs(BORDERS[:, None] - BORDERS))
+    path = viterbi(-torch.from_numpy(costs), lambda totals: (totals[:, None] - moves).max(0))
+    border = BORDERS[path.numpy()]
     return pitch < np.repeat(border, np.diff(np.append(starts, len(pitch))))
 
 
@@ -50,16 +55,3 @@ def _span(pitch, side):
     top = np.where(side, pitch[:, None], -1).max(0)
     low = np.where(side, pitch[:, None], 999).min(0)
     return (top - low - REACH).clip(0)
-
-
-def _cheapest_path(costs, moves):
-    """(G,) places in the columns of `costs` (G, S) whose sum with `moves` (S, S) between neighbours is least."""
-    total, came_from = costs[0], []
-    for row in costs[1:]:
-        through = total[:, None] + moves
-        came_from.append(through.argmin(0))
-        total = through.min(0) + row
-    path = [int(total.argmin())]
-    for before in reversed(came_from):
-        path.append(int(before[path[-1]]))
-    return np.array(path[::-1])

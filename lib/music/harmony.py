@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
+from itertools import groupby
 
 import numpy as np
 
 from lib.config import ConfigError
-from lib.music.chart import chord_of
+from lib.music.chart import Bar, Chart
+from lib.music.chords import Chord
 from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
 
 BLOCK = 8  # latent frames: what sounds for less is passed over
@@ -91,44 +94,41 @@ class Changes:
         return cls._of_rows({name: known[name] for name in names})
 
 
-def invent_chart(rows, seconds, tempo_bpm, beats_per_bar, seed, after=None):
+def invent_chart(
+    rows: np.ndarray, seconds: float, tempo_bpm: float, beats_per_bar: int, seed: int, after: np.ndarray | None = None
+) -> Chart:
     """A chart of so many seconds.
 
     Parameters
     ----------
     rows : int8 (M, 4)
-    seconds, tempo_bpm, beats_per_bar : where its bars are; chords change on beats
+    seconds, tempo_bpm, beats_per_bar : where its bars are; chords change on beats (quarters)
     seed : the same one gives the same chart
-    after : rows to go on from, or None
-
-    Returns
-    -------
-    str : as music.forms.parse_chart reads it
+    after : rows to continue, or None
 
     Raises
     ------
     ConfigError : there are no rows
     """
-    beats, wanted = [], math.ceil(seconds * tempo_bpm / 60 / beats_per_bar) * beats_per_bar
-    for symbol, blocks in _walk(Harmony(rows), np.random.default_rng(seed), after):
-        beats += [symbol] * max(1, round(blocks * BLOCK_S * tempo_bpm / 60))
-        if len(beats) >= wanted:
+    beats, count = [], math.ceil(seconds * tempo_bpm / 60 / beats_per_bar) * beats_per_bar
+    for chord, blocks in _walk(Harmony(rows), np.random.default_rng(seed), after):
+        beats += [chord] * max(1, round(blocks * BLOCK_S * tempo_bpm / 60))
+        if len(beats) >= count:
             break
-    bars = (beats[first : first + beats_per_bar] for first in range(0, wanted, beats_per_bar))
-    return " | ".join(_bar(bar) for bar in bars)
+    return Chart(tuple(_bar(beats[first : first + beats_per_bar]) for first in range(0, count, beats_per_bar)))
 
 
 def _bar(beats):
-    """As few symbols as say it."""
-    for parts in range(1, len(beats) + 1):
-        size = len(beats) // parts
-        if len(beats) % parts == 0 and all(len(set(beats[first : first + size])) == 1 for first in range(0, len(beats), size)):
-            return " ".join(beats[::size])
-    return " ".join(beats)
+    """A bar of a chord for each beat, which it is given where it changes."""
+    chords, beat = [], 0
+    for chord, same in groupby(beats):
+        chords.append((Fraction(beat), chord))
+        beat += len(list(same))
+    return Bar(tuple(chords), (len(beats), 4))
 
 
 def _walk(harmony, random, after):
-    """(symbol, blocks) of one chord after the other, without end."""
+    """(Chord, blocks) of one chord after the other, without end."""
     if after is None or not len(after):
         root, place = int(random.integers(12)), harmony.anywhere(random)
         yield harmony.chord(root, place)
@@ -168,9 +168,9 @@ class Harmony:
         self.interval = np.append(0, np.diff(self.rows[:, 0]) % 12)
 
     def chord(self, root, place):
-        """Symbol over a root, and blocks, of a place."""
+        """Chord over a root, and blocks, of a place."""
         _, quality, bass, blocks = self.rows[place]
-        return chord_of(root, quality, int(root + bass - self.rows[place, 0]) % 12).symbol, blocks
+        return Chord.of(int(root), int(quality), int(root + bass - self.rows[place, 0]) % 12), blocks
 
     def anywhere(self, random):
         """Any place."""

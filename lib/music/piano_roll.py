@@ -203,3 +203,14 @@ def _next_release(down):
     up = torch.where(down, num_frames, time)
     up = torch.nn.functional.pad(up, (0, 1), value=num_frames)
     return up.flip(-1).cummin(-1).values.flip(-1)
+
+
+def pitch_class_sums(keys: Tensor) -> Tensor:
+    """(B, 88, T) -> (B, 12, T): the sum of each pitch class, from C, over the octaves."""
+    keys = torch.nn.functional.pad(keys, (0, 0, LOWEST_PITCH % 12, -(LOWEST_PITCH % 12 + NUM_PITCHES) % 12))
+    return keys.unflatten(1, (-1, 12)).sum(1)
+
+
+def smooth(values: Tensor, frames: int) -> Tensor:
+    """(B, C, T): the mean over an odd number of frames around each, fewer at the borders."""
+    return torch.nn.functional.avg_pool1d(values, frames, 1, frames // 2, count_include_pad=False)

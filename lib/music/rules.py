@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.music.chord_recognition import SMOOTHING, fold, smooth
 from lib.music.piano_roll import (
     FRAME_RATE_HZ,
     LATENT_STRIDE,
@@ -23,12 +22,15 @@ from lib.music.piano_roll import (
     NUM_PITCHES,
     VELOCITY,
     PianoRoll,
+    pitch_class_sums,
+    smooth,
     sounding_roll,
 )
 
 SILENCE = 4.0  # loss where there is nothing to take a mean of
 LOUDNESS_UNIT = 16  # of velocity: about a dynamic mark
 CONTOUR_FRAMES = 31  # latent frames (2.5 s) that a contour is smoothed over
+CHROMA_FRAMES = 9  # latent frames (0.72 s) that count as sounding together: about a half note at a medium tempo
 MIDDLE_C = 60
 SCARCE = 0.02  # a share below counts as so much in how welcome a pitch class is
 TENSION = 0.3  # how well a ninth, eleventh or thirteenth suits where a chord tone suits by 1
@@ -200,7 +202,7 @@ def pitch_class_counts(piano_roll):
     """(B, N, 12): how many notes of each pitch class begin in each latent frame."""
     frames = piano_roll.num_frames // LATENT_STRIDE
     onsets = piano_roll.onset[..., : frames * LATENT_STRIDE].unflatten(-1, (frames, LATENT_STRIDE)).sum(-1)
-    return fold(onsets).transpose(1, 2)
+    return pitch_class_sums(onsets).transpose(1, 2)
 
 
 def pitch_class_share(piano_roll):
@@ -240,7 +242,7 @@ def chord_chroma(piano_roll):
     sounding = sounding_roll(piano_roll)
     frames = sounding.shape[-1] // LATENT_STRIDE * LATENT_STRIDE
     keys = functional.avg_pool1d(sounding[..., :frames], LATENT_STRIDE, LATENT_STRIDE)
-    return functional.normalize(smooth(fold(keys), SMOOTHING).sqrt(), dim=1).transpose(1, 2)
+    return functional.normalize(smooth(pitch_class_sums(keys), CHROMA_FRAMES).sqrt(), dim=1).transpose(1, 2)
 
 
 def chord_progression(chords, weight=1.0):

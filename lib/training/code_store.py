@@ -24,7 +24,8 @@ from lib.checkpoints.load import fingerprint
 from lib.config import ConfigError
 from lib.keyed_random import keyed_generator
 from lib.models.vqvae import GROUPS
-from lib.music.chord_recognition import ChordLabels, label_features, recognise_chords, smooth
+from lib.music.chart import chord_features
+from lib.music.chord_recognition import recognise_chords
 from lib.music.notes import Notes
 from lib.music.piano_roll import (
     CHUNK_FRAMES,
@@ -34,6 +35,7 @@ from lib.music.piano_roll import (
     LOWEST_PITCH,
     NUM_PITCHES,
     notes_to_piano_roll,
+    smooth,
     sounding_roll,
 )
 from lib.progress import progress_bar
@@ -60,7 +62,7 @@ class Coded:
     Attributes
     ----------
     codes : int64 (B, N, G)
-    chords : (B, N, CHORD_DIM), of chord_recognition.label_features
+    chords : (B, N, CHORD_DIM), of chart.chord_features
     onsets, keys : (B, N), how many notes begin in each latent frame, and the sum of their keys (0 is A0)
     """
 
@@ -124,7 +126,7 @@ class CodeStore:
             torch.from_numpy(rows[name].astype(kind)).to(device)
             for name, kind in (("codes", np.int64), ("chord", np.int64), ("onsets", np.float32), ("keys", np.float32))
         )
-        return Coded(codes, label_features(ChordLabels(*chord.unbind(-1))), onsets, keys)
+        return Coded(codes, chord_features(chord), onsets, keys)
 
     def chords(self, item):
         """int8 (N, 3): root, quality and bass of each latent frame of a piece, as first encoded; -1: unknown."""
@@ -172,8 +174,7 @@ class CodeStore:
         count, device = roll.num_frames // LATENT_STRIDE, next(self.vqvae.parameters()).device
         rows = np.zeros(count, FRAME)
         rows["codes"] = self.vqvae.encode(roll.to(device))[0].cpu().numpy()
-        labels = _chords(sounding_roll(roll))
-        rows["chord"] = torch.stack([labels.root, labels.quality, labels.bass], -1)[:count].numpy()
+        rows["chord"] = _chords(sounding_roll(roll))[:count].numpy()
         onsets = roll.onset[0].unflatten(-1, (count, LATENT_STRIDE)).sum(-1)  # (88, N)
         rows["onsets"] = onsets.sum(0).numpy()
         rows["keys"] = (onsets * torch.arange(NUM_PITCHES)[:, None]).sum(0).numpy()
@@ -217,11 +218,10 @@ class CodeStore:
 
 
 def _chords(sounding):
-    """ChordLabels (N,) of one piece (1, 88, T), recognised window by window: a path over all of it would take long."""
+    """Chord frames (N, 3) of one piece (1, 88, T), recognised window by window: a path over all of it would take long."""
     frames = CHORD_WINDOW * LATENT_STRIDE
     padded = torch.nn.functional.pad(sounding[0], (0, -sounding.shape[-1] % frames))
-    labels = recognise_chords(padded.unflatten(-1, (-1, frames)).transpose(0, 1))
-    return ChordLabels(labels.root.flatten(), labels.quality.flatten(), labels.bass.flatten())
+    return recognise_chords(padded.unflatten(-1, (-1, frames)).transpose(0, 1)).flatten(0, 1)
 
 
 def short_fingerprint(model):

@@ -24,9 +24,9 @@ import generate as whole  # noqa: E402
 
 from lib.apps.evaluate.material import Material, Size, density_of  # noqa: E402
 from lib.apps.evaluate.obedience import TEMPO, agreement, chart_of, half_bars  # noqa: E402
-from lib.config import RELEASED, GenerateRequest, build  # noqa: E402
+from lib.apps.evaluate.playing import order_of  # noqa: E402
+from lib.config import RELEASED  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
-from lib.music.piano_roll import CHUNK_S  # noqa: E402
 
 VARIANTS = {  # candidates in a step, from this share of the steps on, revisions, ways in each
     "2 from the middle on, 60 revisions": (2, 0.5, 60, 8),  # as it is
@@ -45,9 +45,10 @@ def steered(bench, variant, count):
     in_step, first, revisions, ways = variant
     with whole.steering(in_step / ways, first, revisions):
         for number, notes in enumerate(real, 1):
-            wish = {"seconds": CHUNK_S, "seed": number, "chords": chart_of(notes), "tempo_bpm": TEMPO, "density": density_of(notes)}
+            wish = {"seed": number, "chart": chart_of(notes), "tempo_bpm": TEMPO, "density": density_of(notes)}
+            order = order_of({**wish, "num_candidates": ways})
             began = time.process_time()
-            solo = generate(bench.tuned, build(GenerateRequest, {**wish, "num_candidates": ways}))
+            solo = generate(bench.tuned, order.request, chart=order.chart)
             seconds.append(time.process_time() - began)
             losses.append([float(rule.loss(solo.new_roll)[0]) for rule in rules_of(wish)])
             clips.append(solo.new_notes)
@@ -59,7 +60,7 @@ def steered(bench, variant, count):
 
 def rules_of(wish):
     """Density's, then the chords': also of what is told alone."""
-    return [whole.rule_of({"density": wish["density"]}), whole.rule_of({name: wish[name] for name in ("chords", "tempo_bpm")})]
+    return [whole.rule_of({"density": wish["density"]}), whole.rule_of({name: wish[name] for name in ("chart", "tempo_bpm")})]
 
 
 def main():

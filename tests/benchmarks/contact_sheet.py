@@ -26,7 +26,6 @@ from lib.config import GenerateRequest, build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.display.plots import plot_piano_roll  # noqa: E402
 from lib.generation.generate import generate, load_improviser  # noqa: E402
-from lib.music.forms import OWN  # noqa: E402
 from lib.music.piano_roll import CHUNK_S  # noqa: E402
 
 ROWS = 12
@@ -40,7 +39,7 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures" / "contact_sheet.png")
     words = parser.parse_args()
     improviser = load_improviser(words.run, released=words.run is None, device="cpu")
-    asked = [build(GenerateRequest, {"chords": OWN, "seconds": CHUNK_S, "seed": seed + 1}) for seed in range(ROWS)]
+    asked = [build(GenerateRequest, {"own_changes": True, "seconds": CHUNK_S, "seed": seed + 1}) for seed in range(ROWS)]
     real = real_clips(open_corpus("pijama", words.data_dir), "Brad Mehldau", "validation", ROWS).clips
     columns = ([generate(improviser, one).notes for one in asked], real)
     figure, axes = plt.subplots(ROWS, 2, figsize=(16, 1.5 * ROWS), layout="constrained", sharex=True, sharey=True)

@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from contextlib import contextmanager, nullcontext
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -26,16 +27,14 @@ sys.path.insert(0, str(ROOT))
 from lib.apps.evaluate.judging import judge_probability, judged  # noqa: E402
 from lib.apps.evaluate.material import Material, Size, density_of  # noqa: E402
 from lib.apps.evaluate.obedience import TEMPO, agreement, chart_of, half_bars, roll_of  # noqa: E402
-from lib.apps.evaluate.playing import ask  # noqa: E402
+from lib.apps.evaluate.playing import ask, order_of  # noqa: E402
 from lib.apps.evaluate.similarity import longest_run, nearest_likeness, steps_of, windows  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
-from lib.config import GUIDED_CANDIDATES, RELEASED, GenerateRequest, build  # noqa: E402
+from lib.config import GUIDED_CANDIDATES, RELEASED  # noqa: E402
 from lib.diffusion.guidance import guided_steps  # noqa: E402
 from lib.generation.conditioning import LATENT_RATE_HZ  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
 from lib.generation.sliding_window import OVERLAP, WINDOW  # noqa: E402
-from lib.music.chart import chords_per_frame, parse_progression  # noqa: E402
-from lib.music.forms import OWN  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
 from lib.music.metrics import ATTRIBUTES, attributes, describe, longest_silence_s, overlapping_area  # noqa: E402
 from lib.music.piano_roll import CHUNK_S  # noqa: E402
@@ -62,7 +61,7 @@ class Bench(Material):
 
     def wishes(self, count):
         """The chords and density of so many real clips, to be asked for."""
-        return [{"chords": chart_of(notes), "tempo_bpm": TEMPO, "density": density_of(notes)} for notes in self.real.clips[:count]]
+        return [{"chart": chart_of(notes), "tempo_bpm": TEMPO, "density": density_of(notes)} for notes in self.real.clips[:count]]
 
 
 def overlap(clips, real):
@@ -111,7 +110,7 @@ def rules(bench):
     targets = {
         "density": [{"density": float(np.clip(notes_per_s(roll_of(notes)), 0.1, 40))} for notes in real],
         "pitch": [{"pitch_classes": tuple(pitch_class_share(roll_of(notes))[0].tolist())} for notes in real],
-        "chord": [{"chords": chart_of(notes), "tempo_bpm": TEMPO} for notes in real],
+        "chord": [{"chart": chart_of(notes), "tempo_bpm": TEMPO} for notes in real],
     }
     for name, wishes in targets.items():
         asked = [rule_of(wish) for wish in wishes]
@@ -138,7 +137,8 @@ def rule_of(wish):
         return note_density(wish["density"])
     if "pitch_classes" in wish:
         return pitch_class_histogram(wish["pitch_classes"])
-    return chord_progression(chords_per_frame(parse_progression(wish["chords"]), WINDOW, LATENT_RATE_HZ, wish["tempo_bpm"]))
+    frames_per_quarter = Fraction(LATENT_RATE_HZ) * 60 / Fraction(wish["tempo_bpm"])
+    return chord_progression(wish["chart"].frames(WINDOW, frames_per_quarter)[0])
 
 
 def cost(bench):
@@ -171,9 +171,10 @@ def paper(bench):
         times, lost = [], []
         for number, wish in enumerate(progress_bar(wishes, desc=name, unit="clip")):
             stamps = [time.perf_counter()]
-            request = build(GenerateRequest, {"seconds": CHUNK_S, "seed": number + 1, **wish, **extra})
+            order = order_of({"seed": number + 1, **wish, **extra})
+            stamp = lambda state, stamps=stamps: stamps.append(time.perf_counter())  # noqa: E731
             with steering(1, 0, 0) if name == "paper" else nullcontext():
-                solo = generate(bench.tuned, request, lambda state, stamps=stamps: stamps.append(time.perf_counter()))
+                solo = generate(bench.tuned, order.request, stamp, chart=order.chart)
             times.append(np.diff(stamps))
             lost.append(sum(solo.rule_losses.values()))
         steps[name], losses[name] = np.concatenate(times), float(np.mean(lost))
@@ -196,7 +197,7 @@ def twelve(bench):
     """agreement_12: whether the judge names whom the base model was told to play like, among twelve."""
     each = max(1, bench.count // 12 + 1)
     names = [name for name in TWELVE for _ in range(each)]
-    clips = bench.play(bench.base, [{"style": name, "chords": OWN} for name in names], "twelve")
+    clips = bench.play(bench.base, [{"style": name, "own_changes": True} for name in names], "twelve")
     plain = (bench.base_clips.clips * 2)[: len(names)]
     choice = {name: judged(bench.judge, part, list(TWELVE)).argmax(1) for name, part in (("told", clips), ("plain", plain))}
     right = np.array([TWELVE.index(name) for name in names])
@@ -228,7 +229,7 @@ def seams(bench, solos=8, windows_each=16):
     hop_s, first_s = (WINDOW - OVERLAP) * 0.08, OVERLAP * 0.08
     seconds = first_s + hop_s * windows_each
     rows, labels, groups = [], [], []
-    for number, solo in enumerate(bench.play(bench.player, [{"seconds": seconds, "chords": OWN}] * solos, "long")):
+    for number, solo in enumerate(bench.play(bench.player, [{"seconds": seconds, "own_changes": True}] * solos, "long")):
         for w in range(1, windows_each - 1):
             for label, time_s in ((1, first_s + w * hop_s), (0, first_s + (w + 0.5) * hop_s)):
                 rows.append(around(solo, time_s)), labels.append(label), groups.append(number)
@@ -256,7 +257,7 @@ def sanity(bench):
     """Violations over 200 clips (quick: the clips of `likeness`)."""
     clips, real = bench.generated.clips, bench.real.clips
     if not bench.words.quick:
-        more = [{"seed": 1000 + n, "chords": OWN} for n in range(200 - len(clips))]
+        more = [{"seed": 1000 + n, "own_changes": True} for n in range(200 - len(clips))]
         clips = clips + bench.play(bench.player, more, "more")
     plain = [describe(notes, CHUNK_S) for notes in clips]
     rolls = np.concatenate([windows(notes, CHUNK_S)[:1] for notes in clips])

@@ -34,7 +34,6 @@ from lib.display.plots import plot_piano_roll, plot_piano_rolls  # noqa: E402
 from lib.display.rule_plots import plot_rules  # noqa: E402
 from lib.generation.generate import generate, load_improviser  # noqa: E402
 from lib.music.audio import render_audio  # noqa: E402
-from lib.music.forms import OWN  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
 from lib.music.metrics import ATTRIBUTES, attributes  # noqa: E402
 from lib.music.piano_roll import CHUNK_S  # noqa: E402
@@ -71,7 +70,7 @@ def styles(improviser, words):
 def real_beside(improviser, words):
     """The seven attributes that the overlapping area compares, each as a histogram of real and of generated clips."""
     real = real_clips(open_corpus("pijama", words.data_dir), "Brad Mehldau", "validation", COUNT).clips
-    wishes = [{"chords": OWN, "seconds": CHUNK_S, "seed": seed + 1} for seed in range(len(real))]
+    wishes = [{"own_changes": True, "seconds": CHUNK_S, "seed": seed + 1} for seed in range(len(real))]
     made = [generate(improviser, build(GenerateRequest, wish)).notes for wish in wishes]
     rows = [[attributes(notes, CHUNK_S) for notes in clips] for clips in (real, made)]
     figure, axes = plt.subplots(2, 4, figsize=(10, 4.4), layout="constrained")

@@ -15,7 +15,7 @@ from lib.display import controls
 from lib.display.controls import VARIATIONS, solo_controls
 from lib.display.take_strip import MOST_TAKES
 from lib.music.audio import Audio
-from lib.music.forms import parse_chart
+from lib.music.chart import Chart
 from lib.music.notes import Notes, read_midi
 from lib.music.piano_roll import notes_to_piano_roll
 
@@ -41,7 +41,7 @@ class Pianist:
         self.step_s, self.num_steps, self.asked, self.steps = step_s, num_steps, [], 0
 
     def improvise(self, request, callback=None, before=None):
-        parse_chart(request.chords)
+        Chart.parse(request.chords)
         if request.style and "Nobody" in request.style:
             choose("pianist", "Nobody", ["Ann"])
         self.asked.append((request, before))

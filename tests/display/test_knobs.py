@@ -5,7 +5,7 @@ import pytest
 from lib.config import ConfigError, GenerateRequest, build, choose
 from lib.display.knobs import faults_of, make_fault, make_knobs, request_of, say_fault
 from lib.generation.generate import infill
-from lib.music.chart import ChordError
+from lib.music.chords import ChordError
 from lib.style.embeddings import parse_mix
 
 NAMES = ["chords", "density", "tempo_bpm", "style", "passage"]

@@ -14,7 +14,7 @@ from lib.config import GUIDED_CANDIDATES
 from lib.display.controls import request_of, solo_controls
 from lib.display.player import player_html, show_player, takes_html, write_player
 from lib.music.audio import Audio
-from lib.music.chart import parse_progression
+from lib.music.chart import Chart
 from lib.music.notes import Notes, read_midi
 
 NOTES = Notes.from_arrays([0.0, 1.0], [0.5, 1.0], [40, 60], [20, 80], [(0.0, 1.5)])
@@ -100,7 +100,7 @@ def test_knobs_play_and_say_what_is_wrong():
     asked = []
 
     def improvise(request, callback):
-        parse_progression(request.chords)
+        Chart.parse(request.chords)
         asked.append(request)
         callback({"step": 1, "num_steps": 2, "window": 0, "num_windows": 1})
         return Played(NOTES, [(0.0, "Dm7")])

@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from lib.display.rule_plots import TARGET, plot_rule, plot_rules  # noqa: E402
-from lib.music.chart import parse_chord  # noqa: E402
+from lib.music.chords import parse_chord  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
 from lib.music.rules import (  # noqa: E402

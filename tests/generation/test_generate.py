@@ -12,7 +12,7 @@ from lib.data.corpora import open_corpus
 from lib.diffusion.guidance import NUM_REVISIONS, guided_steps
 from lib.generation.generate import OVERLAP, WINDOW, Order, generate, generate_many, infill, load_improviser
 from lib.generation.sliding_window import _to_source
-from lib.music.chart import ChordError
+from lib.music.chords import ChordError
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import PianoRoll
 from lib.music.rules import Rule

@@ -6,7 +6,6 @@ import pytest
 
 from lib.music.chart_files import read_chart
 from lib.music.chords import ChordError
-from lib.music.forms import parse_chart
 
 SIGN = "1r34LbKcu7"  # with which iReal Pro's chords begin
 
@@ -29,9 +28,9 @@ def ireal(*tunes):
     return "irealb://" + urllib.parse.quote("===".join(songs))
 
 
-def symbols(chart):
-    """Bars of symbols; None: no chord."""
-    return [[None if c is None else c.symbol for c in bar] for bar in parse_chart(chart.chords).bars]
+def symbols(read):
+    """Bars of symbols that share them equally; None: no chord."""
+    return [[None if c is None else c.symbol for c in bar.shares()] for bar in read.chart.bars]
 
 
 LONG = "{*AT44D-7 |Gh7 C7b9 |F-^7 |x |N1Bb-7 |Eb7susadd3 |Ab^7#11 |n }|N2Db^9 |G7alt/B |C69 p W/G |C+ Z"
@@ -40,19 +39,19 @@ LONG = "{*AT44D-7 |Gh7 C7b9 |F-^7 |x |N1Bb-7 |Eb7susadd3 |Ab^7#11 |n }|N2Db^9 |G
 def test_ireal_html_with_endings_repeats_and_another_bass(tmp_path):
     path = tmp_path / "shared.html"
     path.write_text(f'<html><a href="{ireal(("Ours", LONG, 132))}">Ours</a></html>')
-    chart = read_chart(path)
-    assert (chart.title, chart.beats_per_bar, chart.tempo_bpm) == ("Ours", 4, 132)
+    read = read_chart(path)
+    assert (read.title, read.beats_per_bar, read.chart.tempo_bpm) == ("Ours", 4, 132)
     head = [["D-7"], ["Gh7", "C7b9"], ["F-^7"], ["F-^7"]]
     first = [["Bb-7"], ["Eb7susadd3"], ["Ab^7#11"], [None]]
-    assert symbols(chart) == [*head, *first, *head, ["Db^9"], ["G7alt/B"], ["C69", "C69", "C69/G"], ["C+"]]
+    assert symbols(read) == [*head, *first, *head, ["Db^9"], ["G7alt/B"], ["C69", "C69", "C69/G"], ["C+"]]
 
 
 def test_ireal_waltz_without_a_tempo(tmp_path):
     path = tmp_path / "waltz.txt"
     path.write_text(ireal(("Three", "[T34C^7 |A-7 |D-7 |G7 Z", 0)))
-    chart = read_chart(path)
-    assert chart.beats_per_bar == 3 and chart.tempo_bpm is None
-    assert symbols(chart) == [["C^7"], ["A-7"], ["D-7"], ["G7"]]
+    read = read_chart(path)
+    assert read.beats_per_bar == 3 and read.chart.tempo_bpm is None
+    assert symbols(read) == [["C^7"], ["A-7"], ["D-7"], ["G7"]]
 
 
 def test_of_several_tunes_one_is_chosen_by_its_title(tmp_path):
@@ -111,21 +110,21 @@ def test_music_xml_with_alterations_a_bass_and_a_repeat(tmp_path):
         harmony("B", "major-seventh", -1, bass="D") + "NOTE", harmony("G", "half-diminished") + half + "NOTE",
         harmony("F", "minor-sixth", 1) + "NOTE" + REPEAT, "NOTE", first=TEMPO,
     ))  # fmt: skip
-    chart = read_chart(path)
-    assert (chart.title, chart.beats_per_bar, chart.tempo_bpm) == ("Our Tune", 4, 96)
-    bars = symbols(chart)
+    read = read_chart(path)
+    assert (read.title, read.beats_per_bar, read.chart.tempo_bpm) == ("Our Tune", 4, 96)
+    bars = symbols(read)
     assert len(bars) == 7 and bars[:3] == bars[3:6]
     assert bars[0] == ["Bbmaj7/D"] and bars[2] == ["F#m6"] and bars[6] == ["F#m6"]  # what is not written goes on
-    second = parse_chart(chart.chords).bars[1]
-    assert [chord.quality for chord in second] == ["m7b5", "m7b5", "7", "7"] and second[2].chroma[1]
+    second = read.chart.bars[1].shares()
+    assert [chord.quality for chord in second] == ["m7b5", "7"] and second[1].chroma[1]
 
 
 def test_music_xml_begins_without_chords_and_in_three(tmp_path):
     path = tmp_path / "waltz.xml"
     path.write_text(music_xml("NOTE", harmony("D", "minor-seventh", offset=1) + "NOTE", beats=3))
-    chart = read_chart(path)
-    assert chart.beats_per_bar == 3 and chart.tempo_bpm is None
-    assert symbols(chart) == [[None], [None, "Dm7", "Dm7"]]
+    read = read_chart(path)
+    assert read.beats_per_bar == 3 and read.chart.tempo_bpm is None
+    assert symbols(read) == [[None], [None, "Dm7", "Dm7"]]
 
 
 def test_music_xml_that_is_broken_or_has_no_chords(tmp_path):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from lib.config import ConfigError
-from lib.music.chart import QUALITY_NAMES, parse_chord
-from lib.music.forms import parse_chart
+from lib.music.chords import QUALITY_NAMES, parse_chord
 from lib.music.harmony import BLOCK, NOTHING, Changes, invent_chart, read_changes
 
 MINOR, SEVENTH, MAJOR = (QUALITY_NAMES.index(name) for name in ("m7", "7", "maj7"))
@@ -34,10 +33,9 @@ def test_changes_are_read_block_by_block():
 @pytest.mark.parametrize("tempo_bpm, beats_per_bar", [(120, 4), (93.75, 3), (200, 5)])
 def test_a_chart_moves_as_what_it_was_read_from(tempo_bpm, beats_per_bar):
     rows = Changes.of({"A": [turnaround(root) for root in (0, 5, 10)]}).rows
-    text = invent_chart(rows, 60, tempo_bpm, beats_per_bar, seed=3)
-    bars = parse_chart(text).bars
-    assert len(bars) == np.ceil(60 * tempo_bpm / 60 / beats_per_bar)
-    chords = [chord for bar in bars for chord in bar]
+    bars = invent_chart(rows, 60, tempo_bpm, beats_per_bar, seed=3).bars
+    assert {bar.metre for bar in bars} == {(beats_per_bar, 4)} and len(bars) == np.ceil(60 * tempo_bpm / 60 / beats_per_bar)
+    chords = [chord for bar in bars for _, chord in bar.chords]
     moves = {(a.quality, (b.root - a.root) % 12, b.quality) for a, b in zip(chords, chords[1:]) if a != b}
     assert moves == {("m7", 5, "7"), ("7", 5, "maj7"), ("maj7", 2, "m7")}, "II V I and nothing else, in one key"
 
@@ -51,15 +49,15 @@ def test_the_seed_decides():
 def test_it_goes_on_from_what_was_heard():
     rows = Changes.of({"A": [turnaround(0), turnaround(5)]}).rows
     heard = read_changes(latent_frames((4, MINOR, 2), (9, SEVENTH, 2)))
-    first = parse_chart(invent_chart(rows, 10, 120, 4, 1, heard)).bars[0][0]
-    assert first == parse_chord("Dmaj7")
+    first = invent_chart(rows, 10, 120, 4, 1, heard).bars[0].chords[0]
+    assert first == (0, parse_chord("Dmaj7"))
 
 
 def test_a_bass_moves_with_its_root():
     frames = latent_frames((0, MAJOR, 4), (7, SEVENTH, 4))
     frames[frames[:, 0] == 7, 2] = 11  # in first inversion
-    text = invent_chart(Changes.of({"A": [read_changes(np.tile(frames, (3, 1)))]}).rows, 20, 120, 4, 5)
-    sevenths = [chord for bar in parse_chart(text).bars for chord in bar if chord.quality == "7"]
+    chart = invent_chart(Changes.of({"A": [read_changes(np.tile(frames, (3, 1)))]}).rows, 20, 120, 4, 5)
+    sevenths = [chord for bar in chart.bars for _, chord in bar.chords if chord.quality == "7"]
     assert sevenths and all((chord.bass - chord.root) % 12 == 4 for chord in sevenths)
 
 
@@ -75,4 +73,4 @@ def test_nothing_known_is_said():
     with pytest.raises(ConfigError, match="write chords instead"):
         invent_chart(NOTHING, 10, 120, 4, 1)
     alone = Changes.of({"A": [read_changes(latent_frames((0, MAJOR, 4)))]}).rows  # one chord, and nowhere to go on to
-    assert len(parse_chart(invent_chart(alone, 10, 120, 4, 1)).bars) == 5
+    assert len(invent_chart(alone, 10, 120, 4, 1).bars) == 5

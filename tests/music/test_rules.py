@@ -1,13 +1,17 @@
 """Rules: zero at their target, growing away from it, never changing what they look at."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
-from lib.music.chart import chords_per_frame, parse_progression
+from lib.music.chart import Chart
 from lib.music.notes import Notes
 from lib.music.piano_roll import PianoRoll, notes_to_piano_roll
 from lib.music.rules import chord_progression, loudness, note_density, pitch_class_histogram, register, total_loss
+
+AT_120 = Fraction(25, 4)  # latent frames a quarter
 
 
 def roll_of(pitches, seconds=4.0, length_s=0.5):
@@ -50,7 +54,7 @@ def test_pitch_class_histogram():
 
 
 def test_chord_progression_prefers_the_chord():
-    chords = chords_per_frame(parse_progression("Cmaj7"), 50, 12.5, 120)
+    chords = Chart.parse("Cmaj7").frames(50, AT_120)[0]
     inside = roll_of([48, 64, 67, 71, 48, 64, 67, 71], length_s=1.0)
     tension = roll_of([48, 64, 67, 74, 48, 64, 71, 69], length_s=1.0)
     outside = roll_of([49, 63, 66, 70, 49, 63, 66, 70], length_s=1.0)
@@ -63,7 +67,7 @@ def test_chord_progression_prefers_the_chord():
 def test_frames_without_a_chord_count_nothing():
     roll = roll_of([48, 64, 67, 71] * 2)
     assert float(chord_progression([None] * 50).loss(roll)[0]) == 0
-    chords = chords_per_frame(parse_progression("C"), 25, 12.5, 120)
+    chords = Chart.parse("C").frames(25, AT_120)[0]
     half, longer = chord_progression(chords + [None] * 25), chord_progression(chords)
     assert torch.allclose(half.loss(roll), longer.loss(roll))
 
@@ -71,7 +75,7 @@ def test_frames_without_a_chord_count_nothing():
 def test_rules_are_batched_and_leave_their_input_alone():
     rolls = stack(*(roll_of(list(range(40 + k, 56 + k))) for k in range(8)))
     before = (rolls.roll.clone(), rolls.pedal.clone())
-    chords = chords_per_frame(parse_progression("Dm7 | G7"), 50, 12.5, 120)
+    chords = Chart.parse("Dm7 | G7").frames(50, AT_120)[0]
     rules = [note_density(6, weight=2.0), pitch_class_histogram([1] * 12), chord_progression(chords)]
     others = [register(60), loudness(64)]
     assert torch.allclose(total_loss(others, rolls)[0][3:4], total_loss(others, rolls[3:4])[0])

@@ -10,7 +10,8 @@ from lib.checkpoints import load as trained
 from lib.config import ConfigError, preset
 from lib.data.selection import gather_pieces
 from lib.models.vqvae import GROUPS
-from lib.music.chord_recognition import label_features, recognise_chords
+from lib.music.chart import chord_features
+from lib.music.chord_recognition import recognise_chords
 from lib.music.piano_roll import LATENT_STRIDE, notes_to_piano_roll, sounding_roll
 from lib.training.code_store import PLAIN, WINDOW, CodeStore
 from lib.training.stream import Example, Stream
@@ -98,5 +99,5 @@ def test_chords_are_those_of_the_moment(stream, tmp_path, frozen):
     coded = store.read([Example(0, stream.bounds[0][0])], 0)
     notes = stream.pieces[0][0].piece_notes(stream.pieces[0][1])
     heard = recognise_chords(sounding_roll(notes_to_piano_roll(notes, 2 * WINDOW * LATENT_STRIDE)))
-    told = label_features(heard)[:, :WINDOW]
+    told = chord_features(heard)[:, :WINDOW]
     assert (coded.chords == told).all(-1).float().mean() > 0.95 and len(coded.chords[0].unique(dim=0)) > 2

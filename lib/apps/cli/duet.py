@@ -9,7 +9,7 @@ import typer
 
 from lib import config as configs
 from lib.apps.cli import DATA_DIR, DataDir
-from lib.apps.cli.charts import read_places
+from lib.apps.cli.charts import read_chart_options
 
 
 def duet(
@@ -52,7 +52,8 @@ def duet(
         return
     from lib.apps.live.duet_request import DuetRequest
 
-    wished = {**read_places(chords, chart, tune, tempo, beats_per_bar), "mode": mode, "style": style, "clock": clock, "bars": bars,
+    options, _ = read_chart_options(chords, chart, tune, tempo, beats_per_bar)
+    wished = {**options, "mode": mode, "style": style, "clock": clock, "bars": bars,
               "count_in": count_in, "first": first, "ends_by": ends_by, "silence_beats": silence_beats, "give_way": give_way,
               "channel": channel, "click_channel": click_channel, "density": density, "seed": seed, "num_steps": num_steps,
               "temperature": temperature, "guidance_scale": guidance_scale}  # fmt: skip

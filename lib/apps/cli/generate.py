@@ -11,7 +11,7 @@ import typer
 
 from lib import config as configs
 from lib.apps.cli import DATA_DIR, DataDir
-from lib.apps.cli.charts import read_places
+from lib.apps.cli.charts import read_chart_options
 
 
 def generate(
@@ -60,17 +60,18 @@ def generate(
         raise configs.ConfigError("--count goes without --infill, --wav and --variations, and --batch only with --count.")
     rules = {"density": density, "left_density": left_density, "right_density": right_density, "register": register,
              "loudness": loudness, "swing": swing, "melody": top_line(read_midi(melody)) if melody else None}  # fmt: skip
+    options, read = _options(chords, chart, tune, tempo, beats_per_bar, going_on or infill, from_s)
     wished = {"seconds": seconds, "seed": seed, "recall": recall, "style": style, **rules, "num_candidates": num_candidates,
-              "guidance_scale": guidance_scale, "num_steps": num_steps, "temperature": temperature,
-              **_places(chords, chart, tune, tempo, beats_per_bar, going_on or infill, from_s)}  # fmt: skip
+              "guidance_scale": guidance_scale, "num_steps": num_steps, "temperature": temperature, **options}  # fmt: skip
     if num_candidates is None and any(target is not None for target in rules.values()):
         wished["num_candidates"] = configs.GUIDED_CANDIDATES
     request = configs.build(configs.GenerateRequest, {k: v for k, v in wished.items() if v is not None})
     from lib.generation import generate as generation
     from lib.music import audio
-    from lib.music.forms import parse_chart
+    from lib.music.chart import Chart
 
-    parse_chart(request.chords)  # what is misspelt is said before anything is loaded or written
+    if read is None and not request.own_changes:  # what is misspelt is said before anything is loaded or written
+        read = Chart.parse(request.chords, request.beats_per_bar)
     audio.find_soundfont(soundfont)
     heard = read_midi(going_on or infill) if going_on or infill else None
     if count is not None:
@@ -79,9 +80,9 @@ def generate(
     for number in range(variations):
         asked = dataclasses.replace(request, seed=request.seed + number)
         if infill:
-            solo = generation.infill(improviser, asked, heard, from_s, to_s, _Progress())
+            solo = generation.infill(improviser, asked, heard, from_s, to_s, _Progress(), chart=read)
         else:
-            solo = generation.generate(improviser, asked, _Progress(), heard)
+            solo = generation.generate(improviser, asked, _Progress(), heard, chart=read)
         mark = "" if variations == 1 else f"-{number + 1}"
         _write(solo, out.with_stem(out.stem + mark), wav and wav.with_stem(wav.stem + mark), soundfont)
 
@@ -112,14 +113,14 @@ def _make_many(request, heard, out, count, batch, loading):
     print(f"process {share.rank + 1} of {share.world}: {done.made} solos made, {done.kept} were there; {out.parent}", flush=True)
 
 
-def _places(chords, chart, tune, tempo, beats_per_bar, played, at_s):
-    """chords, tempo_bpm and beats_per_bar: what is said, else what the chart says, else what the performance says."""
-    found = read_places(chords, chart, tune, tempo, beats_per_bar)
-    if played is not None and found["tempo_bpm"] is None:
+def _options(chords, chart, tune, tempo, beats_per_bar, performance, at_s):
+    """(chords, tempo_bpm and beats_per_bar: what is said, else what the chart says, else what the performance says; Chart read)."""
+    options, read = read_chart_options(chords, chart, tune, tempo, beats_per_bar)
+    if performance is not None and options["tempo_bpm"] is None:
         from lib.music.notes import read_tempo
 
-        found["tempo_bpm"] = read_tempo(played, at_s)
-    return found
+        options["tempo_bpm"] = read_tempo(performance, at_s)
+    return options, read
 
 
 class _Progress:

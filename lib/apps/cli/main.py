@@ -171,7 +171,7 @@ def _say(error, code):
 def _meant_for_people(error):
     from lib.data.corpora import CorpusError
     from lib.music.audio import SoundFontError
-    from lib.music.chart import ChordError
+    from lib.music.chords import ChordError
     from lib.music.notes import MidiError
 
     expected = (configs.ConfigError, CorpusError, MidiError, ChordError, SoundFontError, FileNotFoundError)

@@ -74,8 +74,9 @@ def gather(measured, names=(), say=print):
     say : callable(str), told what can't be given
     """
     began, material = time.monotonic(), measured.material
+    prompts = [[chart.text(), density] for chart, density in material.charts]
     found = {"format": FORMAT, "subject": subject(material), "size": dataclasses.asdict(material.size), "split": material.split,
-             "made": time.strftime("%Y-%m-%d %H:%M"), "prompts": material.charts}  # fmt: skip
+             "made": time.strftime("%Y-%m-%d %H:%M"), "prompts": prompts}  # fmt: skip
     missing = {}
     for name in names:
         try:

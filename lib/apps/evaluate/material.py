@@ -21,7 +21,7 @@ from lib.data.corpora import open_corpus
 from lib.data.note_store import CorpusError
 from lib.generation.generate import load_improviser
 from lib.generation.reconstruct import codec_round_trip
-from lib.music.forms import OWN
+from lib.music.chart import Chart
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S
 from lib.style.gallery import load_classifier
 
@@ -166,7 +166,7 @@ class Material:
     @cached_property
     def generated(self):
         """Nothing asked but the pianist's style: over changes of its own."""
-        return ClipSet.of_generated("generated", self.player.play(ask([{"chords": OWN}] * self.size.clips), "generated"))
+        return ClipSet.of_generated("generated", self.player.play(ask([{"own_changes": True}] * self.size.clips), "generated"))
 
     def _need(self, name):
         if not getattr(self.size, name):
@@ -180,42 +180,42 @@ class Material:
     def solos(self):
         """Longer solos over changes of its own."""
         self._need("solos")
-        wishes = [{"chords": OWN, "seconds": self.size.solo_s}] * self.size.solos
+        wishes = [{"own_changes": True, "seconds": self.size.solo_s}] * self.size.solos
         return ClipSet.of_generated("generated", self.player.play(ask(wishes), "solos"), self.size.solo_s)
 
     @cached_property
     def charts(self):
-        """[(chords, density or None)] to ask for: those of real clips, or four plain ones where there are none."""
+        """[(Chart, density)] to ask for: those of real clips, or four plain ones where there are none."""
         try:
             return [(chart_of(notes), density_of(notes)) for notes in self.real.clips if len(notes) >= FEWEST_NOTES]
         except Missing:
-            return [(chart, 6.0) for chart in CHARTS] * -(-self.size.told // len(CHARTS))
+            return [(Chart.parse(text), 6.0) for text in CHARTS] * -(-self.size.told // len(CHARTS))
 
     @cached_property
     def told(self):
         """Told the chords of real clips."""
         self._need("told")
-        wishes = [{"chords": chart, "tempo_bpm": TEMPO} for chart, _ in self.charts[: self.size.told]]
+        wishes = [{"chart": chart, "tempo_bpm": TEMPO} for chart, _ in self.charts[: self.size.told]]
         return ClipSet.of_generated("told", self.player.play(ask(wishes), "told"))
 
     @property
-    def guided_requests(self):
-        """GenerateRequests: told the same chords and density, and candidates compete by both rules."""
+    def guided_orders(self):
+        """Orders: told the same chords and density, and candidates compete by both rules."""
         self._need("guided")
-        return ask([{"chords": chart, "tempo_bpm": TEMPO, "density": density, "num_candidates": GUIDED_CANDIDATES}
-                    for chart, density in self.charts[: self.size.guided]])  # fmt: skip
+        plain = {"tempo_bpm": TEMPO, "num_candidates": GUIDED_CANDIDATES}
+        return ask([{"chart": chart, "density": density, **plain} for chart, density in self.charts[: self.size.guided]])
 
     @cached_property
     def guided(self):
         """Guided by the density and chords of real clips."""
-        return ClipSet.of_generated("guided", self.player.play(self.guided_requests, "guided"))
+        return ClipSet.of_generated("guided", self.player.play(self.guided_orders, "guided"))
 
     # --- Baselines -----------------------------------------------------------------------------
 
     @cached_property
     def base_clips(self):
         """Of the base model, no style asked."""
-        return ClipSet.of_generated("base model", self.base.play(ask([{"chords": OWN}] * self.size.clips), "base model"))
+        return ClipSet.of_generated("base model", self.base.play(ask([{"own_changes": True}] * self.size.clips), "base model"))
 
     @cached_property
     def markov(self):

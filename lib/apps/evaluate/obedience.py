@@ -5,18 +5,26 @@ Conventions: a clip of 10.24 s counts as eight bars of two chords each, at TEMPO
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 from lib.generation.conditioning import Wishes
-from lib.music.chart import parse_chord
-from lib.music.chord_recognition import labels_to_symbols, recognise_chords
+from lib.music.chart import NO_CHORD_FRAME, Bar, Chart, chord_frames
+from lib.music.chord_recognition import recognise_chords
+from lib.music.chords import QUALITY_NAMES, Chord
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, notes_to_piano_roll, sounding_roll
 
 HALF_BARS = 16
 TEMPO = 60 * 4 / (2 * CHUNK_S / HALF_BARS)  # half bars of 0.64 s carry the chords of a real clip
-NONE = "N.C."
-QUALITY_CLASSES = {"major": ("maj", "maj7", "6", "aug"), "minor": ("m", "m7", "m6", "mmaj7"), "dominant": ("7", "7sus4"),
-                   "diminished": ("dim7", "m7b5")}  # fmt: skip
+QUALITY_CLASSES = {
+    "major": ("maj", "maj7", "6", "aug"),
+    "minor": ("m", "m7", "m6", "mmaj7"),
+    "dominant": ("7", "7sus4"),
+    "diminished": ("dim7", "m7b5"),
+}
+CLASSES = list(QUALITY_CLASSES.values())
+CLASS_OF = np.array([next(n for n, members in enumerate(CLASSES) if name in members) for name in QUALITY_NAMES])
 
 
 def roll_of(notes):
@@ -25,29 +33,27 @@ def roll_of(notes):
 
 
 def half_bars(notes):
-    """16 chord symbols of a clip: each half bar's most frequent one, the earlier of two that are as frequent."""
-    symbols = np.array(labels_to_symbols(recognise_chords(sounding_roll(roll_of(notes))))[0]).reshape(HALF_BARS, -1)
-    most = [max(dict.fromkeys(row), key=list(row).count) for row in symbols]
-    return most if any(symbol != NONE for symbol in most) else [NONE] * HALF_BARS
+    """int8 (16, 3): the most frequent chord frame (lib.music.chart) of each half bar, the earlier of two that are as frequent."""
+    frames = recognise_chords(sounding_roll(roll_of(notes)))[0].view(HALF_BARS, -1, 3).tolist()
+    rows = [[tuple(frame) for frame in row] for row in frames]
+    return np.array([max(dict.fromkeys(row), key=row.count) for row in rows], np.int8)
 
 
 def chart_of(notes):
-    """The chords of a clip, half bar by half bar, as a progression at TEMPO."""
-    symbols = half_bars(notes)
-    return " | ".join(f"{one} {other}" for one, other in zip(symbols[::2], symbols[1::2], strict=True))
+    """The Chart of a clip at TEMPO, two chords a bar."""
+    chords = [None if root < 0 else Chord.of(root, quality, bass) for root, quality, bass in half_bars(notes).tolist()]
+    return Chart(tuple(Bar.of(list(pair)) for pair in zip(chords[::2], chords[1::2], strict=True)))
 
 
-def asked_half_bars(request):
-    """16 symbols that a request asks for at TEMPO."""
-    chords = Wishes.over(request, CHUNK_S).chords
-    middles = [round((number + 0.5) * len(chords) / HALF_BARS) for number in range(HALF_BARS)]
-    return [NONE if chords[place] is None else chords[place].symbol for place in middles]
+def asked_half_bars(chart):
+    """int8 (16, 3): the chord frame that a chart asks for in each half bar."""
+    return chord_frames(chart.frames(HALF_BARS, Fraction(1, 2))[0]).numpy()
 
 
 def agreements(asked, notes):
     """bool (M,): for each half bar that asks for a chord, whether the one recognised has its root and class of quality."""
-    pairs = [(a, b) for a, b in zip(asked, half_bars(notes), strict=True) if a != NONE]
-    return np.array([b != NONE and _plain(a) == _plain(b) for a, b in pairs], bool)
+    found, rows = half_bars(notes), asked[:, 0] != NO_CHORD_FRAME[0]
+    return ((found[:, 0] == asked[:, 0]) & (CLASS_OF[found[:, 1]] == CLASS_OF[asked[:, 1]]))[rows]
 
 
 def agreement(asked, clips):
@@ -55,18 +61,13 @@ def agreement(asked, clips):
 
     Parameters
     ----------
-    asked : list of 16 symbols for each clip
+    asked : int8 (16, 3) for each clip
     clips : list of Notes
     """
-    return float(np.concatenate([agreements(symbols, notes) for symbols, notes in zip(asked, clips, strict=True)]).mean())
+    return float(np.concatenate([agreements(frames, notes) for frames, notes in zip(asked, clips, strict=True)]).mean())
 
 
-def _plain(symbol):
-    chord = parse_chord(symbol)
-    return chord.root, next(name for name, members in QUALITY_CLASSES.items() if chord.quality in members)
-
-
-def rule_losses(request, notes):
-    """dict rule -> loss of a clip under the rules of a request."""
-    roll = roll_of(notes)
-    return {rule.name: float(rule.loss(roll)[0]) for rule in Wishes.over(request, CHUNK_S).rules()}
+def rule_losses(order, notes):
+    """dict rule -> loss of a clip under the rules of an Order."""
+    roll, asked = roll_of(notes), Wishes.over(order.request, CHUNK_S, chart=order.chart)
+    return {rule.name: float(rule.loss(roll)[0]) for rule in asked.rules()}

@@ -19,9 +19,19 @@ TOGETHER = 8  # clips that share a batch: each is the same as alone
 
 
 def ask(wishes):
-    """A GenerateRequest a wish (dict), seeds 1, 2, ..., of a clip's length and without chords where nothing else is said."""
-    plain = {"chords": "N.C.", "seconds": CHUNK_S}
-    return [build(GenerateRequest, {**plain, "seed": number, **wish}) for number, wish in enumerate(wishes, 1)]
+    """An Order a wish (dict), seeds 1, 2, ..., of a clip's length and without chords where nothing else is said.
+
+    A wish has fields of GenerateRequest, and `chart` where it asks for the chords of a Chart.
+    """
+    return [order_of({"seed": number, **wish}) for number, wish in enumerate(wishes, 1)]
+
+
+def order_of(wish):
+    """Order of a wish, see `ask`."""
+    chart = wish.get("chart")
+    plain = {} if wish.get("own_changes") else {"chords": chart.text() if chart else "N.C."}
+    fields = {name: value for name, value in wish.items() if name != "chart"}
+    return Order(build(GenerateRequest, {**plain, "seconds": CHUNK_S, **fields}), chart=chart)
 
 
 class Player:
@@ -39,21 +49,21 @@ class Player:
         styles = improviser.styles.vectors.detach().to("cpu").half().numpy().tobytes()
         self.mark = hashlib.sha256("".join(parts).encode() + styles).hexdigest()
 
-    def play(self, requests, name):
-        """list of Notes, one a request.
+    def play(self, orders, name):
+        """list of Notes, one an order.
 
         Parameters
         ----------
-        requests : list of GenerateRequest
+        orders : list of Order
         name : what they are called, on the progress bar and in the file names
         """
-        paths = [self._path(request, name) for request in requests]
+        paths = [self._path(order.request, name) for order in orders]
         kept = [self._kept(path) for path in paths]
         todo = [place for place, notes in enumerate(kept) if notes is None]
         batches = [todo[first : first + TOGETHER] for first in range(0, len(todo), TOGETHER)]
-        with progress_bar(total=len(requests), desc=name, unit="clip", initial=len(requests) - len(todo)) as bar:
+        with progress_bar(total=len(orders), desc=name, unit="clip", initial=len(orders) - len(todo)) as bar:
             for batch in batches:
-                solos = generate_many(self.improviser, [Order(requests[place]) for place in batch])
+                solos = generate_many(self.improviser, [orders[place] for place in batch])
                 for place, solo in zip(batch, solos, strict=True):
                     kept[place] = self._keep(paths[place], solo.new_notes)
                 bar.update(len(batch))

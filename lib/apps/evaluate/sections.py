@@ -13,8 +13,7 @@ from lib.apps.evaluate.intervals import estimate, mean_of
 from lib.apps.evaluate.judging import judge_probability, judged
 from lib.apps.evaluate.likeness import Likeness, judge_figure
 from lib.apps.evaluate.measures import means_of
-from lib.apps.evaluate.obedience import TEMPO, agreements, asked_half_bars, rule_losses
-from lib.apps.evaluate.playing import ask
+from lib.apps.evaluate.obedience import agreements, asked_half_bars, rule_losses
 from lib.music.metrics import note_f1
 
 DOSE_DRAWS = 100  # of the intervals of doses, of which there are many
@@ -78,23 +77,23 @@ def obedience(measured):
     material, sets = measured.material, measured.sets(("told", "guided", "codec"))
     if not {"told", "guided"} & set(sets):
         raise Missing("Neither clips that are told chords nor guided ones were asked for.")
-    asked = [asked_half_bars(request) for request in ask([{"chords": chart, "tempo_bpm": TEMPO} for chart, _ in material.charts])]
+    asked = [asked_half_bars(chart) for chart, _ in material.charts]
     free = material.without_changes(max(material.size.guided, min(FREE, material.size.told)))
     sets = {**{name: sets[name] for name in ("told", "guided") if name in sets}, "free": free, **sets}
     found = {"chord_agreement": {name: _agreement(asked, clips) for name, clips in sets.items()}}
     if "guided" in sets:
-        found["rule_losses"] = _rule_losses(material.guided_requests, free.clips, sets["guided"].clips)
+        found["rule_losses"] = _rule_losses(material.guided_orders, free.clips, sets["guided"].clips)
     return found
 
 
-def _rule_losses(requests, free, guided):
+def _rule_losses(orders, free, guided):
     """rule -> Figures without, with and lowered by."""
-    sides = [[rule_losses(request, notes) for request, notes in zip(requests, clips)] for clips in (free, guided)]
+    sides = [[rule_losses(order, notes) for order, notes in zip(orders, clips)] for clips in (free, guided)]
     return {name: _drop(*(np.array([row[name] for row in side]) for side in sides)) for name in sides[0][0]}
 
 
 def _agreement(asked, clips):
-    found = [agreements(symbols, notes) for symbols, notes in zip(asked, clips.clips)]
+    found = [agreements(frames, notes) for frames, notes in zip(asked, clips.clips)]
     values, groups = np.concatenate(found), np.repeat(clips.groups[: len(found)], [len(one) for one in found])
     return mean_of(values.astype(float), groups)
 

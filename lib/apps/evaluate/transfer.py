@@ -11,7 +11,6 @@ import numpy as np
 
 from lib.apps.evaluate.clips import ClipSet, Missing
 from lib.apps.evaluate.playing import ask
-from lib.music.forms import OWN
 from lib.music.note_statistics import statistics
 from lib.music.piano_roll import CHUNK_S
 
@@ -45,7 +44,7 @@ def generated_windows(player, names, each):
     """(Windows, ClipSet) of `each` clips in the style of each; Missing where that is 0."""
     if not each:
         raise Missing("No clips of twelve styles were asked for: --each 0.")
-    wishes = [{"style": name, "chords": OWN} for name in names for _ in range(each)]
+    wishes = [{"style": name, "own_changes": True} for name in names for _ in range(each)]
     clips = player.play(ask(wishes), "twelve styles")
     who = np.repeat(names, each)
     return _windows(clips, who, [f"clip {number}" for number in range(len(clips))]), ClipSet.of_generated("twelve", clips)

@@ -6,7 +6,6 @@ Only the last ask counts: a new one, or the end of the pipe, ends the one in wor
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import multiprocessing
 import os
 import signal
@@ -15,8 +14,7 @@ from dataclasses import dataclass
 
 from lib.apps.live.process import go_last
 from lib.config import GenerateRequest, build
-from lib.music.chords import NO_CHORD
-from lib.music.forms import OWN, parse_chart
+from lib.music.chart import Chart
 from lib.music.notes import Notes
 
 COMPING = {"density": 4.0, "register": 50.0}  # asked of the model where it accompanies
@@ -58,39 +56,43 @@ class Take:
     why: str = ""
 
 
-def chords_from(chart, start_beat, beats, beats_per_bar):
-    """The chords of so many beats of a chart from a beat on, a bar of one beat each: text for GenerateRequest.
+def order_of(ask, wished, chart, callback=None):
+    """generate.Order of an Ask within a DuetRequest.
 
     Parameters
     ----------
-    chart : text, see music/forms.py; it repeats. forms.OWN stays what it is
+    chart : Chart, of which the Ask's beats are taken; None: the changes are the pianist's own
     """
-    if chart.strip().lower() == OWN:
-        return OWN
-    bars, symbols = parse_chart(chart).bars, []
-    for beat in range(start_beat, start_beat + beats):
-        bar, place = bars[beat // beats_per_bar % len(bars)], beat % beats_per_bar / beats_per_bar
-        chord = bar[int(place * len(bar))]
-        symbols.append(NO_CHORD[0] if chord is None else chord.symbol)
-    return " | ".join(symbols)
+    from lib.generation.generate import Order
+
+    prompt = ask.before if ask.before is not None and len(ask.before) else None
+    excerpt = chart and chart.excerpt(ask.start_beat, ask.beats)
+    return Order(request_of(ask, wished, own_changes=chart is None), prompt, callback=callback, chart=excerpt)
 
 
-def request_of(ask, wished):
+def request_of(ask, wished, own_changes=False):
     """GenerateRequest of an Ask within a DuetRequest."""
     tempo_bpm = min(max(60.0 / ask.beat_s, 20.0), 400.0)
-    values = {"chords": chords_from(wished.form, ask.start_beat, ask.beats, wished.beats_per_bar), "tempo_bpm": tempo_bpm,
-              "beats_per_bar": 1, "seconds": ask.beats * 60.0 / tempo_bpm, "seed": wished.seed + ask.number, "style": wished.style,
-              "num_steps": wished.num_steps, "temperature": wished.temperature, "recall": 0.0}  # fmt: skip
+    values = {
+        **({"own_changes": True} if own_changes else {"chords": wished.form}),
+        **{"tempo_bpm": tempo_bpm, "beats_per_bar": wished.beats_per_bar, "seconds": ask.beats * 60.0 / tempo_bpm},
+        **{"seed": wished.seed + ask.number, "style": wished.style, "recall": 0.0},
+        **{"num_steps": wished.num_steps, "temperature": wished.temperature},
+    }
     knobs = COMPING if wished.mode == "comp" else AT_ONCE if wished.mode == "call" else {}
     asked = {"density": wished.density, "guidance_scale": wished.guidance_scale}
     values |= knobs | {name: value for name, value in asked.items() if value is not None}
     return build(GenerateRequest, values)
 
 
-def with_own_changes(wished, improviser):
-    """The DuetRequest: where no chords are given, an answer goes on from those it has heard, if the pianist's changes are known."""
-    known = wished.mode == "call" and wished.chords is None and len(improviser.changes.rows)
-    return dataclasses.replace(wished, chords=OWN) if known else wished
+def chart_of(wished, improviser):
+    """The Chart of a DuetRequest; None: the changes are the pianist's own.
+
+    Where no chords are given, an answer continues those it has heard, if the pianist's changes are known.
+    """
+    if wished.own_changes or (wished.mode == "call" and wished.chords is None and len(improviser.changes.rows)):
+        return None
+    return Chart.parse(wished.form, wished.beats_per_bar)
 
 
 class _Superseded(Exception):
@@ -115,19 +117,19 @@ def run_composer(pipe, wished, loading):
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # a core is left to whatever makes the sound
     try:
         improviser = generate.load_improviser(**loading)
-        wished = with_own_changes(wished, improviser)
+        chart = chart_of(wished, improviser)
         warm_up = Ask(0, None, 0, wished.beats_per_bar, 60.0 / wished.tempo_bpm)
-        generate.generate(improviser, request_of(warm_up, wished))
+        generate.generate_many(improviser, [order_of(warm_up, wished, chart)])
     except (ValueError, OSError, RuntimeError) as error:
         pipe.send(("error", str(error)))
         return
     with contextlib.suppress(EOFError, OSError):
         pipe.send(("ready", ""))
         while True:
-            _answer(pipe, generate, improviser, wished)
+            _answer(pipe, generate, improviser, wished, chart)
 
 
-def _answer(pipe, generate, improviser, wished):
+def _answer(pipe, generate, improviser, wished, chart):
     ask = pipe.recv()
     while pipe.poll(0):
         ask = pipe.recv()
@@ -138,9 +140,8 @@ def _answer(pipe, generate, improviser, wished):
         if pipe.poll(0):
             raise _Superseded
 
-    before = ask.before if ask.before is not None and len(ask.before) else None
     try:
-        solo = generate.generate(improviser, request_of(ask, wished), look, before)
+        (solo,) = generate.generate_many(improviser, [order_of(ask, wished, chart, look)])
         notes = solo.new_notes
         notes = left_hand_of(notes) if wished.mode == "comp" else notes
         pipe.send(Take(ask, notes))

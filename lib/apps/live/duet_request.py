@@ -8,10 +8,10 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from lib.apps.live.phrase import parse_cue
-from lib.config import STRICT
-from lib.music.forms import parse_chart
+from lib.config import OWN, STRICT
+from lib.music.chart import Chart
 
-FREE, FORM = "N.C.", "blues in F"  # where no chords are given (but see composer.with_own_changes): a form that all know
+FREE, FORM = "N.C.", "blues in F"  # where no chords are given (but see composer.chart_of): a form that all know
 MODES = ("call", "fours", "comp")
 Channel = Annotated[int, Field(ge=1, le=16)]
 
@@ -24,6 +24,11 @@ def _checked(parse):
     return AfterValidator(check)
 
 
+def _readable(text):
+    """Whether a chart can be parsed; OWN is none."""
+    return text.strip().lower() == OWN or Chart.parse(text)
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DuetRequest:
     """Who plays when, over what, and how it sounds."""
@@ -32,7 +37,8 @@ class DuetRequest:
     tempo_bpm: Annotated[float, Field(ge=20, le=400)] = 120.0  # quarters; a clock that is followed has its own
     beats_per_bar: Annotated[int, Field(ge=1, le=16)] = 4  # quarters
     clock: Literal["own", "in", "out"] = "own"  # in: follow a MIDI clock; out: send one
-    chords: Annotated[str, _checked(parse_chart)] | None = None  # see music/forms.py
+    chords: Annotated[str, _checked(_readable)] | None = None  # see music/chart.py
+    own_changes: bool = False  # the pianist invents the chords; the same as chords="own"
     bars: Annotated[int, Field(ge=1, le=16)] | None = None  # of a turn; None: 4, in call and response those of the phrase
     count_in: Annotated[int, Field(ge=0, le=8)] = 1  # bars, before fours and comping; none where a clock is followed
     first: Literal["you", "me"] = "you"  # whose the first four is
@@ -47,6 +53,14 @@ class DuetRequest:
     num_steps: Annotated[int, Field(ge=1, le=1000)] = 12  # of denoising: fewer than a solo's, to be ready in time
     temperature: Annotated[float, Field(gt=0, le=5)] = 0.9
     guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None  # None: 1 in call and response (half the work)
+
+    def __post_init__(self):
+        """Both ways of asking for own changes are one."""
+        if self.chords is not None and self.chords.strip().lower() == OWN:
+            object.__setattr__(self, "chords", None)
+            object.__setattr__(self, "own_changes", True)
+        if self.own_changes and self.chords is not None:
+            raise ValueError(f"own_changes leaves the chords to the pianist, but {self.chords!r} is asked for. Leave one out")
 
     @property
     def form(self):

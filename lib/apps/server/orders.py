@@ -17,8 +17,8 @@ from lib.apps.server.problems import Problem
 from lib.checkpoints.config_migration import renamed_request, request_from
 from lib.config import GUIDED_CANDIDATES, STRICT, ConfigError, GenerateRequest
 from lib.generation.generate import Order
+from lib.music.chart import Chart
 from lib.music.chords import ChordError
-from lib.music.forms import parse_chart
 from lib.music.notes import MidiError, Notes, read_midi, read_tempo
 from lib.style.embeddings import style_vector
 
@@ -128,7 +128,7 @@ def _check_sizes(asked, limits):
     for name in ("chords", "style"):
         if len(getattr(asked, name) or "") > limits.chart_characters:
             raise Problem.of_field(name, f"this server reads {limits.chart_characters} characters at most.")
-    bars = len(_of_field("chords", ChordError, parse_chart, asked.chords).bars)
+    bars = 0 if asked.own_changes else len(_of_field("chords", ChordError, Chart.parse, asked.chords).bars)
     if bars > limits.bars:
         raise Problem.of_field("chords", f"{bars} bars; this server takes {limits.bars} at most.")
 

@@ -4,17 +4,18 @@ import numpy as np
 import pytest
 
 from lib.apps.evaluate.obedience import TEMPO, agreement, agreements, asked_half_bars, chart_of, half_bars, rule_losses
-from lib.config import GenerateRequest
-from lib.music.chart import parse_progression
+from lib.apps.evaluate.playing import order_of
+from lib.music.chart import Chart, chord_frames
+from lib.music.chords import parse_chord
 from lib.music.notes import Notes
 
-CHART = "C Am7 | Dm7 G7 | Em7 A7 | Dm7 G7 | C Fmaj7 | Bm7b5 E7 | Am7 D7 | G7 C"
+CHART = Chart.parse("C Am7 | Dm7 G7 | Em7 A7 | Dm7 G7 | C Fmaj7 | Bm7b5 E7 | Am7 D7 | G7 C")
 
 
 def played(chart, tempo_bpm=TEMPO):
     """Every half bar's chord as a block, its root below."""
     rows, half_s = [], 2 * 60 / tempo_bpm
-    for number, chord in enumerate(chord for bar in parse_progression(chart) for chord in bar):
+    for number, chord in enumerate(chord for bar in chart.bars for _, chord in bar.chords):
         pitches = [36 + chord.root, *(60 + (chord.root + interval) % 12 for interval in chord.intervals)]
         rows += [(number * half_s, half_s * 0.95, pitch) for pitch in pitches]
     onset_s, duration_s, pitch = zip(*rows)
@@ -22,33 +23,34 @@ def played(chart, tempo_bpm=TEMPO):
 
 
 @pytest.fixture
-def request_for_it():
-    return GenerateRequest(chords=CHART, tempo_bpm=TEMPO, density=5.0, num_candidates=2)
+def order():
+    return order_of({"chart": CHART, "tempo_bpm": TEMPO, "density": 5.0, "num_candidates": 2})
 
 
-def test_what_is_played_as_asked_agrees(request_for_it):
-    notes = played(CHART)
-    asked = asked_half_bars(request_for_it)
-    assert asked[:4] == ["C", "Am7", "Dm7", "G7"] and len(asked) == 16
+def frames(*symbols):
+    return chord_frames([None if symbol is None else parse_chord(symbol) for symbol in symbols]).numpy()
+
+
+def test_what_is_played_as_asked_agrees():
+    notes, asked = played(CHART), asked_half_bars(CHART)
+    assert (asked[:4] == frames("C", "Am7", "Dm7", "G7")).all() and len(asked) == 16
     assert agreement([asked], [notes]) > 0.8
     up = Notes.from_arrays(notes.onset_s, notes.duration_s, notes.pitch + 1, notes.velocity)
     assert agreement([asked], [up]) == 0
 
 
 def test_half_bars_without_a_chord_are_not_asked_for():
-    asked = ["C"] * 4 + ["N.C."] * 12
-    assert len(agreements(asked, played(CHART))) == 4
+    assert len(agreements(frames(*["C"] * 4, *[None] * 12), played(CHART))) == 4
     silence = Notes.from_arrays([], [], [], [])
-    assert half_bars(silence) == ["N.C."] * 16 and not agreements(["C"] * 16, silence).any()
+    assert (half_bars(silence) == -1).all() and not agreements(frames(*["C"] * 16), silence).any()
 
 
 def test_a_chart_is_what_can_be_asked_for():
-    chart = chart_of(played(CHART))
-    again = asked_half_bars(GenerateRequest(chords=chart, tempo_bpm=TEMPO))
-    assert again == half_bars(played(CHART))
+    again = asked_half_bars(chart_of(played(CHART)))
+    assert (again == half_bars(played(CHART))).all()
 
 
-def test_rule_losses(request_for_it):
-    right, nothing = rule_losses(request_for_it, played(CHART)), rule_losses(request_for_it, Notes.from_arrays([], [], [], []))
+def test_rule_losses(order):
+    right, nothing = rule_losses(order, played(CHART)), rule_losses(order, Notes.from_arrays([], [], [], []))
     assert set(right) == {"note_density", "chord_progression"}
     assert all(right[name] < nothing[name] for name in right)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from stage import Stage
 
-from lib.apps.live.composer import Ask, chords_from, request_of, with_own_changes
+from lib.apps.live.composer import Ask, chart_of, order_of, request_of
 from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.turns import SETTLE_S, Turns
+from lib.music.chart import Chart
 from lib.music.harmony import Changes
 
 BEAT_S = 0.5
@@ -44,7 +45,8 @@ def test_the_model_hears_you_as_long_as_it_can_and_knows_the_bar():
     stage.until(music_s + 8.5)
     (ask,) = stage.composer.asks
     assert ask.start_beat == 16 and ask.beats == 16 and len(ask.before) >= 16
-    assert request_of(ask, stage.wished).chords == " | ".join(["Dm"] * 4 + ["Em"] * 4 + ["Bdim"] * 4 + ["C7"] * 4)
+    order = order_of(ask, stage.wished, Chart.parse(stage.wished.form))
+    assert order.chart.text() == "Dm | Em | Bdim | C7" and order.notes is ask.before
 
 
 def test_what_is_late_enters_on_a_bar_line_with_the_bars_left_out():
@@ -88,13 +90,17 @@ def test_a_request_says_what_is_wished():
     assert (comp.density, comp.register, comp.style, comp.seed, comp.seconds) == (4.0, 50.0, "Bill Evans", 13, 4.0)
     assert comp.guidance == 3.0 and request_of(Ask(3, None, 0, 8, 0.5), DuetRequest()).guidance_scale == 1.0
     assert request_of(Ask(3, None, 0, 8, 0.5), DuetRequest(guidance_scale=3)).guidance_scale == 3.0
-    assert request_of(Ask(1, None, 0, 4, 0.5), DuetRequest()).chords == "N.C. | N.C. | N.C. | N.C."
+    assert request_of(Ask(1, None, 0, 4, 0.5), DuetRequest()).chords == "N.C."
 
 
-def test_chords_split_and_repeat():
-    assert chords_from("Cmaj7 | Dm7 G7", 2, 7, 4) == "Cmaj7 | Cmaj7 | Dm7 | Dm7 | G7 | G7 | Cmaj7"
-    assert chords_from("C | N.C.", 2, 4, 3) == "C | N.C. | N.C. | N.C."
-    assert chords_from(" Own", 2, 4, 3) == "own"
+def test_an_ask_has_its_part_of_the_chart_and_own_changes_have_none():
+    wished = DuetRequest(chords="Cmaj7 | Dm7 G7")
+    order = order_of(Ask(1, None, 2, 7, 0.5), wished, chart_of(wished, None))
+    assert order.chart.text() == "Cmaj7 | Dm7 G7 | Cmaj7" and order.chart.quarters == 7
+    own = DuetRequest(chords=" Own")
+    assert own.own_changes and own.chords is None and chart_of(own, None) is None
+    order = order_of(Ask(1, None, 2, 4, 0.5), own, None)
+    assert order.request.own_changes and order.chart is None
 
 
 def test_an_answer_goes_on_from_the_chords_that_were_heard():
@@ -104,6 +110,6 @@ def test_an_answer_goes_on_from_the_chords_that_were_heard():
     class KnowsNone:
         changes = Changes.of({})
 
-    assert with_own_changes(DuetRequest(), Knows).chords == "own" and with_own_changes(DuetRequest(), KnowsNone).chords is None
-    assert with_own_changes(DuetRequest(chords="C"), Knows).chords == "C"
-    assert with_own_changes(DuetRequest(mode="fours"), Knows).form == "blues in F"
+    assert chart_of(DuetRequest(), Knows) is None and chart_of(DuetRequest(), KnowsNone).text() == "N.C."
+    assert chart_of(DuetRequest(chords="C"), Knows).text() == "C"
+    assert len(chart_of(DuetRequest(mode="fours"), Knows).bars) == 12

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from lib.display.chart import MOST_BARS, chart_html
-from lib.music.chart import ChordError
+from lib.music.chords import ChordError
 
 
 def cells(page):
