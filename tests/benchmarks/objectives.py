@@ -179,6 +179,8 @@ class Flow(Continuous):
 class ContinuousDiT(DiT):
     """The same transformer over latents (B, N, D) at a timestep (B,)."""
 
+    MUON_MODULES = ("blocks",)
+
     def __init__(self, config, vectors, outputs):
         (groups, codes, size), width = vectors.shape, config.width
         latent_dim = groups * size

@@ -202,6 +202,16 @@ def test_settings_under_their_earlier_names_are_accepted_with_one_line(table, ca
         preset("vqvae", "tiny", **renamed_settings("vqvae", {"temperature_of_old": 1.0}))
 
 
+def test_sizes_of_the_transformer_under_their_earlier_names(capsys):
+    config_migration._announce.cache_clear()
+    current = renamed_settings("fine_tune", {"hidden": "64", "layers": "2", "drop_knobs": "0.5"})
+    assert current == {"width": "64", "depth": "2", "drop_attributes": "0.5"}
+    assert "--set hidden is now called width" in capsys.readouterr().out
+    values = {**config.as_values(preset("diffusion", "tiny", width=96)), "hidden": 96}
+    del values["width"]
+    assert config_from("diffusion", values, "a run") == preset("diffusion", "tiny", width=96)
+
+
 def test_a_request_under_earlier_names(table, capsys):
     assert renamed_request({"temperature_of_old": 0.5}) == {"temperature": 0.5}
     assert request_from({"temperature_of_old": 0.5, "order": "random"}, "x") == GenerateRequest(temperature=0.5)

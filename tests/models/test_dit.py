@@ -1,4 +1,4 @@
-"""The transformer: it depends on its conditions, samples by its posterior, learns one batch by heart; presets of its size."""
+"""The transformer: it depends on its conditions, samples by its posterior, learns one batch; sizes of presets."""
 
 import numpy as np
 import pytest
@@ -92,7 +92,8 @@ def test_sampled_codes_are_as_likely_as_the_posterior_says():
     model, mask = shaken(codes=3), torch.ones(1, 20000, dtype=torch.bool)
     context = torch.randn(1, 1, 1, 64).expand(1, 1, 20000, 64)
     with torch.no_grad():
-        kinds, counts = Posterior(model, context).sample(mask, torch.rand(1, 20000, 5)).unique(dim=0, return_counts=True)
+        sampled = Posterior(model, context).sample(mask, torch.rand(1, 20000, 5))
+        kinds, counts = sampled.unique(dim=0, return_counts=True)
         likely = (-model.nll(context[0, 0, : len(kinds)], kinds)[0]).exp()
     assert len(kinds) > 50 and likely.sum() > 0.99
     assert ((counts / 20000 - likely).abs() < 0.001 + 5 * (likely / 20000).sqrt()).all()
@@ -138,7 +139,7 @@ def test_the_winner_alone_is_predicted_without_conditions_again():
 
 def test_attributes_say_what_is_given_and_that_something_is():
     given = attributes(torch.tensor([[9.0, torch.nan]]), torch.tensor([[torch.nan, 72.0]]))
-    assert given.shape == (1, 2, ATTRIBUTES_DIM) and given[0, 0, 2:].tolist() == [1, 0] and given[0, 1, 2:].tolist() == [0, 1]
+    assert given.shape == (1, 2, ATTRIBUTES_DIM) and given[0, :, 2:].tolist() == [[1, 0], [0, 1]]
     assert given[0, 0, 1] == 0 and given[0, 1, :2].tolist() == [0, 1] and not given.isnan().any()
 
 

@@ -22,5 +22,6 @@ def test_added_trained_and_merged():
     assert torch.linalg.matrix_rank(changed) == 2
     merged = merge_low_rank(model).state_dict()
     assert merged.keys() == plain.keys()
-    assert torch.allclose(merged["blocks.0.attention.to_qkv.weight"], plain["blocks.0.attention.to_qkv.weight"] + changed)
+    name = "blocks.0.attention.to_qkv.weight"
+    assert torch.allclose(merged[name], plain[name] + changed)
     assert torch.equal(merged["head.output.0.weight"], plain["head.output.0.weight"])

@@ -12,9 +12,10 @@ def test_the_dictionary_holds_the_most_frequent_patterns(demo_data):
     store = open_corpus("demo", demo_data)
     pieces = [(store, i) for i in range(5)]
     patterns = frequent_patterns(pieces, 64)
-    assert patterns.shape == (64, CELLS) and patterns[0].sum() == 0 and patterns[1].sum() == 1  # single notes are the most frequent
+    assert patterns.shape == (64, CELLS)
+    assert patterns[0].sum() == 0 and patterns[1].sum() == 1  # single notes are the most frequent
     assert len(patterns[:30].unique(dim=0)) == 30
     rolls_of = [notes_to_piano_roll(s.piece_notes(i)) for s, i in pieces]
-    counts = torch.cat([to_bands(roll)[..., :CELLS].flatten(0, 2) for roll in rolls_of]).unique(dim=0, return_counts=True)
-    order = counts[1].argsort(descending=True)
-    assert torch.equal(counts[0][order[:2]], patterns[:2])  # silence, then the most frequent
+    cells = torch.cat([to_bands(roll)[..., :CELLS].flatten(0, 2) for roll in rolls_of])
+    values, counts = cells.unique(dim=0, return_counts=True)
+    assert torch.equal(values[counts.argsort(descending=True)[:2]], patterns[:2])  # silence, then the most frequent
