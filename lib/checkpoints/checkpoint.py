@@ -16,12 +16,15 @@ import json
 import logging
 import os
 import shutil
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from safetensors.torch import save as tensor_bytes
+from torch import Tensor
 
 from lib.config import ConfigError, nearest
 from lib.storage.atomic_write import PARTIAL, sync
@@ -39,41 +42,41 @@ class CheckpointError(ConfigError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint: its folder and its manifest."""
+    """A verified checkpoint: its folder, and its manifest as the version that wrote it did."""
 
     path: Path
     manifest: dict
 
     @property
-    def step(self):
+    def step(self) -> int:
         """Optimizer steps done."""
         return self.manifest["step"]
 
     @property
-    def run(self):
-        """Its run's folder."""
+    def run(self) -> Path:
+        """Folder of its run."""
         return self.path.parent.parent
 
-    def tensors(self, name):
-        """Tensors of NAME.safetensors, or None where the checkpoint has none of that name."""
+    def tensors(self, name: str) -> dict[str, Tensor] | None:
+        """Tensors of NAME.safetensors by the keys in the file; None where the checkpoint has no such file."""
         path = self.path / f"{name}.safetensors"
         return load_file(path) if path.exists() else None
 
-    def weights(self, averaged=True):
-        """State dict of the model: the moving average where there is one and it is asked for."""
+    def weights(self, averaged: bool = True) -> dict[str, Tensor]:
+        """State dict of the model: the moving average if `averaged` and there is one."""
         return (self.tensors("ema") if averaged else None) or self.tensors("model")
 
-    def optimizer(self):
+    def optimizer(self) -> dict:
         """State dict of the optimizer."""
         return torch.load(self.path / "optimizer.pt", weights_only=True, map_location="cpu")
 
-    def scaler(self):
+    def scaler(self) -> dict:
         """State dict of the gradient scaler; {} where none was in use."""
         return json.loads((self.path / "scaler.json").read_text(encoding="utf-8"))
 
 
 def snapshot(value):
-    """A state dict's tensors copied to the CPU, so that training may go on while they are written."""
+    """A state dict's tensors copied to the CPU, so that training can continue while they are written."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True).contiguous()
     if isinstance(value, dict):
@@ -81,7 +84,7 @@ def snapshot(value):
     return [snapshot(part) for part in value] if isinstance(value, list | tuple) else value
 
 
-def serialised(tensors, optimizer, scaler):
+def serialised(tensors: Mapping[str, Mapping[str, Tensor]], optimizer: dict, scaler: dict) -> dict[str, bytes]:
     """The files of a checkpoint as bytes.
 
     Parameters
@@ -95,7 +98,7 @@ def serialised(tensors, optimizer, scaler):
     return {**files, "optimizer.pt": buffer.getbuffer(), "scaler.json": json.dumps(scaler).encode()}
 
 
-def save(run, facts, files, keep=5):
+def save(run: Path | str, facts: Mapping, files: Mapping[str, bytes], keep: int = 5) -> Path:
     """Write RUN/checkpoints/step-N, read it back, then remove what is too old.
 
     Parameters
@@ -107,11 +110,11 @@ def save(run, facts, files, keep=5):
 
     Returns
     -------
-    Path : of the checkpoint; one of that step that is there and valid is left as it is
+    Path : of the checkpoint; a valid one of that step is left as it is
 
     Raises
     ------
-    OSError, DamageError : it could not be written; those that were there are untouched
+    OSError, DamageError : it could not be written; the earlier ones are untouched
     """
     kill_point("save.begin")
     folder = Path(run) / "checkpoints" / f"step-{facts['step']:08d}"
@@ -127,7 +130,7 @@ def save(run, facts, files, keep=5):
     kill_point("save.manifest")
     write_manifest(partial, facts, hashes)
     kill_point("save.rename")
-    shutil.rmtree(folder, ignore_errors=True)  # only a damaged one of the same step can be there
+    shutil.rmtree(folder, ignore_errors=True)  # at most a damaged one of the same step
     partial.rename(folder)
     sync(folder.parent)
     verify(folder)
@@ -136,7 +139,7 @@ def save(run, facts, files, keep=5):
 
 
 def _write(path, content):
-    """Bytes to disk; the sha256 is of what was meant, so that reading back notices what was lost."""
+    """Write bytes to the disk; the sha256 is of what was meant, so that reading back detects what was lost."""
     with open(path, "wb") as file:
         half = len(content) // 2
         file.write(content[:half])
@@ -148,15 +151,13 @@ def _write(path, content):
 
 
 def _make_room(run, size, best_step):
-    """OSError(ENOSPC) where the disk is too full even after the older checkpoints have gone."""
-    for keep in (None, 1):
-        if keep is not None:
-            _prune(run, keep, best_step)
-        free = shutil.disk_usage(run).free
-        if free >= size + SPARE_BYTES:
-            return
-    text = f"{(size + SPARE_BYTES) / 2**20:.0f} MB are needed for a checkpoint, {free / 2**20:.0f} MB are free"
-    raise OSError(errno.ENOSPC, text, str(run))
+    """Remove older checkpoints if the disk is too full for one of `size` bytes; OSError(ENOSPC) if it still is."""
+    needed = size + SPARE_BYTES
+    if shutil.disk_usage(run).free < needed:
+        _prune(run, 1, best_step)
+    if (free := shutil.disk_usage(run).free) < needed:
+        text = f"{needed / 2**20:.0f} MB are needed for a checkpoint, {free / 2**20:.0f} MB are free"
+        raise OSError(errno.ENOSPC, text, str(run))
 
 
 def _prune(run, keep, best_step, known_good=False):
@@ -167,11 +168,11 @@ def _prune(run, keep, best_step, known_good=False):
         return
     for folder in old:
         kill_point("save.prune")
-        gone = folder.with_name(folder.name + ".gone")  # renamed first: half a folder is no checkpoint
-        shutil.rmtree(gone, ignore_errors=True)
-        folder.rename(gone)
-    for gone in (Path(run) / "checkpoints").glob("step-*.gone"):
-        shutil.rmtree(gone, ignore_errors=True)
+        removed = folder.with_name(folder.name + ".gone")  # renamed first: half a folder is no checkpoint
+        shutil.rmtree(removed, ignore_errors=True)
+        folder.rename(removed)
+    for removed in (Path(run) / "checkpoints").glob("step-*.gone"):
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 def _is_valid(folder):
@@ -182,8 +183,8 @@ def _is_valid(folder):
     return True
 
 
-def check(folder):
-    """The manifest of a checkpoint folder, everything hashed; DamageError says what is wrong with it."""
+def check(folder: Path | str) -> dict:
+    """The manifest of a checkpoint folder whose every file was hashed; DamageError says what is wrong with it."""
     return _of_its_step(folder, verify(folder))
 
 
@@ -193,19 +194,19 @@ def _of_its_step(folder, manifest):
     return manifest
 
 
-def step_of(folder):
+def step_of(folder: Path | str) -> int | None:
     """The step in a checkpoint folder's name; None where there is none."""
     digits = Path(folder).name.removeprefix("step-")
     return int(digits) if digits.isdigit() else None
 
 
-def step_folders(run):
+def step_folders(run: Path | str) -> list[Path]:
     """Folders of checkpoints, newest first."""
     return sorted((p for p in (Path(run) / "checkpoints").glob("step-*") if p.name[5:].isdigit()), reverse=True)
 
 
-def find(run, name="latest"):
-    """The checkpoint a run goes on from, or is used with.
+def find(run: Path | str, name: str = "latest") -> Checkpoint | None:
+    """The checkpoint that a run continues from, or is used with.
 
     Parameters
     ----------
@@ -214,7 +215,7 @@ def find(run, name="latest"):
 
     Returns
     -------
-    Checkpoint, or None where the run has none yet
+    Checkpoint; None where the run has none yet
 
     Raises
     ------
@@ -242,12 +243,14 @@ def _newest(run):
             log.warning("skipped a damaged checkpoint: %s", damage)
             error = error or damage
     if folders:
-        raise CheckpointError(f"All {len(folders)} checkpoints of {run} are damaged, the last so: {error} Start afresh.")
+        raise CheckpointError(
+            f"All {len(folders)} checkpoints of {run} are damaged, the last so: {error} Start afresh."
+        )
     return None
 
 
 def _best(run):
-    """The checkpoint that the newest readable manifest calls the best, where it is valid."""
+    """The checkpoint that the newest readable manifest calls the best; None where it is damaged."""
     for folder in step_folders(run):
         try:
             step = _of_its_step(folder, read_manifest(folder)).get("best_step")
@@ -262,3 +265,96 @@ def _best(run):
             log.warning("skipped the best checkpoint: %s", damage)
             return None
     return None
+
+
+# --- Where a training starts -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a training starts.
+
+    Attributes
+    ----------
+    folder : of the run that is trained
+    checkpoint : what it continues from; None for a new run
+    run_id : of the run, the same in all its checkpoints wherever they are copied
+    """
+
+    folder: Path
+    checkpoint: Checkpoint | None
+    run_id: str
+
+
+def run_folder(stage: str, runs_dir: Path | str, run: str | None = None, resume: str | None = None) -> Path:
+    """The folder of the run that `--run` and `--resume` mean; it need not exist yet."""
+    if run or not resume:
+        return Path(runs_dir) / (run or stage)
+    return _run_of(_below(runs_dir, Path(resume)))
+
+
+def _run_of(path):
+    if path.name in NAMES or step_of(path) is not None:
+        path = path.parent
+    return path.parent if path.name == "checkpoints" else path
+
+
+def _below(runs_dir, path):
+    """A name is looked for among the runs first, then as a path."""
+    below = Path(runs_dir) / path
+    return path if _run_of(path).is_dir() and not _run_of(below).is_dir() else below
+
+
+def find_origin(folder: Path, runs_dir: Path | str, resume: str | None = None) -> Origin:
+    """Where the run `folder` continues from.
+
+    Parameters
+    ----------
+    folder : of `run_folder`
+    runs_dir : folder of runs
+    resume : None: continue if the run exists, else begin it. Otherwise a run (a name in runs_dir, or a folder) or a checkpoint
+        (RUN/checkpoints/step-00000250, RUN/best), which must exist. Another run's checkpoint begins a new run.
+
+    Raises
+    ------
+    CheckpointError : it does not exist, is damaged, or would rewrite the history of a run
+    """
+    if resume is None:
+        return _origin(folder, find(folder) if step_folders(folder) else None)
+    checkpoint = resumed_checkpoint(runs_dir, resume)
+    if folder.resolve() != checkpoint.run.resolve():
+        return _fork(folder, checkpoint)
+    newest = find(folder)
+    if checkpoint.step != newest.step:
+        raise CheckpointError(
+            f"{checkpoint.path} is not the newest of its run (step {newest.step} is). To take another way from there, "
+            f"name a new run: --run NAME --resume {resume}."
+        )
+    return _origin(folder, newest)
+
+
+def resumed_checkpoint(runs_dir: Path | str, resume: str) -> Checkpoint:
+    """The checkpoint that `--resume` names; CheckpointError where there is none."""
+    checkpoint = find(_below(runs_dir, Path(resume)))
+    if checkpoint is None:
+        raise CheckpointError(f"--resume {resume}: the run has no checkpoint yet. Leave --resume out to begin it.")
+    return checkpoint
+
+
+def _fork(folder, checkpoint):
+    if folder.is_dir() and step_folders(folder):
+        raise CheckpointError(f"{folder} is a run already: --resume with another run's checkpoint wants a new --run.")
+    return Origin(folder, checkpoint, uuid.uuid4().hex)
+
+
+def _origin(folder, checkpoint):
+    return Origin(folder, checkpoint, checkpoint.manifest["run_id"] if checkpoint else uuid.uuid4().hex)
+
+
+def newest_step(run: Path | str) -> int:
+    """Step of a run's newest valid checkpoint; 0 where there is none."""
+    try:
+        checkpoint = find(run) if step_folders(run) else None
+    except CheckpointError:
+        return 0
+    return checkpoint.step if checkpoint else 0

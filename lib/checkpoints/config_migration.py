@@ -18,7 +18,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from lib import config as configs
-from lib.checkpoints.checkpoint import CheckpointError
+from lib.checkpoints.checkpoint import CheckpointError, Origin
 from lib.config import ConfigError, GenerateRequest
 
 # owner -> {name in earlier versions: name now}. An owner is a class of lib.config (its subclasses inherit the rows), a model
@@ -42,6 +42,33 @@ REMOVED: dict[str, dict[str, str]] = {
 # stage -> what a config that lacks the field was trained with
 ADAMW = {"optimizer": "adamw"}  # there was no other before there was Muon
 EARLIER = {"vqvae": ADAMW, "style_encoder": {**ADAMW, "reads": "roll"}, "diffusion": ADAMW, "fine_tune": ADAMW}
+# what may differ when a run continues: nothing that changes the path of the weights up to there
+FREE_SETTINGS = {
+    *(
+        "preset",
+        "epochs",
+        "steps",
+        "decay",
+        "device",
+        "mixed_precision",
+        "log_every",
+        "validate_every",
+        "save_every",
+        "tracker",
+    ),
+    *(
+        "keep_checkpoints",
+        "validation_batches",
+        "final_name",
+        "mirror_verify_minutes",
+        "deterministic",
+        "skips_in_a_row",
+    ),
+}
+BATCH_SETTINGS = (
+    "batch_size",
+    "gradient_accumulation",
+)  # may differ where their product, the global batch, is the same
 SHOWN = 6  # tensors of a message
 UPDATE = "A newer version may have written it: update this one (git pull)"
 log = logging.getLogger("lib.training")
@@ -204,6 +231,28 @@ def differences(stage: str, values: Mapping) -> str:
     return "; ".join(parts)
 
 
+def check_config(origin: Origin, config: configs.StageConfig, stage: str) -> None:
+    """CheckpointError where the checkpoint that a training continues from is another stage's, or of another config."""
+    if origin.checkpoint is None:
+        return
+    manifest = origin.checkpoint.manifest
+    if manifest["stage"] != stage:
+        raise CheckpointError(f"{origin.checkpoint.run} is a run of {manifest['stage']!r}; use another --run.")
+    before = completed(stage, manifest["config"], origin.checkpoint.path)
+    now = json.loads(json.dumps(configs.as_values(config)))
+    free = FREE_SETTINGS | (set(BATCH_SETTINGS) if _global_batch(before) == _global_batch(now) else set())
+    differing = [name for name in now if name not in free and before.get(name) != now[name]]
+    if differing:
+        changes = ", ".join(f"{name}: {before.get(name)} there, {now[name]} here" for name in differing)
+        raise CheckpointError(
+            f"{origin.folder} was trained with another config ({changes}). Continue with its own values, or name a new --run."
+        )
+
+
+def _global_batch(values):
+    return values[BATCH_SETTINGS[0]] * values[BATCH_SETTINGS[1]]
+
+
 # --- State dicts -------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +275,9 @@ def _with_parts(key, renamings):
     return dotted[1:-1]
 
 
-def put_weights(model: nn.Module, weights: Mapping[str, Tensor], where: object = "The checkpoint", differing: str = "") -> None:
+def put_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], where: object = "The checkpoint", differing: str = ""
+) -> None:
     """Load a state dict that any version wrote and whose every tensor fits.
 
     Parameters

@@ -123,7 +123,9 @@ class Lease:
     def _beats(self, spot, lease):
         """Whether the counter of another machine's lease moves."""
         seconds = WATCH_BEATS * spot.beat_s
-        print(f"{lease['host']} was training this run: watching for {seconds:.0f} s whether it still does ...", flush=True)
+        print(
+            f"{lease['host']} was training this run: watching for {seconds:.0f} s whether it still does ...", flush=True
+        )
         self.sleep(seconds)
         now = spot.read()
         return now is not None and (now["owner"], now["counter"]) != (lease["owner"], lease["counter"])

@@ -105,7 +105,9 @@ def load_style_encoder(run, device="cpu"):
 
 def is_finished(folder):
     """Whether a folder holds a finished improviser."""
-    return (Path(folder) / MANIFEST).exists() and any((Path(folder) / f"{name}.safetensors").exists() for name in TRANSFORMERS)
+    return (Path(folder) / MANIFEST).exists() and any(
+        (Path(folder) / f"{name}.safetensors").exists() for name in TRANSFORMERS
+    )
 
 
 def load_improviser(folder, device="cpu", base=False):
@@ -137,7 +139,9 @@ def _other_folder(folder):
     """CheckpointError that says what a folder with a manifest, but without a transformer of this version, holds."""
     manifest = verify(folder)
     if manifest.get("kind") != "improviser":
-        return checkpoints.CheckpointError(f"{folder} holds no improviser, but {manifest.get('stage') or manifest.get('kind')!r}.")
+        return checkpoints.CheckpointError(
+            f"{folder} holds no improviser, but {manifest.get('stage') or manifest.get('kind')!r}."
+        )
     differing = [f"{name}: {text}" for name, values in manifest["configs"].items()
                  if (text := differences("diffusion" if name == "dit" else name, values))]  # fmt: skip
     files = ", ".join(sorted(manifest["sha256"]))
@@ -151,7 +155,9 @@ def _load_finished(folder, device, base):
     manifest = verify(folder)
     found = [name for name in TRANSFORMERS[base:] if (folder / f"{name}.safetensors").exists()]
     if not found:
-        raise checkpoints.CheckpointError(f"{folder} holds no base model, only one that is adapted to {manifest['pianist']}.")
+        raise checkpoints.CheckpointError(
+            f"{folder} holds no base model, only one that is adapted to {manifest['pianist']}."
+        )
     stages = {"vqvae": "vqvae", "style_encoder": "style_encoder", "dit": "diffusion"}
     made = {name: config_from(stage, manifest["configs"][name], f"{folder}: {name}") for name, stage in stages.items()}
     weights = {name: load_file(folder / f"{name}.safetensors") for name in (*WEIGHTS, found[0])}
@@ -163,7 +169,9 @@ def _load_finished(folder, device, base):
     vqvae = part(VQVAE.from_config(made["vqvae"]), "vqvae", "vqvae")
     return Improviser(
         vqvae,
-        part(StyleEncoder.from_config(made["style_encoder"], len(manifest["classes"])), "style_encoder", "style_encoder"),
+        part(
+            StyleEncoder.from_config(made["style_encoder"], len(manifest["classes"])), "style_encoder", "style_encoder"
+        ),
         part(make_dit(made["dit"], made["style_encoder"], vqvae), found[0], "dit"),
         Styles(tuple(manifest["pianists"]), weights["styles"]["styles"].float().to(device)),
         manifest["pianist"] if found[0] == "fine_tune" else None,
@@ -183,7 +191,9 @@ def _load_from_runs(checkpoint, device):
     dit = merge_low_rank(frozen_of(checkpoint, dit, device)).requires_grad_(False)
     styles = load_styles(checkpoint, device)
     made = {"vqvae": vqvae_config, "style_encoder": style_config, "dit": config, "classes": classes}
-    return Improviser(vqvae, style_encoder, dit, styles, getattr(config, "pianist", None), made, load_changes(checkpoint))
+    return Improviser(
+        vqvae, style_encoder, dit, styles, getattr(config, "pianist", None), made, load_changes(checkpoint)
+    )
 
 
 def load_styles(checkpoint, device="cpu"):

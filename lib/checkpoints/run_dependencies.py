@@ -1,56 +1,129 @@
-"""The runs that a stage builds on: where they are, and that they are still what they were.
+"""The runs that a stage builds on: where they are (here, on the Hugging Face hub, in the mirror), and that they have not changed.
 
 Codes and styles mean something only together with the very weights that made them: a manifest keeps their hashes.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file
+from torch import Tensor
 
+from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
-from lib.checkpoints.hub import locate
-from lib.storage.manifest import MANIFEST, verify
+from lib.checkpoints.checkpoint import Checkpoint, CheckpointError, newest_step
+from lib.checkpoints.history import append_event
+from lib.checkpoints.mirror import remote_manifest, remote_steps, restore_run
+from lib.data.ingest import STORE_NAME
+from lib.data.prepare import fetch_store
+from lib.storage.backends import Storage, describe_error
+from lib.storage.manifest import MANIFEST, DamageError, verify
 
-SOURCES = {
+DEPENDENCIES = {
     "vqvae": (),
     "style_encoder": (),
     "diffusion": ("vqvae", "style_encoder"),
     "fine_tune": ("vqvae", "style_encoder", "diffusion"),
 }
-ALONE = "model.safetensors"  # of a stage that was exported alone
+STAGE_FILE = "model.safetensors"  # of a stage that was exported on its own
 # what a finished improviser's folder calls the config of each stage that can be built on
 FINISHED = {"vqvae": "vqvae", "style_encoder": "style_encoder", "diffusion": "dit"}
+HUB_SCHEME = "hf:"
+HUB_NAME = re.compile(r"(?:hf:/{1,2})?([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)(?:@([\w.-]+))?")
+HUB_FILES = ("*.json", "*.safetensors", "*.md")  # weights, configs and cards: nothing that could run
+LOCAL_FOLDERS = ("data", "runs", "outputs")  # a path that begins so is a folder of this suite, even if it is missing
+log = logging.getLogger("lib.training")
+
+
+# --- Runs by name ------------------------------------------------------------------------------------------------
+
+
+def locate(run: Path | str) -> Path:
+    """The folder of a run: one here, or a repository of the Hugging Face hub, downloaded once and kept in its cache.
+
+    Parameters
+    ----------
+    run : a folder; `hf://OWNER/NAME` (one slash may have been lost, as pathlib does), or OWNER/NAME where no such folder exists
+        here; `@REVISION` behind it takes a branch, tag or commit
+
+    Returns
+    -------
+    Path; a folder that is neither here nor a name of the hub is given back as it is
+
+    Raises
+    ------
+    CheckpointError : it is a name, and the hub does not provide it; the message says why
+    """
+    path, text = Path(run), str(run).replace("\\", "/")
+    match = HUB_NAME.fullmatch(text)
+    if text.startswith(HUB_SCHEME):
+        if match is None:
+            raise CheckpointError(
+                f"{text} is no name of the Hugging Face hub: hf://OWNER/NAME or hf://OWNER/NAME@REVISION."
+            )
+    elif match is None or path.exists() or Path(match[1]).exists() or match[1] in LOCAL_FOLDERS:
+        return path
+    return _download(f"{match[1]}/{match[2]}", match[3], text)
+
+
+def _download(name, revision, text):
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        way = "pip install huggingface_hub"
+        raise CheckpointError(
+            f"There is no folder {text}, and to fetch it from the Hugging Face hub wants {way}."
+        ) from None
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
+    except Exception as error:  # the hub raises several unrelated types
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(
+            f"There is no folder {text}, and the Hugging Face hub does not give {name}: {lines[0]}"
+        ) from None
+
+
+# --- Checkpoints to build on -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class FinishedPart(checkpoints.Checkpoint):
-    """A stage's weights in a finished improviser's folder, or exported alone, to build on as on the best checkpoint of a run."""
+class FinishedPart(Checkpoint):
+    """A stage's weights in a finished improviser's folder, or exported on their own: used like the best checkpoint of a run."""
 
     stage: str
 
     @property
-    def run(self):
+    def run(self) -> Path:
         """The folder itself."""
         return self.path
 
-    def tensors(self, name):
+    def tensors(self, name: str) -> dict[str, Tensor] | None:
         """The stage's weights as `model`, the pianists' `styles` and `changes`; in single precision."""
         if name not in ("model", "styles", "changes"):
             return None
-        alone = (self.path / ALONE).exists()
-        path = self.path / (ALONE if alone and name == "model" else f"{self.stage if name == 'model' else name}.safetensors")
+        path = self.path / f"{self.stage if name == 'model' else name}.safetensors"
+        if name == "model" and (self.path / STAGE_FILE).exists():
+            path = self.path / STAGE_FILE
         tensors = load_file(path) if path.exists() else {}
-        return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()} or None
+        return {
+            key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()
+        } or None
 
 
-def require(run, stage, name="best"):
-    """`find`, where a checkpoint of `stage` is needed: of a run, part of a finished improviser's folder, or exported alone.
+def require(run: Path | str, stage: str, name: str = "best") -> Checkpoint:
+    """A checkpoint of `stage`: of a run (`checkpoint.find`), part of a finished improviser's folder, or exported on its own.
 
-    `run` may be a name of the Hugging Face hub, see hub.locate.
+    Parameters
+    ----------
+    run : a folder, or a name of the Hugging Face hub (`locate`)
+    stage : one of DEPENDENCIES
+    name : "best" or "latest"
 
     Raises
     ------
@@ -61,10 +134,9 @@ def require(run, stage, name="best"):
         return _finished_part(run, stage)
     checkpoint = checkpoints.find(run, name)
     if checkpoint is None:
-        raise checkpoints.CheckpointError(f"{run} has no checkpoint yet: train it first (python -m lib train {stage}).")
-    found = checkpoint.manifest.get("stage")
-    if found != stage:
-        raise checkpoints.CheckpointError(f"{run} is a run of {found!r}, but a {stage!r} run is needed.")
+        raise CheckpointError(f"{run} has no checkpoint yet: train it first (python -m lib train {stage}).")
+    if checkpoint.manifest.get("stage") != stage:
+        raise CheckpointError(f"{run} is a run of {checkpoint.manifest.get('stage')!r}, but a {stage!r} run is needed.")
     return checkpoint
 
 
@@ -73,69 +145,154 @@ def _finished_part(folder, stage):
     if finished.get("kind") == "stage" and finished.get("stage") == stage:
         return FinishedPart(folder, finished, stage)
     if finished.get("kind") != "improviser" or f"{stage}.safetensors" not in finished["sha256"]:
-        raise checkpoints.CheckpointError(f"{folder} holds no weights of {stage!r} to build on.")
-    sha256 = {part: finished["sha256"][f"{part}.safetensors"] for part in FINISHED if part == stage or part != "diffusion"}
-    manifest = {"stage": stage, "step": 0, "config": finished["configs"][FINISHED[stage]],
-                "pianists": finished["classes"], "styles": finished["pianists"],
-                "sha256": {"model.safetensors": sha256[stage]},
-                "sources": dict.fromkeys(SOURCES[stage], os.curdir),
-                "source_sha256": {part: sha256[part] for part in SOURCES[stage]}}  # fmt: skip
+        raise CheckpointError(f"{folder} holds no weights of {stage!r} to build on.")
+    sha256 = {
+        part: finished["sha256"][f"{part}.safetensors"] for part in FINISHED if part == stage or part != "diffusion"
+    }
+    manifest = {
+        "stage": stage,
+        "step": 0,
+        "config": finished["configs"][FINISHED[stage]],
+        "pianists": finished["classes"],
+        "styles": finished["pianists"],
+        "sha256": {"model.safetensors": sha256[stage]},
+        "sources": dict.fromkeys(DEPENDENCIES[stage], os.curdir),
+        "source_sha256": {part: sha256[part] for part in DEPENDENCIES[stage]},
+    }
     return FinishedPart(folder, manifest, stage)
 
 
-def find_sources(stage, runs_dir, given):
-    """The runs of a stage's sources.
+# --- Dependencies ------------------------------------------------------------------------------------------------
+
+
+def find_dependencies(stage: str, runs_dir: Path | str, given: Mapping[str, Path | str | None]) -> dict[str, Path]:
+    """The runs that a stage builds on.
 
     Parameters
     ----------
-    stage : one of SOURCES
+    stage : one of DEPENDENCIES
     runs_dir : where they are looked for
-    given : dict stage -> a run, or a finished improviser's folder, to take instead, or None
+    given : stage -> a run, or a finished improviser's folder, to take instead, or None
 
     Returns
     -------
-    dict stage -> Path; who begins with a diffusion model's weights (fine-tuning does, diffusion may) takes its codec and
-    its ear where it is not told otherwise
+    dict stage -> Path; a training that begins with a diffusion model's weights (fine-tuning does, diffusion may) takes that
+    model's codec and style encoder unless others are given
 
     Raises
     ------
-    CheckpointError : one is not there, not trained yet, or not what the diffusion run was trained with
+    CheckpointError : one does not exist, is not trained yet, or is not what the diffusion run was trained with
     """
-    wanted = SOURCES[stage]
+    stages = DEPENDENCIES[stage]
     if stage == "diffusion" and given.get("diffusion"):
-        wanted = (*wanted, "diffusion")
-    found, base = {}, None
-    for name in sorted(wanted, key=lambda name: name != "diffusion"):  # it knows where the others are
-        known = resolve_source(base, name) if base is not None else Path(runs_dir) / name
-        found[name] = locate(given.get(name) or known)
-        checkpoint = require(found[name], name)
+        stages = (*stages, "diffusion")
+    runs, base = {}, None
+    for name in sorted(stages, key=lambda name: name != "diffusion"):  # it knows where the others are
+        default = resolve_dependency(base, name) if base is not None else Path(runs_dir) / name
+        runs[name] = locate(given.get(name) or default)
+        checkpoint = require(runs[name], name)
         base = checkpoint if name == "diffusion" else base
     if base is not None:  # but for the weights that it may have begun with itself
-        check_unchanged(base, {name: run for name, run in found.items() if name != "diffusion"})
-    return {name: found[name] for name in wanted}
+        check_unchanged(base, {name: run for name, run in runs.items() if name != "diffusion"})
+    return {name: runs[name] for name in stages}
 
 
-def resolve_source(checkpoint, stage):
-    """The folder of the run a checkpoint was trained on, written relative to its own run."""
+def resolve_dependency(checkpoint: Checkpoint, stage: str) -> Path:
+    """The folder of the run that a checkpoint was trained on; its manifest holds it relative to its own run."""
     return (checkpoint.run / checkpoint.manifest["sources"][stage]).resolve()
 
 
-def fingerprints(sources):
-    """dict stage -> sha256 of the weights that are taken from its run."""
-    return {name: _fingerprint(require(run, name)) for name, run in sources.items()}
+def weights_sha256(runs: Mapping[str, Path]) -> dict[str, str]:
+    """Stage -> sha256 of the file of weights that is taken from its run."""
+    hashes = {stage: require(run, stage).manifest["sha256"] for stage, run in runs.items()}
+    return {stage: files.get("ema.safetensors") or files["model.safetensors"] for stage, files in hashes.items()}
 
 
-def _fingerprint(checkpoint):
-    files = checkpoint.manifest["sha256"]
-    return files.get("ema.safetensors") or files["model.safetensors"]
-
-
-def check_unchanged(checkpoint, sources):
+def check_unchanged(checkpoint: Checkpoint, runs: Mapping[str, Path]) -> None:
     """CheckpointError where a run that a checkpoint was trained on has other weights by now."""
     before = checkpoint.manifest["source_sha256"]
-    for name, sha256 in fingerprints({name: run for name, run in sources.items() if name in before}).items():
-        if sha256 != before[name]:
-            raise checkpoints.CheckpointError(
-                f"{checkpoint.run} was trained on other weights than {sources[name]} has now. "
-                f"Name the {name} run it was trained on, or train anew with another --run."
+    for stage, sha256 in weights_sha256({stage: run for stage, run in runs.items() if stage in before}).items():
+        if sha256 != before[stage]:
+            raise CheckpointError(
+                f"{checkpoint.run} was trained on other weights than {runs[stage]} has now. "
+                f"Name the {stage} run it was trained on, or train anew with another --run."
             )
+
+
+# --- From the mirror ---------------------------------------------------------------------------------------------
+
+
+def remote_name(preset: str, folder: Path | str) -> str:
+    """Where the mirror keeps a run."""
+    return f"runs/{preset}/{Path(folder).name}"
+
+
+def reach(storage: Storage, run: Path) -> bool:
+    """Whether the mirror can be used; a printed line says so where it can't and the run is here.
+
+    Raises
+    ------
+    CheckpointError : it can't, and there is no run here: the mirror may hold one
+    """
+    try:
+        storage.open()
+        return True
+    except OSError as error:
+        problem, step = f"The mirror {storage.where} can't be reached: {describe_error(error)}.", newest_step(run)
+    if not step:
+        raise CheckpointError(
+            f"{problem} It may hold {run.name}, which is not here. Bring it back, or leave the mirror out."
+        )
+    line = f"{problem} Continuing from step {step} of {run}, which is here; the copy is made when the mirror is back."
+    log.warning(line)
+    print(line, flush=True)
+    return False
+
+
+def bring_back(
+    storage: Storage,
+    config: configs.StageConfig,
+    folder: Path,
+    runs_dir: Path | str,
+    given: Mapping[str, Path | str | None],
+    data_dir: Path | str,
+) -> None:
+    """Fetch what the mirror has and this machine lacks: newer checkpoints of the run, the runs that it builds on, note stores.
+
+    Parameters
+    ----------
+    storage : the mirror
+    config : of the stage
+    folder : of the run
+    runs_dir, given : where the runs that it builds on are, see `find_dependencies`
+    data_dir : folder of note stores
+
+    Raises
+    ------
+    CheckpointError : the mirror holds another run of that name; OSError : it can't be read
+    """
+    for name in config.corpora:
+        if not (Path(data_dir) / name / STORE_NAME).exists() and fetch_store(storage, name, data_dir):
+            print(f"The note store of {name} is here again, from {storage.where}", flush=True)
+    dependencies = [Path(runs_dir) / name for name in DEPENDENCIES[configs.stage_of(config)] if not given.get(name)]
+    for run in (folder, *(dependency for dependency in dependencies if not newest_step(dependency))):
+        step, remote_run = newest_step(run), remote_name(config.preset, run)
+        _check_same_run(storage, remote_run, run, step)
+        for restored in restore_run(storage, remote_run, run, step):
+            append_event(run, "restored", restored, f"from {storage.where}")
+
+
+def _check_same_run(storage, remote_run, run, step):
+    if not step:
+        return
+    run_id = checkpoints.find(run).manifest["run_id"]
+    for name in remote_steps(storage, remote_run):
+        try:
+            remote_id = remote_manifest(storage, remote_run, name).get("run_id")
+        except DamageError:
+            continue
+        if remote_id != run_id:
+            raise CheckpointError(
+                f"{storage.where} holds another run named {run.name!r}: name a new --run, or another --mirror."
+            )
+        return

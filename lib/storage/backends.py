@@ -239,7 +239,9 @@ class RcloneStorage:
         self._call("rcat", self._path(path), text=text.encode())
 
     def sha256(self, path):
-        with tempfile.TemporaryDirectory() as folder:  # rclone's own hashes are of what it meant to write: it is downloaded
+        with (
+            tempfile.TemporaryDirectory() as folder
+        ):  # rclone's own hashes are of what it meant to write: it is downloaded
             copy = Path(folder) / "copy"
             self.get(path, copy)
             with open(copy, "rb") as file:
