@@ -243,7 +243,7 @@ def check_config(origin: Origin, config: configs.StageConfig, stage: str) -> Non
     free = FREE_SETTINGS | (set(BATCH_SETTINGS) if _global_batch(before) == _global_batch(now) else set())
     differing = [name for name in now if name not in free and before.get(name) != now[name]]
     if differing:
-        changes = ", ".join(f"{name}: {before.get(name)} there, {now[name]} here" for name in differing)
+        changes = ", ".join(f"{name}: {before.get(name)} in the run, {now[name]} requested" for name in differing)
         raise CheckpointError(
             f"{origin.folder} was trained with another config ({changes}). Continue with its own values, or name a new --run."
         )

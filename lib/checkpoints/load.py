@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints.checkpoint import Checkpoint, CheckpointError
 from lib.checkpoints.config_migration import config_from, differences, original_key, put_weights
-from lib.checkpoints.hub import locate
-from lib.checkpoints.run_dependencies import check_unchanged, require, resolve_source
+from lib.checkpoints.run_dependencies import check_unchanged, locate, require, resolve_dependency
 from lib.models.blocks import add_low_rank, merge_low_rank
 from lib.models.dit import DiT
 from lib.models.style_encoder import StyleEncoder
@@ -28,38 +29,60 @@ from lib.models.vqvae import KINDS, VQVAE
 from lib.music.harmony import Changes
 from lib.storage.manifest import MANIFEST, verify, write_manifest
 
-BASE_KNOBS = {field.name for field in dataclasses.fields(configs.DiffusionConfig)}
-WEIGHTS = ("vqvae", "style_encoder", "styles")
 TRANSFORMERS = ("fine_tune", "diffusion")  # the adapted one comes first
+STAGE_OF = {
+    "vqvae": "vqvae",
+    "style_encoder": "style_encoder",
+    "dit": "diffusion",
+}  # part of an improviser -> its config's
 
 
 @dataclass(frozen=True)
 class Styles:
     """A vector for each pianist: names, and vectors (P, S) of length 1."""
 
-    names: tuple
+    names: tuple[str, ...]
     vectors: Tensor
 
-    def vector(self, name):
+    def vector(self, name: str) -> Tensor:
         """(S,); ConfigError naming the nearest pianist where the name is unknown."""
         return self.vectors[self.names.index(configs.choose("pianist", name, self.names))]
 
 
 @dataclass(frozen=True)
 class Improviser:
-    """All that is needed to play: frozen models in eval mode, their configs, the pianists' styles and changes, whom it plays
-    like."""
+    """All that is needed to play: frozen models in eval mode and what belongs to them.
+
+    Attributes
+    ----------
+    styles : the pianists' vectors
+    pianist : whom the transformer was adapted to; None for a base model
+    configs : "vqvae", "style_encoder" and "dit" -> config that it was trained with
+    classes : names of the style encoder's classes
+    changes : the pianists' chord changes
+    """
 
     vqvae: VQVAE
     style_encoder: StyleEncoder
     dit: DiT
     styles: Styles
     pianist: str | None
-    configs: dict
+    configs: dict[str, configs.StageConfig]
+    classes: tuple[str, ...]
     changes: Changes
 
+    @property
+    def device(self) -> torch.device:
+        """Where its models are."""
+        return self.styles.vectors.device
 
-def fingerprint(model):
+    def fingerprint(self) -> str:
+        """Hex sha256 that tells what it plays from what others play: of transformer, codec and pianist."""
+        parts = [fingerprint(self.dit), fingerprint(self.vqvae), str(self.pianist)]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def fingerprint(model: nn.Module) -> str:
     """Hex sha256 that tells a model's weights from others, in whatever precision and by whatever version they were stored."""
     digest = hashlib.sha256()
     for name, tensor in sorted((original_key(model, key), tensor) for key, tensor in model.state_dict().items()):
@@ -67,55 +90,92 @@ def fingerprint(model):
     return digest.hexdigest()
 
 
-def frozen(model, weights, device="cpu", where="The checkpoint", differing=""):
+# --- Models of one stage -----------------------------------------------------------------------------------------
+
+
+def frozen(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    device: str | torch.device = "cpu",
+    where: object = "The checkpoint",
+    differing: str = "",
+) -> nn.Module:
     """The model with these weights, in eval mode, without gradients; CheckpointError (put_weights) where they don't fit."""
     put_weights(model, {name: tensor.float() for name, tensor in weights.items()}, where, differing)
     return model.to(device).eval().requires_grad_(False)
 
 
-def make_dit(config, style_config, vqvae):
-    """An untrained DiT for these styles and a codec's codes."""
-    return DiT.from_config(config, style_config.style_dim, vqvae.code_vectors(), KINDS)
-
-
-def config_of(checkpoint):
-    """The config a checkpoint was trained with, by whichever version."""
-    return config_from(checkpoint.manifest["stage"], checkpoint.manifest["config"], checkpoint.path)
-
-
-def frozen_of(checkpoint, model, device="cpu"):
+def frozen_of(checkpoint: Checkpoint, model: nn.Module, device: str | torch.device = "cpu") -> nn.Module:
     """The model with a checkpoint's weights; CheckpointError says what differs where they don't fit."""
     differing = differences(checkpoint.manifest["stage"], checkpoint.manifest["config"])
     return frozen(model, checkpoint.weights(), device, checkpoint.path, differing)
 
 
-def load_vqvae(run, device="cpu"):
+def config_of(checkpoint: Checkpoint) -> configs.StageConfig:
+    """The config that a checkpoint was trained with, whichever version wrote it; CheckpointError as of config_from."""
+    return config_from(checkpoint.manifest["stage"], checkpoint.manifest["config"], checkpoint.path)
+
+
+def make_dit(config: configs.DiffusionConfig, style_config: configs.StyleEncoderConfig, vqvae: VQVAE) -> DiT:
+    """An untrained DiT for these styles and a codec's codes."""
+    return DiT.from_config(config, style_config.style_dim, vqvae.code_vectors(), KINDS)
+
+
+def load_vqvae(run: Path | str, device: str | torch.device = "cpu") -> tuple[VQVAE, configs.VQVAEConfig]:
     """The VQVAE of a run (its best checkpoint), and its config."""
     checkpoint = require(run, "vqvae")
     config = config_of(checkpoint)
     return frozen_of(checkpoint, VQVAE.from_config(config), device), config
 
 
-def load_style_encoder(run, device="cpu"):
+def load_style_encoder(
+    run: Path | str, device: str | torch.device = "cpu"
+) -> tuple[StyleEncoder, configs.StyleEncoderConfig, list[str]]:
     """The StyleEncoder of a run (its best checkpoint), its config, the names of its classes."""
     checkpoint = require(run, "style_encoder")
     config, names = config_of(checkpoint), checkpoint.manifest["pianists"]
     return frozen_of(checkpoint, StyleEncoder.from_config(config, len(names)), device), config, names
 
 
-def is_finished(folder):
+def load_styles(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> Styles:
+    """The pianists' vectors that a checkpoint of diffusion or fine_tune was trained with."""
+    return Styles(tuple(checkpoint.manifest["styles"]), checkpoint.tensors("styles")["styles"].to(device))
+
+
+def load_changes(checkpoint: Checkpoint) -> Changes:
+    """The pianists' chord changes that a checkpoint of diffusion or fine_tune holds; an older one holds none."""
+    return _changes(checkpoint.manifest["styles"], checkpoint.tensors("changes"))
+
+
+def _changes(names: Iterable[str], tensors: Mapping[str, Tensor] | None) -> Changes:
+    if tensors is None:
+        return Changes.of(dict.fromkeys(names, ()))
+    return Changes(tuple(names), tensors["rows"].numpy(), tensors["ends"].numpy())
+
+
+def changes_tensors(changes: Changes) -> dict[str, Tensor]:
+    """What `load_changes` reads."""
+    return {"rows": torch.from_numpy(changes.rows), "ends": torch.from_numpy(changes.ends)}
+
+
+# --- Improvisers -------------------------------------------------------------------------------------------------
+
+
+def is_finished(folder: Path | str) -> bool:
     """Whether a folder holds a finished improviser."""
-    return (Path(folder) / MANIFEST).exists() and any(
-        (Path(folder) / f"{name}.safetensors").exists() for name in TRANSFORMERS
-    )
+    return (Path(folder) / MANIFEST).exists() and any(_has(Path(folder), name) for name in TRANSFORMERS)
 
 
-def load_improviser(folder, device="cpu", base=False):
-    """Improviser from a finished folder, or from a run of diffusion or fine_tune whose sources are still there.
+def _has(folder, name):
+    return (folder / f"{name}.safetensors").exists()
+
+
+def load_improviser(folder: Path | str, device: str | torch.device = "cpu", base: bool = False) -> Improviser:
+    """Improviser from a finished folder, or from a run of diffusion or fine_tune whose dependencies are still there.
 
     Parameters
     ----------
-    folder : or a name of the Hugging Face hub, see hub.locate
+    folder : or a name of the Hugging Face hub, see run_dependencies.locate
     base : of a finished folder the model before it was adapted to a pianist
 
     Raises
@@ -127,25 +187,23 @@ def load_improviser(folder, device="cpu", base=False):
     if is_finished(folder):
         return _load_finished(folder, device, base)
     if (folder / MANIFEST).exists() and checkpoints.step_of(folder) is None:
-        raise _other_folder(folder)
+        raise _no_improviser(folder)
     checkpoint = checkpoints.find(folder, "best")
     if checkpoint is None or checkpoint.manifest["stage"] not in ("diffusion", "fine_tune"):
         wanted = "a finished improviser (brad_final) or a run of diffusion or fine_tune"
-        raise checkpoints.CheckpointError(f"{folder} is not {wanted}, or has no checkpoint yet.")
+        raise CheckpointError(f"{folder} is not {wanted}, or has no checkpoint yet.")
     return _load_from_runs(checkpoint, device)
 
 
-def _other_folder(folder):
+def _no_improviser(folder):
     """CheckpointError that says what a folder with a manifest, but without a transformer of this version, holds."""
     manifest = verify(folder)
     if manifest.get("kind") != "improviser":
-        return checkpoints.CheckpointError(
-            f"{folder} holds no improviser, but {manifest.get('stage') or manifest.get('kind')!r}."
-        )
-    differing = [f"{name}: {text}" for name, values in manifest["configs"].items()
-                 if (text := differences("diffusion" if name == "dit" else name, values))]  # fmt: skip
+        return CheckpointError(f"{folder} holds no improviser, but {manifest.get('stage') or manifest.get('kind')!r}.")
+    texts = {name: differences(STAGE_OF[name], values) for name, values in manifest["configs"].items()}
+    differing = [f"{name}: {text}" for name, text in texts.items() if text]
     files = ", ".join(sorted(manifest["sha256"]))
-    return checkpoints.CheckpointError(
+    return CheckpointError(
         f"{folder} is an improviser of another version: it holds {files}; this version wants one of "
         f"{', '.join(f'{name}.safetensors' for name in TRANSFORMERS)}. {'. '.join(differing)}".strip()
     )
@@ -153,95 +211,94 @@ def _other_folder(folder):
 
 def _load_finished(folder, device, base):
     manifest = verify(folder)
-    found = [name for name in TRANSFORMERS[base:] if (folder / f"{name}.safetensors").exists()]
-    if not found:
-        raise checkpoints.CheckpointError(
-            f"{folder} holds no base model, only one that is adapted to {manifest['pianist']}."
-        )
-    stages = {"vqvae": "vqvae", "style_encoder": "style_encoder", "dit": "diffusion"}
-    made = {name: config_from(stage, manifest["configs"][name], f"{folder}: {name}") for name, stage in stages.items()}
-    weights = {name: load_file(folder / f"{name}.safetensors") for name in (*WEIGHTS, found[0])}
+    transformer = next((name for name in TRANSFORMERS[base:] if _has(folder, name)), None)
+    if transformer is None:
+        raise CheckpointError(f"{folder} holds no base model, only one that is adapted to {manifest['pianist']}.")
+    values, classes = manifest["configs"], tuple(manifest["classes"])
+    made = {name: config_from(stage, values[name], f"{folder}: {name}") for name, stage in STAGE_OF.items()}
 
-    def part(model, file, name):
-        differing = differences(stages[name], manifest["configs"][name])
-        return frozen(model, weights[file], device, folder / f"{file}.safetensors", differing)
+    def part(name, model, file):
+        path = folder / f"{file}.safetensors"
+        return frozen(model, load_file(path), device, path, differences(STAGE_OF[name], values[name]))
 
-    vqvae = part(VQVAE.from_config(made["vqvae"]), "vqvae", "vqvae")
+    vqvae = part("vqvae", VQVAE.from_config(made["vqvae"]), "vqvae")
+    style_encoder = StyleEncoder.from_config(made["style_encoder"], len(classes))
+    styles = load_file(folder / "styles.safetensors")["styles"].float().to(device)
     return Improviser(
-        vqvae,
-        part(
-            StyleEncoder.from_config(made["style_encoder"], len(manifest["classes"])), "style_encoder", "style_encoder"
+        vqvae=vqvae,
+        style_encoder=part("style_encoder", style_encoder, "style_encoder"),
+        dit=part("dit", make_dit(made["dit"], made["style_encoder"], vqvae), transformer),
+        styles=Styles(tuple(manifest["pianists"]), styles),
+        pianist=manifest["pianist"] if transformer == "fine_tune" else None,
+        configs=made,
+        classes=classes,
+        changes=_changes(
+            manifest["pianists"], load_file(folder / "changes.safetensors") if _has(folder, "changes") else None
         ),
-        part(make_dit(made["dit"], made["style_encoder"], vqvae), found[0], "dit"),
-        Styles(tuple(manifest["pianists"]), weights["styles"]["styles"].float().to(device)),
-        manifest["pianist"] if found[0] == "fine_tune" else None,
-        {**made, "classes": manifest["classes"]},
-        _changes(manifest["pianists"], _tensors_if_there(folder / "changes.safetensors")),
     )
 
 
 def _load_from_runs(checkpoint, device):
-    sources = {name: resolve_source(checkpoint, name) for name in ("vqvae", "style_encoder")}
-    check_unchanged(checkpoint, sources)
-    vqvae, vqvae_config = load_vqvae(sources["vqvae"], device)
-    style_encoder, style_config, classes = load_style_encoder(sources["style_encoder"], device)
+    dependencies = {name: resolve_dependency(checkpoint, name) for name in ("vqvae", "style_encoder")}
+    check_unchanged(checkpoint, dependencies)
+    vqvae, vqvae_config = load_vqvae(dependencies["vqvae"], device)
+    style_encoder, style_config, classes = load_style_encoder(dependencies["style_encoder"], device)
     config = config_of(checkpoint)
     dit = make_dit(config, style_config, vqvae)
     dit = add_low_rank(dit, config.lora_rank) if getattr(config, "lora_rank", 0) else dit
-    dit = merge_low_rank(frozen_of(checkpoint, dit, device)).requires_grad_(False)
-    styles = load_styles(checkpoint, device)
-    made = {"vqvae": vqvae_config, "style_encoder": style_config, "dit": config, "classes": classes}
     return Improviser(
-        vqvae, style_encoder, dit, styles, getattr(config, "pianist", None), made, load_changes(checkpoint)
+        vqvae=vqvae,
+        style_encoder=style_encoder,
+        dit=merge_low_rank(frozen_of(checkpoint, dit, device)).requires_grad_(False),
+        styles=load_styles(checkpoint, device),
+        pianist=getattr(config, "pianist", None),
+        configs={"vqvae": vqvae_config, "style_encoder": style_config, "dit": config},
+        classes=tuple(classes),
+        changes=load_changes(checkpoint),
     )
 
 
-def load_styles(checkpoint, device="cpu"):
-    """The pianists' vectors that a checkpoint of diffusion or fine_tune was trained with."""
-    return Styles(tuple(checkpoint.manifest["styles"]), checkpoint.tensors("styles")["styles"].to(device))
-
-
-def load_changes(checkpoint):
-    """The pianists' Changes that a checkpoint of diffusion or fine_tune holds; an older one holds none."""
-    return _changes(checkpoint.manifest["styles"], checkpoint.tensors("changes"))
-
-
-def _changes(names, tensors):
-    if tensors is None:
-        return Changes.of(dict.fromkeys(names, ()))
-    return Changes(tuple(names), tensors["rows"].numpy(), tensors["ends"].numpy())
-
-
-def _tensors_if_there(path):
-    return load_file(path) if path.exists() else None
-
-
-def changes_tensors(changes):
-    """What `load_changes` reads."""
-    return {"rows": torch.from_numpy(changes.rows), "ends": torch.from_numpy(changes.ends)}
-
-
-def save_improviser(improviser, folder, facts=None, dtype=torch.float32, base=None):
-    """Write a finished folder: weights in `dtype`, configs, hashes; `facts` go into the manifest too.
+def save_improviser(
+    improviser: Improviser,
+    folder: Path | str,
+    facts: Mapping | None = None,
+    dtype: torch.dtype = torch.float32,
+    base: Improviser | None = None,
+) -> Path:
+    """Write a finished folder: weights, configs, hashes.
 
     Parameters
     ----------
-    base : Improviser that was adapted to become this one, where the folder is to hold both
+    facts : go into the manifest too
+    dtype : of the weights
+    base : what was adapted to become this one, where the folder is to hold both
+
+    Returns
+    -------
+    Path : the folder
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: getattr(improviser, name).state_dict() for name in WEIGHTS[:2]}
+    tensors = {name: getattr(improviser, name).state_dict() for name in ("vqvae", "style_encoder")}
     tensors |= {"styles": {"styles": improviser.styles.vectors}, "changes": changes_tensors(improviser.changes)}
-    for one in filter(None, (improviser, base)):
-        tensors["diffusion" if one.pianist is None else "fine_tune"] = one.dit.state_dict()
+    for each in filter(None, (improviser, base)):
+        tensors["diffusion" if each.pianist is None else "fine_tune"] = each.dit.state_dict()
     for name, state in tensors.items():
-        plain = {key: value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype).contiguous()
-                 for key, value in state.items()}  # fmt: skip
-        save_file(plain, folder / f"{name}.safetensors")
-    made = dict(improviser.configs)
-    dit = {k: v for k, v in configs.as_values(made["dit"]).items() if k in BASE_KNOBS}
-    made_from = {"vqvae": configs.as_values(made["vqvae"]), "style_encoder": configs.as_values(made["style_encoder"])}
-    described = {"kind": "improviser", "pianist": improviser.pianist, "pianists": list(improviser.styles.names),
-                 "classes": list(made["classes"]), "configs": {**made_from, "dit": dit}, **(facts or {})}  # fmt: skip
-    write_manifest(folder, described)
+        save_file({key: _plain(value, dtype) for key, value in state.items()}, folder / f"{name}.safetensors")
+    values = {name: configs.as_values(config) for name, config in improviser.configs.items()}
+    base_fields = {field.name for field in dataclasses.fields(configs.DiffusionConfig)}  # without those of fine-tuning
+    values["dit"] = {name: value for name, value in values["dit"].items() if name in base_fields}
+    manifest = {
+        "kind": "improviser",
+        "pianist": improviser.pianist,
+        "pianists": list(improviser.styles.names),
+        "classes": list(improviser.classes),
+        "configs": values,
+    }
+    write_manifest(folder, {**manifest, **(facts or {})})
     return folder
+
+
+def _plain(tensor, dtype):
+    """A tensor as a file holds it."""
+    return tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()

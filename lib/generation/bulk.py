@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 
 from lib.checkpoints.config_migration import request_from
-from lib.checkpoints.load import fingerprint
 from lib.config import ConfigError, as_values
 from lib.generation.generate import Order, generate_many
 from lib.music.metrics import describe
@@ -77,7 +76,7 @@ def make_solos(improviser, request, out, count, batch=None, before=None, share=N
 
     Parameters
     ----------
-    improviser : trained.Improviser
+    improviser : Improviser
     request : GenerateRequest of the first
     out : path, such as solos/solo.mid: solos/solo-000001.mid and so on
     count : how many there are to be, of all processes
@@ -140,9 +139,8 @@ def _settle_order(improviser, request, out, batch, before, share):
     """The batch, after making sure that what lies there was made by the same."""
     path = out.with_name(f"{out.stem}.order.json")
     there = _read_order(path) if path.exists() else None
-    device = improviser.styles.vectors.device.type
-    batch = batch or (there["batch"] if there else BATCH[device])
-    order = {"request": as_values(request), "batch": batch, "model": _model(improviser), "before": _mark(before)}
+    batch = batch or (there["batch"] if there else BATCH[improviser.device.type])
+    order = {"request": as_values(request), "batch": batch, "model": improviser.fingerprint()[:16], "before": _mark(before)}
     order = json.loads(json.dumps(order))
     if there is None:
         write_text(path, sealed(order), unique=True)  # each process writes the same
@@ -155,12 +153,6 @@ def _read_order(path):
     """What `_settle_order` wrote, in whichever version; its request as this version writes it."""
     order = unsealed(path.read_text(encoding="utf-8"), path)
     return order | {"request": json.loads(json.dumps(as_values(request_from(order["request"], path))))}
-
-
-def _model(improviser):
-    """What tells one improviser from another."""
-    parts = [fingerprint(improviser.dit), fingerprint(improviser.vqvae), str(improviser.pianist)]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def _mark(before):

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import torch
 
-from lib.checkpoints import load as trained
+from lib.checkpoints import load
 from lib.config import RELEASED, ConfigError
 from lib.devices import choose_device
 from lib.generation.conditioning import LATENT_RATE_HZ, Wishes
@@ -75,7 +75,7 @@ class Solo:
 
 
 def load_improviser(run=None, released=False, device="auto", styles_dir=None, base=False):
-    """trained.Improviser from a run or a finished folder, or the released one.
+    """Improviser from a run or a finished folder, or the released one.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def load_improviser(run=None, released=False, device="auto", styles_dir=None, ba
     """
     if (run is None) != released:
         raise ConfigError("Give either --run RUN or --released.")
-    improviser = trained.load_improviser(RELEASED if released else run, choose_device(device), base)
+    improviser = load.load_improviser(RELEASED if released else run, choose_device(device), base)
     return dataclasses.replace(improviser, styles=with_own(improviser.styles, improviser.style_encoder, styles_dir))
 
 
@@ -100,7 +100,7 @@ def generate(improviser, request, callback=None, before=None, rules=None, chart=
 
     Parameters
     ----------
-    improviser : trained.Improviser
+    improviser : Improviser
     request : GenerateRequest; the same request gives the same solo
     callback : None, or callable(dict) after each step and revision: step, num_steps (both), window, num_windows and
         piano_roll, a callable that decodes the present estimate to a decided PianoRoll; raising in it cancels
@@ -168,7 +168,7 @@ def generate_many(improviser, orders):
 
     Parameters
     ----------
-    improviser : trained.Improviser
+    improviser : Improviser
     orders : list of Order; what a callback raises ends all of them
 
     Returns
@@ -272,7 +272,7 @@ def _solo(passage, rules, notes, begins_s, ends_s, bars_from_s=0.0):
 def _nothing(improviser, length):
     """Codes (1, length, G) that are all hidden."""
     shape = (1, length, GROUPS)
-    device = improviser.styles.vectors.device
+    device = improviser.device
     return torch.zeros(shape, dtype=torch.long, device=device), torch.ones(shape[:2], dtype=torch.bool, device=device)
 
 
@@ -290,5 +290,5 @@ def _end_of(improviser, notes):
 @torch.inference_mode()
 def _heard(improviser, notes, length):
     """Codes (1, length, G) of a passage."""
-    piano_roll = notes_to_piano_roll(notes, length * LATENT_STRIDE).to(improviser.styles.vectors.device)
+    piano_roll = notes_to_piano_roll(notes, length * LATENT_STRIDE).to(improviser.device)
     return improviser.vqvae.encode(piano_roll)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from lib.checkpoints import load as trained
-from lib.checkpoints.hub import locate
+from lib.checkpoints.load import is_finished, load_improviser, load_vqvae
+from lib.checkpoints.run_dependencies import locate
 from lib.devices import choose_device
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import notes_to_piano_roll, piano_roll_to_notes
@@ -19,8 +19,8 @@ def load_codec(run, device="auto"):
     CheckpointError : nothing to load there
     """
     device, run = choose_device(device), locate(run)
-    finished = trained.is_finished(run)
-    return trained.load_improviser(run, device).vqvae if finished else trained.load_vqvae(run, device)[0]
+    finished = is_finished(run)
+    return load_improviser(run, device).vqvae if finished else load_vqvae(run, device)[0]
 
 
 def reconstruct(run, notes, device="auto"):

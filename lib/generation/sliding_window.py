@@ -73,7 +73,7 @@ def play(improviser, passages):
 
     Parameters
     ----------
-    improviser : trained.Improviser
+    improviser : Improviser
     passages : list of Passage; their first windows are played together, then their second ones, as far as they are alike
 
     Raises
@@ -97,7 +97,7 @@ def _style(improviser, request):
     """(1, S): the asked pianist's vector, else that of whom the run was tuned on, else none."""
     name = request.style or improviser.pianist
     if name is None:
-        return torch.zeros(1, improviser.styles.vectors.shape[1], device=improviser.styles.vectors.device)
+        return torch.zeros(1, improviser.styles.vectors.shape[1], device=improviser.device)
     return style_vector(improviser.styles, name)[None]
 
 

@@ -82,8 +82,7 @@ class StyleClassifier:
     @classmethod
     def of_improviser(cls, improviser):
         """The classifier that made an improviser's styles."""
-        configs = improviser.configs
-        return cls(improviser.style_encoder, tuple(configs["classes"]), configs["style_encoder"].reads)
+        return cls(improviser.style_encoder, improviser.classes, improviser.configs["style_encoder"].reads)
 
     @property
     def parameters(self):

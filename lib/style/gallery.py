@@ -15,9 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from lib.checkpoints.hub import locate
 from lib.checkpoints.load import Styles, config_of, fingerprint, is_finished, load_improviser
-from lib.checkpoints.run_dependencies import require
+from lib.checkpoints.run_dependencies import locate, require
 from lib.config import ConfigError
 from lib.data.selection import gather_labelled, gather_pieces
 from lib.music.style_features import habits

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lib.checkpoints import load as trained
+from lib.checkpoints.load import load_style_encoder, load_vqvae
 from lib.data.selection import gather_labelled, gather_pieces, pianists_of
 from lib.training.passages import passages
 from lib.training.stream import Stream
@@ -51,7 +51,7 @@ def code_use(run, data_dir, count=32):
     -------
     int (2, codes): patterns of onsets, and codes for how they are played, of bands in which notes begin
     """
-    vqvae, config = trained.load_vqvae(run)
+    vqvae, config = load_vqvae(run)
     batch, _ = held_out_chunks(config, data_dir, count)
     pairs = vqvae.encode(batch.piano_roll)[..., :-1].unflatten(-1, (-1, 2))  # (B, N, bands, 2)
     return functional.one_hot(pairs[pairs[..., 0] > 0], config.codes).sum(0).numpy()
@@ -60,7 +60,7 @@ def code_use(run, data_dir, count=32):
 @torch.inference_mode()
 def hear_players(run, data_dir, count=128):
     """What a style encoder run makes of held-out chunks, each player as often: Hearing."""
-    style_encoder, config, names = trained.load_style_encoder(run)
+    style_encoder, config, names = load_style_encoder(run)
     batch, pianists = held_out_chunks(config, data_dir, count, gather_labelled, balanced=True)
     known = [row for row, pianist in enumerate(pianists) if pianist in names]
     _, logits = style_encoder(passages(config, batch.stream, batch.examples, batch.device))

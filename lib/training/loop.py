@@ -16,13 +16,20 @@ from pathlib import Path
 import torch
 
 from lib import config as configs
-from lib.checkpoints.config_migration import config_from
+from lib.checkpoints.checkpoint import find_origin, resumed_checkpoint, run_folder
+from lib.checkpoints.config_migration import check_config, config_from
 from lib.checkpoints.history import append_event, logging_to
 from lib.checkpoints.lease import NAME as LEASE
 from lib.checkpoints.lease import Lease
 from lib.checkpoints.mirror import Mirror
-from lib.checkpoints.resume import asked_checkpoint, bring_back, check_config, find_origin, reach, remote_name, run_folder
-from lib.checkpoints.run_dependencies import check_unchanged, find_sources, require
+from lib.checkpoints.run_dependencies import (
+    bring_back,
+    check_unchanged,
+    find_dependencies,
+    reach,
+    remote_name,
+    require,
+)
 from lib.devices import choose_device, determinism, make_accelerator, processes
 from lib.storage.atomic_write import write_text
 from lib.storage.backends import FolderStorage, open_storage
@@ -68,7 +75,7 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
     vqvae_run, style_encoder_run, diffusion_run : runs this stage builds on, or the folder of a finished improviser; None:
         runs_dir/STAGE; diffusion itself begins with random weights where it is given no diffusion_run
     mirror : a second place for checkpoints: a folder (Drive), or an rclone remote such as "gdrive:brad-mehldau"
-    resume : a run or checkpoint to go on from, see resume.find_origin; None: go on if there is something
+    resume : a run or checkpoint to go on from, see checkpoint.find_origin; None: go on if there is something
     take_over : train although another runtime's lease says that it is training this run
     time_budget_s : stop, save and be done within so many seconds; None: on Colab what is left of the runtime
     epochs_this_runtime : stop and save after so many epochs
@@ -91,7 +98,7 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
     given = {"vqvae": vqvae_run, "style_encoder": style_encoder_run, "diffusion": diffusion_run}
     folder = run_folder(stage_name, runs_dir, run, resume)
     if resume and mirror is None:
-        asked_checkpoint(runs_dir, resume)
+        resumed_checkpoint(runs_dir, resume)
     with ExitStack() as stack:
         stack.enter_context(determinism(config))
         is_main, wait_for_all = processes(config)
@@ -123,7 +130,7 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
 def _prepare(config, stage_name, data_dir, folder, runs_dir, resume, given):
     """(stage, origin, sources), everything checked; nothing is written."""
     origin = find_origin(folder, runs_dir, resume)
-    sources = find_sources(stage_name, runs_dir, given)
+    sources = find_dependencies(stage_name, runs_dir, given)
     if "diffusion" in sources:
         source = require(sources["diffusion"], "diffusion")
         config = configs.inherit_model(config, config_from("diffusion", source.manifest["config"], source.path))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lib.checkpoints import load as trained
+from lib.checkpoints.load import Styles
 from lib.data.selection import pianists_of
 from lib.music.note_windows import note_windows
 from lib.training.stream import Stream
@@ -54,4 +54,4 @@ def embed_pianists(style_encoder, style_config, pieces, config, device="cpu", ch
             batch = stream.batch(0, device=device)
             vectors.append(style_encoder(passages(style_config, stream, batch.examples, device))[0].mean(0))
     vectors = torch.stack(vectors) if vectors else torch.zeros(0, style_encoder.project.out_features)
-    return trained.Styles(tuple(names), functional.normalize(vectors, dim=-1))
+    return Styles(tuple(names), functional.normalize(vectors, dim=-1))

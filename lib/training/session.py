@@ -14,7 +14,7 @@ from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.async_saver import AsyncSaver
 from lib.checkpoints.history import append_event, append_history
 from lib.checkpoints.lease import LeaseError
-from lib.checkpoints.run_dependencies import fingerprints
+from lib.checkpoints.run_dependencies import weights_sha256
 from lib.config import ConfigError
 from lib.progress import progress_bar
 from lib.storage.atomic_write import write_text
@@ -40,7 +40,7 @@ class Session:
     Parameters
     ----------
     stage, stage_name : of stages.py
-    origin : of resume.py
+    origin : of checkpoint.py
     sources : dict stage -> run it builds on
     accelerator, budget : of devices.py, budget.py
     lease, mirror : of lease.py, mirror.py; None where there is none
@@ -51,7 +51,7 @@ class Session:
         self.origin, self.accelerator, self.budget, self.lease, self.mirror = origin, accelerator, budget, lease, mirror
         self.is_main = accelerator.is_main_process
         paths = {name: os.path.relpath(path, self.folder) for name, path in sources.items()}
-        self.sources = {"sources": paths, "source_sha256": fingerprints(sources)}
+        self.sources = {"sources": paths, "source_sha256": weights_sha256(sources)}
         self.total = total_steps(self.config, stage.stream.num_chunks)
         found = origin.checkpoint
         known = found.manifest["adjustments"] if found else None

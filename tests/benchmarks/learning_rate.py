@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lib.checkpoints.run_dependencies import SOURCES  # noqa: E402
+from lib.checkpoints.run_dependencies import DEPENDENCIES  # noqa: E402
 from lib.config import preset  # noqa: E402
 from lib.training.loop import train  # noqa: E402
 
@@ -31,7 +31,7 @@ def main():
     parser.add_argument("--lrs", default="1e-4,1e-3")
     parser.add_argument("--steps", type=int, default=150)
     words = parser.parse_args()
-    sources = {f"{name}_run": words.runs_dir / name for name in SOURCES.get(words.stage, ())}
+    sources = {f"{name}_run": words.runs_dir / name for name in DEPENDENCIES.get(words.stage, ())}
     rows = []
     for lr in map(float, words.lrs.split(",")):
         config = preset(words.stage, words.preset, lr=lr, steps=words.steps, warmup_steps=20, decay="constant", tracker="none",

@@ -91,7 +91,7 @@ class Clock:
 
 def measure(name, precision, words, folder):
     """Some steps of one weight's training: a dict of figures."""
-    from lib.checkpoints.run_dependencies import SOURCES
+    from lib.checkpoints.run_dependencies import DEPENDENCIES
     from lib.devices import choose_device
     from lib.training.code_store import CodeStore
     from lib.training.loop import train
@@ -108,7 +108,7 @@ def measure(name, precision, words, folder):
     clock = Clock(choose_device(words.device), total)
     data = [(Stream, "batch"), (Stream, "piano_roll"), (Stream, "passages"), (CodeStore, "read"), (CodeStore, "styles"),
             (stages, "vary"), (stages, "note_windows")]  # fmt: skip
-    built_on = {f"{source}_run": configs.RELEASED for source in SOURCES[stage]}
+    built_on = {f"{source}_run": configs.RELEASED for source in DEPENDENCIES[stage]}
     with contextlib.ExitStack() as patches:
         for owner, function in data:
             patches.enter_context(mock.patch.object(owner, function, clock.around_data(getattr(owner, function))))

@@ -33,7 +33,7 @@ def measure(preset, stage, steps, device, folder):
     from torch.utils.flop_counter import FlopCounterMode
 
     from lib.checkpoints.history import read_history
-    from lib.checkpoints.run_dependencies import SOURCES
+    from lib.checkpoints.run_dependencies import DEPENDENCIES
     from lib.training.loop import STAGES, train
 
     extra = {"pianist": "Cora Canonby"} if stage == "fine_tune" else {}
@@ -45,7 +45,7 @@ def measure(preset, stage, steps, device, folder):
     times = [row["time"] for row in read_history(result.run) if row["split"] == "train"]
     step_s = statistics.median(b - a for a, b in zip(times, times[1:], strict=False))
     trained = configs.build(type(config), json.loads((result.run / "config.json").read_text()))
-    sources = {name: folder / preset / name for name in SOURCES[stage]}
+    sources = {name: folder / preset / name for name in DEPENDENCIES[stage]}
     job = STAGES[stage](trained, folder / "data", None, sources)
     batch = job.stream.batch(0)
     with FlopCounterMode(display=False) as counter:

@@ -125,7 +125,7 @@ def test_a_tensor_too_many_and_one_too_few(tiny_runs, tmp_path):
 
 def test_training_goes_on_from_an_earlier_config(run, demo_data):
     runs = run("vqvae", {"groups": 12}, ("velocity_spread",)).parent
-    with pytest.raises(CheckpointError, match="velocity_spread: 0.15 there, 0.2 asked"):
+    with pytest.raises(CheckpointError, match="velocity_spread: 0.15 in the run, 0.2 requested"):
         train(preset("vqvae", "tiny", steps=6, velocity_spread=0.2), demo_data, runs)
     assert train(preset("vqvae", "tiny", steps=6), demo_data, runs).resumed_from_step == 4
 

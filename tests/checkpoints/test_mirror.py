@@ -14,8 +14,7 @@ import torch
 from mounting import mounted
 
 from lib.checkpoints import checkpoint as checkpoints
-from lib.checkpoints.mirror import Mirror, remote_steps
-from lib.checkpoints.restore import restore_run
+from lib.checkpoints.mirror import Mirror, remote_steps, restore_run
 from lib.storage.backends import FolderStorage
 
 ROOT = Path(__file__).resolve().parent.parent.parent

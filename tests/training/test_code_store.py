@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.checkpoints import load as trained
+from lib.checkpoints import load
 from lib.config import ConfigError, preset
 from lib.data.selection import gather_pieces
 from lib.models.vqvae import GROUPS
@@ -25,8 +25,8 @@ def stream(demo_data):
 
 @pytest.fixture(scope="module")
 def frozen(tiny_runs):
-    vqvae, _ = trained.load_vqvae(tiny_runs / "vqvae")
-    style_encoder, style_config, _ = trained.load_style_encoder(tiny_runs / "style_encoder")
+    vqvae, _ = load.load_vqvae(tiny_runs / "vqvae")
+    style_encoder, style_config, _ = load.load_style_encoder(tiny_runs / "style_encoder")
     return vqvae, style_encoder, style_config
 
 
@@ -65,7 +65,7 @@ def test_nothing_is_made_twice_and_other_weights_have_their_own(stream, tmp_path
     other = Stream(stream.pieces, dataclasses.replace(stream.config, seed=1))
     assert make(other, tmp_path, frozen)._path(0, 0) != store._path(0, 0)
     with torch.no_grad():
-        changed = trained.frozen(type(frozen[0])(preset("vqvae", "tiny", seed=3)), frozen[0].state_dict())
+        changed = load.frozen(type(frozen[0]).from_config(preset("vqvae", "tiny", seed=3)), frozen[0].state_dict())
         changed.encoder.last.bias += 1
     assert make(stream, tmp_path, (changed, *frozen[1:])).folder != store.folder
 

@@ -104,7 +104,7 @@ def test_diffusion_learns(tiny_runs, demo_data, tmp_path):
 
 def test_another_config_is_refused_and_named(tiny_runs, demo_data):
     before = sorted(p.name for p in (tiny_runs / "vqvae").rglob("*"))
-    with pytest.raises(checkpoints.CheckpointError, match="channels: 64 there, 48 asked"):
+    with pytest.raises(checkpoints.CheckpointError, match="channels: 64 in the run, 48 requested"):
         train(preset("vqvae", "tiny", channels=48), demo_data, tiny_runs)
     assert before == sorted(p.name for p in (tiny_runs / "vqvae").rglob("*"))
 

@@ -10,7 +10,7 @@ from mounting import mounted
 
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.history import read_events, read_history
-from lib.checkpoints.restore import bring_runs
+from lib.checkpoints.mirror import bring_runs
 from lib.config import preset
 from lib.storage.backends import MARKER, open_storage
 from lib.training.loop import train

@@ -66,7 +66,7 @@ def test_the_same_global_batch_may_be_cut_otherwise(trained, demo_data, tmp_path
     assert train(other, demo_data, tmp_path).resumed_from_step == 2
     a, b = weights(tmp_path / "vqvae"), weights(trained / "vqvae")
     assert all(torch.allclose(a[name], b[name], atol=1e-4) for name in a)
-    with pytest.raises(checkpoints.CheckpointError, match="batch_size: 4 there, 3 asked"):
+    with pytest.raises(checkpoints.CheckpointError, match="batch_size: 4 in the run, 3 requested"):
         train(preset("vqvae", "tiny", steps=8, batch_size=3, **CONSTANT), demo_data, trained)
 
 

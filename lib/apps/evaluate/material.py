@@ -14,8 +14,8 @@ from lib.apps.evaluate.markov import MarkovBaseline
 from lib.apps.evaluate.obedience import TEMPO, chart_of
 from lib.apps.evaluate.playing import Player, ask
 from lib.apps.evaluate.reference_classifier import load_judge
-from lib.checkpoints import load as trained
-from lib.checkpoints.run_dependencies import require, resolve_source
+from lib.checkpoints.load import is_finished
+from lib.checkpoints.run_dependencies import require, resolve_dependency
 from lib.config import GUIDED_CANDIDATES, RELEASED, ConfigError
 from lib.data.corpora import open_corpus
 from lib.data.note_store import CorpusError
@@ -65,11 +65,11 @@ def load_base(run, improviser):
     if improviser.pianist is None:
         return improviser
     run = Path(run)
-    if trained.is_finished(run) and (run / "diffusion.safetensors").exists():
+    if is_finished(run) and (run / "diffusion.safetensors").exists():
         return load_improviser(run, base=True, device="cpu")
-    tuned = run.parent / "fine_tune" if trained.is_finished(run) else run  # a finished folder lies beside the run it is from
+    tuned = run.parent / "fine_tune" if is_finished(run) else run  # a finished folder lies beside the run it is from
     try:
-        return load_improviser(resolve_source(require(tuned, "fine_tune"), "diffusion"), device="cpu")
+        return load_improviser(resolve_dependency(require(tuned, "fine_tune"), "diffusion"), device="cpu")
     except (ConfigError, FileNotFoundError) as error:
         raise Missing(f"The base model that {run} was adapted from was not found ({error}). Name it: --base RUN") from None
 

@@ -8,7 +8,6 @@ import json
 import re
 from pathlib import Path
 
-from lib.checkpoints.load import fingerprint
 from lib.config import GenerateRequest, build
 from lib.generation.generate import Order, generate_many
 from lib.music.notes import MidiError, read_midi, write_midi
@@ -39,15 +38,13 @@ class Player:
 
     Parameters
     ----------
-    improviser : trained.Improviser
+    improviser : Improviser
     folder : where clips are kept, or None
     """
 
     def __init__(self, improviser, folder=None):
         self.improviser, self.folder = improviser, None if folder is None else Path(folder)
-        parts = [fingerprint(part) for part in (improviser.dit, improviser.vqvae)]
-        styles = improviser.styles.vectors.detach().to("cpu").half().numpy().tobytes()
-        self.mark = hashlib.sha256("".join(parts).encode() + styles).hexdigest()
+        self.mark = improviser.fingerprint()
 
     def play(self, orders, name):
         """list of Notes, one an order.

@@ -11,9 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lib import config as configs
-from lib.checkpoints import load as trained
 from lib.checkpoints.config_migration import config_from
-from lib.checkpoints.load import fingerprint
+from lib.checkpoints.load import config_of, fingerprint, frozen
 from lib.checkpoints.run_dependencies import require
 from lib.config import RELEASED, ConfigError
 from lib.models.style_encoder import StyleEncoder
@@ -36,7 +35,7 @@ def save_judge(run, data_dir, path, licence=""):
     ------
     CheckpointError : not a run of style_encoder; CorpusError : its corpus is not there
     """
-    config = trained.config_of(require(run, "style_encoder"))
+    config = config_of(require(run, "style_encoder"))
     classifier, _ = tempered(StyleClassifier.of_run(run), config, data_dir)
     weights = {key: value.half().contiguous() for key, value in classifier.style_encoder.state_dict().items()}
     facts = {"config": configs.as_values(config), "pianists": list(classifier.names), "temperature": classifier.temperature,
@@ -63,7 +62,7 @@ def load_judge(path=JUDGE, device="cpu"):
     except (SafetensorError, OSError) as error:
         raise DamageError(f"{path} can't be read ({error}).") from None
     config, names = config_from("style_encoder", facts["config"], path), tuple(facts["pianists"])
-    style_encoder = trained.frozen(StyleEncoder.from_config(config, len(names)), weights, device)
+    style_encoder = frozen(StyleEncoder.from_config(config, len(names)), weights, device)
     if fingerprint(style_encoder) != facts["weights"]:
         raise DamageError(f"{path} is damaged (its weights' sha256 differs).")
     return StyleClassifier(style_encoder, names, config.reads, facts["temperature"])

@@ -1,6 +1,6 @@
 """Trained weights as a folder for others: safetensors, config.json and a card (README.md), in the hub's layout.
 
-What is exported loads back wherever a run can be named, by its folder or by its name on the hub (lib/checkpoints/hub.py).
+What is exported loads back wherever a run can be named, by its folder or by its name on the hub (run_dependencies.locate).
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lib.apps.export.model_card import card
-from lib.checkpoints import load as trained
 from lib.checkpoints.checkpoint import CheckpointError, find
 from lib.checkpoints.history import validation_figures
-from lib.checkpoints.hub import locate
-from lib.checkpoints.run_dependencies import ALONE, resolve_source
+from lib.checkpoints.load import is_finished, load_improviser, save_improviser
+from lib.checkpoints.run_dependencies import STAGE_FILE, locate, resolve_dependency
 from lib.config import ConfigError
 from lib.storage.atomic_write import write_text
 from lib.storage.manifest import MANIFEST, DamageError, read_manifest, verify, write_manifest
@@ -85,7 +84,7 @@ def _gather(run, made, base):
     library = run / LIBRARY
     if library.is_dir():
         shutil.copytree(library, made / LIBRARY)
-    if trained.is_finished(run):
+    if is_finished(run):
         return _gather_finished(run, made)
     checkpoint = find(run, "best")
     if checkpoint is None:
@@ -105,10 +104,10 @@ def _gather_finished(folder, made):
 
 
 def _gather_improviser(checkpoint, made, base):
-    improviser, before = trained.load_improviser(checkpoint.path), None
+    improviser, before = load_improviser(checkpoint.path), None
     if base and checkpoint.manifest["stage"] == "fine_tune":
-        before = trained.load_improviser(resolve_source(checkpoint, "diffusion"), base=True)
-    trained.save_improviser(improviser, made, {"step": checkpoint.step}, base=before)
+        before = load_improviser(resolve_dependency(checkpoint, "diffusion"), base=True)
+    save_improviser(improviser, made, {"step": checkpoint.step}, base=before)
     manifest = read_manifest(made)
     (made / MANIFEST).unlink()
     facts = {key: value for key, value in manifest.items() if key != "sha256"}
@@ -119,7 +118,7 @@ def _gather_improviser(checkpoint, made, base):
 def _gather_stage(checkpoint, made):
     stage = checkpoint.manifest["stage"]
     file = next(name for name in ("ema", "model") if (checkpoint.path / f"{name}.safetensors").exists())
-    shutil.copyfile(checkpoint.path / f"{file}.safetensors", made / ALONE)  # the same bytes: who was trained on them finds them
+    shutil.copyfile(checkpoint.path / f"{file}.safetensors", made / STAGE_FILE)  # the same bytes: runs check their hash
     kept = ("stage", "step", "config", "pianists", "sources", "source_sha256")
     facts = {"kind": "stage", **{key: checkpoint.manifest[key] for key in kept if key in checkpoint.manifest}}
     return stage, facts, {"configs": {stage: facts["config"]}}, validation_figures(checkpoint.run, checkpoint.step)

@@ -36,7 +36,7 @@ def make_worker(url, improviser, limits):
     Parameters
     ----------
     url : redis://HOST:PORT/NUMBER
-    improviser : trained.Improviser
+    improviser : Improviser
     limits : Limits
 
     Raises

@@ -13,7 +13,7 @@ from lib.apps.server.metrics import Metrics
 from lib.apps.server.orders import notes_as_rows, read_performance
 from lib.apps.server.results import Busy, Results
 from lib.apps.server.worker import Worker
-from lib.checkpoints.hub import locate
+from lib.checkpoints.run_dependencies import locate
 from lib.devices import choose_device
 from lib.generation.generate import load_improviser
 from lib.generation.reconstruct import codec_round_trip

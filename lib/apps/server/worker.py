@@ -37,7 +37,7 @@ class Worker(threading.Thread):
     ----------
     jobs : Jobs
     results : Results
-    improviser : trained.Improviser
+    improviser : Improviser
     metrics : Metrics
     """
 
@@ -131,7 +131,7 @@ def play(improviser, jobs, limits, wanted):
 
     Parameters
     ----------
-    improviser : trained.Improviser
+    improviser : Improviser
     jobs : list of what has `id`, `work` and `midi`, as jobs.Job
     limits : Limits
     wanted : callable(dict of id -> share in [0, 1] that is played) -> whether to go on, asked every LOOK_EVERY_S

@@ -6,9 +6,19 @@ import math
 
 import torch
 
-from lib.checkpoints import load as trained
 from lib.checkpoints.config_migration import differences, put_weights
 from lib.checkpoints.history import validation_figures
+from lib.checkpoints.load import (
+    Styles,
+    changes_tensors,
+    load_changes,
+    load_improviser,
+    load_style_encoder,
+    load_styles,
+    load_vqvae,
+    make_dit,
+    save_improviser,
+)
 from lib.checkpoints.run_dependencies import require
 from lib.data.selection import gather_pieces, pianists_of
 from lib.diffusion.sampling import training_mask_ratio
@@ -33,15 +43,15 @@ class DiffusionStage(Stage):
         train, held_out = (gather_pieces(config, data_dir, split, self.pianist) for split in ("train", "validation"))
         held_out = held_out or train
         super().__init__(config, Stream(train, config), Stream(held_out, config, augment=False))
-        self.vqvae, _ = trained.load_vqvae(sources["vqvae"])
-        self.style_encoder, self.style_config, _ = trained.load_style_encoder(sources["style_encoder"])
-        self.model = trained.make_dit(config, self.style_config, self.vqvae)
+        self.vqvae, _ = load_vqvae(sources["vqvae"])
+        self.style_encoder, self.style_config, _ = load_style_encoder(sources["style_encoder"])
+        self.model = make_dit(config, self.style_config, self.vqvae)
         if "diffusion" in sources:
             base = require(sources["diffusion"], "diffusion")
             put_weights(self.model, base.weights(), base.path, differences("diffusion", base.manifest["config"]))
-        self.styles = trained.load_styles(checkpoint) if checkpoint else self._embed(train)
+        self.styles = load_styles(checkpoint) if checkpoint else self._embed(train)
         self.players = {id(self.stream): pianists_of(train), id(self.validation): pianists_of(held_out)}
-        self.changes = trained.load_changes(checkpoint) if checkpoint else None
+        self.changes = load_changes(checkpoint) if checkpoint else None
         self.data_dir, self.stores = data_dir, {}
 
     def facts(self):
@@ -50,7 +60,7 @@ class DiffusionStage(Stage):
 
     def tensors(self):
         """The pianists' vectors and their changes: going on changes nothing about them."""
-        return {"styles": {"styles": self.styles.vectors}, "changes": trained.changes_tensors(self.changes)}
+        return {"styles": {"styles": self.styles.vectors}, "changes": changes_tensors(self.changes)}
 
     def _embed(self, train):
         return embed_pianists(self.style_encoder, self.style_config, train, self.config)
@@ -148,21 +158,21 @@ class FineTuneStage(DiffusionStage):
 
     def _embed(self, train):
         """The base run's styles, with the pianist's own (known already, or not)."""
-        base = trained.load_styles(require(self.sources["diffusion"], "diffusion"))
+        base = load_styles(require(self.sources["diffusion"], "diffusion"))
         own = embed_pianists(self.style_encoder, self.style_config, train, self.config)
         others = [i for i, name in enumerate(base.names) if name not in own.names]
         names = (*(base.names[i] for i in others), *own.names)
-        return trained.Styles(names, torch.cat([base.vectors[others], own.vectors]))
+        return Styles(names, torch.cat([base.vectors[others], own.vectors]))
 
     def _read_changes(self):
         """Those of the base run, with all that there are of the pianist."""
-        base = trained.load_changes(require(self.sources["diffusion"], "diffusion"))
+        base = load_changes(require(self.sources["diffusion"], "diffusion"))
         own = self._changes_of([name for name in self.styles.names if name in self.players[id(self.stream)]], math.inf)
         return Changes.in_order(self.styles.names, base, own)
 
     def finish(self, run):
         """Write the finished improviser beside the runs."""
-        improviser = trained.load_improviser(run)
+        improviser = load_improviser(run)
         step = require(run, "fine_tune").step
         facts = {"step": step, "figures": validation_figures(run, step)}
-        return trained.save_improviser(improviser, run.parent / self.config.final_name, facts)
+        return save_improviser(improviser, run.parent / self.config.final_name, facts)

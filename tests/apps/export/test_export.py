@@ -13,7 +13,7 @@ from lib.apps.cli.main import app
 from lib.apps.export.export import export
 from lib.apps.export.model_card import front_matter, licence_of
 from lib.checkpoints.checkpoint import CheckpointError
-from lib.checkpoints.run_dependencies import fingerprints, require
+from lib.checkpoints.run_dependencies import require, weights_sha256
 from lib.config import RELEASED, ConfigError, GenerateRequest, preset
 from lib.generation.generate import generate, load_improviser
 from lib.generation.reconstruct import load_codec
@@ -74,7 +74,7 @@ def test_a_stage_alone_can_be_built_on(tiny_runs, demo_data, tmp_path):
     assert front(given["vqvae_run"])["tags"][-1] == "vqvae"
     assert same_weights(load_codec(given["vqvae_run"], "cpu"), load_codec(tiny_runs / "vqvae", "cpu"))
     for stage, folder in zip(("vqvae", "style_encoder"), given.values()):  # the same bytes: who was trained on them finds them
-        assert fingerprints({stage: folder}) == fingerprints({stage: tiny_runs / stage})
+        assert weights_sha256({stage: folder}) == weights_sha256({stage: tiny_runs / stage})
     assert train(preset("diffusion", "tiny", steps=1), demo_data, tmp_path / "runs", **given).finished
     with pytest.raises(CheckpointError, match="holds no improviser, but 'vqvae'"):
         load_improviser(given["vqvae_run"])

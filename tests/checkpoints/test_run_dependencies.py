@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from lib.checkpoints.checkpoint import CheckpointError
-from lib.checkpoints.hub import KINDS, locate
 from lib.checkpoints.load import load_improviser, load_vqvae
+from lib.checkpoints.run_dependencies import HUB_FILES, locate
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
 
@@ -43,7 +43,7 @@ def asked(monkeypatch, tmp_path):
 )
 def test_names_are_asked_of_the_hub(asked, tmp_path, run, name, revision):
     assert locate(run) == tmp_path
-    assert asked == [(name, revision, list(KINDS))]
+    assert asked == [(name, revision, list(HUB_FILES))]
 
 
 FOLDERS = ["brad_final", "runs/brad_fina", "runs/vqvae/best", "/somewhere/brad_final", "../runs/vqvae", "lib/nothing"]
