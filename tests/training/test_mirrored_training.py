@@ -114,4 +114,4 @@ def test_a_mirror_that_is_not_there(demo_data, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
     train(preset("vqvae", "tiny", steps=2), demo_data, tmp_path / "runs")
     assert train(preset("vqvae", "tiny"), demo_data, tmp_path / "runs", mirror=away).finished
-    assert "Going on with step 2" in capsys.readouterr().out
+    assert "Continuing from step 2" in capsys.readouterr().out
