@@ -2,9 +2,10 @@
 
     python tests/benchmarks/candidates.py --data-dir data [--clips 24] [--only "told alone;60 revisions alone"]
 
-Each clip is told a real one's chords and density, and rules ask for both. A variant says how many candidates compete in a step,
-from which share of the steps on, how many revisions follow and how many ways are tried in each. Rule losses, share of half bars
-with the right chord, overlapping area and judge, median seconds of one core. Prints one JSON line last.
+Each clip is told a real one's chords and density, and rules ask for both. A variant says how many candidates compete in
+a step, from which share of the steps on, how many revisions follow and how many ways are tried in each. Rule losses,
+share of half bars with the right chord, overlapping area and judge, median seconds of one core. Prints one JSON line
+last.
 """
 
 from __future__ import annotations
@@ -53,14 +54,20 @@ def steered(bench, variant, count):
             losses.append([float(rule.loss(solo.new_roll)[0]) for rule in rules_of(wish)])
             clips.append(solo.new_notes)
     density, chords = np.mean(losses, 0)
-    return {"density_loss": density, "chord_loss": chords, "agreement": agreement([half_bars(notes) for notes in real], clips),
-            "oa": whole.overlap(clips, bench.real.clips)["oa"], "judge": whole.judge_mean(bench.judge, clips),
-            "core_seconds": float(np.median(seconds))}  # fmt: skip
+    return {
+        "density_loss": density,
+        "chord_loss": chords,
+        "agreement": agreement([half_bars(notes) for notes in real], clips),
+        "oa": whole.overlap(clips, bench.real.clips)["oa"],
+        "judge": whole.judge_mean(bench.judge, clips),
+        "core_seconds": float(np.median(seconds)),
+    }
 
 
 def rules_of(wish):
     """Density's, then the chords': also of what is told alone."""
-    return [whole.rule_of({"density": wish["density"]}), whole.rule_of({name: wish[name] for name in ("chart", "tempo_bpm")})]
+    chords = {name: wish[name] for name in ("chart", "tempo_bpm")}
+    return [whole.rule_of({"density": wish["density"]}), whole.rule_of(chords)]
 
 
 def main():

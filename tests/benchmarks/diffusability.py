@@ -2,11 +2,11 @@
 
     python tests/benchmarks/diffusability.py --data-dir data (--released | --run RUN) [--minutes 20] [--clips 64]
 
-The generator is always the same: lib's DiT, 256 wide and 5 deep, told only whether Mehldau plays, trained to
-predict masked codes of PiJAMA's training pieces (a quarter of them Mehldau's) for so many minutes of two cores, counted in
-the process's CPU time. Its clips of 10.24 s are compared with chunks of every other of Mehldau's
-training and validation pieces: the overlapping area of the distributions of 8 statistics, over that of chunks of the
-pieces between them (`oa_real`). Prints one JSON line last.
+The generator is always the same: lib's DiT, 256 wide and 5 deep, conditioned only on whether Mehldau plays, trained to
+predict masked codes of PiJAMA's training pieces (a quarter of them Mehldau's) for so many minutes of two cores, counted
+in the process's CPU time. Its clips of 10.24 s are compared with chunks of every other of Mehldau's training and
+validation pieces: the overlapping area of the distributions of 8 statistics, over that of chunks of the pieces between
+them (`oa_real`). Prints one JSON line last.
 """
 
 from __future__ import annotations
@@ -48,8 +48,16 @@ from lib.training.stream import Stream  # noqa: E402
 PIANIST = "Brad Mehldau"
 CORES, BATCH, PEAK_LR, WARMUP_SHARE, EMA_DECAY = 2, 16, 1e-3, 0.03, 0.995
 SAMPLING_STEPS, TEMPERATURE, FRAMES = 40, 1.0, CHUNK_FRAMES // LATENT_STRIDE
-STATISTICS = ("notes_per_s", "sounding_notes", "pitch_mean", "pitch_std", "duration", "spacing", "velocity_mean",
-              "velocity_std")  # fmt: skip
+STATISTICS = (
+    "notes_per_s",
+    "sounding_notes",
+    "pitch_mean",
+    "pitch_std",
+    "duration",
+    "spacing",
+    "velocity_mean",
+    "velocity_std",
+)
 
 
 def statistics(notes):
@@ -59,15 +67,16 @@ def statistics(notes):
         return [0.0, 0.0, 60.0, 0.0, math.log(0.01), math.log(CHUNK_S), 0.0, 0.0]
     pitch, gaps = notes.pitch.astype(float), np.diff(np.unique(notes.onset_s))
     spacing = np.log(gaps.clip(0.02)).mean() if len(gaps) else math.log(CHUNK_S)
-    return [plain["notes_per_s"], plain["sounding_notes"], pitch.mean(), pitch.std(),
-            np.log(notes.duration_s.clip(0.01)).mean(), spacing, plain["velocity_mean"], plain["velocity_std"]]  # fmt: skip
+    duration = np.log(notes.duration_s.clip(0.01)).mean()
+    counts, velocity = [plain["notes_per_s"], plain["sounding_notes"]], [plain["velocity_mean"], plain["velocity_std"]]
+    return [*counts, pitch.mean(), pitch.std(), duration, spacing, *velocity]
 
 
 def chunks(store, parity, count):
     """Chunks of real Mehldau as Notes, evenly from every other of his training and validation pieces."""
     config = dataclasses.replace(preset("diffusion", "laptop"), batch_size=count)
-    pieces = sorted(i for split in ("train", "validation") for i in store.select(pianist=PIANIST, split=split, duets=False))
-    pieces = [(store, i) for i in pieces[parity::2]]
+    splits = [store.select(pianist=PIANIST, split=split, duets=False) for split in ("train", "validation")]
+    pieces = [(store, i) for i in sorted(sum(map(list, splits), []))[parity::2]]
     stream = Stream(pieces, config, balance=[str(i) for _, i in pieces], augment=False)
     return piano_roll_to_notes(stream.batch(0).piano_roll)
 
@@ -95,11 +104,11 @@ class Training:
         theirs, his = self.everybody.batch(step, 0, BATCH - BATCH // 4), self.his.batch(step, 0, BATCH // 4)
         with torch.no_grad():
             codes = torch.cat([self.vqvae.encode(part.piano_roll) for part in (theirs, his)])
-        told = [self.is_his[item] for item in theirs.items] + [True] * len(his)
-        return codes, functional.one_hot(torch.tensor(told).long(), 2).float() / math.sqrt(2)
+        is_his = [self.is_his[item] for item in theirs.items] + [True] * len(his)
+        return codes, functional.one_hot(torch.tensor(is_his).long(), 2).float() / math.sqrt(2)
 
     def conditions(self, style):
-        """Nothing is told but the style."""
+        """No condition but the style."""
         blank = torch.zeros(len(style), FRAMES, CHORD_DIM + ATTRIBUTES_DIM)
         return Conditions(style, *blank.split([CHORD_DIM, ATTRIBUTES_DIM], -1))
 
@@ -142,10 +151,10 @@ class Training:
     @torch.inference_mode()
     def codes(self, style, rows, temperature):
         """Codes of clips `rows`, drawn."""
-        told, shape = self.conditions(style), (len(style), FRAMES, GROUPS)
+        conditions, shape = self.conditions(style), (len(style), FRAMES, GROUPS)
 
         def predict(codes, mask):
-            return Posterior(self.model, self.model(codes, mask, told)[None], temperature=temperature)
+            return Posterior(self.model, self.model(codes, mask, conditions)[None], temperature=temperature)
 
         def draw(step, candidate):
             return uniforms(1, f"step {step}", rows, shape[1:])
@@ -185,8 +194,12 @@ def main():
     clips = training.clips(words.clips)
     real = np.array([statistics(notes) for notes in chunks(store, 0, 4 * words.clips)])
     compared = {"oa": clips, "oa_real": chunks(store, 1, words.clips)}
-    figures = {"steps": steps, "wall_s": round(seconds), "nats": round(nats, 3),
-               "parameters": sum(p.numel() for p in training.model.parameters())}  # fmt: skip
+    figures = {
+        "steps": steps,
+        "wall_s": round(seconds),
+        "nats": round(nats, 3),
+        "parameters": sum(p.numel() for p in training.model.parameters()),
+    }
     for name, notes in compared.items():
         own = np.array([statistics(clip) for clip in notes])
         areas = [overlapping_area(own[:, i], real[:, i]) for i in range(len(STATISTICS))]

@@ -1,14 +1,16 @@
 """What a generator should learn: four objectives, the same transformer, music and CPU minutes, and their clips.
 
-    python tests/benchmarks/objectives.py --data-dir data (--released | --run RUN) [--minutes 12] [--only masked,posterior,v,flow]
+    python tests/benchmarks/objectives.py --data-dir data (--released | --run RUN) [--minutes 12]
+        [--only masked,posterior,v,flow]
 
 posterior : continuous diffusion, cross-entropy over codes, the denoised latent is their mean (Dieleman et al. 2022)
 v         : continuous diffusion, mean square error of v, weighted by min-SNR-5 (Salimans & Ho 2022; Hang et al. 2023)
 flow      : rectified flow, mean square error of the velocity, times logit-normal (Liu et al. 2023; Esser et al. 2024)
-masked    : discrete diffusion, codes masked at random and predicted by cross-entropy (Chang et al. 2022; Sahoo et al. 2024)
+masked    : discrete diffusion, codes masked at random and predicted by cross-entropy (Chang et al. 2022;
+            Sahoo et al. 2024)
 
-Everything else is tests/benchmarks/diffusability.py's: its transformer, its music, its statistics. --optimizer muon trains
-the matrices within the blocks by Muon. Clips are drawn at each temperature. Prints one JSON line last.
+Everything else is tests/benchmarks/diffusability.py's: its transformer, its music, its statistics. --optimizer muon
+trains the matrices within the blocks by Muon. Clips are drawn at each temperature. Prints one JSON line last.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ class Masked(common.Training):
 
 
 class Continuous(common.Training):
-    """Diffusion of latents, the codes' vectors at unit deviation, by a transformer that is told how much noise there is."""
+    """Diffusion of latents, the codes' vectors at unit deviation, by a transformer with a timestep embedding."""
 
     def make_model(self):
         self.vectors = self.vqvae.code_vectors()  # (G, K, D)
@@ -72,7 +74,8 @@ class Continuous(common.Training):
 
     def nearest(self, latents):
         """(B, N, G D) -> codes (B, N, G)."""
-        parts = (latents * self.scale).unflatten(-1, (len(self.vectors), -1)).flatten(0, 1).transpose(0, 1)  # (G, B N, D)
+        parts = (latents * self.scale).unflatten(-1, (len(self.vectors), -1))  # (B, N, G, D)
+        parts = parts.flatten(0, 1).transpose(0, 1)  # (G, B N, D)
         return torch.cdist(parts.contiguous(), self.vectors).argmin(-1).T.unflatten(0, latents.shape[:2])
 
     @torch.inference_mode()

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/quantisers.py --data-dir data [--steps 600] [--only sphere,fsq] [--set channels=320]
 
-Each variant replaces the learned codebook of the same VQ-VAE (preset laptop: 1,024 codes for the lengths and velocities of a
-band's notes) and is trained and validated by the stage itself; a short warm-up, then cosine. Prints one JSON line last.
+Each variant replaces the learned codebook of the same VQ-VAE (preset laptop: 1,024 codes for the lengths and velocities
+of a band's notes) and is trained and validated by the stage itself; a short warm-up, then cosine. Prints one JSON line
+last.
 """
 
 from __future__ import annotations

@@ -23,8 +23,14 @@ sys.path.insert(0, str(ROOT))
 
 from lib import config as configs  # noqa: E402
 
-CHEAP = {"corpora": ("demo",), "log_every": 1, "validation_batches": 1, "validate_every": 10**6, "save_every": 10**6,
-         "tracker": "none"}  # fmt: skip
+CHEAP = {
+    "corpora": ("demo",),
+    "log_every": 1,
+    "validation_batches": 1,
+    "validate_every": 10**6,
+    "save_every": 10**6,
+    "tracker": "none",
+}
 
 
 def measure(preset, stage, steps, device, folder):
@@ -52,9 +58,15 @@ def measure(preset, stage, steps, device, folder):
         job.losses(job.model, batch)["loss"].backward()
     parameters = sum(p.numel() for p in job.model.parameters())
     gflop = counter.get_total_flops() * config.gradient_accumulation / 1e9
-    return {"preset": preset, "stage": stage, "steps_per_s": round(1 / step_s, 3), "peak_mib": round(peak_mib),
-            "gflop_per_step": round(gflop, 1), "million_parameters": round(parameters / 1e6, 2),
-            "batch_size": config.batch_size}  # fmt: skip
+    return {
+        "preset": preset,
+        "stage": stage,
+        "steps_per_s": round(1 / step_s, 3),
+        "peak_mib": round(peak_mib),
+        "gflop_per_step": round(gflop, 1),
+        "million_parameters": round(parameters / 1e6, 2),
+        "batch_size": config.batch_size,
+    }
 
 
 def main():
@@ -85,19 +97,24 @@ def main():
 def needed(stage, wanted):
     """Whether a stage is asked for, or one that builds on it."""
     order = list(configs.STAGES)
-    return stage in wanted or any(order.index(stage) < order.index(other) and other != "style_encoder" for other in wanted)
+    later = [other for other in wanted if order.index(stage) < order.index(other)]
+    return stage in wanted or any(other != "style_encoder" for other in later)
 
 
 def in_a_process(preset, stage, words, folder):
     """[figures] of one stage; a line on the screen."""
-    command = [sys.executable, __file__, "--steps", str(words.steps), "--device", words.device, "--child", preset, stage, folder]
+    options = ["--steps", str(words.steps), "--device", words.device, "--child", preset, stage, folder]
+    command = [sys.executable, __file__, *options]
     environment = {**os.environ, "LIB_QUIET": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(f"{preset} {stage} failed:\n{done.stderr[-2000:]}")
     row = json.loads(done.stdout.splitlines()[-1])
-    print("{preset:>7} {stage:>14}: {steps_per_s:8.3f} steps/s {peak_mib:6d} MiB {gflop_per_step:10.1f} GFLOP a step "
-          "{million_parameters:8.2f} M parameters, batch {batch_size}".format(**row), flush=True)  # fmt: skip
+    line = (
+        "{preset:>7} {stage:>14}: {steps_per_s:8.3f} steps/s {peak_mib:6d} MiB {gflop_per_step:10.1f} GFLOP a step "
+        "{million_parameters:8.2f} M parameters, batch {batch_size}"
+    )
+    print(line.format(**row), flush=True)
     return [row]
 
 

@@ -1,10 +1,11 @@
 """Which transformer, optimizer and music: the stage itself, the same CPU minutes, validation loss on PiJAMA.
 
-    python tests/benchmarks/transformers.py --data-dir data --vqvae-run RUN --style-encoder-run RUN [--minutes 4] [--only wide,...]
+    python tests/benchmarks/transformers.py --data-dir data --vqvae-run RUN --style-encoder-run RUN [--minutes 4]
+        [--only wide,...]
 
-Each variant changes a few knobs of `train diffusion --preset laptop`; a warm-up, then cosine over the budget, counted in the
-process's CPU time; averaged weights are validated. What has to be encoded is encoded before the clock runs. Nats a latent frame
-of all of PiJAMA's validation batches, the same for all. Prints one JSON line last.
+Each variant changes a few settings of `train diffusion --preset laptop`; a warm-up, then cosine over the budget,
+counted in the process's CPU time; averaged weights are validated. What has to be encoded is encoded before the clock
+runs. Nats a latent frame of all of PiJAMA's validation batches, the same for all. Prints one JSON line last.
 """
 
 from __future__ import annotations
@@ -92,10 +93,14 @@ def main():
         began = time.monotonic()
         steps, last = training.train(words.minutes)
         with torch.inference_mode():
-            found = judge.validate(training.model.eval())
-        figures[name] = {"nats": round(found["loss"], 3), "steps": steps, "training_nats": round(last, 3),
-                         "parameters": sum(p.numel() for p in training.model.parameters()),
-                         "wall_s": round(time.monotonic() - began)}  # fmt: skip
+            validation = judge.validate(training.model.eval())
+        figures[name] = {
+            "nats": round(validation["loss"], 3),
+            "steps": steps,
+            "training_nats": round(last, 3),
+            "parameters": sum(p.numel() for p in training.model.parameters()),
+            "wall_s": round(time.monotonic() - began),
+        }
         print(json.dumps({name: figures[name]}), file=sys.stderr, flush=True)
     print(json.dumps({"benchmark": "transformers", "minutes": words.minutes, "variants": figures}))
 
