@@ -15,9 +15,8 @@ from typing import Any
 
 from lib.data.metadata import compose
 from lib.data.note_store import CorpusError
-from lib.music.notes import MAX_MIDI_BYTES, MidiError
+from lib.music.notes import MAX_MIDI_BYTES, MIDI_SUFFIXES, MidiError
 
-MIDI_SUFFIXES = (".mid", ".midi")
 UTF8_FLAG = 0x800
 DRIVE = re.compile(r"^[A-Za-z]:")
 

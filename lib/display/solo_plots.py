@@ -1,14 +1,14 @@
-"""Pictures of a solo as a whole: how it came about, its arcs, and where it comes back to what it was."""
+"""Pictures of a solo as a whole: how it came about, and its arcs."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lib.display.alt_text import describe_notes, described, titled
-from lib.display.palette import AMOUNT, HUES, TARGET, on_paper
+from lib.display.alt_text import described, titled
+from lib.display.palette import HUES, TARGET, on_paper
 from lib.display.preview import roll_pixels
-from lib.music.over_time import WINDOW_S, arcs, self_similarity
+from lib.music.metrics import CURVE_WINDOW_S, density_and_velocity
 from lib.music.piano_roll import FRAME_RATE_HZ, LOWEST_PITCH, NUM_PITCHES, sounding_roll
 
 STAGES = 8
@@ -81,7 +81,7 @@ def plot_sampling(rolls, steps, title=""):
 
 
 @on_paper
-def plot_arcs(performances, target_density=None, window_s=WINDOW_S, title=""):
+def plot_arcs(performances, target_density=None, window_s=CURVE_WINDOW_S, title=""):
     """Density and loudness over time.
 
     Parameters
@@ -94,7 +94,7 @@ def plot_arcs(performances, target_density=None, window_s=WINDOW_S, title=""):
     figure, (density_ax, velocity_ax) = plt.subplots(2, 1, figsize=(9, 4), sharex=True, layout="constrained")
     ranges, hues = [], [hue for hue in HUES if hue != TARGET]
     for number, (name, notes) in enumerate(performances.items()):
-        times_s, density, velocity = arcs(notes, window_s)
+        times_s, density, velocity = density_and_velocity(notes, window_s)
         line = {"color": hues[number % len(hues)], "linestyle": LINES[number % len(LINES)], "label": name}
         density_ax.plot(times_s, density, **line)
         velocity_ax.plot(times_s, velocity, **line)
@@ -118,29 +118,3 @@ def plot_arcs(performances, target_density=None, window_s=WINDOW_S, title=""):
 def _range(values, form):
     values = values[~np.isnan(values)]
     return f"{values.min():{form}} to {values.max():{form}}" if len(values) else "none"
-
-
-@on_paper
-def plot_self_similarity(notes, bar_s=2.0, title=""):
-    """How alike any two bars are; stripes beside the diagonal are passages that come back.
-
-    Parameters
-    ----------
-    notes : Notes
-    bar_s : length of a bar, such as 4 * 60 / tempo_bpm
-    title : str
-    """
-    alike = self_similarity(notes, bar_s)
-    figure, ax = plt.subplots(figsize=(5.2, 4.4), layout="constrained")
-    edge = len(alike) + 0.5
-    image = ax.imshow(
-        alike, cmap=AMOUNT, vmin=0, vmax=1, origin="lower", extent=(0.5, edge, 0.5, edge), interpolation="nearest"
-    )
-    figure.colorbar(image, label="alike")
-    ax.set(xlabel="bar", ylabel="bar", title=title)
-    apart = np.triu(alike, 1)
-    first, second = np.unravel_index(apart.argmax(), apart.shape)
-    most = f"; most alike are bars {first + 1} and {second + 1} ({apart.max():.2f})" if len(alike) > 1 else ""
-    return described(
-        figure, titled(title, f"Likeness of {len(alike)} bars to one another, {describe_notes(notes)}{most}")
-    )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lib.music.chart import Chart
-from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
+from lib.music.piano_roll import LATENT_RATE_HZ, LATENT_STRIDE
 from lib.music.rules import (
     chord_progression,
     density_contour,
@@ -21,8 +21,6 @@ from lib.music.rules import (
     velocity_contour,
 )
 from lib.music.rules_in_time import melody, rhythm_grid
-
-LATENT_RATE_HZ = FRAME_RATE_HZ / LATENT_STRIDE
 
 
 @dataclass(frozen=True)

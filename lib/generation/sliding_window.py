@@ -22,11 +22,10 @@ from lib.keyed_random import uniforms
 from lib.models.conditions import Conditions, attributes
 from lib.models.posterior import classifier_free
 from lib.music.chart import chord_features, chord_frames
-from lib.music.piano_roll import CHUNK_FRAMES, LATENT_STRIDE
+from lib.music.piano_roll import WINDOW
 from lib.music.rules import total_loss
 from lib.style.embeddings import style_vector
 
-WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames the model plays at once
 OVERLAP = WINDOW // 4  # latent frames given from the window before
 
 

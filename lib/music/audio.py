@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.config import ROOT, ConfigError
+from lib.music.notes import PEDAL_CONTROLLER
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 from lib.storage.atomic_write import atomic_write
 
@@ -20,7 +21,6 @@ TAIL_S = 2.0  # rings on after the last release
 PEAK = 0.89  # -1 dB: the loudest sample of a rendering
 DITHER = 1e-3  # what a synthesiser that plays nothing may give
 GAIN = 0.3  # of the synthesiser: a fortissimo chord does not clip its 16 bits
-SUSTAIN = 64
 PARTIALS = (1.0, 0.5, 0.25, 0.12)  # of a sine-wave note
 RELEASE_S = 0.08
 MP3_KBPS = 112  # stereo: 60 s are 0.84 MB, 1.12 MB in base64
@@ -134,15 +134,15 @@ def _events(notes, synth, sample_rate_hz):
         events.append((onset_s, 2, lambda p=int(pitch), v=int(velocity): synth.noteon(0, p, v)))
         events.append((onset_s + duration_s, 0, lambda p=int(pitch): synth.noteoff(0, p)))
     for down_s, up_s in notes.pedal_s:
-        events.append((down_s, 1, lambda: synth.cc(0, SUSTAIN, 127)))
-        events.append((up_s, 1, lambda: synth.cc(0, SUSTAIN, 0)))
+        events.append((down_s, 1, lambda: synth.cc(0, PEDAL_CONTROLLER, 127)))
+        events.append((up_s, 1, lambda: synth.cc(0, PEDAL_CONTROLLER, 0)))
     events.sort(key=lambda event: event[:2])
     return [(max(0, round(time_s * sample_rate_hz)), event) for time_s, _, event in events]
 
 
 def _sines(notes, sample_rate_hz):
     """Decaying partials, low notes longer; bass to the left: (N, 2)."""
-    ends_s = _releases(notes)
+    ends_s = notes.sounding_end_s()
     samples = np.zeros((round((max(ends_s, default=0.0) + TAIL_S) * sample_rate_hz), 2), np.float32)
     for pitch, velocity, onset_s, end_s in zip(notes.pitch.astype(int), notes.velocity, notes.onset_s, ends_s):
         time_s = np.arange(round((end_s - onset_s + RELEASE_S) * sample_rate_hz)) / sample_rate_hz
@@ -156,18 +156,6 @@ def _sines(notes, sample_rate_hz):
         place = slice(first, first + len(tone))
         samples[place] += (tone[:, None] * [1 - 0.6 * right, 0.4 + 0.6 * right])[: len(samples[place])]
     return samples
-
-
-def _releases(notes):
-    """When each note ends, the pedal included; a key struck again ends its note."""
-    ends_s = notes.onset_s + notes.duration_s
-    for down_s, up_s in notes.pedal_s:
-        held = (ends_s >= down_s) & (ends_s < up_s)
-        ends_s = np.where(held, up_s, ends_s)
-    for pitch in np.unique(notes.pitch):
-        rows = np.flatnonzero(notes.pitch == pitch)
-        ends_s[rows[:-1]] = np.minimum(ends_s[rows[:-1]], notes.onset_s[rows[1:]])
-    return ends_s
 
 
 def to_pcm(samples):

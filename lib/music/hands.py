@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from lib.music.notes import MIDDLE_C
 from lib.music.viterbi import viterbi
 
 BORDERS = np.arange(40, 80)  # MIDI pitches
-MIDDLE = 60
 GROUP_S = 0.2  # onsets within it are reached from one position of the hands
 REACH = 14  # semitones, a ninth
 OVER_REACH, NEAR_A_NOTE, OFF_MIDDLE, MOVE = 1.0, 0.5, 0.05, 0.3  # costs a semitone
@@ -47,7 +47,7 @@ def _cost(pitch):
     left = pitch[:, None] < BORDERS
     reach = sum(_span(pitch, side) for side in (left, ~left))
     near = np.abs(pitch[:, None] + 0.5 - BORDERS).min(0)
-    return OVER_REACH * reach + NEAR_A_NOTE * (CLEAR - near).clip(0) + OFF_MIDDLE * np.abs(BORDERS - MIDDLE)
+    return OVER_REACH * reach + NEAR_A_NOTE * (CLEAR - near).clip(0) + OFF_MIDDLE * np.abs(BORDERS - MIDDLE_C)
 
 
 def _span(pitch, side):

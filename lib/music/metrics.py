@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MIDDLE_C = 60
+from lib.music.notes import MIDDLE_C, Notes
+
 TOGETHER_S = 0.035  # notes that begin within it are one chord
-VELOCITY_TOLERANCE = 0.1  # of the range, after the best linear fit (Hawthorne et al. 2018)
+MATCHED_VELOCITY = 0.1  # of the range, after the best linear fit (Hawthorne et al. 2018)
+CURVE_WINDOW_S, CURVE_HOP_S = 4.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -104,14 +106,33 @@ def _covered(notes, seconds):
 
 def longest_silence_s(notes, seconds):
     """The longest time in [0, seconds] in which no key is down and no pedal holds a note that was struck."""
-    release_s = notes.onset_s + notes.duration_s
-    for down_s, up_s in notes.pedal_s:
-        held = (release_s > down_s) & (release_s < up_s)
-        release_s = np.where(held, up_s, release_s)
-    order = np.argsort(notes.onset_s)
-    starts = np.append(notes.onset_s[order], seconds).clip(0, seconds)
-    ends = np.maximum.accumulate(np.insert(release_s[order], 0, 0.0)).clip(0, seconds)
+    starts = np.append(notes.onset_s, seconds).clip(0, seconds)
+    ends = np.maximum.accumulate(np.insert(notes.sounding_end_s(), 0, 0.0)).clip(0, seconds)
     return float((starts - ends).max(initial=0.0).clip(min=0))
+
+
+def density_and_velocity(
+    notes: Notes, window_s: float = CURVE_WINDOW_S, hop_s: float = CURVE_HOP_S
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How a performance goes on, in windows that slide.
+
+    Parameters
+    ----------
+    notes : Notes
+    window_s, hop_s : seconds of a window, and from one to the next. Windows reach beyond neither end of the performance: those at
+        the ends are shorter
+
+    Returns
+    -------
+    (times_s, notes_per_s, velocity) : each (W,): the windows' middles, onsets a second, mean MIDI velocity, NaN without onsets
+    """
+    times_s = np.arange(0.0, max(notes.end_s, hop_s) + hop_s / 2, hop_s)
+    starts_s, ends_s = (times_s - window_s / 2).clip(min=0), (times_s + window_s / 2).clip(max=max(notes.end_s, hop_s))
+    first, last = np.searchsorted(notes.onset_s, starts_s), np.searchsorted(notes.onset_s, ends_s)
+    total = np.concatenate([[0.0], np.cumsum(notes.velocity, dtype=float)])
+    count = last - first
+    velocity = np.where(count > 0, (total[last] - total[first]) / np.maximum(1, count), np.nan)
+    return times_s, count / np.maximum(ends_s - starts_s, hop_s), velocity
 
 
 def note_f1(reference, estimate, onset_tolerance_s=0.04):
@@ -168,32 +189,10 @@ def same_velocity(reference, estimate, pairs):
     played = estimate.velocity[pairs[:, 1]].astype(float)
     design = np.stack([played, np.ones(len(played))], 1)
     fit = np.linalg.lstsq(design, wanted, rcond=None)[0]
-    return np.abs(design @ fit - wanted) < VELOCITY_TOLERANCE
+    return np.abs(design @ fit - wanted) < MATCHED_VELOCITY
 
 
 def _intervals(notes, rows):
     """mir_eval's view of some notes: (N, 2) seconds and (N,) Hz."""
     hz = 440.0 * 2.0 ** ((notes.pitch[rows].astype(np.float64) - 69) / 12)
     return np.column_stack([notes.onset_s, notes.onset_s + notes.duration_s])[rows], hz
-
-
-def overlapping_area(values, others):
-    """How alike two samples are distributed: the area under the lower of their two densities, in [0, 1].
-
-    Parameters
-    ----------
-    values, others : float (N,) and (M,); densities are Gaussian kernel estimates with Scott's bandwidth
-        (Yang & Lerch 2020). Samples without any spread count as spread by a thousandth of the others' range
-    """
-    from scipy.stats import gaussian_kde
-
-    values, others = (np.asarray(sample, float) for sample in (values, others))
-    both = np.concatenate([values, others])
-    width = float(np.ptp(both))
-    if width == 0:
-        return 1.0
-    grid = np.linspace(both.min() - width, both.max() + width, 3000)
-    jitter = np.linspace(-1, 1, 7) * width / 1000
-    samples = [sample if np.ptp(sample) > width / 1000 else sample.mean() + jitter for sample in (values, others)]
-    lower = np.minimum(*(gaussian_kde(sample)(grid) for sample in samples))
-    return float(np.trapezoid(lower, grid))

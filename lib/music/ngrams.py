@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.music.metrics import MIDDLE_C
+from lib.music.notes import MIDDLE_C
 from lib.music.style_features import chords_of
 from lib.progress import progress_bar
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.music.metrics import MIDDLE_C
+from lib.music.notes import MIDDLE_C
 from lib.music.style_features import chords_of
 
 

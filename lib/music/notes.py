@@ -15,7 +15,8 @@ import numpy as np
 from lib.music.chords import in_ascii
 from lib.storage.atomic_write import atomic_write
 
-DRUM_CHANNEL = 9
+MIDI_SUFFIXES = (".mid", ".midi")
+MIDDLE_C = 60
 PEDAL_CONTROLLER = 64
 PEDAL_DOWN = 64  # the controller's value from which the pedal holds
 MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
@@ -57,6 +58,22 @@ class Notes:
     def end_s(self):
         """When the last key is released, in seconds (0 for no notes)."""
         return float((self.onset_s + self.duration_s).max()) if len(self) else 0.0
+
+    def sounding_end_s(self) -> np.ndarray:
+        """float64 (N,): when each note stops sounding, in seconds: the key is up, and the pedal, or the key is struck again.
+
+        A note rings under a pedal that is down when its key goes up, down_s <= end < up_s: `piano_roll.sounding_roll` has the
+        same rule in frames.
+        """
+        end_s = self.onset_s + self.duration_s
+        if len(self.pedal_s):
+            down_s, up_s = self.pedal_s.T
+            interval = np.searchsorted(down_s, end_s, side="right") - 1  # the last pedal down by then
+            end_s = np.where(interval >= 0, np.maximum(end_s, up_s[interval]), end_s)
+        order = np.argsort(self.pitch, kind="stable")  # within a pitch by onset
+        again = np.flatnonzero(np.diff(self.pitch[order].astype(int)) == 0)
+        end_s[order[again]] = np.minimum(end_s[order[again]], self.onset_s[order[again + 1]])
+        return end_s
 
     @classmethod
     def from_arrays(cls, onset_s, duration_s, pitch, velocity, pedal_s=()):

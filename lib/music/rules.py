@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lib.music.notes import MIDDLE_C
 from lib.music.piano_roll import (
     FRAME_RATE_HZ,
     LATENT_STRIDE,
@@ -31,7 +32,6 @@ SILENCE = 4.0  # loss where there is nothing to take a mean of
 LOUDNESS_UNIT = 16  # of velocity: about a dynamic mark
 CONTOUR_FRAMES = 31  # latent frames (2.5 s) that a contour is smoothed over
 CHROMA_FRAMES = 9  # latent frames (0.72 s) that count as sounding together: about a half note at a medium tempo
-MIDDLE_C = 60
 SCARCE = 0.02  # a share below counts as so much in how welcome a pitch class is
 TENSION = 0.3  # how well a ninth, eleventh or thirteenth suits where a chord tone suits by 1
 

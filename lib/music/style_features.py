@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.music.metrics import MIDDLE_C, TOGETHER_S, describe
+from lib.music.metrics import TOGETHER_S, describe
+from lib.music.notes import MIDDLE_C
 
 LARGE_CHORD = 3  # notes
 EVEN = 0.15  # two gaps are alike where their ratio is within 2 ** +-EVEN

@@ -15,13 +15,12 @@ from torch.nn import functional
 
 from lib.checkpoints.load import Styles, fingerprint
 from lib.config import ConfigError
-from lib.music.notes import MidiError, read_midi
+from lib.music.notes import MIDI_SUFFIXES, MidiError, read_midi
 from lib.storage.atomic_write import write_text
 from lib.storage.manifest import DamageError, sealed, unsealed
 from lib.style.classifier import TooShort
 
 LONGEST_NAME = 80
-MIDI_SUFFIXES = (".mid", ".midi")
 log = logging.getLogger(__name__)
 
 

@@ -28,12 +28,12 @@ from lib.music.chart import chord_features
 from lib.music.chord_recognition import recognise_chords
 from lib.music.notes import Notes
 from lib.music.piano_roll import (
-    CHUNK_FRAMES,
     CHUNK_S,
-    FRAME_RATE_HZ,
+    LATENT_RATE_HZ,
     LATENT_STRIDE,
     LOWEST_PITCH,
     NUM_PITCHES,
+    WINDOW,
     notes_to_piano_roll,
     smooth,
     sounding_roll,
@@ -43,8 +43,6 @@ from lib.storage.atomic_write import atomic_write
 from lib.training.passages import CHUNKS_PER_STYLE, passages
 from lib.training.stream import Example
 
-LATENT_RATE_HZ = FRAME_RATE_HZ / LATENT_STRIDE
-WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames a training example has
 KNOB_WINDOW = 31  # latent frames (2.5 s) over which density and register are taken
 CHORD_WINDOW = 2 * WINDOW  # latent frames in which chords are recognised at a time
 PLAIN = -1  # the encoding as played: for validation

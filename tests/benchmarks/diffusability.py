@@ -30,6 +30,8 @@ from torch.nn import functional  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from overlap import overlapping_area  # noqa: E402
+
 from lib.config import RELEASED, preset  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.diffusion.sampling import sample_ancestral, training_mask_ratio  # noqa: E402
@@ -40,7 +42,7 @@ from lib.models.dit import DiT  # noqa: E402
 from lib.models.posterior import Posterior  # noqa: E402
 from lib.models.vqvae import GROUPS, KINDS  # noqa: E402
 from lib.music.chart import CHORD_DIM  # noqa: E402
-from lib.music.metrics import describe, overlapping_area  # noqa: E402
+from lib.music.metrics import describe  # noqa: E402
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, LATENT_STRIDE, piano_roll_to_notes  # noqa: E402
 from lib.training.optimizers import make_optimizer  # noqa: E402
 from lib.training.stream import Stream  # noqa: E402

@@ -31,13 +31,14 @@ from torch.nn import functional
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from overlap import overlapping_area  # noqa: E402
+
 from lib.config import RELEASED  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.generation.reconstruct import load_codec  # noqa: E402
 from lib.keyed_random import keyed_generator, uniform  # noqa: E402
 from lib.models.dit import DiT  # noqa: E402
 from lib.models.vqvae import KINDS  # noqa: E402
-from lib.music.metrics import overlapping_area  # noqa: E402
 
 TEMPERATURES = {"posterior": (0.8, 1.0), "v": (1.0,), "flow": (1.0,), "masked": (0.9, 1.0)}
 STATISTICS_STEPS = 8  # batches that the latents' scale is taken from

@@ -22,12 +22,10 @@ from PIL import Image  # noqa: E402
 
 from lib.display import palette, plots, solo_plots  # noqa: E402
 from lib.display.alt_text import picture_html, show_picture  # noqa: E402
-from lib.display.dashboard import plot_dashboard  # noqa: E402
 from lib.display.preview import loudness_of, png  # noqa: E402
 from lib.display.rule_plots import plot_rules  # noqa: E402
 from lib.display.run_history import plot_run_history  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
-from lib.music.metrics import ATTRIBUTES  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
 from lib.music.rules import note_density, pitch_class_histogram  # noqa: E402
@@ -60,11 +58,6 @@ EVENTS = [{"event": kind, "time": 60.0 * step + 7200 * (step > 40), "step": step
                              ("saved", 60), ("mirrored", 61), ("out_of_memory", 70))]  # fmt: skip
 
 
-def clips(shift):
-    grid = np.linspace(0, 3, 40)
-    return [{name: np.sin(5 * x + n) + x + shift * n / 4 for n, name in enumerate(ATTRIBUTES)} for x in grid]
-
-
 def sampled():
     return [loudness_of(solo(16, 12 - 3 * stage // 2), 16.0, 400) * (stage + 1) / 8 for stage in range(8)]
 
@@ -82,8 +75,6 @@ PICTURES = {
     "run_history": lambda: plot_run_history(HISTORY, EVENTS, "vqvae"),
     "sampling": lambda: solo_plots.plot_sampling(sampled(), [(4 * n + 2, 30) for n in range(8)], "out of noise"),
     "arcs": lambda: solo_plots.plot_arcs({"one": NOTES, "other": solo(12, 5)}, (3.0, 6.0), title="arcs"),
-    "self_similarity": lambda: solo_plots.plot_self_similarity(NOTES, 2.0, "bars"),
-    "dashboard": lambda: plot_dashboard(clips(0.0), clips(1.0), "Brad against the model"),
 }
 WORDS = {
     "piano_roll": "a solo. Piano roll: 88 notes in 16.0 s, G2 to B5, velocity 25 to 118; chords Cmaj7, Am7, Dm7, G7",
@@ -98,8 +89,6 @@ WORDS = {
     "run_history": "80 steps in 3 h 20 min, 2 runtimes; survived: 1 × restored from the mirror, 1 × out of memory",
     "sampling": "8 stages of sampling",
     "arcs": "one: ",
-    "self_similarity": "Likeness of 8 bars",
-    "dashboard": "40 generated clips against 40 real ones",
 }  # fmt: skip
 each = pytest.mark.parametrize("name", PICTURES)
 

@@ -7,9 +7,9 @@ import pytest
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-from lib.display.solo_plots import Stages, plot_arcs, plot_sampling, plot_self_similarity  # noqa: E402
+from lib.display.solo_plots import Stages, plot_arcs, plot_sampling  # noqa: E402
+from lib.music.metrics import density_and_velocity  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
-from lib.music.over_time import arcs  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
 
 NOTES = Notes.from_arrays([0.0, 1.0, 4.0, 5.0], [0.5] * 4, [60, 64, 60, 64], [20, 80, 120, 100])
@@ -48,7 +48,7 @@ def test_the_strip_has_a_panel_a_stage():
 
 def test_arcs_draw_what_they_are_given():
     density_ax, velocity_ax = plot_arcs({"one": NOTES, "none": NONE}, (2.0, 4.0)).axes
-    times_s, density, velocity = arcs(NOTES)
+    times_s, density, velocity = density_and_velocity(NOTES)
     line, _, asked = density_ax.lines
     assert np.array_equal(line.get_xdata(), times_s) and np.array_equal(line.get_ydata(), density)
     assert np.array_equal(velocity_ax.lines[0].get_ydata(), velocity)
@@ -56,11 +56,3 @@ def test_arcs_draw_what_they_are_given():
     assert len({(line.get_color(), line.get_linestyle()) for line in density_ax.lines}) == 3
     assert len(plot_arcs({"one": NOTES}, 3.0).axes[0].lines[1].get_ydata()) == 2
     assert "none: 0.0 to 0.0 notes a second, velocity none" in plot_arcs({"none": NONE}).alt
-
-
-def test_bars_that_come_back_are_dark():
-    figure = plot_self_similarity(NOTES, 2.0)
-    shown = figure.axes[0].images[0].get_array()
-    assert shown.shape == (3, 3) and shown[0, 2] == pytest.approx(1) and shown[0, 1] == 0
-    assert "most alike are bars 1 and 3 (1.00)" in figure.alt
-    assert "Likeness of 1 bars" in plot_self_similarity(NONE).alt

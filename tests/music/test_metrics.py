@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.music.metrics import ATTRIBUTES, NoteF1, attributes, describe, longest_silence_s, note_f1, overlapping_area
+from lib.music.metrics import ATTRIBUTES, NoteF1, attributes, density_and_velocity, describe, longest_silence_s, note_f1
 from lib.music.notes import Notes
 
 
@@ -83,14 +83,6 @@ def test_note_f1_is_what_mir_eval_says_of_the_whole():
     assert 0.5 < score.onset_velocity < score.onset < 1
 
 
-def test_overlapping_area():
-    rng = np.random.default_rng(0)
-    one, same, far = rng.normal(0, 1, 400), rng.normal(0, 1, 400), rng.normal(2, 1, 400)
-    assert overlapping_area(one, same) > 0.9
-    assert overlapping_area(one, far) == pytest.approx(0.317, abs=0.08)  # 2 * Phi(-1)
-    assert overlapping_area(one, far) == pytest.approx(overlapping_area(far, one))
-    assert overlapping_area([3.0] * 5, [3.0] * 5) == 1 and overlapping_area([3.0] * 5, one + 50) < 0.05
-
 
 def test_attributes_of_a_clip():
     notes = Notes.from_arrays([0.0, 0.0, 1.0, 3.0], [1.0, 1.0, 0.5, 20.0], [48, 60, 55, 60], [40, 60, 80, 100])
@@ -108,3 +100,19 @@ def test_attributes_of_a_clip():
 def test_stretches_with_a_key_down_do_not_overlap():
     notes = Notes.from_arrays([0.0, 0.5, 2.0, 2.1], [2.5, 0.1, 0.1, 1.0], [60, 62, 64, 65], [80] * 4)
     assert attributes(notes, 4.0)["polyphony"] == pytest.approx((2.5 + 0.1 + 0.1 + 1.0) / 3.1)
+
+
+def test_curves_of_a_steady_player():
+    times_s, density, velocity = density_and_velocity(notes(*((0.25 * i, 0.25, 60, 70) for i in range(80))))
+    assert times_s[0] == 0 and times_s[-1] == 20 and np.allclose(velocity, 70)
+    assert np.allclose(density, 4.0), "at the ends too"
+
+
+def test_curves_follow_the_music():
+    slow, quick = [(float(i), 0.05, 60, 40) for i in range(10)], [(20 + 0.1 * i, 0.05, 60, 100) for i in range(100)]
+    times_s, density, velocity = density_and_velocity(notes(*slow, *quick))
+    at = {round(float(time_s), 1): index for index, time_s in enumerate(times_s)}
+    assert density[at[5.0]] == pytest.approx(1.0) and density[at[25.0]] == pytest.approx(10.0)
+    assert np.isnan(velocity[at[15.0]]) and density[at[15.0]] == 0
+    assert velocity[at[5.0]] == 40 and velocity[at[25.0]] == 100
+    assert len(density_and_velocity(notes())[0]) == 2

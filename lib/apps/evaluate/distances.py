@@ -1,7 +1,7 @@
 """How far apart two sets of clips are: by attribute, in an embedding, by their nearest neighbours.
 
 Conventions: weights say how often each clip counts, as intervals.estimate hands them in; rows without numbers are left out
-before. Densities are Gaussian kernel estimates with Scott's bandwidth, as in music.metrics.overlapping_area.
+before. Densities are Gaussian kernel estimates with Scott's bandwidth.
 """
 
 from __future__ import annotations

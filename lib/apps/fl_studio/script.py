@@ -15,8 +15,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lib.config import ConfigError
 from lib.music.chords import in_ascii
 from lib.music.hands import left_hand
@@ -64,15 +62,7 @@ def ringing(notes):
     -------
     Notes, no two of a key at a time
     """
-    ends_s = notes.onset_s + notes.duration_s
-    if len(notes.pedal_s):
-        down_s, up_s = notes.pedal_s.T
-        held_by = np.searchsorted(down_s, ends_s, side="right") - 1  # the last pedal down by then
-        ends_s = np.where(held_by >= 0, np.maximum(ends_s, up_s[held_by]), ends_s)
-    for pitch in np.unique(notes.pitch):
-        key = np.flatnonzero(notes.pitch == pitch)
-        ends_s[key[:-1]] = np.minimum(ends_s[key[:-1]], notes.onset_s[key[1:]])
-    return Notes.from_arrays(notes.onset_s, ends_s - notes.onset_s, notes.pitch, notes.velocity)
+    return Notes.from_arrays(notes.onset_s, notes.sounding_end_s() - notes.onset_s, notes.pitch, notes.velocity)
 
 
 def script_text(takes, name):

@@ -23,11 +23,11 @@ from lib.config import ConfigError, choose
 from lib.display.page import fill_page, read_parts
 from lib.display.player import sound_values
 from lib.music.audio import read_wav, render_audio
-from lib.music.notes import Notes, read_midi
+from lib.music.notes import MIDI_SUFFIXES, Notes, read_midi
 
 FOLDER = Path(__file__).parent
 KINDS = {"ab": ("ab",), "rate": ("rate",), "both": ("ab", "rate")}
-MIDI_SUFFIXES, WAV_SUFFIXES = (".mid", ".midi"), (".wav",)
+WAV_SUFFIXES = (".wav",)
 KEY_KIND = "listening test key"
 QUESTION = "jazz piano"
 
