@@ -1,9 +1,9 @@
 """The piano codec: piano roll -> product codes every 80 ms -> piano roll, each register for itself.
 
-A latent frame holds LATENT_STRIDE roll frames. The keyboard is cut into BANDS of BAND_KEYS keys; in each, a first code
-says which keys are struck when (`what`), a second one how long and how loud (`how`); one more code is the pedal. All
-bands share their networks and codebooks. So a code means the same wherever it stands, and most of them say that nothing
-begins: what a generator has to learn is the music, not the codec. Nothing depends on other frames or bands.
+A latent frame holds LATENT_STRIDE roll frames. The keyboard is cut into BANDS of BAND_KEYS keys. In each, a first code
+says which keys are struck when (the pattern), a second one how long and how loud (the expression); one more code is the
+pedal. All bands share their networks and codebooks. So a code means the same wherever it stands, and most of them say
+that nothing begins: what a generator has to learn is the music, not the codec. Nothing depends on other frames or bands.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from lib.music.piano_roll import DURATION, LATENT_STRIDE, NUM_PITCHES, VELOCITY,
 BAND_KEYS = 8
 BANDS = NUM_PITCHES // BAND_KEYS  # 11
 CELLS = BAND_KEYS * LATENT_STRIDE  # of a band in a latent frame
-GROUPS = 2 * BANDS + 1  # what, how, what, how, ..., pedal
-KINDS = (0, 1) * BANDS + (2,)  # what, how, pedal
+GROUPS = 2 * BANDS + 1  # pattern, expression, pattern, expression, ..., pedal
+KINDS = (0, 1) * BANDS + (2,)  # pattern, expression, pedal
 SILENT = 0  # both codes of a band in which nothing begins
 TRAINED_ROWS = 128  # bands with notes of a chunk that a training step looks at
 VELOCITY_TOLERANCE = 0.05  # of the range; half of what transcription is judged by
@@ -48,13 +48,13 @@ def from_bands(bands: Tensor, pedal: Tensor) -> PianoRoll:
 class VQVAE(nn.Module):
     """The codec of every band, and the pedal, which is written as it is.
 
-    `what` is the number of a pattern in a dictionary of those that training music has most often (exact for 99 % of all
-    bands; the others take the one most like them), `how` is quantised by a learned codebook.
+    Patterns are numbers in a dictionary of those that training music has most often (exact for 99 % of all bands; the
+    others take the most similar one), expression is quantised by a learned codebook.
 
     Parameters
     ----------
     width, blocks : of encoder and decoder: channels, residual layers
-    codes, code_dim : K patterns, and as many codes of D dimensions for how they are played
+    codes, code_dim : K patterns, and as many codes of expression, of D dimensions
     codebook_decay, restart_below, seed : see codebook.Codebook
     patterns : (K, CELLS) in {0, 1}, the dictionary, the first one empty; None: weights will be loaded
     """
@@ -90,8 +90,8 @@ class VQVAE(nn.Module):
         struck = bands[..., :CELLS].amax(-1) > 0  # (B, N, bands)
         indices = torch.zeros(*struck.shape, 2, dtype=torch.long, device=bands.device)
         if struck.any():
-            what = self.nearest_pattern(bands[struck][:, :CELLS])
-            indices[struck] = torch.stack([what, self(bands[struck][None])[0].indices[0]], -1)
+            pattern = self.nearest_pattern(bands[struck][:, :CELLS])
+            indices[struck] = torch.stack([pattern, self(bands[struck][None])[0].indices[0]], -1)
         pedal = piano_roll.pedal[:, 0].unflatten(-1, (-1, LATENT_STRIDE)) >= 0.5
         pedal = (pedal.long() << torch.arange(LATENT_STRIDE, device=pedal.device)).sum(-1, keepdim=True)
         return torch.cat([indices.flatten(2), pedal], -1)
@@ -107,18 +107,18 @@ class VQVAE(nn.Module):
         onsets, struck = self.patterns[pairs[..., 0]], pairs[..., 0] > 0
         held = onsets.new_zeros(*onsets.shape[:-1], 2 * BAND_KEYS)
         if struck.any():
-            how = self.codebook.embedding[0, pairs[struck][:, 1]]
-            held[struck] = self.decoder(torch.cat([onsets[struck], how], -1)).float().sigmoid()
+            expression = self.codebook.embedding[0, pairs[struck][:, 1]]
+            held[struck] = self.decoder(torch.cat([onsets[struck], expression], -1)).float().sigmoid()
         pedal = (indices[..., -1:] >> torch.arange(LATENT_STRIDE, device=indices.device)) & 1
         return from_bands(torch.cat([onsets, held], -1), pedal.to(onsets.dtype))
 
     def code_vectors(self) -> Tensor:
         """(GROUPS, K, CELLS): a vector for each code, as a generator reads it, padded with zeros."""
-        how, pedal = torch.zeros_like(self.patterns), torch.zeros_like(self.patterns)
-        how[:, : self.codebook.code_dim] = self.codebook.embedding[0]
+        expression, pedal = torch.zeros_like(self.patterns), torch.zeros_like(self.patterns)
+        expression[:, : self.codebook.code_dim] = self.codebook.embedding[0]
         bits = (torch.arange(2**LATENT_STRIDE)[:, None] >> torch.arange(LATENT_STRIDE)) & 1
-        pedal[: 2**LATENT_STRIDE, :LATENT_STRIDE] = 2.0 * bits.to(how) - 1
-        return torch.stack([*[self.patterns, how] * BANDS, pedal])
+        pedal[: 2**LATENT_STRIDE, :LATENT_STRIDE] = 2.0 * bits.to(pedal) - 1
+        return torch.stack([*[self.patterns, expression] * BANDS, pedal])
 
     def forward(self, bands: Tensor) -> tuple[Quantised, Tensor]:
         """(B, R, CELLS + 2 BAND_KEYS) -> (Quantised (B, R), logits of duration and velocity (B, R, 2 BAND_KEYS))."""

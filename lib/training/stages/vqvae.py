@@ -68,8 +68,8 @@ class VQVAEStage(Stage):
             pairs = zip(piano_roll_to_notes(batch.piano_roll), piano_roll_to_notes(decoded), strict=True)
             scores += [note_f1(original, estimate) for original, estimate in pairs if len(original)]
             pairs = codes[..., :-1].unflatten(-1, (-1, 2))
-            how = pairs[..., 1][pairs[..., 0] > 0]
-            use = use + functional.one_hot(how, self.config.codes).sum(0)
+            expression = pairs[..., 1][pairs[..., 0] > 0]
+            use = use + functional.one_hot(expression, self.config.codes).sum(0)
         for name in ("onset", "onset_offset", "onset_velocity"):
             rows[f"{name}_f1"] = sum(getattr(score, name) for score in scores) / max(1, len(scores))
         return {**rows, "perplexity": perplexity(use.float())}
