@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NAME, EVENTS = "history.jsonl", "events.jsonl"
-NO_FIGURES = ("step", "epoch", "time", "split", "runtime")  # of a line of the history
+SPEEDS = ("ms_per_step", "tokens_per_s", "seconds_left")  # of a line of the history: see training.run_log.Speed
+NO_FIGURES = ("step", "epoch", "time", "split", "runtime", *SPEEDS)
 RUNTIME = uuid.uuid4().hex[:8]  # this process: rows of one runtime have one colour in a picture
 log = logging.getLogger("lib.training")
 
@@ -20,13 +21,14 @@ def append_history(run, line):
     _append(Path(run) / NAME, {**line, "runtime": RUNTIME})
 
 
-def append_event(run, event, step, text=""):
-    """Add {"time" (Unix seconds), "runtime", "event", "step", "text"}; said in train.log too.
+def append_event(run, event, step, text="", **fields):
+    """Add {"time" (Unix seconds), "runtime", "event", "step", "text", and `fields`}; logged in train.log too.
 
     Events: start, restored, saved, save_failed, mirrored, mirror_failed, out_of_memory, skipped, went_back, stopped,
-    finished.
+    finished. Programs read fields, never the text: `total`, the steps of the whole training, of start, stopped and finished;
+    `reason` of stopped (a training.budget.StopReason), of save_failed and mirror_failed (what the system reported).
     """
-    line = {"time": round(time.time(), 3), "runtime": RUNTIME, "event": event, "step": step, "text": text}
+    line = {"time": round(time.time(), 3), "runtime": RUNTIME, "event": event, "step": step, "text": text, **fields}
     _append(Path(run) / EVENTS, line)
     log.info("step %d %s%s", step, event.replace("_", " "), f": {text}" if text else "")
 
@@ -64,8 +66,17 @@ def read_rows(run):
 
 
 def read_events(run):
-    """What happened to a run, in order: see append_event."""
-    return _read(Path(run) / EVENTS)
+    """What happened to a run, in order: see append_event; events of older versions get their fields from their text."""
+    return [_with_fields(event) for event in _read(Path(run) / EVENTS)]
+
+
+def _with_fields(event):
+    text = event.get("text", "")
+    if event.get("event") == "start" and "total" not in event and text.startswith("of ") and text[3:].isdigit():
+        return {**event, "total": int(text[3:])}
+    if event.get("event") in ("save_failed", "mirror_failed") and "reason" not in event:
+        return {**event, "reason": text.partition("; training goes on")[0]}
+    return event
 
 
 def _read(path):

@@ -58,7 +58,7 @@ class Mirror:
     run : the run's folder here
     keep : how many of the newest checkpoints stay there; the best stays besides
     verify_every_s : least seconds between two checkpoints that are read back; None: each is
-    report : callable(event, step, text), see history.append_event
+    report : callable(event, step, text, **fields), see history.append_event
     data : (data_dir, corpora): note stores to copy once
 
     Attributes
@@ -74,7 +74,7 @@ class Mirror:
         run: Path | str,
         keep: int = 5,
         verify_every_s: float | None = None,
-        report: Callable[[str, int, str], None] | None = None,
+        report: Callable[..., None] | None = None,
         data: tuple[Path | str, Sequence[str]] | None = None,
     ):
         self.storage, self.remote_run, self.run, self.keep = (
@@ -83,7 +83,7 @@ class Mirror:
             Path(run),
             keep,
         )  # keep: 1 once it is full
-        self.verify_every_s, self.report, self.data = verify_every_s, report or (lambda *event: None), data
+        self.verify_every_s, self.report, self.data = verify_every_s, report or (lambda *event, **fields: None), data
         self.state, self.seconds = "nothing yet", 0.0
         self.first_wait_s, self.longest_wait_s = FIRST_WAIT_S, LONGEST_WAIT_S
         self._wake, self._closed, self._rounds = threading.Event(), threading.Event(), threading.Lock()
@@ -157,7 +157,8 @@ class Mirror:
         self.state = f"waiting {self._wait_s:.0f} s: {text}"
         if text != self._reported or time.monotonic() - self._reported_at > REMIND_S:
             self._reported, self._reported_at = text, time.monotonic()
-            self.report("mirror_failed", self._newest(), f"{text}; training goes on here, and the copy is made later")
+            message = f"{text}; training goes on here, and the copy is made later"
+            self.report("mirror_failed", self._newest(), message, reason=text)
 
     def _newest(self):
         folders = checkpoints.step_folders(self.run)
@@ -230,7 +231,8 @@ class Mirror:
             self._verified.add(name)
             self._last_verified_s = time.monotonic()
         else:
-            self.report("mirror_failed", checkpoints.step_of(name), "the copy there is damaged: it is made again")
+            text = "the copy there is damaged: it is made again"
+            self.report("mirror_failed", checkpoints.step_of(name), text, reason=text)
         return intact
 
     def _put(self, folder, name, text, verify):

@@ -10,7 +10,9 @@ import logging
 import re
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from lib.checkpoints.load import Styles, fingerprint
@@ -22,6 +24,31 @@ from lib.style.classifier import TooShort
 
 LONGEST_NAME = 80
 log = logging.getLogger(__name__)
+
+
+def principal_directions(rows: np.ndarray, count: int) -> np.ndarray:
+    """The orthonormal directions in which rows are longest, the first one most; of centred rows, principal components.
+
+    Parameters
+    ----------
+    rows : float (N, D)
+    count : how many are wanted
+
+    Returns
+    -------
+    float (D, count), or fewer columns where the rows have fewer directions
+    """
+    if len(rows) >= rows.shape[1]:
+        return np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :count]
+    length, axes = np.linalg.eigh(rows @ rows.T)  # as many directions, and a smaller matrix
+    kept = length > 1e-9 * length[-1:]
+    return (rows.T @ axes[:, kept] / np.sqrt(length[kept]))[:, ::-1][:, :count]
+
+
+def project_to_plane(vectors: Tensor) -> np.ndarray:
+    """Vectors (N, S) along the two directions in which they differ most: float (N, 2), for a map."""
+    centred = vectors.double().numpy() - vectors.double().numpy().mean(0)
+    return centred @ principal_directions(centred, 2)
 
 
 def parse_mix(text):

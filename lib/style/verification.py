@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from lib.checkpoints.config_migration import RENAMED, rows
 from lib.music.ngrams import count_words
 from lib.music.note_statistics import statistics
+from lib.style.embeddings import principal_directions
 
 MOST_WORDS, DIRECTIONS = 3000, 60  # of each kind of n-grams; 5,000 and 150: 0.418 named, not 0.410, twice the size
 POOLED_WEIGHT = 2.0  # of the encoder's features beside a kind of n-grams
@@ -149,8 +150,8 @@ class NGramLsa:
         num_words = min(MOST_WORDS, int((spread > 0).sum()))
         buckets = np.sort(np.argsort(-spread, kind="stable")[:num_words]).astype(np.int32)
         weight = (np.log((1 + counts.shape[0]) / (1 + spread[buckets])) + 1).astype(np.float32)
-        directions = _main_directions(_tfidf(counts, buckets, weight))
-        return cls(buckets, weight, directions[:, ::-1][:, :DIRECTIONS].astype(np.float32))
+        directions = principal_directions(_tfidf(counts, buckets, weight), DIRECTIONS)
+        return cls(buckets, weight, directions.astype(np.float32))
 
     def of(self, counts):
         """float (N, K) of CSR (N, ngrams.BUCKETS)."""
@@ -167,15 +168,6 @@ def _tfidf(counts, buckets, weight):
     counts = counts[:, buckets].toarray()
     table = np.log1p(np.maximum(counts - 1, 0)) * weight + (counts > 0) * weight
     return table / np.maximum(np.linalg.norm(table, axis=1, keepdims=True), 1e-9)
-
-
-def _main_directions(table):
-    """(V, up to V or N): orthonormal directions of rows (N, V), those in which they are longest last."""
-    if len(table) >= table.shape[1]:
-        return np.linalg.eigh(table.T @ table)[1]
-    length, axes = np.linalg.eigh(table @ table.T)  # as many, and smaller
-    kept = length > 1e-9 * length[-1:]
-    return table.T @ axes[:, kept] / np.sqrt(length[kept])
 
 
 def _spread(players):

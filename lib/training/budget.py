@@ -1,4 +1,4 @@
-"""When to stop: a time budget, a number of epochs, or somebody who asks for it."""
+"""When to stop, and why: a time budget, a number of epochs, a signal, or another runtime that has taken over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 
 from lib.config import ConfigError
@@ -18,16 +20,42 @@ COLAB_RUNTIME_S = 12 * 3600  # a free or Pro runtime lives at most so long (http
 SPARE_S = 120.0  # before the end of a runtime: the clock of its birth is only about right
 
 
-def parse_budget(text):
-    """'11h30m', '20m', '90s' -> seconds."""
-    found = BUDGET.fullmatch(text.strip())
-    seconds = [int(part or 0) * unit for part, unit in zip(found.groups(), (3600, 60, 1), strict=True)] if found else []
-    if not sum(seconds):
+class StopReason(Enum):
+    """Why a training stops before its last step; the value is written to events.jsonl."""
+
+    TIME_BUDGET = "time_budget"
+    EPOCHS = "epochs"
+    CTRL_C = "ctrl_c"
+    SIGTERM = "sigterm"
+    TAKEN_OVER = "taken_over"
+    OTHER_PROCESS = "other_process"
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return STOP_TEXTS[self]
+
+
+STOP_TEXTS = {
+    StopReason.TIME_BUDGET: "time budget used up",
+    StopReason.EPOCHS: "epochs of this runtime done",
+    StopReason.CTRL_C: "stopped by Ctrl-C",
+    StopReason.SIGTERM: "stopped by SIGTERM",
+    StopReason.TAKEN_OVER: "taken over by another runtime",
+    StopReason.OTHER_PROCESS: "stopped by another process",
+}
+
+
+def parse_budget(text: str) -> int:
+    """'11h30m', '20m', '90s' -> seconds; ConfigError for anything else."""
+    match = BUDGET.fullmatch(text.strip())
+    seconds = sum(int(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
+    if not seconds:
         raise ConfigError(f"--time-budget wants something like 11h30m, 20m or 90s, got {text!r}.")
-    return sum(seconds)
+    return seconds
 
 
-def runtime_age_s(proc=Path("/proc")):
+def runtime_age_s(proc: Path = Path("/proc")) -> float | None:
     """How long this machine or container has been up: the age of its first process; None where that can't be read."""
     try:
         started = int((proc / "1" / "stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
@@ -46,36 +74,37 @@ class Budget:
     clock : seconds that only go up
     """
 
-    def __init__(self, seconds=None, epochs=None, clock=time.monotonic):
+    def __init__(self, seconds: float | None = None, epochs: int | None = None, clock: Callable[[], float] = time.monotonic):
         self.clock, self.epochs = clock, epochs
         if seconds is None and "COLAB_RELEASE_TAG" in os.environ:
             left_s = COLAB_RUNTIME_S - SPARE_S - (runtime_age_s() or math.inf)
             seconds = left_s if left_s > 0 else None  # one that is older lives longer than most: nobody knows how long
         self.deadline = None if seconds is None else clock() + seconds
 
-    def over(self, save_s, step, steps_an_epoch, start):
-        """Why to stop after `step`, or "": a last save, which takes `save_s`, must still fit."""
+    def spent(self, save_s: float, step: int, steps_an_epoch: float, start: int) -> StopReason | None:
+        """Why to stop after `step`: a last save, which takes `save_s`, must still fit. None: train on."""
         if self.deadline is not None and self.clock() + save_s >= self.deadline:
-            return "time budget used up"
+            return StopReason.TIME_BUDGET
         if self.epochs is not None and step >= start + self.epochs * steps_an_epoch:
-            return f"{self.epochs} epochs of this runtime done"
-        return ""
+            return StopReason.EPOCHS
+        return None
 
 
 class Stop:
-    """Whether somebody asked to stop: `signal` is then its number."""
+    """Whether a signal asked to stop; `signal` is then its number."""
 
     def __init__(self):
-        self.signal = None
+        self.signal: int | None = None
 
     @property
-    def why(self):
-        """"", or who asked."""
-        return "" if self.signal is None else "stopped by " + ("Ctrl-C" if self.signal == signal.SIGINT else "SIGTERM")
+    def reason(self) -> StopReason | None:
+        """None where nobody asked."""
+        reasons = {None: None, signal.SIGINT: StopReason.CTRL_C}
+        return reasons.get(self.signal, StopReason.SIGTERM)
 
 
 @contextmanager
-def stop_requested():
+def stop_requested() -> Iterator[Stop]:
     """A Stop that Ctrl-C or SIGTERM sets: the step is finished and saved first. A second Ctrl-C interrupts."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():

@@ -1,9 +1,9 @@
-"""The codes of whole pieces, encoded once and memory-mapped: training a generator then needs neither codec nor ear.
+"""The codes of whole pieces, encoded once: training a generator then needs neither codec nor style encoder.
 
-A folder DATA/codes/CODEC/CORPUS holds a file for each piece and each time it was encoded, in another key and tempo: a row for
-each latent frame with its codes, its chord as recognised, and its onsets. DATA/codes/EAR/CORPUS holds a piece's styles: what
-the ear makes of passages of it. Files are written whole, so that whoever comes first may write them; what is there is not
-made again.
+A folder DATA/codes/CODEC/CORPUS holds a file for each piece and each time it was encoded, in another key and tempo: a row
+stream.FRAME for each latent frame with its codes, its chord as recognised, and its onsets. DATA/codes/STYLE_ENCODER/CORPUS holds a
+piece's styles: those of passages of it. CODEC and STYLE_ENCODER are fingerprints of the weights. Files are written whole, so that
+several processes may write them at once; what is there is not made again. stream.CodedStream reads them.
 """
 
 from __future__ import annotations
@@ -13,206 +13,90 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lib.checkpoints.load import fingerprint
-from lib.config import ConfigError
-from lib.keyed_random import keyed_generator
-from lib.models.vqvae import GROUPS
-from lib.music.chart import chord_features
+from lib.config import StageConfig, StyleEncoderConfig
+from lib.models.style_encoder import StyleEncoder
+from lib.models.vqvae import VQVAE
 from lib.music.chord_recognition import recognise_chords
-from lib.music.notes import Notes
-from lib.music.piano_roll import (
-    CHUNK_S,
-    LATENT_RATE_HZ,
-    LATENT_STRIDE,
-    LOWEST_PITCH,
-    NUM_PITCHES,
-    WINDOW,
-    notes_to_piano_roll,
-    smooth,
-    sounding_roll,
-)
+from lib.music.piano_roll import CHUNK_S, LATENT_RATE_HZ, LATENT_STRIDE, NUM_PITCHES, WINDOW, sounding_roll
 from lib.progress import progress_bar
 from lib.storage.atomic_write import atomic_write
-from lib.training.passages import CHUNKS_PER_STYLE, passages
-from lib.training.stream import Example
+from lib.training.stream import AS_PLAYED, FRAME, CodedStream, Example
 
-KNOB_WINDOW = 31  # latent frames (2.5 s) over which density and register are taken
+PASSAGES_PER_PIECE = 16  # at most, whose styles are kept
 CHORD_WINDOW = 2 * WINDOW  # latent frames in which chords are recognised at a time
-PLAIN = -1  # the encoding as played: for validation
-KEYS = 12
-
-
-# a latent frame: codes, chord (root, quality, bass; -1 unknown), onsets, the sum of their keys (0 to 87)
-FRAME = np.dtype([("codes", "<u2", (GROUPS,)), ("chord", "i1", (3,)), ("onsets", "u1"), ("keys", "<u2")])
-
-
-@dataclass(frozen=True)
-class Coded:
-    """Examples as a generator learns them.
-
-    Attributes
-    ----------
-    codes : int64 (B, N, G)
-    chords : (B, N, CHORD_DIM), of chart.chord_features
-    onsets, keys : (B, N), how many notes begin in each latent frame, and the sum of their keys (0 is A0)
-    """
-
-    codes: Tensor
-    chords: Tensor
-    onsets: Tensor
-    keys: Tensor
-
-    def density_and_register(self):
-        """Onsets a second and mean MIDI pitch, (B, N) each, over KNOB_WINDOW around each latent frame; NaN in silence."""
-        onsets, keys = (smooth(values[:, None], KNOB_WINDOW)[:, 0] for values in (self.onsets, self.keys))
-        return onsets * LATENT_RATE_HZ, keys / onsets + LOWEST_PITCH
 
 
 class CodeStore:
-    """The codes of a stream's pieces.
+    """The files of a stream's pieces for these frozen models.
 
     Parameters
     ----------
-    stream : Stream; its pieces, and its config for how keys and tempi vary
     data_dir : folder of the note stores; codes go to its folder `codes`
     vqvae, style_encoder : frozen, on the device that encodes
     style_config : of the style encoder
-    encodings : how many times each piece is encoded, each in another key; 0: as played
     """
 
-    def __init__(self, stream, data_dir, vqvae, style_encoder, style_config, encodings):
-        self.stream, self.vqvae, self.style_encoder = stream, vqvae, style_encoder
-        self.style_config, self.encodings = style_config, encodings
-        self.folder, self.ear = (Path(data_dir) / "codes" / short_fingerprint(model) for model in (vqvae, style_encoder))
-        stores = {store.path: store for store, _ in stream.pieces}
-        self.corpora = {path: f"{path.parent.name}-{_table_mark(store)}" for path, store in stores.items()}
-        self.open = {}
-
-    def build(self):
-        """Encode what is not there yet; CodeStore."""
-        turns = [PLAIN] if self.encodings == 0 else range(self.encodings)
-        wanted = [(item, turn) for turn in turns for item in range(len(self.stream.pieces))]
-        missing = [task for task in wanted if not self._path(*task).exists()]
-        unheard = [item for item in range(len(self.stream.pieces)) if not self._style_path(item).exists()]
-        start = os.getpid() * 7919  # processes beside each other begin at different pieces
-        for place in progress_bar(range(len(missing)), desc="encode", unit="piece"):
-            item, turn = missing[(start + place) % len(missing)]
-            if not self._path(item, turn).exists():
-                _write(self._path(item, turn), self._encode(item, turn))
-        for item in progress_bar(unheard, desc="listen", unit="piece"):
-            _write(self._style_path(item), self._listen(item))
-        return self
-
-    # --- Reading -----------------------------------------------------------------------------------------------
-
-    def turn_of(self, epoch):
-        """Which encoding an epoch takes."""
-        return PLAIN if self.encodings == 0 else epoch % self.encodings
-
-    def read(self, examples, epoch, device="cpu"):
-        """Coded of examples of the stream, WINDOW latent frames each; where they begin is rounded to a latent frame."""
-        turn = self.turn_of(epoch)
-        rows = np.stack([self._window(example, turn) for example in examples])
-        codes, chord, onsets, keys = (
-            torch.from_numpy(rows[name].astype(kind)).to(device)
-            for name, kind in (("codes", np.int64), ("chord", np.int64), ("onsets", np.float32), ("keys", np.float32))
+    def __init__(self, data_dir: Path, vqvae: VQVAE, style_encoder: StyleEncoder, style_config: StyleEncoderConfig):
+        self.vqvae, self.style_encoder, self.style_config = vqvae, style_encoder, style_config
+        self.device = next(vqvae.parameters()).device
+        self.codes_folder, self.styles_folder = (
+            Path(data_dir) / "codes" / short_fingerprint(model) for model in (vqvae, style_encoder)
         )
-        return Coded(codes, chord_features(chord), onsets, keys)
 
-    def chords(self, item):
-        """int8 (N, 3): root, quality and bass of each latent frame of a piece, as first encoded; -1: unknown."""
-        return self._mapped(self._path(item, self.turn_of(0)))["chord"]
+    def encode(self, stream: CodedStream) -> CodedStream:
+        """Encode what is not encoded yet; the stream then knows the files."""
+        self._name_files(stream)
+        missing = [key for key, path in stream.code_paths.items() if not path.exists()]
+        without_style = [item for item, path in enumerate(stream.style_paths) if not path.exists()]
+        start = os.getpid() * 7919  # processes beside each other begin at different pieces
+        for count in progress_bar(range(len(missing)), desc="encode", unit="piece"):
+            key = missing[(start + count) % len(missing)]
+            if not stream.code_paths[key].exists():
+                _write(stream.code_paths[key], self._codes(stream, *key))
+        for item in progress_bar(without_style, desc="styles", unit="piece"):
+            _write(stream.style_paths[item], self._styles(stream, item))
+        return stream
 
-    def styles(self, items, shares, device="cpu"):
-        """(B, S): of each item the style of the passage at a share in [0, 1) of it."""
-        rows = [self._mapped(self._style_path(item)) for item in items]
-        return torch.from_numpy(np.stack([row[int(share * len(row))] for row, share in zip(rows, shares)])).float().to(device)
-
-    def _window(self, example, turn):
-        rows, start_s = self._mapped(self._path(example.item, turn)), self.stream.bounds[example.item][0]
-        first = round((example.start_s - start_s) / self.variation(example.item, turn).tempo * LATENT_RATE_HZ)
-        first = min(max(first, 0), len(rows) - WINDOW)
-        return rows[first : first + WINDOW]
-
-    def _mapped(self, path):
-        if path not in self.open:
-            try:
-                self.open[path] = np.load(path, mmap_mode="r")
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"{path} can't be read ({error}). Delete it: it is made anew.") from error
-        return self.open[path]
-
-    # --- Making ------------------------------------------------------------------------------------------------
-
-    def variation(self, item, turn):
-        """How an encoding changes a piece: Example with the key, tempo and loudness; successive ones have other keys."""
-        start_s, config = self.stream.bounds[item][0], self.stream.config
-        if turn == PLAIN:
-            return Example(item, start_s)
-        store, index = self.stream.pieces[item]
-        generator = keyed_generator(config.seed, f"encoding {store.path.parent.name}", turn, index)
-        first = int(keyed_generator(config.seed, f"key {store.path.parent.name}", 0, index).integers(KEYS))
-        keys = config.transpose_high - config.transpose_low + 1
-        transpose = config.transpose_low + (first + 5 * turn) % keys  # 5 and 12 have no common divisor: all keys come
-        tempo = float(np.exp(generator.uniform(-1, 1) * np.log1p(config.tempo_spread)))
-        loudness = float(generator.uniform(1 - config.velocity_spread, 1 + config.velocity_spread))
-        return Example(item, start_s, transpose, tempo, loudness)
+    def _name_files(self, stream):
+        stores = {store.path: store for store, _ in stream.pieces}
+        corpora = {path: f"{path.parent.name}-{_table_mark(store)}" for path, store in stores.items()}
+        settings = _settings_mark(stream.config)
+        names = {e: "plain" if e == AS_PLAYED else f"{e}-{settings}" for e in stream.encodings}
+        stream.style_paths = []
+        for item, (store, index) in enumerate(stream.pieces):
+            corpus = corpora[store.path]
+            stream.style_paths.append(self.styles_folder / corpus / f"{index}.npy")
+            for encoding, name in names.items():
+                stream.code_paths[item, encoding] = self.codes_folder / corpus / f"{index}.{name}.npy"
 
     @torch.inference_mode()
-    def _encode(self, item, turn):
-        """Rows of a piece."""
-        roll = self._roll(self.variation(item, turn))
-        count, device = roll.num_frames // LATENT_STRIDE, next(self.vqvae.parameters()).device
+    def _codes(self, stream, item, encoding):
+        """FRAME (N,) of a piece, at least a window long."""
+        example, (start_s, end_s) = stream.whole_piece(item, encoding), stream.bounds[item]
+        count = max(WINDOW, math.ceil((end_s - start_s) / example.tempo * LATENT_RATE_HZ))
+        roll = stream.piano_roll([example], count * LATENT_STRIDE)
         rows = np.zeros(count, FRAME)
-        rows["codes"] = self.vqvae.encode(roll.to(device))[0].cpu().numpy()
+        rows["codes"] = self.vqvae.encode(roll.to(self.device))[0].cpu().numpy()
         rows["chord"] = _chords(sounding_roll(roll))[:count].numpy()
         onsets = roll.onset[0].unflatten(-1, (count, LATENT_STRIDE)).sum(-1)  # (88, N)
         rows["onsets"] = onsets.sum(0).numpy()
         rows["keys"] = (onsets * torch.arange(NUM_PITCHES)[:, None]).sum(0).numpy()
         return rows
 
-    def _roll(self, example):
-        """PianoRoll of a whole piece as varied; at least a window long."""
-        start_s, end_s = self.stream.bounds[example.item]
-        store, index = self.stream.pieces[example.item]
-        notes = store.piece_notes(index, start_s, end_s)
-        pitch = notes.pitch.astype(np.int64) + example.transpose
-        kept = (pitch >= LOWEST_PITCH) & (pitch < LOWEST_PITCH + NUM_PITCHES)
-        velocity = np.clip(notes.velocity * example.loudness, 1, 127)
-        notes = Notes(notes.onset_s[kept] / example.tempo, notes.duration_s[kept] / example.tempo, pitch[kept],
-                      velocity[kept], notes.pedal_s / example.tempo)  # fmt: skip
-        return notes_to_piano_roll(notes, self.num_frames(example) * LATENT_STRIDE)
-
-    def num_frames(self, example):
-        """Latent frames of a varied piece."""
-        start_s, end_s = self.stream.bounds[example.item]
-        return max(WINDOW, math.ceil((end_s - start_s) / example.tempo * LATENT_RATE_HZ))
-
     @torch.inference_mode()
-    def _listen(self, item):
+    def _styles(self, stream, item):
         """float16 (P, S): styles of passages that are evenly spread over the piece."""
-        start_s, end_s = self.stream.bounds[item]
+        start_s, end_s = stream.bounds[item]
         latest_s = max(start_s, end_s - CHUNK_S)
-        count = min(CHUNKS_PER_STYLE, max(1, int((end_s - start_s) / CHUNK_S)))
+        count = min(PASSAGES_PER_PIECE, max(1, int((end_s - start_s) / CHUNK_S)))
         examples = [Example(item, float(s)) for s in np.linspace(start_s, latest_s, count)]
-        device = next(self.style_encoder.parameters()).device
-        return self.style_encoder(passages(self.style_config, self.stream, examples, device))[0].half().cpu().numpy()
-
-    def _path(self, item, turn):
-        store, index = self.stream.pieces[item]
-        name = "plain" if turn == PLAIN else f"{turn}-{_settings_mark(self.stream.config)}"
-        return self.folder / self.corpora[store.path] / f"{index}.{name}.npy"
-
-    def _style_path(self, item):
-        store, index = self.stream.pieces[item]
-        return self.ear / self.corpora[store.path] / f"{index}.npy"
+        return self.style_encoder(stream.style_inputs(self.style_config.reads, examples, self.device))[0].half().cpu().numpy()
 
 
 def _chords(sounding):
@@ -222,7 +106,7 @@ def _chords(sounding):
     return recognise_chords(padded.unflatten(-1, (-1, frames)).transpose(0, 1)).flatten(0, 1)
 
 
-def short_fingerprint(model):
+def short_fingerprint(model: torch.nn.Module) -> str:
     """What tells a frozen model from others, short enough for a file's name."""
     return fingerprint(model)[:12]
 
@@ -236,7 +120,7 @@ def _table_mark(store):
     return _mark([dataclasses.asdict(piece) for piece in store.pieces])
 
 
-def _settings_mark(config):
+def _settings_mark(config: StageConfig):
     """What tells encodings of other settings."""
     return _mark([config.seed, config.transpose_low, config.transpose_high, config.tempo_spread, config.velocity_spread])
 

@@ -1,38 +1,40 @@
-"""What a trained stage has learned, as arrays to plot: how it uses its codes, where it hears each player."""
+"""What a trained stage has learned, as arrays to plot: how it uses its codes, whom it takes for whom."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from lib.checkpoints.load import load_style_encoder, load_vqvae
+from lib.config import StageConfig
 from lib.data.selection import gather_labelled, gather_pieces, pianists_of
-from lib.training.passages import passages
-from lib.training.stream import Stream
+from lib.training.stream import Batch, Stream
 
 
 @dataclass(frozen=True)
-class Hearing:
-    """How a style encoder hears held-out chunks.
+class Confusion:
+    """Whom a style encoder takes for whom.
 
     Attributes
     ----------
     names : the P players it knows
-    player : int (N,), who plays each chunk, a place in `names`
-    confusion : int (P, P), chunks of the row's player that were taken for the column's
+    counts : int (P, P), chunks of the row's player that were taken for the column's
     """
 
-    names: tuple
-    player: np.ndarray
-    confusion: np.ndarray
+    names: tuple[str, ...]
+    counts: np.ndarray
 
 
-def held_out_chunks(config, data_dir, count, gather=gather_pieces, balanced=False):
-    """`count` chunks that training has not heard: (stream.Batch, the pianist of each).
+def held_out_chunks(
+    config: StageConfig, data_dir: Path, count: int, gather: Callable = gather_pieces, balanced: bool = False
+) -> tuple[Batch, list[str]]:
+    """`count` chunks that training has not seen: (stream.Batch, the pianist of each).
 
     Where a corpus has no validation split, chunks of the training split are taken.
     """
@@ -44,7 +46,7 @@ def held_out_chunks(config, data_dir, count, gather=gather_pieces, balanced=Fals
 
 
 @torch.inference_mode()
-def code_use(run, data_dir, count=32):
+def code_use(run: Path, data_dir: Path, count: int = 32) -> np.ndarray:
     """How often a VQ-VAE run uses each of its codes on held-out chunks.
 
     Returns
@@ -58,19 +60,13 @@ def code_use(run, data_dir, count=32):
 
 
 @torch.inference_mode()
-def hear_players(run, data_dir, count=128):
-    """What a style encoder run makes of held-out chunks, each player as often: Hearing."""
+def confusion_of(run: Path, data_dir: Path, count: int = 128) -> Confusion:
+    """Whom a style encoder run takes for whom in held-out chunks, each player as often."""
     style_encoder, config, names = load_style_encoder(run)
     batch, pianists = held_out_chunks(config, data_dir, count, gather_labelled, balanced=True)
     known = [row for row, pianist in enumerate(pianists) if pianist in names]
-    _, logits = style_encoder(passages(config, batch.stream, batch.examples, batch.device))
-    player = np.array([names.index(pianists[row]) for row in known])
-    confusion = np.zeros((len(names), len(names)), dtype=int)
-    np.add.at(confusion, (player, logits[known].argmax(-1).numpy()), 1)
-    return Hearing(tuple(names), player, confusion)
-
-
-def main_directions(vectors):
-    """Vectors (N, D) along the two directions in which they differ most: (N, 2)."""
-    centred = vectors - vectors.mean(0)
-    return centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
+    _, logits = style_encoder(batch.stream.style_inputs(config.reads, batch.examples))
+    played = np.array([names.index(pianists[row]) for row in known])
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(counts, (played, logits[known].argmax(-1).numpy()), 1)
+    return Confusion(tuple(names), counts)

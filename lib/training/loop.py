@@ -1,44 +1,37 @@
 """Train a stage: one entry for command line, notebooks and tests, resumable at any step.
 
-Run again with the same arguments, a run goes on from its newest valid checkpoint, here or in the mirror; because every
-batch is a function of its step (stream.py), it goes on as if it had never stopped.
+Called again with the same arguments, a run continues from its newest valid checkpoint, here or in the mirror; because every
+batch is a function of its step (stream.py), it continues as if it had never stopped. `_steps` is the training loop.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
-import torch
-
 from lib import config as configs
-from lib.checkpoints.checkpoint import find_origin, resumed_checkpoint, run_folder
-from lib.checkpoints.config_migration import check_config, config_from
-from lib.checkpoints.history import append_event, logging_to
-from lib.checkpoints.lease import NAME as LEASE
-from lib.checkpoints.lease import Lease
-from lib.checkpoints.mirror import Mirror
-from lib.checkpoints.run_dependencies import (
-    bring_back,
-    check_unchanged,
-    find_dependencies,
-    reach,
-    remote_name,
-    require,
-)
+from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints.checkpoint import resumed_checkpoint, run_folder
+from lib.checkpoints.history import logging_to
+from lib.checkpoints.run_dependencies import bring_back, reach
 from lib.devices import choose_device, determinism, make_accelerator, processes
 from lib.storage.atomic_write import write_text
-from lib.storage.backends import FolderStorage, open_storage
-from lib.training.budget import Budget
-from lib.training.session import Session
-from lib.training.stages.vqvae import STAGES
+from lib.storage.backends import open_storage
+from lib.training.budget import Budget, Stop, StopReason, stop_requested
+from lib.training.run import Run, begin, make_stage, removed_if_empty, start_mirror, take_lease
+from lib.training.trainer import MOST_DETOURS, Trainer
 
 log = logging.getLogger("lib.training")
-VERIFY_RCLONE_S = 3600.0  # reading back from a remote costs as much as writing: hourly
+
+
+class NotLearning(configs.ConfigError):
+    """The loss has not been finite for too long."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +40,42 @@ class TrainResult:
 
     Attributes
     ----------
-    run : Path; step, total_steps : optimizer steps; finished : whether step == total_steps
+    run : folder; step, total_steps : optimizer steps; finished : whether step == total_steps
     losses : the newest training and validation figures; seconds : of this call
     resumed_from_step : 0 for a new run; message : one sentence for people
+    reason : why it stopped before its last step; None where it finished
     """
 
     run: Path
     step: int
     total_steps: int
     finished: bool
-    losses: dict
+    losses: dict[str, float]
     seconds: float
     resumed_from_step: int
     message: str
+    reason: StopReason | None
 
 
-def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_run=None, diffusion_run=None, *,
-          mirror=None, resume=None, take_over=False, time_budget_s=None, epochs_this_runtime=None,
-          wandb_project=None):  # fmt: skip
-    """Train a stage, or go on training it.
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an optimizer step.
+
+    Attributes
+    ----------
+    losses : means over the global batch by name, and "gradient_norm"
+    updated : False where the step was left out: a loss or gradient was not finite
+    is_fault : whether that is a fault; the scaler of fp16 leaves steps out by design
+    """
+
+    losses: dict[str, float]
+    updated: bool = True
+    is_fault: bool = False
+
+
+def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_run=None, diffusion_run=None, *, mirror=None,
+          resume=None, take_over=False, time_budget_s=None, epochs_this_runtime=None, wandb_project=None) -> TrainResult:
+    """Train a stage, or continue to train it.
 
     Parameters
     ----------
@@ -74,110 +84,158 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
     run : name of the run's folder in runs_dir; None: the stage's name
     vqvae_run, style_encoder_run, diffusion_run : runs this stage builds on, or the folder of a finished improviser; None:
         runs_dir/STAGE; diffusion itself begins with random weights where it is given no diffusion_run
-    mirror : a second place for checkpoints: a folder (Drive), or an rclone remote such as "gdrive:brad-mehldau"
-    resume : a run or checkpoint to go on from, see checkpoint.find_origin; None: go on if there is something
+    mirror : a second storage for checkpoints: a folder (Drive), or an rclone remote such as "gdrive:brad-mehldau"
+    resume : a run or checkpoint to continue, see checkpoint.find_origin; None: continue if there is something
     take_over : train although another runtime's lease says that it is training this run
     time_budget_s : stop, save and be done within so many seconds; None: on Colab what is left of the runtime
     epochs_this_runtime : stop and save after so many epochs
     wandb_project : log to Weights & Biases as well
 
-    Returns
-    -------
-    TrainResult
-
     Raises
     ------
     CheckpointError, ConfigError, CorpusError : nothing has been changed
     LeaseError : another runtime trains this run
-    OSError : the last checkpoint could not be written; the one before it is there
+    SaveError : the last checkpoint could not be written; the one before it is there
     """
     began = time.monotonic()
     stage_name, runs_dir = configs.stage_of(config), Path(runs_dir)
-    choose_device(config.device)  # said before anything is written
+    choose_device(config.device)  # an unknown one is an error before anything is written
     budget = Budget(time_budget_s, epochs_this_runtime)
-    given = {"vqvae": vqvae_run, "style_encoder": style_encoder_run, "diffusion": diffusion_run}
+    sources = {"vqvae": vqvae_run, "style_encoder": style_encoder_run, "diffusion": diffusion_run}
     folder = run_folder(stage_name, runs_dir, run, resume)
     if resume and mirror is None:
         resumed_checkpoint(runs_dir, resume)
     with ExitStack() as stack:
         stack.enter_context(determinism(config))
         is_main, wait_for_all = processes(config)
-        place = lease = None
+        storage = lease = None
         if is_main:
-            stack.enter_context(_gone_if_empty(folder))
-            place = open_storage(mirror) if mirror else None
-            reached = place is not None and reach(place, folder)
-            lease = _take_lease(folder, place, config.preset, take_over, stack)
+            stack.enter_context(removed_if_empty(folder))
+            storage = open_storage(mirror) if mirror else None
+            reached = storage is not None and reach(storage, folder)
+            lease = take_lease(folder, storage, config.preset, take_over, stack)
             if reached:
-                bring_back(place, config, folder, runs_dir, given, data_dir)
+                bring_back(storage, config, folder, runs_dir, sources, data_dir)
         wait_for_all()
-        stage, origin, sources = _prepare(config, stage_name, data_dir, folder, runs_dir, resume, given)
+        stage, origin, sources = make_stage(config, stage_name, data_dir, folder, runs_dir, resume, sources)
         stack.enter_context(logging_to(folder))
         if is_main:
             write_text(folder / "config.json", json.dumps(configs.as_values(stage.config), indent=1))
         accelerator = make_accelerator(stage.config, folder, wandb_project)
-        copies = _start_mirror(place, stage.config, folder, data_dir, stack)
-        session = Session(stage, stage_name, origin, sources, accelerator, budget, lease, copies)
-        why = session.go()
+        copies = start_mirror(storage, stage.config, folder, data_dir, stack)
+        run = begin(stage_name, stage, origin, sources, accelerator, lease, copies)
+        reason = _steps(run, budget)
         accelerator.end_training()
         seconds = time.monotonic() - began
-        message = session.message(why, seconds)
+        message = _message(run, reason, seconds)
         log.info(message)
-    done = session.step >= session.total
-    return TrainResult(folder, session.step, session.total, done, session.newest, seconds, session.start, message)
+    return TrainResult(folder, run.step, run.total, run.is_done, run.log.newest, seconds, run.start, message, reason)
 
 
-def _prepare(config, stage_name, data_dir, folder, runs_dir, resume, given):
-    """(stage, origin, sources), everything checked; nothing is written."""
-    origin = find_origin(folder, runs_dir, resume)
-    sources = find_dependencies(stage_name, runs_dir, given)
-    if "diffusion" in sources:
-        source = require(sources["diffusion"], "diffusion")
-        config = configs.inherit_model(config, config_from("diffusion", source.manifest["config"], source.path))
-    check_config(origin, config, stage_name)
-    if origin.checkpoint is not None:
-        check_unchanged(origin.checkpoint, sources)
-    with torch.random.fork_rng(devices=[]):  # the first weights follow from the seed, and nothing else does
-        torch.manual_seed(config.seed)
-        return STAGES[stage_name](config, data_dir, origin.checkpoint, sources), origin, sources
+# --- The loop ----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _gone_if_empty(folder):
-    """A run that could not even begin leaves no folder behind."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        for path in made:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
+def _steps(run: Run, budget: Budget) -> StopReason | None:
+    """Train to the last step, or until there is a reason to stop, which is returned."""
+    trainer, config, speed = run.trainer, run.stage.config, run.log.speed
+    run.log.event("start", run.step, f"of {run.total}", total=run.total)
+    reason = None
+    with stop_requested() as stop, run.log.bar:
+        while not run.is_done and reason is None:
+            speed.begin()
+            outcome = optimizer_step(trainer, run.step)
+            speed.end()
+            if outcome.is_fault and _too_many_faults(run, outcome):
+                _go_back(run)
+            else:
+                run.step += 1
+                run.skipped = 0 if outcome.updated else run.skipped
+                run.log.advance(run.step)
+                if outcome.updated and (run.step % config.log_every == 0 or run.is_done):
+                    run.log.row(run.step, "train", {**outcome.losses, "lr": trainer.optimizer.param_groups[0]["lr"]})
+                    run.log.show(run.step, outcome.losses, run.mirror and run.mirror.state)
+                improved = (run.step % config.validate_every == 0 or run.is_done) and _validate(run)
+                if run.skipped == 0 and (improved or run.save_is_due()):
+                    run.save()
+                if run.step - run.saver.durable >= config.save_every:
+                    run.saver.wait()  # so that a restart never repeats more than save_every steps
+            reason = _reason_to_stop(run, budget, stop)
+        run.end(reason)
+    return reason
 
 
-def _take_lease(folder, place, preset, take_over, stack):
-    """The run's lease, here and in the mirror, beating until the stack ends."""
-    spots = [(FolderStorage(folder, marked=False), LEASE)]
-    spots += [(place, f"{remote_name(preset, folder)}/{LEASE}")] if place else []
-    lease = Lease(spots)
-    lease.acquire(take_over)
-    lease.start()
-    stack.callback(lease.release)
-    return lease
+def optimizer_step(trainer: Trainer, step: int) -> Outcome:
+    """Optimizer step `step` (from 0) over the global batch: forward, backward, clip, update.
+
+    Raises
+    ------
+    MemoryUsedUp : out of memory with micro-batches of 1
+    """
+    trainer.set_learning_rate(step)
+    losses = trainer.forward_backward(step)
+    losses["gradient_norm"] = trainer.clip_gradients()
+    if not (math.isfinite(losses["loss"]) and math.isfinite(losses["gradient_norm"])):
+        return Outcome(losses, updated=False, is_fault=trainer.leave_out(losses))
+    return Outcome({**losses, **trainer.update(step)})
 
 
-def _start_mirror(place, config, folder, data_dir, stack):
-    """The thread that copies checkpoints, None without a mirror."""
-    if place is None:
+def _validate(run):
+    """Log the validation figures; whether the loss is lower than ever before."""
+    run.log.row(run.step, "validation", run.trainer.validate(run.step))
+    loss = run.log.newest.get("validation/loss", math.inf)
+    improved = loss < run.best
+    if improved:
+        run.best, run.best_step = loss, run.step
+    return improved
+
+
+def _reason_to_stop(run: Run, budget: Budget, stop: Stop) -> StopReason | None:
+    """Of this process or another; None: train on."""
+    if run.is_done:
         return None
-    minutes = config.mirror_verify_minutes
-    every_s = 60 * minutes if minutes is not None else VERIFY_RCLONE_S if place.kind == "rclone" else None
+    taken_over = StopReason.TAKEN_OVER if run.lease and run.lease.lost else None
+    last_save_s = run.saver.seconds + (run.mirror.seconds if run.mirror else 0.0)
+    steps_an_epoch = run.stage.stream.num_chunks / run.trainer.global_batch
+    reason = taken_over or stop.reason or budget.spent(last_save_s, run.step, steps_an_epoch, run.start)
+    if not run.trainer.agree(reason is not None):
+        return None
+    return reason or StopReason.OTHER_PROCESS
 
-    def report(event, step, text):
-        append_event(folder, event, step, text)
 
-    mirror = Mirror(place, remote_name(config.preset, folder), folder, config.keep_checkpoints, every_s, report,
-                    (data_dir, config.corpora))  # fmt: skip
-    mirror.start()
-    stack.callback(mirror.close)
-    return mirror
+# --- Losses that are not finite ----------------------------------------------------------------------------------
+
+
+def _too_many_faults(run, outcome):
+    """Count a step that was left out; whether there were too many in a row."""
+    run.skipped += 1
+    losses = outcome.losses
+    text = f"loss {losses['loss']}, gradient norm {losses['gradient_norm']}; {run.skipped} in a row"
+    run.log.event("skipped", run.step + 1, text)
+    return run.skipped >= run.stage.config.skips_in_a_row
+
+
+def _go_back(run):
+    """Back to the newest checkpoint, and on with other music; NotLearning where that has not helped."""
+    run.saver.wait()
+    run.trainer.accelerator.wait_for_everyone()
+    checkpoint = checkpoints.find(run.folder) or run.origin.checkpoint
+    if checkpoint is None or not run.trainer.adjustments.leave_out(checkpoint.step, run.step):
+        tries = f"after {MOST_DETOURS} tries with other music" if checkpoint else "from the first steps on"
+        text = f"{run.stage_name}: the loss is not finite ({tries}, at step {run.step})."
+        raise NotLearning(f"{text} Try a smaller --lr or --mixed-precision no, with a new --run.")
+    run.restore(checkpoint)
+    text = f"from step {run.step + 1} to {checkpoint.step}: {run.skipped} losses in a row were not finite; other music now"
+    run.step, run.skipped = checkpoint.step, 0
+    run.log.advance(run.step)
+    run.log.event("went_back", run.step, text)
+
+
+def _message(run: Run, reason: StopReason | None, seconds: float) -> str:
+    """What happened and what to do, in one line."""
+    if run.start == run.step:
+        return f"{run.stage_name}: all {run.step} steps were done before; nothing to do. Run: {run.folder}"
+    duration = timedelta(seconds=round(seconds))
+    text = f"{run.stage_name}: steps {run.start} to {run.step} of {run.total} in {duration}"
+    if reason is None:
+        return f"{text}; finished. Run: {run.folder}"
+    return f"{text}; {reason.text} and saved. Run this cell (or command) again to continue. Run: {run.folder}"

@@ -1,49 +1,99 @@
-"""One optimizer step, the same whatever happens around it.
+"""A stage's model while it is trained: forward and backward, clipping, update, averages, validation, state.
 
 The global batch of a step is cut twice: into a contiguous slice a process, and into micro-batches that fit the memory.
 Each part's loss is weighted by its share of the global batch and the gradients are summed over all of them, so that
-the cut changes nothing but the order of additions. A step that runs out of memory is repeated with half the
-micro-batch; one whose loss is no number is left out.
+the cut changes nothing but the order of additions. A step that runs out of memory is repeated with half the micro-batch.
 """
 
 from __future__ import annotations
 
 import gc
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from lib.checkpoints.checkpoint import snapshot
+from lib.checkpoints.checkpoint import Checkpoint, snapshot
 from lib.checkpoints.config_migration import put_weights, renamed_tensors
-from lib.config import ConfigError
-from lib.devices import autocast, give_back_memory, make_scaler
+from lib.config import ConfigError, StageConfig
+from lib.devices import DTYPES, choose_precision, give_back_memory, make_scaler
+from lib.storage.atomic_write import write_text
+from lib.storage.manifest import DamageError, sealed, unsealed
 from lib.training.optimizers import make_optimizer
+from lib.training.stages.stage import Stage
 
+ADJUSTMENTS = "adjustments.json"
+MOST_DETOURS = 3  # from the same checkpoint
 GIVE_BACK_EVERY = 10  # steps; it takes a tenth of a second
 FINAL_LR_SHARE = 0.1  # of the peak, at the last step of a cosine
-# the last is oneDNN's, which names no cause; a step that fails so for another reason fails at every size, in the end aloud
-WORDS_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "could not create a primitive")
+# what a plain RuntimeError says: torch's CPU allocator, its MPS backend, cuBLAS, and oneDNN, which names no cause; a step
+# that fails so for another reason fails at every size, in the end with this very error
+MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "could not create a primitive")
 
 
 class MemoryUsedUp(ConfigError):
     """One chunk at a time is still too much for this device."""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a step.
+class Adjustments:
+    """What a run had to change on its way, kept in RUN/adjustments.json so that resuming repeats it.
 
-    Attributes
+    Smaller micro-batches since a step (memory ran out there), and detours: where the loss stopped being a number, training
+    went back to a checkpoint and took other music from there on (as Chowdhery et al. 2022, PaLM, section 5.1).
+
+    Parameters
     ----------
-    losses : means over the global batch by name, and "gradient_norm"
-    done : False where the step was left out: a loss or gradient was no number
-    counts : whether that is a fault; the scaler of fp16 leaves steps out by design
+    run : the run's folder
+    batch_size : of the config: the micro-batch where nothing was changed
+    values : dict of lists as `values` returns it, for where the run's file is lost; None: nothing was changed
+    writes : whether to write the file: one of several processes does
     """
 
-    losses: dict
-    done: bool = True
-    counts: bool = True
+    def __init__(self, run: Path, batch_size: int, values: dict | None = None, writes: bool = True):
+        self.path, self.batch_size, self.writes = Path(run) / ADJUSTMENTS, batch_size, writes
+        values = self._read() or values or {}
+        self.micro_batches = [list(row) for row in values.get("micro_batches", [])]  # [from step, size]
+        self.detours = [list(row) for row in values.get("detours", [])]  # [from step, steps of music left out]
+
+    def _read(self):
+        try:
+            return unsealed(self.path.read_text(encoding="utf-8"), self.path)
+        except (OSError, UnicodeDecodeError, DamageError):
+            return None
+
+    def values(self) -> dict[str, list]:
+        """As plain lists, for a manifest."""
+        return {"micro_batches": [list(row) for row in self.micro_batches], "detours": [list(row) for row in self.detours]}
+
+    def micro_batch(self, step: int) -> int:
+        """Chunks in one forward pass at a step."""
+        return min([self.batch_size, *(size for first, size in self.micro_batches if first <= step)])
+
+    def data_step(self, step: int) -> int:
+        """The step whose music, noise and dropout a step gets."""
+        return step + sum(left_out for first, left_out in self.detours if first <= step)
+
+    def halve(self, step: int) -> int:
+        """From this step on half the micro-batch; returns its size, 0 where it was 1 already."""
+        size = self.micro_batch(step) // 2
+        if size:
+            self.micro_batches.append([step, size])
+            self._write()
+        return size
+
+    def leave_out(self, step: int, failed_at: int) -> bool:
+        """Continue from `step` with the music that comes after `failed_at`; False where that was tried often enough."""
+        if sum(first == step for first, _ in self.detours) >= MOST_DETOURS:
+            return False
+        self.detours.append([step, failed_at + 1 - step])
+        self._write()
+        return True
+
+    def _write(self):
+        if self.writes:
+            write_text(self.path, sealed(self.values()))
 
 
 class Trainer:
@@ -51,109 +101,133 @@ class Trainer:
 
     Parameters
     ----------
-    stage : of stages.py
-    accelerator : of devices.py: which process we are, and sums over processes
-    adjustments : of adjustments.py
-    total : steps of the whole training
-    say : callable(event, step, text), for what happens on the way
+    stage : of stages; prepared
+    accelerator : of devices.make_accelerator: which process this is, and sums over processes
+    adjustments : Adjustments
+    total_steps : of the whole training
+    report : callable(event, step, text), for what happens on the way
+
+    Raises
+    ------
+    ConfigError : more processes than chunks in a global batch
     """
 
-    def __init__(self, stage, accelerator, adjustments, total, say):
+    def __init__(self, stage: Stage, accelerator, adjustments: Adjustments, total_steps: int, report: Callable):
         self.stage, self.config, self.accelerator = stage, stage.config, accelerator
-        self.adjustments, self.total, self.say = adjustments, total, say
+        self.adjustments, self.total_steps, self.report = adjustments, total_steps, report
         self.device = accelerator.device
-        self.model = stage.to(self.device).model.to(self.device)
+        self.model = stage.to(self.device).model
         self.optimizer = make_optimizer(self.model, self.config)
         self.scaler = make_scaler(self.config, self.device)
+        self.autocast_dtype = DTYPES.get(choose_precision(self.config))
         self.ema = {k: v.detach().clone() for k, v in self.model.state_dict().items()} if self.config.ema_decay else None
         rank, processes = accelerator.process_index, accelerator.num_processes
-        self.size = self.config.batch_size * self.config.gradient_accumulation
-        self.first, self.last = rank * self.size // processes, (rank + 1) * self.size // processes
-        if self.size < processes:
-            raise ConfigError(f"{processes} processes share a global batch of {self.size}: raise batch_size.")
+        self.global_batch = stage.stream.global_batch
+        self.first, self.last = rank * self.global_batch // processes, (rank + 1) * self.global_batch // processes
+        if self.global_batch < processes:
+            raise ConfigError(f"{processes} processes share a global batch of {self.global_batch}: raise batch_size.")
 
-    # --- One step ----------------------------------------------------------------------------------------------
+    # --- The parts of a step, see loop.optimizer_step -----------------------------------------------------------
 
-    def step(self, step):
-        """Do optimizer step `step` (from 0) over the global batch: Outcome.
+    def set_learning_rate(self, step: int) -> None:
+        """The learning rate of optimizer step `step` (from 0)."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * lr_share(self.config, step, self.total_steps)
+
+    def forward_backward(self, step: int) -> dict[str, float]:
+        """Gradients of the global batch; its mean losses by name.
 
         Raises
         ------
         MemoryUsedUp : out of memory with micro-batches of 1
         """
         self.model.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * lr_share(self.config, step, self.total)
-        losses = self._gradients(step)
+        return self._summed(self._within_memory(step, lambda micro_batch: [
+            self._micro_batch(step, first, min(first + micro_batch, self.last))
+            for first in range(self.first, self.last, micro_batch)
+        ]))  # fmt: skip
+
+    def _micro_batch(self, step, first, last):
+        """Gradients of one micro-batch, its losses by their share of the global batch."""
+        batch = self.stage.stream.batch(self.adjustments.data_step(step), first, last, self.device)
+        with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
+            losses = self.stage.losses(self.model, batch)
+        share = (last - first) / self.global_batch
+        self.scaler.scale(losses["loss"] * share).backward()
+        return {name: value.detach().float() * share for name, value in losses.items()}
+
+    def clip_gradients(self) -> float:
+        """Clip them to max_grad_norm; the norm that they had."""
         self.scaler.unscale_(self.optimizer)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm))
-        losses["gradient_norm"] = norm
-        if not (math.isfinite(losses["loss"]) and math.isfinite(norm)):
-            return self._leave_out(losses)
+        return float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm))
+
+    def update(self, step: int) -> dict[str, float]:
+        """Step the optimizer, the codebook where the stage has one, and the averaged weights; what there is to log."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
-        share = (self.first / self.size, (self.last - self.first) / self.size)
-        logged = self.stage.after_step(step, self._sum if self.accelerator.num_processes > 1 else None, share)
+        logged = {}
+        if self.stage.after_step is not None:
+            share = (self.first / self.global_batch, (self.last - self.first) / self.global_batch)
+            logged = self.stage.after_step(step, self._sum if self.accelerator.num_processes > 1 else None, share)
         self._average(step)
-        if self.device.type == "cpu" and step % GIVE_BACK_EVERY == 0:
+        if self.device.type == "cpu" and step % GIVE_BACK_EVERY == GIVE_BACK_EVERY - 1:
             give_back_memory()
-        return Outcome({**losses, **logged})
+        return logged
 
-    def _leave_out(self, losses):
-        counts = True
-        if self.scaler.is_enabled() and math.isfinite(losses["loss"]):  # too large for fp16: the scale was too high
+    def leave_out(self, losses: dict[str, float]) -> bool:
+        """Drop a step whose loss or gradient is not finite; False where that is no fault: fp16's scale was too high."""
+        is_fault = True
+        if self.scaler.is_enabled() and math.isfinite(losses["loss"]):
             self.scaler.step(self.optimizer), self.scaler.update()
-            counts = self.scaler.get_scale() < 1
+            is_fault = self.scaler.get_scale() < 1
         self._forget()
-        return Outcome(losses, done=False, counts=counts)
+        return is_fault
 
     def _forget(self):
         self.optimizer.zero_grad()
-        self.stage.forget()
+        if self.stage.forget is not None:
+            self.stage.forget()
 
-    def _gradients(self, step):
-        """Gradients and mean losses of the global batch."""
-        return self._gathered(self._within_memory(step, lambda micro: [
-            self._backward(step, first, min(first + micro, self.last)) for first in range(self.first, self.last, micro)
-        ]))  # fmt: skip
+    def _average(self, step):
+        if self.ema is None:
+            return
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))  # follow fast while young
+        for name, value in self.model.state_dict().items():
+            self.ema[name].lerp_(value.detach(), 1 - decay)
+
+    # --- Memory --------------------------------------------------------------------------------------------------
 
     def _within_memory(self, step, work):
         """`work(micro-batch)`; again with half of it where memory runs out, in whichever process."""
         while True:
-            self.stage.micro_batch, done, short = self.adjustments.micro_batch(step), None, False
+            self.stage.micro_batch, result, is_short = self.adjustments.micro_batch(step), None, False
             try:
-                done = work(self.stage.micro_batch)
+                result = work(self.stage.micro_batch)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                short = True
-            if not self._any(short):
-                return done
+                is_short = True
+            if not self.agree(is_short):
+                return result
             self._forget()
-            self._smaller(step)
+            self._halve_micro_batch(step)
 
-    def _backward(self, step, first, last):
-        """Gradients of one micro-batch, its losses by their share of the global batch."""
-        batch = self.stage.stream.batch(self.adjustments.data_step(step), first, last, self.device)
-        with autocast(self.config, self.device):
-            losses = self.stage.losses(self.model, batch)
-        share = (last - first) / self.size
-        self.scaler.scale(losses["loss"] * share).backward()
-        return {name: value.detach().float() * share for name, value in losses.items()}
-
-    def _smaller(self, step):
+    def _halve_micro_batch(self, step):
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         before, size = self.adjustments.micro_batch(step), self.adjustments.halve(step)
         if not size:
             raise MemoryUsedUp("Out of memory with one chunk at a time: take a smaller --preset, or a device with more.")
-        parts = math.ceil((self.last - self.first) / size)
-        self.say("out_of_memory", step, f"{before} chunks at a time did not fit; now {size}, {parts} forward passes a step")
+        passes = math.ceil((self.last - self.first) / size)
+        text = f"{before} chunks at a time did not fit; now {size}, {passes} forward passes a step"
+        self.report("out_of_memory", step, text)
 
-    def _gathered(self, rows):
-        """Sums over processes of gradients and losses; the losses as floats."""
+    # --- Processes -----------------------------------------------------------------------------------------------
+
+    def _summed(self, rows):
+        """Sums over micro-batches and processes of losses, over processes of gradients; the losses as floats."""
         totals = torch.stack([torch.stack([row[name] for row in rows]).sum() for name in rows[0]])
         if self.accelerator.num_processes > 1:
             totals = self._sum(totals)
@@ -167,45 +241,34 @@ class Trainer:
     def _sum(self, tensor):
         return self.accelerator.reduce(tensor, "sum")
 
-    def _any(self, flag):
-        """Whether it is so in any process: they must not part ways."""
+    def agree(self, flag: bool) -> bool:
+        """Whether it is so in any process, such as that it wants to stop here: they must not part ways."""
         if self.accelerator.num_processes == 1:
-            return flag
-        return bool(self._sum(torch.tensor(float(flag), device=self.device)) > 0)
+            return bool(flag)
+        return bool(self._sum(torch.tensor(float(bool(flag)), device=self.device)) > 0)
 
-    def agree(self, flag):
-        """Whether any process wants it, such as to stop here."""
-        return self._any(bool(flag))
-
-    def _average(self, step):
-        if self.ema is None:
-            return
-        decay = min(self.config.ema_decay, (1 + step) / (10 + step))  # follow fast while young
-        for name, value in self.model.state_dict().items():
-            self.ema[name].lerp_(value.detach(), 1 - decay)
-
-    # --- Validation and state ----------------------------------------------------------------------------------
+    # --- Validation and state ------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def validate(self, step):
+    def validate(self, step: int) -> dict[str, float]:
         """Figures of the averaged weights where there are any, after optimizer step `step`."""
         current = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         if self.ema is not None:
             self.model.load_state_dict(self.ema)
         self.model.eval()
-        figures = self._within_memory(step, lambda micro: self.stage.validate(self.model))
+        figures = self._within_memory(step, lambda micro_batch: self.stage.validate(self.model))
         self.model.load_state_dict(current)
         self.model.train()
         return figures
 
-    def snapshot(self):
+    def snapshot(self) -> tuple[dict[str, dict[str, Tensor]], dict, dict]:
         """(tensors by file, optimizer's state, scaler's state), copied to the CPU: see checkpoint.serialised."""
         tensors = {"model": self.model.state_dict(), **self.stage.tensors()}
         if self.ema is not None:
             tensors["ema"] = self.ema
         return snapshot(tensors), snapshot(self.optimizer.state_dict()), self.scaler.state_dict()
 
-    def restore(self, checkpoint):
+    def restore(self, checkpoint: Checkpoint) -> None:
         """Take over weights, optimizer, scaler and averages of a checkpoint."""
         put_weights(self.model, checkpoint.tensors("model"), checkpoint.path)
         self.optimizer.load_state_dict(checkpoint.optimizer())
@@ -213,22 +276,23 @@ class Trainer:
             self.scaler.load_state_dict(checkpoint.scaler())
         if self.ema is not None:
             averages = renamed_tensors(self.model, checkpoint.weights())
-            self.ema = {key: tensor.to(self.device) for key, tensor in averages.items()}
+            self.ema = {name: tensor.to(self.device) for name, tensor in averages.items()}
 
 
-def is_out_of_memory(error):
-    """Whether a device or the machine has run out of memory."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(word in str(error) for word in WORDS_OF_MEMORY)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the machine has run out of memory: by type, and by words where torch has no type for it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY_MESSAGES)
 
 
-def total_steps(config, num_chunks):
+def total_steps(config: StageConfig, num_chunks: int) -> int:
     """Optimizer steps of a whole training."""
-    size = config.batch_size * config.gradient_accumulation
-    by_epochs = math.ceil(config.epochs * num_chunks / size)
+    by_epochs = math.ceil(config.epochs * num_chunks / (config.batch_size * config.gradient_accumulation))
     return by_epochs if config.steps is None else min(config.steps, by_epochs)
 
 
-def lr_share(config, step, total):
+def lr_share(config: StageConfig, step: int, total: int) -> float:
     """Learning rate at a step as a share of the peak: linear warm-up, then constant or cosine."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps

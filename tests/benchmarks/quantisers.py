@@ -27,9 +27,9 @@ sys.path.insert(0, str(ROOT))
 from lib.config import parse_settings, preset  # noqa: E402
 from lib.devices import make_accelerator  # noqa: E402
 from lib.models.codebook import Codebook, Quantised, perplexity  # noqa: E402
-from lib.training.adjustments import Adjustments  # noqa: E402
+from lib.training.loop import optimizer_step  # noqa: E402
 from lib.training.stages.vqvae import VQVAEStage  # noqa: E402
-from lib.training.trainer import Trainer  # noqa: E402
+from lib.training.trainer import Adjustments, Trainer  # noqa: E402
 
 
 class Rotation(Codebook):
@@ -180,7 +180,7 @@ def try_one(name, settings, data_dir, steps):
         trainer = Trainer(stage, make_accelerator(config, folder), adjustments, steps, print)
         began = time.monotonic()
         for step in range(steps):
-            losses = trainer.step(step).losses
+            losses = optimizer_step(trainer, step).losses
             if step % 100 == 99:
                 print(name, step + 1, {k: round(v, 3) for k, v in losses.items()}, file=sys.stderr, flush=True)
         seconds = time.monotonic() - began

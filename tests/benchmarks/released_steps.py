@@ -70,7 +70,7 @@ class Clock:
         return timed
 
     def around_step(self, function):
-        """Trainer.step, timed as (seconds, seconds of data, seconds on the clock); the last one counted instead."""
+        """loop.optimizer_step, timed as (seconds, seconds of data, seconds on the clock); the last one counted instead."""
         from torch.utils.flop_counter import FlopCounterMode
 
         def timed(trainer, step):
@@ -93,11 +93,9 @@ def measure(name, precision, words, folder):
     """Some steps of one weight's training: a dict of figures."""
     from lib.checkpoints.run_dependencies import DEPENDENCIES
     from lib.devices import choose_device
-    from lib.training.code_store import CodeStore
-    from lib.training.loop import train
-    from lib.training.stages import vqvae as stages
-    from lib.training.stream import Stream
-    from lib.training.trainer import Trainer
+    from lib.training import loop
+    from lib.training.stages import style_encoder
+    from lib.training.stream import CodedStream, Stream
 
     stage, settings, _ = WEIGHTS[name]
     real = words.data_dir is not None and name in FROM_STORES
@@ -106,14 +104,14 @@ def measure(name, precision, words, folder):
     config = configs.preset(stage, "laptop", steps=total, epochs=10**6, device=words.device, mixed_precision=precision,
                             **CHEAP, **corpora, **settings)  # fmt: skip
     clock = Clock(choose_device(words.device), total)
-    data = [(Stream, "batch"), (Stream, "piano_roll"), (Stream, "passages"), (CodeStore, "read"), (CodeStore, "styles"),
-            (stages, "vary"), (stages, "note_windows")]  # fmt: skip
+    data = [(Stream, "batch"), (Stream, "piano_roll"), (Stream, "passages"), (CodedStream, "read"),
+            (CodedStream, "styles"), (style_encoder, "vary"), (style_encoder, "note_windows")]  # fmt: skip
     built_on = {f"{source}_run": configs.RELEASED for source in DEPENDENCIES[stage]}
     with contextlib.ExitStack() as patches:
         for owner, function in data:
             patches.enter_context(mock.patch.object(owner, function, clock.around_data(getattr(owner, function))))
-        patches.enter_context(mock.patch.object(Trainer, "step", clock.around_step(Trainer.step)))
-        train(config, words.data_dir if real else folder / "data", folder / f"{name}-{precision}", **built_on)
+        patches.enter_context(mock.patch.object(loop, "optimizer_step", clock.around_step(loop.optimizer_step)))
+        loop.train(config, words.data_dir if real else folder / "data", folder / f"{name}-{precision}", **built_on)
     spent, of_data, on_clock = map(statistics.median, zip(*clock.steps))
     return {"seconds": spent, "data_share": of_data / spent, "on_clock": on_clock, "flops": clock.flops}
 

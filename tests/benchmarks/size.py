@@ -12,8 +12,8 @@ display and APPS_BEFORE. The last line is JSON:
 - `docstring_lines_per_public_function`: in the core, all lines of docstrings by the functions and methods without `_`
 - `duplicate_class_names`: names in core and display that two or more classes at the top of a module have
 - `walk_generate`: distinct modules of lib entered by one `generate` on the released weights, with rules
-- `walk_step`: distinct modules of lib.training entered by one optimizer step of diffusion: within `Trainer.step`, or,
-  where the loop itself does what a step consists of, from one update to the next; `walk_step_all`: of lib
+- `walk_step`: distinct modules of lib.training entered by one optimizer step of diffusion, `loop.optimizer_step` (before:
+  `Trainer.step`): forward, backward, clip, update; `walk_step_all`: of lib
 
 With `--lists` the modules and names behind the last three are printed too.
 """
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
 import io
 import json
 import os
@@ -29,7 +30,7 @@ import sys
 import tempfile
 import tokenize
 from collections import Counter
-from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
@@ -143,30 +144,18 @@ def walk_generate(tree: Path) -> set[str]:
 
 def walk_step(tree: Path) -> set[str]:
     """Modules that one optimizer step of diffusion enters."""
-    from torch.optim.optimizer import register_optimizer_step_post_hook
+    walk, trainer = Walk(), name_in_tree("Trainer")
+    owner = trainer if hasattr(trainer, "step") else importlib.import_module("lib.training.loop")
+    name = "step" if hasattr(trainer, "step") else "optimizer_step"
+    original = getattr(owner, name)
 
-    walk, trainer, updates = Walk(), name_in_tree("Trainer"), Counter()
-    original = getattr(trainer, "step", None)
-
-    def between(optimizer, words, named):
-        """Called after each update, of each optimizer where there are several: the first one counts."""
-        updates[id(optimizer)] += 1
-        if id(optimizer) == next(iter(updates)):
-            walk.__exit__()
-            if updates[id(optimizer)] == STEPS - 2:
-                walk.__enter__()
-
-    def within(self, step, *words, **named):
-        """Trainer.step, walked once."""
+    def walked(trainer, step):
+        """An optimizer step; one of them is walked."""
         with walk if step == STEPS - 2 else nullcontext():
-            return original(self, step, *words, **named)
+            return original(trainer, step)
 
-    with ExitStack() as stack:
-        if original:
-            stack.enter_context(mock.patch.object(trainer, "step", within))
-        else:
-            stack.callback(register_optimizer_step_post_hook(between).remove)
-        train_briefly(tree, Path(stack.enter_context(tempfile.TemporaryDirectory())))
+    with mock.patch.object(owner, name, walked), tempfile.TemporaryDirectory() as folder:
+        train_briefly(tree, Path(folder))
     return walk.modules
 
 

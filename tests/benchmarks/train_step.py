@@ -40,7 +40,8 @@ def measure(preset, stage, steps, device, folder):
 
     from lib.checkpoints.history import read_history
     from lib.checkpoints.run_dependencies import DEPENDENCIES
-    from lib.training.loop import STAGES, train
+    from lib.training.loop import train
+    from lib.training.stages import STAGES
 
     extra = {"pianist": "Cora Canonby"} if stage == "fine_tune" else {}
     config = configs.preset(stage, preset, steps=steps, device=device, **CHEAP, **extra)
@@ -53,6 +54,8 @@ def measure(preset, stage, steps, device, folder):
     trained = configs.build(type(config), json.loads((result.run / "config.json").read_text()))
     sources = {name: folder / preset / name for name in DEPENDENCIES[stage]}
     job = STAGES[stage](trained, folder / "data", None, sources)
+    job.prepare("cpu")
+    job.to("cpu")
     batch = job.stream.batch(0)
     with FlopCounterMode(display=False) as counter:
         job.losses(job.model, batch)["loss"].backward()

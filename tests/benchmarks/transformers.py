@@ -72,6 +72,13 @@ class Staged(common.Training):
             return self.stage.losses(self.model, batch)["loss"]
 
 
+def prepared(config, data_dir, sources):
+    """The stage, its music encoded."""
+    stage = DiffusionStage(config, data_dir, None, sources)
+    stage.prepare("cpu")
+    return stage.to("cpu")
+
+
 def main():
     """All variants, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -84,12 +91,12 @@ def main():
     words = parser.parse_args()
     torch.set_num_threads(common.CORES)
     sources = {"vqvae": words.vqvae_run, "style_encoder": words.style_encoder_run}
-    judge = DiffusionStage(preset("diffusion", "laptop", seed=words.seed), words.data_dir, None, sources).to("cpu")
+    judge = prepared(preset("diffusion", "laptop", seed=words.seed), words.data_dir, sources)
     figures = {}
     for name in words.only.split(","):
         knobs = dict(VARIANTS[name])
         patch, config = knobs.pop("patch", 1), preset("diffusion", "laptop", seed=words.seed, **knobs)
-        training = Staged(DiffusionStage(config, words.data_dir, None, sources).to("cpu"), patch)
+        training = Staged(prepared(config, words.data_dir, sources), patch)
         began = time.monotonic()
         steps, last = training.train(words.minutes)
         with torch.inference_mode():

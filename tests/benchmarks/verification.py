@@ -30,7 +30,7 @@ from lib.config import preset  # noqa: E402
 from lib.style.classifier import StyleClassifier  # noqa: E402
 from lib.style.verification import Features  # noqa: E402
 from lib.training.loop import train  # noqa: E402
-from lib.training.stages import vqvae as stages  # noqa: E402
+from lib.training.stages import style_encoder as stages  # noqa: E402
 
 LEFT_OUT, MOST = 8, 30  # players a fold; recordings of each that are asked about: Dick Hyman has 284
 

@@ -13,6 +13,7 @@ import pytest
 from lib.checkpoints.lease import NAME, Lease, LeaseError
 from lib.config import preset
 from lib.storage.backends import FolderStorage
+from lib.training import loop
 from lib.training.loop import train
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -122,17 +123,15 @@ def test_a_mirror_that_cannot_be_reached_is_left_out(tmp_path):
 
 def test_a_training_whose_run_is_taken_over_stops_without_saving(demo_data, tmp_path, monkeypatch):
     monkeypatch.setattr("lib.checkpoints.lease.BEAT_S", {"folder": 0.02, "rclone": 0.02})
-    from lib.training.session import Session
+    original = loop.optimizer_step
 
-    original = Session._one_step
-
-    def slow(self, steps):
-        original(self, steps)
-        if self.step >= 3:  # again and again: it may be overwritten once by a beat that had just looked
+    def slow(trainer, step):
+        if step >= 3:  # again and again: it may be overwritten once by a beat that had just looked
             (tmp_path / "vqvae" / NAME).write_text(other())
         time.sleep(0.02)
+        return original(trainer, step)
 
-    monkeypatch.setattr(Session, "_one_step", slow)
+    monkeypatch.setattr(loop, "optimizer_step", slow)
     with pytest.raises(LeaseError, match="taken over by colab-7.* without saving"):
         train(preset("vqvae", "tiny", steps=100, save_every=1000, validate_every=1000), demo_data, tmp_path)
     assert not (tmp_path / "vqvae" / "checkpoints").exists() and (tmp_path / "vqvae" / NAME).read_text()

@@ -39,7 +39,7 @@ def said():
 
 @pytest.fixture
 def mirror(tmp_path, run, said):
-    made = Mirror(FolderStorage(tmp_path / "drive"), REMOTE, run, keep=3, report=lambda *event: said.append(event))
+    made = Mirror(FolderStorage(tmp_path / "drive"), REMOTE, run, keep=3, report=lambda *event, **fields: said.append(event))
     made.first_wait_s, made.longest_wait_s = 0.05, 0.2
     yield made
     made.close()
@@ -85,7 +85,8 @@ def test_what_is_damaged_there_is_skipped_and_made_again(mirror, run, said, tmp_
     newest = tmp_path / "drive" / REMOTE / "checkpoints" / "step-00000002" / "model.safetensors"
     newest.write_bytes(newest.read_bytes()[:-8] + bytes(8))
     assert restore_run(mirror.storage, REMOTE, tmp_path / "new") == [1] and "skipped a damaged" in caplog.text
-    again = Mirror(mirror.storage, REMOTE, run, report=lambda *event: said.append(event))  # the next runtime reads it back
+    # the next runtime reads it back
+    again = Mirror(mirror.storage, REMOTE, run, report=lambda *event, **fields: said.append(event))
     assert again.flush(10) and any("made again" in text for _, _, text in said)
     assert restore_run(mirror.storage, REMOTE, tmp_path / "new", newest_here=1) == [2]
 
@@ -169,7 +170,7 @@ def test_rclone_is_read_back_every_now_and_then(run, said, tmp_path, monkeypatch
     reads = []
     original = FolderStorage.sha256
     monkeypatch.setattr(FolderStorage, "sha256", lambda self, path: reads.append(path) or original(self, path))
-    mirror = Mirror(FolderStorage(tmp_path / "drive"), REMOTE, run, 5, 3600.0, lambda *event: said.append(event))
+    mirror = Mirror(FolderStorage(tmp_path / "drive"), REMOTE, run, 5, 3600.0, lambda *event, **fields: said.append(event))
     for step in (1, 2, 3):
         write(run, step)
         assert mirror.flush(10)
@@ -198,7 +199,7 @@ def test_death_in_the_middle_of_a_copy(run, tmp_path):
 
 def test_a_full_disk_keeps_the_newest_and_the_best(run, said, tmp_path):
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=1m", "tmpfs") as disk:
-        mirror = Mirror(FolderStorage(disk / "drive"), REMOTE, run, 5, report=lambda *event: said.append(event))
+        mirror = Mirror(FolderStorage(disk / "drive"), REMOTE, run, 5, report=lambda *event, **fields: said.append(event))
         for step in range(1, 6):  # 280 kB each: three fit
             write(run, step, best=2, size=70_000, value=float(step))
             for _ in range(2):  # the round after the one that found it full

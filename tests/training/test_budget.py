@@ -6,7 +6,7 @@ import pytest
 
 from lib.checkpoints.history import read_events
 from lib.config import ConfigError, preset
-from lib.training.budget import Budget, parse_budget, runtime_age_s
+from lib.training.budget import Budget, StopReason, parse_budget, runtime_age_s
 from lib.training.loop import train
 
 
@@ -28,12 +28,12 @@ def test_a_last_save_must_still_fit():
     clock = Clock()
     budget = Budget(100.0, clock=clock)
     clock.now = 80.0
-    assert budget.over(10.0, 5, 4, 0) == "" and budget.over(20.0, 5, 4, 0) == "time budget used up"
+    assert budget.spent(10.0, 5, 4, 0) is None and budget.spent(20.0, 5, 4, 0) is StopReason.TIME_BUDGET
 
 
 def test_epochs_of_this_runtime_count_from_where_it_began():
     budget = Budget(epochs=2)
-    assert [bool(budget.over(0.0, step, 10, 35)) for step in (40, 54, 55)] == [False, False, True]
+    assert [budget.spent(0.0, step, 10, 35) for step in (40, 54, 55)] == [None, None, StopReason.EPOCHS]
 
 
 def test_no_limit_but_on_colab(monkeypatch):
@@ -60,7 +60,8 @@ def test_the_age_of_a_machine(tmp_path):
 def test_epochs_this_runtime_stops_saves_and_goes_on(demo_data, tmp_path):
     config = dataclasses.replace(preset("vqvae", "tiny", epochs=3, batch_size=64, validate_every=1000), steps=None)
     first = train(config, demo_data, tmp_path, epochs_this_runtime=1)
-    assert not first.finished and "1 epochs of this runtime done and saved" in first.message
+    assert not first.finished and first.reason is StopReason.EPOCHS
+    assert "epochs of this runtime done and saved" in first.message
     second = train(config, demo_data, tmp_path, epochs_this_runtime=1)
     assert second.resumed_from_step == first.step and abs(second.step - 2 * first.step) <= 1
-    assert [event["event"] for event in read_events(second.run)].count("stopped") == 2
+    assert [event["reason"] for event in read_events(second.run) if event["event"] == "stopped"] == ["epochs", "epochs"]

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.apps.headless import headless
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.history import read_history
 from lib.checkpoints.load import load_improviser
 from lib.config import STAGES, ConfigError, GenerateRequest, preset
 from lib.data.corpora import ingest
 from lib.generation.generate import generate
+from lib.training.budget import StopReason
 from lib.training.loop import train
 from lib.training.trainer import lr_share, total_steps
 
@@ -82,7 +82,7 @@ def test_accumulation_gives_the_same_step(demo_data, tmp_path):
 def test_time_budget_stops_saves_and_goes_on(demo_data, tmp_path):
     config = preset("vqvae", "tiny", steps=6)
     first = train(config, demo_data, tmp_path, time_budget_s=0)
-    assert (first.step, first.finished) == (1, False) and headless.STOPPED_EARLY.search(first.message)
+    assert (first.step, first.finished, first.reason) == (1, False, StopReason.TIME_BUDGET)
     assert train(config, demo_data, tmp_path).resumed_from_step == 1
 
 

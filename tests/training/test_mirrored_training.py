@@ -30,7 +30,7 @@ def undisturbed(demo_data, tmp_path_factory):
 
 @pytest.mark.parametrize("fault", ["full", "read only", "unmounted"])
 def test_a_really_faulty_disk_changes_nothing(fault, undisturbed, demo_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.training.session.FLUSH_S", {"": 2.0})
+    monkeypatch.setattr("lib.training.run.FLUSH_S", {None: 2.0})
     size = "64k" if fault == "full" else "64m"
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", f"size={size}", "tmpfs") as disk:
         if fault != "full":
@@ -51,7 +51,7 @@ def test_a_really_faulty_disk_changes_nothing(fault, undisturbed, demo_data, tmp
 
 
 def test_a_mount_that_dies_in_the_middle_changes_nothing(undisturbed, demo_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.training.session.FLUSH_S", {"": 2.0})
+    monkeypatch.setattr("lib.training.run.FLUSH_S", {None: 2.0})
     (tmp_path / "real").mkdir()
     with mounted(tmp_path / "mount", "--bind", tmp_path / "real") as mount:
         train(dataclasses.replace(CONFIG, steps=6), demo_data, tmp_path / "runs", mirror=mount / "drive")

@@ -15,11 +15,10 @@ from lib.checkpoints.history import read_events, read_history
 from lib.config import ConfigError, preset
 from lib.devices import give_back_memory, make_accelerator
 from lib.storage.manifest import unsealed
-from lib.training.adjustments import Adjustments
-from lib.training.loop import train
-from lib.training.session import NotLearning
-from lib.training.stages import vqvae as stages
-from lib.training.trainer import MemoryUsedUp, Trainer, is_out_of_memory
+from lib.training.loop import NotLearning, optimizer_step, train
+from lib.training.stages import STAGES
+from lib.training.stages.vqvae import VQVAEStage
+from lib.training.trainer import Adjustments, MemoryUsedUp, Trainer, is_out_of_memory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -41,8 +40,8 @@ def make_trainer(stage_name, demo_data, folder, **knobs):
     folder.mkdir(parents=True, exist_ok=True)
     config = preset(stage_name, "tiny", batch_size=8, **knobs)
     torch.manual_seed(0)
-    stage = stages.STAGES[stage_name](config, demo_data, None, {})
-    return Trainer(stage, make_accelerator(config, folder), Adjustments(folder, 8), 4, lambda *event: None)
+    stage = STAGES[stage_name](config, demo_data, None, {})
+    return Trainer(stage, make_accelerator(config, folder), Adjustments(folder, 8), 4, lambda *event, **fields: None)
 
 
 def too_much(most, original):
@@ -60,10 +59,10 @@ def too_much(most, original):
 def test_smaller_micro_batches_give_the_same_gradient(stage_name, demo_data, tmp_path, monkeypatch):
     whole = make_trainer(stage_name, demo_data, tmp_path / "whole")
     parts = make_trainer(stage_name, demo_data, tmp_path / "parts")
-    whole_losses = whole._gradients(0)
-    stage = stages.STAGES[stage_name]
+    whole_losses = whole.forward_backward(0)
+    stage = STAGES[stage_name]
     monkeypatch.setattr(stage, "losses", too_much(2, stage.losses))
-    parts_losses = parts._gradients(0)
+    parts_losses = parts.forward_backward(0)
     assert parts.adjustments.micro_batch(0) == 2
     assert parts_losses["loss"] == pytest.approx(whole_losses["loss"], rel=1e-6)
     a, b = (torch.cat([p.grad.flatten() for p in trainer.model.parameters()]) for trainer in (whole, parts))
@@ -71,7 +70,7 @@ def test_smaller_micro_batches_give_the_same_gradient(stage_name, demo_data, tmp
 
 
 def test_the_smaller_micro_batch_is_remembered(demo_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(stages.VQVAEStage, "losses", too_much(2, stages.VQVAEStage.losses))
+    monkeypatch.setattr(VQVAEStage, "losses", too_much(2, VQVAEStage.losses))
     train(preset("vqvae", "tiny", steps=3), demo_data, tmp_path)
     run = tmp_path / "vqvae"
     assert [event["step"] for event in events(run, "out_of_memory")] == [0]
@@ -82,7 +81,7 @@ def test_the_smaller_micro_batch_is_remembered(demo_data, tmp_path, monkeypatch)
 
 
 def test_one_chunk_that_does_not_fit_is_the_end(demo_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(stages.VQVAEStage, "losses", too_much(0, stages.VQVAEStage.losses))
+    monkeypatch.setattr(VQVAEStage, "losses", too_much(0, VQVAEStage.losses))
     with pytest.raises(MemoryUsedUp, match="smaller --preset"):
         train(preset("vqvae", "tiny"), demo_data, tmp_path)
     assert [event["text"][:30] for event in events(tmp_path / "vqvae", "out_of_memory")] == [
@@ -124,7 +123,7 @@ def no_number_at(bad, original):
 
 
 def test_a_loss_that_is_no_number_is_left_out(demo_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(stages.VQVAEStage, "losses", no_number_at({2, 3}, stages.VQVAEStage.losses))
+    monkeypatch.setattr(VQVAEStage, "losses", no_number_at({2, 3}, VQVAEStage.losses))
     config = preset("vqvae", "tiny", steps=8, validate_every=8, decay="constant", skips_in_a_row=3)
     result = train(config, demo_data, tmp_path)
     run = result.run
@@ -137,7 +136,7 @@ def test_a_loss_that_is_no_number_is_left_out(demo_data, tmp_path, monkeypatch):
 
 
 def test_too_many_in_a_row_go_back_and_take_other_music(demo_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(stages.VQVAEStage, "losses", no_number_at({4, 5, 6}, stages.VQVAEStage.losses))
+    monkeypatch.setattr(VQVAEStage, "losses", no_number_at({4, 5, 6}, VQVAEStage.losses))
     config = preset("vqvae", "tiny", steps=8, validate_every=8, skips_in_a_row=3)
     result = train(config, demo_data, tmp_path)
     (back,) = events(result.run, "went_back")
@@ -147,12 +146,12 @@ def test_too_many_in_a_row_go_back_and_take_other_music(demo_data, tmp_path, mon
 
 
 def test_a_loss_that_stays_no_number_is_a_clear_error(demo_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(stages.VQVAEStage, "losses", no_number_at(range(4, 1000), stages.VQVAEStage.losses))
+    monkeypatch.setattr(VQVAEStage, "losses", no_number_at(range(4, 1000), VQVAEStage.losses))
     config = preset("vqvae", "tiny", steps=40, skips_in_a_row=2, validate_every=100)
     with pytest.raises(NotLearning, match="after 3 tries with other music"):
         train(config, demo_data, tmp_path)
     assert len(events(tmp_path / "vqvae", "went_back")) == 3 and checkpoints.find(tmp_path / "vqvae").step == 4
-    monkeypatch.setattr(stages.VQVAEStage, "losses", no_number_at(range(1000), stages.VQVAEStage.losses))
+    monkeypatch.setattr(VQVAEStage, "losses", no_number_at(range(1000), VQVAEStage.losses))
     with pytest.raises(NotLearning, match="from the first steps on"):
         train(config, demo_data, tmp_path, run="never")
 
@@ -169,17 +168,17 @@ def test_half_precision_goes_on_exactly(precision, demo_data, tmp_path):
 
 
 def test_too_large_for_half_precision_lowers_the_scale(demo_data, tmp_path, monkeypatch):
-    original = stages.VQVAEStage.losses
+    original = VQVAEStage.losses
 
     def losses(self, model, batch, *rest):
         found = original(self, model, batch, *rest)
         return {**found, "loss": found["loss"] * 1e36}
 
-    monkeypatch.setattr(stages.VQVAEStage, "losses", losses)
+    monkeypatch.setattr(VQVAEStage, "losses", losses)
     trainer = make_trainer("vqvae", demo_data, tmp_path, mixed_precision="fp16")
     before = trainer.scaler.get_scale()
-    outcome = trainer.step(0)
-    assert not outcome.done and not outcome.counts and trainer.scaler.get_scale() < before
+    outcome = optimizer_step(trainer, 0)
+    assert not outcome.updated and not outcome.is_fault and trainer.scaler.get_scale() < before
 
 
 def test_more_processes_than_chunks_are_refused(demo_data, tmp_path):

@@ -156,7 +156,7 @@ def main():
     except (RuntimeError, OSError) as error:
         from lib.apps.headless.headless import NotebookError
         from lib.apps.live.composer import ComposerError
-        from lib.training.session import SaveError
+        from lib.training.run import SaveError
 
         if not isinstance(error, NotebookError | SaveError | ComposerError):
             raise

@@ -87,7 +87,7 @@ def _mirror_state(events, step):
     if not found:
         return "none"
     if found[-1]["event"] == "mirror_failed":
-        return f"failing: {found[-1]['text'].partition(';')[0]}"
+        return f"failing: {found[-1].get('reason', '')}"
     newest = max(event["step"] for event in found if event["event"] == "mirrored")
     return f"step {newest}" if newest >= step else f"behind: step {newest}"
 

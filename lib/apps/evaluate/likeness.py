@@ -10,6 +10,7 @@ import numpy as np
 from lib.apps.evaluate.distances import Densities, frechet_distance, nearest_are_own, standardised
 from lib.apps.evaluate.intervals import estimate, mean_of
 from lib.music.metrics import ATTRIBUTES
+from lib.style.embeddings import principal_directions
 
 DIRECTIONS = 8  # of the style embedding, the widest of the library's recordings: more than a few dozen clips can't fill
 # measure -> the bounds that it keeps
@@ -19,7 +20,7 @@ DISTANCES = {"overlapping_area": (0, 1), "divergence": (0, np.inf), "frechet_sty
 
 def widest_directions(styles, count=DIRECTIONS):
     """(S, count) in which styles (N, S) of many recordings vary most."""
-    return np.linalg.svd(styles - styles.mean(0), full_matrices=False)[2][:count].T
+    return principal_directions((styles - styles.mean(0)).astype(float), count)
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,12 @@ from pathlib import Path
 
 from lib import google_colab_shim
 from lib.apps.headless.notebook_parameters import assign, check_values, parameters_of, select
+from lib.checkpoints.history import read_events
 from lib.config import PRESETS, ROOT, choose
 from lib.storage.atomic_write import write_text
 
 DONE = ("done", "resumed", "done before")
 BAR_SECONDS = 5.0  # a progress bar is shown at most so often
-# what lib.training.loop says of a stage that did not begin at step 0
-RESUMED = re.compile(r"steps [1-9]\d* to \d|were done before; nothing to do")
-STOPPED_EARLY = re.compile(r"and saved\. Run this cell .* again and it goes on")
 KERNEL_LOG = "--IPKernelApp.log_level=50"  # the kernel's own remarks on sockets and signals are for nobody here
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -105,6 +103,20 @@ def _snapshot(folders):
     return {str(path): path.stat().st_mtime_ns for path in entries}
 
 
+def _count_events(runs):
+    """dict run folder -> how many events it has."""
+    return {run: len(read_events(run)) for run in runs.iterdir() if run.is_dir()}
+
+
+def _status(runs, before):
+    """"to go on", "resumed" or "done", by what the runs in a folder have reported since `before`, of _count_events."""
+    new = [read_events(run)[before.get(run, 0) :] for run in _count_events(runs)]
+    ends = [[event["event"] for event in events if event["event"] in ("stopped", "finished")] for events in new]
+    if any(end and end[-1] == "stopped" for end in ends):
+        return "to go on"
+    return "resumed" if any(event["event"] == "start" and event["step"] for events in new for event in events) else "done"
+
+
 # --- Running -------------------------------------------------------------------------------
 
 
@@ -112,10 +124,9 @@ class _Progress:
     """A file that papermill writes a notebook's output to: lines go through, bars are thinned out."""
 
     def __init__(self, clock=time.monotonic):
-        self.clock, self.last_bar, self.text = clock, float("-inf"), ""
+        self.clock, self.last_bar = clock, float("-inf")
 
     def write(self, text):
-        self.text += text
         for line in re.split(r"[\r\n]+", ANSI.sub("", text)):
             is_bar = re.search(r"\d+%\|", line)
             if is_bar and "100%|" not in line and self.clock() - self.last_bar < BAR_SECONDS:
@@ -130,7 +141,7 @@ class _Progress:
 
 
 def _execute(path, copy, values):
-    """Run one notebook; its executed copy is kept whatever happens. Returns what it printed."""
+    """Run one notebook; its executed copy is kept whatever happens."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
@@ -146,15 +157,14 @@ def _execute(path, copy, values):
     except DeadKernelError:
         reason = "Its process died, most often for want of memory."
         raise NotebookError(f"{path.stem} failed. {reason} Its executed copy: {copy}") from None
-    return progress.text
 
 
 def _run_one(path, copy, values, folders, digest, earlier):
     """Run one notebook; returns (its result, the error or None)."""
-    before, start, error, printed = _snapshot(folders), time.monotonic(), None, ""
+    before, events, start, error = _snapshot(folders), _count_events(folders.runs), time.monotonic(), None
     try:
-        printed = _execute(path, copy, values)
-        status = "to go on" if STOPPED_EARLY.search(printed) else "resumed" if RESUMED.search(printed) else "done"
+        _execute(path, copy, values)
+        status = _status(folders.runs, events)
     except (NotebookError, KeyboardInterrupt) as caught:
         error, status = caught, "stopped" if isinstance(caught, KeyboardInterrupt) else "failed"
     made = {name for name, changed in _snapshot(folders).items() if before.get(name) != changed}

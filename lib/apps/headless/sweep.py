@@ -25,11 +25,11 @@ from pathlib import Path
 from lib import google_colab_shim
 from lib.apps.headless import headless
 from lib.apps.headless.sweep_grid import Sweep
-from lib.checkpoints.history import read_history
+from lib.checkpoints.history import SPEEDS, read_history
 from lib.config import STAGES
 from lib.storage.atomic_write import write_text
 
-NO_FIGURES = ("epoch", "time", "split", "runtime", "gradient_norm", "lr")  # of a line of a run's history
+NO_FIGURES = ("epoch", "time", "split", "runtime", "gradient_norm", "lr", *SPEEDS)  # of a line of a run's history
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from lib.apps.plan.machines import UNMEASURED
 from lib.apps.plan.music import STORE_BYTES, music_of
 from lib.apps.plan.prices import RUNTIME_H
 from lib.apps.plan.work import FLOAT_BYTES, step_work
-from lib.training.code_store import FRAME, LATENT_RATE_HZ
+from lib.music.piano_roll import LATENT_RATE_HZ
+from lib.training.stream import FRAME
 from lib.training.trainer import total_steps
 
 SAME, OTHER = 1.15, 1.5  # hours may be so many times more or less: preset as measured; another one

@@ -76,9 +76,8 @@ def _build(config, folder):
     import torch
 
     from lib.devices import make_accelerator
-    from lib.training.adjustments import Adjustments
-    from lib.training.stages.vqvae import STAGES
-    from lib.training.trainer import Trainer
+    from lib.training.stages import STAGES
+    from lib.training.trainer import Adjustments, Trainer
 
     name = configs.stage_of(config)
     config = configs.build(type(config), {**configs.as_values(config), "corpora": ("demo",)})
@@ -89,6 +88,7 @@ def _build(config, folder):
         stage = STAGES[name](config, folder / "data", None, sources)
     made = now()
     adjustments = Adjustments(folder, config.batch_size, None, writes=False)
+    stage.prepare(accelerator.device)
     trainer = Trainer(stage, accelerator, adjustments, 10**6, _never)
     hours = sum(store.pieces[i].seconds for store, i in stage.stream.pieces) / 3600
     encoded = hours * getattr(config, "encodings", 0)
@@ -103,9 +103,11 @@ def _never(event, step, text):
 
 def _steps(trainer, until):
     """Seconds of each step, after some to warm up, until a time of perf_counter."""
+    from lib.training.loop import optimizer_step
+
     times = []
     for step in range(10**6):
-        times.append(_timed(trainer.step, step))
+        times.append(_timed(optimizer_step, trainer, step))
         if len(times) >= WARM_STEPS + LEAST_STEPS and now() > until:
             return times[WARM_STEPS:]
     return times
@@ -121,6 +123,7 @@ def _save(trainer, folder, config):
     """Seconds of processor that a checkpoint takes, written while a step goes on, as in training."""
     from lib.checkpoints import checkpoint as checkpoints
     from lib.checkpoints.async_saver import AsyncSaver
+    from lib.training.loop import optimizer_step
 
     saver, began = AsyncSaver(), now()
     state = trainer.snapshot()
@@ -128,7 +131,7 @@ def _save(trainer, folder, config):
     saver.start(1, lambda: checkpoints.save(folder / "run", facts, checkpoints.serialised(*state), 1))
     saver.wait()
     took = now() - began
-    trainer.step(0)
+    optimizer_step(trainer, 0)
     return took
 
 

@@ -45,8 +45,8 @@ def took(run):
     for line in lines:
         times.setdefault(line["runtime"], []).append(line["time"])
     hours = sum(max(found) - min(found) for found in times.values()) / 3600
-    totals = [line["text"].removeprefix("of ") for line in lines if line.get("event") == "start"]
-    total = int(totals[-1]) if totals and totals[-1].isdigit() else 0
+    totals = [line["total"] for line in lines if line.get("event") == "start" and "total" in line]
+    total = totals[-1] if totals else 0
     last = max(line["step"] for line in lines)
     return Took(configs.stage_of(config), config.preset, hours, len(times), last, total, _step_s(run))
 

@@ -16,7 +16,7 @@ from lib.models.frame_head import HEAD_BLOCKS
 from lib.models.vqvae import BAND_KEYS, CELLS, GROUPS, TRAINED_ROWS
 from lib.music.chart import CHORD_DIM
 from lib.music.note_windows import WINDOW_NOTES, context_sizes
-from lib.training.code_store import WINDOW
+from lib.music.piano_roll import WINDOW
 
 NEWTON_SCHULZ_STEPS = 5  # of torch.optim.Muon
 KINDS = 3  # outputs of the head: what, how, pedal

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from lib.checkpoints.config_migration import differences, put_weights
 from lib.checkpoints.history import validation_figures
@@ -20,29 +24,41 @@ from lib.checkpoints.load import (
     save_improviser,
 )
 from lib.checkpoints.run_dependencies import require
+from lib.config import DiffusionConfig, FineTuneConfig
 from lib.data.selection import gather_pieces, pianists_of
 from lib.diffusion.sampling import training_mask_ratio
 from lib.keyed_random import uniform, uniforms
 from lib.models.blocks import add_low_rank
 from lib.models.conditions import Conditions, attributes
+from lib.models.vqvae import GROUPS
 from lib.music.harmony import MOST_ROWS, Changes, read_changes
+from lib.music.piano_roll import WINDOW
 from lib.training.code_store import CodeStore
-from lib.training.passages import embed_pianists
 from lib.training.stages.stage import Stage
-from lib.training.stream import Stream
+from lib.training.stream import Batch, Coded, CodedStream, Stream
 
-RATIO, MASK = "share", "hidden {}"  # purposes of random numbers: data, see lib/keyed_random.py
+# Purposes of random numbers. They are data: with other texts a run could not be resumed.
+STYLE_PASSAGE_PURPOSE, STYLE_SOURCE_PURPOSE = "style passage", "style source"
+DROP_PURPOSE = "drop {condition}"
+MASK_RATIO_PURPOSE, MASK_PURPOSE = "share", "hidden {step}"
+
+BY_NAME = 0.5  # examples that get the mean style of their pianist, not that of a passage
+LATEST_START = 0.75  # of a chunk: where what is to be played begins at the latest, after a prompt
+SHORTEST_GAP, GAP_SPREAD = 0.1, 0.6  # of a chunk, for infilling: a gap is so long, and up to so much longer
+CHUNKS_PER_STYLE = 16  # chunks a pianist's vector is the mean of
 
 
 class DiffusionStage(Stage):
     """Style, chords, density and register -> codes, by predicting those of masked latent frames."""
 
-    pianist = None
+    pianist: str | None = None
+    tokens_per_example = WINDOW * GROUPS  # codes
 
-    def __init__(self, config, data_dir, checkpoint, sources):
-        train, held_out = (gather_pieces(config, data_dir, split, self.pianist) for split in ("train", "validation"))
-        held_out = held_out or train
-        super().__init__(config, Stream(train, config), Stream(held_out, config, augment=False))
+    def __init__(self, config: DiffusionConfig, data_dir, checkpoint, sources):
+        train, validation = (gather_pieces(config, data_dir, split, self.pianist) for split in ("train", "validation"))
+        training = CodedStream(train, config, config.encodings)
+        super().__init__(config, training, CodedStream(validation or train, config, 0, augment=False))
+        self.data_dir = data_dir
         self.vqvae, _ = load_vqvae(sources["vqvae"])
         self.style_encoder, self.style_config, _ = load_style_encoder(sources["style_encoder"])
         self.model = make_dit(config, self.style_config, self.vqvae)
@@ -50,107 +66,112 @@ class DiffusionStage(Stage):
             base = require(sources["diffusion"], "diffusion")
             put_weights(self.model, base.weights(), base.path, differences("diffusion", base.manifest["config"]))
         self.styles = load_styles(checkpoint) if checkpoint else self._embed(train)
-        self.players = {id(self.stream): pianists_of(train), id(self.validation): pianists_of(held_out)}
         self.changes = load_changes(checkpoint) if checkpoint else None
-        self.data_dir, self.stores = data_dir, {}
 
     def facts(self):
         """Whose vectors the checkpoint holds."""
         return {"styles": list(self.styles.names)}
 
     def tensors(self):
-        """The pianists' vectors and their changes: going on changes nothing about them."""
+        """The pianists' vectors and their changes: resuming changes nothing about them."""
         return {"styles": {"styles": self.styles.vectors}, "changes": changes_tensors(self.changes)}
 
     def _embed(self, train):
         return embed_pianists(self.style_encoder, self.style_config, train, self.config)
 
-    def to(self, device):
-        """Encode on this device what is not encoded yet."""
-        frozen = (self.vqvae.to(device), self.style_encoder.to(device), self.style_config)
-        for stream, encodings in ((self.stream, self.config.encodings), (self.validation, 0)):
-            self.stores[id(stream)] = CodeStore(stream, self.data_dir, *frozen, encodings).build()
+    # --- Before the first step -----------------------------------------------------------------------------------
+
+    def prepare(self, device):
+        """Encode on this device what is not encoded yet, and count how the pianists' chords move."""
+        store = CodeStore(self.data_dir, self.vqvae.to(device), self.style_encoder.to(device), self.style_config)
+        store.encode(self.stream), store.encode(self.validation)
         if self.changes is None or not len(self.changes.rows):  # a new run, or one of before they were kept
             self.changes = self._read_changes()
+
+    def to(self, device):
+        """Move the model, and the pianists' vectors as the streams look them up."""
+        for stream in (self.stream, self.validation):
+            stream.set_pianist_styles(self.styles.names, self.styles.vectors.to(device))
         return super().to(device)
 
     def _read_changes(self):
         """How the harmony of the pianists moves whose styles are known."""
         return self._changes_of(self.styles.names, MOST_ROWS)
 
-    def _changes_of(self, names, most):
-        """Changes of these pianists in training pieces, about `most` rows of each."""
-        store, found = self.stores[id(self.stream)], {name: [] for name in names}
-        for item, player in enumerate(self.players[id(self.stream)]):
-            if player in found and sum(map(len, found[player])) < most:
-                found[player].append(read_changes(store.chords(item)))
-        return Changes.of(found)
+    def _changes_of(self, names, most_rows):
+        """Changes of these pianists in training pieces, about `most_rows` rows of each."""
+        rows = {name: [] for name in names}
+        for item, pianist in enumerate(self.stream.pianists):
+            if pianist in rows and sum(map(len, rows[pianist])) < most_rows:
+                rows[pianist].append(read_changes(self.stream.chords(item)))
+        return Changes.of(rows)
 
-    def style(self, batch, stream):
-        """(B, S): the pianist's vector, or (half of the time, and always for the unknown) that of another passage."""
-        shares = uniform(self.config.seed, "style passage", batch.step, batch.indices).tolist()
-        vectors = self.stores[id(stream)].styles(batch.items, shares, self.device)
-        by_name = uniform(self.config.seed, "style source", batch.step, batch.indices) < 0.5
-        players = self.players[id(stream)]
-        for row, item in enumerate(batch.items):
-            if by_name[row] and players[item] in self.styles.names:
-                vectors[row] = self.styles.vector(players[item]).to(vectors)
-        return vectors
+    # --- A step --------------------------------------------------------------------------------------------------
 
-    def conditions(self, batch, coded, stream):
-        """Conditions of a batch with condition dropout, each part by its own probability."""
-        config, draw = self.config, (batch.step, batch.indices, self.device)
+    def losses(self, model, batch):
+        """Cross-entropy of masked latent frames, in nats a frame: a bound on all; accuracy of the most likely code."""
+        coded = batch.stream.read(batch.examples, batch.stream.epoch(batch.step), self.device)
+        mask = self.mask(batch, coded.codes.shape[1])  # (B, N)
+        context = model(coded.codes, mask, self.conditions(batch, coded))
+        nll_nats, accuracy = model.nll(context[mask], coded.codes[mask])  # (M,)
+        weight = (1 / mask.sum(1).clamp(min=1) / len(mask))[:, None].expand(mask.shape)[mask]  # each example the same
+        return {"loss": (nll_nats * weight).sum(), "accuracy": (accuracy * weight).sum()}
+
+    def mask(self, batch: Batch, num_frames: int) -> Tensor:
+        """bool (B, N), the latent frames to predict: each masked with its example's mask ratio.
+
+        In some examples they lie anywhere, in some only after a prompt (continuation), in some only between a beginning and an
+        end (infilling). The mask ratios of a batch are spread evenly (Kingma et al. 2021).
+        """
+        seed, step, prefix_share = self.config.seed, batch.step, self.config.prefix_share
+        spread = torch.tensor(batch.indices) / batch.stream.global_batch
+        ratio = training_mask_ratio((uniform(seed, MASK_RATIO_PURPOSE, step, [0]) + spread) % 1)  # (B,)
+        draws = uniforms(seed, MASK_PURPOSE.format(step=step), batch.indices, (num_frames + 3,))
+        chance, kind, start, length = draws.split([num_frames, 1, 1, 1], 1)
+
+        position = torch.arange(num_frames) / num_frames
+        begin = LATEST_START * start
+        end = begin + SHORTEST_GAP + GAP_SPREAD * length
+        anywhere = torch.ones(1, num_frames, dtype=torch.bool)
+        continuation = position >= begin
+        infilling = continuation & (position < end)
+        editable = torch.where(kind < prefix_share, torch.where(kind < prefix_share / 2, infilling, continuation), anywhere)
+        return ((chance < ratio[:, None]) & editable).to(self.device)
+
+    def conditions(self, batch: Batch, coded: Coded) -> Conditions:
+        """What the model is conditioned on, each part dropped with its own probability."""
+        config = self.config
         dropout = {
             "style": config.drop_style,
             "chords": config.drop_chords,
             "density": config.drop_attributes,
             "register": config.drop_attributes,
         }
-        keep = {name: uniform(config.seed, f"drop {name}", *draw) >= share for name, share in dropout.items()}
+        draw = batch.step, batch.indices, self.device
+        keep = {
+            name: uniform(config.seed, DROP_PURPOSE.format(condition=name), *draw) >= share for name, share in dropout.items()
+        }
         density, register = (
             torch.where(keep[name][:, None], values, torch.nan)
-            for name, values in zip(("density", "register"), coded.density_and_register())
+            for name, values in zip(("density", "register"), coded.density_and_register(), strict=True)
         )
-        style = self.style(batch, stream) * keep["style"][:, None]
+        style = self.style(batch) * keep["style"][:, None]
         return Conditions(style, coded.chords * keep["chords"][:, None, None], attributes(density, register))
 
-    def mask(self, batch, frames):
-        """bool (B, N), the latent frames to predict.
-
-        Each example has its own mask ratio; those of a batch are spread evenly (Kingma et al. 2021). Some examples are masked only
-        after a beginning (continuation), or only between a beginning and an end (infilling).
-        """
-        seed, step, indices = self.config.seed, batch.step, batch.indices
-        size = self.config.batch_size * self.config.gradient_accumulation
-        ratio = training_mask_ratio((uniform(seed, RATIO, step, [0]) + torch.tensor(indices) / size) % 1)
-        uniforms_ = uniforms(seed, MASK.format(step), indices, (frames + 3,))
-        chance, kind, start, length = uniforms_.split([frames, 1, 1, 1], 1)
-        position = torch.arange(frames) / frames
-        begin = 0.75 * start  # what comes before is given
-        end = torch.where(kind < self.config.prefix_share / 2, begin + 0.1 + 0.6 * length, 1.0)
-        maskable = (position >= begin) & (position < end) | (kind >= self.config.prefix_share)
-        return ((chance < ratio[:, None]) & maskable).to(self.device)
-
-    def losses(self, model, batch, stream=None):
-        """Cross-entropy of masked latent frames, in nats a frame: a bound on all; accuracy of the most likely code."""
-        stream = self.stream if stream is None else stream
-        epoch = batch.step * self.config.batch_size * self.config.gradient_accumulation // stream.num_chunks
-        coded = self.stores[id(stream)].read(batch.examples, epoch, self.device)
-        mask = self.mask(batch, coded.codes.shape[1])
-        context = model(coded.codes, mask, self.conditions(batch, coded, stream))
-        nll_nats, accuracy = model.nll(context[mask], coded.codes[mask])  # (M,)
-        weight = (1 / mask.sum(1).clamp(min=1) / len(mask))[:, None].expand(mask.shape)[mask]  # each example the same
-        return {"loss": (nll_nats * weight).sum(), "accuracy": (accuracy * weight).sum()}
-
-    def held_out_losses(self, model, batch):
-        """Losses with the same frames masked every time."""
-        return self.losses(model, batch, self.validation)
+    def style(self, batch: Batch) -> Tensor:
+        """(B, S): the pianist's vector, or (half of the time, and always for the unknown) that of another passage."""
+        seed, stream = self.config.seed, batch.stream
+        shares = uniform(seed, STYLE_PASSAGE_PURPOSE, batch.step, batch.indices).tolist()
+        of_passages = stream.styles(batch.items, shares, self.device)
+        of_pianists, is_known = stream.pianist_styles(batch.items)
+        by_name = uniform(seed, STYLE_SOURCE_PURPOSE, batch.step, batch.indices, self.device) < BY_NAME
+        return torch.where((by_name & is_known)[:, None], of_pianists, of_passages)
 
 
 class FineTuneStage(DiffusionStage):
     """The diffusion model adapted to one pianist."""
 
-    def __init__(self, config, data_dir, checkpoint, sources):
+    def __init__(self, config: FineTuneConfig, data_dir, checkpoint, sources):
         self.pianist, self.sources = config.pianist, sources
         super().__init__(config, data_dir, checkpoint, sources)
         if config.lora_rank:
@@ -167,12 +188,34 @@ class FineTuneStage(DiffusionStage):
     def _read_changes(self):
         """Those of the base run, with all that there are of the pianist."""
         base = load_changes(require(self.sources["diffusion"], "diffusion"))
-        own = self._changes_of([name for name in self.styles.names if name in self.players[id(self.stream)]], math.inf)
+        own = self._changes_of([name for name in self.styles.names if name in self.stream.pianists], math.inf)
         return Changes.in_order(self.styles.names, base, own)
 
-    def finish(self, run):
+    def finish(self, run: Path):
         """Write the finished improviser beside the runs."""
         improviser = load_improviser(run)
         step = require(run, "fine_tune").step
         facts = {"step": step, "figures": validation_figures(run, step)}
         return save_improviser(improviser, run.parent / self.config.final_name, facts)
+
+
+def embed_pianists(style_encoder, style_config, pieces: list, config: DiffusionConfig, device="cpu") -> Styles:
+    """A style for each pianist: the mean over chunks of the given pieces, length 1.
+
+    Parameters
+    ----------
+    style_encoder, style_config : frozen, and its config
+    pieces : [(store, piece index)], the training split alone
+    config : seeds the choice of chunks
+    """
+    pianists, vectors = pianists_of(pieces), []
+    names = sorted(set(filter(None, pianists)))
+    plain = dataclasses.replace(config, batch_size=CHUNKS_PER_STYLE, gradient_accumulation=1)
+    with torch.inference_mode():
+        for name in names:
+            own = [piece for piece, pianist in zip(pieces, pianists, strict=True) if pianist == name]
+            stream = Stream(own, plain, augment=False)
+            passages = stream.style_inputs(style_config.reads, stream.batch(0).examples, device)
+            vectors.append(style_encoder(passages)[0].mean(0))
+    vectors = torch.stack(vectors) if vectors else torch.zeros(0, style_encoder.project.out_features)
+    return Styles(tuple(names), functional.normalize(vectors, dim=-1))

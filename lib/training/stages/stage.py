@@ -1,59 +1,81 @@
-"""What a stage is, for loop.py, which drives it: it knows nothing of processes, checkpoints or progress bars.
-
-Each has: config, model, stream, micro_batch, losses(model, batch) -> dict with "loss", validate(model) -> dict with "loss" (lower
-is better), after_step(step, reduce, share) -> dict to log, forget() where a step does not count, facts() and tensors() for a
-checkpoint, finish(run).
-"""
+"""What a stage is for the trainer that drives it: a model, its data and its losses."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lib.config import StageConfig
+from lib.training.stream import Batch, Stream
+
 
 class Stage:
-    """What the four stages share."""
+    """What all stages share: it knows nothing of processes, checkpoints or progress bars.
 
-    def __init__(self, config, stream, validation):
+    A subclass sets `model`, and defines `losses`. Where it defines them, `after_step(step, reduce, share)` is called when the
+    optimizer has stepped, and `forget()` instead where a step does not count: nothing that `losses` gathered may stay.
+
+    Attributes
+    ----------
+    config : of the stage
+    stream, validation : Stream
+    device : where batches are made
+    micro_batch : chunks in one forward pass
+    tokens_per_example : what the model reads of an example, at most: codes of a latent frame, notes, or roll frames
+    """
+
+    model: nn.Module
+    tokens_per_example: int
+    after_step: Callable[[int, Callable | None, tuple[float, float]], dict] | None = None
+    forget: Callable[[], None] | None = None
+
+    def __init__(self, config: StageConfig, stream: Stream, validation: Stream):
         self.config, self.stream, self.validation = config, stream, validation
-        self.device, self.micro_batch = "cpu", config.batch_size
+        self.device, self.micro_batch = torch.device("cpu"), config.batch_size
 
-    def to(self, device):
-        """Where batches are made and frozen models live."""
-        self.device = device
+    def prepare(self, device: torch.device | str) -> None:
+        """What must be done before the first step, on this device, such as encoding the music."""
+
+    def to(self, device: torch.device | str) -> Stage:
+        """Move the model, and make batches on this device."""
+        self.device = torch.device(device)
+        self.model.to(device)
         return self
 
-    def validation_batches(self):
-        """The same chunks at every validation, as many at a time as training takes."""
-        size, most = self.config.batch_size * self.config.gradient_accumulation, self.micro_batch
-        for step in range(self.config.validation_batches):
-            for first in range(0, size, most):
-                yield self.validation.batch(step, first, min(first + most, size), self.device)
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Mean losses of a batch by name; "loss" is what is minimised."""
+        raise NotImplementedError
 
-    def validate(self, model):
-        """Mean losses over the validation batches."""
+    def validation_losses(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Losses of a batch of `validation`."""
+        return self.losses(model, batch)
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """The same chunks at every validation, as many at a time as training takes."""
+        size = self.validation.global_batch
+        for step in range(self.config.validation_batches):
+            for first in range(0, size, self.micro_batch):
+                yield self.validation.batch(step, first, min(first + self.micro_batch, size), self.device)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Mean losses over the validation batches; a lower "loss" is better."""
         totals, count = {}, 0
         for batch in self.validation_batches():
             count += len(batch)
-            for name, value in self.held_out_losses(model, batch).items():
+            for name, value in self.validation_losses(model, batch).items():
                 totals[name] = totals.get(name, 0.0) + len(batch) * float(value)
         return {name: total / count for name, total in totals.items()}
 
-    def held_out_losses(self, model, batch):
-        """Losses of a validation batch."""
-        return self.losses(model, batch)
-
-    def after_step(self, step, reduce=None, share=(0, 1)):
-        """Called when the optimizer has stepped; `share`: what this process has of the global batch, see Codebook.update."""
+    def facts(self) -> dict:
+        """What the manifest of a checkpoint says besides."""
         return {}
 
-    def forget(self):
-        """Called instead where the step does not count: nothing that `losses` gathered may stay."""
-
-    def facts(self):
-        """For the manifest of a checkpoint."""
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What else a checkpoint holds: tensors by the name of their file, NAME.safetensors."""
         return {}
 
-    def tensors(self):
-        """What else a checkpoint holds: dict NAME -> dict of tensors, for NAME.safetensors."""
-        return {}
-
-    def finish(self, run):
-        """Called when the last step is done; returns the folder it has made, or None."""
+    def finish(self, run: Path) -> Path | None:
+        """Called when the last step is done; the folder that it has made, if any."""

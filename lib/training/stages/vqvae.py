@@ -1,4 +1,4 @@
-"""What each stage trains: its model, its data, its losses, and what it leaves behind. See stage.py."""
+"""The VQ-VAE: the codec between piano rolls and codes."""
 
 from __future__ import annotations
 
@@ -6,38 +6,33 @@ from collections import Counter
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
-from lib.data.selection import gather_labelled, gather_pieces, in_published_test, pianists_of
+from lib.config import VQVAEConfig
+from lib.data.selection import gather_pieces, in_published_test
 from lib.keyed_random import keyed_generator
 from lib.models.codebook import perplexity
-from lib.models.style_encoder import StyleEncoder
-from lib.models.vqvae import BAND_KEYS, BANDS, CELLS, VQVAE, reconstruction_loss, struck_bands
+from lib.models.vqvae import BAND_KEYS, BANDS, CELLS, GROUPS, VQVAE, reconstruction_loss, struck_bands
 from lib.music.metrics import note_f1
-from lib.music.note_windows import note_windows
-from lib.music.piano_roll import (
-    FRAME_RATE_HZ,
-    LATENT_STRIDE,
-    LOWEST_PITCH,
-    NUM_PITCHES,
-    PianoRoll,
-    piano_roll_to_notes,
-)
-from lib.training.passages import passages, vary
-from lib.training.stages.diffusion import DiffusionStage, FineTuneStage
+from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE, LOWEST_PITCH, NUM_PITCHES, WINDOW, piano_roll_to_notes
 from lib.training.stages.stage import Stage
 from lib.training.stream import Stream
+
+CODEBOOK_PURPOSE = "codebook"  # of random numbers: data, see keyed_random
 
 
 class VQVAEStage(Stage):
     """Piano roll -> codes -> piano roll."""
 
-    def __init__(self, config, data_dir, checkpoint, sources):
-        chosen = {split: gather_pieces(config, data_dir, split) for split in ("train", "validation")}
-        for split, pieces in chosen.items():
-            chosen[split] = [(store, i) for store, i in pieces if not in_published_test(store.pieces[i])]
-        train, held_out = chosen["train"], chosen["validation"] or chosen["train"]
-        super().__init__(config, Stream(train, config), Stream(held_out, config, augment=False))
+    tokens_per_example = WINDOW * GROUPS  # codes
+
+    def __init__(self, config: VQVAEConfig, data_dir, checkpoint, sources):
+        pieces = {split: gather_pieces(config, data_dir, split) for split in ("train", "validation")}
+        train, validation = (
+            [(store, i) for store, i in pieces[split] if not in_published_test(store.pieces[i])] for split in pieces
+        )
+        super().__init__(config, Stream(train, config), Stream(validation or train, config, augment=False))
         self.model = VQVAE.from_config(config, None if checkpoint else frequent_patterns(train, config.codes))
 
     def losses(self, model, batch):
@@ -51,7 +46,7 @@ class VQVAEStage(Stage):
 
     def after_step(self, step, reduce=None, share=(0, 1)):
         """Move the codebook."""
-        generator = keyed_generator(self.config.seed, "codebook", step)
+        generator = keyed_generator(self.config.seed, CODEBOOK_PURPOSE, step)
         return {"perplexity": self.model.codebook.update(generator, reduce, share)}
 
     def forget(self):
@@ -75,7 +70,7 @@ class VQVAEStage(Stage):
         return {**rows, "perplexity": perplexity(use.float())}
 
 
-def frequent_patterns(pieces, codes):
+def frequent_patterns(pieces: list, codes: int) -> Tensor:
     """The codec's dictionary: the empty pattern of onsets, then the most frequent ones.
 
     Parameters
@@ -103,59 +98,3 @@ def frequent_patterns(pieces, codes):
     patterns = np.array([0, *(pattern for pattern, _ in counts.most_common(codes - 1))])
     bits = (patterns[:, None] >> np.arange(CELLS)) & 1
     return functional.pad(torch.from_numpy(bits).float(), (0, 0, 0, codes - len(patterns)))
-
-
-class StyleEncoderStage(Stage):
-    """A passage -> who plays."""
-
-    def __init__(self, config, data_dir, checkpoint, sources):
-        train = gather_labelled(config, data_dir, "train")
-        players = pianists_of(train)
-        self.names = sorted(set(players))
-        self.target = [self.names.index(name) for name in players]
-        held_out = gather_labelled(config, data_dir, "validation")
-        held_out = [(store, i) for store, i in held_out if store.pieces[i].pianist in self.names] or train
-        self.held_out_target = [self.names.index(name) for name in pianists_of(held_out)]
-        held_out = Stream(held_out, config, augment=False, balance=pianists_of(held_out))
-        super().__init__(config, Stream(train, config, balance=players), held_out)
-        self.model = StyleEncoder.from_config(config, len(self.names))
-
-    def losses(self, model, batch, targets=None, varied=True):
-        """Cross-entropy over pianists, in training with a margin (Wang et al. 2018, CosFace), and accuracy."""
-        targets = self.target if targets is None else targets
-        target = torch.tensor([targets[item] for item in batch.items], device=self.device)
-        style, logits = model(self.varied(batch) if varied else passages(self.config, batch.stream, batch.examples, self.device))
-        asked = logits - self.margin(model, target) if varied else logits
-        loss = functional.cross_entropy(asked, target, label_smoothing=self.config.label_smoothing)
-        return {"loss": loss, "accuracy": (logits.argmax(-1) == target).float().mean()}
-
-    def margin(self, model, target):
-        """What the right pianist's logit must be ahead by: (B, P)."""
-        return model.log_scale.exp() * self.config.margin * functional.one_hot(target, len(self.names))
-
-    def varied(self, batch):
-        """The batch as another machine might have written it down: see `vary`; a roll only loses notes."""
-        generators = [keyed_generator(self.config.seed, "notes", batch.step, index) for index in batch.indices]
-        if self.config.reads == "notes":
-            windows = zip(batch.stream.passages(batch.examples), generators, strict=True)
-            return note_windows([vary(values, generator, self.config) for values, generator in windows], self.device)
-        roll = batch.piano_roll.roll
-        keep = np.stack([generator.random(roll.shape[2:], dtype="float32") for generator in generators])
-        keep = torch.from_numpy(keep).to(roll.device) >= self.config.dropout_notes
-        return PianoRoll(roll * keep[:, None], batch.piano_roll.pedal)
-
-    def held_out_losses(self, model, batch):
-        """Losses of what was played, unvaried; held-out albums, each pianist as often."""
-        return self.losses(model, batch, self.held_out_target, varied=False)
-
-    def facts(self):
-        """The names of the classes."""
-        return {"pianists": self.names}
-
-
-STAGES = {
-    "vqvae": VQVAEStage,
-    "style_encoder": StyleEncoderStage,
-    "diffusion": DiffusionStage,
-    "fine_tune": FineTuneStage,
-}

@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from lib.apps.headless import headless, notebook_parameters
+from lib.checkpoints.history import append_event
 from lib.config import ConfigError
 
 PARAMETERS = """preset = "demo"  #@param ["tiny", "demo"]
@@ -154,29 +155,30 @@ def test_a_missing_file_is_made_again(run, monkeypatch, tmp_path):
     assert names[3:] == ["06_listen"]
 
 
-def test_a_stage_that_went_on_is_called_resumed(run, monkeypatch):
-    said = {"00_setup": "", "02_vqvae": "vqvae: steps 100 to 300 of 300 in 9 s", "06_listen": "steps 0 to 9"}
+def training_with(runs, *events):
+    """An `_execute` whose 02_vqvae reports (event, step) of the stage's run, as lib.training.loop does."""
 
     def execute(path, copy, values):
         copy.touch()
-        return said[path.stem]
+        if path.stem == "02_vqvae":
+            (runs / "vqvae").mkdir(exist_ok=True)
+            for event, step in events:
+                append_event(runs / "vqvae", event, step)
 
+    return execute
+
+
+def test_a_stage_that_was_resumed_is_called_so(run, monkeypatch, tmp_path):
+    execute = training_with(tmp_path / "runs_dir", ("start", 100), ("saved", 300), ("finished", 300), ("mirrored", 300))
     monkeypatch.setattr(headless, "_execute", execute)
     assert [result.status for result in run()] == ["done", "resumed", "done"]
 
 
-def test_a_training_that_stopped_early_is_gone_on_with_first(run, monkeypatch):
-    said = {"00_setup": "", "06_listen": "",
-            "02_vqvae": "vqvae: steps 0 to 100 of 300 in 0:09:00; time budget used up and saved. Run this cell (or command) again "
-                        "and it goes on. Run: runs/vqvae"}  # fmt: skip
-
-    def execute(path, copy, values):
-        copy.touch()
-        return said[path.stem]
-
-    monkeypatch.setattr(headless, "_execute", execute)
+def test_a_training_that_stopped_early_is_resumed_first(run, monkeypatch, tmp_path):
+    first = training_with(tmp_path / "runs_dir", ("start", 0), ("stopped", 100), ("mirrored", 100))
+    monkeypatch.setattr(headless, "_execute", first)
     assert [result.status for result in run()] == ["done", "to go on", "not run"]
-    said["02_vqvae"] = "vqvae: steps 100 to 300 of 300 in 0:20:00; finished. Run: runs/vqvae"
+    monkeypatch.setattr(headless, "_execute", training_with(tmp_path / "runs_dir", ("start", 100), ("finished", 300)))
     assert [result.status for result in run()] == ["done before", "resumed", "done"]
 
 

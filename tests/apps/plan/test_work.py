@@ -8,21 +8,23 @@ from lib import config as configs
 from lib.apps.plan.work import FLOAT_BYTES, newton_schulz_flops, newton_schulz_share, of_preset, step_work
 from lib.data.demo import write_demo_corpus
 from lib.devices import make_accelerator
-from lib.training.adjustments import Adjustments
-from lib.training.stages.vqvae import STAGES
-from lib.training.trainer import Trainer
+from lib.training.loop import optimizer_step
+from lib.training.stages import STAGES
+from lib.training.trainer import Adjustments, Trainer
 
 
 def make_trainer(stage, demo_data, folder, **settings):
     config = configs.preset(stage, "tiny", **settings)
     sources = dict.fromkeys(("vqvae", "style_encoder"), configs.RELEASED) if stage == "diffusion" else {}
     made = STAGES[stage](config, demo_data, None, sources)
-    return Trainer(made, make_accelerator(config, folder), Adjustments(folder, config.batch_size, None, False), 10, print)
+    accelerator, adjustments = make_accelerator(config, folder), Adjustments(folder, config.batch_size, None, False)
+    made.prepare(accelerator.device)
+    return Trainer(made, accelerator, adjustments, 10, print)
 
 
 def counted_flops(trainer, step):
     with FlopCounterMode(display=False) as counter:
-        trainer.step(step)
+        optimizer_step(trainer, step)
     return counter.get_total_flops()
 
 

@@ -1,0 +1,239 @@
+"""A run while it is trained: from its checkpoint or afresh, with its lease, its logs, its mirror, and saves."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lib import config as configs
+from lib.checkpoints import checkpoint as checkpoints
+from lib.checkpoints.async_saver import AsyncSaver
+from lib.checkpoints.checkpoint import Origin, find_origin
+from lib.checkpoints.config_migration import check_config, config_from
+from lib.checkpoints.history import append_event
+from lib.checkpoints.lease import NAME as LEASE
+from lib.checkpoints.lease import Lease, LeaseError
+from lib.checkpoints.mirror import Mirror
+from lib.checkpoints.run_dependencies import check_unchanged, find_dependencies, remote_name, require, weights_sha256
+from lib.storage.atomic_write import write_text
+from lib.storage.backends import FolderStorage
+from lib.training.budget import StopReason
+from lib.training.run_log import RunLog, Speed
+from lib.training.stages import STAGES
+from lib.training.stages.stage import Stage
+from lib.training.trainer import Adjustments, Trainer, total_steps
+
+log = logging.getLogger("lib.training")
+VERIFY_RCLONE_S = 3600.0  # reading back from a remote costs as much as writing: hourly
+FLUSH_S = {None: 600.0, StopReason.CTRL_C: 60.0, StopReason.SIGTERM: 20.0}  # the longest wait for the mirror at the end
+
+
+class SaveError(OSError):
+    """The last checkpoint could not be written; the one before it is there."""
+
+
+@dataclass
+class Run:
+    """What one call of train works with, and how far it is.
+
+    Attributes
+    ----------
+    stage_name, stage, origin : what is trained, from which checkpoint
+    sources : for manifests: the runs that it builds on, and their hashes
+    trainer, log, saver : its tools
+    lease, mirror : None where there is none
+    start, step, total : optimizer steps at the beginning of this call, by now, and of the whole training
+    skipped : steps left out in a row, as their loss was not finite
+    best, best_step : the lowest validation loss so far, and its step
+    """
+
+    stage_name: str
+    stage: Stage
+    origin: Origin
+    sources: dict
+    trainer: Trainer
+    log: RunLog
+    saver: AsyncSaver
+    lease: Lease | None
+    mirror: Mirror | None
+    start: int
+    step: int
+    total: int
+    skipped: int = 0
+    best: float = math.inf
+    best_step: int | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.origin.folder
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.trainer.accelerator.is_main_process
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last step is done."""
+        return self.step >= self.total
+
+    def restore(self, checkpoint: checkpoints.Checkpoint) -> None:
+        """Take over weights, optimizer and the best loss of a checkpoint."""
+        self.trainer.restore(checkpoint)
+        facts = checkpoint.manifest
+        self.best, self.best_step, self.log.newest = facts["best"], facts["best_step"], facts["losses"]
+        self.best = math.inf if self.best is None else self.best
+
+    def save_is_due(self) -> bool:
+        """Whether to save after this step: a tenth of save_every before it is over, since a save takes a while."""
+        every = self.stage.config.save_every
+        return self.step % max(1, every - max(1, every // 10)) == 0
+
+    def save(self) -> None:
+        """Write a checkpoint of this step while training goes on."""
+        if not self.is_main:
+            self.saver.durable = self.step
+            return
+        config = self.stage.config
+        facts = {"stage": self.stage_name, "step": self.step, "run_id": self.origin.run_id, "saved_at": round(time.time(), 3),
+                 "config": configs.as_values(config), "schedule": {"lr": config.lr, "total_steps": self.total},
+                 "best": None if math.isinf(self.best) else self.best, "best_step": self.best_step, "losses": self.log.newest,
+                 "adjustments": self.trainer.adjustments.values(), **self.sources, **self.stage.facts()}
+        self.saver.wait()  # one snapshot at a time in memory
+        state = self.trainer.snapshot()
+        self.saver.start(self.step, lambda: self._write_checkpoint(facts, state))
+
+    def _write_checkpoint(self, facts, state):
+        step = facts["step"]
+        try:
+            checkpoints.save(self.folder, facts, checkpoints.serialised(*state), self.stage.config.keep_checkpoints)
+        except Exception as error:
+            self.log.event("save_failed", step, f"{error}; training goes on", reason=str(error))
+            raise
+        self.log.event("saved", step)
+        if self.mirror:
+            self.mirror.notify()
+
+    def end(self, reason: StopReason | None) -> None:
+        """The last checkpoint, what the stage leaves behind, and the mirror brought up to date if there is time.
+
+        Raises
+        ------
+        LeaseError : another runtime has taken the run over: nothing was saved
+        SaveError : the last checkpoint could not be written
+        """
+        self.saver.wait()
+        if self.lease and self.lease.lost:
+            raise LeaseError(f"{self.lease.lost}: stopped at step {self.step} without saving. Training continues there.")
+        if self.is_main and self.skipped == 0 and self.saver.durable != self.step:
+            self.save()
+            self.saver.wait()
+            if self.saver.error:
+                text = f"The last checkpoint of {self.folder} could not be written: {self.saver.error}."
+                text = f"{text} Step {self.saver.durable} is safe; make room and run this again."
+                raise SaveError(text) from self.saver.error
+        self.trainer.accelerator.wait_for_everyone()
+        if self.is_main:
+            self._finish()
+            if reason is None:
+                self.log.event("finished", self.step, total=self.total)
+            else:
+                self.log.event("stopped", self.step, reason.text, reason=reason.value, total=self.total)
+        if self.mirror and not self.mirror.flush(FLUSH_S.get(reason, FLUSH_S[None])):
+            log.warning("the mirror is behind: %s", self.mirror.state)
+            print(f"The mirror is behind ({self.mirror.state}): the newest checkpoint is on this machine only.", flush=True)
+
+    def _finish(self):
+        """What the stage leaves behind, once for each last step."""
+        done = self.folder / "finished"
+        if not self.is_done or (done.exists() and done.read_text(encoding="utf-8") == str(self.step)):
+            return
+        folder = self.stage.finish(self.folder)
+        if folder and self.mirror:
+            self.mirror.finish(folder)
+        write_text(done, str(self.step))
+
+
+# --- Before the first step ---------------------------------------------------------------------------------------
+
+
+def make_stage(config, stage_name: str, data_dir, folder: Path, runs_dir: Path, resume, sources: dict):
+    """(Stage, Origin, its sources), everything checked; nothing is written."""
+    origin = find_origin(folder, runs_dir, resume)
+    sources = find_dependencies(stage_name, runs_dir, sources)
+    if "diffusion" in sources:
+        source = require(sources["diffusion"], "diffusion")
+        config = configs.inherit_model(config, config_from("diffusion", source.manifest["config"], source.path))
+    check_config(origin, config, stage_name)
+    if origin.checkpoint is not None:
+        check_unchanged(origin.checkpoint, sources)
+    with torch.random.fork_rng(devices=[]):  # the first weights follow from the seed, and nothing else does
+        torch.manual_seed(config.seed)
+        return STAGES[stage_name](config, data_dir, origin.checkpoint, sources), origin, sources
+
+
+def begin(stage_name: str, stage: Stage, origin: Origin, sources: dict, accelerator, lease, mirror) -> Run:
+    """The run as its checkpoint left it, ready for its first step."""
+    config, folder, checkpoint = stage.config, origin.folder, origin.checkpoint
+    total, start = total_steps(config, stage.stream.num_chunks), checkpoint.step if checkpoint else 0
+    speed = Speed(stage.stream.global_batch * stage.tokens_per_example)
+    run_log = RunLog(folder, stage_name, stage.stream, accelerator, start, total, speed)
+    adjustments = Adjustments(folder, config.batch_size, checkpoint and checkpoint.manifest["adjustments"], run_log.writes)
+    stage.prepare(accelerator.device)
+    trainer = Trainer(stage, accelerator, adjustments, total, run_log.event)
+    paths = {name: os.path.relpath(path, folder) for name, path in sources.items()}
+    facts = {"sources": paths, "source_sha256": weights_sha256(sources)}
+    run = Run(stage_name, stage, origin, facts, trainer, run_log, AsyncSaver(start), lease, mirror, start, start, total)
+    if checkpoint is not None:
+        run.restore(checkpoint)
+    return run
+
+
+@contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """A run that could not even begin leaves no folder behind."""
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+
+def take_lease(folder: Path, storage, preset: str, take_over: bool, stack: ExitStack) -> Lease:
+    """The run's lease, here and in the mirror, beating until the stack ends."""
+    spots = [(FolderStorage(folder, marked=False), LEASE)]
+    spots += [(storage, f"{remote_name(preset, folder)}/{LEASE}")] if storage else []
+    lease = Lease(spots)
+    lease.acquire(take_over)
+    lease.start()
+    stack.callback(lease.release)
+    return lease
+
+
+def start_mirror(storage, config, folder: Path, data_dir, stack: ExitStack) -> Mirror | None:
+    """The thread that copies checkpoints, None without a mirror."""
+    if storage is None:
+        return None
+    minutes = config.mirror_verify_minutes
+    every_s = 60 * minutes if minutes is not None else VERIFY_RCLONE_S if storage.kind == "rclone" else None
+
+    def report(event, step, text, **fields):
+        append_event(folder, event, step, text, **fields)
+
+    name, data = remote_name(config.preset, folder), (data_dir, config.corpora)
+    mirror = Mirror(storage, name, folder, config.keep_checkpoints, every_s, report, data)
+    mirror.start()
+    stack.callback(mirror.close)
+    return mirror

@@ -1,0 +1,81 @@
+"""The style encoder: a passage -> who plays."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from lib.config import StyleEncoderConfig
+from lib.data.selection import gather_labelled, pianists_of
+from lib.keyed_random import keyed_generator
+from lib.models.style_encoder import StyleEncoder
+from lib.music.note_windows import WINDOW_NOTES, NoteWindows, note_windows
+from lib.music.piano_roll import WINDOW, PianoRoll
+from lib.training.stages.stage import Stage
+from lib.training.stream import Batch, Stream
+
+NOTES_PURPOSE = "notes"  # of random numbers: data, see keyed_random
+
+
+class StyleEncoderStage(Stage):
+    """A passage -> who plays."""
+
+    def __init__(self, config: StyleEncoderConfig, data_dir, checkpoint, sources):
+        train, validation = (gather_labelled(config, data_dir, split) for split in ("train", "validation"))
+        self.names = sorted(set(pianists_of(train)))
+        validation = [(store, i) for store, i in validation if store.pieces[i].pianist in self.names] or train
+        balanced = Stream(train, config, balance=pianists_of(train))
+        super().__init__(config, balanced, Stream(validation, config, balance=pianists_of(validation), augment=False))
+        self.classes, self.validation_classes = (
+            torch.tensor([self.names.index(name) for name in pianists_of(pieces)]) for pieces in (train, validation)
+        )
+        self.model = StyleEncoder.from_config(config, len(self.names))
+        self.tokens_per_example = WINDOW_NOTES if config.reads == "notes" else WINDOW  # notes, or latent frames of a roll
+
+    def losses(self, model, batch):
+        """Cross-entropy over pianists with a margin (Wang et al. 2018, CosFace), and accuracy."""
+        target = self.classes[batch.items].to(self.device)
+        _, logits = model(self.varied(batch))
+        margin = model.log_scale.exp() * self.config.margin * functional.one_hot(target, len(self.names))  # (B, P)
+        return self._figures(logits - margin, logits, target)
+
+    def validation_losses(self, model, batch):
+        """Losses of what was played, unvaried and without a margin; held-out albums, each pianist as often."""
+        target = self.validation_classes[batch.items].to(self.device)
+        _, logits = model(batch.stream.style_inputs(self.config.reads, batch.examples, self.device))
+        return self._figures(logits, logits, target)
+
+    def _figures(self, logits, plain_logits, target):
+        loss = functional.cross_entropy(logits, target, label_smoothing=self.config.label_smoothing)
+        return {"loss": loss, "accuracy": (plain_logits.argmax(-1) == target).float().mean()}
+
+    def varied(self, batch: Batch) -> NoteWindows | PianoRoll:
+        """The batch as another machine might have transcribed it: see `vary`; a roll only loses notes."""
+        generators = [keyed_generator(self.config.seed, NOTES_PURPOSE, batch.step, index) for index in batch.indices]
+        if self.config.reads == "notes":
+            windows = zip(batch.stream.passages(batch.examples), generators, strict=True)
+            return note_windows([vary(values, generator, self.config) for values, generator in windows], self.device)
+        roll = batch.piano_roll.roll
+        draws = np.stack([generator.random(roll.shape[2:], dtype="float32") for generator in generators])
+        keep = torch.from_numpy(draws).to(roll.device) >= self.config.dropout_notes
+        return PianoRoll(roll * keep[:, None], batch.piano_roll.pedal)
+
+    def facts(self):
+        """The names of the classes."""
+        return {"pianists": self.names}
+
+
+def vary(values: np.ndarray, generator: np.random.Generator, config: StyleEncoderConfig) -> np.ndarray:
+    """A passage's notes (5, N) with some left out, and times, durations and velocities slightly changed.
+
+    Transposition and tempo are the stream's. So the model learns the player, not the transcriber, piano or room.
+    """
+    values = values[:, generator.random(values.shape[1]) >= config.dropout_notes * generator.random()]
+    onset_s, duration_s, pitch, velocity, pedal = values
+    onset_s = np.sort(onset_s + generator.normal(0, config.jitter_s, len(onset_s)))
+    duration_s = duration_s * np.exp(generator.uniform(-1, 1) * config.duration_spread)
+    contrast = generator.uniform(1 - config.velocity_contrast, 1 + config.velocity_contrast)
+    velocity = ((velocity - 64) * contrast + 64).clip(1, 127)
+    pedal = pedal * (generator.random() >= config.dropout_pedal)
+    return np.stack([onset_s, duration_s, pitch, velocity, pedal]).astype(np.float32)
