@@ -3,7 +3,8 @@
 A latent frame holds LATENT_STRIDE roll frames. The keyboard is cut into BANDS of BAND_KEYS keys. In each, a first code
 says which keys are struck when (the pattern), a second one how long and how loud (the expression); one more code is the
 pedal. All bands share their networks and codebooks. So a code means the same wherever it stands, and most of them say
-that nothing begins: what a generator has to learn is the music, not the codec. Nothing depends on other frames or bands.
+that nothing begins: what a generator has to learn is the music, not the codec. No code depends on other frames or
+bands.
 """
 
 from __future__ import annotations
