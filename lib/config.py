@@ -12,7 +12,7 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 REPOSITORY = "https://github.com/brad-mehldau-ai/brad-mehldau-ai"  # the only place that knows the address
@@ -20,7 +20,6 @@ LAST_COMMIT_OF_OLD_LAYOUT = "919adb390cb6da5849439b6807498373bb863a78"  # what n
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED = ROOT / "data" / "released"
 STYLES = "styles"  # folder of the user's own styles
-GUIDANCE, STYLE_GUIDANCE = 2.0, 3.0  # measured: data/released/improviser.md
 OWN = "own"  # chords that the pianist invents
 GUIDED_CANDIDATES = 8  # of SCG, where a rule is asked for without saying how many
 PRESETS = ("tiny", "demo", "laptop", "colab", "large")
@@ -300,61 +299,3 @@ def stage_of(config):
 def inherit_model(config, source):
     """A fine-tuning config with the sizes of the diffusion model it starts from."""
     return dataclasses.replace(config, **{name: getattr(source, name) for name in _DIT})
-
-
-def _numbers(value):
-    return tuple(part for part in value.split(",") if part.strip()) if isinstance(value, str) and "," in value else value
-
-
-def arc(low, high):
-    """A number within bounds, or several, spread evenly over a solo: "4,9,3" or a tuple."""
-    number = Annotated[float, Field(ge=low, le=high)]
-    several = Annotated[tuple[number, ...], Field(min_length=1)]
-    return Annotated[number | several, BeforeValidator(_numbers)]
-
-
-def _not_blank(text):
-    if not text.strip():
-        raise ValueError("must not be empty")
-    return text
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class GenerateRequest:
-    """What to play: the same for command line, notebook and server."""
-
-    chords: Annotated[str, AfterValidator(_not_blank)] = "Cmaj7 | Dm7 G7 | Em7 A7"  # repeats; see music/chart.py
-    own_changes: bool = False  # the pianist invents the chords; the same as chords="own"
-    recall: Share = 0.5  # of what a section in capitals takes up when it comes again
-    seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
-    tempo_bpm: Annotated[float, Field(ge=20, le=400)] = 120.0  # quarters; places the bars
-    beats_per_bar: Annotated[int, Field(ge=1, le=16)] = 4  # quarters
-    style: str | None = None  # a name, or a mix NAME:SHARE,NAME:SHARE; None: whom the run was fine-tuned on
-    density: arc(0, 40) | None = None  # notes a second; several numbers: an arc over the solo
-    left_density: Annotated[float, Field(ge=0, le=40)] | None = None  # of the keys below middle C
-    right_density: Annotated[float, Field(ge=0, le=40)] | None = None
-    register: arc(21, 108) | None = None  # mean pitch (MIDI)
-    loudness: arc(1, 127) | None = None  # mean velocity
-    swing: Annotated[float, Field(ge=0.5, le=0.75)] | None = None  # notes on eighths, the second this late in its quarter
-    melody: tuple[tuple[float, int], ...] | None = None  # (time_s, MIDI pitch) that must sound on top
-    pitch_classes: Annotated[tuple[float, ...], Field(min_length=12, max_length=12)] | None = None  # weights C..B
-    told: bool = True  # whether the model itself hears of chords, density and register, or rules alone ask for them
-    num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # SCG: ways a revision tries, a quarter in a step; 1: no rules
-    guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None  # classifier-free, of what is played; 1: none
-    num_steps: Annotated[int, Field(ge=1, le=1000)] = 30  # denoising steps a window
-    temperature: Annotated[float, Field(gt=0, le=5)] = 0.9  # below 1 sharpens; measured: data/released/improviser.md
-
-    def __post_init__(self):
-        """Both ways of asking for own changes are one."""
-        if self.chords.strip().lower() == OWN or self.own_changes and self.chords == type(self).chords:
-            object.__setattr__(self, "chords", OWN)
-            object.__setattr__(self, "own_changes", True)
-        elif self.own_changes:
-            raise ValueError(f"own_changes leaves the chords to the pianist, but {self.chords!r} is asked for. Leave one out")
-
-    @property
-    def guidance(self):
-        """guidance_scale, or what was measured to be good: more where a style is asked for, which is easily missed."""
-        usual = GUIDANCE if self.style is None else STYLE_GUIDANCE
-        return usual if self.guidance_scale is None else self.guidance_scale

@@ -8,13 +8,13 @@ from lib.config import (
     PRESETS,
     STAGES,
     ConfigError,
-    GenerateRequest,
     as_values,
     build,
     parse_settings,
     preset,
     stage_of,
 )
+from lib.generation.request import GenerateRequest
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -14,6 +14,7 @@ import pytest
 
 from lib import config
 from lib.apps.headless.notebook_parameters import parameters_of
+from lib.generation.request import GenerateRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -134,7 +135,7 @@ def test_parameters_equal_the_config(path):
     if stage in config.STAGES:
         settings = config.preset(stage, defaults["preset"])
     elif stage == "listen":
-        settings = config.GenerateRequest()
+        settings = GenerateRequest()
     else:
         assert defaults["preset"] in config.PRESETS
         return

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from lib.config import RELEASED, GenerateRequest
+from lib.config import RELEASED
 from lib.data.corpora import open_corpus
 from lib.generation.generate import Order, generate, generate_many, load_improviser
+from lib.generation.request import GenerateRequest
 from lib.storage.manifest import verify
 from lib.style.gallery import load_classifier
 from lib.style.identification import identify

@@ -19,14 +19,15 @@ from torch import Tensor, nn
 
 from lib import config as configs
 from lib.checkpoints.checkpoint import CheckpointError, Origin
-from lib.config import ConfigError, GenerateRequest
+from lib.config import ConfigError
 
-# owner -> {name in earlier versions: name now}. An owner is a class of lib.config (its subclasses inherit the rows), a model
+# owner -> {name in earlier versions: name now}. An owner is a class of settings (its subclasses inherit the rows), a model
 # (parts of the keys of its state dict: "blocks.0.old.weight" has the part "old"; several parts are joined by dots), "Verifier"
 # (tensors of its file), a notebook ("06_listen": its parameters) or "sweep" (keys of a sweep file).
 RENAMED: dict[str, dict[str, str]] = {
     "DiffusionConfig": {"hidden": "width", "layers": "depth", "drop_knobs": "drop_attributes"},
     "DiT": {"hidden_frame": "mask_token", "embed_wishes": "embed_conditions"},
+    "GenerateRequest": {"told": "condition_model"},
     "Verifier": {"usual": "mean_std"},
 }
 # owner -> {name in earlier versions: what became of it, a sentence without its full stop}
@@ -120,11 +121,6 @@ def renamed_settings(stage: str, values: Mapping, source: str = "--set ") -> dic
     return renamed(configs.STAGES[configs.choose("stage", stage, configs.STAGES)], values, source)
 
 
-def renamed_request(values: Mapping, source: str = "") -> dict:
-    """Fields of a GenerateRequest that a user wrote, with this version's names: see `renamed`."""
-    return renamed(GenerateRequest, values, source)
-
-
 def _sorted_out(owner, values):
     """What a file holds, as three dicts: by this version's names, what was removed since, what is unknown."""
     new_names, reasons = rows(RENAMED, owner), rows(REMOVED, owner)
@@ -135,7 +131,7 @@ def _sorted_out(owner, values):
     return {name: value for name, value in kept.items() if name in known}, removed, unknown
 
 
-def _known(owner, values, where):
+def known_values(owner: type, values: Mapping, where: object) -> dict:
     """What a file holds, by this version's names; CheckpointError names what is unknown."""
     known, _, unknown = _sorted_out(owner, values)
     if unknown:
@@ -163,7 +159,7 @@ def config_from(stage: str, values: Mapping, where: object) -> configs.StageConf
     ------
     CheckpointError : a field that is neither known nor in the table, or a value that this version can't have
     """
-    current = _known(configs.STAGES[stage], values, f"{where}: its config")
+    current = known_values(configs.STAGES[stage], values, f"{where}: its config")
     try:
         config = configs.build(configs.STAGES[stage], {**_earlier(stage, current), **current})
     except ConfigError as error:
@@ -197,16 +193,6 @@ def _covers(kind, values):
     return values.keys() <= names
 
 
-def request_from(values: Mapping, where: object) -> GenerateRequest:
-    """The GenerateRequest that a file or a message keeps, whichever version wrote it.
-
-    Raises
-    ------
-    ConfigError : a field that is neither known nor in the table, or a value that can't be
-    """
-    return configs.build(GenerateRequest, _known(GenerateRequest, values, where))
-
-
 def _earlier(stage, current):
     """What the fields that a config lacks stood at when it was written, where that is known."""
     return {name: value for name, value in EARLIER.get(stage, {}).items() if name not in current}
@@ -214,7 +200,7 @@ def _earlier(stage, current):
 
 def completed(stage: str, values: Mapping, where: object) -> dict:
     """A checkpoint's values with this version's names, and with what its fields that came since stand for."""
-    current = _known(configs.STAGES[stage], values, f"{where}: its config")
+    current = known_values(configs.STAGES[stage], values, f"{where}: its config")
     fields = dataclasses.fields(configs.STAGES[stage])
     return {**{field.name: field.default for field in fields}, **_earlier(stage, current), **current}
 

@@ -76,6 +76,7 @@ class Improviser:
         """Where its models are."""
         return self.styles.vectors.device
 
+
     def fingerprint(self) -> str:
         """Hex sha256 that tells what it plays from what others play: of transformer, codec and pianist."""
         parts = [fingerprint(self.dit), fingerprint(self.vqvae), str(self.pianist)]

@@ -27,13 +27,16 @@ VARIATIONS = 3
 log = logging.getLogger(__name__)
 
 
-def solo_controls(improvise, styles=(), soundfont=None, infill=None, folder=None, in_background=None):
+def solo_controls(
+    improvise, request_type, styles=(), soundfont=None, infill=None, folder=None, in_background=None
+):
     """Knobs, buttons that play, the player, and the takes so far.
 
     Parameters
     ----------
     improvise : callable(GenerateRequest, callback) -> something with notes, chords and begins_s (generate.Solo); to
-        continue a take, it is called with before=Notes too. It must let through what the callback raises
+        continue a take, it is called with prompt=Notes too. It must let through what the callback raises
+    request_type : GenerateRequest of lib.generation.request
     styles : names of pianists to choose from; none: no such knob
     soundfont : path of an .sf2, or None
     infill : callable(GenerateRequest, Notes, from_s, to_s, callback), as improvise; None: passages can't be resampled
@@ -44,9 +47,8 @@ def solo_controls(improvise, styles=(), soundfont=None, infill=None, folder=None
     -------
     SoloPanel
     """
-    return SoloPanel(
-        improvise, styles, soundfont, infill, folder, _in_notebook() if in_background is None else in_background
-    )
+    in_background = _in_notebook() if in_background is None else in_background
+    return SoloPanel(improvise, request_type, styles, soundfont, infill, folder, in_background)
 
 
 def _in_notebook():
@@ -67,12 +69,12 @@ class SoloPanel(widgets.VBox):
     strip, actions : TakeStrip, TakeActions
     """
 
-    def __init__(self, improvise, styles, soundfont, infill, folder, in_background):
+    def __init__(self, improvise, request_type, styles, soundfont, infill, folder, in_background):
         super().__init__()
         self.add_class("player-desk")  # by which the player finds where to tell what is selected in it
         self._improvise, self._infill, self._soundfont, self._folder = improvise, infill, soundfont, folder
         self._in_background, self._job, self._lock = in_background, None, threading.RLock()
-        self.knob_panel = KnobPanel(styles, self._tell_code)
+        self.knob_panel = KnobPanel(request_type, styles, self._tell_code)
         self.knobs, self.faults = self.knob_panel.knobs, self.knob_panel.faults
         self.faults["passage"] = make_fault()
         self.strip = TakeStrip(self.hear, self._write)

@@ -19,13 +19,15 @@ class KnobPanel(widgets.VBox):
 
     Parameters
     ----------
+    request_type : GenerateRequest of lib.generation.request, or a like one
     styles : names of pianists; none: no knob for them
     on_change : callable(), after any knob has moved
     """
 
-    def __init__(self, styles, on_change):
+    def __init__(self, request_type, styles, on_change):
         super().__init__()
-        self.knobs, self.chart = make_knobs(styles), widgets.HTML()
+        self.request_type = request_type
+        self.knobs, self.chart = make_knobs(request_type, styles), widgets.HTML()
         self.faults = {name: make_fault() for name in self.knobs}
         self.die = widgets.Button(
             description="roll", icon="random", tooltip="another seed", layout=widgets.Layout(width="80px")
@@ -69,7 +71,7 @@ class KnobPanel(widgets.VBox):
 
     def request(self):
         """GenerateRequest; ConfigError where it can't be one."""
-        return request_of(self.knobs)
+        return request_of(self.request_type, self.knobs)
 
     def forget_faults(self):
         """Hide all messages but what is still wrong with the chords."""

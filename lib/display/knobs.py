@@ -6,7 +6,7 @@ import html
 
 import ipywidgets as widgets
 
-from lib.config import GUIDED_CANDIDATES, GenerateRequest, build
+from lib.config import GUIDED_CANDIDATES, build
 from lib.display.palette import WARNING
 from lib.music.chords import NAMES, ChordError
 
@@ -16,9 +16,9 @@ RULES = [("for density and register", RULES_ASKED), ("for the chords too", RULES
 FINE = ("guidance_scale", "temperature", "num_candidates", "rules")  # knobs that few need
 
 
-def make_knobs(styles=()):
-    """dict name -> widget: what GenerateRequest calls them, and `rules`, `style_mix` and `style_share`."""
-    default = GenerateRequest()
+def make_knobs(request_type, styles=()):
+    """dict name -> widget: fields of the request's type, and `rules`, `style_mix` and `style_share`."""
+    default = request_type()
     knobs = {
         "chords": widgets.Text(default.chords, description="chords", **_wide()),
         "seconds": _slider(10.0, 5, 120, 5, ".0f", "seconds"),
@@ -52,8 +52,8 @@ def _style_knobs(styles):
     }
 
 
-def request_of(knobs):
-    """GenerateRequest from the knobs; 0 and "" leave the choice to the model. Raises ConfigError."""
+def request_of(request_type, knobs):
+    """A request from the knobs; 0 and "" leave the choice to the model. Raises ConfigError."""
     values = {name: knob.value for name, knob in knobs.items()}
     values = {
         name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()
@@ -63,7 +63,7 @@ def request_of(knobs):
     rule_values = {name: value for name in ("density", "register") if (value := values.pop(name))}
     if rules == RULES_ALWAYS or rules == RULES_ASKED and rule_values:
         rule_values["num_candidates"] = candidates
-    return build(GenerateRequest, {**values, **rule_values, **({"style": style} if style else {})})
+    return build(request_type, {**values, **rule_values, **({"style": style} if style else {})})
 
 
 def _style(first, second, share):

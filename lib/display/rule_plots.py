@@ -9,7 +9,7 @@ from lib.display.alt_text import described, titled
 from lib.display.palette import AMOUNT, PLAYED, TARGET, on_paper
 from lib.music.chords import NAMES
 from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
-from lib.music.rules_in_time import OFF_GRID_S
+from lib.music.rules import OFF_GRID_S
 
 MELODY_WORDS = ("missing", "below another", "on top")
 
@@ -21,7 +21,7 @@ def plot_rules(rules, piano_roll, title=""):
     Parameters
     ----------
     rules : list of Rule, such as Solo.rules
-    piano_roll : PianoRoll (B = 1), such as Solo.new_roll
+    piano_roll : PianoRoll (B = 1), such as Solo.piano_roll
     title : str
     """
     count = max(1, len(rules))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from lib.config import GenerateRequest
 from lib.display.jobs import format_duration
 from lib.music.audio import Audio
 from lib.music.notes import Notes
@@ -19,13 +18,13 @@ class Call:
 
     Attributes
     ----------
-    request : GenerateRequest
+    request : GenerateRequest of lib.generation.request
     take : Take to start from, or None
     from_s : where the passage begins; None: the take is continued
     to_s : where the passage ends, or where the continuation begins
     """
 
-    request: GenerateRequest
+    request: object
     take: Take | None = None
     from_s: float | None = None
     to_s: float | None = None
@@ -35,7 +34,7 @@ class Call:
         if self.take is None:
             return improvise(self.request, callback)
         if self.from_s is None:
-            return improvise(self.request, callback, before=self.take.notes.until(self.to_s))
+            return improvise(self.request, callback, prompt=self.take.notes.until(self.to_s))
         return infill(self.request, self.take.notes, self.from_s, self.to_s, callback)
 
     def with_seed(self, seed):
@@ -64,20 +63,20 @@ class Call:
             return f"{name} = generate(improviser, {request})"
         source = f"take_{self.take.number}.notes"
         if self.from_s is None:
-            return f"{name} = generate(improviser, {request}, before={source}.until({self.to_s!r}))"
+            return f"{name} = generate(improviser, {request}, prompt={source}.until({self.to_s!r}))"
         return f"{name} = infill(improviser, {request}, {source}, {self.from_s!r}, {self.to_s!r})"
 
     def code(self, name="solo"):
         """The code that makes the same solo with an `improviser`: a line each for it and the takes it starts from."""
         calls = [(f"take_{take.number}", take.call) for take in self.ancestors] + [(name, self)]
         used = "generate, infill" if any(call.from_s is not None for _, call in calls) else "generate"
-        imports = f"from lib.config import GenerateRequest\nfrom lib.generation.generate import {used}\n\n"
+        imports = f"from lib.generation.generate import {used}\nfrom lib.generation.request import GenerateRequest\n\n"
         return imports + "\n".join(call.line(variable) for variable, call in calls)
 
 
 def request_code(request):
     """The expression that makes this request; what is left at its default is left out."""
-    default = GenerateRequest()
+    default = type(request)()
     values = {field.name: getattr(request, field.name) for field in dataclasses.fields(request)}
     shown = {name: value for name, value in values.items() if name in ALWAYS_SHOWN or value != getattr(default, name)}
     return f"GenerateRequest({', '.join(f'{name}={value!r}' for name, value in shown.items())})"

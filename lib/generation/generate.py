@@ -1,31 +1,40 @@
-"""From a trained run to a solo: the one way in for notebooks, command line and server."""
+"""From a request to a solo: new music, the continuation of a prompt, the infilling of a passage."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import torch
 
-from lib.checkpoints import load
-from lib.config import RELEASED, ConfigError
-from lib.devices import choose_device
-from lib.generation.conditioning import LATENT_RATE_HZ, Wishes
-from lib.generation.sliding_window import OVERLAP, WINDOW, Passage, decode, play
+from lib.checkpoints.load import Improviser
+from lib.config import ConfigError
+from lib.generation.conditioning import Conditioning, latent_end_s
+from lib.generation.improviser import load_improviser, own_chart
+from lib.generation.request import GenerateRequest
+from lib.generation.sliding_window import OVERLAP, Passage, fill_passages
 from lib.models.vqvae import GROUPS
 from lib.music.chart import Chart
-from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import NO_CHORD
 from lib.music.hands import left_hand
-from lib.music.harmony import invent_chart, read_changes
 from lib.music.notes import Notes, write_midi
-from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE, notes_to_piano_roll, piano_roll_to_notes, sounding_roll
-from lib.style.embeddings import with_own
+from lib.music.piano_roll import (
+    FRAME_RATE_HZ,
+    LATENT_RATE_HZ,
+    LATENT_STRIDE,
+    WINDOW,
+    PianoRoll,
+    notes_to_piano_roll,
+    piano_roll_to_notes,
+)
+from lib.music.rules import Rule
 
-HEARD_S = 10.0  # of what is gone on from, as far as its chords matter
+__all__ = ["Order", "Solo", "generate", "generate_many", "infill", "load_improviser"]
 
 
 @dataclass(frozen=True)
@@ -34,12 +43,13 @@ class Solo:
 
     Attributes
     ----------
-    notes : Notes, what it goes on from included
+    notes : Notes, those of the prompt or around the passage included
     begins_s, ends_s : where the new music begins and ends
-    bars_from_s : where a bar begins: one begins with music that goes on; a passage that is played anew leaves the bars alone
-    request : GenerateRequest, with the chart that was invented where none was asked
-    chords : list of (time_s, symbol), each asked chord where it begins
-    rules : list of Rule, of all the new music (empty where nothing is asked)
+    bars_from_s : where a bar begins: one begins with a continuation; an infilled passage leaves the bars alone
+    request : GenerateRequest, with the chart that was invented where own changes were asked for
+    chords : list of (time_s, symbol), each chord of the chart where it begins
+    rules : list of Rule, of all the new music (empty where none is asked for)
+    piano_roll : PianoRoll (B = 1) of the new music alone, which its notes were read from
     seconds : how long it took
     """
 
@@ -47,85 +57,110 @@ class Solo:
     begins_s: float
     ends_s: float
     bars_from_s: float
-    request: object
-    chords: list
-    rules: list
-    seconds: float
+    request: GenerateRequest
+    chords: list[tuple[float, str]]
+    rules: list[Rule]
+    piano_roll: PianoRoll
+    seconds: float = 0.0
 
     @property
-    def new_notes(self):
+    def new_notes(self) -> Notes:
         """Notes of the new music alone, from 0."""
         return self.notes.between(self.begins_s, self.ends_s)
 
-    def write(self, path):
+    @property
+    def rule_losses(self) -> dict[str, float]:
+        """name -> loss of each rule on the new music."""
+        return {rule.name: float(rule.loss(self.piano_roll)[0]) for rule in self.rules}
+
+    def write(self, path: Path | str) -> Path:
         """A MIDI file with a track a hand, tempo, metre, and chords as markers: its Path."""
-        asked, hands = self.request, left_hand(self.notes)
-        return write_midi(self.notes, path, asked.tempo_bpm, self.chords, hands, asked.beats_per_bar, self.bars_from_s)
-
-    @property
-    def new_roll(self):
-        """PianoRoll (B = 1) of the new music alone."""
-        return notes_to_piano_roll(self.new_notes, math.ceil((self.ends_s - self.begins_s) * FRAME_RATE_HZ))
-
-    @property
-    def rule_losses(self):
-        """dict name -> loss of each rule on the new music."""
-        roll = self.new_roll
-        return {rule.name: float(rule.loss(roll)[0]) for rule in self.rules}
+        request, hands = self.request, left_hand(self.notes)
+        return write_midi(
+            self.notes, path, request.tempo_bpm, self.chords, hands, request.beats_per_bar, self.bars_from_s
+        )
 
 
-def load_improviser(run=None, released=False, device="auto", styles_dir=None, base=False):
-    """Improviser from a run or a finished folder, or the released one.
+@dataclass(frozen=True)
+class Order:
+    """A solo to be played.
 
-    Parameters
+    Attributes
     ----------
-    run : brad_final, or a run folder of diffusion or fine_tune
-    released : use the weights in data/released instead
-    device : auto, cuda, mps or cpu
-    styles_dir : folder of the user's own styles (styles.add_style), or None
-    base : of a finished folder the model before it was adapted to a pianist
-
-    Raises
-    ------
-    ConfigError : neither or both are given; CheckpointError : nothing to load there
+    request : GenerateRequest
+    notes : Notes of a prompt, or, with from_s and to_s, of the performance of which that passage is infilled; or None
+    from_s, to_s : the passage, or None
+    callback, rules, chart : as for `generate`
     """
-    if (run is None) != released:
-        raise ConfigError("Give either --run RUN or --released.")
-    improviser = load.load_improviser(RELEASED if released else run, choose_device(device), base)
-    return dataclasses.replace(improviser, styles=with_own(improviser.styles, improviser.style_encoder, styles_dir))
+
+    request: GenerateRequest
+    notes: Notes | None = None
+    from_s: float | None = None
+    to_s: float | None = None
+    callback: Callable | None = None
+    rules: Callable | None = None
+    chart: Chart | None = None
+
+    @property
+    def is_infilling(self) -> bool:
+        """Whether a passage of `notes` is to be infilled."""
+        return self.from_s is not None
+
+    @property
+    def borders(self) -> tuple[int, int]:
+        """(first, last) latent frame of the passage; ConfigError where it is none."""
+        first, last = (round(seconds * LATENT_RATE_HZ) for seconds in (self.from_s, self.to_s))
+        if not 0 <= first < last or self.from_s >= self.notes.end_s:
+            reason = f"is no passage of a performance of {self.notes.end_s:.1f} s."
+            fields = {"passage": f"{self.from_s:g} to {self.to_s:g} {reason}"}
+            raise ConfigError(f"--from {self.from_s:g} --to {self.to_s:g} {reason}", fields)
+        return first, last
 
 
-def generate(improviser, request, callback=None, before=None, rules=None, chart=None):
+def generate(
+    improviser: Improviser,
+    request: GenerateRequest,
+    callback: Callable | None = None,
+    prompt: Notes | None = None,
+    rules: Callable | None = None,
+    chart: Chart | None = None,
+) -> Solo:
     """Play a solo.
 
     Parameters
     ----------
-    improviser : Improviser
-    request : GenerateRequest; the same request gives the same solo
+    improviser : of load_improviser
+    request : the same request gives the same solo
     callback : None, or callable(dict) after each step and revision: step, num_steps (both), window, num_windows and
-        piano_roll, a callable that decodes the present estimate to a decided PianoRoll; raising in it cancels
-    before : None, or Notes to go on from: its last seconds are heard, and the chords begin where it ends
-    rules : None, or callable(Wishes of a window) -> list of Rule: rules of one's own, beside those of the request; they
-        choose where num_candidates is 2 or more
+        piano_roll, a callable that decodes the present estimate to a PianoRoll; raising in it cancels
+    prompt : None, or Notes to continue: the model is given their last seconds, and the chords begin where they end
+    rules : None, or callable(Conditioning of a window) -> list of Rule: rules of one's own, beside those of the
+        request; they choose where num_candidates is 2 or more
     chart : None, or a Chart that is played instead of request.chords
-
-    Returns
-    -------
-    Solo
 
     Raises
     ------
     ChordError, ConfigError : a symbol or a pianist is unknown
     """
-    return generate_many(improviser, [Order(request, before, callback=callback, rules=rules, chart=chart)])[0]
+    return generate_many(improviser, [Order(request, prompt, callback=callback, rules=rules, chart=chart)])[0]
 
 
-def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None, chart=None):
-    """Play a passage of a performance anew: what is before and after it is heard, and stays.
+def infill(
+    improviser: Improviser,
+    request: GenerateRequest,
+    notes: Notes,
+    from_s: float,
+    to_s: float,
+    callback: Callable | None = None,
+    rules: Callable | None = None,
+    chart: Chart | None = None,
+) -> Solo:
+    """Infill a passage of a performance: the model is given what is before and after it, which stays.
 
     Parameters
     ----------
-    improviser, request, callback, rules, chart : as for `generate`; the chords begin at from_s, request.seconds says nothing
+    improviser, request, callback, rules, chart : as for `generate`; the chords begin at from_s, the passage decides
+        how long the music is
     notes : Notes
     from_s, to_s : the passage, rounded to latent frames (80 ms)
 
@@ -140,36 +175,12 @@ def infill(improviser, request, notes, from_s, to_s, callback=None, rules=None, 
     return generate_many(improviser, [Order(request, notes, from_s, to_s, callback, rules, chart)])[0]
 
 
-@dataclass(frozen=True)
-class Order:
-    """A solo that is wanted: as `generate` takes it, or with from_s and to_s as `infill` does."""
-
-    request: object
-    notes: Notes | None = None
-    from_s: float | None = None
-    to_s: float | None = None
-    callback: object = None
-    rules: object = None
-    chart: Chart | None = None
-
-    @property
-    def borders(self):
-        """(first, last) latent frame of what is played anew; ConfigError where it is no passage."""
-        first, last = (round(seconds * LATENT_RATE_HZ) for seconds in (self.from_s, self.to_s))
-        if not 0 <= first < last or self.from_s >= self.notes.end_s:
-            reason = f"is no passage of a performance of {self.notes.end_s:.1f} s."
-            fields = {"passage": f"{self.from_s:g} to {self.to_s:g} {reason}"}
-            raise ConfigError(f"--from {self.from_s:g} --to {self.to_s:g} {reason}", fields)
-        return first, last
-
-
-def generate_many(improviser, orders):
+def generate_many(improviser: Improviser, orders: Sequence[Order]) -> list[Solo]:
     """Play several solos, each as it would be alone; windows that are alike go through the model together.
 
     Parameters
     ----------
-    improviser : Improviser
-    orders : list of Order; what a callback raises ends all of them
+    orders : what a callback raises ends all of them
 
     Returns
     -------
@@ -180,115 +191,104 @@ def generate_many(improviser, orders):
     ChordError, ConfigError : as generate and infill
     """
     began = time.monotonic()
-    orders = [_with_changes(improviser, order) for order in orders]
-    makers = [_opening if order.from_s is None else _gap for order in orders]
-    passages = [maker(improviser, order) for maker, order in zip(makers, orders)]
-    play(improviser, passages)
-    finishers = [_opened if order.from_s is None else _filled for order in orders]
-    solos = [finish(improviser, *pair) for finish, pair in zip(finishers, zip(orders, passages))]
+    orders = [_with_own_chart(improviser, order) if order.request.own_changes else order for order in orders]
+    passages = [(_gap if order.is_infilling else _continuation)(improviser, order) for order in orders]
+    fill_passages(improviser, passages)
+    pairs = zip(orders, passages, strict=True)
+    solos = [(_infilled if order.is_infilling else _continued)(improviser, order, passage) for order, passage in pairs]
     return [dataclasses.replace(solo, seconds=time.monotonic() - began) for solo in solos]
 
 
-def _with_changes(improviser, order):
-    """The order with a chart where it leaves the changes to the pianist; they continue those of what is heard before."""
-    request, seconds, before = order.request, order.request.seconds, order.notes
-    if not request.own_changes:
-        return order
-    if order.from_s is not None:
-        from_s, to_s = (place / LATENT_RATE_HZ for place in order.borders)
-        seconds, before = to_s - from_s, order.notes.between(0, from_s)
-    rows, metre = improviser.changes.by(request.style or improviser.pianist), (request.tempo_bpm, request.beats_per_bar)
-    chart = invent_chart(rows, seconds, *metre, request.seed, None if before is None else _last_changes(before))
-    request = dataclasses.replace(request, chords=chart.text(), own_changes=False)
+def _with_own_chart(improviser, order):
+    """The order with a chart that the pianist invents, and its text in the request."""
+    seconds, prompt = order.request.seconds, order.notes
+    if order.is_infilling:
+        from_s, to_s = (frame / LATENT_RATE_HZ for frame in order.borders)
+        seconds, prompt = to_s - from_s, order.notes.between(0, from_s)
+    chart = own_chart(improviser, order.request, seconds, prompt)
+    request = dataclasses.replace(order.request, chords=chart.text(), own_changes=False)
     return dataclasses.replace(order, request=request, chart=chart)
 
 
-def _last_changes(notes):
-    """The changes of the end of a performance."""
-    end_s = _end_s(notes)
-    last = notes_to_piano_roll(notes.between(max(0.0, end_s - HEARD_S), end_s))
-    return read_changes(recognise_chords(sounding_roll(last))[0].numpy())
+# --- New music, from nothing or on from a prompt ------------------------------------------------------------------
 
 
-def _opening(improviser, order):
-    """Passage of new music, from nothing or on from the end of what was played."""
-    given = 0 if order.notes is None else OVERLAP
-    wishes = Wishes.over(order.request, order.request.seconds, given, chart=order.chart)
-    codes, hidden = _nothing(improviser, max(WINDOW, len(wishes)))
-    if given:
-        codes[:, :given], hidden[:, :given] = _end_of(improviser, order.notes), False
-    return Passage(wishes, codes, hidden, order.callback, order.rules)
+def _continuation(improviser, order):
+    """Passage of new music behind the last OVERLAP latent frames of the prompt; a shorter prompt begins in silence."""
+    prompt_frames = 0 if order.notes is None else OVERLAP
+    conditioning = Conditioning.of(order.request, order.request.seconds, prompt_frames, chart=order.chart)
+    codes, mask = _masked(improviser, max(WINDOW, len(conditioning)))
+    if prompt_frames:
+        end_s = latent_end_s(order.notes)
+        prompt = order.notes.between(end_s - OVERLAP / LATENT_RATE_HZ, end_s)
+        codes[:, :prompt_frames], mask[:, :prompt_frames] = _encode(improviser, prompt, OVERLAP), False
+    return Passage(conditioning, codes, mask, order.callback, order.rules)
 
 
-def _opened(improviser, order, passage):
-    """Solo of a passage that _opening made and that was played."""
-    before, seconds = order.notes, order.request.seconds
-    given = 0 if before is None else OVERLAP
-    first = given * LATENT_STRIDE
-    piano_roll = decode(improviser, passage.codes).crop(first, first + math.ceil(seconds * FRAME_RATE_HZ))
-    notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if before is None else _end_s(before)
-    notes = notes if before is None else before.followed_by(notes, begins_s)
-    return _solo(passage, passage.rules(given, None), notes, begins_s, begins_s + seconds, begins_s)
+def _continued(improviser, order, passage):
+    """Solo of a passage that _continuation made and that was filled."""
+    prompt, seconds, prompt_frames = order.notes, order.request.seconds, 0 if order.notes is None else OVERLAP
+    first = prompt_frames * LATENT_STRIDE
+    piano_roll = passage.piano_roll(improviser).crop(first, first + math.ceil(seconds * FRAME_RATE_HZ))
+    notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if prompt is None else latent_end_s(prompt)
+    notes = notes if prompt is None else prompt.followed_by(notes, begins_s)
+    ends_s, rules = begins_s + seconds, passage.rules(prompt_frames, None)
+    symbols = _symbols(passage, begins_s, ends_s)
+    return Solo(notes, begins_s, ends_s, begins_s, order.request, symbols, rules, piano_roll)
+
+
+# --- A passage of a performance -----------------------------------------------------------------------------------
 
 
 def _gap(improviser, order):
-    """Passage of what is played anew, with half a window or more around it that is heard."""
-    (first, last), notes = order.borders, order.notes
-    start, length = _around(first, last)
+    """Passage of the music to be infilled, with half a window or more around it that is given."""
+    (first, last), (start, length) = order.borders, _around(*order.borders)
     before, after = first - start, start + length - last
-    wishes = Wishes.over(order.request, (last - first) / LATENT_RATE_HZ, before, after, order.chart)
-    around = notes.between(start / LATENT_RATE_HZ, (start + length) / LATENT_RATE_HZ)
-    codes, (_, hidden) = _heard(improviser, around, length).clone(), _nothing(improviser, length)
-    hidden[:, : first - start] = hidden[:, last - start :] = False
-    return Passage(wishes, codes, hidden, order.callback, order.rules)
+    seconds = (last - first) / LATENT_RATE_HZ
+    conditioning = Conditioning.of(order.request, seconds, before, after, order.chart)
+    given = order.notes.between(start / LATENT_RATE_HZ, (start + length) / LATENT_RATE_HZ)
+    codes, (_, mask) = _encode(improviser, given, length).clone(), _masked(improviser, length)
+    mask[:, :before] = mask[:, last - start :] = False
+    return Passage(conditioning, codes, mask, order.callback, order.rules)
 
 
 def _around(first, last):
-    """(start, length) in latent frames of what is heard for a gap."""
+    """(start, length) in latent frames of what the model is given for a gap."""
     start = max(0, first - WINDOW // 2)
     return start, max(WINDOW, last - start + WINDOW // 2)
 
 
-def _filled(improviser, order, passage):
-    """Solo of a passage that _gap made and that was played."""
+def _infilled(improviser, order, passage):
+    """Solo of a passage that _gap made and that was filled."""
     (first, last), notes = order.borders, order.notes
     start, _ = _around(first, last)
-    within = decode(improviser, passage.codes).crop((first - start) * LATENT_STRIDE, (last - start) * LATENT_STRIDE)
+    piano_roll = passage.piano_roll(improviser).crop((first - start) * LATENT_STRIDE, (last - start) * LATENT_STRIDE)
     begins_s, ends_s = first / LATENT_RATE_HZ, last / LATENT_RATE_HZ
-    played = notes.between(0, begins_s).followed_by(piano_roll_to_notes(within)[0], begins_s)
-    whole = played.followed_by(notes.between(ends_s, math.inf), ends_s)
-    return _solo(passage, passage.rules(first - start, last - start), whole, begins_s, ends_s)
+    notes = notes.between(0, begins_s).followed_by(piano_roll_to_notes(piano_roll)[0], begins_s)
+    notes = notes.followed_by(order.notes.between(ends_s, math.inf), ends_s)
+    rules, symbols = passage.rules(first - start, last - start), _symbols(passage, begins_s, ends_s)
+    return Solo(notes, begins_s, ends_s, 0.0, order.request, symbols, rules, piano_roll)
 
 
-def _solo(passage, rules, notes, begins_s, ends_s, bars_from_s=0.0):
-    request, wishes = passage.request, passage.wishes
-    seconds_per_quarter = Fraction(60) / Fraction(request.tempo_bpm)
-    changes = wishes.chart.changes(Fraction(round(ends_s - begins_s, 6)) / seconds_per_quarter)
-    chords = [(begins_s + float(position * seconds_per_quarter), chord) for position, chord in changes]
-    symbols = [(time_s, NO_CHORD[0] if chord is None else chord.symbol) for time_s, chord in chords]
-    return Solo(notes, begins_s, ends_s, bars_from_s, request, symbols, rules, 0.0)
+# --- Both ---------------------------------------------------------------------------------------------------------
 
 
-def _nothing(improviser, length):
-    """Codes (1, length, G) that are all hidden."""
-    shape = (1, length, GROUPS)
-    device = improviser.device
-    return torch.zeros(shape, dtype=torch.long, device=device), torch.ones(shape[:2], dtype=torch.bool, device=device)
+def _symbols(passage, begins_s, ends_s):
+    """[(time_s, symbol)] of the chart where it changes."""
+    seconds_per_quarter = Fraction(60) / Fraction(passage.request.tempo_bpm)
+    changes = passage.conditioning.chart.changes(Fraction(round(ends_s - begins_s, 6)) / seconds_per_quarter)
+    times_s = [begins_s + float(position * seconds_per_quarter) for position, _ in changes]
+    symbols = [NO_CHORD[0] if chord is None else chord.symbol for _, chord in changes]
+    return list(zip(times_s, symbols, strict=True))
 
 
-def _end_s(notes):
-    """When a performance has ended, in whole latent frames."""
-    return math.ceil(notes.end_s * LATENT_RATE_HZ) / LATENT_RATE_HZ
-
-
-def _end_of(improviser, notes):
-    """Codes (1, OVERLAP, G) of the end of a performance; a shorter one begins in silence."""
-    end_s = _end_s(notes)
-    return _heard(improviser, notes.between(end_s - OVERLAP / LATENT_RATE_HZ, end_s), OVERLAP)
+def _masked(improviser, length):
+    """(codes (1, length, G), mask (1, length)): nothing is known."""
+    codes = torch.zeros(1, length, GROUPS, dtype=torch.long, device=improviser.device)
+    return codes, torch.ones(1, length, dtype=torch.bool, device=improviser.device)
 
 
 @torch.inference_mode()
-def _heard(improviser, notes, length):
+def _encode(improviser, notes, length):
     """Codes (1, length, G) of a passage."""
-    piano_roll = notes_to_piano_roll(notes, length * LATENT_STRIDE).to(improviser.device)
-    return improviser.vqvae.encode(piano_roll)
+    return improviser.vqvae.encode(notes_to_piano_roll(notes, length * LATENT_STRIDE).to(improviser.device))

@@ -1,135 +1,134 @@
-"""Music of any length, played a window after the other; the windows of several solos together where they are alike.
+"""Music of any length by outpainting: a window after the other, each given what is there already.
 
-Conventions: codes are int64 (1, L, G) of a passage or (B, WINDOW, G) of B windows, `hidden` is where nothing is played yet. Each
-passage draws its own uniform numbers by its request's seed, so that it is played in company as it is alone.
+Conventions: codes are int64 (1, L, G) of a passage or (B, WINDOW, G) of B windows; mask is bool, true where nothing is
+known yet. The windows of several passages go through the model together where they are alike. Each passage draws its
+own uniform numbers by its request's seed, so that it is the same in a batch as alone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from lib.checkpoints.load import Improviser
 from lib.diffusion.guidance import NUM_REVISIONS, guided_steps, revise, step_candidates
 from lib.diffusion.sampling import fill, sample_ancestral, sample_stochastic_control
-from lib.generation.conditioning import Wishes
+from lib.generation.conditioning import Conditioning
+from lib.generation.improviser import style_of
+from lib.generation.request import GenerateRequest
 from lib.keyed_random import uniforms
-from lib.models.conditions import Conditions, attributes
+from lib.models.conditions import Conditions
 from lib.models.posterior import classifier_free
-from lib.music.chart import chord_features, chord_frames
-from lib.music.piano_roll import WINDOW
-from lib.music.rules import total_loss
-from lib.style.embeddings import style_vector
+from lib.music.piano_roll import WINDOW, PianoRoll
+from lib.music.rules import Rule, total_loss
 
 OVERLAP = WINDOW // 4  # latent frames given from the window before
+# purposes of random numbers; data: see lib/keyed_random.py
+RECALL_PURPOSE, WINDOW_PURPOSE = "recall", "window {} step {}"
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Music with gaps, and what is asked where they are.
+    """Music with gaps, and what is asked for where they are.
 
     Attributes
     ----------
-    wishes : Wishes; shorter than the codes where the music is shorter than a window
-    codes, hidden : (1, L, G) and bool (1, L), L at least WINDOW; `play` fills them
+    conditioning : Conditioning; shorter than the codes where the music is shorter than a window
+    codes, mask : (1, L, G) and bool (1, L), L at least WINDOW; `fill_passages` fills them
     callback : None, or callable(dict) after each step and revision, see lib.generation.generate
-    own_rules : None, or callable(Wishes) -> list of Rule, beside those of the request
+    own_rules : None, or callable(Conditioning) -> list of Rule, beside those of the request
     """
 
-    wishes: Wishes
+    conditioning: Conditioning
     codes: Tensor
-    hidden: Tensor
+    mask: Tensor
     callback: Callable | None = None
     own_rules: Callable | None = None
 
     @property
-    def request(self):
-        """GenerateRequest."""
-        return self.wishes.request
+    def request(self) -> GenerateRequest:
+        """The request it is generated for."""
+        return self.conditioning.request
 
-    def starts(self):
-        """Where the windows begin that have something to play."""
-        return [start for start in window_starts(self.codes.shape[1]) if self.hidden[:, start : start + WINDOW].any()]
+    def starts(self) -> list[int]:
+        """Where the windows begin that have something to generate."""
+        return [start for start in window_starts(self.codes.shape[1]) if self.mask[:, start : start + WINDOW].any()]
 
-    def rules(self, first, last):
+    def rules(self, first: int, last: int | None) -> list[Rule]:
         """Those of the request and one's own, for latent frames first to last - 1."""
-        wishes = self.wishes.between(first, last)
-        return [*wishes.rules(), *(self.own_rules(wishes) if self.own_rules else ())]
+        conditioning = self.conditioning.between(first, last)
+        return [*conditioning.rules(), *(self.own_rules(conditioning) if self.own_rules else ())]
+
+    def piano_roll(self, improviser: Improviser) -> PianoRoll:
+        """The music (B = 1), once nothing is masked any more."""
+        return decode(improviser, self.codes).to("cpu")
 
 
-def window_starts(length):
-    """Where windows begin, so that each but the first hears OVERLAP latent frames at least, and the last ends with the whole."""
+def window_starts(length: int) -> list[int]:
+    """Where windows begin: each but the first is given OVERLAP latent frames or more, the last ends with the whole."""
     return [*range(0, length - WINDOW, WINDOW - OVERLAP), length - WINDOW]
 
 
-def play(improviser, passages):
-    """Fill the hidden frames of passages, window after window, each hearing what is there already.
+def fill_passages(improviser: Improviser, passages: Sequence[Passage]) -> None:
+    """Fill the masked frames of passages, window after window, each given what is there already.
 
     Parameters
     ----------
-    improviser : Improviser
-    passages : list of Passage; their first windows are played together, then their second ones, as far as they are alike
+    passages : their first windows are generated together, then their second ones, as far as they are alike
 
     Raises
     ------
     ConfigError : a pianist is unknown; whatever a callback raises, which ends all of them
     """
-    todo = [(passage, passage.starts(), _style(improviser, passage.request)) for passage in passages]
+    todo = [(passage, passage.starts(), style_of(improviser, passage.request)) for passage in passages]
     for number in range(max(len(starts) for _, starts, _ in todo)):
-        alike = defaultdict(list)
+        batches = defaultdict(list)
         for passage, starts, style in todo:
             if number < len(starts):
-                window = Window(passage, starts[number], number, len(starts), style, _recall(passage, starts[number]))
-                alike[window.kind(improviser)].append(window)
-        for windows in alike.values():
-            codes = _play_windows(improviser, windows)
+                copies = copy_repeats(passage, starts[number])
+                window = Window(passage, starts[number], number, len(starts), style, copies)
+                batches[window.batch_key(improviser)].append(window)
+        for windows in batches.values():
+            codes = generate_windows(improviser, windows)
             for row, window in enumerate(windows):
-                window.codes[:], window.hidden[:] = codes[row], False
+                window.codes[:], window.mask[:] = codes[row], False
 
 
-def _style(improviser, request):
-    """(1, S): the asked pianist's vector, else that of whom the run was tuned on, else none."""
-    name = request.style or improviser.pianist
-    if name is None:
-        return torch.zeros(1, improviser.styles.vectors.shape[1], device=improviser.device)
-    return style_vector(improviser.styles, name)[None]
-
-
-def _recall(passage, start):
-    """Settle what a window takes up of earlier sections: a share `recall` of its hidden frames, chosen by the seed.
+def copy_repeats(passage: Passage, start: int) -> Tensor:
+    """Copy what a window repeats of earlier sections: a share `recall` of its masked frames, chosen by the seed.
 
     Returns
     -------
-    int64 (R, 2), within the window: frames that take up what it is yet to play, and where
+    int64 (R, 2) : frames whose source this window is yet to generate, and the sources, counted from its first frame
     """
-    wishes, codes, hidden, later = passage.wishes, passage.codes, passage.hidden, []
-    chance = uniforms(wishes.request.seed, "recall", [0], (len(wishes),))[0].numpy()
-    for frame in range(start, min(start + WINDOW, len(wishes))):
-        earlier = int(wishes.recalled[frame])
-        if hidden[0, frame] and earlier >= 0 and chance[frame] < wishes.request.recall:
-            if hidden[0, earlier] and earlier >= start:
-                later.append((frame - start, earlier - start))
+    conditioning, codes, mask, copies = passage.conditioning, passage.codes, passage.mask, []
+    chance = uniforms(passage.request.seed, RECALL_PURPOSE, [0], (len(conditioning),))[0].numpy()
+    for frame in range(start, min(start + WINDOW, len(conditioning))):
+        source = int(conditioning.sources[frame])
+        if mask[0, frame] and source >= 0 and chance[frame] < passage.request.recall:
+            if mask[0, source] and source >= start:
+                copies.append((frame - start, source - start))
             else:
-                codes[0, frame], hidden[0, frame] = codes[0, earlier], False
-    return torch.tensor(later, dtype=torch.long, device=codes.device).view(-1, 2)
+                codes[0, frame], mask[0, frame] = codes[0, source], False
+    return torch.tensor(copies, dtype=torch.long, device=codes.device).view(-1, 2)
 
 
 @dataclass(frozen=True)
 class Window:
-    """What the model plays at once of a passage.
+    """What the model generates at once of a passage.
 
     Attributes
     ----------
     passage : Passage
     start : its first latent frame in the passage
-    number, num_windows : which window this is of those that have something to play
+    number, num_windows : which window this is of those that have something to generate
     style : (1, S)
-    taken_up : see _recall
+    copies : of copy_repeats
     """
 
     passage: Passage
@@ -137,149 +136,153 @@ class Window:
     number: int
     num_windows: int
     style: Tensor
-    taken_up: Tensor
+    copies: Tensor
 
     @property
-    def codes(self):
+    def request(self) -> GenerateRequest:
+        """The passage's."""
+        return self.passage.request
+
+    @property
+    def codes(self) -> Tensor:
         """(WINDOW, G), a view of the passage's."""
         return self.passage.codes[0, self.start : self.start + WINDOW]
 
     @property
-    def hidden(self):
+    def mask(self) -> Tensor:
         """(WINDOW,), a view of the passage's."""
-        return self.passage.hidden[0, self.start : self.start + WINDOW]
+        return self.passage.mask[0, self.start : self.start + WINDOW]
 
     @cached_property
-    def later(self):
-        """bool (WINDOW,): the frames of `taken_up`, which are hidden until the end."""
-        return torch.zeros_like(self.hidden).index_fill(0, self.taken_up[:, 0], True)
+    def copied(self) -> Tensor:
+        """bool (WINDOW,): the frames of `copies`, which stay masked until the end."""
+        return torch.zeros_like(self.mask).index_fill(0, self.copies[:, 0], True)
+
+    @property
+    def editable(self) -> Tensor:
+        """bool (WINDOW,): the frames that are sampled."""
+        return self.mask & ~self.copied
 
     @cached_property
-    def rules(self):
-        """list of Rule, of this window."""
+    def rules(self) -> list[Rule]:
+        """Those of this window."""
         return self.passage.rules(self.start, self.start + WINDOW)
 
     @cached_property
-    def conditions(self):
-        """Conditions (B = 1); a solo shorter than a window asks for nothing after its end."""
-        wishes, told = self.passage.wishes.between(self.start, self.start + WINDOW), self.passage.request.told
-        short = WINDOW - len(wishes)
-        frames = chord_frames([*wishes.chords, *[None] * short]).to(self.style.device)
-        features = chord_features(frames)[None] * told  # (1, N, CHORD_DIM)
-        arcs = (torch.from_numpy(values) if told else torch.full((len(wishes),), torch.nan)
-                for values in (wishes.density, wishes.register))  # fmt: skip
-        arcs = (functional.pad(arc, (0, short), value=torch.nan).to(features)[None] for arc in arcs)
-        return Conditions(self.style, features, attributes(*arcs))
-
-    def kind(self, improviser):
-        """What must be the same of windows that are played together."""
-        request, guides = self.passage.request, self.guides(improviser)
-        nothing = self.conditions.equals(self.conditions.dropped(keep_style=not guides[0]))
-        candidates, names = (request.num_candidates, tuple(rule.name for rule in self.rules)) if self.guided else (1, ())
-        return request.guidance, request.temperature, guides, nothing, self.num_steps, candidates, names
-
-    def guides(self, improviser):
-        """Whether guidance is of the style, and of the pedal, as posterior.classifier_free takes them."""
-        asked = self.passage.request.style is not None
-        return asked or improviser.pianist is None, asked
+    def conditions(self) -> Conditions:
+        """What conditions the model (B = 1)."""
+        conditioning = self.passage.conditioning.between(self.start, self.start + WINDOW)
+        return conditioning.model_conditions(self.style, WINDOW)
 
     @property
-    def free(self):
-        """bool (WINDOW,): the frames that sampling settles."""
-        return self.hidden & ~self.later
+    def num_steps(self) -> int:
+        """Of sampling: never more than there are frames to sample."""
+        return min(self.request.num_steps, int(self.editable.sum()))
 
     @property
-    def num_steps(self):
-        """Of sampling: never more than there are frames to settle."""
-        return min(self.passage.request.num_steps, int(self.free.sum()))
+    def has_candidates(self) -> bool:
+        """Whether rules choose among candidates, and revise what offends them."""
+        return bool(self.rules) and self.request.num_candidates > 1
 
     @property
-    def guided(self):
-        """Whether rules choose among candidates, and have revised what offends them."""
-        return bool(self.rules) and self.passage.request.num_candidates > 1
-
-    def draw(self, step, candidate):
-        """Uniform numbers (1, WINDOW, G), this passage's own."""
-        seed, purpose = self.passage.request.seed, f"window {self.number} step {step}"
-        return uniforms(seed, purpose, [candidate], self.codes.shape, self.codes.device)
-
-    @property
-    def num_revisions(self):
+    def num_revisions(self) -> int:
         """That follow sampling."""
-        return NUM_REVISIONS if self.guided and self.num_steps else 0
+        return NUM_REVISIONS if self.has_candidates and self.num_steps else 0
 
-    def report(self, improviser, row, state):
+    def guidance_targets(self, improviser: Improviser) -> tuple[bool, bool]:
+        """Whether guidance is of the style, and of the pedal, as posterior.classifier_free takes them."""
+        has_style = self.request.style is not None
+        return has_style or improviser.pianist is None, has_style
+
+    def batch_key(self, improviser: Improviser) -> tuple:
+        """What must be the same of windows that are generated together."""
+        request, targets = self.request, self.guidance_targets(improviser)
+        unconditional = self.conditions.equals(self.conditions.dropped(keep_style=not targets[0]))
+        rule_names = tuple(rule.name for rule in self.rules)
+        candidates = (request.num_candidates, rule_names) if self.has_candidates else (1, ())
+        return request.guidance, request.temperature, targets, unconditional, self.num_steps, *candidates
+
+    def draw(self, step: int | str, candidate: int) -> Tensor:
+        """Uniform numbers (1, WINDOW, G), this passage's own."""
+        purpose = WINDOW_PURPOSE.format(self.number, step)
+        return uniforms(self.request.seed, purpose, [candidate], self.codes.shape, self.codes.device)
+
+    def report(self, improviser: Improviser, row: int, state: dict) -> None:
         """Tell the passage's callback how far it is."""
         if self.passage.callback is not None:
             total = self.num_steps + self.num_revisions
-            progress = {"step": state["step"], "num_steps": total, "window": self.number, "num_windows": self.num_windows}
+            window = {"window": self.number, "num_windows": self.num_windows}
+            progress = {"step": state["step"], "num_steps": total, **window}
             self.passage.callback({**progress, "piano_roll": lambda: decode(improviser, _estimate(state, [row]))})
 
 
 @torch.inference_mode()
-def _play_windows(improviser, windows):
-    """Codes (B, WINDOW, G) of windows of one kind, none hidden any more."""
-    first, request = windows[0], windows[0].passage.request
+def generate_windows(improviser: Improviser, windows: Sequence[Window]) -> Tensor:
+    """Codes (B, WINDOW, G) of windows of one batch key, nothing masked any more."""
+    first, request = windows[0], windows[0].request
     conditions = reduce(Conditions.joined, (window.conditions for window in windows))
-    model = classifier_free(
-        improviser.dit, conditions, request.guidance, request.temperature, *first.guides(improviser)
-    )
-    codes, mask, later = (torch.stack([getattr(w, name) for w in windows]) for name in ("codes", "free", "later"))
+    targets = first.guidance_targets(improviser)
+    model = classifier_free(improviser.dit, conditions, request.guidance, request.temperature, *targets)
+    codes, mask, copied = (torch.stack([getattr(w, name) for w in windows]) for name in ("codes", "editable", "copied"))
 
     def draw(step, candidate):
         return torch.cat([window.draw(step, candidate) for window in windows])
 
     def predict(codes, mask, parent=None):
-        return model(_whole(codes, windows), _whole(mask | later.repeat(len(codes) // len(later), 1), windows), parent)
+        mask = mask | copied.repeat(len(codes) // len(copied), 1)
+        return model(_with_copies(codes, windows), _with_copies(mask, windows), parent)
 
     def loss(codes):
-        piano_roll = decode(improviser, _whole(codes, windows))
+        piano_roll = decode(improviser, _with_copies(codes, windows))
         scores = [total_loss(w.rules, piano_roll[row :: len(windows)]) for row, w in enumerate(windows)]
-        return _by_row(scores, windows)
+        return _by_candidate(scores, windows)
 
     def report(state):
         for row, window in enumerate(windows):
             window.report(improviser, row, state)
 
     sampler = (predict, codes, mask, draw, first.num_steps)
-    if not first.guided:
-        return _whole(sample_ancestral(*sampler, report), windows)
+    if not first.has_candidates:
+        return _with_copies(sample_ancestral(*sampler, report), windows)
     candidates = step_candidates(request.num_candidates)
     codes = sample_stochastic_control(*sampler, loss, candidates, guided_steps(first.num_steps), report)
     revisions = range(first.num_steps + 1, first.num_steps + 1 + first.num_revisions)
-    return _whole(revise(predict, codes, mask, draw, loss, request.num_candidates, revisions, report), windows)
+    codes = revise(predict, codes, mask, draw, loss, request.num_candidates, revisions, report)
+    return _with_copies(codes, windows)
 
 
 def _estimate(state, rows):
-    """Codes of some examples of a sampler's state, the middle of the posterior where they are masked: what it may become."""
+    """Codes of some examples of a sampler's state, where masked the middle of the posterior: what it may become."""
     codes, mask, posterior = state["codes"][rows], state["mask"][rows], state["posterior"]
     middle = torch.full(codes.shape, 0.5, device=codes.device)
     return codes if posterior is None else fill(codes, mask, posterior[rows], middle)
 
 
-def _whole(values, windows):
-    """Codes (k B, N, G), or what is hidden of them (k B, N), with what is taken up of what each window plays itself."""
+def _with_copies(values, windows):
+    """Codes (k B, N, G), or their mask (k B, N), with what each window copies of what it generates itself."""
     values = values.clone()
     for row, window in enumerate(windows):
-        taken, source = window.taken_up.T
-        values[row :: len(windows), taken] = values[row :: len(windows), source]
+        frames, sources = window.copies.T
+        values[row :: len(windows), frames] = values[row :: len(windows), sources]
     return values
 
 
-def _to_source(credit, window):
-    """Losses (k, N): those of frames that are taken up where they are taken from, which alone can be played anew."""
-    taken, source = window.taken_up.T
-    return credit.index_fill(1, taken, 0.0).index_add(1, source, credit[:, taken])
+def _credit_sources(credit, window):
+    """Losses (k, N), those of copied frames added to their sources, which alone can be resampled."""
+    frames, sources = window.copies.T
+    return credit.index_fill(1, frames, 0.0).index_add(1, sources, credit[:, frames])
 
 
-def _by_row(scores, windows):
-    """B of (losses (k,), credit (k, N) or None) -> those of a batch (k B,), (k B, N): all of a candidate stand together."""
-    losses, credit = zip(*scores)
+def _by_candidate(scores, windows):
+    """B of (losses (k,), credit (k, N) or None) -> (k B,), (k B, N) of the batch: all of a candidate stand together."""
+    losses, credit = zip(*scores, strict=True)
     losses = torch.stack(losses, 1).flatten()
-    return losses, None if credit[0] is None else torch.stack([*map(_to_source, credit, windows)], 1).flatten(0, 1)
+    if credit[0] is None:
+        return losses, None
+    return losses, torch.stack([*map(_credit_sources, credit, windows)], 1).flatten(0, 1)
 
 
 @torch.inference_mode()
-def decode(improviser, codes):
+def decode(improviser: Improviser, codes: Tensor) -> PianoRoll:
     """Codes (B, N, G) -> PianoRoll."""
     return improviser.vqvae.decode(codes)

@@ -1,18 +1,18 @@
 """Charts: bars of chords with their form, from a text to the chord of every frame.
 
-Conventions: positions and lengths are quarters, exact fractions, never seconds; bars stand in the order in which they are played.
-A chord frame is int8 (3,): root (0 to 11), quality (index of QUALITY_NAMES) and bass (0 to 11), each -1 where there is no chord or
-none is known; tensions are left out, as recognition leaves them out.
+Conventions: positions and lengths are quarters, exact fractions, never seconds; bars stand in the order in which they
+are played. A chord frame is int8 (3,): root (0 to 11), quality (index of QUALITY_NAMES) and bass (0 to 11), each -1
+where there is no chord or none is known; tensions are left out, as recognition leaves them out.
 
-A text is bars ("|" or line breaks between them) whose chords share a bar equally, or sections with the order in which they are
-played, parted by ";", or a form that every jazz musician knows:
+A text is bars ("|" or line breaks between them) whose chords share a bar equally, or sections with the order in which
+they are played, parted by ";", or a form that every jazz musician knows:
 
     Cmaj7 | Dm7 G7 | % | N.C.
     A: Cmaj7 | Am7 | Dm7 | G7; B: Em7b5 | A7 | Dm7 | G7; AABA
     blues in F
 
-A section in capitals repeats the music of its first time; one in small letters has its chords and new music: `AaaA` is head, two
-choruses, head.
+A section in capitals repeats the music of its first time; one in small letters has its chords and new music: `AaaA` is
+head, two choruses, head.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Bar:
 
     Attributes
     ----------
-    chords : (offset, Chord or None) in order, the first at 0; the offset is in quarters from the bar line, None is no chord
+    chords : (offset, Chord or None) in order, the first at 0; offsets in quarters from the bar line, None is no chord
     metre : (beats, unit), such as (3, 4)
     section : the letter of its section as the order of sections has it, "" without sections
     source : index in Chart.bars of the bar whose music it repeats, its own where that is the first; None: new music
@@ -120,9 +120,9 @@ class Chart:
         return " | ".join(" ".join(symbols) for symbols in shares)
 
     def played(self, quarters: Fraction) -> Iterator[tuple[Fraction, Bar]]:
-        """(start, bar) of the bars that begin within so many quarters: choruses until the end, or until the outro begins.
+        """(start, bar) of the bars that begin within so many quarters: choruses until the end, or until the outro.
 
-        An outro follows the last chorus that leaves room for it, the first chorus in any case, and stands still on its last bar.
+        An outro follows the last chorus that leaves room for it, at least one, and stands still on its last bar.
         """
         outro_quarters = sum((bar.quarters for bar in self.outro), Fraction(0))
         choruses = max(1, (quarters - outro_quarters) // self.quarters)
@@ -145,7 +145,7 @@ class Chart:
         return changes
 
     def excerpt(self, first: Fraction | int, quarters: Fraction | int) -> Chart:
-        """What is played of it from a position on, as a chart of so many quarters, to be played once: its bars are new music.
+        """What is played of it from a position on, as a chart of so many quarters, without its form.
 
         The first and the last bar are cut where the excerpt begins and ends.
         """
@@ -210,7 +210,8 @@ def _transposed(chord, semitones):
 def _bars(text, metre):
     """Bars of a text with or without sections."""
     parts = [part for part in text.split(";") if part.strip()]
-    sections = {match.group(1): _progression(match.group(2), metre) for part in parts if (match := SECTION.fullmatch(part))}
+    matches = [match for part in parts if (match := SECTION.fullmatch(part))]
+    sections = {match.group(1): _progression(match.group(2), metre) for match in matches}
     if not sections:
         return _progression(text, metre)
     orders = [part.strip() for part in parts if not SECTION.fullmatch(part)]

@@ -48,8 +48,8 @@ def read_chart(path, tune=None):
 
     Parameters
     ----------
-    path : file of which the name ends in .musicxml, .xml or .mxl; any other holds an irealb:// address, such as the HTML
-        that iReal Pro shares
+    path : of a .musicxml, .xml or .mxl file; any other holds an irealb:// address, such as the HTML that iReal Pro
+        shares
     tune : title, or part of one, where the file holds several
 
     Raises
@@ -98,7 +98,8 @@ def _ireal(tune, path):
         if not chords and not bars:
             raise ChordError(f"{where}: an empty bar repeats the bar before, but there is none.")
         bars.append(Bar.of(chords, metre) if chords else bars[-1])
-    no_accompaniment = str(tune.comp_style or "").isdigit()  # pyRealParser skips what is empty: all that follows moves up
+    # pyRealParser skips what is empty, here the style of accompaniment: all that follows moves up
+    no_accompaniment = str(tune.comp_style or "").isdigit()
     tempo_bpm = _tempo(tune.comp_style if no_accompaniment else tune.bpm)
     return ChartFile(tune.title, Chart(tuple(bars), tempo_bpm=tempo_bpm))
 
@@ -117,7 +118,8 @@ def _music_xml(path):
         raise ChordError(f"{path} can't be read as MusicXML: {error}") from error
     if part is None:
         raise ChordError(f"{path} holds no chord symbols (MusicXML <harmony>).")
-    measures, signature = list(part.getElementsByClass("Measure")), part.recurse().getElementsByClass("TimeSignature").first()
+    measures = list(part.getElementsByClass("Measure"))
+    signature = part.recurse().getElementsByClass("TimeSignature").first()
     beats = 4 if signature is None else max(1, round(signature.barDuration.quarterLength))
     marks = [mark.getQuarterBPM() for mark in score.recurse().getElementsByClass(tempo.MetronomeMark)]
     bars, chord = [], None  # nothing is known before the first chord

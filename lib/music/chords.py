@@ -89,7 +89,8 @@ def _stems():
 
 STEMS = _stems()
 _MODIFIERS = re.compile(
-    r"(?P<sus>sus(?:24|42|2|4|9)?)|(?P<add>add(?P<flat>[#b]?)(?P<degree>9|11|13|2|3|4|6))|(?P<omit>(?:no|omit)(?P<gone>[35]))"
+    r"(?P<sus>sus(?:24|42|2|4|9)?)|(?P<add>add(?P<flat>[#b]?)(?P<degree>9|11|13|2|3|4|6))"
+    r"|(?P<omit>(?:no|omit)(?P<gone>[35]))"
     r"|(?P<alter>(?:[#b]|[+-](?=\d))(?P<what>5|6|9|11|13))|(?P<seventh>(?:maj|Maj|ma|M|\^)7)|(?P<plus>\+)|(?P<alt>alt)"
     r"|(?P<plain>11|13|9|6)"
 )
@@ -103,6 +104,8 @@ IN_LETTERS = (
     ("[°º˚]", "dim"),
     (r"[^\x20-\x7e]", "?"),
 )
+# signs, each of which is read as this letter
+SIGNS = (("♯", "#"), ("♭", "b"), ("−–—", "-"), ("Δ△∆", "^"), ("øØ", "h"), ("°º˚", "o"), ("()[], ", ""))
 SUSPENDED = {"": {5}, "4": {5}, "2": {2}, "9": {2, 5}, "24": {2, 5}, "42": {2, 5}}
 _DEGREES = {"2": 2, "9": 2, "3": 4, "4": 5, "11": 5, "6": 9, "13": 9, "5": 7}
 _COMMON = (  # suffixes that a misspelt one is compared with
@@ -195,9 +198,9 @@ def in_ascii(symbol):
 def _plain(symbol):
     """One way of writing: ASCII signs, no brackets, no commas."""
     text = symbol.strip()
-    for signs, sign in (("♯", "#"), ("♭", "b"), ("−–—", "-"), ("Δ△∆", "^"), ("øØ", "h"), ("°º˚", "o"), ("()[], ", "")):
-        for one in signs:
-            text = text.replace(one, sign)
+    for letters, letter in SIGNS:
+        for sign in letters:
+            text = text.replace(sign, letter)
     return unicodedata.normalize("NFKC", text)  # superscripts and the like
 
 

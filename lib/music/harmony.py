@@ -1,10 +1,10 @@
-"""Changes of one's own: how a pianist's harmony moves, read off recordings, and charts that move likewise.
+"""Own changes: how a pianist's harmony moves, read off recordings, and charts that move likewise.
 
-A chart is a walk: from each chord on to what followed, somewhere in the recordings, on a like chord that was come to in a like
-way (a Markov chain of second order over intervals and qualities, so that keys do not matter; Conklin 2003 for such walks).
+A chart is a walk: from each chord on to what followed, somewhere in the recordings, on a like chord that was come to in
+a like way (a Markov chain of second order over intervals and qualities, so that keys do not matter; Conklin 2003).
 
-Conventions: a row is one chord: root and bass (0 to 11), quality (index of QUALITY_NAMES), length in blocks of BLOCK_S. A row
-of quality -1 parts two pieces.
+Conventions: a row is one chord: root and bass (0 to 11), quality (index of QUALITY_NAMES), length in blocks of BLOCK_S.
+A row of quality -1 parts two pieces.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def read_changes(chords):
     int8 (M, 4) : rows, see the module
     """
     rows, blocks = [], np.asarray(chords)[: len(chords) // BLOCK * BLOCK].reshape(-1, BLOCK, 3)
-    blocks = np.take_along_axis(blocks, np.lexsort(blocks.transpose(2, 0, 1)[::-1])[..., None], 1)  # of as many, the lowest
+    order = np.lexsort(blocks.transpose(2, 0, 1)[::-1])  # of as many, the lowest
+    blocks = np.take_along_axis(blocks, order[..., None], 1)
     counts = (blocks[:, :, None] == blocks[:, None]).all(-1).sum(-1)  # (N / BLOCK, BLOCK)
     for root, quality, bass in blocks[np.arange(len(blocks)), counts.argmax(1)].tolist():
         if rows and (root < 0 or rows[-1][:2] == [root, quality]):

@@ -1,20 +1,25 @@
 """Rules that steer sampling: a statistic of the music, a target, a distance. None needs a gradient.
 
-Conventions: rules take decided piano rolls (onsets in {0, 1}) of any batch size, never change them, and give a loss
-per example, 0 at the target. After Huang et al., "Symbolic Music Generation with Non-Differentiable Rule Guided
-Diffusion" (ICML 2024): note density, pitch-class histogram, chord progression. Rules in time: see rules_in_time.py.
+Conventions: rules take piano rolls (onsets in {0, 1}) of any batch size, never change them, and give a loss per
+example, 0 at the target; times are in seconds from the first frame of the roll. After Huang et al., "Symbolic Music
+Generation with Non-Differentiable Rule Guided Diffusion" (ICML 2024): note density, pitch-class histogram, chords.
+
+A new rule is a function that makes a Rule, a row of RULES at the end, and a field of that name in
+lib/generation/request.py: command line, server and notebooks have it by then.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lib.music.chords import Chord
 from lib.music.notes import MIDDLE_C
 from lib.music.piano_roll import (
     FRAME_RATE_HZ,
@@ -33,6 +38,8 @@ LOUDNESS_UNIT = 16  # of velocity: about a dynamic mark
 CONTOUR_FRAMES = 31  # latent frames (2.5 s) that a contour is smoothed over
 CHROMA_FRAMES = 9  # latent frames (0.72 s) that count as sounding together: about a half note at a medium tempo
 SCARCE = 0.02  # a share below counts as so much in how welcome a pitch class is
+OFF_GRID_S = 0.06  # an onset that is off by so much is off the grid altogether
+MELODY_FRAMES = 3  # an onset that is off by as many (60 ms) is the melody's
 TENSION = 0.3  # how well a ninth, eleventh or thirteenth suits where a chord tone suits by 1
 
 
@@ -45,7 +52,7 @@ class Rule:
     name : for reports
     statistic : callable(PianoRoll of B) -> Tensor (B, ...)
     target : Tensor that broadcasts to the statistic
-    distance : callable(statistic, target) -> Tensor (B,) >= 0; or (B, N), the parts of it that latent frames are to blame for
+    distance : callable(statistic, target) -> Tensor (B,) >= 0; or (B, N), its parts by the latent frames to blame
     weight : share in total_loss
     """
 
@@ -55,36 +62,36 @@ class Rule:
     distance: Callable
     weight: float = 1.0
 
-    def loss(self, piano_roll):
+    def loss(self, piano_roll: PianoRoll) -> Tensor:
         """(B,), 0 where the statistic is at the target."""
         parts = self.parts(piano_roll)
         return parts if parts.ndim == 1 else parts.sum(1)
 
-    def parts(self, piano_roll):
+    def parts(self, piano_roll: PianoRoll) -> Tensor:
         """(B,) or (B, N), see `distance`."""
         return self.distance(self.statistic(piano_roll), self.target.to(piano_roll.roll.device))
 
 
-def total_loss(rules, piano_roll):
+def total_loss(rules: Sequence[Rule], piano_roll: PianoRoll) -> tuple[Tensor, Tensor | None]:
     """(The weighted sum of the rules' losses (B,), its parts by latent frame (B, N); None where no rule has such)."""
     total, credit = 0.0, None
     for rule in rules:
         parts = rule.weight * rule.parts(piano_roll)
         if parts.ndim == 2:
             frames = piano_roll.num_frames // LATENT_STRIDE
-            placed = functional.pad(parts, (0, max(0, frames - parts.shape[1])))[:, :frames]
-            credit = placed if credit is None else credit + placed
+            by_frame = functional.pad(parts, (0, max(0, frames - parts.shape[1])))[:, :frames]
+            credit = by_frame if credit is None else credit + by_frame
             parts = parts.sum(1)
         total = total + parts
     return total, credit
 
 
-def notes_per_s(piano_roll):
+def notes_per_s(piano_roll: PianoRoll) -> Tensor:
     """(B,): onsets a second."""
     return piano_roll.onset.sum((1, 2)) * FRAME_RATE_HZ / piano_roll.num_frames
 
 
-def note_density(target_hz, weight=1.0, hand=None):
+def note_density(target_hz: float, weight: float = 1.0, hand: str | None = None) -> Rule:
     """So many notes a second; the loss is the squared log ratio (a note a second counts as nothing on both sides).
 
     Parameters
@@ -98,28 +105,29 @@ def note_density(target_hz, weight=1.0, hand=None):
     return Rule(f"{hand or 'note'}_density", statistic, torch.tensor(float(target_hz)), _log_ratio, weight)
 
 
-def density_contour(target_hz, weight=1.0):
-    """Notes a second around each latent frame: (N,), NaN where anything goes; the loss is the mean squared log ratio."""
+def density_contour(target_hz: Tensor, weight: float = 1.0) -> Rule:
+    """Notes a second around each latent frame, (N,), NaN where anything goes; the loss: the mean squared log ratio."""
 
     def distance(density, target):
         density, target = _common(density, target)
-        return _mean_where_asked(_log_ratio(density, target), target)
+        return _mean_where_given(_log_ratio(density, target), target)
 
     return Rule("density_contour", local_density, torch.as_tensor(target_hz, dtype=torch.float32), distance, weight)
 
 
-def velocity_contour(target_velocity, weight=1.0):
+def velocity_contour(target_velocity: Tensor, weight: float = 1.0) -> Rule:
     """The mean velocity around each latent frame: (N,), NaN where anything goes; distances in units of 16."""
 
     def distance(velocity, target):
         velocity, target = _common(velocity, target)
         error = ((velocity - target) / LOUDNESS_UNIT).square()
-        return _mean_where_asked(torch.where(velocity.isnan(), SILENCE, error), target)
+        return _mean_where_given(torch.where(velocity.isnan(), SILENCE, error), target)
 
-    return Rule("velocity_contour", local_velocity, torch.as_tensor(target_velocity, dtype=torch.float32), distance, weight)
+    target = torch.as_tensor(target_velocity, dtype=torch.float32)
+    return Rule("velocity_contour", local_velocity, target, distance, weight)
 
 
-def of_hand(piano_roll, hand):
+def of_hand(piano_roll: PianoRoll, hand: str | None) -> PianoRoll:
     """Only the keys below middle C ("left"), from it on ("right"), or all (None)."""
     if hand is None:
         return piano_roll
@@ -128,20 +136,20 @@ def of_hand(piano_roll, hand):
     return PianoRoll(piano_roll.roll * keys[:, None], piano_roll.pedal)
 
 
-def local_density(piano_roll):
+def local_density(piano_roll: PianoRoll) -> Tensor:
     """(B, N): onsets a second over CONTOUR_FRAMES latent frames around each."""
     onsets = latent_sums(piano_roll.onset)
     return smooth(onsets[:, None], CONTOUR_FRAMES)[:, 0] * (FRAME_RATE_HZ / LATENT_STRIDE)
 
 
-def local_velocity(piano_roll):
-    """(B, N): mean MIDI velocity of the onsets over CONTOUR_FRAMES latent frames around each; NaN where there are none."""
+def local_velocity(piano_roll: PianoRoll) -> Tensor:
+    """(B, N): mean MIDI velocity of the onsets over CONTOUR_FRAMES latent frames around each; NaN where none are."""
     sums = (latent_sums(piano_roll.onset * piano_roll.roll[:, VELOCITY] * 127), latent_sums(piano_roll.onset))
-    loud, count = (smooth(one[:, None], CONTOUR_FRAMES)[:, 0] for one in sums)
+    loud, count = (smooth(values[:, None], CONTOUR_FRAMES)[:, 0] for values in sums)
     return torch.where(count > 0, loud / count.clamp(min=1e-6), torch.nan)
 
 
-def latent_sums(values):
+def latent_sums(values: Tensor) -> Tensor:
     """(B, 88, T) summed over keys and the roll frames of each latent frame: (B, T / LATENT_STRIDE)."""
     frames = values.shape[-1] // LATENT_STRIDE * LATENT_STRIDE
     return values[..., :frames].sum(1).unflatten(-1, (-1, LATENT_STRIDE)).sum(-1)
@@ -151,10 +159,10 @@ def _log_ratio(density, target):
     return (torch.log1p(density) - torch.log1p(target)).square()
 
 
-def _mean_where_asked(values, target):
-    """(B, N) and (N,) with NaN where nothing is asked -> parts of their mean."""
-    asked = ~target.isnan()
-    return torch.where(asked, values, 0.0) / asked.sum().clamp(min=1)
+def _mean_where_given(values, target):
+    """(B, N) and (N,) with NaN where there is no target -> parts of their mean."""
+    given = ~target.isnan()
+    return torch.where(given, values, 0.0) / given.sum().clamp(min=1)
 
 
 def _common(values, target):
@@ -163,28 +171,28 @@ def _common(values, target):
     return values[:, :frames], target[:frames]
 
 
-def mean_at_onsets(values, piano_roll):
+def mean_at_onsets(values: Tensor, piano_roll: PianoRoll) -> Tensor:
     """(B,): the mean of values that broadcast to (B, 88, T), over the onsets; NaN where there are none."""
     return (piano_roll.onset * values).sum((1, 2)) / piano_roll.onset.sum((1, 2))
 
 
-def mean_pitch(piano_roll):
+def mean_pitch(piano_roll: PianoRoll) -> Tensor:
     """(B,), MIDI."""
     pitch = torch.arange(NUM_PITCHES, device=piano_roll.roll.device)[:, None] + LOWEST_PITCH
     return mean_at_onsets(pitch, piano_roll)
 
 
-def mean_velocity(piano_roll):
+def mean_velocity(piano_roll: PianoRoll) -> Tensor:
     """(B,), MIDI."""
     return mean_at_onsets(piano_roll.roll[:, VELOCITY] * 127, piano_roll)
 
 
-def register(target_pitch, weight=1.0):
+def register(target_pitch: float, weight: float = 1.0) -> Rule:
     """A mean pitch (MIDI); the loss is the squared distance in octaves."""
     return _near("register", mean_pitch, target_pitch, 12, weight)
 
 
-def loudness(target_velocity, weight=1.0):
+def loudness(target_velocity: float, weight: float = 1.0) -> Rule:
     """A mean velocity (MIDI); the loss is the squared distance in units of 16, about a dynamic mark."""
     return _near("loudness", mean_velocity, target_velocity, LOUDNESS_UNIT, weight)
 
@@ -192,20 +200,20 @@ def loudness(target_velocity, weight=1.0):
 def _near(name, statistic, target, unit, weight):
     """Rule whose loss is the squared distance in a unit; silence is as bad as two units."""
 
-    def distance(found, target):
-        return ((found - target) / unit).square().nan_to_num(SILENCE)
+    def distance(mean, target):
+        return ((mean - target) / unit).square().nan_to_num(SILENCE)
 
     return Rule(name, statistic, torch.tensor(float(target)), distance, weight)
 
 
-def pitch_class_counts(piano_roll):
+def pitch_class_counts(piano_roll: PianoRoll) -> Tensor:
     """(B, N, 12): how many notes of each pitch class begin in each latent frame."""
     frames = piano_roll.num_frames // LATENT_STRIDE
     onsets = piano_roll.onset[..., : frames * LATENT_STRIDE].unflatten(-1, (frames, LATENT_STRIDE)).sum(-1)
     return pitch_class_sums(onsets).transpose(1, 2)
 
 
-def pitch_class_share(piano_roll):
+def pitch_class_share(piano_roll: PianoRoll) -> Tensor:
     """(B, 12): the share of each pitch class in the onsets; even where nothing begins."""
     return _share(pitch_class_counts(piano_roll))
 
@@ -215,7 +223,7 @@ def _share(counts):
     return torch.where(total.sum(1, keepdim=True) > 0, functional.normalize(total, p=1, dim=1), 1 / 12)
 
 
-def pitch_class_histogram(weights, weight=1.0):
+def pitch_class_histogram(weights: Sequence[float], weight: float = 1.0) -> Rule:
     """Pitch classes C..B in these proportions; the loss is the Hellinger distance squared.
 
     Raises
@@ -237,7 +245,7 @@ def pitch_class_histogram(weights, weight=1.0):
     return Rule("pitch_class_histogram", pitch_class_counts, weights / weights.sum(), distance, weight)
 
 
-def chord_chroma(piano_roll):
+def chord_chroma(piano_roll: PianoRoll) -> Tensor:
     """(B, T / 4, 12): how much of each pitch class sounds around each latent frame, unit length."""
     sounding = sounding_roll(piano_roll)
     frames = sounding.shape[-1] // LATENT_STRIDE * LATENT_STRIDE
@@ -245,7 +253,7 @@ def chord_chroma(piano_roll):
     return functional.normalize(smooth(pitch_class_sums(keys), CHROMA_FRAMES).sqrt(), dim=1).transpose(1, 2)
 
 
-def chord_progression(chords, weight=1.0):
+def chord_progression(chords: Sequence[Chord | None], weight: float = 1.0) -> Rule:
     """Sound these chords: for each latent frame a Chord, or None where anything goes.
 
     The loss is 1 - cosine between what sounds and the chord's tones (tensions count TENSION), the mean over
@@ -255,9 +263,9 @@ def chord_progression(chords, weight=1.0):
 
     def distance(chroma, target):
         frames = min(chroma.shape[1], len(target))
-        asked = functional.normalize(target[:frames], dim=-1)
-        has_chord = (asked.sum(-1) > 0).float()
-        fit = (chroma[:, :frames] * asked).sum(-1)  # (B, T'): silence fits not at all
+        tones = functional.normalize(target[:frames], dim=-1)
+        has_chord = (tones.sum(-1) > 0).float()
+        fit = (chroma[:, :frames] * tones).sum(-1)  # (B, T'): silence fits not at all
         return (1 - fit) * has_chord / has_chord.sum().clamp(min=1)
 
     return Rule("chord_progression", chord_chroma, target, distance, weight)
@@ -267,6 +275,117 @@ def _suitability(chord):
     row = [float(tone) for tone in chord.chroma]
     minor = 3 in chord.intervals and 4 not in chord.intervals
     for tension in (2, 5, 9) if minor else (2, 9):  # over a major third the eleventh clashes
-        place = (chord.root + tension) % 12
-        row[place] = max(row[place], TENSION)
+        pitch_class = (chord.root + tension) % 12
+        row[pitch_class] = max(row[pitch_class], TENSION)
     return row
+
+
+def grid_distance_s(num_frames: int, tempo_bpm: float, swing: float = 0.5, start_s: float = 0.0) -> Tensor:
+    """(T,): how far each frame is from the nearest eighth note.
+
+    Parameters
+    ----------
+    tempo_bpm : quarters a minute
+    swing : where in its quarter the second eighth lies: 1/2 straight, 2/3 triplets
+    start_s : when the first frame is, from the beginning of a quarter
+    """
+    phase = ((torch.arange(num_frames) / FRAME_RATE_HZ + start_s) * tempo_bpm / 60) % 1
+    away = torch.stack([phase, (phase - swing).abs(), 1 - phase]).amin(0)
+    return away * 60 / tempo_bpm
+
+
+def rhythm_grid(
+    num_frames: int, tempo_bpm: float, swing: float = 0.5, start_s: float = 0.0, weight: float = 1.0
+) -> Rule:
+    """Notes begin on eighths; the loss is 0 where all do, 1 where all are OFF_GRID_S away or more, or none are."""
+
+    def onsets_per_frame(piano_roll):
+        return piano_roll.onset.sum(1)  # (B, T)
+
+    def distance(onsets, cost):
+        frames = min(onsets.shape[1], len(cost))
+        total = onsets[:, :frames].sum(1)
+        return torch.where(total > 0, (onsets[:, :frames] * cost[:frames]).sum(1) / total.clamp(min=1), 1.0)
+
+    cost = (grid_distance_s(num_frames, tempo_bpm, swing, start_s) / OFF_GRID_S).clamp(max=1).square()
+    return Rule("rhythm_grid", onsets_per_frame, cost, distance, weight)
+
+
+def melody(times_s: Sequence[float], pitches: Sequence[int], weight: float = 1.0) -> Rule:
+    """These notes sound on top: the loss is the share that does not begin within 60 ms, or lies under one that does.
+
+    A note that sounds, but below another that begins with it, counts half.
+    """
+    frames = torch.from_numpy(np.rint(np.asarray(times_s, float) * FRAME_RATE_HZ).astype(np.int64))
+    keys = torch.as_tensor(np.asarray(pitches, np.int64) - LOWEST_PITCH)
+    inside = (keys >= 0) & (keys < NUM_PITCHES) & (frames >= 0)
+    frames, keys = frames[inside], keys[inside]
+
+    def played(piano_roll):
+        """(B, M, 2): whether each note begins, and whether nothing above it does."""
+        at = frames.to(piano_roll.roll.device)
+        near = functional.max_pool1d(piano_roll.onset, 2 * MELODY_FRAMES + 1, 1, MELODY_FRAMES)  # (B, 88, T)
+        here = near[:, :, at.clamp(max=near.shape[-1] - 1)].transpose(1, 2)  # (B, M, 88)
+        begins = here.gather(-1, keys.to(at.device).expand(len(here), -1)[..., None])[..., 0]
+        above = (here * (torch.arange(NUM_PITCHES, device=at.device) > keys.to(at.device)[:, None])).amax(-1)
+        return torch.stack([begins, 1 - above], -1) * (at < near.shape[-1])[:, None]
+
+    def distance(played, target):
+        fit = played[..., 0] * (1 + played[..., 1]) / 2
+        return (target - fit).sum(-1) / max(1, len(frames))
+
+    return Rule("melody", played, torch.ones(len(frames)), distance, weight)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Latent frames for which a rule is made.
+
+    Attributes
+    ----------
+    num_frames : how many
+    start_s : when the first is, from the beginning of the chart
+    tempo_bpm : quarters a minute
+    """
+
+    num_frames: int
+    start_s: float
+    tempo_bpm: float
+
+
+def _steady_or_contour(steady, contour=None):
+    """A row of RULES for a target at each latent frame: one for all, a contour where it changes and there is one."""
+
+    def rule(targets, span):
+        given = targets[~np.isnan(targets)]
+        if not len(given):
+            return None
+        changes = contour is not None and np.ptp(given) > 0
+        return contour(torch.from_numpy(targets)) if changes else steady(float(given.mean()))
+
+    return rule
+
+
+def _swing(swing, span):
+    num_frames, quarter_s = span.num_frames * LATENT_STRIDE, 60 / span.tempo_bpm
+    return rhythm_grid(num_frames, span.tempo_bpm, swing, span.start_s % quarter_s)
+
+
+def _melody(notes, span):
+    seconds = span.num_frames * LATENT_STRIDE / FRAME_RATE_HZ
+    notes = [(time_s - span.start_s, pitch) for time_s, pitch in notes if 0 <= time_s - span.start_s < seconds]
+    return melody(*zip(*notes, strict=True)) if notes else None
+
+
+# field of GenerateRequest -> callable(value, Span) -> Rule, or None where the span asks for nothing
+RULES = {
+    "density": _steady_or_contour(note_density, density_contour),
+    "register": _steady_or_contour(register),
+    "loudness": _steady_or_contour(loudness, velocity_contour),
+    "left_density": lambda target_hz, span: note_density(target_hz, hand="left"),
+    "right_density": lambda target_hz, span: note_density(target_hz, hand="right"),
+    "pitch_classes": lambda weights, span: pitch_class_histogram(weights),
+    "swing": _swing,
+    "melody": _melody,
+}
+CURVES = ("density", "register", "loudness")  # of RULES: the value is a target a latent frame, (N,), NaN for none

@@ -11,8 +11,8 @@ def viterbi(scores, transition):
     Parameters
     ----------
     scores : Tensor (..., T, S), of being in each state at each time
-    transition : callable(totals (..., S)) -> (totals (..., S), states (..., S)): for each state the best way into it from the
-        totals of the time before, and the state that this way leaves
+    transition : callable(totals (..., S)) -> (totals (..., S), states (..., S)): for each state the best way into it
+        from the totals of the time before, and the state that this way leaves
 
     Returns
     -------

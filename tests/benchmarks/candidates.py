@@ -51,7 +51,7 @@ def steered(bench, variant, count):
             began = time.process_time()
             solo = generate(bench.tuned, order.request, chart=order.chart)
             seconds.append(time.process_time() - began)
-            losses.append([float(rule.loss(solo.new_roll)[0]) for rule in rules_of(wish)])
+            losses.append([float(rule.loss(solo.piano_roll)[0]) for rule in rules_of(wish)])
             clips.append(solo.new_notes)
     density, chords = np.mean(losses, 0)
     return {

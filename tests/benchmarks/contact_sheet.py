@@ -22,10 +22,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib.apps.evaluate.clips import real_clips  # noqa: E402
-from lib.config import GenerateRequest, build  # noqa: E402
+from lib.config import build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.display.plots import plot_piano_roll  # noqa: E402
 from lib.generation.generate import generate, load_improviser  # noqa: E402
+from lib.generation.request import GenerateRequest  # noqa: E402
 from lib.music.piano_roll import CHUNK_S  # noqa: E402
 
 ROWS = 12

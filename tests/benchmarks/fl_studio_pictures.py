@@ -23,9 +23,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "apps" / "fl_studio")]
 from fake_fl_studio import REAL, WHOLE, YES_NO, FLStudio  # noqa: E402
 
 from lib.apps.fl_studio.script import Take, script_text  # noqa: E402
-from lib.config import GenerateRequest  # noqa: E402
 from lib.display.palette import BLUE, INK, PALE, PAPER, QUIET, STYLE, VERMILION  # noqa: E402
 from lib.generation.generate import generate, load_improviser  # noqa: E402
+from lib.generation.request import GenerateRequest  # noqa: E402
 
 BAR, LINE = "#d8dee4", 0.8
 BEATS = 16

@@ -14,7 +14,6 @@ import json
 import sys
 import time
 from contextlib import contextmanager, nullcontext
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -34,12 +33,12 @@ from lib.apps.evaluate.similarity import longest_run, nearest_likeness, steps_of
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, RELEASED  # noqa: E402
 from lib.diffusion.guidance import guided_steps  # noqa: E402
-from lib.generation.conditioning import LATENT_RATE_HZ  # noqa: E402
+from lib.generation.conditioning import frames_per_quarter  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
-from lib.generation.sliding_window import OVERLAP, WINDOW  # noqa: E402
+from lib.generation.sliding_window import OVERLAP  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
 from lib.music.metrics import ATTRIBUTES, attributes, describe, longest_silence_s  # noqa: E402
-from lib.music.piano_roll import CHUNK_S  # noqa: E402
+from lib.music.piano_roll import CHUNK_S, WINDOW  # noqa: E402
 from lib.music.rules import chord_progression, note_density, notes_per_s, pitch_class_histogram, pitch_class_share  # noqa: E402
 from lib.progress import progress_bar  # noqa: E402
 
@@ -120,7 +119,7 @@ def rules(bench):
         for label, told in (("scg", False), ("told", True)):
             if name == "pitch" and told:
                 continue
-            extra = {"num_candidates": GUIDED_CANDIDATES, "told": told}
+            extra = {"num_candidates": GUIDED_CANDIDATES, "condition_model": told}
             clips = bench.play(bench.player, [{**wish, **extra} for wish in wishes], f"{label} {name}")
             after = np.array([float(rule.loss(roll_of(notes))) for rule, notes in zip(asked, clips, strict=True)])
             found[f"{label}_{name}_drop"] = 1 - after.mean() / before.mean()
@@ -139,8 +138,7 @@ def rule_of(wish):
         return note_density(wish["density"])
     if "pitch_classes" in wish:
         return pitch_class_histogram(wish["pitch_classes"])
-    frames_per_quarter = Fraction(LATENT_RATE_HZ) * 60 / Fraction(wish["tempo_bpm"])
-    return chord_progression(wish["chart"].frames(WINDOW, frames_per_quarter)[0])
+    return chord_progression(wish["chart"].frames(WINDOW, frames_per_quarter(wish["tempo_bpm"]))[0])
 
 
 def cost(bench):

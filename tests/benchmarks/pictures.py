@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
 from lib.apps.evaluate.clips import real_clips  # noqa: E402
-from lib.config import GenerateRequest, build  # noqa: E402
+from lib.config import build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.data.note_store import CorpusError  # noqa: E402
 from lib.display.palette import GENERATED, REAL, on_paper  # noqa: E402
@@ -33,6 +33,7 @@ from lib.display.player import write_player  # noqa: E402
 from lib.display.plots import plot_piano_roll, plot_piano_rolls  # noqa: E402
 from lib.display.rule_plots import plot_rules  # noqa: E402
 from lib.generation.generate import generate, load_improviser  # noqa: E402
+from lib.generation.request import GenerateRequest  # noqa: E402
 from lib.music.audio import render_audio  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
 from lib.music.metrics import ATTRIBUTES, attributes  # noqa: E402
@@ -56,7 +57,7 @@ def arc(improviser, words):
     wish = {**SIDE, "seconds": 20.48, "seed": 2, "density": "3,12,4", "num_candidates": 8}
     played = generate(improviser, build(GenerateRequest, wish))
     chosen = [rule for rule in played.rules if "density" in rule.name]
-    return plot_rules(chosen, played.new_roll, "--density 3,12,4")
+    return plot_rules(chosen, played.piano_roll, "--density 3,12,4")
 
 
 def styles(improviser, words):

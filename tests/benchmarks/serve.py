@@ -117,8 +117,8 @@ def hostile_value(chance):
 
 
 FIELDS = ("chords", "recall", "seconds", "bars", "seed", "tempo_bpm", "beats_per_bar", "style", "density", "left_density",
-          "register", "loudness", "swing", "melody", "pitch_classes", "told", "num_candidates", "guidance_scale", "num_steps",
-          "temperature", "midi", "from_s", "to_s", "__class__")  # fmt: skip
+          "register", "loudness", "swing", "melody", "pitch_classes", "told", "condition_model", "own_changes", "num_candidates",
+          "guidance_scale", "num_steps", "temperature", "midi", "from_s", "to_s", "__class__")  # fmt: skip
 
 
 def hostile_order(chance):

@@ -16,10 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lib.config import GUIDED_CANDIDATES, GenerateRequest, build  # noqa: E402
+from lib.config import GUIDED_CANDIDATES, build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.display.plots import plot_piano_rolls  # noqa: E402
 from lib.generation.generate import generate, load_improviser  # noqa: E402
+from lib.generation.request import GenerateRequest  # noqa: E402
 from lib.music.audio import render_audio, write_wav  # noqa: E402
 from lib.music.metrics import describe  # noqa: E402
 from lib.music.notes import write_midi  # noqa: E402

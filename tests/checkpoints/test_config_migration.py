@@ -22,12 +22,12 @@ from lib.checkpoints.config_migration import (
     config_from,
     config_of_run,
     differences,
-    renamed_request,
+    renamed,
     renamed_settings,
-    request_from,
 )
 from lib.checkpoints.load import fingerprint, load_improviser, load_style_encoder, load_vqvae
-from lib.config import RELEASED, STAGES, ConfigError, GenerateRequest, StageConfig, preset
+from lib.config import RELEASED, STAGES, ConfigError, StageConfig, preset
+from lib.generation.request import GenerateRequest, request_from
 from lib.storage.manifest import read_manifest, write_manifest
 from lib.training.loop import train
 
@@ -213,7 +213,7 @@ def test_sizes_of_the_transformer_under_their_earlier_names(capsys):
 
 
 def test_a_request_under_earlier_names(table, capsys):
-    assert renamed_request({"temperature_of_old": 0.5}) == {"temperature": 0.5}
+    assert renamed(GenerateRequest, {"temperature_of_old": 0.5}, "") == {"temperature": 0.5}
     assert request_from({"temperature_of_old": 0.5, "order": "random"}, "x") == GenerateRequest(temperature=0.5)
     with pytest.raises(ConfigError, match="job 7 has tempo='fast', which this version does not know"):
         request_from({"tempo": "fast"}, "job 7")

@@ -10,10 +10,11 @@ import numpy as np
 import pretty_midi
 import pytest
 
-from lib.config import GUIDED_CANDIDATES, ConfigError, GenerateRequest, choose
+from lib.config import GUIDED_CANDIDATES, ConfigError, choose
 from lib.display import controls
 from lib.display.controls import VARIATIONS, solo_controls
 from lib.display.take_strip import MOST_TAKES
+from lib.generation.request import GenerateRequest
 from lib.music.audio import Audio
 from lib.music.chart import Chart
 from lib.music.notes import Notes, read_midi
@@ -40,15 +41,16 @@ class Pianist:
     def __init__(self, step_s=0.0, num_steps=4):
         self.step_s, self.num_steps, self.asked, self.steps = step_s, num_steps, [], 0
 
-    def improvise(self, request, callback=None, before=None):
+    def improvise(self, request, callback=None, prompt=None):
         Chart.parse(request.chords)
         if request.style and "Nobody" in request.style:
             choose("pianist", "Nobody", ["Ann"])
-        self.asked.append((request, before))
+        self.asked.append((request, prompt))
         notes = Notes.from_arrays(np.arange(4.0), [0.9] * 4, np.arange(4) + 60 + request.seed % 12, [80] * 4)
         self.report(callback, notes)
-        return Played(notes if before is None else before.followed_by(notes, before.end_s), [(0.0, "Cmaj7")],
-                      0.0 if before is None else before.end_s)  # fmt: skip
+        if prompt is None:
+            return Played(notes, [(0.0, "Cmaj7")], 0.0)
+        return Played(prompt.followed_by(notes, prompt.end_s), [(0.0, "Cmaj7")], prompt.end_s)
 
     def infill(self, request, notes, from_s, to_s, callback=None):
         if from_s >= notes.end_s:
@@ -69,7 +71,7 @@ class Pianist:
 
 def desk(pianist=None, **more):
     pianist = pianist or Pianist()
-    return solo_controls(pianist.improvise, ("Ann", "Ben"), infill=pianist.infill, **more), pianist
+    return solo_controls(pianist.improvise, GenerateRequest, ("Ann", "Ben"), infill=pianist.infill, **more), pianist
 
 
 def press(panel, name):
@@ -169,7 +171,7 @@ def test_what_breaks_is_said_and_the_desk_goes_on(caplog):
     def broken(request, callback):
         raise RuntimeError("CUDA out of memory")
 
-    panel = solo_controls(broken)
+    panel = solo_controls(broken, GenerateRequest)
     with caplog.at_level(logging.ERROR):
         panel.play.click()
     assert "RuntimeError: CUDA out of memory" in panel.message.value and not panel.play.disabled
@@ -195,7 +197,7 @@ def test_knobs_make_the_request():
 def test_rules_on_and_off(rules, density, candidates):
     panel, _ = desk()
     panel.knobs["rules"].value, panel.knobs["density"].value, panel.knobs["num_candidates"].value = rules, density, 4
-    request = controls.request_of(panel.knobs)
+    request = controls.request_of(GenerateRequest, panel.knobs)
     assert request.num_candidates == candidates and request.density == (density or None)
 
 
@@ -258,7 +260,7 @@ def test_a_passage_anew():
     press(panel, "resample")
     request, notes, from_s, to_s = pianist.asked[1]
     assert (from_s, to_s) == (1.0, 3.0) and notes is panel.strip.takes[0].notes and "resampled" in panel.strip.chosen.name
-    assert solo_controls(pianist.improvise).actions.buttons["resample"].layout.display == "none"
+    assert solo_controls(pianist.improvise, GenerateRequest).actions.buttons["resample"].layout.display == "none"
 
 
 def test_variations_have_the_next_seeds_and_are_compared():

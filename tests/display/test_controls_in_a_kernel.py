@@ -10,6 +10,7 @@ import time
 import numpy as np
 from lib.music.notes import Notes
 from lib.display import controls
+from lib.generation.request import GenerateRequest
 from lib.music.piano_roll import notes_to_piano_roll
 
 notes, steps = Notes.from_arrays([0.0, 1.0], [0.5, 0.5], [60, 64], [80, 80]), []
@@ -28,7 +29,7 @@ def improvise(request, callback):
     return Played
 
 num_steps = 400
-panel = controls.solo_controls(improvise)
+panel = controls.solo_controls(improvise, GenerateRequest)
 {name: getattr(panel, name).model_id for name in ("play", "cancel", "message", "preview", "player")}
 """
 

@@ -9,6 +9,7 @@ import pytest
 from lib.display import controls
 from lib.display.controls import solo_controls
 from lib.generation.generate import generate, infill, load_improviser
+from lib.generation.request import GenerateRequest
 from lib.music.audio import Audio
 
 pytestmark = pytest.mark.slow
@@ -24,7 +25,7 @@ def desk(improviser, monkeypatch):
     silent = Audio(np.zeros((100, 2), np.float32), 44100, "sine", "")
     monkeypatch.setattr(controls, "render_audio", lambda notes, soundfont: silent)
     play, anew = partial(generate, improviser), partial(infill, improviser)
-    panel = solo_controls(play, sorted(improviser.styles.names), None, anew, in_background=True)
+    panel = solo_controls(play, GenerateRequest, sorted(improviser.styles.names), None, anew, in_background=True)
     panel.knobs["temperature"].value = 1.5  # hardly trained, it would rest
     return panel
 

@@ -2,9 +2,10 @@
 
 import pytest
 
-from lib.config import ConfigError, GenerateRequest, build, choose
+from lib.config import ConfigError, build, choose
 from lib.display.knobs import faults_of, make_fault, make_knobs, request_of, say_fault
 from lib.generation.generate import infill
+from lib.generation.request import GenerateRequest
 from lib.music.chords import ChordError
 from lib.style.embeddings import parse_mix
 
@@ -64,25 +65,25 @@ def test_a_fault_is_shown_and_taken_away():
     [("", "", None), ("Ann", "", "Ann"), ("", "Ben", "Ben"), ("Ann", "Ann", "Ann"), ("Ann", "Ben", "Ann:0.70,Ben:0.30")],
 )
 def test_one_style_or_a_mix(first, second, style):
-    knobs = make_knobs(["Ann", "Ben"])
+    knobs = make_knobs(GenerateRequest, ["Ann", "Ben"])
     knobs["style"].value, knobs["style_mix"].value, knobs["style_share"].value = first, second, 0.3
-    assert request_of(knobs).style == style
+    assert request_of(GenerateRequest, knobs).style == style
     assert style is None or sum(share for _, share in parse_mix(style)) == pytest.approx(1)
 
 
 def test_every_knob_is_heard():
     """Each knob that is moved changes the request."""
-    plain = request_of(make_knobs())
+    plain = request_of(GenerateRequest, make_knobs(GenerateRequest))
     moves = {"chords": "C", "seconds": 20.0, "tempo_bpm": 90.0, "density": 3.0, "register": 64, "seed": 5,
              "guidance_scale": 1.0, "temperature": 1.0, "rules": "always"}  # fmt: skip
-    assert set(moves) == set(make_knobs()) - {"num_candidates"}
+    assert set(moves) == set(make_knobs(GenerateRequest)) - {"num_candidates"}
     for name, value in moves.items():
-        knobs = make_knobs()
+        knobs = make_knobs(GenerateRequest)
         knobs[name].value = value
-        assert request_of(knobs) != plain, name
+        assert request_of(GenerateRequest, knobs) != plain, name
 
 
 def test_what_browsers_add_to_a_number_is_taken_off():
-    knobs = make_knobs()
+    knobs = make_knobs(GenerateRequest)
     knobs["tempo_bpm"].value, knobs["density"].value = 120.00000000000001, 3.4999999999999996
-    assert request_of(knobs).tempo_bpm == 120.0 and request_of(knobs).density == 3.5
+    assert request_of(GenerateRequest, knobs).tempo_bpm == 120.0 and request_of(GenerateRequest, knobs).density == 3.5

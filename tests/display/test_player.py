@@ -13,6 +13,7 @@ import soundfile
 from lib.config import GUIDED_CANDIDATES
 from lib.display.controls import request_of, solo_controls
 from lib.display.player import player_html, show_player, takes_html, write_player
+from lib.generation.request import GenerateRequest
 from lib.music.audio import Audio
 from lib.music.chart import Chart
 from lib.music.notes import Notes, read_midi
@@ -105,7 +106,7 @@ def test_knobs_play_and_say_what_is_wrong():
         callback({"step": 1, "num_steps": 2, "window": 0, "num_windows": 1})
         return Played(NOTES, [(0.0, "Dm7")])
 
-    panel = solo_controls(improvise, styles=("Ann", "Ben"))
+    panel = solo_controls(improvise, GenerateRequest, styles=("Ann", "Ben"))
     panel.knobs["chords"].value, panel.knobs["density"].value, panel.knobs["style"].value = "Dm7", 5.0, "Ben"
     panel.play.click()
     request = asked[0]
@@ -120,5 +121,5 @@ def test_knobs_play_and_say_what_is_wrong():
 
 
 def test_knobs_left_alone_leave_the_choice_to_the_model():
-    request = request_of(solo_controls(lambda *_: None).knobs)
+    request = request_of(GenerateRequest, solo_controls(lambda *_: None, GenerateRequest).knobs)
     assert request.density is None and request.style is None and request.num_candidates == 1

@@ -12,16 +12,17 @@ from lib.display.rule_plots import TARGET, plot_rule, plot_rules  # noqa: E402
 from lib.music.chords import parse_chord  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
-from lib.music.rules import (  # noqa: E402
+from lib.music.rules import (  # noqa: E402  # noqa: E402
     Rule,
     chord_progression,
     density_contour,
+    melody,
     note_density,
     notes_per_s,
     pitch_class_histogram,
+    rhythm_grid,
     velocity_contour,
 )
-from lib.music.rules_in_time import melody, rhythm_grid  # noqa: E402
 
 FRAMES = 400  # 8 s
 ROLL = notes_to_piano_roll(

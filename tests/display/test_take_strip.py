@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from lib.config import GenerateRequest
 from lib.display.knobs import make_fault
 from lib.display.take_strip import MOST_TAKES, TakeActions, TakeStrip
 from lib.display.takes import Call, Take
+from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes
 
 

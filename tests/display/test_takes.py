@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.config import GenerateRequest
 from lib.display.takes import Call, Take, request_code
+from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes
 
 NOTES = Notes.from_arrays([0.0, 1.0, 3.5], [0.5, 4.0, 1.0], [40, 60, 62], [20, 80, 90])
@@ -21,8 +21,8 @@ class Recorder:
     def __init__(self):
         self.asked = []
 
-    def generate(self, improviser, request, callback=None, before=None):
-        self.asked.append(("generate", improviser, request, before))
+    def generate(self, improviser, request, callback=None, prompt=None):
+        self.asked.append(("generate", improviser, request, prompt))
         return FIRST
 
     def infill(self, improviser, request, notes, from_s, to_s, callback=None):
@@ -60,8 +60,8 @@ def test_a_request_survives_its_code(request_):
 def test_calls_reach_what_plays():
     recorder, asked = Recorder(), []
 
-    def improvise(request, callback, before=None):
-        asked.append((request, callback, before))
+    def improvise(request, callback, prompt=None):
+        asked.append((request, callback, prompt))
 
     PLAIN.play(improvise, None, "callback")
     ON.play(improvise, None, "callback")

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from tiny import save_tiny_improviser
 
-from lib.config import ConfigError, GenerateRequest
+from lib.config import ConfigError
 from lib.generation import bulk as solos
 from lib.generation.bulk import Made, Share, is_whole, make_solos, path_of
 from lib.generation.generate import generate, load_improviser
+from lib.generation.request import GenerateRequest
 from lib.music.notes import read_midi
 from lib.storage.manifest import unsealed
 
@@ -81,7 +82,7 @@ def test_other_solos_are_not_mixed_in(alone, improviser, tmp_path):
     with pytest.raises(ConfigError, match="batch: 2 there, 3 asked"):
         make_solos(improviser, REQUEST, tmp_path / "solo.mid", 1, 3)
     with pytest.raises(ConfigError, match="before"):
-        make_solos(improviser, REQUEST, tmp_path / "solo.mid", 1, before=read_midi(alone["solo-000001.mid"]))
+        make_solos(improviser, REQUEST, tmp_path / "solo.mid", 1, prompt=read_midi(alone["solo-000001.mid"]))
 
 
 def test_whose_share(monkeypatch):

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from lib.checkpoints.checkpoint import CheckpointError
-from lib.config import ConfigError, GenerateRequest, build, preset
+from lib.config import ConfigError, build, preset
 from lib.data.corpora import open_corpus
 from lib.diffusion.guidance import NUM_REVISIONS, guided_steps
 from lib.generation.generate import OVERLAP, WINDOW, Order, generate, generate_many, infill, load_improviser
-from lib.generation.sliding_window import _to_source
+from lib.generation.request import GenerateRequest
+from lib.generation.sliding_window import _credit_sources
 from lib.music.chords import ChordError
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import PianoRoll
@@ -68,14 +69,14 @@ def test_the_chart_is_told_where_it_changes(pianist):
 def test_going_on_from_a_performance(pianist, demo_data):
     played = open_corpus("demo", demo_data).piece_notes(0).between(0, 9.3)
     for before in (played, played.between(0, 1.5)):  # longer than what is heard of it, and shorter
-        solo = generate(pianist, request(seconds=6.0, chords="Cmaj7 | Dm7"), before=before)
+        solo = generate(pianist, request(seconds=6.0, chords="Cmaj7 | Dm7"), prompt=before)
         assert before.end_s <= solo.begins_s < before.end_s + 0.08 and solo.bars_from_s == solo.begins_s
         kept, new = solo.notes.between(0, solo.begins_s), solo.notes.between(solo.begins_s, np.inf)
         assert same(kept, before) and len(new) and new.onset_s.max() < 6.0
         assert [symbol for _, symbol in solo.chords] == ["Cmaj7", "Dm7", "Cmaj7"]
         assert np.allclose([time_s for time_s, _ in solo.chords], solo.begins_s + np.array([0, 2, 4]))
     other = open_corpus("demo", demo_data).piece_notes(1).between(0, 9.3)
-    others = generate(pianist, request(seconds=6.0, chords="Cmaj7 | Dm7"), before=other)
+    others = generate(pianist, request(seconds=6.0, chords="Cmaj7 | Dm7"), prompt=other)
     assert not same(others.notes.between(others.begins_s, np.inf), new)  # it listens
 
 
@@ -152,8 +153,8 @@ def test_a_short_passage_is_guided_in_the_last_half_of_its_steps_and_revised(pia
 
 
 def test_what_is_taken_up_is_to_blame_where_it_is_from():
-    window = SimpleNamespace(taken_up=torch.tensor([[5, 1], [6, 2], [7, 2]]))
-    moved = _to_source(torch.arange(8.0).repeat(3, 1), window)
+    window = SimpleNamespace(copies=torch.tensor([[5, 1], [6, 2], [7, 2]]))
+    moved = _credit_sources(torch.arange(8.0).repeat(3, 1), window)
     assert moved.tolist() == [[0, 1 + 5, 2 + 6 + 7, 3, 4, 0, 0, 0]] * 3
 
 
@@ -203,7 +204,7 @@ def test_changes_of_the_pianists_own(tiny_runs):
     assert solo.request.chords != "own" and len(solo.chords) > 1
     again = generate(improviser, solo.request)
     assert again.chords == solo.chords and same(again.notes, solo.notes)
-    on = generate(improviser, request, before=solo.notes)
+    on = generate(improviser, request, prompt=solo.notes)
     assert on.request.chords not in ("own", solo.request.chords)
     anew = infill(improviser, request, solo.notes, 1.0, 3.0)
     assert anew.chords and all(0.9 < time_s < 3.1 for time_s, _ in anew.chords)
@@ -217,7 +218,7 @@ def test_several_solos_are_each_what_they_are_alone(pianist, demo_data):
               {"seed": 5, "seconds": 17.0, **capitals}, {"seed": 6, "style": pianist.styles.names[0]}]  # fmt: skip
     orders = [Order(request(**wish)) for wish in wishes]
     orders += [Order(request(seed=7), played), Order(request(seed=8), played, 4.0, 9.0)]
-    alone = [generate(pianist, order.request, before=order.notes) for order in orders[:-1]]
+    alone = [generate(pianist, order.request, prompt=order.notes) for order in orders[:-1]]
     alone.append(infill(pianist, request(seed=8), played, 4.0, 9.0))
     together = generate_many(pianist, orders)
     assert all(same(one.notes, other.notes) and len(one.notes) for one, other in zip(alone, together))

@@ -6,8 +6,16 @@ import torch
 
 from lib.music.notes import Notes
 from lib.music.piano_roll import PianoRoll, notes_to_piano_roll
-from lib.music.rules import density_contour, local_density, local_velocity, note_density, velocity_contour
-from lib.music.rules_in_time import grid_distance_s, melody, rhythm_grid
+from lib.music.rules import (
+    density_contour,
+    grid_distance_s,
+    local_density,
+    local_velocity,
+    melody,
+    note_density,
+    rhythm_grid,
+    velocity_contour,
+)
 
 SILENT = PianoRoll(torch.zeros(1, 3, 88, 512), torch.zeros(1, 1, 512))
 

@@ -14,9 +14,10 @@ import torch
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.history import read_history
 from lib.checkpoints.load import load_improviser
-from lib.config import STAGES, ConfigError, GenerateRequest, preset
+from lib.config import STAGES, ConfigError, preset
 from lib.data.corpora import ingest
 from lib.generation.generate import generate
+from lib.generation.request import GenerateRequest
 from lib.training.budget import StopReason
 from lib.training.loop import train
 from lib.training.trainer import lr_share, total_steps

@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_type_hints
 
 import typer
 
 from lib import config as configs
 from lib.apps.cli import DATA_DIR, DataDir
 from lib.apps.cli.charts import read_chart_options
+from lib.generation.request import RULE_OPTIONS, GenerateRequest
 
 
+def with_rule_options(command):
+    """The command with an option for each rule that a request can ask for, but those it has of its own, as `**rules`."""
+    hints = get_type_hints(command, include_extras=True)
+    parameters = list(inspect.signature(command).parameters.values())[:-1]
+    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in parameters]
+    for name, help_ in RULE_OPTIONS.items():
+        if name not in hints:
+            option = Annotated[str | None, typer.Option(help=help_)]
+            parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option))
+
+    @functools.wraps(command)
+    def wrapper(**values):
+        return command(**values)
+
+    wrapper.__signature__ = inspect.Signature(parameters)
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapper
+
+
+@with_rule_options
 def generate(
     run: Annotated[Path | None, typer.Option(help="brad_final, or a run of diffusion or fine_tune.")] = None,
     released: Annotated[bool, typer.Option("--released", help="Play with the weights of data/released.")] = False,
@@ -29,12 +52,6 @@ def generate(
     tempo: Annotated[float | None, typer.Option(help="Quarters a minute; else the chart's or the given performance's.")] = None,
     beats_per_bar: Annotated[int | None, typer.Option(help="3 for a waltz.")] = None,
     style: Annotated[str | None, typer.Option(help="A name, or a mix: 'Brad Mehldau:0.7,Bill Evans:0.3'.")] = None,
-    density: Annotated[str | None, typer.Option(help="Notes a second: 6, or an arc over the solo: 3,9,4.")] = None,
-    left_density: Annotated[float | None, typer.Option(help="Of the keys below middle C.")] = None,
-    right_density: Annotated[float | None, typer.Option(help="Of those from middle C on.")] = None,
-    register: Annotated[str | None, typer.Option(help="Mean pitch (MIDI): 60, or an arc: 50,70,55.")] = None,
-    loudness: Annotated[str | None, typer.Option(help="Mean velocity: 64, or an arc: 40,90.")] = None,
-    swing: Annotated[float | None, typer.Option(help="Notes on eighths: 0.5 straight, 0.67 triplets.")] = None,
     melody: Annotated[Path | None, typer.Option(help="A MIDI file whose top notes are to sound: improvise around them.")] = None,
     num_candidates: int | None = None,
     guidance_scale: float | None = None,
@@ -49,6 +66,7 @@ def generate(
     batch: Annotated[int | None, typer.Option(min=1, help="With --count: solos that are played together.")] = None,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
+    **rules,
 ):
     """Improvise over chords; the same seed plays the same solo."""
     from lib.music.notes import read_midi
@@ -58,14 +76,13 @@ def generate(
         raise configs.ConfigError("--infill FILE wants --from SECONDS and --to SECONDS, and no --continue.")
     if count is None and batch is not None or count is not None and (infill or wav or variations > 1):
         raise configs.ConfigError("--count goes without --infill, --wav and --variations, and --batch only with --count.")
-    rules = {"density": density, "left_density": left_density, "right_density": right_density, "register": register,
-             "loudness": loudness, "swing": swing, "melody": top_line(read_midi(melody)) if melody else None}  # fmt: skip
+    rules["melody"] = top_line(read_midi(melody)) if melody else None
     options, read = _options(chords, chart, tune, tempo, beats_per_bar, going_on or infill, from_s)
     wished = {"seconds": seconds, "seed": seed, "recall": recall, "style": style, **rules, "num_candidates": num_candidates,
               "guidance_scale": guidance_scale, "num_steps": num_steps, "temperature": temperature, **options}  # fmt: skip
-    if num_candidates is None and any(target is not None for target in rules.values()):
-        wished["num_candidates"] = configs.GUIDED_CANDIDATES
-    request = configs.build(configs.GenerateRequest, {k: v for k, v in wished.items() if v is not None})
+    request = configs.build(GenerateRequest, {k: v for k, v in wished.items() if v is not None})
+    if num_candidates is None and request.asks_for_rules:
+        request = dataclasses.replace(request, num_candidates=configs.GUIDED_CANDIDATES)
     from lib.generation import generate as generation
     from lib.music import audio
     from lib.music.chart import Chart
@@ -103,11 +120,11 @@ def _make_many(request, heard, out, count, batch, loading):
     """This process's share of the solos; see lib/generation/bulk.py."""
     from lib.devices import choose_device
     from lib.generation import generate as generation
-    from lib.generation.bulk import Share, make_solos, settle_device
+    from lib.generation.bulk import Share, make_solos, set_device
 
     run, released, device, styles_dir = loading
     share, device = Share.of_environment(), choose_device(device)
-    settle_device(device, share)
+    set_device(device, share)
     improviser = generation.load_improviser(run, released, device, styles_dir)
     done = make_solos(improviser, request, out, count, batch, heard, share)
     print(f"process {share.rank + 1} of {share.world}: {done.made} solos made, {done.kept} were there; {out.parent}", flush=True)

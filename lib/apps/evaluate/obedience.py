@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from lib.generation.conditioning import Wishes
+from lib.generation.conditioning import Conditioning
 from lib.music.chart import NO_CHORD_FRAME, Bar, Chart, chord_frames
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import QUALITY_NAMES, Chord
@@ -69,5 +69,5 @@ def agreement(asked, clips):
 
 def rule_losses(order, notes):
     """dict rule -> loss of a clip under the rules of an Order."""
-    roll, asked = roll_of(notes), Wishes.over(order.request, CHUNK_S, chart=order.chart)
-    return {rule.name: float(rule.loss(roll)[0]) for rule in asked.rules()}
+    roll, conditioning = roll_of(notes), Conditioning.of(order.request, CHUNK_S, chart=order.chart)
+    return {rule.name: float(rule.loss(roll)[0]) for rule in conditioning.rules()}

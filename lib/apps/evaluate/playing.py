@@ -8,8 +8,9 @@ import json
 import re
 from pathlib import Path
 
-from lib.config import GenerateRequest, build
+from lib.config import build
 from lib.generation.generate import Order, generate_many
+from lib.generation.request import GenerateRequest
 from lib.music.notes import MidiError, read_midi, write_midi
 from lib.music.piano_roll import CHUNK_S
 from lib.progress import progress_bar

@@ -11,6 +11,7 @@ import dataclasses
 
 from lib import config
 from lib.checkpoints.config_migration import renamed
+from lib.generation.request import GenerateRequest
 
 NOTEBOOKS = config.ROOT / "notebooks"
 
@@ -94,5 +95,5 @@ def check_values(notebook, preset, values):
 
 def _config_types(notebook):
     """The config that a notebook's parameters end up in, if any, in a list."""
-    config_type = {**config.STAGES, "listen": config.GenerateRequest}.get(notebook[3:])
+    config_type = {**config.STAGES, "listen": GenerateRequest}.get(notebook[3:])
     return [config_type] if config_type else []

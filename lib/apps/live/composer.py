@@ -13,7 +13,8 @@ import time
 from dataclasses import dataclass
 
 from lib.apps.live.process import go_last
-from lib.config import GenerateRequest, build
+from lib.config import build
+from lib.generation.request import GenerateRequest
 from lib.music.chart import Chart
 from lib.music.notes import Notes
 

@@ -14,16 +14,15 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from lib.apps.server.problems import Problem
-from lib.checkpoints.config_migration import renamed_request, request_from
-from lib.config import GUIDED_CANDIDATES, STRICT, ConfigError, GenerateRequest
+from lib.checkpoints.config_migration import renamed
+from lib.config import GUIDED_CANDIDATES, STRICT, ConfigError
 from lib.generation.generate import Order
+from lib.generation.request import RULE_OPTIONS, GenerateRequest, request_from
 from lib.music.chart import Chart
 from lib.music.chords import ChordError
 from lib.music.notes import MidiError, Notes, read_midi, read_tempo
 from lib.style.embeddings import style_vector
 
-RULES = ("density", "left_density", "right_density", "register", "loudness", "swing", "melody", "pitch_classes")
-LISTS = ("density", "register", "loudness", "melody")
 PLAIN = GenerateRequest()
 
 
@@ -43,7 +42,7 @@ class SoloOrder(GenerateRequest):
     @classmethod
     def _renamed(cls, values):
         """Fields by the names of this version."""
-        return renamed_request(values) if isinstance(values, dict) else values
+        return renamed(GenerateRequest, values, "") if isinstance(values, dict) else values
 
     def length_s(self, tempo_bpm):
         """Of the new music."""
@@ -53,9 +52,8 @@ class SoloOrder(GenerateRequest):
 
     def request(self, tempo_bpm, seconds):
         """GenerateRequest with everything decided."""
-        asked = any(getattr(self, name) is not None for name in RULES)
         own = {field.name: getattr(self, field.name) for field in dataclasses.fields(GenerateRequest)}
-        candidates = self.num_candidates or (GUIDED_CANDIDATES if asked else 1)
+        candidates = self.num_candidates or (GUIDED_CANDIDATES if self.asks_for_rules else 1)
         return GenerateRequest(**{**own, "seconds": seconds, "tempo_bpm": tempo_bpm, "num_candidates": candidates})
 
 
@@ -122,7 +120,7 @@ def _check_sizes(asked, limits):
     for name, most in (("num_steps", limits.num_steps), ("num_candidates", limits.num_candidates), ("bars", limits.bars)):
         if (value := getattr(asked, name)) is not None and value > most:
             raise Problem.of_field(name, f"{value}; this server takes {most} at most.")
-    for name in LISTS:
+    for name in RULE_OPTIONS:
         if isinstance(value := getattr(asked, name), tuple) and len(value) > limits.points:
             raise Problem.of_field(name, f"{len(value)} points; this server takes {limits.points} at most.")
     for name in ("chords", "style"):

@@ -14,9 +14,10 @@ from lib.apps.export.export import export
 from lib.apps.export.model_card import front_matter, licence_of
 from lib.checkpoints.checkpoint import CheckpointError
 from lib.checkpoints.run_dependencies import require, weights_sha256
-from lib.config import RELEASED, ConfigError, GenerateRequest, preset
+from lib.config import RELEASED, ConfigError, preset
 from lib.generation.generate import generate, load_improviser
 from lib.generation.reconstruct import load_codec
+from lib.generation.request import GenerateRequest
 from lib.storage.manifest import DamageError, verify
 from lib.style.gallery import load_classifier, make_gallery
 from lib.style.identification import identify

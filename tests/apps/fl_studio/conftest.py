@@ -7,8 +7,8 @@ import pytest
 @pytest.fixture(scope="session")
 def solos(tmp_path_factory):
     """Two solos, one in three at 97 bpm, written as `generate` writes them."""
-    from lib.config import GenerateRequest
     from lib.generation.generate import generate, load_improviser
+    from lib.generation.request import GenerateRequest
     from lib.music.hands import left_hand
     from lib.music.notes import write_midi
 

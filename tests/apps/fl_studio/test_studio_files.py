@@ -60,8 +60,8 @@ def test_a_tune_on_the_beat_arrives_exactly(musescore, tmp_path):
 
 @pytest.mark.slow
 def test_a_solo_arrives_whole(musescore, tmp_path):
-    from lib.config import GenerateRequest
     from lib.generation.generate import generate, load_improviser
+    from lib.generation.request import GenerateRequest
     from lib.music.hands import left_hand
 
     request = GenerateRequest(seconds=20.0, seed=1)

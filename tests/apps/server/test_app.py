@@ -11,8 +11,8 @@ import pytest
 from serving import wait_for
 
 from lib.apps.server.orders import notes_from_rows
-from lib.config import GenerateRequest
 from lib.generation.generate import generate, infill
+from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes, read_midi, to_midi
 
 QUICK = {"seconds": 4, "num_steps": 3, "chords": "Dm7 G7 | Cmaj7"}
@@ -69,7 +69,7 @@ def test_going_on_and_filling_a_gap(client, studio, performance):
     content, notes = base64.b64encode(performance).decode(), read_midi(performance)
     on, gap = wait_for(client, ask(client, midi=content)), wait_for(client, ask(client, midi=content, from_s=5, to_s=9))
     request = GenerateRequest(**{**QUICK, "seconds": 4.0})
-    alone = generate(studio.improviser, request, before=notes), infill(studio.improviser, request, notes, 5, 9)
+    alone = generate(studio.improviser, request, prompt=notes), infill(studio.improviser, request, notes, 5, 9)
     for job, solo in zip((on, gap), alone):
         result = client.get(job["links"]["json"]).json()
         assert same(solo.notes, result["notes"]) and result["begins_s"] == pytest.approx(solo.begins_s)

@@ -10,7 +10,7 @@ from lib.apps.server.limits import Limits  # noqa: E402
 from lib.apps.server.metrics import Metrics  # noqa: E402
 from lib.apps.server.orders import Work  # noqa: E402
 from lib.apps.server.studio import Studio  # noqa: E402
-from lib.config import GenerateRequest  # noqa: E402
+from lib.generation.request import GenerateRequest  # noqa: E402
 
 redis = redis_queue.redis
 

@@ -9,7 +9,8 @@ from lib.apps.live.instruments import wait_for
 from lib.apps.server.jobs import Jobs, QueueFull
 from lib.apps.server.limits import Limits
 from lib.apps.server.orders import Work
-from lib.config import ConfigError, GenerateRequest
+from lib.config import ConfigError
+from lib.generation.request import GenerateRequest
 
 LIMITS = Limits(queued=4, batch=3, tries=2, kept=2)
 

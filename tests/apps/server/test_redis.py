@@ -23,8 +23,8 @@ from lib.apps.server.limits import Limits  # noqa: E402
 from lib.apps.server.metrics import Metrics  # noqa: E402
 from lib.apps.server.orders import Work  # noqa: E402
 from lib.apps.server.results import Results  # noqa: E402
-from lib.config import GenerateRequest  # noqa: E402
 from lib.generation.generate import load_improviser  # noqa: E402
+from lib.generation.request import GenerateRequest  # noqa: E402
 
 redis = redis_queue.redis
 ORDER = {"seconds": 4, "num_steps": 100, "chords": "Dm7 G7 | Cmaj7"}

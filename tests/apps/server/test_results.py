@@ -3,8 +3,8 @@
 import os
 
 from lib.apps.server.results import Results, as_values
-from lib.config import GenerateRequest
 from lib.generation.generate import Solo
+from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes
 
 NOTES = Notes.from_arrays([0.0, 0.5], [0.4, 0.4], [60, 64], [80, 70])
