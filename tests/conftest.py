@@ -2,6 +2,7 @@
 
 import os
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,19 @@ def real_data():
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory):
     """A data folder with the demo corpus, ingested."""
-    from lib.data.demo import write_demo_corpus
+    from lib.data.prepare import prepare
 
     folder = tmp_path_factory.mktemp("data")
-    write_demo_corpus(folder)
+    prepare(["demo"], folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_midi(tmp_path_factory):
+    """A folder of the demo corpus's MIDI files: PLAYER/ALBUM/TITLE.mid."""
+    folder = tmp_path_factory.mktemp("midi")
+    with zipfile.ZipFile(ROOT / "data" / "demo_corpus.zip") as archive:
+        archive.extractall(folder)
     return folder
 
 

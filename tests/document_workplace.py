@@ -111,18 +111,18 @@ def tiny_with_styles(tiny, words, named):
 
 def make_archives(folder):
     """The public corpora as their servers have them, with some pieces of our own in place of the music: {name: Path}."""
-    from lib.data.download import SOURCES
+    from lib.data.corpora import CORPORA
 
     names = {f"2018/{number}.midi": split for number, split in enumerate(("train", "train", "validation", "test"))}
     table = ["canonical_composer,canonical_title,split,midi_filename", *(f"A,B,{split},{name}" for name, split in names.items())]
-    archives = [zipped(folder / SOURCES["maestro"][0].name, names, {"maestro-v3.0.0.csv": "\n".join(table)})]
+    archives = [zipped(folder / CORPORA["maestro"].sources[0].name, names, {"maestro-v3.0.0.csv": "\n".join(table)})]
     played = [(who, f"Album {album}", f"Title {title}") for who in PIANISTS for album in range(ALBUMS) for title in range(TITLES)]
     paths = ["live/" + "/".join(one) + ".midi" for one in played]
     rows = [f"{','.join(one)},{path},train,0,32" for one, path in zip(played, paths)]
     columns = "artist,album,title,midi_filepath,split,performance_start_sec,performance_end_sec"
     (folder / "pijama.csv").write_text("\n".join([columns, *rows]))
     (folder / "pijama_30.csv").write_text("midi_filepath,song_split,album_split_0,album_split_1,album_split_2\n")
-    archives.append(zipped(folder / SOURCES["pijama"][0].name, paths))
+    archives.append(zipped(folder / CORPORA["pijama"].sources[0].name, paths))
     return {path.name: path for path in (*archives, folder / "pijama.csv", folder / "pijama_30.csv")}
 
 

@@ -95,8 +95,8 @@ def test_a_solo_from_the_command_line(tiny_runs, tmp_path):
     assert (tmp_path / "a.mid").read_bytes() == (tmp_path / "b.mid").read_bytes()
 
 
-def test_variations_that_go_on_from_a_file(demo_data, tiny_runs, tmp_path):
-    played = next((demo_data / "demo" / "midi").rglob("*.mid"))
+def test_variations_that_go_on_from_a_file(demo_midi, tiny_runs, tmp_path):
+    played = next(demo_midi.rglob("*.mid"))
     words = ["generate", "--run", tiny_runs / "brad_final", "--seconds", "3", "--num-steps", "2", "--continue", played]
     lib(*words, "--variations", "2", "--out", tmp_path / "a.mid", "--wav", tmp_path / "a.wav", check=0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-1.mid", "a-1.wav", "a-2.mid", "a-2.wav"]
@@ -123,9 +123,9 @@ def test_a_chart_in_three_and_the_tempo_of_a_performance(tiny_runs, tmp_path):
     assert chords_s == pytest.approx([begins_s, begins_s + 1.6, begins_s + 3.2], abs=0.01)
 
 
-def test_fine_tuning_on_a_folder(demo_data, tiny_runs, tmp_path):
+def test_fine_tuning_on_a_folder(demo_midi, tiny_runs, tmp_path):
     data, folder = tmp_path / "data", tmp_path / "My Playing"
-    shutil.copytree(demo_data / "demo" / "midi" / "Cora Canonby", folder)
+    shutil.copytree(demo_midi / "Cora Canonby", folder)
     words = ["train", "fine_tune", "--preset", "tiny", "--folder", folder, "--data-dir", data, "--runs-dir", tmp_path / "runs"]
     words += ["--vqvae-run", tiny_runs / "vqvae", "--style-encoder-run", tiny_runs / "style_encoder"]
     words += ["--diffusion-run", tiny_runs / "diffusion"]
@@ -150,14 +150,14 @@ def test_train_go_on_and_stop_early(demo_data, tmp_path):
     assert "time budget used up and saved" in stopped.stdout
 
 
-def test_data_from_the_command_line(demo_data, tmp_path):
-    done = lib("data", "ingest", "mine", "--folder", demo_data / "demo" / "midi", "--data-dir", tmp_path, check=0)
+def test_data_from_the_command_line(demo_midi, tmp_path):
+    done = lib("data", "ingest", "mine", "--folder", demo_midi, "--data-dir", tmp_path, check=0)
     assert done.stdout.startswith("mine: 60 pieces")
     assert json.loads(lib("data", "summary", "mine", "--data-dir", tmp_path, check=0).stdout)["pianists"] == 6
 
 
-def test_reconstruct_from_the_command_line(demo_data, tiny_runs, tmp_path):
-    midi = next((demo_data / "demo" / "midi").rglob("*.mid"))
+def test_reconstruct_from_the_command_line(demo_midi, tiny_runs, tmp_path):
+    midi = next(demo_midi.rglob("*.mid"))
     done = lib("reconstruct", midi, "--run", tiny_runs / "vqvae", "--out", tmp_path / "back.mid", check=0)
     assert "onset F1" in done.stdout and (tmp_path / "back.mid").exists()
     assert len(read_midi(midi))
@@ -169,8 +169,8 @@ def test_a_device_that_is_not_there(demo_data, tmp_path):
     assert "'cuda'" in done.stderr and "cpu" in done.stderr and not list(tmp_path.iterdir())
 
 
-def test_identify_and_a_style_of_ones_own_from_the_command_line(demo_data, tiny_runs, tmp_path):
-    midi = next((demo_data / "demo" / "midi").rglob("*.mid"))
+def test_identify_and_a_style_of_ones_own_from_the_command_line(demo_data, demo_midi, tiny_runs, tmp_path):
+    midi = next(demo_midi.rglob("*.mid"))
     run = shutil.copytree(tiny_runs / "style_encoder", tmp_path / "style_encoder")
     refused = lib("identify", midi, "--run", run, check=2)
     assert "--make-library" in refused.stderr

@@ -17,7 +17,9 @@ from lib.apps.evaluate import intervals
 from lib.apps.headless import until_done
 from lib.apps.headless.until_done import Ending
 from lib.config import RELEASED
-from lib.data import corpora, download
+from lib.data import corpora
+from lib.data.download import download
+from lib.data.ingest import ingest
 from lib.storage.manifest import file_sha256
 
 pytestmark = pytest.mark.slow
@@ -35,9 +37,9 @@ def place(demo_data, tiny_runs, tmp_path_factory):
         shutil.copytree(tiny_runs, folder / "runs")
         (folder / "data" / "demo").symlink_to(demo_data / "demo", target_is_directory=True)
         for name in ("maestro", "pijama"):
-            corpora.download(name, folder / "data")
-            corpora.ingest(name, folder / "data")
-        corpora.ingest("mine", folder / "data", folder=folder / FOLDERS[0])
+            download(name, folder / "data")
+            ingest(name, folder / "data")
+        ingest("mine", folder / "data", folder=folder / FOLDERS[0])
         yield folder
 
 
@@ -57,8 +59,9 @@ class served:
         handler = functools.partial(Quiet, directory=folder)
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        for name, sources in list(download.SOURCES.items()):
-            self.patch.setitem(download.SOURCES, name, tuple(map(self.here, sources)))
+        for name in ("maestro", "pijama"):
+            corpus = corpora.CORPORA[name]
+            self.patch.setitem(corpora.CORPORA, name, replace(corpus, sources=tuple(map(self.here, corpus.sources))))
 
     def here(self, source):
         checksum = f"sha256:{file_sha256(self.files[source.name])}"

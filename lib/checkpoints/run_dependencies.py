@@ -20,7 +20,7 @@ from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.checkpoint import Checkpoint, CheckpointError, newest_step
 from lib.checkpoints.history import append_event
 from lib.checkpoints.mirror import remote_manifest, remote_steps, restore_run
-from lib.data.ingest import STORE_NAME
+from lib.data.note_store import STORE_NAME
 from lib.data.prepare import fetch_store
 from lib.storage.backends import Storage, describe_error
 from lib.storage.manifest import MANIFEST, DamageError, verify

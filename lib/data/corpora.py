@@ -1,130 +1,157 @@
-"""The corpora: MAESTRO, PiJAMA, any folder of the user's. Download, ingest, look, open."""
+"""The corpora that the suite knows, a row each; and the note store of any corpus: open it, sum it up, choose pieces.
+
+To add a corpus, add a row to CORPORA, and a reader in metadata.py where its tables are of a new kind.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lib.config import nearest
-from lib.data.archive import FolderSource, ZipSource
-from lib.data.download import SOURCES, fetch, sources_of
-from lib.data.ingest import STORE_NAME, IngestReport, ingest_source
-from lib.data.note_store import SPLITS, CorpusError, NoteStore
+from lib import config as configs
+from lib.config import ROOT, nearest
+from lib.data import metadata
+from lib.data.note_store import SPLITS, STORE_NAME, CorpusError, NoteStore, Piece
+from lib.data.splits import BENCHMARK_NAMES, split_benchmark, split_folder
 
-__all__ = ["CorpusError", "IngestReport", "download", "ingest", "ingest_own", "open_corpus", "summary"]
-
+PIJAMA_COMMIT = "8498db56dc1dc69eaa58ec7807c5806ed5f06ed3"
+PIJAMA_TABLES_URL = f"https://raw.githubusercontent.com/almostimplemented/PiJAMA/{PIJAMA_COMMIT}"
 SHOWN_PIANISTS = 10
 
 
-def download(name, data_dir, url=None, sha256=None, metadata_url=None):
-    """Fetch a corpus (and its tables) from its official source into DIR/NAME.
+@dataclass(frozen=True)
+class Source:
+    """One published file.
 
-    Parameters
+    Attributes
     ----------
-    name : "maestro" or "pijama"
-    data_dir : folder
-    url, sha256 : another address of the archive, and its checksum
-    metadata_url : another folder of PiJAMA's tables
-
-    Returns
-    -------
-    Path of the archive
-
-    Raises
-    ------
-    CorpusError : an unknown name, a server that refuses, a file that is not what was published
+    name : what it is called here
+    url : its address
+    checksum : "sha256:...", "md5:..."; "": see record, else not checked
+    record : address of a JSON record that knows the checksum, for a file whose checksum is not known before
     """
-    if name not in SOURCES:
-        raise CorpusError(f"Nothing to download for {name!r}.{nearest(name, SOURCES)} Your own MIDI: ingest --folder.")
-    paths = [fetch(source, Path(data_dir) / name) for source in sources_of(name, url, sha256, metadata_url)]
-    return paths[0]
+
+    name: str
+    url: str
+    checksum: str = ""
+    record: str = ""
 
 
-def ingest(name, data_dir, archive=None, folder=None, metadata=None):
-    """Write DIR/NAME/notes.store, and ingest_report.json beside it.
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus that the suite knows by name.
 
-    Parameters
+    Attributes
     ----------
-    name : "maestro", "pijama", or any name for music of the user's own
-    archive, folder : where the music is: a zip, or a folder of MIDI; neither: the archive that `download` left in DIR/NAME
-    metadata : folder of PiJAMA's tables, if they are neither beside the archive nor in DIR
-
-    Returns
-    -------
-    IngestReport
-
-    Raises
-    ------
-    CorpusError : nothing usable; an older store is left as it was
+    name : its folder in the data folder, and its name in configs
+    title : who made it, and its licence, as a model card says it
+    licence : by its name on the Hugging Face hub; None: free of any
+    sources : what to download: the zip of MIDI files, then tables that are not in it
+    store_bytes : size of its note store
+    tables : file names of its metadata, from the sources or in the zip
+    read_tables : ({file name: bytes}) -> its pieces as the tables list them
+    path_parts : how many parts of a path, from its end, name a piece in the tables (2018/x.midi: 2)
+    describe : (corpus's name, path) -> Piece, of a file that the tables don't list
+    split : (pieces) -> the same pieces, each with its split
     """
-    _check_name(name)
-    if archive is not None and folder is not None:
-        raise CorpusError("Give --archive or --folder, not both.")
-    if folder is None and archive is None:
-        archive = _downloaded(name, data_dir)
-    source = ZipSource(archive) if folder is None else FolderSource(folder)
-    beside = [source.path.parent if folder is None else source.path]
-    places = [metadata, *beside, Path(data_dir) / name, data_dir]
-    with source:
-        return ingest_source(name, data_dir, source, [place for place in places if place is not None])
+
+    name: str
+    title: str
+    licence: str | None
+    sources: tuple[Source, ...]
+    store_bytes: float
+    tables: tuple[str, ...] = ()
+    read_tables: Callable[[dict[str, bytes]], list[Piece]] = metadata.read_no_tables
+    path_parts: int = 0
+    describe: Callable[[str, str], Piece] = metadata.piece_from_folders
+    split: Callable[[list[Piece]], list[Piece]] = split_folder
 
 
-def ingest_own(folder, data_dir, pianist=None):
-    """Ingest a folder of one player's MIDI, as ALBUM/TITLE.mid or TITLE.mid, into DIR/own-FOLDER.
+_ROWS = (
+    Corpus(
+        name="demo",
+        title="the suite's demo corpus, written by a program, free of any licence",
+        licence=None,
+        sources=(
+            Source(
+                "demo_corpus.zip",
+                (ROOT / "data" / "demo_corpus.zip").as_uri(),  # written by tests/data/demo_corpus
+                "sha256:d99a8b296a0c8343848d290f32a928eff858000c844278b4504c335dac37f1cf",
+            ),
+        ),
+        store_bytes=0.37e6,
+    ),
+    Corpus(
+        name="maestro",
+        title="MAESTRO v3.0.0 (Hawthorne et al., ICLR 2019), CC BY-NC-SA 4.0",
+        licence="cc-by-nc-sa-4.0",
+        sources=(
+            Source(
+                "maestro-v3.0.0-midi.zip",
+                "https://storage.googleapis.com/magentadata/datasets/maestro/v3.0.0/maestro-v3.0.0-midi.zip",
+                "sha256:70470ee253295c8d2c71e6d9d4a815189e35c89624b76d22fce5a019d5dde12c",
+            ),
+        ),
+        store_bytes=61.2e6,
+        tables=(metadata.MAESTRO_TABLE,),
+        read_tables=metadata.read_maestro,
+        path_parts=2,
+        describe=metadata.piece_from_name,
+        split=list,  # the tables say it
+    ),
+    Corpus(
+        name="pijama",
+        title="PiJAMA (Edwards, Dixon, Benetos, TISMIR 6(1) 2023), CC BY-NC",
+        licence="cc-by-nc-4.0",
+        sources=(
+            Source(
+                "midi_kong.zip",
+                "https://zenodo.org/records/8354955/files/midi_kong.zip?download=1",
+                record="https://zenodo.org/api/records/8354955",
+            ),
+            Source(
+                metadata.PIJAMA_TABLE,
+                f"{PIJAMA_TABLES_URL}/{metadata.PIJAMA_TABLE}",
+                "sha256:bbd3f5ae19c146c9f3e255781e400077b1a56f6459cf4245b1b349ee405fa55d",
+            ),
+            Source(
+                metadata.BENCHMARK_TABLE,
+                f"{PIJAMA_TABLES_URL}/{metadata.BENCHMARK_TABLE}",
+                "sha256:ed110756598741b2e718c1e8ab1c4453171ba41fb6f811aaee926d7f84ede6dd",
+            ),
+        ),
+        store_bytes=62.9e6,
+        tables=(metadata.PIJAMA_TABLE, metadata.BENCHMARK_TABLE),
+        read_tables=metadata.read_pijama,
+        path_parts=metadata.PIJAMA_PATH_PARTS,
+        describe=metadata.piece_from_last_folders,
+        split=split_benchmark,
+    ),
+)
+CORPORA: dict[str, Corpus] = {corpus.name: corpus for corpus in _ROWS}
 
-    Parameters
-    ----------
-    folder : of MIDI files
-    pianist : who plays; by default the folder's name
 
-    Returns
-    -------
-    (IngestReport, str) : the report, whose name is the corpus's, and the pianist
-
-    Raises
-    ------
-    CorpusError : no such folder, or nothing usable in it
-    """
-    folder = Path(folder).expanduser().resolve()
-    pianist = pianist or folder.name
-    with FolderSource(folder) as source:
-        return ingest_source(f"own-{folder.name}", data_dir, source, pianist=pianist), pianist
-
-
-def _check_name(name):
-    if not name or name != Path(name).name or name.startswith("."):
-        raise CorpusError(f"A corpus needs a plain name, such as 'mine', not {name!r}.")
-
-
-def _downloaded(name, data_dir):
-    if name not in SOURCES:
-        raise CorpusError(f"Where is {name!r}? Give --folder or --archive.{nearest(name, SOURCES)}")
-    path = Path(data_dir) / name / SOURCES[name][0].name
-    if not path.exists():
-        raise CorpusError(f"There is no {path}. Fetch it: python -m lib data download {name} --data-dir {data_dir}")
-    return path
-
-
-def open_corpus(name, data_dir):
-    """NoteStore of a corpus; CorpusError naming what is there where it has not been ingested."""
+def open_corpus(name: str, data_dir: Any) -> NoteStore:
+    """Note store of a corpus; CorpusError naming what is there where it has not been ingested."""
     path = Path(data_dir) / name / STORE_NAME
     if not path.exists():
-        there = [found.parent.name for found in sorted(Path(data_dir).glob(f"*/{STORE_NAME}"))]
-        valid = nearest(name, there) if there else f" No corpus has been ingested into {data_dir} yet."
+        names = [store.parent.name for store in sorted(Path(data_dir).glob(f"*/{STORE_NAME}"))]
+        valid = nearest(name, names) if names else f" No corpus has been ingested into {data_dir} yet."
         raise CorpusError(f"There is no corpus {name!r} in {data_dir}.{valid} {_way_to(name, data_dir)}")
     return NoteStore.open(path)
 
 
 def _way_to(name, data_dir):
-    if name == "demo":
-        return f"Write it: python -m lib data demo --data-dir {data_dir}"
-    if name in SOURCES:
+    if name in CORPORA:
         command = "python -m lib data {} " + f"{name} --data-dir {data_dir}"
         return f"Fetch it: {command.format('download')} && {command.format('ingest')}"
     return f"Your own MIDI: python -m lib data ingest {name} --folder FOLDER --data-dir {data_dir}"
 
 
-def summary(name, data_dir, pianist=None):
+def summary(name: str, data_dir: Any, pianist: str | None = None) -> dict:
     """What is in a corpus.
 
     Returns
@@ -133,18 +160,69 @@ def summary(name, data_dir, pianist=None):
         pieces, hours, notes), duets; with `pianist`, of that pianist's solo pieces alone
     """
     store = open_corpus(name, data_dir)
-    wanted = store.find_pianist(pianist) if pianist else None
-    pieces = [store.pieces[i] for i in store.select(pianist=wanted, duets=wanted is None)]
+    spelling = store.find_pianist(pianist) if pianist else None
+    pieces = [store.pieces[i] for i in store.select(pianist=spelling, duets=spelling is None)]
     hours = Counter()
     for piece in pieces:
         hours[piece.pianist] += piece.seconds / 3600
     del hours[""]
-    longest = {who: round(value, 2) for who, value in hours.most_common(SHOWN_PIANISTS)}
-    splits = {split: _totals([piece for piece in pieces if piece.split == split]) for split in SPLITS}
-    return {"name": name, **_totals(pieces), "pianists": len(hours), "duets": sum(piece.duet for piece in pieces),
-            "longest": longest, "splits": splits}  # fmt: skip
+    return {
+        "name": name,
+        **_totals(pieces),
+        "pianists": len(hours),
+        "duets": sum(piece.duet for piece in pieces),
+        "longest": {name: round(value, 2) for name, value in hours.most_common(SHOWN_PIANISTS)},
+        "splits": {split: _totals([piece for piece in pieces if piece.split == split]) for split in SPLITS},
+    }
 
 
 def _totals(pieces):
     hours = sum(piece.seconds for piece in pieces) / 3600
     return {"pieces": len(pieces), "hours": round(hours, 2), "notes": sum(piece.num_notes for piece in pieces)}
+
+
+# --- Which pieces a stage trains on ------------------------------------------------------------------------------
+
+
+def gather_pieces(config: Any, data_dir: Any, split: str, pianist: str | None = None) -> list[tuple[NoteStore, int]]:
+    """[(store, piece index)] of a config's corpora.
+
+    Raises
+    ------
+    CorpusError : a corpus is not there; ConfigError : nobody of that name plays in them
+    """
+    stores = [open_corpus(name, data_dir) for name in config.corpora]
+    if pianist is not None:
+        configs.choose("pianist", pianist, {piece.pianist for store in stores for piece in store.pieces})
+    return [(s, i) for s in stores for i in s.select(pianist=pianist, split=split, duets=pianist is None)]
+
+
+def gather_labelled(config: Any, data_dir: Any, split: str) -> list[tuple[NoteStore, int]]:
+    """[(store, piece index)] by known pianists playing alone; a corpus with a benchmark split gives that alone."""
+    labelled = []
+    for store in (open_corpus(name, data_dir) for name in config.corpora):
+        pieces = [(i, store.pieces[i]) for i in store.select(duets=False) if store.pieces[i].pianist]
+        benchmark = [(i, piece) for i, piece in pieces if piece.album_splits]
+        if config.benchmark == "none" or not benchmark:
+            labelled += [(store, i) for i, piece in pieces if piece.split == split]
+        else:
+            labelled += [(store, i) for i, piece in benchmark if benchmark_split(piece, config.benchmark) == split]
+    return labelled
+
+
+def benchmark_split(piece: Piece, name: str) -> str:
+    """train, validation or test: what one of PiJAMA's benchmark splits (album_0, album_1, album_2, song) says of its piece."""
+    return BENCHMARK_NAMES[piece.song_split if name == "song" else piece.album_splits[int(name[-1])]]
+
+
+def in_published_test(piece: Piece) -> bool:
+    """Whether its corpus's own tables test on it: the benchmark's first album split where it has the piece, else theirs.
+
+    Our `split` is by album and differs from PiJAMA's own, which is by song; the codec keeps clear of both tests.
+    """
+    return (piece.album_splits[0] if piece.album_splits else piece.official_split) == "test"
+
+
+def pianists_of(pieces: list[tuple[NoteStore, int]]) -> list[str]:
+    """The pianist of each piece, "" where unknown."""
+    return [store.pieces[i].pianist for store, i in pieces]

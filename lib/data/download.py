@@ -1,4 +1,4 @@
-"""Archives and tables of the public corpora, from their official addresses.
+"""Archives and tables of the corpora, from their official addresses.
 
 A download goes on where it was cut (HTTP ranges), is verified by its checksum, and appears under its name only
 when it is whole. Where a server says no, the message says how to do it by hand.
@@ -12,71 +12,51 @@ import json
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from lib.config import nearest
+from lib.data.corpora import CORPORA, Source
 from lib.data.note_store import CorpusError
 from lib.progress import progress_bar
 
-PIJAMA_COMMIT = "8498db56dc1dc69eaa58ec7807c5806ed5f06ed3"
-PIJAMA_TABLES = f"https://raw.githubusercontent.com/almostimplemented/PiJAMA/{PIJAMA_COMMIT}"
 BLOCK = 1 << 18
 ATTEMPTS, PAUSE_S, TIMEOUT_S = 4, 2.0, 30.0
 AGENT = {"User-Agent": "brad-mehldau-ai (python urllib)"}  # some servers refuse urllib's own name
 
 
-@dataclass(frozen=True)
-class Source:
-    """One file of a corpus: its name here, its address, its checksum ("sha256:...", "md5:...").
+def download(
+    name: str, data_dir: Any, url: str | None = None, sha256: str | None = None, metadata_url: str | None = None
+) -> Path:
+    """Fetch a corpus (and its tables) from its official source into DIR/NAME.
 
-    `record` is the address of a JSON record that knows the checksum, for files whose checksum is not known before.
+    Parameters
+    ----------
+    name : a key of CORPORA
+    data_dir : folder
+    url, sha256 : another address of the archive, and its checksum
+    metadata_url : another folder of the tables
+
+    Returns
+    -------
+    Path of the archive
+
+    Raises
+    ------
+    CorpusError : an unknown name, a server that refuses, a file that is not what was published
     """
-
-    name: str
-    url: str
-    checksum: str = ""
-    record: str = ""
-
-
-SOURCES = {
-    "maestro": (
-        Source(
-            "maestro-v3.0.0-midi.zip",
-            "https://storage.googleapis.com/magentadata/datasets/maestro/v3.0.0/maestro-v3.0.0-midi.zip",
-            "sha256:70470ee253295c8d2c71e6d9d4a815189e35c89624b76d22fce5a019d5dde12c",
-        ),
-    ),
-    "pijama": (
-        Source(
-            "midi_kong.zip",
-            "https://zenodo.org/records/8354955/files/midi_kong.zip?download=1",
-            record="https://zenodo.org/api/records/8354955",
-        ),
-        Source(
-            "pijama.csv",
-            f"{PIJAMA_TABLES}/pijama.csv",
-            "sha256:bbd3f5ae19c146c9f3e255781e400077b1a56f6459cf4245b1b349ee405fa55d",
-        ),
-        Source(
-            "pijama_30.csv",
-            f"{PIJAMA_TABLES}/pijama_30.csv",
-            "sha256:ed110756598741b2e718c1e8ab1c4453171ba41fb6f811aaee926d7f84ede6dd",
-        ),
-    ),
-}
-
-
-def sources_of(name, url=None, sha256=None, metadata_url=None):
-    """The files of a corpus; the archive (the first) from another address, the tables from another folder, if given."""
-    archive, *tables = SOURCES[name]
+    if name not in CORPORA:
+        raise CorpusError(f"Nothing to download for {name!r}.{nearest(name, CORPORA)} Your own MIDI: ingest --folder.")
+    archive, *tables = CORPORA[name].sources
     if url is not None:
         archive = replace(archive, url=url, checksum=f"sha256:{sha256}" if sha256 else "", record="")
     if metadata_url is not None:
         tables = [replace(table, url=f"{metadata_url.rstrip('/')}/{table.name}") for table in tables]
-    return archive, *tables
+    return [fetch(source, Path(data_dir) / name) for source in (archive, *tables)][0]
 
 
-def fetch(source, folder):
+def fetch(source: Source, folder: Any) -> Path:
     """The file in the folder, whole and verified: fetched if it is not there yet.
 
     Returns
@@ -106,7 +86,7 @@ def fetch(source, folder):
     raise CorpusError(f"{wrong} {_by_hand(source, path)}")
 
 
-def is_intact(path, checksum):
+def is_intact(path: Path, checksum: str) -> bool:
     """Whether a file has this checksum; any file has an unknown one ("")."""
     if not checksum:
         return True

@@ -1,5 +1,8 @@
 """From MIDI files to a note store: read every file once, keep what is usable, say why the rest is not.
 
+The files are members of a zip, read in memory, nothing is unpacked to the disk, or of a folder. A member has a name, in Unicode's
+composed form with "/", and read() gives its bytes, or MidiError with the reason why it is refused.
+
 Runs in one process on purpose: symusic does not release Python's lock (two threads are no faster), and 4,053 files take
 about five seconds, less than it costs to start, feed and empty a pool of processes on two cores.
 """
@@ -7,34 +10,35 @@ about five seconds, less than it costs to start, feed and empty a pool of proces
 from __future__ import annotations
 
 import json
+import re
 import time
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-from lib.data.metadata import (
-    TABLES,
-    maestro_pieces,
-    path_key,
-    performance_bounds,
-    piece_from_path,
-    pijama_pieces,
-    unlisted_piece,
-)
+from lib.config import nearest
+from lib.data.corpora import CORPORA
+from lib.data.metadata import compose, path_key, performance_bounds, piece_from_folders
 from lib.data.note_store import (
     MAX_DURATION_S,
     ONSET_TICKS_PER_S,
+    STORE_NAME,
     CorpusError,
     last_release_s,
     notes_to_rows,
     replace_file,
     write_note_store,
 )
-from lib.data.splits import split_benchmark, split_folder
-from lib.music.notes import MidiError, read_midi
+from lib.data.splits import split_folder
+from lib.music.notes import MAX_MIDI_BYTES, MIDI_SUFFIXES, MidiError, read_midi
 from lib.progress import progress_bar
 
-STORE_NAME, REPORT_NAME = "notes.store", "ingest_report.json"
+REPORT_NAME = "ingest_report.json"
 SHOWN_REASONS = 3
+UTF8_FLAG = 0x800  # of a zip's member
+DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,80 @@ class IngestReport:
     seconds: float = 0.0
 
 
+def ingest(
+    name: str, data_dir: Any, archive: Any = None, folder: Any = None, metadata: Any = None
+) -> IngestReport:
+    """Write DIR/NAME/notes.store, and ingest_report.json beside it.
+
+    Parameters
+    ----------
+    name : a key of CORPORA, or any name for music of the user's own
+    archive, folder : where the music is: a zip, or a folder of MIDI; neither: the archive that `download` left in DIR/NAME
+    metadata : folder of the corpus's tables, if they are neither beside the archive nor in DIR
+
+    Returns
+    -------
+    IngestReport
+
+    Raises
+    ------
+    CorpusError : nothing usable; an older store is left as it was
+    """
+    _check_name(name)
+    if archive is not None and folder is not None:
+        raise CorpusError("Give --archive or --folder, not both.")
+    if folder is None and archive is None:
+        archive = _downloaded(name, data_dir)
+    source = MidiArchive(archive) if folder is None else MidiFolder(folder)
+    beside = [source.path.parent if folder is None else source.path]
+    places = [metadata, *beside, Path(data_dir) / name, data_dir]
+    with source:
+        return ingest_source(name, data_dir, source, [place for place in places if place is not None])
+
+
+def ingest_own(folder: Any, data_dir: Any, pianist: str | None = None) -> tuple[IngestReport, str]:
+    """Ingest a folder of one player's MIDI, as ALBUM/TITLE.mid or TITLE.mid, into DIR/own-FOLDER.
+
+    Parameters
+    ----------
+    folder : of MIDI files
+    pianist : who plays; by default the folder's name
+
+    Returns
+    -------
+    (IngestReport, str) : the report, whose name is the corpus's, and the pianist
+
+    Raises
+    ------
+    CorpusError : no such folder, or nothing usable in it
+    """
+    folder = Path(folder).expanduser().resolve()
+    pianist = pianist or folder.name
+    with MidiFolder(folder) as source:
+        return ingest_source(f"own-{folder.name}", data_dir, source, pianist=pianist), pianist
+
+
+def _check_name(name):
+    if not name or name != Path(name).name or name.startswith("."):
+        raise CorpusError(f"A corpus needs a plain name, such as 'mine', not {name!r}.")
+
+
+def _downloaded(name, data_dir):
+    if name not in CORPORA:
+        raise CorpusError(f"Where is {name!r}? Give --folder or --archive.{nearest(name, CORPORA)}")
+    path = Path(data_dir) / name / CORPORA[name].sources[0].name
+    if not path.exists():
+        raise CorpusError(f"There is no {path}. Fetch it: python -m lib data download {name} --data-dir {data_dir}")
+    return path
+
+
 def ingest_source(name, data_dir, source, metadata_dirs=(), pianist=""):
     """Write DIR/NAME/notes.store from the members of a source, and the report beside it.
 
     Parameters
     ----------
-    name : str, "maestro" and "pijama" have tables, any other is a folder of the user's
-    source : ZipSource or FolderSource
+    name : a key of CORPORA, or any name for a folder of the user's
+    source : MidiArchive or MidiFolder
     metadata_dirs : folders in which a corpus's tables may lie, besides the source; the first that has it counts
     pianist : who plays all of a user's folder; "": the folders in it say
 
@@ -76,7 +147,8 @@ def ingest_source(name, data_dir, source, metadata_dirs=(), pianist=""):
     CorpusError : a table is missing, or not one file is usable; an older store is left as it was
     """
     started = time.monotonic()
-    known = _known_pieces(name, source, metadata_dirs)
+    corpus = CORPORA.get(name)
+    listed = _listed_pieces(corpus, source, metadata_dirs) if corpus else {}
     pieces, arrays, skipped, unlisted, capped = [], [], [], 0, 0
     seen = set()
     for member in progress_bar(source.members(), desc=f"ingest {name}", unit="file", leave=False):
@@ -88,22 +160,21 @@ def ingest_source(name, data_dir, source, metadata_dirs=(), pianist=""):
             skipped.append({"member": member.name, "reason": str(error)})
             continue
         seen.add(member.name)
-        piece, listed = _describe(name, known, member.name, pianist)
         arrays.append(notes_to_rows(notes))
-        pieces.append(bounded(piece, arrays[-1][0]))
-        unlisted += not listed
-        capped += count_capped(notes.duration_s)
-    pieces = split_pieces(name, pieces)
+        piece = listed.get(path_key(member.name, corpus.path_parts)) if listed else None
+        unlisted += bool(corpus and corpus.tables) and piece is None
+        if piece is not None:
+            piece = replace(piece, member=member.name)
+        else:
+            piece = corpus.describe(name, member.name) if corpus else piece_from_folders(name, member.name, pianist)
+        pieces.append(_bounded(piece, arrays[-1][0]))
+        capped += int((notes.duration_s > MAX_DURATION_S).sum())
+    pieces = corpus.split(pieces) if corpus else split_folder(pieces)
     counts = {"skipped": skipped, "unlisted": unlisted, "capped": capped}
-    return write_corpus(name, data_dir, pieces, arrays, started, counts, source.path)
+    return _write_corpus(name, data_dir, pieces, arrays, started, counts, source.path)
 
 
-def count_capped(duration_s):
-    """How many of these durations are longer than the store can say."""
-    return int((duration_s > MAX_DURATION_S).sum())
-
-
-def write_corpus(name, data_dir, pieces, arrays, started, counts, origin):
+def _write_corpus(name, data_dir, pieces, arrays, started, counts, origin):
     """Write store and report; CorpusError, and nothing written, where there is no piece.
 
     Returns
@@ -121,13 +192,6 @@ def write_corpus(name, data_dir, pieces, arrays, started, counts, origin):
     return report
 
 
-def split_pieces(name, pieces):
-    """Our split of a corpus: MAESTRO's own, PiJAMA's benchmark, a user's folder by album."""
-    if name == "maestro":
-        return pieces
-    return split_benchmark(pieces) if name == "pijama" else split_folder(pieces)
-
-
 def _nothing_usable(origin, skipped):
     if not skipped:
         return f"{origin} holds no MIDI file (.mid or .midi)"
@@ -136,33 +200,23 @@ def _nothing_usable(origin, skipped):
     return f"{origin} holds no usable performance: {reasons}{more}"
 
 
-def _describe(name, known, member, pianist):
-    """(Piece, whether the corpus's table lists it) for a member."""
-    if name not in TABLES:
-        return piece_from_path(name, member, pianist), True
-    listed = known.get(path_key(name, member))
-    return (replace(listed, member=member), True) if listed else (unlisted_piece(name, member), False)
-
-
-def bounded(piece, rows):
+def _bounded(piece, rows):
     """The piece with the bounds of its performance, from its table and its notes."""
     last_onset_s = rows["onset"][-1] / ONSET_TICKS_PER_S
     start_s, end_s = performance_bounds(piece.start_s, piece.end_s, last_onset_s, last_release_s(rows))
     return replace(piece, start_s=start_s, end_s=end_s)
 
 
-def _known_pieces(name, source, metadata_dirs):
-    """{path key: Piece} of the corpus's tables; {} for a user's folder."""
-    if name not in TABLES:
-        return {}
-    tables = {table: _find_table(table, source, metadata_dirs) for table in TABLES[name]}
+def _listed_pieces(corpus, source, metadata_dirs):
+    """{path key: Piece} of the corpus's tables; {} where it has none."""
+    tables = {table: _find_table(table, source, metadata_dirs) for table in corpus.tables}
     if missing := [table for table, content in tables.items() if content is None]:
         places = ", ".join(str(place) for place in (source.path, *metadata_dirs))
         raise CorpusError(
-            f"{' and '.join(missing)} not found in {places}; fetch with: python -m lib data download {name}, "
+            f"{' and '.join(missing)} not found in {places}; fetch with: python -m lib data download {corpus.name}, "
             f"or give the folder with --metadata"
         )
-    return maestro_pieces(tables) if name == "maestro" else pijama_pieces(tables)
+    return {path_key(piece.member, corpus.path_parts): piece for piece in corpus.read_tables(tables)}
 
 
 def _find_table(table, source, metadata_dirs):
@@ -173,3 +227,129 @@ def _find_table(table, source, metadata_dirs):
         return source.table(table)
     except MidiError as error:
         raise CorpusError(f"{table} in {source.path} {error}; download the archive again") from error
+
+
+# --- Where the files are ------------------------------------------------------------------------------------------
+
+
+def member_name(info):
+    """Name of a zip's member: UTF-8 even where the archive forgets to say so, as PiJAMA's does."""
+    name = info.filename
+    if not info.flag_bits & UTF8_FLAG:
+        try:
+            name = name.encode("cp437").decode("utf-8")
+        except UnicodeError:  # truly cp437, or nothing we know: keep what zipfile made of it
+            name = info.filename
+    return compose(name)
+
+
+def is_unsafe(name):
+    """Would this path lead out of the folder that it is unpacked to?"""
+    path = name.replace("\\", "/")
+    return path.startswith("/") or bool(DRIVE.match(path)) or ".." in path.split("/")
+
+
+def is_midi(name):
+    """A MIDI file by its name, and not what macOS leaves behind."""
+    parts = name.replace("\\", "/").split("/")
+    junk = parts[-1].startswith("._") or "__MACOSX" in parts
+    return not junk and name.lower().endswith(MIDI_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class ZipMember:
+    """One file of an open archive."""
+
+    name: str
+    archive: Any
+    info: Any
+
+    def read(self):
+        """Its bytes, or MidiError."""
+        if is_unsafe(self.name):
+            raise MidiError("has an unsafe path, which leads out of the archive")
+        if self.info.file_size > MAX_MIDI_BYTES:
+            raise MidiError(f"claims {self.info.file_size >> 20} MB, more than a performance can be")
+        try:
+            return self.archive.read(self.info)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise MidiError(f"is damaged in the archive: {error}") from error
+        except (RuntimeError, NotImplementedError) as error:  # a password; an unknown compression
+            raise MidiError(f"can't be unpacked: {error}") from error
+
+
+class MidiArchive:
+    """The MIDI files of a zip, and its tables; use it in a with block."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise CorpusError(f"there is no archive at {self.path}")
+        try:
+            self.archive = zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, OSError) as error:
+            size = f"{self.path.stat().st_size:,} bytes"
+            raise CorpusError(
+                f"{self.path} ({size}) is not a zip archive, or was cut short: {error}; download it again"
+            ) from error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.archive.close()
+
+    def members(self):
+        """All MIDI members, in order of their names."""
+        members = [ZipMember(member_name(i), self.archive, i) for i in self.archive.infolist() if not i.is_dir()]
+        return sorted((m for m in members if is_midi(m.name)), key=lambda m: m.name)
+
+    def table(self, name):
+        """Bytes of the member with this file name, or None."""
+        for info in self.archive.infolist():
+            member = ZipMember(member_name(info), self.archive, info)
+            if PurePosixPath(member.name).name == name:
+                return member.read()
+        return None
+
+
+@dataclass(frozen=True)
+class FileMember:
+    """One file of a folder."""
+
+    name: str
+    path: Path
+
+    def read(self):
+        """Its bytes, or MidiError."""
+        try:
+            if (size := self.path.stat().st_size) > MAX_MIDI_BYTES:
+                raise MidiError(f"is {size >> 20} MB, more than a performance can be")
+            return self.path.read_bytes()
+        except OSError as error:
+            raise MidiError(f"can't be opened: {error.strerror}") from error
+
+
+class MidiFolder:
+    """The MIDI files below a folder, and its tables; used as a MidiArchive is."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise CorpusError(f"there is no folder at {self.path}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def members(self):
+        """All MIDI files below the folder, in order of their names."""
+        paths = ((p, p.relative_to(self.path).as_posix()) for p in self.path.rglob("*"))
+        members = [FileMember(compose(name), path) for path, name in paths if is_midi(name) and path.is_file()]
+        return sorted(members, key=lambda member: member.name)
+
+    def table(self, name):
+        """Bytes of the first file of this name, or None."""
+        return next((path.read_bytes() for path in sorted(self.path.rglob(name))), None)

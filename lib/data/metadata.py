@@ -16,70 +16,75 @@ from lib.data.splits import BENCHMARK_NAMES
 
 MAESTRO_TABLE = "maestro-v3.0.0.csv"
 PIJAMA_TABLE, BENCHMARK_TABLE = "pijama.csv", "pijama_30.csv"
-TABLES = {"maestro": (MAESTRO_TABLE,), "pijama": (PIJAMA_TABLE, BENCHMARK_TABLE)}
-PATH_PARTS = {"maestro": 2, "pijama": 4}  # parts of a path, from its end, that name a piece in the table
+PIJAMA_PATH_PARTS = 4  # live/PIANIST/ALBUM/TITLE.midi
 ALBUM_SPLITS = ("album_split_0", "album_split_1", "album_split_2")
 END_ROUNDING_S = 1.0  # the ends are given in whole seconds: a note in the last one belongs to the performance
 
 
-def compose(name):
+def compose(name: str) -> str:
     """The name in Unicode's composed form (NFC), as names are compared everywhere."""
     return unicodedata.normalize("NFC", name)
 
 
-def path_key(corpus, path):
-    """What of a path names its piece in the corpus's table."""
-    return "/".join(PurePosixPath(compose(path)).parts[-PATH_PARTS[corpus] :])
+def path_key(path: str, parts: int) -> str:
+    """What of a path names its piece in a table: so many parts from its end."""
+    return "/".join(PurePosixPath(compose(path)).parts[-parts:])
 
 
-def maestro_pieces(tables):
-    """MAESTRO's table as {path key: Piece}; its official split is ours."""
+def read_no_tables(tables: dict[str, bytes]) -> list[Piece]:
+    """Of a corpus without tables."""
+    return []
+
+
+def read_maestro(tables: dict[str, bytes]) -> list[Piece]:
+    """MAESTRO's pieces, as its table lists them; its official split is ours."""
     columns = ("canonical_composer", "canonical_title", "split", "midi_filename")
-    pieces = {}
+    pieces = []
     for row in _read_table(tables, MAESTRO_TABLE, columns):
         composer, title, split, path = (row[column] for column in columns)
-        pieces[path_key("maestro", path)] = Piece(
-            "maestro", path, composer=composer, title=title, split=_split_name(split), official_split=split
-        )
+        known = {"composer": composer, "title": title, "split": _split_name(split), "official_split": split}
+        pieces.append(Piece("maestro", path, **known))
     return pieces
 
 
-def pijama_pieces(tables):
-    """PiJAMA's two tables as {path key: Piece}, split not yet decided."""
+def read_pijama(tables: dict[str, bytes]) -> list[Piece]:
+    """PiJAMA's pieces, as its two tables list them, split not yet decided."""
     benchmark = {
-        path_key("pijama", row["midi_filepath"]): row
+        path_key(row["midi_filepath"], PIJAMA_PATH_PARTS): row
         for row in _read_table(tables, BENCHMARK_TABLE, ("midi_filepath", "song_split", *ALBUM_SPLITS))
     }
     columns = ("artist", "album", "title", "midi_filepath", "split")
     bounds = ("performance_start_sec", "performance_end_sec")
-    pieces = {}
+    pieces = []
     for row in _read_table(tables, PIJAMA_TABLE, columns + bounds):
         pianist, album, title, path, split = (compose(row[column]) for column in columns)
         start_s, end_s = (_seconds(row[column]) for column in bounds)
-        extra = benchmark.get(path_key("pijama", path))
-        pieces[path_key("pijama", path)] = Piece(
-            "pijama",
-            path,
-            pianist,
-            title=title,
-            album=album,
-            official_split=split,
-            song_split=extra["song_split"] if extra else "",
-            album_splits=tuple(extra[column] for column in ALBUM_SPLITS) if extra else (),
-            duet=is_duet(pianist, album),
-            start_s=start_s,
-            end_s=end_s,
+        extra = benchmark.get(path_key(path, PIJAMA_PATH_PARTS))
+        pieces.append(
+            Piece(
+                "pijama",
+                path,
+                pianist,
+                title=title,
+                album=album,
+                official_split=split,
+                song_split=extra["song_split"] if extra else "",
+                album_splits=tuple(extra[column] for column in ALBUM_SPLITS) if extra else (),
+                duet=is_duet(pianist, album),
+                start_s=start_s,
+                end_s=end_s,
+            )
         )
     return pieces
 
 
-def is_duet(pianist, album):
+def is_duet(pianist: str, album: str) -> bool:
     """Marian McPartland plays along when she has a guest on her radio show Piano Jazz."""
     show = "mcpartland" in album.casefold() and "piano jazz" in album.casefold()
     return show and "mcpartland" not in pianist.casefold()
 
 
-def piece_from_path(corpus, path, pianist=""):
+def piece_from_folders(corpus: str, path: str, pianist: str = "") -> Piece:
     """What PIANIST/ALBUM/TITLE.mid, PIANIST/TITLE.mid or TITLE.mid says of a piece; of a known pianist ALBUM/TITLE.mid."""
     path = PurePosixPath(compose(path))
     folders = path.parts[:-1]
@@ -89,16 +94,22 @@ def piece_from_path(corpus, path, pianist=""):
     return Piece(corpus, str(path), pianist, title=path.stem, album=album, duet=is_duet(pianist, album))
 
 
-def unlisted_piece(corpus, path):
-    """A piece that its corpus's table lacks, from its path: in PiJAMA the last parts are pianist, album, title."""
+def piece_from_last_folders(corpus: str, path: str) -> Piece:
+    """What .../PIANIST/ALBUM/TITLE.mid says of a piece, as in PiJAMA."""
     path = PurePosixPath(compose(path))
-    if corpus == "maestro":
-        return Piece(corpus, str(path), title=path.stem)
     *_, pianist, album, _ = ("", "", *path.parts)
     return Piece(corpus, str(path), pianist, title=path.stem, album=album, duet=is_duet(pianist, album))
 
 
-def performance_bounds(start_s, end_s, last_onset_s, last_release_s):
+def piece_from_name(corpus: str, path: str) -> Piece:
+    """A piece of which its file's name says the title, and the folders nothing."""
+    path = PurePosixPath(compose(path))
+    return Piece(corpus, str(path), title=path.stem)
+
+
+def performance_bounds(
+    start_s: float, end_s: float, last_onset_s: float, last_release_s: float
+) -> tuple[float, float]:
     """(start_s, end_s) of a performance from the table's whole seconds and the notes themselves.
 
     An end beyond which no note begins is the last release: nothing has to be cut there. So is a missing one (0), and

@@ -25,6 +25,7 @@ PEDAL = np.dtype([("onset", "<u4"), ("length", "<u4")])
 ONSET_TICKS_PER_S = 10_000  # onsets and pedals in 0.1 ms
 DURATION_TICKS_PER_S = 1_000  # durations in 1 ms
 MAX_DURATION_S = 65.535  # longest that 16 bits hold; a key held longer is stored as held so long
+STORE_NAME = "notes.store"  # in the corpus's folder
 SPLITS = ("train", "validation", "test")
 MAGIC = b"NOTESTO1"
 HEADER = struct.Struct("<8sQQQI28x")  # magic, notes, pedals, bytes of the table, crc32 of the table

@@ -1,32 +1,32 @@
-"""The corpora that a training wants, brought to where it reads them: written, downloaded or already there."""
+"""The corpora that a training wants, brought to where it reads them: from a mirror, downloaded or already there."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from lib.data.corpora import download, ingest, open_corpus
-from lib.data.demo import write_demo_corpus
-from lib.data.ingest import REPORT_NAME, STORE_NAME
+from lib.data.corpora import CORPORA, open_corpus
+from lib.data.download import download
+from lib.data.ingest import REPORT_NAME, ingest
+from lib.data.note_store import STORE_NAME, NoteStore
 from lib.storage.atomic_write import PARTIAL
 from lib.storage.backends import Storage, describe_error, open_storage
 from lib.storage.copies import copy_folder, fetch_folder
 from lib.storage.manifest import MANIFEST, DamageError, file_sha256, sealed
 
-DOWNLOADABLE = ("maestro", "pijama")
 STORE_FILES = (STORE_NAME, REPORT_NAME)
 log = logging.getLogger(__name__)
 
 
-def prepare(names, data_dir, mirror=None):
+def prepare(names: Iterable[str], data_dir: Path | str, mirror: str | None = None) -> dict[str, NoteStore]:
     """Make sure that each corpus has its note store; what is there is left as it is.
 
     Parameters
     ----------
-    names : iterable of str: "demo" is written, "maestro" and "pijama" are downloaded and ingested; a corpus
-        of the user's own must have been ingested before
+    names : those of CORPORA are downloaded and ingested; a corpus of the user's own must have been ingested before
     data_dir : folder of note stores
     mirror : where earlier runtimes may have left the note stores (see lib.storage.backends.open_storage): quicker than a download
 
@@ -43,9 +43,7 @@ def prepare(names, data_dir, mirror=None):
             continue
         if mirror and _from_mirror(name, data_dir, mirror):
             continue
-        if name == "demo":
-            write_demo_corpus(data_dir)
-        elif name in DOWNLOADABLE:
+        if name in CORPORA:
             print(ingest(name, data_dir, archive=download(name, data_dir)))
     return {name: open_corpus(name, data_dir) for name in names}
 

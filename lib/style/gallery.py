@@ -18,7 +18,7 @@ from torch.nn import functional
 from lib.checkpoints.load import Styles, config_of, fingerprint, is_finished, load_improviser
 from lib.checkpoints.run_dependencies import locate, require
 from lib.config import ConfigError
-from lib.data.selection import gather_labelled, gather_pieces
+from lib.data.corpora import gather_labelled, gather_pieces
 from lib.music.style_features import habits
 from lib.progress import progress_bar
 from lib.storage.manifest import MANIFEST, verify, write_manifest

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from lib.checkpoints.load import load_style_encoder, load_vqvae
 from lib.config import StageConfig
-from lib.data.selection import gather_labelled, gather_pieces, pianists_of
+from lib.data.corpora import gather_labelled, gather_pieces, pianists_of
 from lib.training.stream import Batch, Stream
 
 

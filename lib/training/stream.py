@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib.config import ConfigError, StageConfig
-from lib.data.selection import pianists_of
+from lib.data.corpora import pianists_of
 from lib.keyed_random import keyed_generator, permute
 from lib.models.vqvae import GROUPS
 from lib.music.chart import chord_features

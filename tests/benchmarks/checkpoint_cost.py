@@ -30,7 +30,7 @@ os.environ.setdefault("LIB_QUIET", "1")
 from lib.checkpoints import checkpoint as checkpoints  # noqa: E402
 from lib.checkpoints.history import read_events  # noqa: E402
 from lib.config import preset  # noqa: E402
-from lib.data.demo import write_demo_corpus  # noqa: E402
+from lib.data.prepare import prepare  # noqa: E402
 from lib.training import loop  # noqa: E402
 from lib.training.run import Run  # noqa: E402
 
@@ -84,7 +84,7 @@ def main():
     Run.save_is_due = lambda run: blocks.save_is_due(run)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        write_demo_corpus(folder / "data")
+        prepare(["demo"], folder / "data")
         result = loop.train(config, folder / "data", folder / "runs", mirror=folder / "mirror")
         size = sum(path.stat().st_size for path in checkpoints.step_folders(result.run)[0].iterdir())
         saves = sum(event["event"] == "mirrored" for event in read_events(result.run))

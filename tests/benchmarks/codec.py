@@ -27,8 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib.config import RELEASED  # noqa: E402
-from lib.data.corpora import open_corpus  # noqa: E402
-from lib.data.selection import in_published_test  # noqa: E402
+from lib.data.corpora import in_published_test, open_corpus  # noqa: E402
 from lib.generation.reconstruct import load_codec  # noqa: E402
 from lib.models.vqvae import BANDS, GROUPS  # noqa: E402
 from lib.music.metrics import match_notes, note_f1  # noqa: E402

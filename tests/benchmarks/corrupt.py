@@ -34,7 +34,7 @@ torch.set_num_threads(1)
 from lib.checkpoints import checkpoint as checkpoints  # noqa: E402
 from lib.checkpoints import lease  # noqa: E402
 from lib.config import ConfigError, preset  # noqa: E402
-from lib.data.demo import write_demo_corpus  # noqa: E402
+from lib.data.prepare import prepare  # noqa: E402
 from lib.training.loop import train  # noqa: E402
 
 STEPS, LAST = 8, 9
@@ -196,7 +196,7 @@ def main():
     began, rng, counts, kinds = time.monotonic(), random.Random(asked.seed), Counter(), Counter()
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
-        write_demo_corpus(scratch / "data")
+        prepare(["demo"], scratch / "data")
         base = scratch / "base"
         train(config(STEPS), scratch / "data", base / "runs", mirror=base / "mirror")
         truth = {checkpoints.step_of(path): pristine(path) for path in checkpoints.step_folders(base / "runs" / "style_encoder")}

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lib.data.corpora import ingest  # noqa: E402
+from lib.data.ingest import ingest  # noqa: E402
 
 ARCHIVES = {"maestro": "maestro-v3.0.0-midi.zip", "pijama": "midi_kong.zip"}
 

@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from lib.checkpoints import checkpoint as checkpoints  # noqa: E402
 from lib.checkpoints.history import read_events  # noqa: E402
-from lib.data.demo import write_demo_corpus  # noqa: E402
+from lib.data.prepare import prepare  # noqa: E402
 from lib.storage.manifest import DamageError  # noqa: E402
 
 SAVE_EVERY = 6
@@ -56,7 +56,7 @@ class Torment:
     def __init__(self, folder, seed, device):
         self.folder, self.random, self.device = folder, random.Random(seed), device
         self.counts, self.points, self.repeated, self.seen = Counter(), Counter(), [], set()
-        write_demo_corpus(folder / "data")
+        prepare(["demo"], folder / "data")
 
     def start(self, stage, runs, kill_at=None):
         """The training of a stage as a process of its own, as a user starts it."""

@@ -19,7 +19,7 @@ NAMES = {
     "preset": ("lib.config:preset",),
     "Trainer": ("lib.training.trainer:Trainer", ""),
     "train": ("lib.training.loop:train",),
-    "write_demo_corpus": ("lib.data.demo:write_demo_corpus", "lib.data.demo_corpus:write_demo_corpus"),
+    "prepare": ("lib.data.prepare:prepare", "lib.data.preparation:prepare"),
 }
 
 

@@ -30,7 +30,7 @@ from lib.apps.plan.machines import here  # noqa: E402
 from lib.apps.plan.music import music_of  # noqa: E402
 from lib.apps.plan.probe import peak_bytes  # noqa: E402
 from lib.apps.plan.work import step_work  # noqa: E402
-from lib.data.demo import write_demo_corpus  # noqa: E402
+from lib.data.prepare import prepare  # noqa: E402
 
 PROCESSOR = "--processor" in sys.argv
 QUICK_MINUTES, QUICK_SECONDS = 1.5, 30.0
@@ -123,7 +123,7 @@ def main():
         os.environ.update(LIB_CLOCK="processor", OMP_NUM_THREADS="1")
     stages = words.stages.split(",")
     with tempfile.TemporaryDirectory() as folder:
-        write_demo_corpus(Path(folder) / "data")
+        prepare(["demo"], Path(folder) / "data")
         measured = calibrate(words.preset, words.seconds, stages, cache=None)
         rows = [compare(stage, words, folder, measured[stage]) for stage in stages]
     print(json.dumps({

@@ -126,11 +126,11 @@ def main():
     words = parser.parse_args()
     import torch
 
-    from lib.data.demo import write_demo_corpus
+    from lib.data.prepare import prepare
 
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        write_demo_corpus(Path(folder) / "data")
+        prepare(["demo"], Path(folder) / "data")
         for name in words.weights.split(","):
             plain, half = (measure(name, precision, words, Path(folder)) for precision in ("no", "bf16"))
             steps = WEIGHTS[name][2]

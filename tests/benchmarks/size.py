@@ -162,7 +162,7 @@ def walk_step(tree: Path) -> set[str]:
 def train_briefly(tree: Path, folder: Path):
     """Some steps of diffusion on the demo corpus, on top of the released models, without anything between them."""
     released = tree / "data" / "released"
-    name_in_tree("write_demo_corpus")(folder / "data")
+    name_in_tree("prepare")(["demo"], folder / "data")
     config = name_in_tree("preset")("diffusion", "tiny", steps=STEPS, device="cpu", **QUIET)
     sources = {"vqvae_run": released, "style_encoder_run": released}
     name_in_tree("train")(config, folder / "data", folder / "runs", **sources)

@@ -31,8 +31,7 @@ from lib.apps.evaluate.reference_classifier import load_judge  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.checkpoints.history import read_events  # noqa: E402
 from lib.config import RELEASED, preset  # noqa: E402
-from lib.data.corpora import open_corpus  # noqa: E402
-from lib.data.selection import benchmark_split  # noqa: E402
+from lib.data.corpora import benchmark_split, open_corpus  # noqa: E402
 from lib.style.classifier import StyleClassifier, TooShort, from_first_onset  # noqa: E402
 from lib.style.gallery import load_classifier  # noqa: E402
 from lib.style.verification import Features  # noqa: E402

@@ -85,11 +85,11 @@ def main():
         preset, stage, folder = words.child
         print(json.dumps(measure(preset, stage, words.steps, words.device, Path(folder))))
         return
-    from lib.data.demo import write_demo_corpus
+    from lib.data.prepare import prepare
 
     rows, wanted = [], words.stages.split(",")
     with tempfile.TemporaryDirectory() as folder:
-        write_demo_corpus(Path(folder) / "data")
+        prepare(["demo"], Path(folder) / "data")
         for preset in words.presets.split(","):
             for stage in configs.STAGES:  # all of them: each needs the runs of those before
                 rows += in_a_process(preset, stage, words, folder) if needed(stage, wanted) else []

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lib.data import download as downloads
-from lib.data.corpora import CorpusError, download
-from lib.data.download import Source, fetch
+from lib.data.download import Source, download, fetch
+from lib.data.note_store import CorpusError
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

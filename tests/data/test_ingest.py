@@ -6,7 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from lib.data.corpora import CorpusError, ingest, open_corpus, summary
+from lib.data.corpora import open_corpus, summary
+from lib.data.ingest import ingest
+from lib.data.note_store import CorpusError
 from lib.music.notes import Notes, write_midi
 
 

@@ -6,7 +6,7 @@ import torch
 
 from lib.checkpoints import load
 from lib.config import ConfigError, preset
-from lib.data.selection import gather_pieces
+from lib.data.corpora import gather_pieces
 from lib.models.vqvae import GROUPS, VQVAE
 from lib.music.chart import chord_features
 from lib.music.chord_recognition import recognise_chords

@@ -15,7 +15,7 @@ from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.history import read_history
 from lib.checkpoints.load import load_improviser
 from lib.config import STAGES, ConfigError, preset
-from lib.data.corpora import ingest
+from lib.data.ingest import ingest
 from lib.generation.generate import generate
 from lib.generation.request import GenerateRequest
 from lib.training.budget import StopReason
@@ -198,11 +198,11 @@ def test_fine_tuning_takes_the_codec_of_its_diffusion_run(demo_data, tmp_path):
     assert result.finished and load_improviser(two / "brad_final").pianist == "Cora Canonby"
 
 
-def test_music_without_known_pianists(demo_data, tmp_path):
+def test_music_without_known_pianists(demo_data, demo_midi, tmp_path):
     anonymous = tmp_path / "data"
     folder = tmp_path / "midi"
     folder.mkdir()
-    for number, path in enumerate(sorted((demo_data / "demo" / "midi").rglob("*.mid"))[:4]):
+    for number, path in enumerate(sorted(demo_midi.rglob("*.mid"))[:4]):
         (folder / f"{number}.mid").write_bytes(path.read_bytes())
     ingest("mine", anonymous, folder=folder)
     train(preset("vqvae", "tiny"), demo_data, tmp_path)

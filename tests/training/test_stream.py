@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from lib.config import preset
-from lib.data.corpora import open_corpus
+from lib.data.corpora import in_published_test, open_corpus
 from lib.data.note_store import Piece
-from lib.data.selection import in_published_test
 from lib.training.stream import Stream
 
 

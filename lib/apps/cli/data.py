@@ -21,10 +21,10 @@ def download(
     sha256: Annotated[str | None, typer.Option(help="Its checksum.")] = None,
     metadata_url: Annotated[str | None, typer.Option(help="Another folder of PiJAMA's csv files.")] = None,
 ):
-    """Fetch a corpus (maestro or pijama) from its official source; goes on where it was cut."""
-    from lib.data import corpora
+    """Fetch a corpus, such as maestro or pijama, from its official source; continues where it was cut."""
+    from lib.data import download as downloads
 
-    print(corpora.download(name, data_dir, url, sha256, metadata_url))
+    print(downloads.download(name, data_dir, url, sha256, metadata_url))
 
 
 @data_app.command()
@@ -36,9 +36,9 @@ def ingest(
     metadata: Annotated[Path | None, typer.Option(help="Folder of PiJAMA's csv files.")] = None,
 ):
     """Turn MIDI files into one memory-mapped note store."""
-    from lib.data import corpora
+    from lib.data import ingest as ingests
 
-    report = corpora.ingest(name, data_dir, archive, folder, metadata)
+    report = ingests.ingest(name, data_dir, archive, folder, metadata)
     size = f"{report.pieces:,} pieces, {report.notes:,} notes, {report.hours:.1f} h"
     print(f"{report.name}: {size}, {len(report.skipped)} skipped, in {report.seconds:.1f} s")
 
@@ -57,7 +57,7 @@ def summary(
 
 @data_app.command()
 def demo(data_dir: DataDir = DATA_DIR):
-    """Write and ingest the demo corpus: jazz piano by a seeded program."""
-    from lib.data.demo import write_demo_corpus
+    """Ingest the demo corpus that comes with the suite: jazz piano by a seeded program."""
+    from lib.data.prepare import prepare
 
-    print(f"demo: {len(write_demo_corpus(data_dir).pieces)} pieces")
+    print(f"demo: {len(prepare(['demo'], data_dir)['demo'].pieces)} pieces")

@@ -95,7 +95,7 @@ def train(
 
 def _own_corpus(stage, folder, data_dir, pianist):
     """Settings for fine-tuning on a folder, which is ingested."""
-    from lib.data.corpora import ingest_own
+    from lib.data.ingest import ingest_own
 
     if stage != "fine_tune":
         way = f"python -m lib data ingest mine --folder {folder}"
@@ -169,7 +169,7 @@ def _say(error, code):
 
 
 def _meant_for_people(error):
-    from lib.data.corpora import CorpusError
+    from lib.data.note_store import CorpusError
     from lib.music.audio import SoundFontError
     from lib.music.chords import ChordError
     from lib.music.notes import MidiError

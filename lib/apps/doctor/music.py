@@ -8,7 +8,6 @@ from pathlib import Path
 from lib.apps.doctor.findings import Finding
 from lib.config import RELEASED
 
-CORPORA = ("demo", "maestro", "pijama")
 INSTALL_SOUND = {"Linux": "sudo apt install libfluidsynth3", "Darwin": "brew install fluid-synth",
                  "Windows": "choco install fluidsynth, or its zip on the PATH: https://www.fluidsynth.org/download/"}  # fmt: skip
 
@@ -49,7 +48,8 @@ def look_at_ports():
 
 def look_at_corpora(data_dir):
     """Which note stores can be opened."""
-    from lib.data.corpora import CorpusError, open_corpus
+    from lib.data.corpora import CORPORA, open_corpus
+    from lib.data.note_store import CorpusError
 
     said, broken = [], []
     for name in CORPORA:

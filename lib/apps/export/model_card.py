@@ -8,13 +8,8 @@ from __future__ import annotations
 import yaml
 
 from lib.config import REPOSITORY
+from lib.data.corpora import CORPORA
 
-# corpus -> (licence by the hub's name, who made it)
-LICENCES = {
-    "maestro": ("cc-by-nc-sa-4.0", "MAESTRO v3.0.0 (Hawthorne et al., ICLR 2019), CC BY-NC-SA 4.0"),
-    "pijama": ("cc-by-nc-4.0", "PiJAMA (Edwards, Dixon, Benetos, TISMIR 6(1) 2023), CC BY-NC"),
-    "demo": (None, "the suite's demo corpus, written by a program, free of any licence"),
-}
 STRICTEST_FIRST = ("cc-by-nc-sa-4.0", "cc-by-nc-4.0")
 UNKNOWN = "music of one's own: its licence is for who exported this to say"
 TAGS = ["music", "midi", "piano", "jazz", "symbolic-music"]
@@ -32,8 +27,8 @@ USE = {
 
 def licence_of(corpora):
     """The front matter's fields on the licence of what was trained on these corpora: the strictest of theirs."""
-    found = {LICENCES[name][0] for name in corpora if name in LICENCES}
-    strange = [name for name in corpora if name not in LICENCES]
+    found = {CORPORA[name].licence for name in corpora if name in CORPORA}
+    strange = [name for name in corpora if name not in CORPORA]
     if strange or found <= {None}:
         return {"license": "other", "license_name": "of-the-training-music" if strange else "demo-music-free-of-licence"}
     return {"license": next(name for name in STRICTEST_FIRST if name in found)}
@@ -72,7 +67,8 @@ def card(what, corpora, facts=None, figures=None, pianist=None, name=""):
     rows = {**(facts or {}), **({"plays like": pianist} if pianist else {})}
     rows |= {f"{key}, validation": f"{value:.6g}" for key, value in (figures or {}).items()}
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    sources = "\n".join(f"- {LICENCES.get(corpus, (None, f'{corpus}: {UNKNOWN}'))[1]}" for corpus in corpora)
+    titles = [CORPORA[name].title if name in CORPORA else f"{name}: {UNKNOWN}" for name in corpora]
+    sources = "\n".join(f"- {title}" for title in titles)
     limits = "non-commercial use only" if licence_of(corpora)["license"] != "other" else "as far as the music above allows"
     return f"""---
 {head}---

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from lib import config as configs
 from lib.apps.plan.machines import UNMEASURED
-from lib.apps.plan.music import STORE_BYTES, music_of
+from lib.apps.plan.music import music_of
 from lib.apps.plan.prices import RUNTIME_H
 from lib.apps.plan.work import FLOAT_BYTES, step_work
+from lib.data.corpora import CORPORA
 from lib.music.piano_roll import LATENT_RATE_HZ
 from lib.training.stream import FRAME
 from lib.training.trainer import total_steps
@@ -31,6 +32,7 @@ PLAYER_S = 0.2  # to hear a pianist's style
 SAVE_S = 8e-9  # a byte of a checkpoint: copied, written, hashed, read again
 SPARE_MINUTES = 10.0  # of each runtime: installing, copying, saving
 RESIDENT_BYTES = 340e6  # of Python and its libraries
+OWN_STORE_BYTES = 60e6  # of a corpus of the user's own that is not counted
 ACTIVATIONS = 1.5  # what is held at the worst moment, of what the backward pass needs
 HALF_ACTIVATIONS = 0.65  # of those where products are in 16 bit
 
@@ -187,7 +189,7 @@ def checkpoint_bytes(config, work):
 
 def corpus_bytes(config):
     """Of the note stores."""
-    return sum(STORE_BYTES.get(name, 60e6) for name in config.corpora)
+    return sum(CORPORA[name].store_bytes if name in CORPORA else OWN_STORE_BYTES for name in config.corpora)
 
 
 def codes_bytes(config, music):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lib import config as configs
 from lib.config import ConfigError
+from lib.data.corpora import gather_labelled, gather_pieces, in_published_test, pianists_of
 from lib.data.note_store import CorpusError
-from lib.data.selection import gather_labelled, gather_pieces, in_published_test, pianists_of
 from lib.training.stream import Stream
 
 # chunks of training, hours of training and validation, and pianists by name of MAESTRO v3.0.0, PiJAMA and the demo corpus.
@@ -29,7 +29,6 @@ KNOWN = {
     ("diffusion", "demo"): (277, 0.85, 0.41, 6),
     ("fine_tune", "demo"): (44, 0.13, 0.08, 1),
 }
-STORE_BYTES = {"maestro": 61.2e6, "pijama": 62.9e6, "demo": 0.3e6}
 
 
 @dataclass(frozen=True)

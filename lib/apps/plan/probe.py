@@ -16,14 +16,16 @@ from pathlib import Path
 
 from lib import config as configs
 from lib.apps.plan.work import step_work
-from lib.data.demo import write_demo_corpus
+from lib.data.corpora import open_corpus
+from lib.data.download import download
+from lib.data.ingest import ingest
+from lib.data.note_store import STORE_NAME, write_note_store
 
 WARM_STEPS, LEAST_STEPS = 2, 3
 SMALL = {"vqvae": ("channels", "blocks"), "style_encoder": ("channels", "blocks", "style_dim"),
          "diffusion": ("width", "depth", "heads")}  # fmt: skip
 SHARE_OF_SMALL, SHARE_OF_REST = 0.15, 0.25  # of the time: a tiny model's steps; what is no step
 RELEASED_CODES = 1024  # patterns of the codec that the probe of a diffusion model speaks
-DEMO_PIECES_AN_ALBUM = 1
 PROCESSOR = os.environ.get("LIB_CLOCK") == "processor"
 now = time.process_time if PROCESSOR else time.perf_counter
 
@@ -52,7 +54,7 @@ def probe(config, seconds, folder):
 
     make_accelerator(config, folder).end_training()
     start_s = since_start()
-    write_demo_corpus(folder / "data", pieces_per_album=DEMO_PIECES_AN_ALBUM)
+    write_music(folder / "data")
     stage_name = configs.stage_of(config)
     with determinism(config):
         stage, trainer, built = _build(config, folder)
@@ -69,6 +71,17 @@ def probe(config, seconds, folder):
             "flops": work.flops, "step_s": statistics.median(times), "spread_s": _spread(times), "small_flops": small_work.flops,
             "small_step_s": statistics.median(small_times), "peak_bytes": peak, "start_s": start_s,
             "waited": max(0.0, 1 - used) if trainer.device.type == "cpu" else 0.0, **built, **rest}  # fmt: skip
+
+
+def write_music(data_dir):
+    """Some of the demo corpus, a piece an album, as the corpus "demo" of a folder."""
+    with tempfile.TemporaryDirectory() as whole:
+        ingest("demo", whole, archive=download("demo", whole))
+        store = open_corpus("demo", whole)
+        first = {(piece.pianist, piece.album): index for index, piece in reversed(list(enumerate(store.pieces)))}
+        rows = sorted(first.values())
+        path = Path(data_dir) / "demo" / STORE_NAME
+        write_note_store(path, [store.pieces[i] for i in rows], [store.rows(i) for i in rows])
 
 
 def _build(config, folder):

@@ -25,7 +25,7 @@ from lib.checkpoints.load import (
 )
 from lib.checkpoints.run_dependencies import require
 from lib.config import DiffusionConfig, FineTuneConfig
-from lib.data.selection import gather_pieces, pianists_of
+from lib.data.corpora import gather_pieces, pianists_of
 from lib.diffusion.sampling import training_mask_ratio
 from lib.keyed_random import uniform, uniforms
 from lib.models.blocks import add_low_rank

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from lib.config import StyleEncoderConfig
-from lib.data.selection import gather_labelled, pianists_of
+from lib.data.corpora import gather_labelled, pianists_of
 from lib.keyed_random import keyed_generator
 from lib.models.style_encoder import StyleEncoder
 from lib.music.note_windows import WINDOW_NOTES, NoteWindows, note_windows

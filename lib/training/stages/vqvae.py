@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib.config import VQVAEConfig
-from lib.data.selection import gather_pieces, in_published_test
+from lib.data.corpora import gather_pieces, in_published_test
 from lib.keyed_random import keyed_generator
 from lib.models.codebook import perplexity
 from lib.models.vqvae import BAND_KEYS, BANDS, CELLS, GROUPS, VQVAE, reconstruction_loss, struck_bands

@@ -3,8 +3,9 @@
 import pytest
 
 from lib import config as configs
-from lib.apps.plan.music import KNOWN, STORE_BYTES, music_of
+from lib.apps.plan.music import KNOWN, music_of
 from lib.config import ROOT, ConfigError
+from lib.data.corpora import CORPORA
 
 
 def test_the_demo_corpus_is_known_as_it_is_counted(demo_data):
@@ -26,7 +27,7 @@ def test_the_real_corpora_are_known_as_they_are_counted(stage):
     assert (known.chunks, known.players) == (counted.chunks, counted.players)
     assert known.train_hours == pytest.approx(counted.train_hours, abs=0.02)
     for name in config.corpora:
-        assert STORE_BYTES[name] == pytest.approx((ROOT / "data" / name / "notes.store").stat().st_size, rel=0.01)
+        assert CORPORA[name].store_bytes == pytest.approx((ROOT / "data" / name / "notes.store").stat().st_size, rel=0.01)
 
 
 def test_a_missing_store_falls_back_and_an_unknown_corpus_is_named(tmp_path):

@@ -5,8 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib import config as configs
+from lib.apps.plan.probe import write_music
 from lib.apps.plan.work import FLOAT_BYTES, newton_schulz_flops, newton_schulz_share, of_preset, step_work
-from lib.data.demo import write_demo_corpus
 from lib.devices import make_accelerator
 from lib.training.loop import optimizer_step
 from lib.training.stages import STAGES
@@ -64,7 +64,7 @@ def test_kept_activations(stage, demo_data, tmp_path):
 @pytest.mark.slow
 def test_the_diffusion_models_work(tmp_path):
     """Another share is masked at each step, and on the CPU the counter leaves out attention."""
-    write_demo_corpus(tmp_path / "data", pieces_per_album=1)
+    write_music(tmp_path / "data")
     trainer = make_trainer("diffusion", tmp_path / "data", tmp_path, **DIFFUSION)
     work, steps = step_work(trainer.config, CODES), range(4)
     assert work.flops == pytest.approx(sum(counted_flops(trainer, step) for step in steps) / 4, rel=0.1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from demo_corpus.hands import Changes, LeftHand, Line, doubled, locked
 
-from lib.data.demo_hands import Changes, LeftHand, Line, doubled, locked
 from lib.music.notes import Notes
 
 SHORTEST_S, LONGEST_S = 58.0, 88.0  # of a performance
