@@ -130,7 +130,7 @@ def test_without_data_it_says_what_is_missing_and_the_way(noise, tmp_path, liken
     said, folder = [], likeness[1]  # of clips that are there already
     material = Material(noise, tmp_path, folder, FEW, pianist=PIANIST)
     found = gather(Measured(material), ("likeness", "means", "copying"), said.append)
-    assert "python -m lib data demo" in found["missing"]["likeness"] and "likeness" not in found
+    assert "python -m lib data download demo" in found["missing"]["likeness"] and "likeness" not in found
     assert set(found["means"]) == {"generated", "base_clips"}
     assert any("copying: not given" in text for text in said)
 
