@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
@@ -44,9 +45,36 @@ class Styles:
     names: tuple[str, ...]
     vectors: Tensor
 
-    def vector(self, name: str) -> Tensor:
-        """(S,); ConfigError naming the nearest pianist where the name is unknown."""
-        return self.vectors[self.names.index(configs.choose("pianist", name, self.names))]
+    def vector(self, text: str) -> Tensor:
+        """(S,), of length 1, of a name or a mix (parse_mix); ConfigError names the nearest pianist to an unknown one."""
+        if text in self.names:
+            return self.vectors[self.names.index(text)]
+        parts = [(share, configs.choose("pianist", name, self.names)) for name, share in parse_mix(text)]
+        return functional.normalize(sum(share * self.vector(name) for share, name in parts), dim=-1)
+
+
+def parse_mix(text: str) -> list[tuple[str, float]]:
+    """"Brad Mehldau:0.7,Bill Evans:0.3" as [(name, weight)]; a name alone weighs 1. ConfigError says what is wrong."""
+    parts = []
+    for part in text.split(","):
+        name, colon, weight = part.strip().rpartition(":")
+        if not colon:
+            name, weight = weight, "1"
+        try:
+            value = float(weight)
+        except ValueError:
+            raise _mix_error(text, f"{weight!r} is not a number; a mix is NAME:SHARE,NAME:SHARE.") from None
+        if not name.strip() or not 0 <= value < float("inf"):
+            raise _mix_error(text, "each part needs a name and a share of 0 or more.")
+        parts.append((name.strip(), value))
+    if not any(weight for _, weight in parts):
+        raise _mix_error(text, "the shares are all 0.")
+    return parts
+
+
+def _mix_error(text, reason):
+    message = f"style {text!r}: {reason}"
+    return configs.ConfigError(message, {"style": message})
 
 
 @dataclass(frozen=True)
@@ -76,6 +104,11 @@ class Improviser:
         """Where its models are."""
         return self.styles.vectors.device
 
+    def style(self, text: str | None) -> Tensor:
+        """(1, S): the style of a name or a mix, else of the pianist whom it was adapted to, else none."""
+        if text is None and self.pianist is None:
+            return torch.zeros(1, self.styles.vectors.shape[1], device=self.device)
+        return self.styles.vector(text or self.pianist)[None]
 
     def fingerprint(self) -> str:
         """Hex sha256 that tells what it plays from what others play: of transformer, codec and pianist."""

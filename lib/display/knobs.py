@@ -67,7 +67,7 @@ def request_of(request_type, knobs):
 
 
 def _style(first, second, share):
-    """A name, or a mix as lib.style.embeddings reads it."""
+    """A name, or a mix as lib.checkpoints.load.parse_mix reads it."""
     if not second or first == second:
         return first or second
     return f"{first}:{1 - share:.2f},{second}:{share:.2f}" if first else second

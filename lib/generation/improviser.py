@@ -6,8 +6,6 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from lib.checkpoints import load
 from lib.checkpoints.load import Improviser
@@ -20,7 +18,7 @@ from lib.music.chord_recognition import recognise_chords
 from lib.music.harmony import invent_chart, read_changes
 from lib.music.notes import Notes
 from lib.music.piano_roll import notes_to_piano_roll, sounding_roll
-from lib.style.embeddings import style_vector, with_own
+from lib.style.embeddings import with_own
 
 PROMPT_S = 10.0  # of a prompt's end, whose chords an invented chart continues
 
@@ -50,14 +48,6 @@ def load_improviser(
         raise ConfigError("Give either --run RUN or --released.")
     improviser = load.load_improviser(RELEASED if released else run, choose_device(device), base)
     return dataclasses.replace(improviser, styles=with_own(improviser.styles, improviser.style_encoder, styles_dir))
-
-
-def style_of(improviser: Improviser, request: GenerateRequest) -> Tensor:
-    """(1, S): the style that is asked for, else that of the pianist whom the run was tuned on, else none."""
-    name = request.style or improviser.pianist
-    if name is None:
-        return torch.zeros(1, improviser.styles.vectors.shape[1], device=improviser.device)
-    return style_vector(improviser.styles, name)[None]
 
 
 def own_chart(improviser: Improviser, request: GenerateRequest, seconds: float, prompt: Notes | None = None) -> Chart:

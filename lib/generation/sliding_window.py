@@ -19,7 +19,6 @@ from lib.checkpoints.load import Improviser
 from lib.diffusion.guidance import NUM_REVISIONS, guided_steps, revise, step_candidates
 from lib.diffusion.sampling import fill, sample_ancestral, sample_stochastic_control
 from lib.generation.conditioning import Conditioning
-from lib.generation.improviser import style_of
 from lib.generation.request import GenerateRequest
 from lib.keyed_random import uniforms
 from lib.models.conditions import Conditions
@@ -85,7 +84,7 @@ def fill_passages(improviser: Improviser, passages: Sequence[Passage]) -> None:
     ------
     ConfigError : a pianist is unknown; whatever a callback raises, which ends all of them
     """
-    todo = [(passage, passage.starts(), style_of(improviser, passage.request)) for passage in passages]
+    todo = [(passage, passage.starts(), improviser.style(passage.request.style)) for passage in passages]
     for number in range(max(len(starts) for _, starts, _ in todo)):
         batches = defaultdict(list)
         for passage, starts, style in todo:

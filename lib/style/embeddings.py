@@ -1,4 +1,4 @@
-"""Styles by name: a pianist's, one of the user's own, or a mix of several.
+"""Styles of the user's own, made of MIDI files, and style vectors in few dimensions.
 
 A user's style is FOLDER/NAME.FINGERPRINT.json: the embedding, the files it was made from, and the fingerprint of the
 style encoder that made it (its first eight digits in the name). It means nothing to another encoder.
@@ -49,37 +49,6 @@ def project_to_plane(vectors: Tensor) -> np.ndarray:
     """Vectors (N, S) along the two directions in which they differ most: float (N, 2), for a map."""
     centred = vectors.double().numpy() - vectors.double().numpy().mean(0)
     return centred @ principal_directions(centred, 2)
-
-
-def parse_mix(text):
-    """"Brad Mehldau:0.7,Bill Evans:0.3" as [(name, weight)]; a name alone weighs 1. ConfigError says what is wrong."""
-    parts = []
-    for part in text.split(","):
-        name, colon, weight = part.strip().rpartition(":")
-        if not colon:
-            name, weight = weight, "1"
-        try:
-            value = float(weight)
-        except ValueError:
-            raise _mix_error(text, f"{weight!r} is not a number; a mix is NAME:SHARE,NAME:SHARE.") from None
-        if not name.strip() or not 0 <= value < float("inf"):
-            raise _mix_error(text, "each part needs a name and a share of 0 or more.")
-        parts.append((name.strip(), value))
-    if not any(weight for _, weight in parts):
-        raise _mix_error(text, "the shares are all 0.")
-    return parts
-
-
-def _mix_error(text, reason):
-    message = f"style {text!r}: {reason}"
-    return ConfigError(message, {"style": message})
-
-
-def style_vector(styles, text):
-    """The vector (S,), of length 1, of a name or a mix; ConfigError naming the nearest one where a name is unknown."""
-    if text in styles.names:
-        return styles.vector(text)
-    return functional.normalize(sum(weight * styles.vector(name) for name, weight in parse_mix(text)), dim=-1)
 
 
 def add_style(classifier, name, folder, styles_dir):

@@ -2,12 +2,12 @@
 
 import pytest
 
+from lib.checkpoints.load import parse_mix
 from lib.config import ConfigError, build, choose
 from lib.display.knobs import faults_of, make_fault, make_knobs, request_of, say_fault
 from lib.generation.generate import infill
 from lib.generation.request import GenerateRequest
 from lib.music.chords import ChordError
-from lib.style.embeddings import parse_mix
 
 NAMES = ["chords", "density", "tempo_bpm", "style", "passage"]
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib.checkpoints.load import Styles
+from lib.checkpoints.load import Styles, parse_mix
 from lib.config import ConfigError, preset
 from lib.data.corpora import open_corpus
 from lib.music.notes import write_midi
@@ -17,7 +17,7 @@ from lib.music.style_features import HABITS, habits
 from lib.storage.manifest import DamageError, read_manifest, write_manifest
 from lib.style import gallery as galleries
 from lib.style.classifier import StyleClassifier, TooShort
-from lib.style.embeddings import add_style, parse_mix, style_vector, with_own
+from lib.style.embeddings import add_style, with_own
 from lib.style.gallery import GALLERY, _boundary, load_classifier, make_gallery
 from lib.style.identification import identify
 from lib.training.loop import train
@@ -173,9 +173,9 @@ def test_bad_mixes(text):
 
 def test_a_mix_lies_between():
     styles = Styles(("Ann", "Bob"), torch.eye(2))
-    assert torch.allclose(style_vector(styles, "Ann:3,Bob:4"), torch.tensor([0.6, 0.8]))
+    assert torch.allclose(styles.vector("Ann:3,Bob:4"), torch.tensor([0.6, 0.8]))
     with pytest.raises(ConfigError, match="'Ann'"):
-        style_vector(styles, "Anne:1,Bob:1")
+        styles.vector("Anne:1,Bob:1")
 
 
 def test_a_style_of_ones_own(heard, tmp_path):

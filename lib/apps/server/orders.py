@@ -21,7 +21,6 @@ from lib.generation.request import RULE_OPTIONS, GenerateRequest, request_from
 from lib.music.chart import Chart
 from lib.music.chords import ChordError
 from lib.music.notes import MidiError, Notes, read_midi, read_tempo
-from lib.style.embeddings import style_vector
 
 PLAIN = GenerateRequest()
 
@@ -110,7 +109,7 @@ def check(asked, styles, limits):
     if asked.from_s is not None:
         _of_field("from_s", ConfigError, lambda: Order(request, notes, asked.from_s, asked.to_s).borders)
     if request.style is not None:
-        _of_field("style", ConfigError, style_vector, styles, request.style)
+        _of_field("style", ConfigError, styles.vector, request.style)
     return Work(request, midi, asked.from_s, asked.to_s)
 
 
