@@ -1,10 +1,12 @@
-"""Which device and which precision: what is asked, or the best this machine has."""
+"""Which device and which precision: what is requested, or the best that this machine has."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
@@ -13,19 +15,19 @@ from lib import config as configs
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def choose_device(asked):
-    """"cuda", "mps" or "cpu": what is asked, or the best there is; ConfigError where it is not there."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if asked == "auto":
-        return next(name for name, usable in there.items() if usable)
-    if not there[configs.choose("device", asked, there)]:
-        usable = ", ".join(name for name, yes in there.items() if yes)
-        raise configs.ConfigError(f"Device {asked!r} is not on this machine. There is: {usable}, or auto.")
-    return asked
+def choose_device(device: str) -> str:
+    """ "cuda", "mps" or "cpu": the device, or for "auto" the best there is; ConfigError where this machine has none."""
+    is_usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    usable = [name for name, yes in is_usable.items() if yes]
+    if device == "auto":
+        return usable[0]
+    if not is_usable[configs.choose("device", device, is_usable)]:
+        raise configs.ConfigError(f"Device {device!r} is not on this machine. There is: {', '.join(usable)}, or auto.")
+    return device
 
 
-def choose_precision(config):
-    """"no", "fp16" or "bf16"."""
+def choose_precision(config: configs.StageConfig) -> str:
+    """ "no", "fp16" or "bf16"."""
     if config.mixed_precision != "auto":
         return config.mixed_precision
     if choose_device(config.device) != "cuda":
@@ -33,19 +35,18 @@ def choose_precision(config):
     return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp16"  # a T4 says bf16, by slow emulation
 
 
-def autocast(config, device):
-    """The context of a forward pass in the config's precision."""
-    dtype = DTYPES.get(choose_precision(config))
-    return torch.autocast(torch.device(device).type, dtype, enabled=dtype is not None)
+def autocast_dtype(config: configs.StageConfig) -> torch.dtype | None:
+    """Of a forward pass in the config's precision; None: single precision."""
+    return DTYPES.get(choose_precision(config))
 
 
-def make_scaler(config, device):
+def make_scaler(config: configs.StageConfig, device: torch.device | str) -> torch.amp.GradScaler:
     """The gradient scaler: in use for fp16, passes everything through otherwise."""
     return torch.amp.GradScaler(torch.device(device).type, enabled=choose_precision(config) == "fp16")
 
 
 @contextmanager
-def determinism(config):
+def determinism(config: configs.StageConfig) -> Iterator[None]:
     """The same bits from the same step, each time (https://pytorch.org/docs/stable/notes/randomness.html)."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     fill, benchmark = torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark
@@ -61,10 +62,10 @@ def determinism(config):
         torch.utils.deterministic.fill_uninitialized_memory, torch.backends.cudnn.benchmark = fill, benchmark
 
 
-def make_accelerator(config, folder, wandb_project=None):
+def make_accelerator(config: configs.StageConfig, folder: Path, wandb_project: str | None = None):
     """accelerate's Accelerator: processes, devices and trackers, which write into the run's folder.
 
-    Precision and gradients are ours (trainer.py): a step must not depend on how many processes share it.
+    Precision and gradients are the trainer's own: a step must not depend on how many processes share it.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -76,9 +77,9 @@ def make_accelerator(config, folder, wandb_project=None):
 
     trackers = ["tensorboard"] if config.tracker == "tensorboard" else []
     trackers += ["wandb"] if wandb_project else []
-    place = ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder))
+    project = ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder))
     cpu = choose_device(config.device) == "cpu"
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no", log_with=trackers or None, project_config=place)
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no", log_with=trackers or None, project_config=project)
     if trackers:
         values = configs.as_values(config)
         plain = {name: value for name, value in values.items() if isinstance(value, (int, float, str))}
@@ -86,18 +87,20 @@ def make_accelerator(config, folder, wandb_project=None):
     return accelerator
 
 
-def processes(config):
+def processes(config: configs.StageConfig) -> tuple[bool, Callable[[], None]]:
     """(whether this is the process that writes, a function that waits until all processes have called it)."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return True, lambda: None
     from accelerate import PartialState
 
-    team = PartialState(cpu=choose_device(config.device) == "cpu")
-    return team.is_main_process, team.wait_for_everyone
+    state = PartialState(cpu=choose_device(config.device) == "cpu")
+    return state.is_main_process, state.wait_for_everyone
 
 
-def give_back_memory():
-    """Hand the system what this process has freed: between tensors of ever other sizes glibc's malloc keeps holes that it does
-    not use again. A training on a CPU grew by gigabytes in some hundred steps (malloc_trim(3); elsewhere there is none)."""
+def give_back_memory() -> None:
+    """Return freed memory to the system: with tensors of varying size glibc keeps holes that it does not reuse.
+
+    A training on a CPU grew by gigabytes in some hundred steps (malloc_trim(3); other systems have no such call).
+    """
     with suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)

@@ -16,40 +16,33 @@ from pathlib import Path
 from lib.config import ConfigError
 
 BUDGET = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-COLAB_RUNTIME_S = 12 * 3600  # a free or Pro runtime lives at most so long (https://research.google.com/colaboratory/faq.html)
+# a free or Pro runtime lives at most so long (https://research.google.com/colaboratory/faq.html)
+COLAB_RUNTIME_S = 12 * 3600
 SPARE_S = 120.0  # before the end of a runtime: the clock of its birth is only about right
 
 
 class StopReason(Enum):
-    """Why a training stops before its last step; the value is written to events.jsonl."""
+    """Why a training stops before its last step: the value for events.jsonl, and a text for people."""
 
-    TIME_BUDGET = "time_budget"
-    EPOCHS = "epochs"
-    CTRL_C = "ctrl_c"
-    SIGTERM = "sigterm"
-    TAKEN_OVER = "taken_over"
-    OTHER_PROCESS = "other_process"
+    TIME_BUDGET = "time_budget", "time budget used up"
+    EPOCHS = "epochs", "epochs of this runtime done"
+    CTRL_C = "ctrl_c", "stopped by Ctrl-C"
+    SIGTERM = "sigterm", "stopped by SIGTERM"
+    TAKEN_OVER = "taken_over", "taken over by another runtime"
+    OTHER_PROCESS = "other_process", "stopped by another process"
 
-    @property
-    def text(self) -> str:
-        """For people."""
-        return STOP_TEXTS[self]
-
-
-STOP_TEXTS = {
-    StopReason.TIME_BUDGET: "time budget used up",
-    StopReason.EPOCHS: "epochs of this runtime done",
-    StopReason.CTRL_C: "stopped by Ctrl-C",
-    StopReason.SIGTERM: "stopped by SIGTERM",
-    StopReason.TAKEN_OVER: "taken over by another runtime",
-    StopReason.OTHER_PROCESS: "stopped by another process",
-}
+    def __new__(cls, value: str, text: str):  # noqa: D102
+        reason = object.__new__(cls)
+        reason._value_, reason.text = value, text
+        return reason
 
 
 def parse_budget(text: str) -> int:
     """'11h30m', '20m', '90s' -> seconds; ConfigError for anything else."""
     match = BUDGET.fullmatch(text.strip())
-    seconds = sum(int(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
+    seconds = (
+        sum(int(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
+    )
     if not seconds:
         raise ConfigError(f"--time-budget wants something like 11h30m, 20m or 90s, got {text!r}.")
     return seconds
@@ -74,7 +67,7 @@ class Budget:
     clock : seconds that only go up
     """
 
-    def __init__(self, seconds: float | None = None, epochs: int | None = None, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, seconds: float | None = None, epochs: int | None = None, clock: Callable = time.monotonic):
         self.clock, self.epochs = clock, epochs
         if seconds is None and "COLAB_RELEASE_TAG" in os.environ:
             left_s = COLAB_RUNTIME_S - SPARE_S - (runtime_age_s() or math.inf)

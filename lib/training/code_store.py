@@ -1,9 +1,10 @@
 """The codes of whole pieces, encoded once: training a generator then needs neither codec nor style encoder.
 
-A folder DATA/codes/CODEC/CORPUS holds a file for each piece and each time it was encoded, in another key and tempo: a row
-stream.FRAME for each latent frame with its codes, its chord as recognised, and its onsets. DATA/codes/STYLE_ENCODER/CORPUS holds a
-piece's styles: those of passages of it. CODEC and STYLE_ENCODER are fingerprints of the weights. Files are written whole, so that
-several processes may write them at once; what is there is not made again. stream.CodedStream reads them.
+A folder DATA/codes/CODEC/CORPUS holds a file for each piece and each time it was encoded, in another key and tempo: a
+row (stream.FRAME) for each latent frame with its codes, its chord as recognised, and its onsets. A folder
+DATA/codes/STYLE_ENCODER/CORPUS holds the styles of passages of each piece. CODEC and STYLE_ENCODER are fingerprints of
+the weights. Files are written whole, so that several processes may write them at once; an existing file is not made
+again. stream.CodedStream reads them.
 """
 
 from __future__ import annotations
@@ -96,11 +97,12 @@ class CodeStore:
         latest_s = max(start_s, end_s - CHUNK_S)
         count = min(PASSAGES_PER_PIECE, max(1, int((end_s - start_s) / CHUNK_S)))
         examples = [Example(item, float(s)) for s in np.linspace(start_s, latest_s, count)]
-        return self.style_encoder(stream.style_inputs(self.style_config.reads, examples, self.device))[0].half().cpu().numpy()
+        styles, _ = self.style_encoder(stream.style_inputs(self.style_config.reads, examples, self.device))
+        return styles.half().cpu().numpy()
 
 
 def _chords(sounding):
-    """Chord frames (N, 3) of one piece (1, 88, T), recognised window by window: a path over all of it would take long."""
+    """Chord frames (N, 3) of one piece (1, 88, T), by windows: one path over all of it would take long."""
     frames = CHORD_WINDOW * LATENT_STRIDE
     padded = torch.nn.functional.pad(sounding[0], (0, -sounding.shape[-1] % frames))
     return recognise_chords(padded.unflatten(-1, (-1, frames)).transpose(0, 1)).flatten(0, 1)
@@ -122,7 +124,8 @@ def _table_mark(store):
 
 def _settings_mark(config: StageConfig):
     """What tells encodings of other settings."""
-    return _mark([config.seed, config.transpose_low, config.transpose_high, config.tempo_spread, config.velocity_spread])
+    keys = config.transpose_low, config.transpose_high
+    return _mark([config.seed, *keys, config.tempo_spread, config.velocity_spread])
 
 
 def _write(path, rows):

@@ -1,7 +1,7 @@
 """Train a stage: one entry for command line, notebooks and tests, resumable at any step.
 
-Called again with the same arguments, a run continues from its newest valid checkpoint, here or in the mirror; because every
-batch is a function of its step (stream.py), it continues as if it had never stopped. `_steps` is the training loop.
+Called again with the same arguments, a run continues from its newest valid checkpoint, here or in the mirror; because
+every batch is a function of its step (stream.py), it continues as if it had never stopped. `_steps` is the loop.
 """
 
 from __future__ import annotations
@@ -73,8 +73,22 @@ class Outcome:
     is_fault: bool = False
 
 
-def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_run=None, diffusion_run=None, *, mirror=None,
-          resume=None, take_over=False, time_budget_s=None, epochs_this_runtime=None, wandb_project=None) -> TrainResult:
+def train(
+    config: configs.StageConfig,
+    data_dir: Path | str,
+    runs_dir: Path | str,
+    run: str | None = None,
+    vqvae_run: Path | str | None = None,
+    style_encoder_run: Path | str | None = None,
+    diffusion_run: Path | str | None = None,
+    *,
+    mirror: Path | str | None = None,
+    resume: Path | str | None = None,
+    take_over: bool = False,
+    time_budget_s: float | None = None,
+    epochs_this_runtime: int | None = None,
+    wandb_project: str | None = None,
+) -> TrainResult:
     """Train a stage, or continue to train it.
 
     Parameters
@@ -82,8 +96,8 @@ def train(config, data_dir, runs_dir, run=None, vqvae_run=None, style_encoder_ru
     config : a stage's config (lib.config.preset); its type says which stage
     data_dir, runs_dir : folders of note stores and of runs
     run : name of the run's folder in runs_dir; None: the stage's name
-    vqvae_run, style_encoder_run, diffusion_run : runs this stage builds on, or the folder of a finished improviser; None:
-        runs_dir/STAGE; diffusion itself begins with random weights where it is given no diffusion_run
+    vqvae_run, style_encoder_run, diffusion_run : runs this stage builds on, or the folder of a finished improviser;
+        None: runs_dir/STAGE; diffusion itself begins with random weights where it is given no diffusion_run
     mirror : a second storage for checkpoints: a folder (Drive), or an rclone remote such as "gdrive:brad-mehldau"
     resume : a run or checkpoint to continue, see checkpoint.find_origin; None: continue if there is something
     take_over : train although another runtime's lease says that it is training this run
@@ -224,7 +238,8 @@ def _go_back(run):
         text = f"{run.stage_name}: the loss is not finite ({tries}, at step {run.step})."
         raise NotLearning(f"{text} Try a smaller --lr or --mixed-precision no, with a new --run.")
     run.restore(checkpoint)
-    text = f"from step {run.step + 1} to {checkpoint.step}: {run.skipped} losses in a row were not finite; other music now"
+    way = f"from step {run.step + 1} to {checkpoint.step}"
+    text = f"{way}: {run.skipped} losses in a row were not finite; other music now"
     run.step, run.skipped = checkpoint.step, 0
     run.log.advance(run.step)
     run.log.event("went_back", run.step, text)

@@ -104,10 +104,20 @@ class Run:
             self.saver.durable = self.step
             return
         config = self.stage.config
-        facts = {"stage": self.stage_name, "step": self.step, "run_id": self.origin.run_id, "saved_at": round(time.time(), 3),
-                 "config": configs.as_values(config), "schedule": {"lr": config.lr, "total_steps": self.total},
-                 "best": None if math.isinf(self.best) else self.best, "best_step": self.best_step, "losses": self.log.newest,
-                 "adjustments": self.trainer.adjustments.values(), **self.sources, **self.stage.facts()}
+        facts = {
+            "stage": self.stage_name,
+            "step": self.step,
+            "run_id": self.origin.run_id,
+            "saved_at": round(time.time(), 3),
+            "config": configs.as_values(config),
+            "schedule": {"lr": config.lr, "total_steps": self.total},
+            "best": None if math.isinf(self.best) else self.best,
+            "best_step": self.best_step,
+            "losses": self.log.newest,
+            "adjustments": self.trainer.adjustments.values(),
+            **self.sources,
+            **self.stage.facts(),
+        }
         self.saver.wait()  # one snapshot at a time in memory
         state = self.trainer.snapshot()
         self.saver.start(self.step, lambda: self._write_checkpoint(facts, state))
@@ -133,7 +143,8 @@ class Run:
         """
         self.saver.wait()
         if self.lease and self.lease.lost:
-            raise LeaseError(f"{self.lease.lost}: stopped at step {self.step} without saving. Training continues there.")
+            text = f"stopped at step {self.step} without saving. Training continues there."
+            raise LeaseError(f"{self.lease.lost}: {text}")
         if self.is_main and self.skipped == 0 and self.saver.durable != self.step:
             self.save()
             self.saver.wait()
@@ -150,7 +161,7 @@ class Run:
                 self.log.event("stopped", self.step, reason.text, reason=reason.value, total=self.total)
         if self.mirror and not self.mirror.flush(FLUSH_S.get(reason, FLUSH_S[None])):
             log.warning("the mirror is behind: %s", self.mirror.state)
-            print(f"The mirror is behind ({self.mirror.state}): the newest checkpoint is on this machine only.", flush=True)
+            print(f"The mirror is behind ({self.mirror.state}): the newest checkpoint is here only.", flush=True)
 
     def _finish(self):
         """What the stage leaves behind, once for each last step."""
@@ -187,7 +198,8 @@ def begin(stage_name: str, stage: Stage, origin: Origin, sources: dict, accelera
     total, start = total_steps(config, stage.stream.num_chunks), checkpoint.step if checkpoint else 0
     speed = Speed(stage.stream.global_batch * stage.tokens_per_example)
     run_log = RunLog(folder, stage_name, stage.stream, accelerator, start, total, speed)
-    adjustments = Adjustments(folder, config.batch_size, checkpoint and checkpoint.manifest["adjustments"], run_log.writes)
+    known = checkpoint.manifest["adjustments"] if checkpoint else None
+    adjustments = Adjustments(folder, config.batch_size, known, run_log.writes)
     stage.prepare(accelerator.device)
     trainer = Trainer(stage, accelerator, adjustments, total, run_log.event)
     paths = {name: os.path.relpath(path, folder) for name, path in sources.items()}

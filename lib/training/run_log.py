@@ -1,4 +1,4 @@
-"""What a training logs: rows of figures with its speed, events, train.log, TensorBoard or Weights & Biases, a progress bar."""
+"""What a training logs: figures and speed in history.jsonl, train.log and trackers; events; a progress bar."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from lib.checkpoints.history import append_event, append_history
+from lib.checkpoints.history import SPEEDS, append_event, append_history
 from lib.progress import progress_bar
 from lib.training.stream import Stream
 
@@ -20,8 +20,8 @@ SHOWN_LOSSES = 3  # in the progress bar
 class Speed:
     """How fast the steps are: every row of a history has these figures.
 
-    Of the steps since the row before, validation and logging left out: `ms_per_step` is wall time, `tokens_per_s` counts
-    what the model reads of the global batch (stage.Stage.tokens_per_example: codes of latent frames, or notes), and
+    Of the steps since the row before, validation and logging left out: `ms_per_step` is wall time, `tokens_per_s`
+    counts what the model reads of the global batch (Stage.tokens_per_example: codes of latent frames, or notes), and
     `seconds_left` is what the remaining steps take at this speed.
     """
 
@@ -43,15 +43,16 @@ class Speed:
         if self._steps:
             self._step_s = self._seconds / self._steps
             self._steps, self._seconds = 0, 0.0
-        if not self._step_s:
+        if self._step_s is None:
             return {}
-        return {"ms_per_step": float(f"{1000 * self._step_s:.4g}"),
-                "tokens_per_s": float(f"{self.tokens_per_step / self._step_s:.4g}"),
-                "seconds_left": round(steps_left * self._step_s, 1)}  # fmt: skip
+        ms_per_step, tokens_per_s = 1000 * self._step_s, self.tokens_per_step / self._step_s
+        seconds_left = steps_left * self._step_s
+        figures = zip(SPEEDS, (ms_per_step, tokens_per_s, seconds_left), strict=True)
+        return {name: float(f"{value:.4g}") for name, value in figures}
 
 
 def speed_text(speed: dict[str, float]) -> str:
-    """'120 ms/step 24,500 tokens/s 1:05:20 left' of `Speed.figures`."""
+    """'120 ms/step 24,500 tokens/s 1:05:20 left', of `Speed.figures`."""
     if not speed:
         return ""
     left = timedelta(seconds=round(speed["seconds_left"]))
@@ -64,7 +65,7 @@ class RunLog:
     Parameters
     ----------
     folder : of the run
-    stage_name : for the progress bar
+    stage : its name, for the progress bar
     stream : which knows the epoch of a step
     accelerator : of devices.make_accelerator: whether this process writes, and trackers
     start, total : steps done, and of the whole training
@@ -75,10 +76,10 @@ class RunLog:
     newest : dict "SPLIT/NAME" -> the newest figure, for manifests
     """
 
-    def __init__(self, folder: Path, stage_name: str, stream: Stream, accelerator, start: int, total: int, speed: Speed):
+    def __init__(self, folder: Path, stage: str, stream: Stream, accelerator, start: int, total: int, speed: Speed):
         self.folder, self.stream, self.accelerator, self.total = folder, stream, accelerator, total
         self.writes, self.speed, self.newest = accelerator.is_main_process, speed, {}
-        self.bar = progress_bar(total=total, initial=start, desc=stage_name, unit="step")
+        self.bar = progress_bar(total=total, initial=start, desc=stage, unit="step")
 
     def event(self, event: str, step: int, text: str = "", **fields) -> None:
         """What happened: see history.append_event."""
@@ -92,8 +93,8 @@ class RunLog:
         if not self.writes:
             return
         speed = self.speed.figures(self.total - step)
-        line = {"step": step, "epoch": self.epoch(step), "time": round(time.time(), 3), "split": split, **figures, **speed}
-        append_history(self.folder, line)
+        line = {"step": step, "epoch": self.epoch(step), "time": round(time.time(), 3), "split": split}
+        append_history(self.folder, {**line, **figures, **speed})
         self.accelerator.log({f"{split}/{name}": value for name, value in {**figures, **speed}.items()}, step=step)
         text = " ".join(f"{name} {value:.4g}" for name, value in figures.items())
         log.info("step %d/%d %s %s %s", step, self.total, split, text, speed_text(speed))

@@ -177,7 +177,7 @@ class Stream:
         generator = keyed_generator(config.seed, ENCODING_PURPOSE.format(corpus=corpus), encoding, index)
         first = int(keyed_generator(config.seed, KEY_PURPOSE.format(corpus=corpus), 0, index).integers(KEYS))
         num_keys = config.transpose_high - config.transpose_low + 1
-        transpose = config.transpose_low + (first + 5 * encoding) % num_keys  # 5 and 12 have no common divisor: all keys come
+        transpose = config.transpose_low + (first + 5 * encoding) % num_keys  # 5 and 12 are coprime: all keys come
         tempo = self._tempo(generator)
         return Example(item, start_s, transpose, tempo, self._loudness(generator))
 
@@ -199,7 +199,8 @@ class Stream:
         windows = [self.notes(example, num_frames / FRAME_RATE_HZ) for example in examples]
         batch = np.repeat(np.arange(len(windows)), [len(w) for w in windows])
         pedal_batch = np.repeat(np.arange(len(windows)), [len(w.pedal_s) for w in windows])
-        columns = [np.concatenate([getattr(w, name) for w in windows]) for name in ("onset_s", "duration_s", "pitch", "velocity")]
+        names = ("onset_s", "duration_s", "pitch", "velocity")
+        columns = [np.concatenate([getattr(w, name) for w in windows]) for name in names]
         pedal_s = np.concatenate([w.pedal_s for w in windows])
         return rasterise(batch, columns, pedal_batch, pedal_s, len(windows), num_frames, device)
 
@@ -252,7 +253,7 @@ class Coded:
     keys: Tensor
 
     def density_and_register(self) -> tuple[Tensor, Tensor]:
-        """Onsets a second and mean MIDI pitch, (B, N) each, over CONTEXT_FRAMES around each latent frame; NaN in silence."""
+        """Onsets a second and mean MIDI pitch, (B, N) each, over CONTEXT_FRAMES around each frame; NaN in silence."""
         onsets, keys = (smooth(values[:, None], CONTEXT_FRAMES)[:, 0] for values in (self.onsets, self.keys))
         return onsets * LATENT_RATE_HZ, keys / onsets + LOWEST_PITCH
 
@@ -301,7 +302,8 @@ class CodedStream(Stream):
     def styles(self, items: list[int], shares: list[float], device="cpu") -> Tensor:
         """(B, S): of each item the style of the passage at a share in [0, 1) of it."""
         rows = [self._mapped(self.style_paths[item]) for item in items]
-        return torch.from_numpy(np.stack([row[int(share * len(row))] for row, share in zip(rows, shares)])).float().to(device)
+        passages = np.stack([row[int(share * len(row))] for row, share in zip(rows, shares, strict=True)])
+        return torch.from_numpy(passages).float().to(device)
 
     def set_pianist_styles(self, names: tuple[str, ...], vectors: Tensor) -> None:
         """The vectors (P, S) that `pianist_styles` looks up, on the device of training."""

@@ -1,8 +1,8 @@
 """A stage's model while it is trained: forward and backward, clipping, update, averages, validation, state.
 
 The global batch of a step is cut twice: into a contiguous slice a process, and into micro-batches that fit the memory.
-Each part's loss is weighted by its share of the global batch and the gradients are summed over all of them, so that
-the cut changes nothing but the order of additions. A step that runs out of memory is repeated with half the micro-batch.
+Each part's loss is weighted by its share of the global batch and the gradients are summed over all of them, so that the
+cut changes nothing but the order of additions. A step that runs out of memory is repeated with half the micro-batch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from lib.checkpoints.checkpoint import Checkpoint, snapshot
 from lib.checkpoints.config_migration import put_weights, renamed_tensors
 from lib.config import ConfigError, StageConfig
-from lib.devices import DTYPES, choose_precision, give_back_memory, make_scaler
+from lib.devices import autocast_dtype, give_back_memory, make_scaler
 from lib.storage.atomic_write import write_text
 from lib.storage.manifest import DamageError, sealed, unsealed
 from lib.training.optimizers import make_optimizer
@@ -28,9 +28,15 @@ ADJUSTMENTS = "adjustments.json"
 MOST_DETOURS = 3  # from the same checkpoint
 GIVE_BACK_EVERY = 10  # steps; it takes a tenth of a second
 FINAL_LR_SHARE = 0.1  # of the peak, at the last step of a cosine
-# what a plain RuntimeError says: torch's CPU allocator, its MPS backend, cuBLAS, and oneDNN, which names no cause; a step
-# that fails so for another reason fails at every size, in the end with this very error
-MEMORY_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "could not create a primitive")
+# of plain RuntimeErrors: torch's MPS backend, its CPU allocator, cuBLAS, and oneDNN, which names no cause; a step that
+# fails so for another reason fails at every size, in the end with this very error
+MEMORY_MESSAGES = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "ALLOC_FAILED",
+    "could not create a primitive",
+)
 
 
 class MemoryUsedUp(ConfigError):
@@ -40,8 +46,8 @@ class MemoryUsedUp(ConfigError):
 class Adjustments:
     """What a run had to change on its way, kept in RUN/adjustments.json so that resuming repeats it.
 
-    Smaller micro-batches since a step (memory ran out there), and detours: where the loss stopped being a number, training
-    went back to a checkpoint and took other music from there on (as Chowdhery et al. 2022, PaLM, section 5.1).
+    Smaller micro-batches since a step (memory ran out there), and detours: where the loss was no longer finite,
+    training went back to a checkpoint and took other music from there on (Chowdhery et al. 2022, PaLM, section 5.1).
 
     Parameters
     ----------
@@ -65,7 +71,8 @@ class Adjustments:
 
     def values(self) -> dict[str, list]:
         """As plain lists, for a manifest."""
-        return {"micro_batches": [list(row) for row in self.micro_batches], "detours": [list(row) for row in self.detours]}
+        lists = {"micro_batches": self.micro_batches, "detours": self.detours}
+        return {name: [list(row) for row in rows] for name, rows in lists.items()}
 
     def micro_batch(self, step: int) -> int:
         """Chunks in one forward pass at a step."""
@@ -119,8 +126,8 @@ class Trainer:
         self.model = stage.to(self.device).model
         self.optimizer = make_optimizer(self.model, self.config)
         self.scaler = make_scaler(self.config, self.device)
-        self.autocast_dtype = DTYPES.get(choose_precision(self.config))
-        self.ema = {k: v.detach().clone() for k, v in self.model.state_dict().items()} if self.config.ema_decay else None
+        self.autocast_dtype = autocast_dtype(self.config)
+        self.ema = copied(self.model.state_dict()) if self.config.ema_decay else None
         rank, processes = accelerator.process_index, accelerator.num_processes
         self.global_batch = stage.stream.global_batch
         self.first, self.last = rank * self.global_batch // processes, (rank + 1) * self.global_batch // processes
@@ -142,12 +149,14 @@ class Trainer:
         MemoryUsedUp : out of memory with micro-batches of 1
         """
         self.model.train()
-        return self._summed(self._within_memory(step, lambda micro_batch: [
-            self._micro_batch(step, first, min(first + micro_batch, self.last))
-            for first in range(self.first, self.last, micro_batch)
-        ]))  # fmt: skip
 
-    def _micro_batch(self, step, first, last):
+        def all_parts(micro_batch):
+            firsts = range(self.first, self.last, micro_batch)
+            return [self._part(step, first, min(first + micro_batch, self.last)) for first in firsts]
+
+        return self._summed(self._within_memory(step, all_parts))
+
+    def _part(self, step, first, last):
         """Gradients of one micro-batch, its losses by their share of the global batch."""
         batch = self.stage.stream.batch(self.adjustments.data_step(step), first, last, self.device)
         with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
@@ -219,7 +228,9 @@ class Trainer:
             torch.cuda.empty_cache()
         before, size = self.adjustments.micro_batch(step), self.adjustments.halve(step)
         if not size:
-            raise MemoryUsedUp("Out of memory with one chunk at a time: take a smaller --preset, or a device with more.")
+            raise MemoryUsedUp(
+                "Out of memory with one chunk at a time: take a smaller --preset, or a device with more."
+            )
         passes = math.ceil((self.last - self.first) / size)
         text = f"{before} chunks at a time did not fit; now {size}, {passes} forward passes a step"
         self.report("out_of_memory", step, text)
@@ -252,7 +263,7 @@ class Trainer:
     @torch.no_grad()
     def validate(self, step: int) -> dict[str, float]:
         """Figures of the averaged weights where there are any, after optimizer step `step`."""
-        current = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        current = copied(self.model.state_dict())
         if self.ema is not None:
             self.model.load_state_dict(self.ema)
         self.model.eval()
@@ -277,6 +288,11 @@ class Trainer:
         if self.ema is not None:
             averages = renamed_tensors(self.model, checkpoint.weights())
             self.ema = {name: tensor.to(self.device) for name, tensor in averages.items()}
+
+
+def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict that training does not change."""
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
 def is_out_of_memory(error: BaseException) -> bool:

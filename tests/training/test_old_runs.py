@@ -103,3 +103,5 @@ def test_old_logs_are_read(old_runs):
     shutil.copytree(old_runs / "vqvae" / "checkpoints", run / "checkpoints")
     (summary,) = [summary for summary in overview(old_runs) if summary.name == "eventful"]
     assert (summary.stage, summary.step, summary.total_steps, summary.mirror) == ("vqvae", 4, 8, "step 40")
+    failed = [event["reason"] for event in read_events(run) if event["event"] in ("save_failed", "mirror_failed")]
+    assert failed == ["[Errno 28] No space left on device: 'checkpoints'", "File exists"]

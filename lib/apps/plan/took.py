@@ -52,8 +52,11 @@ def took(run):
 
 
 def _step_s(run):
-    """Median seconds a step between logged training steps that follow one another in one runtime."""
+    """Median seconds a step, as logged; of older runs, between logged steps that follow one another in one runtime."""
     rows = [row for row in read_rows(run) if row.get("split") == "train" and {"time", "step", "runtime"} <= row.keys()]
+    logged = [row["ms_per_step"] / 1000 for row in rows if "ms_per_step" in row]
+    if logged:
+        return sorted(logged)[len(logged) // 2]
     paces = [(after["time"] - before["time"]) / (after["step"] - before["step"])
              for before, after in zip(rows, rows[1:])
              if after["runtime"] == before["runtime"] and after["step"] > before["step"]]  # fmt: skip

@@ -120,8 +120,8 @@ class DiffusionStage(Stage):
     def mask(self, batch: Batch, num_frames: int) -> Tensor:
         """bool (B, N), the latent frames to predict: each masked with its example's mask ratio.
 
-        In some examples they lie anywhere, in some only after a prompt (continuation), in some only between a beginning and an
-        end (infilling). The mask ratios of a batch are spread evenly (Kingma et al. 2021).
+        In some examples they lie anywhere, in some only after a prompt (continuation), in some only between a beginning
+        and an end (infilling). The mask ratios of a batch are spread evenly (Kingma et al. 2021).
         """
         seed, step, prefix_share = self.config.seed, batch.step, self.config.prefix_share
         spread = torch.tensor(batch.indices) / batch.stream.global_batch
@@ -135,7 +135,8 @@ class DiffusionStage(Stage):
         anywhere = torch.ones(1, num_frames, dtype=torch.bool)
         continuation = position >= begin
         infilling = continuation & (position < end)
-        editable = torch.where(kind < prefix_share, torch.where(kind < prefix_share / 2, infilling, continuation), anywhere)
+        given_prefix = torch.where(kind < prefix_share / 2, infilling, continuation)
+        editable = torch.where(kind < prefix_share, given_prefix, anywhere)
         return ((chance < ratio[:, None]) & editable).to(self.device)
 
     def conditions(self, batch: Batch, coded: Coded) -> Conditions:
@@ -149,7 +150,8 @@ class DiffusionStage(Stage):
         }
         draw = batch.step, batch.indices, self.device
         keep = {
-            name: uniform(config.seed, DROP_PURPOSE.format(condition=name), *draw) >= share for name, share in dropout.items()
+            name: uniform(config.seed, DROP_PURPOSE.format(condition=name), *draw) >= share
+            for name, share in dropout.items()
         }
         density, register = (
             torch.where(keep[name][:, None], values, torch.nan)

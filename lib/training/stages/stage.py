@@ -15,8 +15,9 @@ from lib.training.stream import Batch, Stream
 class Stage:
     """What all stages share: it knows nothing of processes, checkpoints or progress bars.
 
-    A subclass sets `model`, and defines `losses`. Where it defines them, `after_step(step, reduce, share)` is called when the
-    optimizer has stepped, and `forget()` instead where a step does not count: nothing that `losses` gathered may stay.
+    A subclass sets `model`, and defines `losses`. Where it defines them, `after_step(step, reduce, share)` is called
+    when the optimizer has stepped (see Codebook.update), and `forget()` instead where a step does not count: nothing
+    that `losses` gathered may stay.
 
     Attributes
     ----------

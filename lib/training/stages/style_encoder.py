@@ -31,7 +31,7 @@ class StyleEncoderStage(Stage):
             torch.tensor([self.names.index(name) for name in pianists_of(pieces)]) for pieces in (train, validation)
         )
         self.model = StyleEncoder.from_config(config, len(self.names))
-        self.tokens_per_example = WINDOW_NOTES if config.reads == "notes" else WINDOW  # notes, or latent frames of a roll
+        self.tokens_per_example = WINDOW_NOTES if config.reads == "notes" else WINDOW  # notes, or latent frames
 
     def losses(self, model, batch):
         """Cross-entropy over pianists with a margin (Wang et al. 2018, CosFace), and accuracy."""
