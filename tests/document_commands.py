@@ -55,6 +55,8 @@ NOT_RUN = {
     "python tests/benchmarks/generate.py": "takes hours, and recordings that can't be passed on",
     "python tests/benchmarks/duet.py": "takes minutes in real time, with nothing else on the machine",
     "python tests/benchmarks/serve.py": "takes half an hour, with nothing else on the machine",
+    "python tests/benchmarks/same_as.py": "takes minutes: tests/test_same_as.py runs its parts",
+    "python tests/benchmarks/size.py": "plays and trains: tests/test_size.py runs it",
     "python tests/benchmarks/plan.py": "takes minutes, with nothing else on the machine",
 }
 

@@ -208,12 +208,12 @@ def notes_of(path):
 
     midi = pretty_midi.PrettyMIDI(str(path))
     notes = [
-        (round(n.start, 6), n.pitch, n.velocity, round(n.end, 6), track)
+        (round(float(n.start), 6), n.pitch, n.velocity, round(float(n.end), 6), track)
         for track, i in enumerate(midi.instruments)
         for n in i.notes
     ]
     controls = [
-        (round(c.time, 6), c.number, c.value, track)
+        (round(float(c.time), 6), c.number, c.value, track)
         for track, i in enumerate(midi.instruments)
         for c in i.control_changes
     ]
