@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # stage, or stage and variant -> reason: losses to 1e-5 and weights not at all, since arithmetic had to change
 ONLY_CLOSE = {}
 CLOSE = 1e-5
+SHOWN = 3  # differences of a file
 
 CHART = "[A] Dm7 | G7 | Cmaj7 | A7 [B] Fmaj7 | Fm6 | Em7 A7 | Dm7 G7 [A]"
 # kind -> words of `generate`; {before} is a solo that was played first
@@ -191,8 +192,7 @@ def write_facts(root, out, data, midi):
             "codes": codes,
             "decoded": decoded.roll,
             "decoded_pedal": decoded.pedal,
-            "onset_s": notes.onset_s,
-            "pitch": notes.pitch,
+            **{name: array for name, array in vars(notes).items() if isinstance(array, np.ndarray)},
         }
         arrays |= {f"{path.stem} {number} {name}": np.asarray(value) for name, value in found.items()}
     np.savez(out, **arrays)
@@ -234,7 +234,7 @@ def compare_solos(what, there, here):
 
 
 def compare_arrays(what, there, here):
-    """Two dicts of arrays."""
+    """Two dicts of arrays; of many that differ the first few are named."""
     import numpy as np
 
     found = [f"{what}: {name} is only {'there' if name in there else 'here'}" for name in there.keys() ^ here.keys()]
@@ -244,10 +244,10 @@ def compare_arrays(what, there, here):
             found.append(f"{what}: {name} is {a.shape} {a.dtype} there, {b.shape} {b.dtype} here")
         elif a.tobytes() != b.tobytes():
             apart = np.abs(a.astype(np.float64) - b.astype(np.float64))
-            found.append(
-                f"{what}: {name} differs in {np.count_nonzero(apart)} of {a.size} places, by up to {apart.max():.3g}"
-            )
-    return found
+            places = f"{np.count_nonzero(apart)} of {a.size} places"
+            found.append(f"{what}: {name} differs in {places}, by up to {apart.max():.3g}")
+    more = [f"{what}: {len(found) - SHOWN} others differ too"] if len(found) > SHOWN else []
+    return found[:SHOWN] + more
 
 
 def compare_runs(what, there, here, renamed):
@@ -313,7 +313,7 @@ def compare_losses(what, there, here, close):
     wrong = [
         key for key in sorted(there.keys() & here.keys()) if not math.isclose(there[key], here[key], rel_tol=close)
     ]
-    return found + [f"{what}: loss of {key} is {there[key]} there, {here[key]} here" for key in wrong[:3]]
+    return found + [f"{what}: loss of {key} is {there[key]} there, {here[key]} here" for key in wrong[:SHOWN]]
 
 
 # --- The three parts -------------------------------------------------------------------------------------------
