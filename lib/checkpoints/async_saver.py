@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 
 class AsyncSaver:
@@ -16,17 +17,17 @@ class AsyncSaver:
     error : the exception of the last save, None where it went well
     """
 
-    def __init__(self, durable=0):
+    def __init__(self, durable: int = 0):
         self.durable, self.seconds, self.error = durable, 0.0, None
         self._thread = None
 
     @property
-    def busy(self):
+    def busy(self) -> bool:
         """Whether a save is being written."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start(self, step, write):
-        """Call `write` in the background; it returns when the checkpoint of `step` is on disk. Waits for the last one."""
+    def start(self, step: int, write: Callable[[], object]) -> None:
+        """Wait for the last save, then call `write` in the background: it returns when checkpoint `step` is on disk."""
         self.wait()
         self._thread = threading.Thread(target=self._run, args=(step, write), name="save")
         try:
@@ -40,11 +41,11 @@ class AsyncSaver:
         try:
             write()
             self.durable, self.error = step, None
-        except Exception as error:  # a full disk must not end the training: the driver reports it
+        except Exception as error:  # a full disk must not end the training: the caller reports it
             self.error = error
         self.seconds = time.monotonic() - began
 
-    def wait(self):
+    def wait(self) -> None:
         """Return when nothing is being written."""
         if self._thread is not None:
             self._thread.join()

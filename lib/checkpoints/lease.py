@@ -1,26 +1,31 @@
 """One runtime at a time trains a run: a lease file with a heartbeat, in the run's folder and in its mirror.
 
-Clocks of two machines are not compared if it can be helped: whether a lease is alive is seen by watching whether its
-counter moves.
+Clocks of two machines are compared only for leases that are long dead: whether another is alive is seen by watching its counter.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import random
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lib.config import ConfigError
+from lib.storage.backends import Storage, describe_error
 
 NAME = "lease.json"
-BEAT_S = {"folder": 15.0, "rclone": 30.0}
-WATCH_BEATS = 2.5
-OLD_S = 600.0  # a lease that says so is dead, if our clock is not far ahead
+BEAT_S = {"folder": 15.0, "rclone": 30.0}  # seconds between heartbeats, by kind of storage
+WATCH_BEATS = 2.5  # another machine's lease is watched for so many heartbeats
+OLD_S = 600.0  # a lease whose last heartbeat is older is dead, unless our clock is far ahead
+FIELDS = {"owner": str, "host": str, "boot": str, "pid": int, "counter": int, "time": int | float}
+log = logging.getLogger("lib.training")
 
 
 class LeaseError(ConfigError):
@@ -28,32 +33,31 @@ class LeaseError(ConfigError):
 
 
 def _boot():
-    """What tells this machine, since it was started, from all others."""
+    """Text that tells this machine, since it was started, from all others."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + "/" + os.readlink("/proc/self/ns/pid")
     except OSError:
         return f"{socket.gethostname()}/{uuid.getnode()}"
 
 
-class _Spot:
-    """One lease file: where it is, and what it says."""
+class _LeaseFile:
+    """A lease file in one storage."""
 
     def __init__(self, storage, path, beat_s=None):
         self.storage, self.path = storage, path
         self.beat_s = beat_s or BEAT_S[storage.kind]
 
     def read(self):
-        """The lease as a dict; None where there is none, or what is there is no lease."""
+        """The lease as a dict of FIELDS; None where the file does not exist or is not a lease."""
         try:
-            found = json.loads(self.storage.read_text(self.path))
-            wanted = {"owner": str, "host": str, "boot": str, "pid": int, "counter": int, "time": int | float}
-            return found if all(isinstance(found[name], kind) for name, kind in wanted.items()) else None
+            lease = json.loads(self.storage.read_text(self.path))
+            return lease if all(isinstance(lease[name], kind) for name, kind in FIELDS.items()) else None
         except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def write(self, content):
+    def write(self, lease):
         self.storage.check()  # never into an empty mount point
-        self.storage.write_text(self.path, json.dumps(content))
+        self.storage.write_text(self.path, json.dumps(lease))
 
 
 class Lease:
@@ -61,8 +65,8 @@ class Lease:
 
     Parameters
     ----------
-    spots : list of (storage of lib.storage.backends, path of the lease file); one that can't be reached is left out
-    beat_s : seconds between beats; None: 15 on a folder, 30 on rclone
+    locations : (storage, path of the lease file) each; a storage that can't be reached is left out
+    beat_s : seconds between heartbeats; None: BEAT_S
     clock, sleep : of the time module
 
     Attributes
@@ -70,41 +74,52 @@ class Lease:
     lost : None, or who has taken the run over
     """
 
-    def __init__(self, spots, beat_s=None, clock=time.time, sleep=time.sleep):
-        self.spots = [_Spot(storage, path, beat_s) for storage, path in spots]
+    def __init__(
+        self,
+        locations: Sequence[tuple[Storage, str]],
+        beat_s: float | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
+        self.files = [_LeaseFile(storage, path, beat_s) for storage, path in locations]
         self.clock, self.sleep, self.lost = clock, sleep, None
         self.owner, self.counter = uuid.uuid4().hex, 0
-        self._mine, self._stop, self._thread = [], threading.Event(), None
+        self._held, self._stop, self._thread = [], threading.Event(), None
 
-    def _content(self):
-        return {"owner": self.owner, "host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(),
-                "counter": self.counter, "time": round(self.clock(), 3)}  # fmt: skip
+    def _lease(self):
+        """The lease as it is written."""
+        machine = {"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid()}
+        return {"owner": self.owner, **machine, "counter": self.counter, "time": round(self.clock(), 3)}
 
-    def acquire(self, take_over=False):
-        """Take the lease.
+    def acquire(self, take_over: bool = False) -> None:
+        """Take the lease; a printed line says so where it could be written nowhere.
 
         Raises
         ------
         LeaseError : another process that is alive holds it, and `take_over` is not set
         """
-        self._mine = []
-        for spot in self.spots:
+        self._held, problems = [], []
+        for file in self.files:
             try:
                 if not take_over:
-                    self._wait_for(spot)
-                spot.write(self._content())
-            except OSError:
-                continue  # a mirror that can't be reached must not stop the training
-            self._mine.append(spot)
+                    self._wait_for(file)
+                file.write(self._lease())
+                self._held.append(file)
+            except OSError as error:  # a mirror that can't be reached must not stop the training
+                problems.append(f"{file.storage.where}: {describe_error(error)}")
+        if self.files and not self._held:
+            line = f"No lease could be written ({'; '.join(problems)}): make sure that nobody else trains this run."
+            log.warning(line)
+            print(line, flush=True)
         self.sleep(random.uniform(0.0, 0.1))  # two that grab at once: the later writer has it
-        for spot in self._mine:
-            self._look(spot)
+        for file in self._held:
+            self._check_owner(file)
         if self.lost:
             raise LeaseError(f"{self.lost} at this moment. Let it train there, or take it over with --take-over.")
 
-    def _wait_for(self, spot):
-        """Return when the spot's lease is dead, or there is none; LeaseError where it is alive."""
-        lease = spot.read()
+    def _wait_for(self, file):
+        """Return when the file's lease is dead or there is none; LeaseError where it is alive."""
+        lease = file.read()
         if lease is None or lease["owner"] == self.owner:
             return
         if lease["boot"] == _boot():
@@ -112,63 +127,60 @@ class Lease:
         elif lease["time"] < self.clock() - OLD_S:
             alive = False
         else:
-            alive = self._beats(spot, lease)
+            alive = self._beats(file, lease)
         if alive:
             ago = max(0.0, self.clock() - lease["time"])
             raise LeaseError(
-                f"Another runtime trains this run: {lease['host']}, process {lease['pid']}, heard {ago:.0f} s ago "
-                f"({spot.storage.where}/{spot.path}). Stop it there, or take the run over with --take-over."
+                f"Another runtime trains this run: {lease['host']}, process {lease['pid']}, last heartbeat {ago:.0f} s ago "
+                f"({file.storage.where}/{file.path}). Stop it there, or take the run over with --take-over."
             )
 
-    def _beats(self, spot, lease):
+    def _beats(self, file, lease):
         """Whether the counter of another machine's lease moves."""
-        seconds = WATCH_BEATS * spot.beat_s
+        seconds = WATCH_BEATS * file.beat_s
         print(
             f"{lease['host']} was training this run: watching for {seconds:.0f} s whether it still does ...", flush=True
         )
         self.sleep(seconds)
-        now = spot.read()
+        now = file.read()
         return now is not None and (now["owner"], now["counter"]) != (lease["owner"], lease["counter"])
 
-    def start(self):
-        """Let the heart beat, in a thread of its own."""
+    def start(self) -> None:
+        """Start the heartbeat, in a thread of its own."""
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
     def _beat(self):
-        due = {spot: time.monotonic() + spot.beat_s for spot in self._mine}
+        due = {file: time.monotonic() + file.beat_s for file in self._held}
         while not self._stop.wait(max(0.01, min(due.values(), default=60.0) - time.monotonic())):
             self.counter += 1
-            for spot in [spot for spot, moment in due.items() if moment <= time.monotonic()]:
-                try:
-                    self._look(spot)
+            for file in [file for file, moment in due.items() if moment <= time.monotonic()]:
+                with contextlib.suppress(OSError):  # a mirror that has gone for a while
+                    self._check_owner(file)
                     if self.lost:
                         return
-                    spot.write(self._content())
-                except OSError:
-                    pass  # a mirror that has gone for a while
-                due[spot] = time.monotonic() + spot.beat_s
+                    file.write(self._lease())
+                due[file] = time.monotonic() + file.beat_s
 
-    def _look(self, spot):
+    def _check_owner(self, file):
+        """Set `lost` if another runtime has written its lease there."""
         try:
-            found = spot.read()
+            lease = file.read()
         except OSError:
             return
-        if found is not None and found["owner"] != self.owner:
-            self.lost = f"the run was taken over by {found['host']}, process {found['pid']}"
+        if lease is not None and lease["owner"] != self.owner:
+            self.lost = f"the run was taken over by {lease['host']}, process {lease['pid']}"
 
-    def release(self):
-        """Stop beating, and remove what is ours."""
+    def release(self) -> None:
+        """Stop the heartbeat and remove what is ours."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(5.0)
-        for spot in self._mine:
-            try:
-                found = spot.read()
-                if found is not None and found["owner"] == self.owner:
-                    spot.storage.delete(spot.path)
-            except OSError:
-                pass  # it goes stale by itself
+        for file in self._held:
+            with contextlib.suppress(OSError):  # it expires by itself
+                lease = file.read()
+                if lease is not None and lease["owner"] == self.owner:
+                    file.storage.delete(file.path)
 
 
 def _is_alive(pid):

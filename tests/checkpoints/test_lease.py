@@ -43,7 +43,7 @@ def holder(tmp_path):
 
 
 def test_a_second_process_is_refused_and_told_the_way_out(holder, tmp_path):
-    with pytest.raises(LeaseError, match=rf"process {holder.pid}, heard \d s ago .* --take-over"):
+    with pytest.raises(LeaseError, match=rf"process {holder.pid}, last heartbeat \d s ago .* --take-over"):
         make(tmp_path).acquire()
 
 
@@ -119,6 +119,13 @@ def test_a_mirror_that_cannot_be_reached_is_left_out(tmp_path):
     time.sleep(0.2)
     assert lease.lost is None and lease.counter > 1
     lease.release()
+
+
+def test_a_lease_that_can_be_written_nowhere_is_announced(tmp_path, capsys):
+    lease = Lease([(FolderStorage(tmp_path / "away"), NAME)], beat_s=0.02)  # it has no marker: it counts as gone
+    lease.acquire()
+    assert f"No lease could be written ({tmp_path / 'away'}: " in capsys.readouterr().out and lease.lost is None
+    lease.start(), lease.release()
 
 
 def test_a_training_whose_run_is_taken_over_stops_without_saving(demo_data, tmp_path, monkeypatch):
