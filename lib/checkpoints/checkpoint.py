@@ -2,9 +2,9 @@
 
     RUN/checkpoints/step-00000250/{model,ema}.safetensors  optimizer.pt  scaler.json  manifest.json
 
-The manifest (lib/storage/manifest.py) holds step, stage, config, schedule, the step of the best validation so far and the
-sha256 of each file, and is written last. `latest` and `best` are names, not files: they are read off the manifests, so
-that no pointer can point at something that was lost. Loading takes the newest checkpoint whose every hash fits.
+The manifest (lib/storage/manifest.py) holds step, stage, config, schedule, the step of the best validation so far and
+the sha256 of each file, and is written last. `latest` and `best` are names, not files: they are read off the manifests,
+so that no pointer can point at something that was lost. Loading takes the newest checkpoint whose every hash fits.
 """
 
 from __future__ import annotations
@@ -312,8 +312,8 @@ def find_origin(folder: Path, runs_dir: Path | str, resume: str | None = None) -
     ----------
     folder : of `run_folder`
     runs_dir : folder of runs
-    resume : None: continue if the run exists, else begin it. Otherwise a run (a name in runs_dir, or a folder) or a checkpoint
-        (RUN/checkpoints/step-00000250, RUN/best), which must exist. Another run's checkpoint begins a new run.
+    resume : None: continue if the run exists, else begin it. Otherwise a run (a name in runs_dir, or a folder) or a
+        checkpoint (RUN/checkpoints/step-00000250, RUN/best), which must exist; another run's begins a new run.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """What files and users of earlier versions call things: one table, through which every reader of them goes.
 
-Manifests, config.json, order.json, sweep files, `--set`, JSON requests and state dicts keep the names of the version that wrote
-them. To rename a setting, a field of a request or a part of a model, rename it in the code and add a row to RENAMED; to remove one,
-add it to REMOVED. A name that is neither known nor in the table is an error: it is never silently replaced by a default. A field
-that came since takes what the code did before it came (EARLIER), else its default.
+Manifests, config.json, order.json, sweep files, `--set`, JSON requests and state dicts keep the names of the version
+that wrote them. To rename a setting, a field of a request or a part of a model, rename it in the code and add a row to
+RENAMED; to remove one, add it to REMOVED. A name that is neither known nor in the table is an error: it is never
+silently replaced by a default. A field that came since takes what the code did before it (EARLIER), else its default.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from lib import config as configs
 from lib.checkpoints.checkpoint import CheckpointError, Origin
 from lib.config import ConfigError
 
-# owner -> {name in earlier versions: name now}. An owner is a class of settings (its subclasses inherit the rows), a model
-# (parts of the keys of its state dict: "blocks.0.old.weight" has the part "old"; several parts are joined by dots), "Verifier"
-# (tensors of its file), a notebook ("06_listen": its parameters) or "sweep" (keys of a sweep file).
+# owner -> {name in earlier versions: name now}. An owner is a class of settings (its subclasses inherit the rows), a
+# model (parts of the keys of its state dict: "blocks.0.old.weight" has the part "old"; several are joined by dots),
+# "Verifier" (tensors of its file), a notebook ("06_listen": its parameters) or "sweep" (keys of a sweep file).
 RENAMED: dict[str, dict[str, str]] = {
     "DiffusionConfig": {"hidden": "width", "layers": "depth", "drop_knobs": "drop_attributes"},
     "DiT": {"hidden_frame": "mask_token", "embed_wishes": "embed_conditions"},
@@ -45,31 +45,11 @@ ADAMW = {"optimizer": "adamw"}  # there was no other before there was Muon
 EARLIER = {"vqvae": ADAMW, "style_encoder": {**ADAMW, "reads": "roll"}, "diffusion": ADAMW, "fine_tune": ADAMW}
 # what may differ when a run continues: nothing that changes the path of the weights up to there
 FREE_SETTINGS = {
-    *(
-        "preset",
-        "epochs",
-        "steps",
-        "decay",
-        "device",
-        "mixed_precision",
-        "log_every",
-        "validate_every",
-        "save_every",
-        "tracker",
-    ),
-    *(
-        "keep_checkpoints",
-        "validation_batches",
-        "final_name",
-        "mirror_verify_minutes",
-        "deterministic",
-        "skips_in_a_row",
-    ),
+    *("preset", "epochs", "steps", "decay", "device", "mixed_precision", "log_every", "validate_every", "save_every"),
+    *("keep_checkpoints", "tracker", "validation_batches", "final_name", "mirror_verify_minutes", "deterministic"),
+    "skips_in_a_row",
 }
-BATCH_SETTINGS = (
-    "batch_size",
-    "gradient_accumulation",
-)  # may differ where their product, the global batch, is the same
+BATCH_SETTINGS = ("batch_size", "gradient_accumulation")  # may differ if their product, the global batch, does not
 SHOWN = 6  # tensors of a message
 UPDATE = "A newer version may have written it: update this one (git pull)"
 log = logging.getLogger("lib.training")
@@ -79,13 +59,13 @@ log = logging.getLogger("lib.training")
 
 
 def rows(table: Mapping, owner: type | str) -> dict[str, str]:
-    """The rows of RENAMED or REMOVED for an owner: a class, with those of the classes that it inherits from, or a name."""
+    """The rows of RENAMED or REMOVED for an owner: a name, or a class, with those of its base classes."""
     names = [owner] if isinstance(owner, str) else [base.__name__ for base in reversed(owner.__mro__)]
     return {old: new for name in names for old, new in table.get(name, {}).items()}
 
 
 def renamed(owner: type | str, values: Mapping, source: str) -> dict:
-    """What a user wrote, with this version's names; an earlier name is accepted with a printed line that tells the new one.
+    """What a user wrote, with this version's names; an earlier name is accepted, and a printed line gives the new one.
 
     Parameters
     ----------
@@ -206,7 +186,7 @@ def completed(stage: str, values: Mapping, where: object) -> dict:
 
 
 def differences(stage: str, values: Mapping) -> str:
-    """Which fields of a checkpoint's config are gone or unknown, and which came since, with their values; "" where none."""
+    """Which fields of a checkpoint's config are gone, unknown, or came since, with their values; "" where none."""
     current, removed, unknown = _sorted_out(configs.STAGES[stage], values)
     fields = {field.name: field.default for field in dataclasses.fields(configs.STAGES[stage])}
     new = {name: value for name, value in {**fields, **_earlier(stage, current)}.items() if name not in current}
@@ -231,7 +211,8 @@ def check_config(origin: Origin, config: configs.StageConfig, stage: str) -> Non
     if differing:
         changes = ", ".join(f"{name}: {before.get(name)} in the run, {now[name]} requested" for name in differing)
         raise CheckpointError(
-            f"{origin.folder} was trained with another config ({changes}). Continue with its own values, or name a new --run."
+            f"{origin.folder} was trained with another config ({changes}). "
+            f"Continue with its own values, or name a new --run."
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run has logged: history.jsonl (figures) and events.jsonl (what happened) for pictures, train.log for people."""
+"""What a run has logged: history.jsonl (figures) and events.jsonl (what happened) for plots, train.log for people."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def append_event(run, event, step, text="", **fields):
     """Add {"time" (Unix seconds), "runtime", "event", "step", "text", and `fields`}; logged in train.log too.
 
     Events: start, restored, saved, save_failed, mirrored, mirror_failed, out_of_memory, skipped, went_back, stopped,
-    finished. Programs read fields, never the text: `total`, the steps of the whole training, of start, stopped and finished;
-    `reason` of stopped (a training.budget.StopReason), of save_failed and mirror_failed (what the system reported).
+    finished. Programs read fields, never the text: `total`, the steps of the whole training, of start, stopped and
+    finished; `reason` of stopped (a training.budget.StopReason), save_failed and mirror_failed (as the system reports).
     """
     line = {"time": round(time.time(), 3), "runtime": RUNTIME, "event": event, "step": step, "text": text, **fields}
     _append(Path(run) / EVENTS, line)

@@ -1,6 +1,7 @@
 """One runtime at a time trains a run: a lease file with a heartbeat, in the run's folder and in its mirror.
 
-Clocks of two machines are compared only for leases that are long dead: whether another is alive is seen by watching its counter.
+Clocks of two machines are compared only for leases that are long dead: whether another is alive is seen by watching its
+counter.
 """
 
 from __future__ import annotations
@@ -131,8 +132,9 @@ class Lease:
         if alive:
             ago = max(0.0, self.clock() - lease["time"])
             raise LeaseError(
-                f"Another runtime trains this run: {lease['host']}, process {lease['pid']}, last heartbeat {ago:.0f} s ago "
-                f"({file.storage.where}/{file.path}). Stop it there, or take the run over with --take-over."
+                f"Another runtime trains this run: {lease['host']}, process {lease['pid']}, "
+                f"last heartbeat {ago:.0f} s ago ({file.storage.where}/{file.path}). "
+                "Stop it there, or take the run over with --take-over."
             )
 
     def _beats(self, file, lease):

@@ -1,8 +1,8 @@
 """Trained models, ready to use: from a stage's run, or from a finished improviser's folder.
 
-An improviser's folder (`brad_final/`, `data/released/`) holds vqvae, style_encoder, styles and a transformer (fine_tune,
-diffusion where it is the base model, or both) as safetensors and a manifest with their configs and hashes; it needs no run
-beside it.
+An improviser's folder (`brad_final/`, `data/released/`) holds vqvae, style_encoder, styles and a transformer
+(fine_tune, diffusion where it is the base model, or both) as safetensors and a manifest with their configs and hashes;
+it needs no run beside it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Styles:
     vectors: Tensor
 
     def vector(self, text: str) -> Tensor:
-        """(S,), of length 1, of a name or a mix (parse_mix); ConfigError names the nearest pianist to an unknown one."""
+        """(S,), of length 1, of a name or mix (parse_mix); ConfigError names the nearest pianist to an unknown one."""
         if text in self.names:
             return self.vectors[self.names.index(text)]
         parts = [(share, configs.choose("pianist", name, self.names)) for name, share in parse_mix(text)]
@@ -54,7 +54,7 @@ class Styles:
 
 
 def parse_mix(text: str) -> list[tuple[str, float]]:
-    """"Brad Mehldau:0.7,Bill Evans:0.3" as [(name, weight)]; a name alone weighs 1. ConfigError says what is wrong."""
+    """ "Brad Mehldau:0.7,Bill Evans:0.3" as [(name, weight)]; a name alone weighs 1. ConfigError says what is wrong."""
     parts = []
     for part in text.split(","):
         name, colon, weight = part.strip().rpartition(":")
@@ -117,7 +117,7 @@ class Improviser:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Hex sha256 that tells a model's weights from others, in whatever precision and by whatever version they were stored."""
+    """Hex sha256 that tells a model's weights from others, whichever precision and version they were stored in."""
     digest = hashlib.sha256()
     for name, tensor in sorted((original_key(model, key), tensor) for key, tensor in model.state_dict().items()):
         digest.update(name.encode() + tensor.detach().to("cpu", torch.float16).contiguous().numpy().tobytes())
@@ -134,7 +134,7 @@ def frozen(
     where: object = "The checkpoint",
     differing: str = "",
 ) -> nn.Module:
-    """The model with these weights, in eval mode, without gradients; CheckpointError (put_weights) where they don't fit."""
+    """The model with these weights, in eval mode, without gradients; CheckpointError where they don't fit."""
     put_weights(model, {name: tensor.float() for name, tensor in weights.items()}, where, differing)
     return model.to(device).eval().requires_grad_(False)
 

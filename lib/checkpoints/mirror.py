@@ -4,7 +4,7 @@
     MIRROR/runs/PRESET/RUN/{config,adjustments}.json ...     the run's small files
     MIRROR/stores/CORPUS/notes.store                         so that a new runtime need not download and ingest
 
-The thread keeps no list of work: each round compares the run with its copy, so that the next round makes up for a missed one.
+The thread keeps no list of work: each round compares the run with its copy, so that the next makes up for a missed one.
 """
 
 from __future__ import annotations
@@ -77,26 +77,17 @@ class Mirror:
         report: Callable[..., None] | None = None,
         data: tuple[Path | str, Sequence[str]] | None = None,
     ):
-        self.storage, self.remote_run, self.run, self.keep = (
-            storage,
-            remote_run,
-            Path(run),
-            keep,
-        )  # keep: 1 once it is full
+        self.storage, self.remote_run, self.run = storage, remote_run, Path(run)
+        self.keep = keep  # 1 once the mirror is full
         self.verify_every_s, self.report, self.data = verify_every_s, report or (lambda *event, **fields: None), data
         self.state, self.seconds = "nothing yet", 0.0
         self.first_wait_s, self.longest_wait_s = FIRST_WAIT_S, LONGEST_WAIT_S
         self._wake, self._closed, self._rounds = threading.Event(), threading.Event(), threading.Lock()
         self._copied, self._verified, self._last_verified_s = set(), set(), -1e9
-        self._wait_s, self._reported, self._reported_at = (
-            0.0,
-            None,
-            -1e9,
-        )  # what was reported last as an error, and when
+        self._wait_s, self._reported, self._reported_at = 0.0, None, -1e9  # the error that was reported last, and when
         self._finished, self._opened = None, False
-        self._thread = threading.Thread(
-            target=self._run, name="mirror", daemon=True
-        )  # a dead mount may block it for ever
+        # a daemon: a dead mount may block it for ever
+        self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
 
     def start(self) -> None:
         """Start the thread; what the mirror lacks is copied at once."""
@@ -119,7 +110,7 @@ class Mirror:
             self._thread.join(5.0)
 
     def flush(self, timeout_s: float) -> bool:
-        """Copy what is missing now, however long the thread would still wait: whether all was there within `timeout_s` seconds."""
+        """Copy what is missing now, however long the thread would still wait: whether it took at most `timeout_s` s."""
         ended, succeeded = threading.Event(), []
 
         def work():
@@ -139,7 +130,7 @@ class Mirror:
                 self._closed.wait(self._wait_s)  # not cut short by `notify`: a quota needs its pause
 
     def _round(self, everything=False):
-        """Try once to bring the mirror up to date, with `everything` the logs too: whether it succeeded; never raises."""
+        """Try once to bring the mirror up to date (`everything`: the logs too): whether it succeeded; never raises."""
         with self._rounds:
             began = time.monotonic()
             try:
@@ -191,7 +182,7 @@ class Mirror:
         return sorted({*newest, *(folder for folder in folders if checkpoints.step_of(folder) == best)})
 
     def _copy(self, folder, due):
-        """Copy one checkpoint unless it is there already, and read it back if that is `due`: whether anything was copied."""
+        """Copy a checkpoint unless it is there already, and read it back if that is `due`: whether it was copied."""
         step, name = checkpoints.step_of(folder), folder.name
         try:
             text = (folder / MANIFEST).read_text(encoding="utf-8")
@@ -332,8 +323,8 @@ def restore_run(storage: Storage, remote_run: str, run: Path | str, newest_here:
         _fetch_small_files(storage, remote_run, Path(run))
     elif not newest_here and not _only_begun(storage, remote_run, names):
         raise checkpoints.CheckpointError(
-            f"All {len(names)} checkpoints of {storage.where}/{remote_run} are damaged, and {run} has none. Start afresh with "
-            f"a new --run, or bring an older copy back (Drive keeps versions)."
+            f"All {len(names)} checkpoints of {storage.where}/{remote_run} are damaged, and {run} has none. "
+            f"Start afresh with a new --run, or bring an older copy back (Drive keeps versions)."
         )
     return restored
 

@@ -1,4 +1,4 @@
-"""The runs that a stage builds on: where they are (here, on the Hugging Face hub, in the mirror), and that they have not changed.
+"""The runs that a stage builds on: where they are (here, on the Hugging Face hub, in the mirror), whether they changed.
 
 Codes and styles mean something only together with the very weights that made them: a manifest keeps their hashes.
 """
@@ -49,7 +49,7 @@ def locate(run: Path | str) -> Path:
 
     Parameters
     ----------
-    run : a folder; `hf://OWNER/NAME` (one slash may have been lost, as pathlib does), or OWNER/NAME where no such folder exists
+    run : a folder; `hf://OWNER/NAME` (pathlib may have taken one slash), or OWNER/NAME where no such folder exists
         here; `@REVISION` behind it takes a branch, tag or commit
 
     Returns
@@ -94,7 +94,7 @@ def _download(name, revision, text):
 
 @dataclass(frozen=True)
 class FinishedPart(Checkpoint):
-    """A stage's weights in a finished improviser's folder, or exported on their own: used like the best checkpoint of a run."""
+    """A stage's weights in a finished improviser's folder, or exported alone: used like a run's best checkpoint."""
 
     stage: str
 
@@ -117,7 +117,7 @@ class FinishedPart(Checkpoint):
 
 
 def require(run: Path | str, stage: str, name: str = "best") -> Checkpoint:
-    """A checkpoint of `stage`: of a run (`checkpoint.find`), part of a finished improviser's folder, or exported on its own.
+    """A checkpoint of `stage`: of a run (`checkpoint.find`), part of a finished improviser's folder, or exported alone.
 
     Parameters
     ----------
@@ -176,8 +176,8 @@ def find_dependencies(stage: str, runs_dir: Path | str, given: Mapping[str, Path
 
     Returns
     -------
-    dict stage -> Path; a training that begins with a diffusion model's weights (fine-tuning does, diffusion may) takes that
-    model's codec and style encoder unless others are given
+    dict stage -> Path; a training that begins with a diffusion model's weights (fine-tuning does, diffusion may) takes
+    that model's codec and style encoder unless others are given
 
     Raises
     ------
@@ -257,7 +257,7 @@ def bring_back(
     given: Mapping[str, Path | str | None],
     data_dir: Path | str,
 ) -> None:
-    """Fetch what the mirror has and this machine lacks: newer checkpoints of the run, the runs that it builds on, note stores.
+    """Fetch what the mirror has and this machine lacks: newer checkpoints, the runs that it builds on, note stores.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Storage for a second copy of files: a folder (Drive, a network disk) or an rclone remote, behind one interface.
 
-Nothing that such a storage reports is trusted: the caller reads back what was written and hashes it. A marker file tells a
-storage that is there from an empty mount point whose mount has gone.
+Nothing that such a storage reports is trusted: the caller reads back what was written and hashes it. A marker file
+tells a storage that is there from an empty mount point whose mount has gone.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ DESCRIPTIONS = {
 
 
 class StorageError(OSError):
-    """A storage that can't be used now; `errno` says why where a disk has such an error, else it is None and the text does."""
+    """A storage that can't be used now; `errno` says why where a disk has such an error, else the text does."""
 
 
 class Storage(Protocol):
@@ -65,7 +65,7 @@ class Storage(Protocol):
     where: str
 
     def open(self) -> None:
-        """Make the storage's folder and its marker; StorageError where the disk or remote that it is on is not there."""
+        """Make the storage's folder and its marker; StorageError where its disk or remote is not there."""
 
     def check(self) -> None:
         """StorageError where the storage has gone, as an unmounted drive has."""
@@ -93,7 +93,7 @@ class Storage(Protocol):
 
 
 def open_storage(where: Path | str) -> Storage:
-    """FolderStorage, or RcloneStorage for "REMOTE:PATH" such as "gdrive:brad-mehldau-checkpoints"; nothing is touched yet."""
+    """RcloneStorage for "REMOTE:PATH" such as "gdrive:brad-mehldau-checkpoints", else FolderStorage; still closed."""
     text = str(where)
     remote, colon, _ = text.partition(":")
     if colon and len(remote) > 1 and "/" not in remote and not Path(text).is_dir():

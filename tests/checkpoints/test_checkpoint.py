@@ -43,8 +43,16 @@ def test_newest_and_best_stay(tmp_path):
     assert checkpoints.find(tmp_path).step == 6 and checkpoints.find(tmp_path, "best").step == 2
 
 
-DAMAGES = ["zeros", "truncated", "missing", "no manifest", "half a manifest", "swapped", "another step",
-           "a flipped number"]  # fmt: skip
+DAMAGES = [
+    "zeros",
+    "truncated",
+    "missing",
+    "no manifest",
+    "half a manifest",
+    "swapped",
+    "another step",
+    "a flipped number",
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -110,7 +118,10 @@ def test_latest_best_and_a_step_are_names(tmp_path):
     run = tmp_path / "vqvae"
     for step in (1, 2, 3):
         write(run, step, best=2)
-    steps = {name: checkpoints.find(run / name).step for name in ("latest", "best", "step-00000001", "checkpoints/step-00000003")}
+    steps = {
+        name: checkpoints.find(run / name).step
+        for name in ("latest", "best", "step-00000001", "checkpoints/step-00000003")
+    }
     assert steps == {"latest": 3, "best": 2, "step-00000001": 1, "checkpoints/step-00000003": 3}
     with pytest.raises(DamageError, match="no manifest"):
         checkpoints.find(run / "step-00000009")
@@ -154,9 +165,13 @@ def test_the_last_valid_checkpoint_is_never_pruned(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["save.begin", "save.files 2", "save.manifest", "save.rename", "save.prune"])
 def test_death_in_a_save_leaves_the_one_before(tmp_path, point):
-    code = ("import sys; from tests.training.test_checkpoint import write\n"
-            "import os; run = sys.argv[1]; at = os.environ.pop('LIB_KILL_AT')\n"
-            "write(run, 1), write(run, 2, 7.0)\nos.environ['LIB_KILL_AT'] = at\nwrite(run, 3, 9.0, keep=1)")  # fmt: skip
+    code = (
+        "import os, sys; from tests.checkpoints.test_checkpoint import write\n"
+        "run = sys.argv[1]; at = os.environ.pop('LIB_KILL_AT')\n"
+        "write(run, 1), write(run, 2, 7.0)\n"
+        "os.environ['LIB_KILL_AT'] = at\n"
+        "write(run, 3, 9.0, keep=1)"
+    )
     environment = {**os.environ, "LIB_KILL_AT": point, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=environment, timeout=60)
     assert done.returncode == -signal.SIGKILL

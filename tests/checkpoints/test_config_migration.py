@@ -36,7 +36,9 @@ def rewrite(folder, change, hashes="kept"):
     """Change a manifest as an earlier version would have written it."""
     manifest = read_manifest(folder)
     change(manifest)
-    write_manifest(folder, {k: v for k, v in manifest.items() if k != "sha256"}, manifest["sha256"] if hashes == "kept" else None)
+    write_manifest(
+        folder, {k: v for k, v in manifest.items() if k != "sha256"}, manifest["sha256"] if hashes == "kept" else None
+    )
 
 
 @pytest.fixture
@@ -46,7 +48,12 @@ def run(tiny_runs, tmp_path):
     def make(stage, gone=None, missing=(), again=False):
         folder = shutil.copytree(tiny_runs / stage, tmp_path / stage, dirs_exist_ok=again)
         for step in checkpoints.step_folders(folder):
-            rewrite(step, lambda m: m.update(config={k: v for k, v in {**m["config"], **(gone or {})}.items() if k not in missing}))
+            rewrite(
+                step,
+                lambda m: m.update(
+                    config={k: v for k, v in {**m["config"], **(gone or {})}.items() if k not in missing}
+                ),
+            )
         return folder
 
     return make
@@ -78,7 +85,9 @@ def test_weights_of_another_size_are_named_with_the_field_that_was_missing(run):
 
 
 def test_an_ear_without_a_say_on_what_it_reads_read_piano_rolls(run):
-    values = {name: value for name, value in dataclasses.asdict(preset("style_encoder", "tiny")).items() if name != "reads"}
+    values = {
+        name: value for name, value in dataclasses.asdict(preset("style_encoder", "tiny")).items() if name != "reads"
+    }
     assert config_from("style_encoder", values, "x").reads == "roll"
     with pytest.raises(CheckpointError, match=r"reads \('roll' is taken\)"):  # this one reads notes: no such weights
         load_style_encoder(run("style_encoder", missing=("reads",)))
@@ -100,7 +109,9 @@ def test_a_finished_folder_of_another_version(tiny_runs, tmp_path, caplog):
         load_improviser(folder)
     assert "vqvae is of another version: its config has groups=12, removed since" in caplog.text
     rewrite(folder, lambda m: m["configs"]["dit"].update(objective="v"))
-    with pytest.raises(CheckpointError, match="dit: its config has objective='v', which this version does not know.*git pull"):
+    with pytest.raises(
+        CheckpointError, match="dit: its config has objective='v', which this version does not know.*git pull"
+    ):
         load_improviser(folder)
 
 
@@ -108,7 +119,9 @@ def test_an_improviser_from_before_there_were_two_transformers(tiny_runs, tmp_pa
     folder = shutil.copytree(tiny_runs / "brad_final", tmp_path / "brad_final")
     (folder / "fine_tune.safetensors").rename(folder / "dit.safetensors")
     rewrite(folder, lambda m: m["configs"]["vqvae"].update(groups=12), hashes="new")
-    with pytest.raises(CheckpointError, match="another version: it holds.*dit.safetensors.*one of fine_tune.*vqvae.*groups=12"):
+    with pytest.raises(
+        CheckpointError, match="another version: it holds.*dit.safetensors.*one of fine_tune.*vqvae.*groups=12"
+    ):
         load_improviser(folder)
 
 
@@ -137,8 +150,8 @@ def test_differences_of_a_whole_config_are_none(stage):
 
 # --- The table of renamed and removed names ------------------------------------------------------------------------
 
-# fingerprint(model) of the released models as commit config.LAST_COMMIT_OF_OLD_LAYOUT computed it: users' styles, libraries and
-# encoded codes are kept under these
+# fingerprint(model) of the released models as commit config.LAST_COMMIT_OF_OLD_LAYOUT computed it: users' styles,
+# galleries and encoded codes are kept under these
 FINGERPRINTS = {
     "fine_tune": "d854064fdf7ae4b9736c041b90dee10ff73287d671242ed8fa3a9ebfa4d34347",
     "diffusion": "4575d9df69b6f586a5ed4443c00e8039570a6b60b255377be567f9afe547c34e",
@@ -152,7 +165,9 @@ STAGE_CONFIGS = tuple(STAGES.values())
 def test_fingerprints_of_released_models_never_change():
     tuned, base = load_improviser(RELEASED), load_improviser(RELEASED, base=True)
     models = {"fine_tune": tuned.dit, "diffusion": base.dit, "vqvae": tuned.vqvae, "style_encoder": tuned.style_encoder}
-    assert {name: fingerprint(model) for name, model in {**models, "judge": load_judge().style_encoder}.items()} == FINGERPRINTS
+    assert {
+        name: fingerprint(model) for name, model in {**models, "judge": load_judge().style_encoder}.items()
+    } == FINGERPRINTS
 
 
 def owned_names(owner):
@@ -172,7 +187,7 @@ def test_the_table_names_nothing_that_is_there_and_leads_to_what_is(owner):
 
 @pytest.fixture
 def table(monkeypatch):
-    """Rows as a renaming would add them: `width_of_old`, `blocks_of_old` and `temperature_of_old` were earlier names."""
+    """Rows as a renaming would add them."""
     rows = {
         "VQVAEConfig": {"channels_of_old": "channels"},
         "GenerateRequest": {"temperature_of_old": "temperature"},
@@ -249,7 +264,9 @@ def test_a_fingerprint_is_of_the_first_names(table, run, monkeypatch):
     monkeypatch.setattr(config_migration, "RENAMED", {})
     assert fingerprint(model) != renamed
     old = hashlib.sha256()
-    for name, tensor in sorted((key.replace("codebook.", "codebook_of_old."), value) for key, value in model.state_dict().items()):
+    for name, tensor in sorted(
+        (key.replace("codebook.", "codebook_of_old."), value) for key, value in model.state_dict().items()
+    ):
         old.update(name.encode() + tensor.to(torch.float16).contiguous().numpy().tobytes())
     assert old.hexdigest() == renamed
 
@@ -257,7 +274,9 @@ def test_a_fingerprint_is_of_the_first_names(table, run, monkeypatch):
 def test_the_config_in_a_run_s_folder(table, tiny_runs, tmp_path):
     assert config_of_run(tmp_path) is None
     for stage in STAGES:
-        assert config_of_run(tiny_runs / stage) == preset(stage, "tiny", **({} if stage != "fine_tune" else sizes(tiny_runs)))
+        assert config_of_run(tiny_runs / stage) == preset(
+            stage, "tiny", **({} if stage != "fine_tune" else sizes(tiny_runs))
+        )
     values = json.loads((tiny_runs / "vqvae" / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(of_old(values)))
     assert config_of_run(tmp_path) == preset("vqvae", "tiny")

@@ -17,9 +17,11 @@ from lib.training import loop
 from lib.training.loop import train
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HOLD = ("import sys, time; from lib.storage.backends import FolderStorage; from lib.checkpoints.lease import Lease\n"
-        "lease = Lease([(FolderStorage(sys.argv[1], marked=False), 'lease.json')], beat_s=0.05)\n"
-        "lease.acquire(); lease.start(); print('held', flush=True); time.sleep(60)")  # fmt: skip
+HOLD = (
+    "import sys, time; from lib.storage.backends import FolderStorage; from lib.checkpoints.lease import Lease\n"
+    "lease = Lease([(FolderStorage(sys.argv[1], marked=False), 'lease.json')], beat_s=0.05)\n"
+    "lease.acquire(); lease.start(); print('held', flush=True); time.sleep(60)"
+)
 
 
 def make(folder, **words):
@@ -28,7 +30,9 @@ def make(folder, **words):
 
 def other(**words):
     """A lease of another machine."""
-    return json.dumps({"owner": "o", "host": "colab-7", "boot": "b", "pid": 3, "counter": 5, "time": time.time(), **words})
+    return json.dumps(
+        {"owner": "o", "host": "colab-7", "boot": "b", "pid": 3, "counter": 5, "time": time.time(), **words}
+    )
 
 
 @pytest.fixture
@@ -93,8 +97,16 @@ def test_an_old_lease_is_dead_without_watching(tmp_path):
     assert sum(slept) < 1
 
 
-GARBAGE = {"empty": "", "object": "{}", "list": "[]", "null": "null", "number": '{"owner": 3}', "bytes": "\x00\x01",
-           "deep": "[" * 9999, "text": other(pid="x")}  # fmt: skip
+GARBAGE = {
+    "empty": "",
+    "object": "{}",
+    "list": "[]",
+    "null": "null",
+    "number": '{"owner": 3}',
+    "bytes": "\x00\x01",
+    "deep": "[" * 9999,
+    "text": other(pid="x"),
+}
 
 
 @pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)

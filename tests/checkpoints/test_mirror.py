@@ -39,7 +39,9 @@ def said():
 
 @pytest.fixture
 def mirror(tmp_path, run, said):
-    made = Mirror(FolderStorage(tmp_path / "drive"), REMOTE, run, keep=3, report=lambda *event, **fields: said.append(event))
+    made = Mirror(
+        FolderStorage(tmp_path / "drive"), REMOTE, run, keep=3, report=lambda *event, **fields: said.append(event)
+    )
     made.first_wait_s, made.longest_wait_s = 0.05, 0.2
     yield made
     made.close()
@@ -170,11 +172,17 @@ def test_rclone_is_read_back_every_now_and_then(run, said, tmp_path, monkeypatch
     reads = []
     original = FolderStorage.sha256
     monkeypatch.setattr(FolderStorage, "sha256", lambda self, path: reads.append(path) or original(self, path))
-    mirror = Mirror(FolderStorage(tmp_path / "drive"), REMOTE, run, 5, 3600.0, lambda *event, **fields: said.append(event))
+    mirror = Mirror(
+        FolderStorage(tmp_path / "drive"), REMOTE, run, 5, 3600.0, lambda *event, **fields: said.append(event)
+    )
     for step in (1, 2, 3):
         write(run, step)
         assert mirror.flush(10)
-    assert [text for _, _, text in said] == ["copied and read back", "copied, not read back yet", "copied, not read back yet"]
+    assert [text for _, _, text in said] == [
+        "copied and read back",
+        "copied, not read back yet",
+        "copied, not read back yet",
+    ]
     assert {path.split("/")[-2] for path in reads} == {"step-00000001"}
     mirror._last_verified_s = -1e9  # an hour later
     reads.clear()
@@ -184,9 +192,11 @@ def test_rclone_is_read_back_every_now_and_then(run, said, tmp_path, monkeypatch
 @pytest.mark.slow
 def test_death_in_the_middle_of_a_copy(run, tmp_path):
     write(run, 1)
-    code = ("import sys; from pathlib import Path\n"
-            "from lib.storage.backends import FolderStorage; from lib.checkpoints.mirror import Mirror\n"
-            "print(Mirror(FolderStorage(Path(sys.argv[1])), sys.argv[2], sys.argv[3]).flush(30))")  # fmt: skip
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from lib.storage.backends import FolderStorage; from lib.checkpoints.mirror import Mirror\n"
+        "print(Mirror(FolderStorage(Path(sys.argv[1])), sys.argv[2], sys.argv[3]).flush(30))"
+    )
     for point in ("mirror.file 2", "mirror.manifest"):
         environment = {**os.environ, "LIB_KILL_AT": point}
         command = [sys.executable, "-c", code, tmp_path / "drive", REMOTE, run]
@@ -199,7 +209,9 @@ def test_death_in_the_middle_of_a_copy(run, tmp_path):
 
 def test_a_full_disk_keeps_the_newest_and_the_best(run, said, tmp_path):
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", "size=1m", "tmpfs") as disk:
-        mirror = Mirror(FolderStorage(disk / "drive"), REMOTE, run, 5, report=lambda *event, **fields: said.append(event))
+        mirror = Mirror(
+            FolderStorage(disk / "drive"), REMOTE, run, 5, report=lambda *event, **fields: said.append(event)
+        )
         for step in range(1, 6):  # 280 kB each: three fit
             write(run, step, best=2, size=70_000, value=float(step))
             for _ in range(2):  # the round after the one that found it full

@@ -82,10 +82,14 @@ def hub_of(folder, name):
             path = self.path.split("?")[0]
             files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
             if path.startswith(f"/api/models/{name}/"):
-                tree = [{"type": "file", "path": file, "rfilename": file, "size": at.stat().st_size, "oid": "0"}
-                        for file, at in files.items()]  # fmt: skip
+                tree = [
+                    {"type": "file", "path": file, "rfilename": file, "size": at.stat().st_size, "oid": "0"}
+                    for file, at in files.items()
+                ]
                 whole = {"id": name, "sha": COMMIT, "siblings": tree, "private": False, "tags": [], "downloads": 0}
-                self.send(json.dumps(tree if "/tree/" in path else whole).encode(), {"Content-Type": "application/json"})
+                self.send(
+                    json.dumps(tree if "/tree/" in path else whole).encode(), {"Content-Type": "application/json"}
+                )
             elif (file := path.removeprefix(f"/{name}/resolve/{COMMIT}/")) in files:
                 content = files[file].read_bytes()
                 self.send(content, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT})

@@ -67,7 +67,9 @@ def test_folders_go_there_whole_and_come_back_whole(storage, tmp_path):
     text = (folder / MANIFEST).read_text()
     assert copy_folder(storage, folder, "runs/one", text)
     fetch_folder(storage, "runs/one", tmp_path / "back")
-    assert {p.name: p.read_bytes() for p in (tmp_path / "back").iterdir()} == {p.name: p.read_bytes() for p in folder.iterdir()}
+    assert {p.name: p.read_bytes() for p in (tmp_path / "back").iterdir()} == {
+        p.name: p.read_bytes() for p in folder.iterdir()
+    }
     (tmp_path / "bad").write_bytes(b"music" * 999 + b"musik")
     storage.put(tmp_path / "bad", "runs/one/a.bin")
     with pytest.raises(DamageError, match="a.bin is damaged"):
@@ -89,7 +91,10 @@ def test_a_note_store_goes_there_once_and_comes_back(storage, demo_data, tmp_pat
 def test_what_is_a_remote_and_what_a_folder(tmp_path):
     assert isinstance(open_storage("gdrive:brad-mehldau-checkpoints"), RcloneStorage)
     assert isinstance(open_storage("gdrive:"), RcloneStorage)
-    assert all(isinstance(open_storage(where), FolderStorage) for where in ("runs", "/content/drive/MyDrive", "C:/runs", "a/b:c"))
+    assert all(
+        isinstance(open_storage(where), FolderStorage)
+        for where in ("runs", "/content/drive/MyDrive", "C:/runs", "a/b:c")
+    )
 
 
 def test_a_folder_whose_disk_is_not_there(tmp_path):
@@ -119,11 +124,19 @@ def test_rclone_that_is_not_set_up_says_how(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("message", "code", "words"),
     [
-        ("googleapi: Error 403: The user's Drive storage quota has been exceeded., storageQuotaExceeded", errno.EDQUOT, "quota"),
+        (
+            "googleapi: Error 403: The user's Drive storage quota has been exceeded., storageQuotaExceeded",
+            errno.EDQUOT,
+            "quota",
+        ),
         ("write /x: no space left on device", errno.ENOSPC, "Errno 28"),
         ("read /x: input/output error", errno.EIO, "Errno 5"),
         ("googleapi: Error 403: User Rate Limit Exceeded", errno.EAGAIN, "too many"),
-        ('Get "https://www.googleapis.com": dial tcp: lookup www.googleapis.com: no such host', errno.ENETUNREACH, "no network"),
+        (
+            'Get "https://www.googleapis.com": dial tcp: lookup www.googleapis.com: no such host',
+            errno.ENETUNREACH,
+            "no network",
+        ),
         ("couldn't do it", None, "couldn't do it"),
     ],
 )
@@ -134,6 +147,9 @@ def test_what_rclone_says_is_understood(message, code, words):
 
 
 def test_reasons_in_plain_words():
-    assert describe_error(OSError(errno.ENOTCONN, "Transport endpoint is not connected")) == "the mount has died (Errno 107)"
+    assert (
+        describe_error(OSError(errno.ENOTCONN, "Transport endpoint is not connected"))
+        == "the mount has died (Errno 107)"
+    )
     assert describe_error(OSError(errno.EACCES, "Permission denied")) == "Permission denied"
     assert describe_error(StorageError("it has vanished")) == "it has vanished"
