@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from lib.data.corpora import open_corpus
-from lib.music.ngrams import words
+from lib.music.style_features import note_ngrams, note_statistics
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
 
 import style  # noqa: E402
 from strangers import equal_error_rate  # noqa: E402
-from style_baselines import NGramBaseline, StatisticsBaseline, statistics  # noqa: E402
+from style_baselines import NGramBaseline, StatisticsBaseline  # noqa: E402
 
 
 def test_equal_error_rate():
@@ -55,9 +55,9 @@ def test_the_baselines_tell_the_demo_corpus_apart(baseline, demo_data):
 def test_statistics_and_words_do_not_hear_the_key(demo_data):
     notes = open_corpus("demo", demo_data).piece_notes(0)
     up = type(notes)(notes.onset_s, notes.duration_s, notes.pitch + 1, notes.velocity, notes.pedal_s)
-    theirs, own = words(up), words(notes)
+    theirs, own = note_ngrams(up), note_ngrams(notes)
     assert all(theirs[kind] == own[kind] for kind in own if kind != "left")  # middle C stays where it is
-    assert np.isfinite(statistics(notes)).all()
+    assert np.isfinite(note_statistics(notes)).all()
 
 
 def test_flat_and_dry():

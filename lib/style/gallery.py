@@ -19,7 +19,7 @@ from lib.checkpoints.load import Styles, config_of, fingerprint, is_finished, lo
 from lib.checkpoints.run_dependencies import locate, require
 from lib.config import ConfigError
 from lib.data.corpora import gather_labelled, gather_pieces
-from lib.music.style_features import habits
+from lib.music.style_features import style_descriptors
 from lib.progress import progress_bar
 from lib.storage.manifest import MANIFEST, verify, write_manifest
 from lib.style.classifier import StyleClassifier, TooShort
@@ -38,7 +38,7 @@ class Gallery:
     styles : float (N, S) of length 1
     vectors : float (N, D) of length 1, of the verifier: their products say how alike recordings are
     verifier : Verifier
-    habits : float (N, len(HABITS))
+    habits : float (N, len(STYLE_DESCRIPTORS))
     known : (threshold, steepness) of `probability_of_known`; None where there were no unknown players to learn from
     """
 
@@ -119,7 +119,7 @@ def enrol_corpora(classifier, config, data_dir):
         corpora = ", ".join(config.corpora)
         raise ConfigError(f"{corpora} in {data_dir} hold no training recording long enough for a gallery.")
     columns = [tuple(getattr(piece, name) for piece, _, _ in enrolled) for name in ("pianist", "album", "title")]
-    descriptors = [list(habits(notes).values()) for _, notes, _ in enrolled]
+    descriptors = [list(style_descriptors(notes).values()) for _, notes, _ in enrolled]
     styles = np.stack([prediction.style for _, _, prediction in enrolled])
     features, single = _features(enrolled), _single_album(classifier, enrolled)
     verifier = Verifier.fit(features[known], np.array(columns[0])[known])

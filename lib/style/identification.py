@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.music.style_features import HABITS, habits
+from lib.music.style_features import STYLE_DESCRIPTORS, style_descriptors
 from lib.style.classifier import EVIDENCE_S, from_first_onset
 from lib.style.verification import Features
 
@@ -112,7 +112,7 @@ def identify(classifier, gallery, notes, top=5):
     times_s, evidence = classifier.evidence(notes)
     others = np.delete(evidence, order[0], 1)
     in_favour = evidence[:, order[0]] - others.mean(1) if others.size else np.zeros(len(evidence))
-    telling = _habits_of(gallery, habits(performance), pianists[0][0])[:top]
+    telling = _habits_of(gallery, style_descriptors(performance), pianists[0][0])[:top]
     unknown = None if known is None else 1 - known
     return Identification(pianists, unknown, nearest, telling, times_s, in_favour)
 
@@ -122,7 +122,7 @@ def _habits_of(gallery, values, pianist):
     own, shared = gallery.habits[np.array(gallery.pianists) == pianist], []
     if not len(own):
         return []
-    for column, habit in enumerate(HABITS):
+    for column, habit in enumerate(STYLE_DESCRIPTORS):
         everyone, value = gallery.habits[:, column], values[habit.name]
         rank, pianists_rank = (100 * (everyone < v).mean() for v in (value, np.median(own[:, column])))
         if (agreement := (rank - 50) * (pianists_rank - 50)) > 0:

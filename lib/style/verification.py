@@ -15,8 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lib.checkpoints.config_migration import RENAMED, rows
-from lib.music.ngrams import count_words
-from lib.music.note_statistics import statistics
+from lib.music.style_features import count_ngrams, note_statistics
 from lib.style.embeddings import principal_directions
 
 MOST_WORDS, DIRECTIONS = 3000, 60  # of each kind of n-grams; 5,000 and 150: 0.418 named, not 0.410, twice the size
@@ -34,8 +33,8 @@ class Features:
     Attributes
     ----------
     pooled : float (N, 2 C), classifier.Prediction.pooled of each
-    statistics : float (N, S), note_statistics.statistics
-    counts : dict kind -> CSR (N, BUCKETS), ngrams.count_words
+    statistics : float (N, S), style_features.note_statistics
+    counts : dict kind -> CSR (N, BUCKETS), style_features.count_ngrams
     """
 
     pooled: np.ndarray
@@ -46,7 +45,7 @@ class Features:
     def of(cls, predictions, recordings):
         """The features of N recordings (Notes), at least one, and their N Predictions."""
         pooled = np.stack([prediction.pooled for prediction in predictions])
-        return cls(pooled, np.stack([statistics(notes) for notes in recordings]), count_words(recordings))
+        return cls(pooled, np.stack([note_statistics(notes) for notes in recordings]), count_ngrams(recordings))
 
     def __getitem__(self, rows):
         """The features of some recordings: bool (N,) or indices."""
@@ -134,7 +133,7 @@ class NGramLsa:
 
     Attributes
     ----------
-    buckets : int32 (V,), columns of ngrams.count_words
+    buckets : int32 (V,), columns of style_features.count_ngrams
     weight : float32 (V,), inverse document frequencies
     directions : float32 (V, K)
     """
@@ -145,7 +144,7 @@ class NGramLsa:
 
     @classmethod
     def fit(cls, counts):
-        """Of CSR (N, ngrams.BUCKETS): the most widespread words, the main directions of their TF-IDF."""
+        """Of CSR (N, style_features.BUCKETS): the most widespread words, the main directions of their TF-IDF."""
         spread = np.asarray((counts > 0).sum(0)).ravel()
         num_words = min(MOST_WORDS, int((spread > 0).sum()))
         buckets = np.sort(np.argsort(-spread, kind="stable")[:num_words]).astype(np.int32)
@@ -154,7 +153,7 @@ class NGramLsa:
         return cls(buckets, weight, directions.astype(np.float32))
 
     def of(self, counts):
-        """float (N, K) of CSR (N, ngrams.BUCKETS)."""
+        """float (N, K) of CSR (N, style_features.BUCKETS)."""
         return _tfidf(counts, self.buckets, self.weight) @ self.directions
 
 

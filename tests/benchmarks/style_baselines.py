@@ -13,8 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from lib.music.ngrams import count_words
-from lib.music.note_statistics import statistics
+from lib.music.style_features import count_ngrams, note_statistics
 
 FURTHEST = 5.0  # deviations
 KINDS = ("melody", "bass", "rhythm", "lengths", "moves", "chords", "successions")  # pitch intervals, durations and chords
@@ -52,7 +51,7 @@ class StatisticsBaseline(Baseline):
         """Standardised statistics."""
         for i in recordings:
             if i not in self.kept:
-                self.kept[i] = statistics(corpus.notes[i])
+                self.kept[i] = note_statistics(corpus.notes[i])
         table = np.stack([self.kept[i] for i in recordings])
         self.scaler = StandardScaler().fit(table) if fit else self.scaler
         return self.scaler.transform(table).clip(-FURTHEST, FURTHEST)
@@ -71,7 +70,7 @@ class NGramBaseline(Baseline):
         """Sublinear TF-IDF of each kind of words, side by side: on validation .84, of all in one bag .79."""
         for i in recordings:
             if i not in self.kept:
-                counts = count_words([corpus.notes[i]])
+                counts = count_ngrams([corpus.notes[i]])
                 self.kept[i] = [counts[kind] for kind in KINDS]
         tables = [vstack(kind) for kind in zip(*(self.kept[i] for i in recordings), strict=True)]
         if fit:

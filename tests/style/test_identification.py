@@ -13,7 +13,7 @@ from lib.checkpoints.load import Styles, parse_mix
 from lib.config import ConfigError, preset
 from lib.data.corpora import open_corpus
 from lib.music.notes import write_midi
-from lib.music.style_features import HABITS, habits
+from lib.music.style_features import STYLE_DESCRIPTORS, style_descriptors
 from lib.storage.manifest import DamageError, read_manifest, write_manifest
 from lib.style import gallery as galleries
 from lib.style.classifier import StyleClassifier, TooShort
@@ -153,8 +153,8 @@ def test_calibration_makes_confidence_fit():
 
 def test_habits_have_a_value_each(heard):
     for i in range(0, len(heard[1]), 7):
-        values = habits(heard[1].piece_notes(i))
-        assert list(values) == [habit.name for habit in HABITS] and np.isfinite(list(values.values())).all()
+        values = style_descriptors(heard[1].piece_notes(i))
+        assert list(values) == [habit.name for habit in STYLE_DESCRIPTORS] and np.isfinite(list(values.values())).all()
 
 
 @pytest.mark.parametrize(("text", "parts"), [

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lib.data.corpora import open_corpus
-from lib.music.ngrams import BUCKETS, count_words, words
 from lib.music.notes import Notes
+from lib.music.style_features import BUCKETS, count_ngrams, note_ngrams
 from lib.style.classifier import Prediction
 from lib.style.verification import MOST_RECORDINGS, Features, Verifier, _spread, _whitening
 
@@ -28,8 +28,8 @@ def recordings(demo_data):
 
 def test_words_are_counted(demo_data):
     (notes, *_), _ = recordings(demo_data)
-    counts = count_words([notes, notes])
-    for kind, found in words(notes).items():
+    counts = count_ngrams([notes, notes])
+    for kind, found in note_ngrams(notes).items():
         assert counts[kind].shape == (2, BUCKETS) and counts[kind].sum() == 2 * len(found)
 
 
@@ -68,7 +68,7 @@ def test_a_file_holds_it(demo_data, tmp_path):
     verifier = Verifier.fit(features, players)
     verifier.save(tmp_path)
     loaded = Verifier.load(tmp_path)
-    assert set(loaded.ngrams) == set(words(notes[0]))
+    assert set(loaded.ngrams) == set(note_ngrams(notes[0]))
     assert (loaded.vectors(features) * verifier.vectors(features)).sum(1) == pytest.approx(1, abs=1e-3)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from lib.apps.evaluate.clips import ClipSet, Missing
 from lib.apps.evaluate.playing import ask
-from lib.music.note_statistics import statistics
 from lib.music.piano_roll import CHUNK_S
+from lib.music.style_features import note_statistics
 
 TWELVE = ("Abdullah Ibrahim", "Andy Laverne", "Art Tatum", "Cedar Walton", "Dave McKenna", "Dick Hyman", "Erroll Garner",
           "George Cables", "Hank Jones", "Horace Parlan", "Oscar Peterson", "Tete Montoliu")  # fmt: skip
@@ -65,7 +65,7 @@ def real_windows(store, names, split, most=WINDOWS):
 
 def _windows(clips, who, recordings):
     kept = [place for place, notes in enumerate(clips) if len(notes) >= FEWEST_NOTES]
-    features = np.stack([statistics(clips[place]) for place in kept]) if kept else np.zeros((0, 0))
+    features = np.stack([note_statistics(clips[place]) for place in kept]) if kept else np.zeros((0, 0))
     return Windows(features, np.array(who)[kept], np.array(recordings)[kept])
 
 
