@@ -211,12 +211,12 @@ def gather_labelled(config: Any, data_dir: Any, split: str) -> list[tuple[NoteSt
 
 
 def benchmark_split(piece: Piece, name: str) -> str:
-    """train, validation or test: what one of PiJAMA's benchmark splits (album_0, album_1, album_2, song) says of its piece."""
+    """train, validation or test: what a benchmark split of PiJAMA (album_0, album_1, album_2, song) says of its piece."""
     return BENCHMARK_NAMES[piece.song_split if name == "song" else piece.album_splits[int(name[-1])]]
 
 
 def in_published_test(piece: Piece) -> bool:
-    """Whether its corpus's own tables test on it: the benchmark's first album split where it has the piece, else theirs.
+    """Whether its corpus's tables test on it: the benchmark's first album split where it has the piece, else theirs.
 
     Our `split` is by album and differs from PiJAMA's own, which is by song; the codec keeps clear of both tests.
     """

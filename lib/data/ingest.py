@@ -1,7 +1,7 @@
 """From MIDI files to a note store: read every file once, keep what is usable, say why the rest is not.
 
-The files are members of a zip, read in memory, nothing is unpacked to the disk, or of a folder. A member has a name, in Unicode's
-composed form with "/", and read() gives its bytes, or MidiError with the reason why it is refused.
+The files are members of a zip, read in memory, nothing is unpacked to the disk, or of a folder. A member has a name, in
+Unicode's composed form with "/", and read() gives its bytes, or MidiError with the reason why it is refused.
 
 Runs in one process on purpose: symusic does not release Python's lock (two threads are no faster), and 4,053 files take
 about five seconds, less than it costs to start, feed and empty a pool of processes on two cores.
@@ -73,7 +73,8 @@ def ingest(
     Parameters
     ----------
     name : a key of CORPORA, or any name for music of the user's own
-    archive, folder : where the music is: a zip, or a folder of MIDI; neither: the archive that `download` left in DIR/NAME
+    archive, folder : where the music is: a zip, or a folder of MIDI; neither: the archive that `download` left in
+        DIR/NAME
     metadata : folder of the corpus's tables, if they are neither beside the archive nor in DIR
 
     Returns
