@@ -211,7 +211,7 @@ def gather_labelled(config: Any, data_dir: Any, split: str) -> list[tuple[NoteSt
 
 
 def benchmark_split(piece: Piece, name: str) -> str:
-    """train, validation or test: what a benchmark split of PiJAMA (album_0, album_1, album_2, song) says of its piece."""
+    """train, validation or test, by one of PiJAMA's benchmark splits: album_0, album_1, album_2, song."""
     return BENCHMARK_NAMES[piece.song_split if name == "song" else piece.album_splits[int(name[-1])]]
 
 

@@ -85,7 +85,7 @@ def is_duet(pianist: str, album: str) -> bool:
 
 
 def piece_from_folders(corpus: str, path: str, pianist: str = "") -> Piece:
-    """A piece of which PIANIST/ALBUM/TITLE.mid says who plays what, or a part of that; of a known pianist ALBUM/TITLE.mid."""
+    """A piece by its path, PIANIST/ALBUM/TITLE.mid or the end of that; of a known pianist ALBUM/TITLE.mid."""
     path = PurePosixPath(compose(path))
     folders = path.parts[:-1]
     if not pianist and folders:

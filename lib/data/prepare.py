@@ -28,8 +28,8 @@ def prepare(names: Iterable[str], data_dir: Path | str, mirror: str | None = Non
     ----------
     names : those of CORPORA are downloaded and ingested; a corpus of the user's own must have been ingested before
     data_dir : folder of note stores
-    mirror : where earlier runtimes may have left the note stores (see lib.storage.backends.open_storage): quicker than a
-        download
+    mirror : where earlier runtimes may have left the note stores, which is quicker than a download; see
+        lib.storage.backends.open_storage
 
     Returns
     -------

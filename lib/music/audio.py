@@ -128,7 +128,7 @@ def _first_program(synth, font):
 
 
 def _events(notes, synth, sample_rate_hz):
-    """[(sample, callable)] in order; at one time keys go up before the pedal moves, and the pedal before keys go down."""
+    """[(sample, callable)] in order; at one time keys go up, then the pedal moves, then keys go down."""
     events = []
     for pitch, velocity, onset_s, duration_s in zip(notes.pitch, notes.velocity, notes.onset_s, notes.duration_s):
         events.append((onset_s, 2, lambda p=int(pitch), v=int(velocity): synth.noteon(0, p, v)))
@@ -147,7 +147,8 @@ def _sines(notes, sample_rate_hz):
     for pitch, velocity, onset_s, end_s in zip(notes.pitch.astype(int), notes.velocity, notes.onset_s, ends_s):
         time_s = np.arange(round((end_s - onset_s + RELEASE_S) * sample_rate_hz)) / sample_rate_hz
         hz = 440.0 * 2 ** ((pitch - 69) / 12)
-        tone = sum(a * np.sin(2 * np.pi * hz * (k + 1) * time_s) for k, a in enumerate(PARTIALS) if hz * (k + 1) < 16_000)
+        partials = [(hz * (k + 1), amplitude) for k, amplitude in enumerate(PARTIALS) if hz * (k + 1) < 16_000]
+        tone = sum(amplitude * np.sin(2 * np.pi * partial_hz * time_s) for partial_hz, amplitude in partials)
         decay = np.exp(-time_s * 2.0 ** ((pitch - 60) / 24)) * np.clip(time_s / 0.004, 0, 1)
         fade = np.clip((end_s - onset_s + RELEASE_S - time_s) / RELEASE_S, 0, 1)
         first = round(onset_s * sample_rate_hz)

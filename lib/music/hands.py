@@ -1,7 +1,7 @@
 """Which hand plays a note: a border between the hands that moves with the music.
 
 Conventions: a border is a MIDI pitch; what lies below it is the left hand's. The path of borders over time is the
-cheapest one (Viterbi): no hand spans more than it can reach, the border keeps clear of notes, near the middle, and still.
+cheapest one (Viterbi): no hand spans more than it can reach, the border keeps clear of notes, near the middle, still.
 """
 
 from __future__ import annotations

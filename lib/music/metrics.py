@@ -44,10 +44,11 @@ def describe(notes, seconds=None):
     seconds = float(notes.end_s if seconds is None else seconds) or 1e-9
     count = len(notes)
     pedal_s = np.clip(notes.pedal_s, 0, seconds)
+    end_s = np.clip(notes.onset_s + notes.duration_s, 0, seconds)
     figures = {
         "notes": count,
         "notes_per_s": count / seconds,
-        "sounding_notes": float(np.clip(notes.onset_s + notes.duration_s, 0, seconds).sum() - notes.onset_s.sum()) / seconds,
+        "sounding_notes": float(end_s.sum() - notes.onset_s.sum()) / seconds,
         "pitch_low": int(notes.pitch.min()) if count else None,
         "pitch_high": int(notes.pitch.max()) if count else None,
         "velocity_mean": float(notes.velocity.mean()) if count else 0.0,
@@ -72,8 +73,8 @@ def attributes(notes, seconds):
 
     Returns
     -------
-    dict of ATTRIBUTES: semitones; bits; onsets a second; mean logarithm of the seconds between onsets, and of how long keys
-        are down, in bits; mean velocity; mean keys down where any is
+    dict of ATTRIBUTES: semitones; bits; onsets a second; mean logarithm of the seconds between onsets, and of how long
+        keys are down, in bits; mean velocity; mean keys down where any is
     """
     count = len(notes)
     gaps = np.diff(notes.onset_s)
@@ -119,12 +120,13 @@ def density_and_velocity(
     Parameters
     ----------
     notes : Notes
-    window_s, hop_s : seconds of a window, and from one to the next. Windows reach beyond neither end of the performance: those at
-        the ends are shorter
+    window_s, hop_s : seconds of a window, and from one to the next. Windows reach beyond neither end of the performance:
+        those at the ends are shorter
 
     Returns
     -------
-    (times_s, notes_per_s, velocity) : each (W,): the windows' middles, onsets a second, mean MIDI velocity, NaN without onsets
+    (times_s, notes_per_s, velocity) : each (W,): the windows' middles, onsets a second, mean MIDI velocity, NaN without
+        onsets
     """
     times_s = np.arange(0.0, max(notes.end_s, hop_s) + hop_s / 2, hop_s)
     starts_s, ends_s = (times_s - window_s / 2).clip(min=0), (times_s + window_s / 2).clip(max=max(notes.end_s, hop_s))

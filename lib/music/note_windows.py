@@ -21,7 +21,7 @@ VALUES = ("onset_s", "duration_s", "pitch", "velocity", "pedal")
 WIDEST_INTERVAL = 24  # wider ones count as this
 GAP_EDGES_S = torch.tensor(np.geomspace(0.02, 4, 15), dtype=torch.float32)
 DURATION_EDGES_S = torch.tensor(np.geomspace(0.03, 4, 15), dtype=torch.float32)
-ARTICULATION_EDGES = torch.tensor(np.geomspace(0.1, 10, 11), dtype=torch.float32)  # duration over the gap to the next onset
+ARTICULATION_EDGES = torch.tensor(np.geomspace(0.1, 10, 11), dtype=torch.float32)  # duration over the gap to the next
 VELOCITY_STEP, SHADE_STEP, SHADES, REGISTER_STEP = 7, 6, 6, 4
 VELOCITY_LAGS = 2
 INTERVALS, GAPS = 2 * WIDEST_INTERVAL + 2, len(GAP_EDGES_S) + 2  # choices, the first: no note so long ago

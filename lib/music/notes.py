@@ -60,10 +60,10 @@ class Notes:
         return float((self.onset_s + self.duration_s).max()) if len(self) else 0.0
 
     def sounding_end_s(self) -> np.ndarray:
-        """float64 (N,): when each note stops sounding, in seconds: the key is up, and the pedal, or the key is struck again.
+        """float64 (N,): the second in which each note stops sounding: key and pedal are up, or the key is struck again.
 
-        A note rings under a pedal that is down when its key goes up, down_s <= end < up_s: `piano_roll.sounding_roll` has the
-        same rule in frames.
+        A note rings under a pedal that is down when its key goes up, down_s <= end < up_s. `piano_roll.sounding_roll` has
+        the same rule in frames.
         """
         end_s = self.onset_s + self.duration_s
         if len(self.pedal_s):
@@ -234,7 +234,7 @@ def _pedal_of(track, end):
 
 
 def read_tempo(source, at_s=None):
-    """Quarters a minute that a MIDI file says at a time, or at its end; None where it says nothing. As read_midi takes it."""
+    """Quarters a minute that a MIDI file says at a time, or at its end; None where it says nothing. Source as read_midi."""
     from symusic import Score
 
     read_midi(source)
@@ -252,7 +252,8 @@ def read_markers(path):
     read_midi(path)
     score = Score.from_midi(Path(path).read_bytes(), ttype="tick")
     seconds = _tick_clock(score)
-    return [(float(seconds(np.array([m.time]))[0]), m.text) for m in sorted(score.markers, key=lambda marker: marker.time)]
+    markers = sorted(score.markers, key=lambda marker: marker.time)
+    return [(float(seconds(np.array([marker.time]))[0]), marker.text) for marker in markers]
 
 
 def to_pretty_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
@@ -270,7 +271,8 @@ def to_pretty_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per
     import pretty_midi
 
     midi = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=float(tempo_bpm))
-    midi.time_signature_changes = [pretty_midi.TimeSignature(beats_per_bar, 4, s) for s in sorted({0.0, float(bars_from_s)})]
+    starts_s = sorted({0.0, float(bars_from_s)})
+    midi.time_signature_changes = [pretty_midi.TimeSignature(beats_per_bar, 4, start_s) for start_s in starts_s]
     everything = np.ones(len(notes), dtype=bool)
     tracks = {"Piano": everything} if left_hand is None else {"Right hand": ~left_hand, "Left hand": left_hand}
     midi.instruments = [_track(notes, chosen, name) for name, chosen in tracks.items()]
@@ -300,13 +302,16 @@ def write_midi(notes, path, tempo_bpm=120.0, markers=(), left_hand=None, beats_p
 
 
 def to_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
-    """Bytes of a standard MIDI file of format 1, see to_pretty_midi; the texts are markers, which studios show, in ASCII."""
+    """Bytes of a standard MIDI file of format 1, see to_pretty_midi; texts are markers, which studios show, in ASCII."""
     import mido
 
     file, markers = io.BytesIO(), [(time_s, in_ascii(text)) for time_s, text in markers]
     to_pretty_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s).write(file)
     midi = mido.MidiFile(file=io.BytesIO(file.getvalue()))
-    midi.tracks[0][:] = [mido.MetaMessage("marker", text=m.text, time=m.time) if m.type == "text" else m for m in midi.tracks[0]]
+    midi.tracks[0][:] = [
+        mido.MetaMessage("marker", text=message.text, time=message.time) if message.type == "text" else message
+        for message in midi.tracks[0]
+    ]
     file = io.BytesIO()
     midi.save(file=file)
     return file.getvalue()

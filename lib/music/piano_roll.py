@@ -6,8 +6,8 @@ FRAME_RATE_HZ frames a second, NUM_PITCHES keys from LOWEST_PITCH up. A roll is 
     DURATION   at an onset: how long the key is held, `encode_duration` of its frames, in (0, 1]; else 0
     VELOCITY   at an onset: MIDI velocity / 127, in (0, 1]; else 0
 
-and the sustain pedal is float (B, 1, T): 1 while it is down, else 0. A note is written once, where it begins; how long it
-sounds, the pedal included, `sounding_roll` says.
+and the sustain pedal is float (B, 1, T): 1 while it is down, else 0. A note is written once, where it begins; how long
+it sounds, the pedal included, `sounding_roll` says.
 """
 
 from __future__ import annotations
