@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib.generation.request import GenerateRequest
-from lib.models.conditions import Conditions, attributes
+from lib.models.dit import Conditions, attributes
 from lib.music.chart import Chart, chord_features, chord_frames
 from lib.music.chords import Chord
 from lib.music.notes import Notes

@@ -21,7 +21,7 @@ from lib.diffusion.sampling import fill, sample_ancestral, sample_stochastic_con
 from lib.generation.conditioning import Conditioning
 from lib.generation.request import GenerateRequest
 from lib.keyed_random import uniforms
-from lib.models.conditions import Conditions
+from lib.models.dit import Conditions
 from lib.models.posterior import classifier_free
 from lib.music.piano_roll import WINDOW, PianoRoll
 from lib.music.rules import Rule, total_loss

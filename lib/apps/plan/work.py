@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lib import config as configs
 from lib.models.blocks import WIDENING
-from lib.models.conditions import ATTRIBUTES_DIM
+from lib.models.dit import ATTRIBUTES_DIM
 from lib.models.frame_head import HEAD_BLOCKS
 from lib.models.vqvae import BAND_KEYS, CELLS, GROUPS, TRAINED_ROWS
 from lib.music.chart import CHORD_DIM

@@ -29,7 +29,7 @@ from lib.data.corpora import gather_pieces, pianists_of
 from lib.diffusion.sampling import training_mask_ratio
 from lib.keyed_random import uniform, uniforms
 from lib.models.blocks import add_low_rank
-from lib.models.conditions import Conditions, attributes
+from lib.models.dit import Conditions, attributes
 from lib.models.vqvae import GROUPS
 from lib.music.harmony import MOST_ROWS, Changes, read_changes
 from lib.music.piano_roll import WINDOW
