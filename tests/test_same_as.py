@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
 
+import differences  # noqa: E402
 import layouts  # noqa: E402
 import same_as  # noqa: E402
 
@@ -36,8 +37,8 @@ def write_notes(path, pitch=60, velocity=64):
 
 def test_solos_are_compared_note_for_note(tmp_path):
     there, same = write_notes(tmp_path / "there.mid"), write_notes(tmp_path / "same.mid")
-    assert same_as.compare_solos("solo", there, same) == []
-    (line,) = same_as.compare_solos("solo", there, write_notes(tmp_path / "here.mid", velocity=65))
+    assert differences.compare_solos("solo", there, same) == []
+    (line,) = differences.compare_solos("solo", there, write_notes(tmp_path / "here.mid", velocity=65))
     assert line.startswith("solo: 3 notes there, 3 here; first (0.0, 60, 64")
 
 
@@ -45,10 +46,13 @@ def test_arrays_are_compared_bit_for_bit():
     values = np.ones((2, 3), dtype=np.float32)
     other = values.copy()
     other[0, 0] = np.nextafter(other[0, 0], 2)
-    assert same_as.compare_arrays("rolls", {"a": values}, {"a": values.copy()}) == []
-    assert "a differs in 1 of 6 places" in same_as.compare_arrays("rolls", {"a": values}, {"a": other})[0]
-    assert "a is (2, 3) float32 there, (6,)" in same_as.compare_arrays("rolls", {"a": values}, {"a": values.ravel()})[0]
-    assert same_as.compare_arrays("rolls", {"a": values}, {}) == ["rolls: a is only there"]
+    assert differences.compare_arrays("rolls", {"a": values}, {"a": values.copy()}) == []
+    assert "a differs in 1 of 6 places" in differences.compare_arrays("rolls", {"a": values}, {"a": other})[0]
+    assert (
+        "a is (2, 3) float32 there, (6,)"
+        in differences.compare_arrays("rolls", {"a": values}, {"a": values.ravel()})[0]
+    )
+    assert differences.compare_arrays("rolls", {"a": values}, {}) == ["rolls: a is only there"]
 
 
 def write_run(folder, losses, weight=1.0, name="blocks.0.hidden.weight", moment=0.5):
@@ -67,18 +71,18 @@ def write_run(folder, losses, weight=1.0, name="blocks.0.hidden.weight", moment=
 
 def test_runs_are_compared_by_weights_optimizer_and_losses(tmp_path, monkeypatch):
     there = write_run(tmp_path / "there", [3.0, 2.0])
-    assert same_as.compare_runs("vqvae", there, write_run(tmp_path / "same", [3.0, 2.0]), {}) == []
+    assert differences.compare_runs("vqvae", there, write_run(tmp_path / "same", [3.0, 2.0]), {}) == []
     renamed = write_run(tmp_path / "renamed", [3.0, 2.0], name="blocks.0.width.weight")
-    assert same_as.compare_runs("vqvae", there, renamed, {"hidden": "width", "blocks.1": "x"}) == []
-    assert len(same_as.compare_runs("vqvae", there, renamed, {})) == 2
+    assert differences.compare_runs("vqvae", there, renamed, {"hidden": "width", "blocks.1": "x"}) == []
+    assert len(differences.compare_runs("vqvae", there, renamed, {})) == 2
     other = write_run(tmp_path / "other", [3.0, 2.00001], weight=1.0001, moment=0.6)
-    found = same_as.compare_runs("vqvae", there, other, {})
+    found = differences.compare_runs("vqvae", there, other, {})
     assert [line.split(":")[1].split()[0] for line in found] == ["loss", "model.safetensors", "optimizer.pt"]
-    assert same_as.compare_runs("vqvae", there, write_run(tmp_path / "short", [3.0]), {}) == [
+    assert differences.compare_runs("vqvae", there, write_run(tmp_path / "short", [3.0]), {}) == [
         "vqvae: ends at step-00000002 there, step-00000001 here"
     ]
-    monkeypatch.setitem(same_as.ONLY_CLOSE, "vqvae", "a reason")
-    assert same_as.compare_runs("vqvae", there, other, {}) == []
+    monkeypatch.setitem(differences.ONLY_CLOSE, "vqvae", "a reason")
+    assert differences.compare_runs("vqvae", there, other, {}) == []
 
 
 def test_the_second_half_of_a_run_is_taken_away(tmp_path):
@@ -86,4 +90,4 @@ def test_the_second_half_of_a_run_is_taken_away(tmp_path):
     (run / "finished").write_text("4")
     same_as.keep_first_half(run, 2)
     assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step-00000001", "step-00000002"]
-    assert list(same_as.losses_of(run)) == [(1, "train"), (2, "train")] and not (run / "finished").exists()
+    assert list(differences.losses_of(run)) == [(1, "train"), (2, "train")] and not (run / "finished").exists()
