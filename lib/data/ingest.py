@@ -1,7 +1,7 @@
 """From MIDI files to a note store: read every file once, keep what is usable, say why the rest is not.
 
-The files are members of a zip, read in memory, nothing is unpacked to the disk, or of a folder. A member has a name, in
-Unicode's composed form with "/", and read() gives its bytes, or MidiError with the reason why it is refused.
+The files are members of a zip, read in memory, nothing is unpacked to the disk, or of a folder. A member is its name, in
+Unicode's composed form with "/", and a callable that gives its bytes, or MidiError with the reason why it is refused.
 
 Runs in one process on purpose: symusic does not release Python's lock (two threads are no faster), and 4,053 files take
 about five seconds, less than it costs to start, feed and empty a pool of processes on two cores.
@@ -14,7 +14,11 @@ import re
 import time
 import zipfile
 import zlib
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,17 +32,18 @@ from lib.data.note_store import (
     CorpusError,
     last_release_s,
     notes_to_rows,
-    replace_file,
     write_note_store,
 )
 from lib.data.splits import split_folder
 from lib.music.notes import MAX_MIDI_BYTES, MIDI_SUFFIXES, MidiError, read_midi
 from lib.progress import progress_bar
+from lib.storage.atomic_write import write_text
 
 REPORT_NAME = "ingest_report.json"
 SHOWN_REASONS = 3
 UTF8_FLAG = 0x800  # of a zip's member
 DRIVE = re.compile(r"^[A-Za-z]:")
+Member = tuple[str, Callable[[], bytes]]
 
 
 @dataclass(frozen=True)
@@ -85,43 +90,21 @@ def ingest(
     ------
     CorpusError : nothing usable; an older store is left as it was
     """
-    _check_name(name)
+    if not name or name != Path(name).name or name.startswith("."):
+        raise CorpusError(f"A corpus needs a plain name, such as 'mine', not {name!r}.")
     if archive is not None and folder is not None:
         raise CorpusError("Give --archive or --folder, not both.")
     if folder is None and archive is None:
         archive = _downloaded(name, data_dir)
-    source = MidiArchive(archive) if folder is None else MidiFolder(folder)
-    beside = [source.path.parent if folder is None else source.path]
-    places = [metadata, *beside, Path(data_dir) / name, data_dir]
-    with source:
+    if folder is None:
+        source = MidiArchive(archive)
+        beside = source.path.parent
+    else:
+        source = nullcontext(MidiFolder(folder))
+        beside = folder
+    places = [metadata, beside, Path(data_dir) / name, data_dir]
+    with source as source:
         return ingest_source(name, data_dir, source, [place for place in places if place is not None])
-
-
-def ingest_own(folder: Any, data_dir: Any, pianist: str | None = None) -> tuple[IngestReport, str]:
-    """Ingest a folder of one player's MIDI, as ALBUM/TITLE.mid or TITLE.mid, into DIR/own-FOLDER.
-
-    Parameters
-    ----------
-    folder : of MIDI files
-    pianist : who plays; by default the folder's name
-
-    Returns
-    -------
-    (IngestReport, str) : the report, whose name is the corpus's, and the pianist
-
-    Raises
-    ------
-    CorpusError : no such folder, or nothing usable in it
-    """
-    folder = Path(folder).expanduser().resolve()
-    pianist = pianist or folder.name
-    with MidiFolder(folder) as source:
-        return ingest_source(f"own-{folder.name}", data_dir, source, pianist=pianist), pianist
-
-
-def _check_name(name):
-    if not name or name != Path(name).name or name.startswith("."):
-        raise CorpusError(f"A corpus needs a plain name, such as 'mine', not {name!r}.")
 
 
 def _downloaded(name, data_dir):
@@ -143,53 +126,46 @@ def ingest_source(name, data_dir, source, metadata_dirs=(), pianist=""):
     metadata_dirs : folders in which a corpus's tables may lie, besides the source; the first that has it counts
     pianist : who plays all of a user's folder; "": the folders in it say
 
+    Returns
+    -------
+    IngestReport
+
     Raises
     ------
     CorpusError : a table is missing, or not one file is usable; an older store is left as it was
     """
-    started = time.monotonic()
+    began = time.monotonic()
     corpus = CORPORA.get(name)
     listed = _listed_pieces(corpus, source, metadata_dirs) if corpus else {}
     pieces, arrays, skipped, unlisted, capped = [], [], [], 0, 0
     seen = set()
-    for member in progress_bar(source.members(), desc=f"ingest {name}", unit="file", leave=False):
+    for member, read in progress_bar(source.members(), desc=f"ingest {name}", unit="file", leave=False):
         try:
-            if member.name in seen:
+            if member in seen:
                 raise MidiError("is in the archive twice")
-            notes = read_midi(member.read())
+            notes = read_midi(read())
         except MidiError as error:
-            skipped.append({"member": member.name, "reason": str(error)})
+            skipped.append({"member": member, "reason": str(error)})
             continue
-        seen.add(member.name)
+        seen.add(member)
         arrays.append(notes_to_rows(notes))
-        piece = listed.get(path_key(member.name, corpus.path_parts)) if listed else None
+        piece = listed.get(path_key(member, corpus.path_parts)) if listed else None
         unlisted += bool(corpus and corpus.tables) and piece is None
         if piece is not None:
-            piece = replace(piece, member=member.name)
+            piece = replace(piece, member=member)
         else:
-            piece = corpus.describe(name, member.name) if corpus else piece_from_folders(name, member.name, pianist)
+            piece = corpus.describe(name, member) if corpus else piece_from_folders(name, member, pianist)
         pieces.append(_bounded(piece, arrays[-1][0]))
         capped += int((notes.duration_s > MAX_DURATION_S).sum())
     pieces = corpus.split(pieces) if corpus else split_folder(pieces)
-    counts = {"skipped": skipped, "unlisted": unlisted, "capped": capped}
-    return _write_corpus(name, data_dir, pieces, arrays, started, counts, source.path)
-
-
-def _write_corpus(name, data_dir, pieces, arrays, started, counts, origin):
-    """Write store and report; CorpusError, and nothing written, where there is no piece.
-
-    Returns
-    -------
-    IngestReport
-    """
-    folder = Path(data_dir) / name
     if not pieces:
-        raise CorpusError(_nothing_usable(origin, counts["skipped"]))
+        raise CorpusError(_nothing_usable(source.path, skipped))
+    folder = Path(data_dir) / name
     store = write_note_store(folder / STORE_NAME, pieces, arrays)
-    hours = sum(piece.seconds for piece in store.pieces) / 3600
-    seconds = round(time.monotonic() - started, 3)
-    report = IngestReport(name, len(store), len(store.notes), round(hours, 3), seconds=seconds, **counts)
-    replace_file(folder / REPORT_NAME, [json.dumps(asdict(report), indent=1, ensure_ascii=False).encode()])
+    hours = round(sum(piece.seconds for piece in store.pieces) / 3600, 3)
+    seconds = round(time.monotonic() - began, 3)
+    report = IngestReport(name, len(store), len(store.notes), hours, skipped, unlisted, capped, seconds)
+    write_text(folder / REPORT_NAME, json.dumps(asdict(report), indent=1, ensure_ascii=False))
     return report
 
 
@@ -233,7 +209,7 @@ def _find_table(table, source, metadata_dirs):
 # --- Where the files are ------------------------------------------------------------------------------------------
 
 
-def member_name(info):
+def _member_name(info):
     """Name of a zip's member: UTF-8 even where the archive forgets to say so, as PiJAMA's does."""
     name = info.filename
     if not info.flag_bits & UTF8_FLAG:
@@ -244,39 +220,17 @@ def member_name(info):
     return compose(name)
 
 
-def is_unsafe(name):
+def _is_unsafe(name):
     """Would this path lead out of the folder that it is unpacked to?"""
     path = name.replace("\\", "/")
     return path.startswith("/") or bool(DRIVE.match(path)) or ".." in path.split("/")
 
 
-def is_midi(name):
+def _is_midi(name):
     """A MIDI file by its name, and not what macOS leaves behind."""
     parts = name.replace("\\", "/").split("/")
     junk = parts[-1].startswith("._") or "__MACOSX" in parts
     return not junk and name.lower().endswith(MIDI_SUFFIXES)
-
-
-@dataclass(frozen=True)
-class ZipMember:
-    """One file of an open archive."""
-
-    name: str
-    archive: Any
-    info: Any
-
-    def read(self):
-        """Its bytes, or MidiError."""
-        if is_unsafe(self.name):
-            raise MidiError("has an unsafe path, which leads out of the archive")
-        if self.info.file_size > MAX_MIDI_BYTES:
-            raise MidiError(f"claims {self.info.file_size >> 20} MB, more than a performance can be")
-        try:
-            return self.archive.read(self.info)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise MidiError(f"is damaged in the archive: {error}") from error
-        except (RuntimeError, NotImplementedError) as error:  # a password; an unknown compression
-            raise MidiError(f"can't be unpacked: {error}") from error
 
 
 class MidiArchive:
@@ -300,57 +254,56 @@ class MidiArchive:
     def __exit__(self, *error):
         self.archive.close()
 
-    def members(self):
+    def members(self) -> list[Member]:
         """All MIDI members, in order of their names."""
-        members = [ZipMember(member_name(i), self.archive, i) for i in self.archive.infolist() if not i.is_dir()]
-        return sorted((m for m in members if is_midi(m.name)), key=lambda m: m.name)
+        infos = [(_member_name(info), info) for info in self.archive.infolist() if not info.is_dir()]
+        members = [(name, partial(self._read, name, info)) for name, info in infos if _is_midi(name)]
+        return sorted(members, key=itemgetter(0))
 
-    def table(self, name):
-        """Bytes of the member with this file name, or None."""
+    def table(self, name: str) -> bytes | None:
+        """Bytes of the member with this file name, None where there is none; MidiError as members' reads."""
         for info in self.archive.infolist():
-            member = ZipMember(member_name(info), self.archive, info)
-            if PurePosixPath(member.name).name == name:
-                return member.read()
+            member = _member_name(info)
+            if PurePosixPath(member).name == name:
+                return self._read(member, info)
         return None
 
-
-@dataclass(frozen=True)
-class FileMember:
-    """One file of a folder."""
-
-    name: str
-    path: Path
-
-    def read(self):
-        """Its bytes, or MidiError."""
+    def _read(self, name, info):
+        if _is_unsafe(name):
+            raise MidiError("has an unsafe path, which leads out of the archive")
+        if info.file_size > MAX_MIDI_BYTES:
+            raise MidiError(f"claims {info.file_size >> 20} MB, more than a performance can be")
         try:
-            if (size := self.path.stat().st_size) > MAX_MIDI_BYTES:
-                raise MidiError(f"is {size >> 20} MB, more than a performance can be")
-            return self.path.read_bytes()
-        except OSError as error:
-            raise MidiError(f"can't be opened: {error.strerror}") from error
+            return self.archive.read(info)
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise MidiError(f"is damaged in the archive: {error}") from error
+        except (RuntimeError, NotImplementedError) as error:  # a password; an unknown compression
+            raise MidiError(f"can't be unpacked: {error}") from error
 
 
 class MidiFolder:
-    """The MIDI files below a folder, and its tables; used as a MidiArchive is."""
+    """The MIDI files below a folder, and its tables."""
 
     def __init__(self, path):
         self.path = Path(path)
         if not self.path.is_dir():
             raise CorpusError(f"there is no folder at {self.path}")
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        pass
-
-    def members(self):
+    def members(self) -> list[Member]:
         """All MIDI files below the folder, in order of their names."""
-        paths = ((p, p.relative_to(self.path).as_posix()) for p in self.path.rglob("*"))
-        members = [FileMember(compose(name), path) for path, name in paths if is_midi(name) and path.is_file()]
-        return sorted(members, key=lambda member: member.name)
+        paths = ((compose(path.relative_to(self.path).as_posix()), path) for path in self.path.rglob("*"))
+        members = [(name, partial(_read_file, path)) for name, path in paths if _is_midi(name) and path.is_file()]
+        return sorted(members, key=itemgetter(0))
 
-    def table(self, name):
-        """Bytes of the first file of this name, or None."""
+    def table(self, name: str) -> bytes | None:
+        """Bytes of the first file of this name, None where there is none."""
         return next((path.read_bytes() for path in sorted(self.path.rglob(name))), None)
+
+
+def _read_file(path):
+    try:
+        if (size := path.stat().st_size) > MAX_MIDI_BYTES:
+            raise MidiError(f"is {size >> 20} MB, more than a performance can be")
+        return path.read_bytes()
+    except OSError as error:
+        raise MidiError(f"can't be opened: {error.strerror}") from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from itertools import chain
@@ -126,7 +125,8 @@ def write_note_store(path, pieces, arrays):
     header = HEADER.pack(MAGIC, *totals, len(table), zlib.crc32(table))
     notes = (rows.astype(NOTE, copy=False).tobytes() for rows, _ in arrays)
     pedals = (rows.astype(PEDAL, copy=False).tobytes() for _, rows in arrays)
-    replace_file(path, chain([header], notes, pedals, [table]))
+    with atomic_write(path, unique=True) as partial, partial.open("wb") as file:
+        file.writelines(chain([header], notes, pedals, [table]))
     return NoteStore.open(path)
 
 
@@ -138,13 +138,6 @@ def _place(pieces, arrays):
         placed.append(replace(piece, end_s=piece.end_s or last_release_s(rows), **place))
         note, pedal = note + len(rows), pedal + len(pedals)
     return placed
-
-
-def replace_file(path, blocks: Iterable[bytes]):
-    """Write the blocks beside path, flush them to the disk, then put the file in place of the old one."""
-    with atomic_write(path, unique=True) as partial, partial.open("wb") as file:
-        file.writelines(blocks)
-    return Path(path)
 
 
 class NoteStore:

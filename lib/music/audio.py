@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.config import ROOT, ConfigError
+from lib.config import ROOT
 from lib.music.notes import PEDAL_CONTROLLER
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 from lib.storage.atomic_write import atomic_write
 
+DEFAULT_SOUNDFONT = ROOT / "data" / "soundfont" / "FluidR3_YamahaGrand_only.sf2"  # a grand piano
 SAMPLE_RATE_HZ = 44_100
 TAIL_S = 2.0  # rings on after the last release
 PEAK = 0.89  # -1 dB: the loudest sample of a rendering
@@ -55,14 +56,9 @@ class Audio:
         return len(self.samples) / self.sample_rate_hz
 
 
-def default_soundfont():
-    """Path of the grand piano that comes with the suite."""
-    return ROOT / "data" / "soundfont" / "FluidR3_YamahaGrand_only.sf2"
-
-
 def find_soundfont(soundfont=None):
     """Path of a SoundFont that is one, the built-in grand by default; SoundFontError names a file that is not."""
-    path = Path(soundfont) if soundfont else default_soundfont()
+    path = Path(soundfont) if soundfont else DEFAULT_SOUNDFONT
     if not path.is_file():
         raise SoundFontError(f"There is no SoundFont at {path}.")
     with open(path, "rb") as file:
@@ -191,25 +187,3 @@ def encode_mp3(audio):
     file = io.BytesIO()
     soundfile.write(file, samples, rate_hz, format="MP3", bitrate_mode="CONSTANT", compression_level=level)
     return file.getvalue()
-
-
-def read_wav(path):
-    """The sound of a WAV file.
-
-    Returns
-    -------
-    Audio; one channel sounds on both sides, of more than two the first two are taken
-
-    Raises
-    ------
-    ConfigError : not a WAV file, or an empty one; the message names it
-    """
-    import soundfile
-
-    try:
-        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ConfigError(f"{path} is not a WAV file that can be read: {error.error_string}") from None
-    if not len(samples):
-        raise ConfigError(f"{path} holds no sound.")
-    return Audio(samples[:, [0, min(1, samples.shape[1] - 1)]], rate_hz, "file")

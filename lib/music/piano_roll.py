@@ -91,26 +91,28 @@ def duration_tolerance(value):
     return allowed / (1 + frames) / math.log1p(MAX_DURATION_FRAMES)
 
 
-def rasterise(batch, notes, pedal_batch, pedal_s, size, num_frames, device="cpu"):
-    """Many windows at once, from one long list of notes.
+def rasterise(windows: list[Notes], num_frames: int, device: torch.device | str = "cpu") -> PianoRoll:
+    """Many windows at once.
 
     Parameters
     ----------
-    batch : int (N,), the window each note belongs to
-    notes : tuple of arrays (N,): onset_s and duration_s in the window's time, pitch, velocity in [0, 127]
-    pedal_batch, pedal_s : int (P,) and float (P, 2), the same for pedal intervals
-    size, num_frames : B and T
+    windows : B Notes, each in its own time; pitch and velocity of any kind of number
+    num_frames : T
     device : where the rolls are made
 
     Returns
     -------
-    PianoRoll; notes outside the keyboard or the window are left out; of two that begin in one cell the later stays
+    PianoRoll (B, 3, 88, T); notes outside the keyboard or the window are left out; of two that begin in one cell the
+    later stays
     """
-    onset_s, duration_s, pitch, velocity = (np.asarray(column) for column in notes)
+    size = len(windows)
+    batch = np.repeat(np.arange(size), [len(window) for window in windows])
+    names = ("onset_s", "duration_s", "pitch", "velocity")
+    onset_s, duration_s, pitch, velocity = (np.concatenate([getattr(w, name) for w in windows]) for name in names)
     frame = np.floor(onset_s * FRAME_RATE_HZ + 0.5).astype(np.int64)
     key = pitch.astype(np.int64) - LOWEST_PITCH
     inside = (frame >= 0) & (frame < num_frames) & (key >= 0) & (key < NUM_PITCHES)
-    cell = ((np.asarray(batch, np.int64) * NUM_PITCHES + key) * num_frames + frame)[inside]
+    cell = ((batch * NUM_PITCHES + key) * num_frames + frame)[inside]
     values = np.stack([encode_duration(duration_s * FRAME_RATE_HZ), np.clip(velocity, 1, 127) / 127.0])[:, inside]
     cell, last = np.unique(cell[::-1], return_index=True)  # a scatter with doubles would depend on the device
     values = values[:, ::-1][:, last].astype(np.float32)
@@ -118,16 +120,17 @@ def rasterise(batch, notes, pedal_batch, pedal_s, size, num_frames, device="cpu"
     columns = torch.from_numpy(np.concatenate([np.ones((1, len(cell)), np.float32), values])).to(device)
     roll[:, torch.from_numpy(cell).to(device)] = columns
     roll = roll.view(3, size, NUM_PITCHES, num_frames).transpose(0, 1).contiguous()  # (B, 3, 88, T)
-    return PianoRoll(roll, _rasterise_pedal(pedal_batch, pedal_s, size, num_frames).to(device))
+    return PianoRoll(roll, _rasterise_pedal(windows, num_frames).to(device))
 
 
-def _rasterise_pedal(batch, pedal_s, size, num_frames):
+def _rasterise_pedal(windows, num_frames):
     """(B, 1, T): 1 from the frame of the pedal's going down until the frame of its release."""
-    edges = np.floor(np.asarray(pedal_s).reshape(-1, 2) * FRAME_RATE_HZ + 0.5).astype(np.int64)
-    edges = edges.clip(0, num_frames)
-    change = np.zeros((size, num_frames + 1), np.float32)
-    np.add.at(change, (np.asarray(batch, np.int64), edges[:, 0]), 1)
-    np.add.at(change, (np.asarray(batch, np.int64), edges[:, 1]), -1)
+    batch = np.repeat(np.arange(len(windows)), [len(window.pedal_s) for window in windows])
+    pedal_s = np.concatenate([window.pedal_s for window in windows])
+    edges = np.floor(pedal_s * FRAME_RATE_HZ + 0.5).astype(np.int64).clip(0, num_frames)
+    change = np.zeros((len(windows), num_frames + 1), np.float32)
+    np.add.at(change, (batch, edges[:, 0]), 1)
+    np.add.at(change, (batch, edges[:, 1]), -1)
     down = change.cumsum(axis=1)[:, :num_frames] > 0.5
     return torch.from_numpy(down.astype(np.float32))[:, None]
 
@@ -143,9 +146,7 @@ def notes_to_piano_roll(notes: Notes, num_frames: int | None = None) -> PianoRol
     if num_frames is None:
         ends = [notes.end_s, *notes.pedal_s[:, 1]]
         num_frames = max(1, math.ceil(max(ends) * FRAME_RATE_HZ / LATENT_STRIDE)) * LATENT_STRIDE
-    columns = (notes.onset_s, notes.duration_s, notes.pitch, notes.velocity)
-    none, pedals = np.zeros(len(notes), np.int64), np.zeros(len(notes.pedal_s), np.int64)
-    return rasterise(none, columns, pedals, notes.pedal_s, 1, num_frames)
+    return rasterise([notes], num_frames)
 
 
 def piano_roll_to_notes(piano_roll: PianoRoll) -> list[Notes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import signal
 import threading
 import time
@@ -13,9 +12,6 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 
-from lib.config import ConfigError
-
-BUDGET = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 # a free or Pro runtime lives at most so long (https://research.google.com/colaboratory/faq.html)
 COLAB_RUNTIME_S = 12 * 3600
 SPARE_S = 120.0  # before the end of a runtime: the clock of its birth is only about right
@@ -35,17 +31,6 @@ class StopReason(Enum):
         reason = object.__new__(cls)
         reason._value_, reason.text = value, text
         return reason
-
-
-def parse_budget(text: str) -> int:
-    """'11h30m', '20m', '90s' -> seconds; ConfigError for anything else."""
-    match = BUDGET.fullmatch(text.strip())
-    seconds = (
-        sum(int(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
-    )
-    if not seconds:
-        raise ConfigError(f"--time-budget wants something like 11h30m, 20m or 90s, got {text!r}.")
-    return seconds
 
 
 def runtime_age_s(proc: Path = Path("/proc")) -> float | None:

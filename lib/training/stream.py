@@ -197,12 +197,7 @@ class Stream:
     def piano_roll(self, examples: list[Example], num_frames: int = CHUNK_FRAMES, device="cpu") -> PianoRoll:
         """The rolls of examples (B, 3, 88, num_frames)."""
         windows = [self.notes(example, num_frames / FRAME_RATE_HZ) for example in examples]
-        batch = np.repeat(np.arange(len(windows)), [len(w) for w in windows])
-        pedal_batch = np.repeat(np.arange(len(windows)), [len(w.pedal_s) for w in windows])
-        names = ("onset_s", "duration_s", "pitch", "velocity")
-        columns = [np.concatenate([getattr(w, name) for w in windows]) for name in names]
-        pedal_s = np.concatenate([w.pedal_s for w in windows])
-        return rasterise(batch, columns, pedal_batch, pedal_s, len(windows), num_frames, device)
+        return rasterise(windows, num_frames, device)
 
     def style_inputs(self, reads: str, examples: list[Example], device="cpu") -> NoteWindows | PianoRoll:
         """The examples as a style encoder reads them: `reads` of its config, "notes" or "roll"."""

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 from overlap import overlapping_area  # noqa: E402
 
+from lib.apps.evaluate.attributes import ATTRIBUTES, attributes  # noqa: E402
 from lib.apps.evaluate.judging import judge_probability, judged  # noqa: E402
 from lib.apps.evaluate.material import Material, Size, density_of  # noqa: E402
 from lib.apps.evaluate.obedience import TEMPO, agreement, chart_of, half_bars, roll_of  # noqa: E402
@@ -37,7 +38,7 @@ from lib.generation.conditioning import frames_per_quarter  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
 from lib.generation.sliding_window import OVERLAP  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
-from lib.music.metrics import ATTRIBUTES, attributes, describe, longest_silence_s  # noqa: E402
+from lib.music.metrics import describe, longest_silence_s  # noqa: E402
 from lib.music.piano_roll import CHUNK_S, WINDOW  # noqa: E402
 from lib.music.rules import chord_progression, note_density, notes_per_s, pitch_class_histogram, pitch_class_share  # noqa: E402
 from lib.progress import progress_bar  # noqa: E402

@@ -24,6 +24,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
+from lib.apps.evaluate.attributes import ATTRIBUTES, attributes  # noqa: E402
 from lib.apps.evaluate.clips import real_clips  # noqa: E402
 from lib.config import build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
@@ -36,7 +37,6 @@ from lib.generation.generate import generate, load_improviser  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
 from lib.music.audio import render_audio  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
-from lib.music.metrics import ATTRIBUTES, attributes  # noqa: E402
 from lib.music.piano_roll import CHUNK_S  # noqa: E402
 
 CHART = "Cm7 | Fm7 | Bb7 | Ebmaj7 | Abmaj7 | Dm7b5 | G7b9 | Cm6"

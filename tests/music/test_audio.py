@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lib.music.audio import MP3_KBPS, Audio, SoundFontError, default_soundfont, encode_mp3, render_audio, to_pcm, write_wav
+from lib.music.audio import DEFAULT_SOUNDFONT, MP3_KBPS, Audio, SoundFontError, encode_mp3, render_audio, to_pcm, write_wav
 from lib.music.notes import Notes
 
 RATE_HZ = 22_050
@@ -82,8 +82,8 @@ def test_a_wrong_soundfont_is_named(tmp_path):
 
 
 def test_the_built_in_grand_comes_with_its_licence():
-    assert default_soundfont().stat().st_size > 7_000_000
-    assert "MIT" in default_soundfont().with_name("LICENSE.txt").read_text(encoding="utf-8")
+    assert DEFAULT_SOUNDFONT.stat().st_size > 7_000_000
+    assert "MIT" in DEFAULT_SOUNDFONT.with_name("LICENSE.txt").read_text(encoding="utf-8")
 
 
 def test_write_wav(tmp_path, synth):

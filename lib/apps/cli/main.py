@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,8 @@ from lib.apps.cli.listening_test import listening_test
 from lib.apps.cli.plan import plan
 from lib.apps.cli.serve import serve, worker
 from lib.apps.cli.style import identify, style_app
+
+BUDGET = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Brad Mehldau AI: data, training and solos.")  # fmt: skip
@@ -81,7 +84,6 @@ def train(
     config = configs.preset(stage, preset, **overrides)
     from lib.apps.headless import when_done as endings
     from lib.training import loop
-    from lib.training.budget import parse_budget
 
     configs.choose("ending", when_done, endings.ACTIONS)
     result = loop.train(config, data_dir, runs_dir, run, vqvae_run, style_encoder_run, diffusion_run, mirror=mirror,
@@ -93,14 +95,26 @@ def train(
     raise typer.Exit(0 if result.finished else STOPPED_EARLY)
 
 
+def parse_budget(text: str) -> int:
+    """'11h30m', '20m', '90s' -> seconds; ConfigError for anything else."""
+    match = BUDGET.fullmatch(text.strip())
+    units = zip(match.groups(), (3600, 60, 1), strict=True) if match else ()
+    seconds = sum(int(part or 0) * unit for part, unit in units)
+    if not seconds:
+        raise configs.ConfigError(f"--time-budget wants something like 11h30m, 20m or 90s, got {text!r}.")
+    return seconds
+
+
 def _own_corpus(stage, folder, data_dir, pianist):
     """Settings for fine-tuning on a folder, which is ingested."""
-    from lib.data.ingest import ingest_own
+    from lib.data.ingest import MidiFolder, ingest_source
 
     if stage != "fine_tune":
         way = f"python -m lib data ingest mine --folder {folder}"
         raise configs.ConfigError(f"--folder is for fine_tune; for {stage} ingest it: {way}")
-    report, player = ingest_own(folder, data_dir, pianist)
+    folder = folder.expanduser().resolve()
+    player = pianist or folder.name
+    report = ingest_source(f"own-{folder.name}", data_dir, MidiFolder(folder), pianist=player)
     print(f"{report.name}: {report.pieces:,} pieces, {report.hours:.2f} h, {len(report.skipped)} skipped")
     return {"corpora": (report.name,), "pianist": player}
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib.apps.evaluate.attributes import ATTRIBUTES
 from lib.apps.evaluate.heard import PAIRED
 from lib.apps.evaluate.intervals import Figure, estimate
 from lib.apps.evaluate.likeness import DISTANCES, Heard, Likeness, is_centred
 from lib.config import ConfigError
-from lib.music.metrics import ATTRIBUTES
 
 FEWEST = 6  # pairs: of fewer, all differ one way by chance too often for an interval to mean anything
 

@@ -6,11 +6,11 @@ from functools import cached_property
 
 import numpy as np
 
+from lib.apps.evaluate.attributes import ATTRIBUTES
 from lib.apps.evaluate.clips import Missing
 from lib.apps.evaluate.judging import embedded, judge_probability
 from lib.apps.evaluate.likeness import Heard, widest_directions
 from lib.apps.evaluate.measures import clip_measures, solo_measures, table_of
-from lib.music.metrics import ATTRIBUTES
 
 # attribute of Material -> what the set is, in the order of the report
 SETS = {"real": "held-out recordings", "training": "training recordings", "generated": "the model",

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from lib.apps.evaluate.attributes import ATTRIBUTES
 from lib.apps.evaluate.distances import Densities, frechet_distance, nearest_are_own, standardised
 from lib.apps.evaluate.intervals import estimate, mean_of
-from lib.music.metrics import ATTRIBUTES
 from lib.style.embeddings import principal_directions
 
 DIRECTIONS = 8  # of the style embedding, the widest of the library's recordings: more than a few dozen clips can't fill

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from lib.apps.evaluate.attributes import attributes
 from lib.apps.evaluate.gestures import chord_share, hand_independence, repetition, swing_ratio
 from lib.apps.evaluate.intervals import mean_of
 from lib.apps.evaluate.standard import muspy_measures
 from lib.apps.evaluate.structure import BARS, self_similarity
-from lib.music.metrics import attributes, describe
+from lib.music.metrics import describe
 
 PLAIN = ("sounding_notes", "longest_silence_s", "pedal_share")
 OURS = {"swing_ratio": swing_ratio, "hand_independence": hand_independence, "chord_share": chord_share}

@@ -22,7 +22,7 @@ from lib.apps.listening_test.excerpts import equally_loud, excerpt
 from lib.config import ConfigError, choose
 from lib.display.page import fill_page, read_parts
 from lib.display.player import sound_values
-from lib.music.audio import read_wav, render_audio
+from lib.music.audio import Audio, render_audio
 from lib.music.notes import MIDI_SUFFIXES, Notes, read_midi
 
 FOLDER = Path(__file__).parent
@@ -184,3 +184,25 @@ def _page(values):
     test = json.dumps(values, ensure_ascii=False).replace("<", "\\u003c")
     return fill_page(read_parts(FOLDER, "listening_test.html"), title=html.escape(values["title"]),
                      style=read_parts(FOLDER, "listening_test.css"), test=test, script=script)  # fmt: skip
+
+
+def read_wav(path):
+    """The sound of a WAV file.
+
+    Returns
+    -------
+    Audio; one channel sounds on both sides, of more than two the first two are taken
+
+    Raises
+    ------
+    ConfigError : not a WAV file, or an empty one; the message names it
+    """
+    import soundfile
+
+    try:
+        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ConfigError(f"{path} is not a WAV file that can be read: {error.error_string}") from None
+    if not len(samples):
+        raise ConfigError(f"{path} holds no sound.")
+    return Audio(samples[:, [0, min(1, samples.shape[1] - 1)]], rate_hz, "file")

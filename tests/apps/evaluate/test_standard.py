@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from lib.apps.evaluate.attributes import attributes
 from lib.apps.evaluate.standard import MUSPY, SMG_MISSING, has_second_opinion, muspy_measures, smg_measures
-from lib.music.metrics import attributes
 from lib.music.notes import Notes
 
 
