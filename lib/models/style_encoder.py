@@ -14,16 +14,6 @@ from lib.music.note_windows import NoteWindows, context_sizes, contexts
 from lib.music.piano_roll import DURATION, LATENT_STRIDE, NUM_PITCHES, VELOCITY, PianoRoll
 
 CHANNELS_PER_WIDTH = 6  # a 2-D map has 44 values a frame and channel, so it can be that much narrower
-# of a latent frame: onsets, durations, velocities, pedal
-LATENT_FRAME_VALUES = (NUM_PITCHES * LATENT_STRIDE, NUM_PITCHES, NUM_PITCHES, LATENT_STRIDE)
-
-
-def pool_features(piano_roll: PianoRoll) -> Tensor:
-    """What a latent frame holds: PianoRoll (T frames) -> (B, 532, T / LATENT_STRIDE)."""
-    roll = piano_roll.roll.unflatten(-1, (-1, LATENT_STRIDE))  # (B, 3, 88, N, stride)
-    pedal = piano_roll.pedal.unflatten(-1, (-1, LATENT_STRIDE))[:, 0]  # (B, N, stride)
-    onsets = roll[:, 0].transpose(-1, -2).flatten(1, 2)
-    return torch.cat([onsets, roll[:, DURATION].amax(-1), roll[:, VELOCITY].amax(-1), pedal.transpose(1, 2)], 1)
 
 
 class RollEncoder(nn.Module):
@@ -42,10 +32,12 @@ class RollEncoder(nn.Module):
         self.flatten = nn.Linear(4 * width * NUM_PITCHES // 8, channels)
 
     def forward(self, piano_roll: PianoRoll) -> Tensor:  # noqa: D102
-        onsets, *keys, pedal = pool_features(piano_roll).split(LATENT_FRAME_VALUES, 1)
-        onsets = onsets.unflatten(1, (NUM_PITCHES, LATENT_STRIDE)).transpose(1, 2)  # (B, stride, 88, N)
-        pedal = pedal.mean(1, keepdim=True)[:, None].expand(-1, -1, NUM_PITCHES, -1)
-        x = self.stages(self.stem(torch.cat([onsets, torch.stack(keys, 1), pedal], 1)))  # (B, C', P / 8, N / 8)
+        roll = piano_roll.roll.unflatten(-1, (-1, LATENT_STRIDE))  # (B, 3, 88, N, stride)
+        pedal = piano_roll.pedal.unflatten(-1, (-1, LATENT_STRIDE))  # (B, 1, N, stride)
+        onsets = roll[:, 0].permute(0, 3, 1, 2)  # (B, stride, 88, N)
+        pedal = pedal.mean(-1)[:, :, None].expand(-1, -1, NUM_PITCHES, -1)  # (B, 1, 88, N)
+        x = torch.cat([onsets, roll[:, [DURATION, VELOCITY]].amax(-1), pedal], 1)
+        x = self.stages(self.stem(x))  # (B, C', P / 8, N / 8)
         return self.flatten(x.flatten(1, 2).transpose(1, 2)).transpose(1, 2)
 
 

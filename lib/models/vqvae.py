@@ -147,12 +147,10 @@ def reconstruction_loss(logits: Tensor, bands: Tensor) -> dict[str, Tensor]:
     """
     struck = bands[..., :CELLS].unflatten(-1, (BAND_KEYS, LATENT_STRIDE)).amax(-1)
     weight = struck / struck.sum((1, 2), keepdim=True).clamp(min=1) / len(bands)  # each chunk the same, however cut
-    duration, velocity = bands[..., CELLS:].split(BAND_KEYS, -1)
-    estimates = logits.float().sigmoid().split(BAND_KEYS, -1)
-    losses = {}
-    for name, estimate, target, tolerance in (
-        ("duration", estimates[0], duration, duration_tolerance(duration)),
-        ("velocity", estimates[1], velocity, VELOCITY_TOLERANCE),
-    ):
-        losses[name] = (((estimate - target).abs() / tolerance).log1p() * weight).sum()
-    return losses
+    target, estimate = bands[..., CELLS:], logits.float().sigmoid()
+    duration, velocity = (estimate - target).abs().split(BAND_KEYS, -1)  # errors
+    errors = {
+        "duration": duration / duration_tolerance(target[..., :BAND_KEYS]),
+        "velocity": velocity / VELOCITY_TOLERANCE,
+    }
+    return {name: (error.log1p() * weight).sum() for name, error in errors.items()}

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.music.chart import NO_CHORD_FRAME
+from lib.music.chart import CHROMA, NO_CHORD_FRAME
 from lib.music.chords import NO_CHORD, QUALITIES, QUALITY_NAMES, Chord
 from lib.music.piano_roll import LATENT_STRIDE, LOWEST_PITCH, NUM_PITCHES, pitch_class_sums, smooth
 from lib.music.viterbi import viterbi
@@ -41,11 +41,7 @@ HANDICAP = {  # plain chords explain plain music: what a rarer quality must be b
 @lru_cache(maxsize=4)
 def _templates(device):
     """(Q * 12, 12), unit length, root the fastest index; and the handicaps (Q * 12,)."""
-    rows = torch.zeros(len(QUALITIES), 12, 12)
-    for quality, intervals in enumerate(QUALITIES.values()):
-        for root in range(12):
-            rows[quality, root, [(root + interval) % 12 for interval in intervals]] = 1.0
-            rows[quality, root, root] = 1.2  # the root is doubled more often than not
+    rows = CHROMA + 0.2 * torch.eye(12)  # the root is doubled more often than not
     handicap = torch.tensor([HANDICAP[name] for name in QUALITY_NAMES]).repeat_interleave(12)
     return functional.normalize(rows.flatten(0, 1), dim=-1).to(device), handicap.to(device)
 
@@ -65,15 +61,18 @@ def recognise_chords(sounding: Tensor, stride: int = LATENT_STRIDE) -> Tensor:
     """
     keys = functional.avg_pool1d(sounding.float(), stride, stride)  # (B, 88, T')
     chroma = smooth(pitch_class_sums(keys), SMOOTHING)
-    bass = smooth(pitch_class_sums(keys * _bass_weight(keys.device)[:, None]), SMOOTHING)
+    pitch = torch.arange(NUM_PITCHES, device=keys.device)[:, None] + LOWEST_PITCH
+    low = ((BASS_CEILING - pitch) / (BASS_CEILING - 36)).clamp(0, 1)  # 1 at the bottom, falling to 0 at the ceiling
+    bass = smooth(pitch_class_sums(keys * low), SMOOTHING)
     loud = chroma.sum(1) > QUIET  # (B, T')
     templates, handicap = _templates(keys.device)
     fit = torch.einsum("sc,bct->bts", templates, functional.normalize(chroma.sqrt(), dim=1))
-    at_root = functional.normalize(bass, p=1, dim=1).transpose(1, 2).repeat(1, 1, len(QUALITIES))  # (B, T', S)
-    state = viterbi(fit + BASS_WEIGHT * at_root - handicap, _switch)
-    has_bass = loud & (bass.sum(1) > QUIET / 4)
-    root = state % 12
-    frames = torch.stack([root, state // 12, torch.where(has_bass, _steady_bass(bass, state), root)], -1)
+    share = functional.normalize(bass, p=1, dim=1).transpose(1, 2)  # (B, T', 12)
+    state = viterbi(fit + BASS_WEIGHT * share.repeat(1, 1, len(QUALITIES)) - handicap, _switch)
+    root, has_bass = state % 12, loud & (bass.sum(1) > QUIET / 4)
+    most, lowest = (share * (templates > 0)[state]).max(-1)  # of the chord's tones
+    is_other = has_bass & (most > 2 * share.gather(-1, root[..., None])[..., 0] + 0.1)  # and clearly not its root
+    frames = torch.stack([root, state // 12, torch.where(is_other, lowest, root)], -1)
     return torch.where(loud[..., None], frames, torch.tensor(NO_CHORD_FRAME, device=frames.device)).to(torch.int8)
 
 
@@ -82,23 +81,6 @@ def _switch(totals):
     best, best_state = totals.max(-1, keepdim=True)
     changes, states = best - SWITCH_COST > totals, torch.arange(totals.shape[-1], device=totals.device)
     return torch.where(changes, best - SWITCH_COST, totals), torch.where(changes, best_state, states)
-
-
-@lru_cache(maxsize=4)
-def _bass_weight(device):
-    """(88,): 1 at the bottom, falling to 0 at BASS_CEILING."""
-    pitch = torch.arange(NUM_PITCHES, device=device) + LOWEST_PITCH
-    return ((BASS_CEILING - pitch) / (BASS_CEILING - 36)).clamp(0, 1)
-
-
-def _steady_bass(bass, state):
-    """(B, T): the bass's pitch class where it is a tone of the chord and clearly not its root; else the root."""
-    tones = (_templates(bass.device)[0] > 0)[state]  # (B, T, 12)
-    share = functional.normalize(bass, p=1, dim=1).transpose(1, 2) * tones
-    most, pitch_class = share.max(-1)
-    root = state % 12
-    at_root = share.gather(-1, root[..., None])[..., 0]
-    return torch.where(most > 2 * at_root + 0.1, pitch_class, root)
 
 
 def chord_symbols(frames: Tensor) -> list:

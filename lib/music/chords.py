@@ -42,16 +42,11 @@ _TENSIONS = {"7": (), "9": (2,), "11": (2, 5), "13": (2, 5, 9)}
 
 def _stems():
     stems = {
-        "": (_MAJOR, ()),
         "2": (_MAJOR, (2,)),
         "5": ((7,), ()),
-        "6": (_MAJOR, (9,)),
-        "69": (_MAJOR, (9, 2)),
-        "6/9": (_MAJOR, (9, 2)),
         "7M": (_MAJOR, (11,)),
         "alt": (_MAJOR, (10, "alt")),
         "dom": (_MAJOR, (10,)),
-        "dom7": (_MAJOR, (10,)),
         "h": (_HALF, (10,)),
         "h7": (_HALF, (10,)),
         "h9": (_HALF, (10, 2)),
@@ -61,23 +56,24 @@ def _stems():
         "augmaj7": (_AUG, (11,)),
     }
     for number, more in _TENSIONS.items():
-        stems[number] = (_MAJOR, (10, *(t for t in more if t != 5)))  # the eleventh is left out over a major third
-        stems[f"dom{number}"] = stems[number]
+        over_major = tuple(tension for tension in more if tension != 5)  # no eleventh over a major third
+        stems[number] = stems[f"dom{number}"] = (_MAJOR, (10, *over_major))
         for word in _MAJ_WORDS:
-            stems[word + number] = (_MAJOR, (11, *(t for t in more if t != 5)))
+            stems[word + number] = (_MAJOR, (11, *over_major))
         for word in _MIN_WORDS:
             stems[word + number] = (_MINOR, (10, *more))
             for major in _MAJ_WORDS:
                 stems[word + major + number] = stems[f"{word}/{major}{number}"] = (_MINOR, (11, *more))
         for word in _AUG_WORDS:
-            stems[word + number] = (_AUG, (10, *(t for t in more if t != 5)))
+            stems[word + number] = (_AUG, (10, *over_major))
     stems["11"] = ((5, 7), (10, 2))  # played without its third
-    for word in _MAJ_WORDS:
-        stems[word] = (_MAJOR, (11,) if word in ("^",) else ())
-        stems[word + "6"], stems[word + "69"] = (_MAJOR, (9,)), (_MAJOR, (9, 2))
-    for word in _MIN_WORDS:
-        stems[word] = (_MINOR, ())
-        stems[word + "6"], stems[word + "69"], stems[word + "6/9"] = (_MINOR, (9,)), (_MINOR, (9, 2)), (_MINOR, (9, 2))
+    for words, triad in ((("", *_MAJ_WORDS), _MAJOR), (_MIN_WORDS, _MINOR)):
+        for word in words:
+            stems[word] = (triad, (11,) if word == "^" else ())
+            stems[word + "6"] = (triad, (9,))
+            stems[word + "69"] = (triad, (9, 2))
+    for word in ("", *_MIN_WORDS):
+        stems[word + "6/9"] = stems[word + "69"]
     for word in _DIM_WORDS:
         stems[word], stems[word + "7"] = (_DIM, ()), (_DIM, (9,))
         for major in _MAJ_WORDS:
@@ -178,14 +174,11 @@ def parse_chord(symbol):
     """
     plain = _plain(symbol)
     found = SYMBOL.fullmatch(plain)
-    if found is None:
-        raise _unknown(symbol, plain)
-    suffix, bass = found["suffix"], found["bass"]
-    intervals = _intervals(suffix)
+    intervals = found and _intervals(found["suffix"])
     if intervals is None:
         raise _unknown(symbol, plain)
-    root = _pitch_class(found["root"])
-    return Chord(root, tuple(sorted(intervals)), root if bass is None else _pitch_class(bass), symbol)
+    root, bass = _pitch_class(found["root"]), _pitch_class(found["bass"] or found["root"])
+    return Chord(root, tuple(sorted(intervals)), bass, symbol)
 
 
 def in_ascii(symbol):
@@ -213,26 +206,20 @@ def _intervals(suffix):
     for length in range(len(suffix), -1, -1):
         if suffix[:length] in STEMS:
             triad, more = STEMS[suffix[:length]]
-            rest = _modifiers(suffix[length:])
-            if rest is not None:
-                return _modified({0, *triad, *(m for m in more if m != "alt")}, rest, "alt" in more)
+            tones = _modified({0, *triad, *(m for m in more if m != "alt")}, suffix[length:], "alt" in more)
+            if tones is not None:
+                return tones
     return None
 
 
-def _modifiers(text):
-    """The matches that make up all of the text, or None."""
-    found, position = [], 0
+def _modified(tones, text, altered):
+    """The tones after all that a text changes about them, or None for a text that is not made of modifiers."""
+    position = 0
     while position < len(text):
         match = _MODIFIERS.match(text, position)
         if match is None:
             return None
-        found.append(match)
         position = match.end()
-    return found
-
-
-def _modified(tones, modifiers, altered):
-    for match in modifiers:
         if match["sus"]:
             tones = (tones - {3, 4}) | SUSPENDED[match["sus"][3:]]
         elif match["add"]:

@@ -78,8 +78,7 @@ def total_loss(rules: Sequence[Rule], piano_roll: PianoRoll) -> tuple[Tensor, Te
     for rule in rules:
         parts = rule.weight * rule.parts(piano_roll)
         if parts.ndim == 2:
-            frames = piano_roll.num_frames // LATENT_STRIDE
-            by_frame = functional.pad(parts, (0, max(0, frames - parts.shape[1])))[:, :frames]
+            by_frame = functional.pad(parts, (0, piano_roll.num_frames // LATENT_STRIDE - parts.shape[1]))
             credit = by_frame if credit is None else credit + by_frame
             parts = parts.sum(1)
         total = total + parts
@@ -91,7 +90,7 @@ def notes_per_s(piano_roll: PianoRoll) -> Tensor:
     return piano_roll.onset.sum((1, 2)) * FRAME_RATE_HZ / piano_roll.num_frames
 
 
-def note_density(target_hz: float, weight: float = 1.0, hand: str | None = None) -> Rule:
+def note_density(target_hz: float, hand: str | None = None) -> Rule:
     """So many notes a second; the loss is the squared log ratio (a note a second counts as nothing on both sides).
 
     Parameters
@@ -99,32 +98,18 @@ def note_density(target_hz: float, weight: float = 1.0, hand: str | None = None)
     hand : "left", "right": only keys below middle C, or from it on; None: all
     """
 
-    def statistic(piano_roll):
-        return notes_per_s(of_hand(piano_roll, hand))
-
-    return Rule(f"{hand or 'note'}_density", statistic, torch.tensor(float(target_hz)), _log_ratio, weight)
+    name, target = f"{hand or 'note'}_density", torch.tensor(float(target_hz))
+    return Rule(name, lambda piano_roll: notes_per_s(of_hand(piano_roll, hand)), target, _log_ratio)
 
 
-def density_contour(target_hz: Tensor, weight: float = 1.0) -> Rule:
+def density_contour(target_hz: Tensor) -> Rule:
     """Notes a second around each latent frame, (N,), NaN where anything goes; the loss: the mean squared log ratio."""
-
-    def distance(density, target):
-        density, target = _common(density, target)
-        return _mean_where_given(_log_ratio(density, target), target)
-
-    return Rule("density_contour", local_density, torch.as_tensor(target_hz, dtype=torch.float32), distance, weight)
+    return _contour("density_contour", local_density, target_hz, _log_ratio)
 
 
-def velocity_contour(target_velocity: Tensor, weight: float = 1.0) -> Rule:
+def velocity_contour(target_velocity: Tensor) -> Rule:
     """The mean velocity around each latent frame: (N,), NaN where anything goes; distances in units of 16."""
-
-    def distance(velocity, target):
-        velocity, target = _common(velocity, target)
-        error = ((velocity - target) / LOUDNESS_UNIT).square()
-        return _mean_where_given(torch.where(velocity.isnan(), SILENCE, error), target)
-
-    target = torch.as_tensor(target_velocity, dtype=torch.float32)
-    return Rule("velocity_contour", local_velocity, target, distance, weight)
+    return _contour("velocity_contour", local_velocity, target_velocity, _squared_in(LOUDNESS_UNIT))
 
 
 def of_hand(piano_roll: PianoRoll, hand: str | None) -> PianoRoll:
@@ -138,35 +123,48 @@ def of_hand(piano_roll: PianoRoll, hand: str | None) -> PianoRoll:
 
 def local_density(piano_roll: PianoRoll) -> Tensor:
     """(B, N): onsets a second over CONTOUR_FRAMES latent frames around each."""
-    onsets = latent_sums(piano_roll.onset)
-    return smooth(onsets[:, None], CONTOUR_FRAMES)[:, 0] * (FRAME_RATE_HZ / LATENT_STRIDE)
+    return _smooth_sums(piano_roll.onset) * (FRAME_RATE_HZ / LATENT_STRIDE)
 
 
 def local_velocity(piano_roll: PianoRoll) -> Tensor:
     """(B, N): mean MIDI velocity of the onsets over CONTOUR_FRAMES latent frames around each; NaN where none are."""
-    sums = (latent_sums(piano_roll.onset * piano_roll.roll[:, VELOCITY] * 127), latent_sums(piano_roll.onset))
-    loud, count = (smooth(values[:, None], CONTOUR_FRAMES)[:, 0] for values in sums)
+    loud, count = _smooth_sums(piano_roll.onset * piano_roll.roll[:, VELOCITY] * 127), _smooth_sums(piano_roll.onset)
     return torch.where(count > 0, loud / count.clamp(min=1e-6), torch.nan)
 
 
-def latent_sums(values: Tensor) -> Tensor:
-    """(B, 88, T) summed over keys and the roll frames of each latent frame: (B, T / LATENT_STRIDE)."""
+def _smooth_sums(values):
+    """(B, 88, T) summed over keys and latent frames, and smoothed over time: (B, T / LATENT_STRIDE)."""
+    return smooth(_latent_sums(values.sum(1, keepdim=True)), CONTOUR_FRAMES)[:, 0]
+
+
+def _latent_sums(values):
+    """(..., T) summed over the roll frames of each latent frame: (..., T / LATENT_STRIDE)."""
     frames = values.shape[-1] // LATENT_STRIDE * LATENT_STRIDE
-    return values[..., :frames].sum(1).unflatten(-1, (-1, LATENT_STRIDE)).sum(-1)
+    return values[..., :frames].unflatten(-1, (-1, LATENT_STRIDE)).sum(-1)
 
 
 def _log_ratio(density, target):
     return (torch.log1p(density) - torch.log1p(target)).square()
 
 
-def _mean_where_given(values, target):
-    """(B, N) and (N,) with NaN where there is no target -> parts of their mean."""
-    given = ~target.isnan()
-    return torch.where(given, values, 0.0) / given.sum().clamp(min=1)
+def _squared_in(unit):
+    """Distance: squared, in this unit; silence (NaN) is as bad as two units."""
+    return lambda mean, target: ((mean - target) / unit).square().nan_to_num(SILENCE)
+
+
+def _contour(name, statistic, target, error):
+    """Rule with a target (N,) for each latent frame, NaN where there is none; its parts are those of the mean error."""
+
+    def distance(values, target):
+        values, target = _common(values, target)
+        given = ~target.isnan()
+        return torch.where(given, error(values, target), 0.0) / given.sum().clamp(min=1)
+
+    return Rule(name, statistic, torch.as_tensor(target, dtype=torch.float32), distance)
 
 
 def _common(values, target):
-    """(B, N) and (M,) without the frames beyond the end of either."""
+    """(B, N, ...) and (M, ...) without the frames beyond the end of either."""
     frames = min(values.shape[1], len(target))
     return values[:, :frames], target[:frames]
 
@@ -187,30 +185,19 @@ def mean_velocity(piano_roll: PianoRoll) -> Tensor:
     return mean_at_onsets(piano_roll.roll[:, VELOCITY] * 127, piano_roll)
 
 
-def register(target_pitch: float, weight: float = 1.0) -> Rule:
-    """A mean pitch (MIDI); the loss is the squared distance in octaves."""
-    return _near("register", mean_pitch, target_pitch, 12, weight)
+def register(target_pitch: float) -> Rule:
+    """A mean pitch (MIDI); the loss is the squared distance in octaves, that of two octaves where there is silence."""
+    return Rule("register", mean_pitch, torch.tensor(float(target_pitch)), _squared_in(12))
 
 
-def loudness(target_velocity: float, weight: float = 1.0) -> Rule:
+def loudness(target_velocity: float) -> Rule:
     """A mean velocity (MIDI); the loss is the squared distance in units of 16, about a dynamic mark."""
-    return _near("loudness", mean_velocity, target_velocity, LOUDNESS_UNIT, weight)
-
-
-def _near(name, statistic, target, unit, weight):
-    """Rule whose loss is the squared distance in a unit; silence is as bad as two units."""
-
-    def distance(mean, target):
-        return ((mean - target) / unit).square().nan_to_num(SILENCE)
-
-    return Rule(name, statistic, torch.tensor(float(target)), distance, weight)
+    return Rule("loudness", mean_velocity, torch.tensor(float(target_velocity)), _squared_in(LOUDNESS_UNIT))
 
 
 def pitch_class_counts(piano_roll: PianoRoll) -> Tensor:
     """(B, N, 12): how many notes of each pitch class begin in each latent frame."""
-    frames = piano_roll.num_frames // LATENT_STRIDE
-    onsets = piano_roll.onset[..., : frames * LATENT_STRIDE].unflatten(-1, (frames, LATENT_STRIDE)).sum(-1)
-    return pitch_class_sums(onsets).transpose(1, 2)
+    return pitch_class_sums(_latent_sums(piano_roll.onset)).transpose(1, 2)
 
 
 def pitch_class_share(piano_roll: PianoRoll) -> Tensor:
@@ -223,7 +210,7 @@ def _share(counts):
     return torch.where(total.sum(1, keepdim=True) > 0, functional.normalize(total, p=1, dim=1), 1 / 12)
 
 
-def pitch_class_histogram(weights: Sequence[float], weight: float = 1.0) -> Rule:
+def pitch_class_histogram(weights: Sequence[float]) -> Rule:
     """Pitch classes C..B in these proportions; the loss is the Hellinger distance squared.
 
     Raises
@@ -242,7 +229,7 @@ def pitch_class_histogram(weights: Sequence[float], weight: float = 1.0) -> Rule
         slope = slope - (share * slope).sum(-1, keepdim=True)
         return loss[:, None] / counts.shape[1] + (counts * slope[:, None]).sum(-1) / total.clamp(min=1)
 
-    return Rule("pitch_class_histogram", pitch_class_counts, weights / weights.sum(), distance, weight)
+    return Rule("pitch_class_histogram", pitch_class_counts, weights / weights.sum(), distance)
 
 
 def chord_chroma(piano_roll: PianoRoll) -> Tensor:
@@ -253,7 +240,7 @@ def chord_chroma(piano_roll: PianoRoll) -> Tensor:
     return functional.normalize(smooth(pitch_class_sums(keys), CHROMA_FRAMES).sqrt(), dim=1).transpose(1, 2)
 
 
-def chord_progression(chords: Sequence[Chord | None], weight: float = 1.0) -> Rule:
+def chord_progression(chords: Sequence[Chord | None]) -> Rule:
     """Sound these chords: for each latent frame a Chord, or None where anything goes.
 
     The loss is 1 - cosine between what sounds and the chord's tones (tensions count TENSION), the mean over
@@ -262,13 +249,13 @@ def chord_progression(chords: Sequence[Chord | None], weight: float = 1.0) -> Ru
     target = torch.tensor([[0.0] * 12 if chord is None else _suitability(chord) for chord in chords])
 
     def distance(chroma, target):
-        frames = min(chroma.shape[1], len(target))
-        tones = functional.normalize(target[:frames], dim=-1)
+        chroma, target = _common(chroma, target)
+        tones = functional.normalize(target, dim=-1)
         has_chord = (tones.sum(-1) > 0).float()
-        fit = (chroma[:, :frames] * tones).sum(-1)  # (B, T'): silence fits not at all
+        fit = (chroma * tones).sum(-1)  # (B, T'): silence fits not at all
         return (1 - fit) * has_chord / has_chord.sum().clamp(min=1)
 
-    return Rule("chord_progression", chord_chroma, target, distance, weight)
+    return Rule("chord_progression", chord_chroma, target, distance)
 
 
 def _suitability(chord):
@@ -294,24 +281,19 @@ def grid_distance_s(num_frames: int, tempo_bpm: float, swing: float = 0.5, start
     return away * 60 / tempo_bpm
 
 
-def rhythm_grid(
-    num_frames: int, tempo_bpm: float, swing: float = 0.5, start_s: float = 0.0, weight: float = 1.0
-) -> Rule:
+def rhythm_grid(num_frames: int, tempo_bpm: float, swing: float = 0.5, start_s: float = 0.0) -> Rule:
     """Notes begin on eighths; the loss is 0 where all do, 1 where all are OFF_GRID_S away or more, or none are."""
 
-    def onsets_per_frame(piano_roll):
-        return piano_roll.onset.sum(1)  # (B, T)
-
-    def distance(onsets, cost):
-        frames = min(onsets.shape[1], len(cost))
-        total = onsets[:, :frames].sum(1)
-        return torch.where(total > 0, (onsets[:, :frames] * cost[:frames]).sum(1) / total.clamp(min=1), 1.0)
+    def distance(onsets, cost):  # (B, T), (T,)
+        onsets, cost = _common(onsets, cost)
+        total = onsets.sum(1)
+        return torch.where(total > 0, (onsets * cost).sum(1) / total.clamp(min=1), 1.0)
 
     cost = (grid_distance_s(num_frames, tempo_bpm, swing, start_s) / OFF_GRID_S).clamp(max=1).square()
-    return Rule("rhythm_grid", onsets_per_frame, cost, distance, weight)
+    return Rule("rhythm_grid", lambda piano_roll: piano_roll.onset.sum(1), cost, distance)
 
 
-def melody(times_s: Sequence[float], pitches: Sequence[int], weight: float = 1.0) -> Rule:
+def melody(times_s: Sequence[float], pitches: Sequence[int]) -> Rule:
     """These notes sound on top: the loss is the share that does not begin within 60 ms, or lies under one that does.
 
     A note that sounds, but below another that begins with it, counts half.
@@ -334,7 +316,7 @@ def melody(times_s: Sequence[float], pitches: Sequence[int], weight: float = 1.0
         fit = played[..., 0] * (1 + played[..., 1]) / 2
         return (target - fit).sum(-1) / max(1, len(frames))
 
-    return Rule("melody", played, torch.ones(len(frames)), distance, weight)
+    return Rule("melody", played, torch.ones(len(frames)), distance)
 
 
 @dataclass(frozen=True)

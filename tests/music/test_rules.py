@@ -1,5 +1,6 @@
 """Rules: zero at their target, growing away from it, never changing what they look at."""
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -90,7 +91,7 @@ def test_rules_are_batched_and_leave_their_input_alone():
     rolls = stack(*(roll_of(list(range(40 + k, 56 + k))) for k in range(8)))
     before = (rolls.roll.clone(), rolls.pedal.clone())
     chords = Chart.parse("Dm7 | G7").frames(50, AT_120)[0]
-    rules = [note_density(6, weight=2.0), pitch_class_histogram([1] * 12), chord_progression(chords)]
+    rules = [dataclasses.replace(note_density(6), weight=2.0), pitch_class_histogram([1] * 12), chord_progression(chords)]
     others = [register(60), loudness(64)]
     assert torch.allclose(total_loss(others, rolls)[0][3:4], total_loss(others, rolls[3:4])[0])
     together = total_loss(rules, rolls)[0]
