@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from lib.checkpoints.load import is_finished, load_improviser, load_vqvae
 from lib.checkpoints.run_dependencies import locate
 from lib.devices import choose_device
-from lib.music.metrics import note_f1
+from lib.models.vqvae import VQVAE
+from lib.music.metrics import NoteF1, note_f1
+from lib.music.notes import Notes
 from lib.music.piano_roll import notes_to_piano_roll, piano_roll_to_notes
 
 
-def load_codec(run, device="auto"):
+def load_codec(run: Path | str, device: str = "auto") -> VQVAE:
     """The VQVAE of a vqvae run, or of any folder load_improviser takes.
 
     Raises
@@ -23,7 +27,7 @@ def load_codec(run, device="auto"):
     return load_improviser(run, device).vqvae if finished else load_vqvae(run, device)[0]
 
 
-def reconstruct(run, notes, device="auto"):
+def reconstruct(run: Path | str, notes: Notes, device: str = "auto") -> tuple[Notes, NoteF1]:
     """Notes through the codec and back, in one pass however long they are.
 
     Parameters
@@ -34,13 +38,17 @@ def reconstruct(run, notes, device="auto"):
     Returns
     -------
     (Notes, NoteF1) : the decoded performance, and how much of it is right
+
+    Raises
+    ------
+    CheckpointError : nothing to load there
     """
     estimate = codec_round_trip(load_codec(run, device), notes)
     return estimate, note_f1(notes, estimate)
 
 
 @torch.inference_mode()
-def codec_round_trip(vqvae, notes, num_frames=None):
+def codec_round_trip(vqvae: VQVAE, notes: Notes, num_frames: int | None = None) -> Notes:
     """Notes through a codec and back: Notes.
 
     Parameters

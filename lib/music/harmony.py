@@ -10,6 +10,7 @@ A row of quality -1 parts two pieces.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
@@ -30,7 +31,7 @@ MOST_ROWS = 1500  # that are kept of each pianist but the one who is learned: ha
 FEWEST = 3  # places that a walk needs to choose among; else only the last chord's quality counts
 
 
-def read_changes(chords):
+def read_changes(chords: np.ndarray) -> np.ndarray:
     """The changes of a piece.
 
     Parameters
@@ -64,12 +65,12 @@ class Changes:
     ends : int64 (P,), behind the last row of each
     """
 
-    names: tuple
+    names: tuple[str, ...]
     rows: np.ndarray
     ends: np.ndarray
 
     @classmethod
-    def of(cls, by_name):
+    def of(cls, by_name: Mapping[str, Sequence[np.ndarray]]) -> Changes:
         """From dict name -> list of the rows of pieces."""
         parted = {name: [part for piece in pieces for part in (piece, PARTING)] for name, pieces in by_name.items()}
         return cls._of_rows({name: np.concatenate([NOTHING, *parts]) for name, parts in parted.items()})
@@ -79,7 +80,7 @@ class Changes:
         ends = np.cumsum([len(rows) for rows in by_name.values()], dtype=np.int64)
         return cls(tuple(by_name), np.concatenate([NOTHING, *by_name.values()]), ends)
 
-    def by(self, name):
+    def by(self, name: str) -> np.ndarray:
         """The rows of a pianist; of all where there are none of this name."""
         own = self._own(name) if name in self.names else NOTHING
         return own if len(own) else self.rows
@@ -89,7 +90,7 @@ class Changes:
         return self.rows[self.ends[place - 1] if place else 0 : self.ends[place]]
 
     @classmethod
-    def in_order(cls, names, *several):
+    def in_order(cls, names: Iterable[str], *several: Changes) -> Changes:
         """The changes of these pianists, each of the last of `several` Changes that knows them."""
         known = {name: one._own(name) for one in several for name in one.names}
         return cls._of_rows({name: known[name] for name in names})
@@ -112,7 +113,7 @@ def invent_chart(
     ConfigError : there are no rows
     """
     beats, count = [], math.ceil(seconds * tempo_bpm / 60 / beats_per_bar) * beats_per_bar
-    for chord, blocks in _walk(Harmony(rows), np.random.default_rng(seed), after):
+    for chord, blocks in _walk(_Harmony(rows), np.random.default_rng(seed), after):
         beats += [chord] * max(1, round(blocks * BLOCK_S * tempo_bpm / 60))
         if len(beats) >= count:
             break
@@ -134,7 +135,8 @@ def _walk(harmony, random, after):
         root, place = int(random.integers(12)), harmony.anywhere(random)
         yield harmony.chord(root, place)
     else:
-        root, place = int(after[-1][0]), harmony.like(*_arrival(np.asarray(after, int)), random)
+        before, last = np.concatenate([PARTING, after])[-2:].astype(int)
+        root, place = int(last[0]), harmony.like(before[1], (last[0] - before[0]) % 12, last[1], random)
     while True:
         place = harmony.after(place, random)
         root = (root + harmony.interval[place]) % 12
@@ -142,13 +144,7 @@ def _walk(harmony, random, after):
         place = harmony.like(harmony.before[place], harmony.interval[place], harmony.rows[place, 1], random)
 
 
-def _arrival(rows):
-    """(quality before, interval, quality) of the last of some rows."""
-    before = rows[-2] if len(rows) > 1 else (0, -1)
-    return before[1], (rows[-1][0] - before[0]) % 12, rows[-1][1]
-
-
-class Harmony:
+class _Harmony:
     """Rows, looked at as moves.
 
     Attributes
