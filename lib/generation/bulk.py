@@ -103,10 +103,12 @@ def make_solos(
     mine = [group for number, group in enumerate(groups) if share.takes(number)]
     made = kept = 0
     for group in progress_bar(mine, desc="solos", unit="group"):
-        missing = [number for number in group if number <= count and not is_whole(path_of(out, number))]
-        kept += sum(number <= count for number in group) - len(missing)
+        wanted = [number for number in group if number <= count]
+        missing = [number for number in wanted if not is_whole(path_of(out, number))]
+        kept += len(wanted) - len(missing)
         if missing:
-            solos = generate_many(improviser, [_order(request, number, prompt) for number in group])
+            requests = [dataclasses.replace(request, seed=request.seed + number - 1) for number in group]
+            solos = generate_many(improviser, [Order(each, prompt) for each in requests])
             for number in missing:
                 _write(solos[number - group.start], path_of(out, number))
             made += len(missing)
@@ -127,10 +129,6 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def _order(request, number, prompt):
-    return Order(dataclasses.replace(request, seed=request.seed + number - 1), prompt)
-
-
 def _write(solo, path):
     """The .mid, then its measurements: where these are, the .mid is whole."""
     solo.write(path)
@@ -141,8 +139,10 @@ def _write(solo, path):
 
 def _batch_of_order(improviser, request, out, batch, prompt):
     """Solos in a batch, after making sure that what lies there was made from the same."""
-    path = out.with_name(f"{out.stem}.order.json")
-    previous = _read_order(path) if path.exists() else None
+    path, previous = out.with_name(f"{out.stem}.order.json"), None
+    if path.exists():  # in whichever version: its request as this version writes it
+        previous = unsealed(path.read_text(encoding="utf-8"), path)
+        previous["request"] = json.loads(json.dumps(as_values(request_from(previous["request"], path))))
     batch = batch or (previous["batch"] if previous else BATCH[improviser.device.type])
     digest = None if prompt is None else hashlib.sha256(to_midi(prompt)).hexdigest()[:16]
     order = {"request": as_values(request), "batch": batch, "model": improviser.fingerprint()[:16], "before": digest}
@@ -153,12 +153,6 @@ def _batch_of_order(improviser, request, out, batch, prompt):
         differing = _differences(previous, order)
         raise ConfigError(f"{path.parent} holds solos that were made otherwise ({differing}). Name another --out.")
     return batch
-
-
-def _read_order(path):
-    """What `_batch_of_order` wrote, in whichever version; its request as this version writes it."""
-    order = unsealed(path.read_text(encoding="utf-8"), path)
-    return order | {"request": json.loads(json.dumps(as_values(request_from(order["request"], path))))}
 
 
 def _differences(previous, order):
