@@ -23,6 +23,7 @@ from lib.storage.backends import Storage, describe_error
 
 NAME = "lease.json"
 BEAT_S = {"folder": 15.0, "rclone": 30.0}  # seconds between heartbeats, by kind of storage
+REMOTE_BEAT_S = 30.0  # of any other kind
 WATCH_BEATS = 2.5  # another machine's lease is watched for so many heartbeats
 OLD_S = 600.0  # a lease whose last heartbeat is older is dead, unless our clock is far ahead
 FIELDS = {"owner": str, "host": str, "boot": str, "pid": int, "counter": int, "time": int | float}
@@ -46,7 +47,7 @@ class _LeaseFile:
 
     def __init__(self, storage, path, beat_s=None):
         self.storage, self.path = storage, path
-        self.beat_s = beat_s or BEAT_S[storage.kind]
+        self.beat_s = beat_s or BEAT_S.get(storage.kind, REMOTE_BEAT_S)
 
     def read(self):
         """The lease as a dict of FIELDS; None where the file does not exist or is not a lease."""
@@ -67,7 +68,7 @@ class Lease:
     Parameters
     ----------
     locations : (storage, path of the lease file) each; a storage that can't be reached is left out
-    beat_s : seconds between heartbeats; None: BEAT_S
+    beat_s : seconds between heartbeats; None: BEAT_S, by the kind of storage
     clock, sleep : of the time module
 
     Attributes

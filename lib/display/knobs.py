@@ -12,7 +12,7 @@ from lib.music.chords import NAMES, ChordError
 
 REGISTERS = [("free", 0), *((f"{NAMES[pitch % 12]}{pitch // 12 - 1}", pitch) for pitch in range(40, 83, 3))]
 RULES_ASKED, RULES_ALWAYS, RULES_OFF = "asked", "always", "off"
-RULES = [("for density and register", RULES_ASKED), ("for the chords too", RULES_ALWAYS), ("off", RULES_OFF)]
+RULE_CHOICES = [("for density and register", RULES_ASKED), ("for the chords too", RULES_ALWAYS), ("off", RULES_OFF)]
 FINE = ("guidance_scale", "temperature", "num_candidates", "rules")  # knobs that few need
 
 
@@ -28,7 +28,7 @@ def make_knobs(request_type, styles=()):
         "seed": widgets.BoundedIntText(default.seed, min=0, max=2**31 - 1, description="seed", **_wide()),
         "guidance_scale": _slider(default.guidance, 1, 5, 0.1, ".1f", "guidance"),
         "temperature": _slider(default.temperature, 0.2, 1.5, 0.05, ".2f", "temperature"),
-        "rules": widgets.Dropdown(options=RULES, value=RULES_ASKED, description="rules", **_wide()),
+        "rules": widgets.Dropdown(options=RULE_CHOICES, value=RULES_ASKED, description="rules", **_wide()),
         "num_candidates": widgets.IntSlider(GUIDED_CANDIDATES, min=2, max=16, description="candidates", **_wide()),
     }
     return {**_style_knobs(styles), **knobs} if styles else knobs

@@ -57,7 +57,7 @@ class Storage(Protocol):
 
     Attributes
     ----------
-    kind : "folder" or "rclone"
+    kind : "folder", "rclone"; copies on any kind but a folder are read back hourly, not each time
     where : what messages call it
     """
 

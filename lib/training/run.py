@@ -32,7 +32,7 @@ from lib.training.stages.stage import Stage
 from lib.training.trainer import Adjustments, Trainer, total_steps
 
 log = logging.getLogger("lib.training")
-VERIFY_RCLONE_S = 3600.0  # reading back from a remote costs as much as writing: hourly
+VERIFY_REMOTE_S = 3600.0  # reading back from a remote costs as much as writing: hourly
 FLUSH_S = {None: 600.0, StopReason.CTRL_C: 60.0, StopReason.SIGTERM: 20.0}  # the longest wait for the mirror at the end
 
 
@@ -239,7 +239,7 @@ def start_mirror(storage, config, folder: Path, data_dir, stack: ExitStack) -> M
     if storage is None:
         return None
     minutes = config.mirror_verify_minutes
-    every_s = 60 * minutes if minutes is not None else VERIFY_RCLONE_S if storage.kind == "rclone" else None
+    every_s = 60 * minutes if minutes is not None else VERIFY_REMOTE_S if storage.kind != "folder" else None
 
     def report(event, step, text, **fields):
         append_event(folder, event, step, text, **fields)

@@ -33,7 +33,7 @@ def ingest(
     data_dir: DataDir = DATA_DIR,
     archive: Annotated[Path | None, typer.Option(help="The corpus as a zip.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Your MIDI: FOLDER/PIANIST/ALBUM/TITLE.mid.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Folder of PiJAMA's csv files.")] = None,
+    metadata: Annotated[Path | None, typer.Option(help="Folder of the corpus's csv files.")] = None,
 ):
     """Turn MIDI files into one memory-mapped note store."""
     from lib.data import ingest as ingests

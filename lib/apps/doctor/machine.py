@@ -115,7 +115,8 @@ def look_at_mirror():
     """Where checkpoints are copied to: Drive on Colab, MIRROR elsewhere."""
     mirror = os.environ.get("MIRROR", "")
     if mirror:
-        return _rclone() if open_storage(mirror).kind == "rclone" else Finding("mirror", "ok", "MIRROR names a folder")
+        kind = open_storage(mirror).kind
+        return _rclone() if kind == "rclone" else Finding("mirror", "ok", f"MIRROR names a {kind}")
     if not shim.on_colab():
         rclone = "rclone is there" if shutil.which("rclone") else "rclone is not installed"
         return Finding("mirror", "ok", f"none is asked for (--mirror, or the variable MIRROR); {rclone}")
