@@ -30,7 +30,7 @@ class Folders:
     data : note stores, on the local disk (memory-mapped files are slow on Drive)
     runs : one folder a stage, a preset's runs apart from another's; on the local disk (Drive loses writes)
     output : what is for ears and eyes: MIDI, audio, pictures
-    styles : the user's own styles, small files that must outlive a runtime: on Drive on Colab, beside the data elsewhere
+    styles : the user's own styles, small files that must outlive a runtime: on Drive on Colab, else beside the data
     mirror : where training copies its checkpoints: Drive on Colab, the environment variable MIRROR elsewhere; or None
     """
 

@@ -131,3 +131,9 @@ def test_the_rules_catch_what_they_are_for(tmp_path):
     source = tmp_path / "source.py"
     source.write_text("def f():\n    from lib import config\n    import google.colab.drive\n")
     assert imports_of(source) == {"lib.config", "google.colab.drive"}
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if not is_within(module_of(p), ["lib.apps"])], ids=module_of)
+def test_lines_of_core_and_display_are_of_120_at_most(path):
+    text = path.read_text(encoding="utf-8")
+    assert not [line for line in text.splitlines() if len(line) > 120] and "fmt: skip" not in text

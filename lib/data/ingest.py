@@ -1,6 +1,6 @@
 """From MIDI files to a note store: read every file once, keep what is usable, say why the rest is not.
 
-The files are members of a zip, read in memory, nothing is unpacked to the disk, or of a folder. A member is its name, in
+The files are members of a zip, read in memory, nothing is unpacked to disk, or of a folder. A member is its name, in
 Unicode's composed form with "/", and a callable that gives its bytes, or MidiError with the reason why it is refused.
 
 Runs in one process on purpose: symusic does not release Python's lock (two threads are no faster), and 4,053 files take

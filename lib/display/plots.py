@@ -122,7 +122,8 @@ def plot_losses(history):
     ----------
     history : list of dict, of training.history.read_history
     """
-    skipped = {"step", "epoch", "time", "split", "runtime", "lr", "gradient_norm", "ms_per_step", "tokens_per_s", "seconds_left"}
+    speeds = {"ms_per_step", "tokens_per_s", "seconds_left"}
+    skipped = {"step", "epoch", "time", "split", "runtime", "lr", "gradient_norm", *speeds}
     names = list(dict.fromkeys(name for row in history for name in row if name not in skipped))
     columns = min(4, max(1, len(names)))
     rows = -(-len(names) // columns) or 1

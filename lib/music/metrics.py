@@ -74,7 +74,7 @@ def density_and_velocity(
     Parameters
     ----------
     notes : Notes
-    window_s, hop_s : seconds of a window, and from one to the next. Windows reach beyond neither end of the performance:
+    window_s, hop_s : seconds of a window, and from one to the next. No window reaches beyond the performance:
         those at the ends are shorter
 
     Returns

@@ -62,7 +62,7 @@ class Notes:
     def sounding_end_s(self) -> np.ndarray:
         """float64 (N,): the second in which each note stops sounding: key and pedal are up, or the key is struck again.
 
-        A note rings under a pedal that is down when its key goes up, down_s <= end < up_s. `piano_roll.sounding_roll` has
+        A note rings under a pedal that is down when its key goes up, down_s <= end < up_s. piano_roll.sounding_roll has
         the same rule in frames.
         """
         end_s = self.onset_s + self.duration_s
@@ -234,7 +234,7 @@ def _pedal_of(track, end):
 
 
 def read_tempo(source, at_s=None):
-    """Quarters a minute that a MIDI file says at a time, or at its end; None where it says nothing. Source as read_midi."""
+    """Quarters a minute of a MIDI file (as read_midi takes it) at a time, or at its end; None where it gives none."""
     from symusic import Score
 
     read_midi(source)
@@ -302,7 +302,7 @@ def write_midi(notes, path, tempo_bpm=120.0, markers=(), left_hand=None, beats_p
 
 
 def to_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
-    """Bytes of a standard MIDI file of format 1, see to_pretty_midi; texts are markers, which studios show, in ASCII."""
+    """Bytes of a standard MIDI file of format 1, see to_pretty_midi; texts are ASCII markers, which studios show."""
     import mido
 
     file, markers = io.BytesIO(), [(time_s, in_ascii(text)) for time_s, text in markers]
