@@ -9,6 +9,7 @@ so that no pointer can point at something that was lost. Loading takes the newes
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -46,6 +47,9 @@ class Checkpoint:
 
     path: Path
     manifest: dict
+
+    def __str__(self):
+        return str(self.path)
 
     @property
     def step(self) -> int:
@@ -117,9 +121,9 @@ def save(run: Path | str, facts: Mapping, files: Mapping[str, bytes], keep: int 
     OSError, DamageError : it could not be written; the earlier ones are untouched
     """
     kill_point("save.begin")
-    folder = Path(run) / "checkpoints" / f"step-{facts['step']:08d}"
-    if _is_valid(folder):
-        _prune(Path(run), keep, facts["best_step"])
+    folder = step_folder(run, facts["step"])
+    if is_valid(folder):
+        _prune(run, keep, facts["best_step"])
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     _make_room(run, sum(len(content) for content in files.values()), facts["best_step"])
@@ -134,7 +138,7 @@ def save(run: Path | str, facts: Mapping, files: Mapping[str, bytes], keep: int 
     partial.rename(folder)
     sync(folder.parent)
     verify(folder)
-    _prune(Path(run), keep, facts["best_step"], known_good=True)
+    _prune(run, keep, facts["best_step"], known_good=True)
     return folder
 
 
@@ -164,7 +168,7 @@ def _prune(run, keep, best_step, known_good=False):
     """Remove older checkpoints, never the last valid one; `known_good`: the newest has just been read back."""
     folders = step_folders(run)
     old = [folder for folder in folders[keep:] if step_of(folder) != best_step]
-    if old and not known_good and not any(_is_valid(folder) for folder in folders if folder not in old):
+    if old and not known_good and not any(is_valid(folder) for folder in folders if folder not in old):
         return
     for folder in old:
         kill_point("save.prune")
@@ -175,7 +179,8 @@ def _prune(run, keep, best_step, known_good=False):
         shutil.rmtree(removed, ignore_errors=True)
 
 
-def _is_valid(folder):
+def is_valid(folder: Path | str) -> bool:
+    """Whether a folder holds a whole checkpoint: every file is read and hashed."""
     try:
         check(folder)
     except DamageError:
@@ -185,13 +190,15 @@ def _is_valid(folder):
 
 def check(folder: Path | str) -> dict:
     """The manifest of a checkpoint folder whose every file was hashed; DamageError says what is wrong with it."""
-    return _of_its_step(folder, verify(folder))
-
-
-def _of_its_step(folder, manifest):
+    manifest = verify(folder)
     if manifest.get("step") != step_of(folder):
         raise DamageError(f"{folder} holds another step's checkpoint ({manifest.get('step')}).")
     return manifest
+
+
+def step_folder(run: Path | str, step: int) -> Path:
+    """Where a run keeps the checkpoint of a step."""
+    return Path(run) / "checkpoints" / f"step-{step:08d}"
 
 
 def step_of(folder: Path | str) -> int | None:
@@ -201,8 +208,16 @@ def step_of(folder: Path | str) -> int | None:
 
 
 def step_folders(run: Path | str) -> list[Path]:
-    """Folders of checkpoints, newest first."""
-    return sorted((p for p in (Path(run) / "checkpoints").glob("step-*") if p.name[5:].isdigit()), reverse=True)
+    """Folders of checkpoints, newest first; damaged ones too."""
+    return sorted((p for p in (Path(run) / "checkpoints").glob("step-*") if step_of(p) is not None), reverse=True)
+
+
+def best_step(run: Path | str) -> int | None:
+    """The step that the newest readable manifest calls the best so far; None where no manifest names one."""
+    for folder in step_folders(run):
+        with contextlib.suppress(DamageError):
+            return read_manifest(folder).get("best_step")
+    return None
 
 
 def find(run: Path | str, name: str = "latest") -> Checkpoint | None:
@@ -231,39 +246,22 @@ def find(run: Path | str, name: str = "latest") -> Checkpoint | None:
     if not run.is_dir():
         names = [p.name for p in run.parent.iterdir() if p.is_dir()] if run.parent.is_dir() else []
         raise CheckpointError(f"There is no run folder {run}.{nearest(run.name, names) if names else ''}")
-    return _best(run) or _newest(run) if name == "best" else _newest(run)
+    return _first_valid(run, best_step(run) if name == "best" else None)
 
 
-def _newest(run):
+def _first_valid(run, best):
+    """The checkpoint of the step `best`, where one is named, else the newest; where damaged, the newest valid one."""
     folders, error = step_folders(run), None
-    for folder in folders:
+    for folder in folders if best is None else dict.fromkeys([step_folder(run, best), *folders]):
         try:
             return Checkpoint(folder, check(folder))
         except DamageError as damage:
-            log.warning("skipped a damaged checkpoint: %s", damage)
-            error = error or damage
+            log.warning("skipped %s: %s", "the best checkpoint" if best == step_of(folder) else "a damaged one", damage)
+            error = damage if error is None or folder == folders[0] else error
     if folders:
         raise CheckpointError(
             f"All {len(folders)} checkpoints of {run} are damaged, the last so: {error} Start afresh."
         )
-    return None
-
-
-def _best(run):
-    """The checkpoint that the newest readable manifest calls the best; None where it is damaged."""
-    for folder in step_folders(run):
-        try:
-            step = _of_its_step(folder, read_manifest(folder)).get("best_step")
-        except DamageError:
-            continue
-        if step is None:
-            return None
-        best = folder.with_name(f"step-{step:08d}")
-        try:
-            return Checkpoint(best, check(best))
-        except DamageError as damage:
-            log.warning("skipped the best checkpoint: %s", damage)
-            return None
     return None
 
 
@@ -320,17 +318,20 @@ def find_origin(folder: Path, runs_dir: Path | str, resume: str | None = None) -
     CheckpointError : it does not exist, is damaged, or would rewrite the history of a run
     """
     if resume is None:
-        return _origin(folder, find(folder) if step_folders(folder) else None)
+        checkpoint = find(folder) if step_folders(folder) else None
+        return Origin(folder, checkpoint, checkpoint.manifest["run_id"] if checkpoint else uuid.uuid4().hex)
     checkpoint = resumed_checkpoint(runs_dir, resume)
     if folder.resolve() != checkpoint.run.resolve():
-        return _fork(folder, checkpoint)
-    newest = find(folder)
-    if checkpoint.step != newest.step:
+        if step_folders(folder):
+            raise CheckpointError(f"{folder} is a run already: to begin another from {resume} name a new --run.")
+        return Origin(folder, checkpoint, uuid.uuid4().hex)
+    newest = find(folder).step
+    if checkpoint.step != newest:
         raise CheckpointError(
-            f"{checkpoint.path} is not the newest of its run (step {newest.step} is). To take another way from there, "
+            f"{checkpoint.path} is not the newest of its run (step {newest} is). To take another way from there, "
             f"name a new run: --run NAME --resume {resume}."
         )
-    return _origin(folder, newest)
+    return Origin(folder, checkpoint, checkpoint.manifest["run_id"])
 
 
 def resumed_checkpoint(runs_dir: Path | str, resume: str) -> Checkpoint:
@@ -341,20 +342,10 @@ def resumed_checkpoint(runs_dir: Path | str, resume: str) -> Checkpoint:
     return checkpoint
 
 
-def _fork(folder, checkpoint):
-    if folder.is_dir() and step_folders(folder):
-        raise CheckpointError(f"{folder} is a run already: --resume with another run's checkpoint wants a new --run.")
-    return Origin(folder, checkpoint, uuid.uuid4().hex)
-
-
-def _origin(folder, checkpoint):
-    return Origin(folder, checkpoint, checkpoint.manifest["run_id"] if checkpoint else uuid.uuid4().hex)
-
-
 def newest_step(run: Path | str) -> int:
     """Step of a run's newest valid checkpoint; 0 where there is none."""
     try:
-        checkpoint = find(run) if step_folders(run) else None
+        checkpoint = find(run)
     except CheckpointError:
         return 0
     return checkpoint.step if checkpoint else 0

@@ -40,9 +40,8 @@ REMOVED: dict[str, dict[str, str]] = {
     },
     "GenerateRequest": {"order": "codes are unmasked in random order"},
 }
-# stage -> what a config that lacks the field was trained with
-ADAMW = {"optimizer": "adamw"}  # there was no other before there was Muon
-EARLIER = {"vqvae": ADAMW, "style_encoder": {**ADAMW, "reads": "roll"}, "diffusion": ADAMW, "fine_tune": ADAMW}
+# owner -> {field that came since: what a config without it was trained with}, where the default is another
+EARLIER = {"StageConfig": {"optimizer": "adamw"}, "StyleEncoderConfig": {"reads": "roll"}}
 # what may differ when a run continues: nothing that changes the path of the weights up to there
 FREE_SETTINGS = {
     *("preset", "epochs", "steps", "decay", "device", "mixed_precision", "log_every", "validate_every", "save_every"),
@@ -102,18 +101,24 @@ def renamed_settings(stage: str, values: Mapping, source: str = "--set ") -> dic
 
 
 def _sorted_out(owner, values):
-    """What a file holds, as three dicts: by this version's names, what was removed since, what is unknown."""
+    """What a file holds, as four dicts: by this version's names, removed since, unknown; and what came since."""
     new_names, reasons = rows(RENAMED, owner), rows(REMOVED, owner)
-    known = {field.name for field in dataclasses.fields(owner)}
-    kept = {new_names.get(name, name): value for name, value in values.items() if name not in reasons}
-    removed = {name: value for name, value in values.items() if name in reasons}
-    unknown = {name: value for name, value in kept.items() if name not in known}
-    return {name: value for name, value in kept.items() if name in known}, removed, unknown
+    since = {field.name: field.default for field in dataclasses.fields(owner)} | rows(EARLIER, owner)
+    known, removed, unknown = {}, {}, {}
+    for name, value in values.items():
+        new = new_names.get(name, name)
+        if name in reasons:
+            removed[name] = value
+        elif new in since:
+            known[new] = value
+        else:
+            unknown[new] = value
+    return known, removed, unknown, {name: value for name, value in since.items() if name not in known}
 
 
 def known_values(owner: type, values: Mapping, where: object) -> dict:
     """What a file holds, by this version's names; CheckpointError names what is unknown."""
-    known, _, unknown = _sorted_out(owner, values)
+    known, _, unknown, _ = _sorted_out(owner, values)
     if unknown:
         raise CheckpointError(f"{where} has {_settings(unknown)}, which this version does not know. {UPDATE}.")
     return known
@@ -139,13 +144,12 @@ def config_from(stage: str, values: Mapping, where: object) -> configs.StageConf
     ------
     CheckpointError : a field that is neither known nor in the table, or a value that this version can't have
     """
-    current = known_values(configs.STAGES[stage], values, f"{where}: its config")
+    current = completed(stage, values, where)
     try:
-        config = configs.build(configs.STAGES[stage], {**_earlier(stage, current), **current})
+        config = configs.build(configs.STAGES[stage], current)
     except ConfigError as error:
         raise CheckpointError(f"{where} was made with a config that this version can't have: {error}") from None
-    differing = differences(stage, values)
-    if differing:
+    if differing := differences(stage, values):
         log.warning("%s is of another version: %s", where, differing)
     return config
 
@@ -173,28 +177,19 @@ def _covers(kind, values):
     return values.keys() <= names
 
 
-def _earlier(stage, current):
-    """What the fields that a config lacks stood at when it was written, where that is known."""
-    return {name: value for name, value in EARLIER.get(stage, {}).items() if name not in current}
-
-
 def completed(stage: str, values: Mapping, where: object) -> dict:
     """A checkpoint's values with this version's names, and with what its fields that came since stand for."""
-    current = known_values(configs.STAGES[stage], values, f"{where}: its config")
-    fields = dataclasses.fields(configs.STAGES[stage])
-    return {**{field.name: field.default for field in fields}, **_earlier(stage, current), **current}
+    known = known_values(configs.STAGES[stage], values, f"{where}: its config")
+    return {**_sorted_out(configs.STAGES[stage], values)[3], **known}
 
 
 def differences(stage: str, values: Mapping) -> str:
     """Which fields of a checkpoint's config are gone, unknown, or came since, with their values; "" where none."""
-    current, removed, unknown = _sorted_out(configs.STAGES[stage], values)
-    fields = {field.name: field.default for field in dataclasses.fields(configs.STAGES[stage])}
-    new = {name: value for name, value in {**fields, **_earlier(stage, current)}.items() if name not in current}
+    _, removed, unknown, new = _sorted_out(configs.STAGES[stage], values)
     parts = [f"its config has {_settings(removed)}, removed since"] if removed else []
     parts += [f"its config has {_settings(unknown)}, which this version does not know"] if unknown else []
     defaults = ", ".join(f"{name} ({value!r} is taken)" for name, value in new.items())
-    parts += [f"it says nothing of {defaults}"] if new else []
-    return "; ".join(parts)
+    return "; ".join([*parts, f"it says nothing of {defaults}"] if new else parts)
 
 
 def check_config(origin: Origin, config: configs.StageConfig, stage: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 import uuid
 from contextlib import contextmanager
@@ -34,18 +35,12 @@ def append_event(run, event, step, text="", **fields):
 
 
 def _append(path, line):
-    try:
-        torn = path.stat().st_size and _last_byte(path) != b"\n"
-    except FileNotFoundError:
+    with open(path, "a+b") as file:
         torn = False
-    with open(path, "a", encoding="utf-8") as file:
-        file.write("\n" * bool(torn) + json.dumps(line) + "\n")
-
-
-def _last_byte(path):
-    with open(path, "rb") as file:
-        file.seek(-1, 2)
-        return file.read(1)
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            torn = file.read(1) != b"\n"
+        file.write(b"\n" * torn + json.dumps(line).encode() + b"\n")
 
 
 def read_history(run):

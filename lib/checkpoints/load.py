@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,7 +22,14 @@ from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.checkpoint import Checkpoint, CheckpointError
 from lib.checkpoints.config_migration import config_from, differences, original_key, put_weights
-from lib.checkpoints.run_dependencies import check_unchanged, locate, require, resolve_dependency
+from lib.checkpoints.run_dependencies import (
+    FINISHED,
+    check_unchanged,
+    finished_part,
+    locate,
+    require,
+    resolve_dependency,
+)
 from lib.models.blocks import add_low_rank, merge_low_rank
 from lib.models.dit import DiT
 from lib.models.style_encoder import StyleEncoder
@@ -31,11 +38,7 @@ from lib.music.harmony import Changes
 from lib.storage.manifest import MANIFEST, verify, write_manifest
 
 TRANSFORMERS = ("fine_tune", "diffusion")  # the adapted one comes first
-STAGE_OF = {
-    "vqvae": "vqvae",
-    "style_encoder": "style_encoder",
-    "dit": "diffusion",
-}  # part of an improviser -> its config's
+STAGE_OF = {part: stage for stage, part in FINISHED.items()}  # part of an improviser -> the stage of its config
 
 
 @dataclass(frozen=True)
@@ -142,12 +145,12 @@ def frozen(
 def frozen_of(checkpoint: Checkpoint, model: nn.Module, device: str | torch.device = "cpu") -> nn.Module:
     """The model with a checkpoint's weights; CheckpointError says what differs where they don't fit."""
     differing = differences(checkpoint.manifest["stage"], checkpoint.manifest["config"])
-    return frozen(model, checkpoint.weights(), device, checkpoint.path, differing)
+    return frozen(model, checkpoint.weights(), device, checkpoint, differing)
 
 
 def config_of(checkpoint: Checkpoint) -> configs.StageConfig:
     """The config that a checkpoint was trained with, whichever version wrote it; CheckpointError as of config_from."""
-    return config_from(checkpoint.manifest["stage"], checkpoint.manifest["config"], checkpoint.path)
+    return config_from(checkpoint.manifest["stage"], checkpoint.manifest["config"], checkpoint)
 
 
 def make_dit(config: configs.DiffusionConfig, style_config: configs.StyleEncoderConfig, vqvae: VQVAE) -> DiT:
@@ -155,17 +158,17 @@ def make_dit(config: configs.DiffusionConfig, style_config: configs.StyleEncoder
     return DiT.from_config(config, style_config.style_dim, vqvae.code_vectors(), KINDS)
 
 
-def load_vqvae(run: Path | str, device: str | torch.device = "cpu") -> tuple[VQVAE, configs.VQVAEConfig]:
-    """The VQVAE of a run (its best checkpoint), and its config."""
+def load_vqvae(run: Path | str | Checkpoint, device: str | torch.device = "cpu") -> tuple[VQVAE, configs.VQVAEConfig]:
+    """The VQVAE of a run (its best checkpoint) or of a Checkpoint, and its config; errors as of `require`."""
     checkpoint = require(run, "vqvae")
     config = config_of(checkpoint)
     return frozen_of(checkpoint, VQVAE.from_config(config), device), config
 
 
 def load_style_encoder(
-    run: Path | str, device: str | torch.device = "cpu"
+    run: Path | str | Checkpoint, device: str | torch.device = "cpu"
 ) -> tuple[StyleEncoder, configs.StyleEncoderConfig, list[str]]:
-    """The StyleEncoder of a run (its best checkpoint), its config, the names of its classes."""
+    """The StyleEncoder of a run (its best checkpoint) or Checkpoint, its config, its classes; errors: `require`."""
     checkpoint = require(run, "style_encoder")
     config, names = config_of(checkpoint), checkpoint.manifest["pianists"]
     return frozen_of(checkpoint, StyleEncoder.from_config(config, len(names)), device), config, names
@@ -178,10 +181,7 @@ def load_styles(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> S
 
 def load_changes(checkpoint: Checkpoint) -> Changes:
     """The pianists' chord changes that a checkpoint of diffusion or fine_tune holds; an older one holds none."""
-    return _changes(checkpoint.manifest["styles"], checkpoint.tensors("changes"))
-
-
-def _changes(names: Iterable[str], tensors: Mapping[str, Tensor] | None) -> Changes:
+    names, tensors = checkpoint.manifest["styles"], checkpoint.tensors("changes")
     if tensors is None:
         return Changes.of(dict.fromkeys(names, ()))
     return Changes(tuple(names), tensors["rows"].numpy(), tensors["ends"].numpy())
@@ -226,7 +226,9 @@ def load_improviser(folder: Path | str, device: str | torch.device = "cpu", base
     if checkpoint is None or checkpoint.manifest["stage"] not in ("diffusion", "fine_tune"):
         wanted = "a finished improviser (brad_final) or a run of diffusion or fine_tune"
         raise CheckpointError(f"{folder} is not {wanted}, or has no checkpoint yet.")
-    return _load_from_runs(checkpoint, device)
+    dependencies = {name: resolve_dependency(checkpoint, name) for name in ("vqvae", "style_encoder")}
+    check_unchanged(checkpoint, dependencies)
+    return _improviser(checkpoint, dependencies["vqvae"], dependencies["style_encoder"], device)
 
 
 def _no_improviser(folder):
@@ -248,35 +250,17 @@ def _load_finished(folder, device, base):
     transformer = next((name for name in TRANSFORMERS[base:] if _has(folder, name)), None)
     if transformer is None:
         raise CheckpointError(f"{folder} holds no base model, only one that is adapted to {manifest['pianist']}.")
-    values, classes = manifest["configs"], tuple(manifest["classes"])
-    made = {name: config_from(stage, values[name], f"{folder}: {name}") for name, stage in STAGE_OF.items()}
-
-    def part(name, model, file):
-        path = folder / f"{file}.safetensors"
-        return frozen(model, load_file(path), device, path, differences(STAGE_OF[name], values[name]))
-
-    vqvae = part("vqvae", VQVAE.from_config(made["vqvae"]), "vqvae")
-    style_encoder = StyleEncoder.from_config(made["style_encoder"], len(classes))
-    styles = load_file(folder / "styles.safetensors")["styles"].float().to(device)
-    return Improviser(
-        vqvae=vqvae,
-        style_encoder=part("style_encoder", style_encoder, "style_encoder"),
-        dit=part("dit", make_dit(made["dit"], made["style_encoder"], vqvae), transformer),
-        styles=Styles(tuple(manifest["pianists"]), styles),
-        pianist=manifest["pianist"] if transformer == "fine_tune" else None,
-        configs=made,
-        classes=classes,
-        changes=_changes(
-            manifest["pianists"], load_file(folder / "changes.safetensors") if _has(folder, "changes") else None
-        ),
+    part, *others = (
+        finished_part(folder, manifest, stage, file)
+        for stage, file in (("diffusion", transformer), ("vqvae", None), ("style_encoder", None))
     )
+    pianist = manifest["pianist"] if transformer == "fine_tune" else None
+    return dataclasses.replace(_improviser(part, *others, device), pianist=pianist)
 
 
-def _load_from_runs(checkpoint, device):
-    dependencies = {name: resolve_dependency(checkpoint, name) for name in ("vqvae", "style_encoder")}
-    check_unchanged(checkpoint, dependencies)
-    vqvae, vqvae_config = load_vqvae(dependencies["vqvae"], device)
-    style_encoder, style_config, classes = load_style_encoder(dependencies["style_encoder"], device)
+def _improviser(checkpoint, vqvae_run, style_encoder_run, device):
+    vqvae, vqvae_config = load_vqvae(vqvae_run, device)
+    style_encoder, style_config, classes = load_style_encoder(style_encoder_run, device)
     config = config_of(checkpoint)
     dit = make_dit(config, style_config, vqvae)
     dit = add_low_rank(dit, config.lora_rank) if getattr(config, "lora_rank", 0) else dit

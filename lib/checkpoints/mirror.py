@@ -9,6 +9,7 @@ The thread keeps no list of work: each round compares the run with its copy, so 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import threading
@@ -21,7 +22,7 @@ from lib.data.prepare import copy_store
 from lib.storage.backends import Storage, describe_error, open_storage
 from lib.storage.copies import copy_folder, fetch_folder, matches
 from lib.storage.kill_points import kill_point
-from lib.storage.manifest import MANIFEST, DamageError, checked, read_manifest, unsealed
+from lib.storage.manifest import MANIFEST, DamageError, checked, unsealed
 
 SMALL_FILES = ("config.json", "adjustments.json", "history.jsonl", "events.jsonl", "train.log")
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -170,16 +171,8 @@ class Mirror:
 
     def _kept_folders(self):
         """Checkpoint folders of the run that belong into the mirror, oldest first."""
-        folders = checkpoints.step_folders(self.run)
-        best = None
-        for folder in folders:
-            try:
-                best = read_manifest(folder).get("best_step")
-                break
-            except DamageError:
-                continue
-        newest = folders[: self.keep]
-        return sorted({*newest, *(folder for folder in folders if checkpoints.step_of(folder) == best)})
+        folders, best = checkpoints.step_folders(self.run), checkpoints.best_step(self.run)
+        return sorted({*folders[: self.keep], *(folder for folder in folders if checkpoints.step_of(folder) == best)})
 
     def _copy(self, folder, due):
         """Copy a checkpoint unless it is there already, and read it back if that is `due`: whether it was copied."""
@@ -217,14 +210,13 @@ class Mirror:
 
     def _verify(self, name, text):
         """Read back a checkpoint that was copied earlier: whether it is intact."""
-        intact = matches(self.storage, f"{self.remote_run}/checkpoints/{name}", unsealed(text, name))
-        if intact:
+        if matches(self.storage, f"{self.remote_run}/checkpoints/{name}", unsealed(text, name)):
             self._verified.add(name)
             self._last_verified_s = time.monotonic()
-        else:
-            text = "the copy there is damaged: it is made again"
-            self.report("mirror_failed", checkpoints.step_of(name), text, reason=text)
-        return intact
+            return True
+        problem = "the copy there is damaged: it is made again"
+        self.report("mirror_failed", checkpoints.step_of(name), problem, reason=problem)
+        return False
 
     def _put(self, folder, name, text, verify):
         """Copy; if the mirror is full keep less there from now on, and let the next round try again."""
@@ -248,26 +240,21 @@ class Mirror:
         self._reported = None
 
     def _prune(self):
-        """Remove older checkpoints there, the newest verified one never: whether anything was removed."""
+        """Remove older checkpoints there, the newest verified one never."""
         names = remote_steps(self.storage, self.remote_run)
         newest_verified = next((name for name in names if name in self._verified), None)
         if newest_verified is None:
-            return False
-        best = self._remote_best(newest_verified)
-        kept = {*(folder.name for folder in self._kept_folders()), *names[: self.keep], best}
-        old = [name for name in names if name < newest_verified and name not in kept]
-        for name in old:
-            kill_point("mirror.prune")
-            self.storage.delete(f"{self.remote_run}/checkpoints/{name}/{MANIFEST}")  # first: half a folder is none
-            self.storage.delete(f"{self.remote_run}/checkpoints/{name}")
-            self._copied.discard(name), self._verified.discard(name)
-        return bool(old)
-
-    def _remote_best(self, name):
-        try:
-            return f"step-{remote_manifest(self.storage, self.remote_run, name)['best_step']:08d}"
-        except (DamageError, TypeError, KeyError):
-            return None
+            return
+        kept = {*(folder.name for folder in self._kept_folders()), *names[: self.keep]}
+        with contextlib.suppress(DamageError):
+            best = remote_manifest(self.storage, self.remote_run, newest_verified).get("best_step")
+            kept.add(f"step-{best or 0:08d}")
+        for name in names:
+            if name < newest_verified and name not in kept:
+                kill_point("mirror.prune")
+                self.storage.delete(f"{self.remote_run}/checkpoints/{name}/{MANIFEST}")  # first: half a folder is none
+                self.storage.delete(f"{self.remote_run}/checkpoints/{name}")
+                self._copied.discard(name), self._verified.discard(name)
 
     # --- What else is copied -----------------------------------------------------------------------------------
 
@@ -316,11 +303,14 @@ def restore_run(storage: Storage, remote_run: str, run: Path | str, newest_here:
         if manifest:
             restored.append(manifest["step"])
             best = manifest.get("best_step")
-    if best is not None and best not in restored and not _is_here(run, best):
+    if best is not None and best not in restored and not checkpoints.is_valid(checkpoints.step_folder(run, best)):
         manifest = _fetch_checkpoint(storage, remote_run, run, f"step-{best:08d}")
         restored += [best] if manifest else []
     if restored:
-        _fetch_small_files(storage, remote_run, Path(run))
+        remote_names = storage.names(remote_run)
+        for name in SMALL_FILES:  # those that this machine has are newer, but for the adjustments
+            if name in remote_names and (name == "adjustments.json" or not (Path(run) / name).exists()):
+                storage.get(f"{remote_run}/{name}", Path(run) / name)
     elif not newest_here and not _only_begun(storage, remote_run, names):
         raise checkpoints.CheckpointError(
             f"All {len(names)} checkpoints of {storage.where}/{remote_run} are damaged, and {run} has none. "
@@ -334,14 +324,6 @@ def _only_begun(storage, remote_run, names):
     return not names or len(names) == 1 and MANIFEST not in storage.names(f"{remote_run}/checkpoints/{names[0]}")
 
 
-def _is_here(run, step):
-    try:
-        checkpoints.check(Path(run) / "checkpoints" / f"step-{step:08d}")
-    except DamageError:
-        return False
-    return True
-
-
 def _fetch_checkpoint(storage, remote_run, run, name):
     """The manifest of the checkpoint that was fetched; None where the mirror's is damaged."""
     try:
@@ -350,14 +332,6 @@ def _fetch_checkpoint(storage, remote_run, run, name):
     except (DamageError, FileNotFoundError) as damage:
         log.warning("skipped a damaged checkpoint in the mirror: %s", damage)
         return None
-
-
-def _fetch_small_files(storage, remote_run, run):
-    """History, adjustments and logs, where this machine has none."""
-    remote_names = storage.names(remote_run)
-    for name in SMALL_FILES:
-        if name in remote_names and (not (run / name).exists() or name == "adjustments.json"):
-            storage.get(f"{remote_run}/{name}", run / name)
 
 
 def bring_runs(mirror: Path | str | None, preset: str, runs_dir: Path | str, names: Sequence[str]) -> None:

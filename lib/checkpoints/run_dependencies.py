@@ -94,9 +94,17 @@ def _download(name, revision, text):
 
 @dataclass(frozen=True)
 class FinishedPart(Checkpoint):
-    """A stage's weights in a finished improviser's folder, or exported alone: used like a run's best checkpoint."""
+    """Weights in a finished improviser's folder, or a stage exported alone: used like a run's best checkpoint.
 
-    stage: str
+    Attributes
+    ----------
+    file : name of the file of weights, without its suffix
+    """
+
+    file: str
+
+    def __str__(self):
+        return f"{self.path}: {self.file}"
 
     @property
     def run(self) -> Path:
@@ -104,24 +112,20 @@ class FinishedPart(Checkpoint):
         return self.path
 
     def tensors(self, name: str) -> dict[str, Tensor] | None:
-        """The stage's weights as `model`, the pianists' `styles` and `changes`; in single precision."""
-        if name not in ("model", "styles", "changes"):
+        """The weights as `model`, the pianists' `styles` and `changes`, in single precision; None for all else."""
+        path = self.path / f"{self.file if name == 'model' else name}.safetensors"
+        if name not in ("model", "styles", "changes") or not path.exists():
             return None
-        path = self.path / f"{self.stage if name == 'model' else name}.safetensors"
-        if name == "model" and (self.path / STAGE_FILE).exists():
-            path = self.path / STAGE_FILE
-        tensors = load_file(path) if path.exists() else {}
-        return {
-            key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()
-        } or None
+        tensors = load_file(path)
+        return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
-def require(run: Path | str, stage: str, name: str = "best") -> Checkpoint:
+def require(run: Path | str | Checkpoint, stage: str, name: str = "best") -> Checkpoint:
     """A checkpoint of `stage`: of a run (`checkpoint.find`), part of a finished improviser's folder, or exported alone.
 
     Parameters
     ----------
-    run : a folder, or a name of the Hugging Face hub (`locate`)
+    run : a folder, or a name of the Hugging Face hub (`locate`); a Checkpoint is given back as it is
     stage : one of DEPENDENCIES
     name : "best" or "latest"
 
@@ -129,9 +133,17 @@ def require(run: Path | str, stage: str, name: str = "best") -> Checkpoint:
     ------
     CheckpointError : there is none; DamageError : a file of it is damaged
     """
+    if isinstance(run, Checkpoint):
+        return run
     run = locate(run)
     if (run / MANIFEST).exists() and checkpoints.step_of(run) is None:
-        return _finished_part(run, stage)
+        finished = verify(run)
+        if finished.get("kind") == "stage" and finished.get("stage") == stage:
+            return FinishedPart(run, finished, STAGE_FILE.removesuffix(".safetensors"))
+        weights = f"{stage}.safetensors"
+        if finished.get("kind") != "improviser" or stage not in FINISHED or weights not in finished["sha256"]:
+            raise CheckpointError(f"{run} holds no weights of {stage!r} to build on.")
+        return finished_part(run, finished, stage)
     checkpoint = checkpoints.find(run, name)
     if checkpoint is None:
         raise CheckpointError(f"{run} has no checkpoint yet: train it first (python -m lib train {stage}).")
@@ -140,26 +152,28 @@ def require(run: Path | str, stage: str, name: str = "best") -> Checkpoint:
     return checkpoint
 
 
-def _finished_part(folder, stage):
-    finished = verify(folder)
-    if finished.get("kind") == "stage" and finished.get("stage") == stage:
-        return FinishedPart(folder, finished, stage)
-    if finished.get("kind") != "improviser" or f"{stage}.safetensors" not in finished["sha256"]:
-        raise CheckpointError(f"{folder} holds no weights of {stage!r} to build on.")
-    sha256 = {
-        part: finished["sha256"][f"{part}.safetensors"] for part in FINISHED if part == stage or part != "diffusion"
-    }
+def finished_part(folder: Path, finished: Mapping, stage: str, file: str | None = None) -> FinishedPart:
+    """One stage of a finished improviser.
+
+    Parameters
+    ----------
+    folder : Path, whose files have been verified
+    finished : its manifest
+    stage : one of FINISHED
+    file : name of the file of weights, without its suffix; None: that of the stage
+    """
+    sha256 = {name.removesuffix(".safetensors"): value for name, value in finished["sha256"].items()}
     manifest = {
         "stage": stage,
         "step": 0,
         "config": finished["configs"][FINISHED[stage]],
         "pianists": finished["classes"],
         "styles": finished["pianists"],
-        "sha256": {"model.safetensors": sha256[stage]},
+        "sha256": {"model.safetensors": sha256[file or stage]},
         "sources": dict.fromkeys(DEPENDENCIES[stage], os.curdir),
         "source_sha256": {part: sha256[part] for part in DEPENDENCIES[stage]},
     }
-    return FinishedPart(folder, manifest, stage)
+    return FinishedPart(folder, manifest, file or stage)
 
 
 # --- Dependencies ------------------------------------------------------------------------------------------------
