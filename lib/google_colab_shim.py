@@ -64,22 +64,17 @@ def mount():
     if not on_colab():
         return ROOT
     home = DRIVE / "MyDrive" / NAME
-    if not home.parent.is_dir() and not _mount_drive():
-        return ROOT
+    if not home.parent.is_dir():
+        from google.colab import drive
+
+        try:
+            drive.mount(str(DRIVE))
+        except Exception as error:  # Colab raises ValueError, AttributeError and its own types
+            print(f"Google Drive is not mounted ({error}). Everything stays on this runtime and is lost with it.")
+            return ROOT
     home.mkdir(exist_ok=True)
     print(f"Google Drive is mounted: outputs go to {home}, and training copies its checkpoints there")
     return home
-
-
-def _mount_drive():
-    from google.colab import drive
-
-    try:
-        drive.mount(str(DRIVE))
-    except Exception as error:  # Colab raises ValueError, AttributeError and its own types
-        print(f"Google Drive is not mounted ({error}). Everything stays on this runtime and is lost with it.")
-        return False
-    return True
 
 
 def folders(home, preset, data_dir="", runs_dir="", output_dir=""):

@@ -126,10 +126,8 @@ class Lease:
             return
         if lease["boot"] == _boot():
             alive = _is_alive(lease["pid"])
-        elif lease["time"] < self.clock() - OLD_S:
-            alive = False
         else:
-            alive = self._beats(file, lease)
+            alive = lease["time"] >= self.clock() - OLD_S and self._beats(file, lease)
         if alive:
             ago = max(0.0, self.clock() - lease["time"])
             raise LeaseError(

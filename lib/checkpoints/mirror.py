@@ -22,7 +22,7 @@ from lib.data.prepare import copy_store
 from lib.storage.backends import Storage, describe_error, open_storage
 from lib.storage.copies import copy_folder, fetch_folder, matches
 from lib.storage.kill_points import kill_point
-from lib.storage.manifest import MANIFEST, DamageError, checked, unsealed
+from lib.storage.manifest import MANIFEST, DamageError, parse_manifest, unsealed
 
 SMALL_FILES = ("config.json", "adjustments.json", "history.jsonl", "events.jsonl", "train.log")
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -41,7 +41,7 @@ def remote_manifest(storage: Storage, remote_run: str, name: str) -> dict:
     """The manifest of a checkpoint in the mirror, itself undamaged; DamageError otherwise."""
     path = f"{remote_run}/checkpoints/{name}/{MANIFEST}"
     try:
-        manifest = checked(unsealed(storage.read_text(path), path), path)
+        manifest = parse_manifest(storage.read_text(path), path)
     except FileNotFoundError:
         raise DamageError(f"{path} is not there.") from None
     if manifest.get("step") != checkpoints.step_of(name):
@@ -353,14 +353,9 @@ def bring_runs(mirror: Path | str | None, preset: str, runs_dir: Path | str, nam
         remote_names = storage.names(f"runs/{preset}")
         for name in missing:
             if name in remote_names:
-                _bring(storage, f"runs/{preset}/{name}", Path(runs_dir) / name)
+                finished = MANIFEST in storage.names(f"runs/{preset}/{name}")
+                fetch = fetch_folder if finished else restore_run
+                fetch(storage, f"runs/{preset}/{name}", Path(runs_dir) / name)
+                print(f"{name} is here again, from {storage.where}", flush=True)
     except OSError as error:
         print(f"The mirror {mirror} can't be read: {describe_error(error)}.", flush=True)
-
-
-def _bring(storage, remote, folder):
-    if MANIFEST in storage.names(remote):
-        fetch_folder(storage, remote, folder)
-    else:
-        restore_run(storage, remote, folder)
-    print(f"{folder.name} is here again, from {storage.where}", flush=True)

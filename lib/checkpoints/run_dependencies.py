@@ -104,7 +104,7 @@ class FinishedPart(Checkpoint):
     file: str
 
     def __str__(self):
-        return f"{self.path}: {self.file}"
+        return f"{self.path / self.file}.safetensors"
 
     @property
     def run(self) -> Path:

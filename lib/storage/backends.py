@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lib.storage.atomic_write import atomic_write, write_text
+from lib.storage.manifest import file_sha256
 
 MARKER = "brad-mehldau-mirror.txt"
 MARKER_TEXT = "Checkpoints are copied here while training runs. Without this file the copy stops.\n"
@@ -147,10 +147,9 @@ class FolderStorage:
         write_text(self.root / path, text)
 
     def sha256(self, path):
-        with open(self.root / path, "rb") as file:
-            with contextlib.suppress(AttributeError, OSError):  # not every system can drop what it has cached
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with open(self.root / path, "rb") as file, contextlib.suppress(AttributeError, OSError):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # not every system can drop what it has cached
+        return file_sha256(self.root / path)
 
     def put(self, local, path, halfway=None):
         middle = os.path.getsize(local) // 2
@@ -239,13 +238,9 @@ class RcloneStorage:
         self._call("rcat", self._path(path), text=text.encode())
 
     def sha256(self, path):
-        with (
-            tempfile.TemporaryDirectory() as folder
-        ):  # rclone's own hashes are of what it meant to write: it is downloaded
-            copy = Path(folder) / "copy"
-            self.get(path, copy)
-            with open(copy, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+        with tempfile.TemporaryDirectory() as folder:  # rclone's own hashes are of what it meant to write: downloaded
+            self.get(path, Path(folder) / "copy")
+            return file_sha256(Path(folder) / "copy")
 
     def put(self, local, path, halfway=None):
         if halfway is not None:

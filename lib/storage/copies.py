@@ -8,7 +8,7 @@ from pathlib import Path
 from lib.storage.atomic_write import PARTIAL, sync
 from lib.storage.backends import Storage
 from lib.storage.kill_points import kill_point
-from lib.storage.manifest import MANIFEST, DamageError, checked, unsealed, verify
+from lib.storage.manifest import MANIFEST, DamageError, parse_manifest, unsealed, verify
 
 
 def copy_folder(storage: Storage, folder: Path | str, path: str, manifest_text: str, read_back: bool = True) -> bool:
@@ -61,7 +61,7 @@ def fetch_folder(storage: Storage, path: str, folder: Path | str) -> dict:
     FileNotFoundError : it is not there; DamageError : it is not whole; nothing is changed here then
     """
     folder, text = Path(folder), storage.read_text(f"{path}/{MANIFEST}")
-    manifest = checked(unsealed(text, f"{storage.where}/{path}"), path)
+    manifest = parse_manifest(text, f"{storage.where}/{path}")
     partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -17,18 +17,13 @@ _passed = Counter()
 
 
 def kill_point(name: str) -> None:
-    """Die here if LIB_KILL_AT says so."""
+    """Write the name to LIB_KILL_LOG and die at once, as a runtime does, if LIB_KILL_AT names this point."""
     wanted = os.environ.get("LIB_KILL_AT")
     if not wanted:
         return
     where, _, times = wanted.partition(" ")
     _passed[name] += 1
     if where == name and _passed[name] == int(times or 1):
-        die(name)
-
-
-def die(name: str) -> None:
-    """Write the point's name to LIB_KILL_LOG and die at once, as a runtime does."""
-    with open(os.environ.get("LIB_KILL_LOG", os.devnull), "a", encoding="utf-8") as file:
-        file.write(name + "\n")
-    os.kill(os.getpid(), signal.SIGKILL)
+        with open(os.environ.get("LIB_KILL_LOG", os.devnull), "a", encoding="utf-8") as file:
+            file.write(name + "\n")
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -72,11 +72,12 @@ def read_manifest(folder: Path | str) -> dict:
         raise DamageError(f"{folder} has no manifest.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DamageError(f"{path} can't be read ({error}).") from None
-    return checked(unsealed(text, path), path)
+    return parse_manifest(text, path)
 
 
-def checked(manifest: dict, what: object) -> dict:
-    """A manifest that names plain files with their hashes; DamageError otherwise."""
+def parse_manifest(text: str, what: object) -> dict:
+    """A manifest of its text: undamaged, and naming plain files with their hashes; DamageError, naming `what`, if not."""
+    manifest = unsealed(text, what)
     hashes = manifest.get("sha256")
     if not isinstance(hashes, dict) or not all(Path(name).name == name for name in hashes):
         raise DamageError(f"{what} names no files.")

@@ -84,11 +84,6 @@ class StyleClassifier:
         """The classifier that made an improviser's styles."""
         return cls(improviser.style_encoder, improviser.classes, improviser.configs["style_encoder"].reads)
 
-    @property
-    def parameters(self):
-        """Number of weights."""
-        return sum(parameter.numel() for parameter in self.style_encoder.parameters())
-
     def predict(self, notes):
         """The mean Prediction of windows of 256 notes or 10.24 s, evenly spread; a shorter performance is one window.
 

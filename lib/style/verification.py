@@ -116,11 +116,10 @@ class Verifier:
     @classmethod
     def load(cls, folder):
         """What `save` wrote; the folder's manifest has been verified."""
-        new_names = rows(RENAMED, cls)
-        tensors = {new_names.get(name, name): tensor for name, tensor in load_file(folder / FILE).items()}
-        tensors = {
-            name: (tensor.float() if tensor.is_floating_point() else tensor).numpy() for name, tensor in tensors.items()
-        }
+        new_names, tensors = rows(RENAMED, cls), {}
+        for name, tensor in load_file(folder / FILE).items():
+            tensor = tensor.float() if tensor.is_floating_point() else tensor
+            tensors[new_names.get(name, name)] = tensor.numpy()
         kinds = sorted({name.partition(".")[0] for name in tensors if "." in name})
         parts = ("buckets", "weight", "directions")
         ngrams = {kind: NGramLsa(*(tensors[f"{kind}.{name}"] for name in parts)) for kind in kinds}

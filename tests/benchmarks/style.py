@@ -191,8 +191,9 @@ def judge_figures(corpus, split):
     judge, held = load_judge(), corpus.part("album_0", split)
     log_probability, who = predict(judge, corpus, held)[0], corpus.who(held)
     right, own, taken = taken_for_mehldau(judge.names, log_probability, who)
+    parameters = sum(weight.numel() for weight in judge.style_encoder.parameters())
     found = {**namings(judge, corpus, held, log_probability), "accuracy_pijama12": among_twelve(judge.names, log_probability, who),
-             "mehldau_recall": right / own, "mehldau_precision": right / max(1, taken), "parameters": judge.parameters}  # fmt: skip
+             "mehldau_recall": right / own, "mehldau_precision": right / max(1, taken), "parameters": parameters}  # fmt: skip
     return {f"judge_{key}": float(value) for key, value in found.items()}
 
 
