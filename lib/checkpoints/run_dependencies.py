@@ -5,6 +5,7 @@ Codes and styles mean something only together with the very weights that made th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -75,18 +76,14 @@ def locate(run: Path | str) -> Path:
 def _download(name, revision, text):
     try:
         from huggingface_hub import snapshot_download
-    except ImportError:
-        way = "pip install huggingface_hub"
-        raise CheckpointError(
-            f"There is no folder {text}, and to fetch it from the Hugging Face hub wants {way}."
-        ) from None
-    try:
+
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
+    except ImportError:
+        reason = "to fetch it from the Hugging Face hub wants pip install huggingface_hub"
     except Exception as error:  # the hub raises several unrelated types
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise CheckpointError(
-            f"There is no folder {text}, and the Hugging Face hub does not give {name}: {lines[0]}"
-        ) from None
+        reason = f"the Hugging Face hub does not give {name}: {lines[0]}"
+    raise CheckpointError(f"There is no folder {text}, and {reason}")
 
 
 # --- Checkpoints to build on -------------------------------------------------------------------------------------
@@ -301,12 +298,9 @@ def _check_same_run(storage, remote_run, run, step):
         return
     run_id = checkpoints.find(run).manifest["run_id"]
     for name in remote_steps(storage, remote_run):
-        try:
-            remote_id = remote_manifest(storage, remote_run, name).get("run_id")
-        except DamageError:
-            continue
-        if remote_id != run_id:
+        with contextlib.suppress(DamageError):
+            if remote_manifest(storage, remote_run, name).get("run_id") == run_id:
+                return
             raise CheckpointError(
                 f"{storage.where} holds another run named {run.name!r}: name a new --run, or another --mirror."
             )
-        return

@@ -75,7 +75,7 @@ class StyleClassifier:
 
     @classmethod
     def of_run(cls, run, device="cpu"):
-        """The classifier of a style_encoder run."""
+        """The classifier of a style_encoder run or of a finished improviser's folder; errors as of `require`."""
         style_encoder, config, names = load_style_encoder(run, device)
         return cls(style_encoder, tuple(names), config.reads)
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
-from lib.checkpoints.load import Styles, config_of, fingerprint, is_finished, load_improviser
+from lib.checkpoints.load import Styles, config_of, fingerprint
 from lib.checkpoints.run_dependencies import locate, require
 from lib.config import ConfigError
 from lib.data.corpora import gather_labelled, gather_pieces
@@ -207,10 +207,7 @@ def load_classifier(folder, device="cpu"):
     folder = locate(folder)
     if not (folder / GALLERY / MANIFEST).exists():
         raise ConfigError(f"{folder} has no gallery of recordings to compare with. Make one: {way_out}")
-    if is_finished(folder):
-        classifier = StyleClassifier.of_improviser(load_improviser(folder, device))
-    else:
-        classifier = StyleClassifier.of_run(folder, device)
+    classifier = StyleClassifier.of_run(folder, device)
     manifest = verify(folder / GALLERY)
     if manifest["style_encoder"] != fingerprint(classifier.style_encoder):
         reason = f"{folder / GALLERY} was made with other weights than {folder} has now"
