@@ -101,7 +101,8 @@ class FinishedPart(Checkpoint):
     file: str
 
     def __str__(self):
-        return f"{self.path / self.file}.safetensors"
+        stage = self.manifest["stage"]
+        return f"{self.path / self.file}.safetensors: {FINISHED.get(stage, stage)}"
 
     @property
     def run(self) -> Path:
