@@ -148,7 +148,7 @@ class FolderStorage:
 
     def sha256(self, path):
         with open(self.root / path, "rb") as file, contextlib.suppress(AttributeError, OSError):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # not every system can drop what it has cached
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # not every system can drop its cache
         return file_sha256(self.root / path)
 
     def put(self, local, path, halfway=None):

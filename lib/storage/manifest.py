@@ -76,7 +76,7 @@ def read_manifest(folder: Path | str) -> dict:
 
 
 def parse_manifest(text: str, what: object) -> dict:
-    """A manifest of its text: undamaged, and naming plain files with their hashes; DamageError, naming `what`, if not."""
+    """A manifest from its text: undamaged, naming plain files with their hashes; else DamageError, naming `what`."""
     manifest = unsealed(text, what)
     hashes = manifest.get("sha256")
     if not isinstance(hashes, dict) or not all(Path(name).name == name for name in hashes):
