@@ -40,8 +40,8 @@ def test_takes_are_what_their_code_plays(desk, improviser):
     desk.play.click()
     assert desk.wait(60) and len(desk.strip.takes) == 1, desk.message.value
     assert len(desk.strip.takes[0].notes)
-    press(desk, "go_on", (1.0, 6.0))
-    press(desk, "anew", (2.0, 4.0))
+    press(desk, "continue", (1.0, 6.0))
+    press(desk, "resample", (2.0, 4.0))
     first, second, third = desk.strip.takes
     assert second.notes.end_s > 6.0 and np.array_equal(second.notes.until(5.9).onset_s, first.notes.until(5.9).onset_s)
     names = {"improviser": improviser}
@@ -59,7 +59,7 @@ def test_a_pianist_nobody_knows_and_a_passage_that_is_none(desk):
     desk.knobs["style"].value = ""
     desk.play.click()
     assert desk.wait(60) and desk.faults["style"].layout.display == "none"
-    press(desk, "anew", (3.0, 3.0))
+    press(desk, "resample", (3.0, 3.0))
     assert "is no passage" in desk.faults["passage"].value
 
 

@@ -129,7 +129,7 @@ def test_a_passage_selected_in_the_player_is_played_anew(lab):
     lab.field("seed").press("Tab")
     lab.button("Resample").click()
     lab.take(11)
-    lab.player("with 1.0 to 3.0 s anew", of_desk=True)
+    lab.player("with 1.0 to 3.0 s resampled", of_desk=True)
 
 
 def test_a_saved_notebook_plays_in_a_plain_browser(lab, browser, tmp_path):
