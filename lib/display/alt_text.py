@@ -9,8 +9,6 @@ import base64
 import html
 import io
 
-import matplotlib.pyplot as plt
-
 from lib.music.chords import NAMES
 
 MOST_SYMBOLS = 12  # chords that are named before "and so on"
@@ -30,15 +28,6 @@ def picture_html(figure):
     source = base64.b64encode(file.getvalue()).decode()
     alt = html.escape(getattr(figure, "alt", ""), quote=True)
     return f'<img alt="{alt}" style="max-width:100%" src="data:image/png;base64,{source}">'
-
-
-def show_picture(figure):
-    """The figure inside a notebook with its alt text, once: IPython.display.HTML."""
-    from IPython.display import HTML
-
-    page = picture_html(figure)
-    plt.close(figure)
-    return HTML(page)
 
 
 def key_name(pitch):

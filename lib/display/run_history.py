@@ -43,10 +43,8 @@ def plot_run_history(rows, events, title=""):
         ax.text(0.5, 0.5, "nothing logged yet", ha="center", va="center", transform=ax.transAxes)
         ax.set_axis_off(), strip.set_axis_off()
         return described(figure, titled(title, "Nothing logged yet"))
-    first_s = min(time_s for runtime in points.values() for time_s, _ in runtime)
-    last_s = max(
-        event["time"] for event in [*events, *({"time": t} for runtime in points.values() for t, _ in runtime)]
-    )
+    times_s = [time_s for runtime in points.values() for time_s, _ in runtime]
+    first_s, last_s = min(times_s), max([*times_s, *(event["time"] for event in events)])
     unit_s, unit = (HOUR_S, "hours") if last_s - first_s > HOUR_S else (MINUTE_S, "minutes")
 
     def x_of(time_s):
@@ -76,10 +74,8 @@ def _describe(points, events, seconds):
 def _points(rows, events):
     """runtime -> [(time, step)] in order of time."""
     points = {}
-    for line in [
-        *rows,
-        *(event for event in events if event.get("event") in ("start", "saved", "stopped", "finished")),
-    ]:
+    marks = ("start", "saved", "stopped", "finished")
+    for line in [*rows, *(event for event in events if event.get("event") in marks)]:
         if {"time", "step", "runtime"} <= line.keys():
             points.setdefault(line["runtime"], []).append((line["time"], line["step"]))
     return dict(sorted(((runtime, sorted(own)) for runtime, own in points.items()), key=lambda pair: pair[1][0]))
@@ -126,30 +122,20 @@ def _length(seconds):
 
 
 def _draw_events(ax, events, x_of):
-    saved = [event for event in events if event.get("event") == "saved"]
-    if saved:
-        ax.plot(
-            [x_of(e["time"]) for e in saved],
-            [e["step"] for e in saved],
-            linestyle="none",
-            marker="|",
-            markersize=9,
-            color=INK,
-            markeredgewidth=1,
-            label=f"{len(saved)} checkpoint{'s' * (len(saved) > 1)}",
-        )
-    for kind, (marker, label) in SURVIVED.items():
-        failures = [event for event in events if event.get("event") == kind]
-        if failures:
+    """Checkpoints as strokes, failures that the run survived as marks."""
+    for kind, (marker, label) in {"saved": ("|", "checkpoint"), **SURVIVED}.items():
+        own = [event for event in events if event.get("event") == kind]
+        if own:
+            is_saved = kind == "saved"
             ax.plot(
-                [x_of(e["time"]) for e in failures],
-                [e["step"] for e in failures],
+                [x_of(event["time"]) for event in own],
+                [event["step"] for event in own],
                 linestyle="none",
                 marker=marker,
-                markersize=7,
-                color=WARNING,
-                label=f"{len(failures)} × {label}",
-                zorder=5,
+                markersize=9 if is_saved else 7,
+                color=INK if is_saved else WARNING,
+                label=f"{len(own)} {label}{'s' * (len(own) > 1)}" if is_saved else f"{len(own)} × {label}",
+                zorder=2 if is_saved else 5,
             )
 
 
