@@ -7,7 +7,7 @@ import torch
 
 from lib.checkpoints.load import frozen, load_improviser, make_dit, save_improviser
 from lib.config import RELEASED, preset
-from lib.models.posterior import TYPICAL_LOGIT
+from lib.models.dit import TYPICAL_LOGIT
 
 
 def save_tiny_improviser(folder):

@@ -1,4 +1,4 @@
-"""Sampling from a masked diffusion model over codes: ancestral, and with stochastic control.
+"""Sampling from a masked diffusion model over codes: ancestral, with stochastic control, and revisions of the result.
 
 Conventions: codes are int64 (B, N, G), B examples of N latent frames of G codes; mask is bool (B, N), true where a
 frame is not known yet (its codes then do not matter); `order` (B, N) says in which order frames are unmasked: the
@@ -14,12 +14,16 @@ guidance it saves a pass.
 
 Frames are unmasked in a random order. The surest first (MaskGIT, Chang et al. 2022) was tried: silence is the surest,
 and the samples collapse to it.
+
+How many candidates compete where was measured: they cost most and help least in the first steps, where little is known,
+and in any step more than in a revision. So a share of them competes in the last half of the steps, and all of them in
+the revisions that follow.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 
 import torch
 from torch import Tensor
@@ -27,7 +31,13 @@ from torch.nn import functional
 
 MIN_MASK_RATIO = 0.02  # in training: fewer masked frames teach little for a whole pass
 CREDIT_FRAMES = 9  # latent frames around a frame whose losses count as its own
-LOOK_AHEAD = "{} ahead"  # step of `draw` for what a candidate may become; data: see lib/keyed_random.py
+GUIDED_FROM = 0.5  # of the steps; what is sampled before is revised anyway
+STEP_CANDIDATES = 1 / 4  # of num_candidates compete in a step
+NUM_REVISIONS = 60  # after the last step
+REVISED = 1 / 8  # of the frames are masked by a revision
+MIN_CREDIT = 1e-6
+# steps of `draw`, for what a candidate may become and in a revision; data: see lib/keyed_random.py
+LOOK_AHEAD, REVISION = "{} ahead", "revision {} ahead"
 
 
 def training_mask_ratio(uniform: Tensor) -> Tensor:
@@ -41,6 +51,16 @@ def training_mask_ratio(uniform: Tensor) -> Tensor:
 def mask_ratio(progress: float) -> float:
     """MaskGIT's cosine schedule: the share of frames still masked at a progress in [0, 1] of sampling, from 1 to 0."""
     return math.cos(progress * math.pi / 2) if progress < 1 else 0.0
+
+
+def guided_steps(num_steps: int, first: float = GUIDED_FROM) -> range:
+    """The steps (1 to num_steps) in which candidates compete."""
+    return range(1 + round(first * num_steps), 1 + num_steps)
+
+
+def step_candidates(num_candidates: int) -> int:
+    """How many compete in a guided step: two at least."""
+    return max(2, round(num_candidates * STEP_CANDIDATES))
 
 
 def sample_ancestral(
@@ -121,6 +141,54 @@ def sample_stochastic_control(
     return codes
 
 
+def revise(
+    predict: Callable,
+    codes: Tensor,
+    editable: Tensor,
+    draw: Callable,
+    loss: Callable,
+    num_candidates: int,
+    steps: Iterable[int],
+    callback: Callable | None = None,
+) -> Tensor:
+    """Resample a few latent frames, again and again, keeping the best of several candidates; never worse than before.
+
+    A revision masks frames, most likely where the rules' credit is highest, and samples them given all others
+    (remasking as of Wang et al. 2025, but the rules choose what to mask and what to keep). One prediction serves all
+    candidates, and no masked frame is guessed, so that a revision costs a small part of a guided step.
+
+    Parameters
+    ----------
+    predict, draw, loss, callback : as of `sample_stochastic_control`
+    codes : int64 (B, N, G), nothing masked
+    editable : bool (B, N), the frames that may be resampled
+    num_candidates : of a revision
+    steps : the revisions' numbers: those of sampling continued
+
+    Returns
+    -------
+    int64 (B, N, G)
+    """
+    if not editable.any():
+        return codes
+    for step in steps:
+        losses, credit = loss(codes)
+        chance, *uniform = (draw(REVISION.format(step), k) for k in range(num_candidates + 1))
+        mask = editable & (ranks(_by_credit(credit, chance[..., 0]), editable) > 1 - REVISED)
+        rows = torch.arange(len(codes), device=codes.device).repeat(num_candidates)  # (k B,)
+        resampled = fill(codes[rows], mask[rows], predict(codes, mask)[rows], torch.cat(uniform))
+        more, credit_of_more = loss(resampled)
+        candidates = torch.cat([codes, resampled]).unflatten(0, (-1, len(codes)))  # (1 + k, B, N, G)
+        losses = torch.cat([losses, more])
+        if credit is not None:
+            mixed = mix(candidates, torch.cat([credit, credit_of_more]))  # (1, B, N, G)
+            candidates, losses = torch.cat([candidates, mixed]), torch.cat([losses, loss(mixed[0])[0]])
+        codes = best(candidates, losses)
+        if callback is not None:
+            callback({"step": step, "codes": codes, "mask": torch.zeros_like(mask), "posterior": None})
+    return codes
+
+
 def look_ahead(predict: Callable, candidates: Tensor, mask: Tensor, parent: object, uniform: Tensor) -> Tensor:
     """Candidates (k, B, N, G) with what is masked of them (B, N) sampled at once: (k B, N, G)."""
     codes, mask = candidates.flatten(0, 1), mask.repeat(len(candidates), 1)
@@ -158,6 +226,11 @@ def fill(codes: Tensor, mask: Tensor, posterior, uniform: Tensor) -> Tensor:
 def around(credit: Tensor) -> Tensor:
     """(B, N): the mean loss around each frame."""
     return functional.avg_pool1d(credit[:, None], CREDIT_FRAMES, 1, CREDIT_FRAMES // 2, count_include_pad=False)[:, 0]
+
+
+def _by_credit(credit, chance):
+    """(B, N): the more loss around a frame, the likelier it is among the highest; without any, chance alone decides."""
+    return chance.log() / (1.0 if credit is None else around(credit).clamp(min=MIN_CREDIT))
 
 
 def mix(candidates: Tensor, credit: Tensor) -> Tensor:

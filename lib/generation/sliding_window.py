@@ -16,13 +16,19 @@ import torch
 from torch import Tensor
 
 from lib.checkpoints.load import Improviser
-from lib.diffusion.guidance import NUM_REVISIONS, guided_steps, revise, step_candidates
-from lib.diffusion.sampling import fill, sample_ancestral, sample_stochastic_control
+from lib.diffusion.sampling import (
+    NUM_REVISIONS,
+    fill,
+    guided_steps,
+    revise,
+    sample_ancestral,
+    sample_stochastic_control,
+    step_candidates,
+)
 from lib.generation.conditioning import Conditioning
 from lib.generation.request import GenerateRequest
 from lib.keyed_random import uniforms
-from lib.models.dit import Conditions
-from lib.models.posterior import classifier_free
+from lib.models.dit import Conditions, classifier_free
 from lib.music.piano_roll import WINDOW, PianoRoll
 from lib.music.rules import Rule, total_loss
 
@@ -189,7 +195,7 @@ class Window:
         return NUM_REVISIONS if self.has_candidates and self.num_steps else 0
 
     def guidance_targets(self, improviser: Improviser) -> tuple[bool, bool]:
-        """Whether guidance is of the style, and of the pedal, as posterior.classifier_free takes them."""
+        """Whether guidance is of the style, and of the pedal, as dit.classifier_free takes them."""
         has_style = self.request.style is not None
         return has_style or improviser.pianist is None, has_style
 

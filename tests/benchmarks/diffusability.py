@@ -37,12 +37,7 @@ from lib.data.corpora import open_corpus  # noqa: E402
 from lib.diffusion.sampling import sample_ancestral, training_mask_ratio  # noqa: E402
 from lib.generation.reconstruct import load_codec  # noqa: E402
 from lib.keyed_random import uniform, uniforms  # noqa: E402
-from lib.models.dit import (  # noqa: E402
-    ATTRIBUTES_DIM,
-    Conditions,
-    DiT,  # noqa: E402
-)
-from lib.models.posterior import Posterior  # noqa: E402
+from lib.models.dit import ATTRIBUTES_DIM, Conditions, DiT, Posterior  # noqa: E402
 from lib.models.vqvae import GROUPS, KINDS  # noqa: E402
 from lib.music.chart import CHORD_DIM  # noqa: E402
 from lib.music.metrics import describe  # noqa: E402

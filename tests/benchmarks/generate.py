@@ -33,7 +33,7 @@ from lib.apps.evaluate.playing import ask, order_of  # noqa: E402
 from lib.apps.evaluate.similarity import longest_run, nearest_likeness, steps_of, windows  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, RELEASED  # noqa: E402
-from lib.diffusion.guidance import guided_steps  # noqa: E402
+from lib.diffusion.sampling import guided_steps  # noqa: E402
 from lib.generation.conditioning import frames_per_quarter  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
 from lib.generation.sliding_window import OVERLAP  # noqa: E402
@@ -190,7 +190,7 @@ def paper(bench):
 def steering(share, first, revisions):
     """This share of the candidates competes from this share of the steps on, and so many revisions follow."""
     in_windows = {"NUM_REVISIONS": revisions, "guided_steps": partial(guided_steps, first=first)}
-    with patch("lib.diffusion.guidance.STEP_CANDIDATES", share), patch.multiple("lib.generation.sliding_window", **in_windows):
+    with patch("lib.diffusion.sampling.STEP_CANDIDATES", share), patch.multiple("lib.generation.sliding_window", **in_windows):
         yield
 
 

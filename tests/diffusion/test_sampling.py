@@ -5,14 +5,16 @@ import zlib
 import pytest
 import torch
 
-from lib.diffusion.guidance import guided_steps, revise, step_candidates
 from lib.diffusion.sampling import (
     MIN_MASK_RATIO,
     count,
+    guided_steps,
     mask_ratio,
     ranks,
+    revise,
     sample_ancestral,
     sample_stochastic_control,
+    step_candidates,
     training_mask_ratio,
 )
 

@@ -9,7 +9,7 @@ import torch
 from lib.checkpoints.checkpoint import CheckpointError
 from lib.config import ConfigError, build, preset
 from lib.data.corpora import open_corpus
-from lib.diffusion.guidance import NUM_REVISIONS, guided_steps
+from lib.diffusion.sampling import NUM_REVISIONS, guided_steps
 from lib.generation.generate import OVERLAP, WINDOW, Order, generate, generate_many, infill, load_improviser
 from lib.generation.request import GenerateRequest
 from lib.generation.sliding_window import _credit_sources

@@ -6,8 +6,7 @@ import torch
 from untrained import has_gradients
 
 from lib.config import preset
-from lib.models.dit import ATTRIBUTES_DIM, Conditions, DiT, attributes
-from lib.models.posterior import Posterior, classifier_free, pick
+from lib.models.dit import ATTRIBUTES_DIM, Conditions, DiT, Posterior, attributes, classifier_free, pick
 from lib.models.vqvae import CELLS, GROUPS, KINDS
 from lib.music.chart import CHORD_DIM
 
