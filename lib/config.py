@@ -120,11 +120,13 @@ class StyleEncoderConfig(StageConfig):
     """A passage -> who plays."""
 
     corpora: Words = ("pijama",)
-    reads: Literal["notes", "roll"] = "notes"  # notes by their relation to earlier ones, or a piano roll
+    # notes by their relation to earlier ones, chords in order of pitch whatever the time grid; "notes" and "roll": judge
+    reads: Literal["chords", "notes", "roll"] = "chords"
     benchmark: Literal["none", "album_0", "album_1", "album_2", "song"] = "album_0"  # of PiJAMA's splits of 30 pianists
     optimizer: Literal["adamw", "muon"] = "muon"
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.05
-    batch_size: Count = 32  # start
+    batch_size: Count = 16  # passages, each on two grids; start
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998  # the averaged weights count
     channels: Count = 192  # width of the 1-D convolutions; a 120-way choice needs less than a codec
     blocks: Count = 4  # residual blocks, dilated 1, 2, 4, 1: they hear 17 notes; a roll has its own
     lags: Count = 8  # earlier notes that a note is compared with
@@ -136,6 +138,9 @@ class StyleEncoderConfig(StageConfig):
     jitter_s: Annotated[float, Field(ge=0, le=0.1)] = 0.005  # of onsets; transcribers err by 10 ms
     duration_spread: Annotated[float, Field(ge=0, le=1)] = 0.15  # of a passage's durations, logarithmic
     velocity_contrast: Share = 0.2  # of a passage's velocities: rooms and pianos differ
+    augmentation: Annotated[float, Field(ge=0, le=2)] = 1.0  # strength of note_augmentation, where `reads` is chords
+    views: Annotated[int, Field(ge=1, le=2)] = 2  # time grids on which a passage is read in one step
+    consistency: Annotated[float, Field(ge=0)] = 20.0  # weight of the divergence of the two
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -41,7 +41,10 @@ REMOVED: dict[str, dict[str, str]] = {
     "GenerateRequest": {"order": "codes are unmasked in random order"},
 }
 # owner -> {field that came since: what a config without it was trained with}, where the default is another
-EARLIER = {"StageConfig": {"optimizer": "adamw"}, "StyleEncoderConfig": {"reads": "roll"}}
+EARLIER = {
+    "StageConfig": {"optimizer": "adamw"},
+    "StyleEncoderConfig": {"reads": "roll", "ema_decay": 0.0, "augmentation": 0.0, "views": 1, "consistency": 0.0},
+}
 # what may differ when a run continues: nothing that changes the path of the weights up to there
 FREE_SETTINGS = {
     *("preset", "epochs", "steps", "decay", "device", "mixed_precision", "log_every", "validate_every", "save_every"),

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from lib.config import StyleEncoderConfig
 from lib.models.blocks import FrameNorm, wide_stack
+from lib.music import grouped_notes
 from lib.music.note_windows import NoteWindows, context_sizes, contexts
 from lib.music.piano_roll import DURATION, LATENT_STRIDE, NUM_PITCHES, VELOCITY, PianoRoll
 
@@ -72,6 +73,28 @@ class NoteEmbedding(nn.Module):
         return (embedded * windows.mask[..., None]).transpose(1, 2)
 
 
+class GroupedNoteEmbedding(nn.Module):
+    """Each note's features -> channels, the sum of a vector a choice: NoteWindows (B, 5, L) -> (B, C, L)."""
+
+    def __init__(self, channels: int, lags: int):
+        super().__init__()
+        sizes, self.lags = grouped_notes.hard_sizes(lags), lags
+        std = (len(sizes) + lags + grouped_notes.OTHER_MEASURES) ** -0.5
+        self.table = nn.EmbeddingBag(sum(sizes), channels, mode="sum")
+        nn.init.normal_(self.table.weight, std=std)
+        self.measured = nn.Linear(grouped_notes.soft_size(lags), channels, bias=False)
+        nn.init.normal_(self.measured.weight, std=std)
+        self.register_buffer("first", torch.tensor(sizes).cumsum(0) - torch.tensor(sizes), persistent=False)
+
+    def forward(self, windows: NoteWindows) -> Tensor:  # noqa: D102
+        hard, soft = grouped_notes.features(windows, self.lags)
+        embedded = self.table((hard + self.first).flatten(0, 1)).unflatten(0, hard.shape[:2]) + self.measured(soft)
+        return (embedded * windows.mask[..., None]).transpose(1, 2)
+
+
+EMBEDDINGS = {"notes": NoteEmbedding, "chords": GroupedNoteEmbedding}  # by what an encoder reads; a roll has none
+
+
 class StyleEncoder(nn.Module):
     """Convolutions over notes or a roll, attentive statistics pooling (Okabe et al. 2018), cosine classifier.
 
@@ -82,17 +105,17 @@ class StyleEncoder(nn.Module):
     blocks : residual blocks over notes; a roll has its own
     style_dim : S
     lags : earlier notes that a note is compared with
-    reads : "notes" or "roll": whether passages are NoteWindows or PianoRolls
+    reads : "chords", "notes" or "roll": NoteWindows of grouped_notes or of note_windows, or PianoRolls
     """
 
     MUON_MODULES = ("encoder",)  # whose matrices Muon may train
 
     def __init__(
-        self, num_pianists: int, channels: int, blocks: int, style_dim: int, lags: int = 8, reads: str = "notes"
+        self, num_pianists: int, channels: int, blocks: int, style_dim: int, lags: int = 8, reads: str = "chords"
     ):
         super().__init__()
-        by_note = reads == "notes"
-        self.embed = NoteEmbedding(channels, lags) if by_note else nn.Identity()
+        by_note = reads in EMBEDDINGS
+        self.embed = EMBEDDINGS[reads](channels, lags) if by_note else nn.Identity()
         self.encoder = wide_stack(channels, blocks) if by_note else RollEncoder(channels)
         self.norm = FrameNorm(channels)
         self.attention = nn.Conv1d(channels, channels, 1)

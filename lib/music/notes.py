@@ -7,7 +7,7 @@ Conventions: times in seconds from the start of the performance, pitches and vel
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ PEDAL_DOWN = 64  # the controller's value from which the pedal holds
 MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
 MAX_PERFORMANCE_S = 24 * 3600.0  # beyond this a tempo or a time is broken
 REST = ("duration_s", "pitch", "velocity")  # columns of notes besides the onset
+SHORTEST_S = 0.005  # of a note that `reorder` has to lengthen
 SLOWEST_FASTEST = (20.0, 400.0)  # bpm; a tempo beyond is a slip of the file
 DEFAULT_TEMPO = 500_000  # microseconds a quarter where a file says nothing (120 bpm)
 
@@ -113,6 +114,19 @@ class Notes:
         pedal_s = np.concatenate([pedal_s[pedal_s[:, 1] > pedal_s[:, 0]], later.pedal_s + at_s])
         columns = ((self.onset_s, later.onset_s + at_s), *((getattr(self, c), getattr(later, c)) for c in REST))
         return Notes.from_arrays(*map(np.concatenate, columns), pedal_s)
+
+
+def reorder(notes: Notes, **changes: np.ndarray) -> Notes:
+    """The notes with some columns changed, in order of onset, then pitch, none shorter than SHORTEST_S."""
+    notes = replace(notes, **changes)
+    columns = {name: getattr(notes, name) for name in ("onset_s", *REST)}
+    columns["duration_s"] = np.maximum(notes.duration_s, SHORTEST_S)
+    return select(replace(notes, **columns), np.lexsort((notes.pitch, notes.onset_s)))
+
+
+def select(notes: Notes, rows: np.ndarray | slice) -> Notes:
+    """Some of the notes (bool (N,), indices in order, or a slice), and all of the pedal."""
+    return replace(notes, **{name: getattr(notes, name)[rows] for name in ("onset_s", *REST)})
 
 
 def read_midi(source):

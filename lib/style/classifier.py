@@ -16,6 +16,7 @@ from torch.nn import functional
 from lib.checkpoints.load import load_style_encoder
 from lib.config import ConfigError
 from lib.models.style_encoder import StyleEncoder
+from lib.music.grouped_notes import grouped_values
 from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, note_values, note_windows
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, notes_to_piano_roll
 
@@ -64,13 +65,13 @@ class StyleClassifier:
     ----------
     style_encoder : StyleEncoder
     names : the P pianists it can name
-    reads : "notes" or "roll", what it was trained on
+    reads : of the encoder's config: "chords", "notes" or "roll"
     temperature : of its log-probabilities
     """
 
     style_encoder: StyleEncoder
     names: tuple[str, ...]
-    reads: str = "notes"
+    reads: str = "chords"
     temperature: float = 1.0
 
     @classmethod
@@ -96,7 +97,7 @@ class StyleClassifier:
         TooShort : under 5 s of music or 10 notes
         """
         notes = from_first_onset(notes)
-        by_note = self.reads == "notes"
+        by_note = self.reads != "roll"
         size, end = (WINDOW_NOTES, len(notes)) if by_note else (CHUNK_S, notes.end_s)
         starts = np.linspace(0, max(0, end - size), min(MOST_WINDOWS, math.ceil(end / size)))
         starts = notes.onset_s[starts.astype(int)] if by_note else starts
@@ -135,8 +136,9 @@ class StyleClassifier:
 
     def _inputs(self, passages):
         """The encoder's input for passages (Notes): their first WINDOW_NOTES notes, or CHUNK_S."""
-        if self.reads == "notes":
-            return note_windows([note_values(notes) for notes in passages])
+        if self.reads != "roll":
+            values = grouped_values if self.reads == "chords" else note_values
+            return note_windows([values(notes) for notes in passages])
         rolls = [notes_to_piano_roll(notes.between(0, CHUNK_S), CHUNK_FRAMES) for notes in passages]
         return PianoRoll(torch.cat([roll.roll for roll in rolls]), torch.cat([roll.pedal for roll in rolls]))
 

@@ -21,6 +21,7 @@ from lib.data.corpora import pianists_of
 from lib.keyed_random import keyed_generator, permute
 from lib.models.vqvae import GROUPS
 from lib.music.chart import chord_features
+from lib.music.grouped_notes import grouped_values
 from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, NoteWindows, note_values, note_windows
 from lib.music.notes import Notes
 from lib.music.piano_roll import (
@@ -44,7 +45,7 @@ KEY_PURPOSE = "key {corpus}"
 CONTEXT_FRAMES = 31  # latent frames (2.5 s) over which density and register are taken
 KEYS = 12
 AS_PLAYED = -1  # the encoding of a piece as played: for validation
-SPARE_NOTES = WINDOW_NOTES // 4  # of a passage, beyond those that a style encoder reads: some may be left out
+PASSAGE_NOTES = WINDOW_NOTES + WINDOW_NOTES // 4  # of a passage; more than a style encoder reads, as some may be left out
 
 # a latent frame of an encoded piece: codes, chord frame, onsets, the sum of their keys (0 to 87)
 FRAME = np.dtype([("codes", "<u2", (GROUPS,)), ("chord", "i1", (3,)), ("onsets", "u1"), ("keys", "<u2")])
@@ -200,7 +201,9 @@ class Stream:
         return rasterise(windows, num_frames, device)
 
     def style_inputs(self, reads: str, examples: list[Example], device="cpu") -> NoteWindows | PianoRoll:
-        """The examples as a style encoder reads them: `reads` of its config, "notes" or "roll"."""
+        """The examples as a style encoder reads them: `reads` of its config, "chords", "notes" or "roll"."""
+        if reads == "chords":
+            return note_windows([grouped_values(notes) for notes in self.long_windows(examples)], device)
         if reads == "notes":
             return note_windows(self.passages(examples), device)
         return self.piano_roll(examples, device=device)
@@ -210,8 +213,11 @@ class Stream:
 
         N is a little above WINDOW_NOTES where the piece has as many, so that some may be left out.
         """
-        windows = [self.notes(example, LONGEST_PASSAGE_S) for example in examples]
-        return [note_values(window)[:, : WINDOW_NOTES + SPARE_NOTES] for window in windows]
+        return [note_values(notes)[:, :PASSAGE_NOTES] for notes in self.long_windows(examples)]
+
+    def long_windows(self, examples: list[Example]) -> list[Notes]:
+        """The notes from each example on for LONGEST_PASSAGE_S, beyond its chunk, as `notes` changes them."""
+        return [self.notes(example, LONGEST_PASSAGE_S) for example in examples]
 
     def notes(self, example: Example, seconds: float = CHUNK_S) -> Notes:
         """The example's notes, changed as it says, in its own time; some may lie outside the keyboard."""

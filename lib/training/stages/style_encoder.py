@@ -10,12 +10,16 @@ from lib.config import StyleEncoderConfig
 from lib.data.corpora import gather_labelled, pianists_of
 from lib.keyed_random import keyed_generator
 from lib.models.style_encoder import StyleEncoder
+from lib.music.grouped_notes import grouped_values
+from lib.music.note_augmentation import alter
 from lib.music.note_windows import WINDOW_NOTES, NoteWindows, note_windows
+from lib.music.notes import Notes, select
 from lib.music.piano_roll import WINDOW, PianoRoll
+from lib.music.time_grid import put_on_random_grid
 from lib.training.stages.stage import Stage
-from lib.training.stream import Batch, Stream
+from lib.training.stream import PASSAGE_NOTES, Batch, Stream
 
-NOTES_PURPOSE = "notes"  # of random numbers: data, see keyed_random
+NOTES_PURPOSE, VIEW_PURPOSE = "notes", "view {view}"  # of random numbers: data, see keyed_random
 
 
 class StyleEncoderStage(Stage):
@@ -31,14 +35,25 @@ class StyleEncoderStage(Stage):
             torch.tensor([self.names.index(name) for name in pianists_of(pieces)]) for pieces in (train, validation)
         )
         self.model = StyleEncoder.from_config(config, len(self.names))
-        self.tokens_per_example = WINDOW_NOTES if config.reads == "notes" else WINDOW  # notes, or latent frames
+        self.tokens_per_example = WINDOW if config.reads == "roll" else WINDOW_NOTES  # latent frames, or notes
 
     def losses(self, model, batch):
-        """Cross-entropy over pianists with a margin (Wang et al. 2018, CosFace), and accuracy."""
+        """Cross-entropy over pianists with a margin (Wang et al. 2018, CosFace), and accuracy.
+
+        Passages on two time grids add how far apart the two answers are: the mean of both divergences (Wu et al. 2021,
+        R-Drop), times `consistency`.
+        """
         target = self.classes[batch.items].to(self.device)
-        _, logits = model(self.varied(batch))
-        margin = model.log_scale.exp() * self.config.margin * functional.one_hot(target, len(self.names))  # (B, P)
-        return self._figures(logits - margin, logits, target)
+        _, logits = model(self.varied(batch))  # (V B, P)
+        target = target.repeat(len(logits) // len(target))
+        margin = model.log_scale.exp() * self.config.margin * functional.one_hot(target, len(self.names))
+        figures = self._figures(logits - margin, logits, target)
+        if len(logits) == len(batch):
+            return figures
+        one, other = logits.log_softmax(-1).chunk(2)
+        divergence = ((one.exp() - other.exp()) * (one - other)).sum(-1).mean() / 2
+        loss = figures["loss"] + self.config.consistency * divergence
+        return {**figures, "loss": loss, "divergence": divergence.detach()}
 
     def validation_losses(self, model, batch):
         """Losses of what was played, unvaried and without a margin; held-out albums, each pianist as often."""
@@ -51,7 +66,14 @@ class StyleEncoderStage(Stage):
         return {"loss": loss, "accuracy": (plain_logits.argmax(-1) == target).float().mean()}
 
     def varied(self, batch: Batch) -> NoteWindows | PianoRoll:
-        """The batch as another machine might have transcribed it: see `vary`; a roll only loses notes."""
+        """The batch as other machines might have transcribed it: see `augmented_windows`; a roll only loses notes."""
+        if self.config.reads == "chords":
+            generators = [
+                [keyed_generator(self.config.seed, VIEW_PURPOSE.format(view=view), batch.step, i) for i in batch.indices]
+                for view in range(self.config.views)
+            ]
+            notes = batch.stream.long_windows(batch.examples)
+            return augmented_windows(notes, generators, self.config.augmentation, self.device)
         generators = [keyed_generator(self.config.seed, NOTES_PURPOSE, batch.step, index) for index in batch.indices]
         if self.config.reads == "notes":
             windows = zip(batch.stream.passages(batch.examples), generators, strict=True)
@@ -64,6 +86,27 @@ class StyleEncoderStage(Stage):
     def facts(self):
         """The names of the classes."""
         return {"pianists": self.names}
+
+
+def augmented_windows(
+    passages: list[Notes], generators: list[list[np.random.Generator]], strength: float, device="cpu"
+) -> NoteWindows:
+    """NoteWindows (V B, 5, L) of passages as other machines might have transcribed them, each on V time grids.
+
+    Parameters
+    ----------
+    passages : B passages, longer than a window
+    generators : V lists of B; the first one alters the passages too
+    strength : of note_augmentation.alter
+    """
+    passages = [select(notes, slice(PASSAGE_NOTES)) for notes in passages]
+    altered = [alter(*pair, strength) if len(pair[0]) else pair[0] for pair in zip(passages, generators[0], strict=True)]
+    views = [
+        put_on_random_grid(notes, generator) if len(notes) else notes
+        for view in generators
+        for notes, generator in zip(altered, view, strict=True)
+    ]
+    return note_windows([grouped_values(notes) for notes in views], device)
 
 
 def vary(values: np.ndarray, generator: np.random.Generator, config: StyleEncoderConfig) -> np.ndarray:
