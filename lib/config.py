@@ -120,7 +120,7 @@ class StyleEncoderConfig(StageConfig):
     """A passage -> who plays."""
 
     corpora: Words = ("pijama",)
-    # notes by their relation to earlier ones, chords in order of pitch whatever the time grid; "notes" and "roll": judge
+    # notes by their relation to earlier ones, the same on any time grid; as before version 0.2; a piano roll
     reads: Literal["chords", "notes", "roll"] = "chords"
     benchmark: Literal["none", "album_0", "album_1", "album_2", "song"] = "album_0"  # of PiJAMA's splits of 30 pianists
     optimizer: Literal["adamw", "muon"] = "muon"

@@ -1,9 +1,9 @@
 """Runs of notes as a style encoder reads them on any time grid: chords in order of pitch, soft bins.
 
 Notes form a chord where each begins within 47.5 ms of the one before; a chord stands in order of pitch. So the order of
-notes does not depend on milliseconds, which files and transcribers round: few gaps are that long, and no grid in use has
-that step. What is measured (gaps, lengths, velocities, pedal) falls into two neighbouring bins, each weighted by its
-nearness, so that a small change of a time or a velocity changes little of what the encoder reads.
+notes does not depend on milliseconds, which files and transcribers round: few gaps are that long, and no grid in use
+has that step. What is measured (gaps, lengths, velocities, pedal) falls into two neighbouring bins, each weighted by
+its nearness, so that a small change of a time or a velocity changes little of what the encoder reads.
 
 Conventions: as in note_windows.py, whose windows these are.
 """
@@ -76,9 +76,9 @@ def features(windows: NoteWindows, lags: int) -> tuple[Tensor, Tensor]:
 
     Returns
     -------
-    (int64 (B, L, len(hard_sizes(lags))), float (B, L, soft_size(lags))) : categories (0: no note so long ago), and weights
-        of bins: gaps to earlier notes, length, articulation, velocity, velocity against the window's mean and the last
-        notes', pedal
+    (int64 (B, L, len(hard_sizes(lags))), float (B, L, soft_size(lags))) : categories (0: no note so long ago), and
+        weights of bins: gaps to earlier notes, length, articulation, velocity, velocity against the window's mean and
+        the last notes', pedal
     """
     onset_s, duration_s, pitch, velocity, pedal = windows.values.unbind(1)
     index = torch.arange(pitch.shape[1], device=pitch.device)

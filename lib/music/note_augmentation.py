@@ -1,8 +1,8 @@
 """A performance as another machine would have written it down: other touch and pedals, slips of a transcriber.
 
 What these functions change says nothing about who plays, so a model that is trained on altered performances learns to
-ignore it. Each takes Notes and gives Notes, ordered by onset, then pitch; each draws from the generator that it is given
-and from nothing else. Times are seconds; velocities stay within 1 to 127, and may be fractions.
+ignore it. Each takes Notes and gives Notes, ordered by onset, then pitch; each draws from the generator that it is
+given and from nothing else. Times are seconds; velocities stay within 1 to 127, and may be fractions.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def spread_chords(notes: Notes, generator: np.random.Generator, factor: float, r
     return reorder(notes, onset_s=onset_s)
 
 
-def scale_durations(notes: Notes, generator: np.random.Generator, spread: float, deviation: float, shift_s: float) -> Notes:
+def scale_durations(
+    notes: Notes, generator: np.random.Generator, spread: float, deviation: float, shift_s: float
+) -> Notes:
     """Durations times one factor (e^±spread) and one each (e^deviation), releases moved by up to ±shift_s."""
     factor = np.exp(generator.uniform(-spread, spread) + generator.normal(0, deviation, len(notes.onset_s)))
     return reorder(notes, duration_s=notes.duration_s * factor + generator.uniform(-shift_s, shift_s))
@@ -86,7 +88,7 @@ def add_velocity_noise(notes: Notes, generator: np.random.Generator, deviation: 
 
 
 def move_pedal_edges(notes: Notes, generator: np.random.Generator, edge_s: float, shortest_s: float = 0.0) -> Notes:
-    """Each edge of the pedal moved by up to ±edge_s, without spans shorter than shortest_s; spans that meet are merged."""
+    """Each edge of the pedal moved by up to ±edge_s; spans shorter than shortest_s go, touching ones are merged."""
     spans_s = notes.pedal_s[notes.pedal_s[:, 1] - notes.pedal_s[:, 0] >= shortest_s]
     spans_s = spans_s + generator.uniform(-edge_s, edge_s, spans_s.shape)
     return dataclasses.replace(notes, pedal_s=merge_spans(spans_s))
@@ -104,7 +106,7 @@ def drop_notes(notes: Notes, generator: np.random.Generator, share: float) -> No
 
 
 def double_notes(notes: Notes, generator: np.random.Generator, share: float) -> Notes:
-    """A share of the notes struck again while they sound, and as large a share written at a harmonic too, more softly."""
+    """A share of the notes struck again while they sound, and as large a share also written, softly, at a harmonic."""
     again = np.flatnonzero(generator.random(len(notes.onset_s)) < share)
     part = generator.uniform(0.3, 0.7, len(again))
     duration_s = notes.duration_s.copy()
@@ -141,8 +143,8 @@ def _kept_on_keyboard(pitch, semitones):
 def transcribe_again(notes: Notes, generator: np.random.Generator, strength: float = 1.0) -> Notes:
     """What another transcriber would have made of the recording: moderate slips of every kind, at a strength of 1.
 
-    The onsets of two transcribers of one recording differ by some 10 ms, releases by 50 ms and more, velocities by 5 to 8;
-    a few of a hundred notes are missing in either (Hawthorne et al. 2019; Kong et al. 2021: F1 of 0.95 to 0.97 by onset).
+    The onsets of two transcribers of one recording differ by some 10 ms, releases by 50 ms and more, velocities by 5 to
+    8; a few of a hundred notes are missing in either (Hawthorne et al. 2019; Kong et al. 2021: F1 of 0.95 to 0.97).
     """
     notes = drop_notes(notes, generator, 0.03 * strength)
     notes = double_notes(notes, generator, 0.01 * strength)

@@ -45,7 +45,7 @@ KEY_PURPOSE = "key {corpus}"
 CONTEXT_FRAMES = 31  # latent frames (2.5 s) over which density and register are taken
 KEYS = 12
 AS_PLAYED = -1  # the encoding of a piece as played: for validation
-PASSAGE_NOTES = WINDOW_NOTES + WINDOW_NOTES // 4  # of a passage; more than a style encoder reads, as some may be left out
+PASSAGE_NOTES = WINDOW_NOTES + WINDOW_NOTES // 4  # more than a style encoder reads: some may be left out
 
 # a latent frame of an encoded piece: codes, chord frame, onsets, the sum of their keys (0 to 87)
 FRAME = np.dtype([("codes", "<u2", (GROUPS,)), ("chord", "i1", (3,)), ("onsets", "u1"), ("keys", "<u2")])

@@ -59,7 +59,7 @@ SOLOS = {
 # stage and variant -> (stage, settings): precision, optimizers, accumulation and low rank are covered too
 STAGES = {
     "vqvae": ("vqvae", []),
-    "style_encoder": ("style_encoder", []),
+    "style_encoder": ("style_encoder", ["reads=notes", "ema_decay=0"]),
     "diffusion": ("diffusion", []),
     "fine_tune": ("fine_tune", []),
     "vqvae adamw": ("vqvae", ["optimizer=adamw", "gradient_accumulation=2", "batch_size=2"]),

@@ -14,8 +14,9 @@ from lib.models.blocks import WIDENING
 from lib.models.dit import ATTRIBUTES_DIM
 from lib.models.frame_head import HEAD_BLOCKS
 from lib.models.vqvae import BAND_KEYS, CELLS, GROUPS, TRAINED_ROWS
+from lib.music import grouped_notes
 from lib.music.chart import CHORD_DIM
-from lib.music.note_windows import WINDOW_NOTES, context_sizes
+from lib.music.note_windows import WINDOW_NOTES
 from lib.music.piano_roll import WINDOW
 
 NEWTON_SCHULZ_STEPS = 5  # of torch.optim.Muon
@@ -111,12 +112,15 @@ def _style_encoder(config):
     width, blocks = config.channels, config.blocks
     wide = WIDENING * width
     a_note = blocks * (3 * width * wide + wide * width) + width**2
-    forward = 2 * (WINDOW_NOTES * a_note + 2 * width * config.style_dim + config.style_dim * PIANISTS)
+    forward = 2 * (WINDOW_NOTES * a_note + 2 * width * config.style_dim + config.style_dim * PIANISTS) * config.views
+    measured = grouped_notes.soft_size(config.lags)
+    once = 2 * WINDOW_NOTES * measured * width * config.views
     matrices = [(wide, 3 * width), (width, wide)] * blocks
-    parameters = sum(context_sizes(config.lags)) * width + blocks * (8 * width**2 + 4 * width) + 2 * width + width**2
+    parameters = (sum(grouped_notes.hard_sizes(config.lags)) + measured) * width
+    parameters += blocks * (8 * width**2 + 4 * width) + 2 * width + width**2
     parameters += (2 * width + 1) * config.style_dim + PIANISTS * config.style_dim + 1
-    saved = WINDOW_NOTES * (7 * width * blocks + 6.3 * width + 40)
-    return _put_together(config, forward, 0, matrices, 426 + 104 * blocks, parameters, saved)
+    saved = WINDOW_NOTES * (7 * width * blocks + 6.3 * width + 40 + measured) * config.views
+    return _put_together(config, forward, once, matrices, 426 + 104 * blocks, parameters, saved)
 
 
 def _diffusion(config, codes):

@@ -69,7 +69,10 @@ class StyleEncoderStage(Stage):
         """The batch as other machines might have transcribed it: see `augmented_windows`; a roll only loses notes."""
         if self.config.reads == "chords":
             generators = [
-                [keyed_generator(self.config.seed, VIEW_PURPOSE.format(view=view), batch.step, i) for i in batch.indices]
+                [
+                    keyed_generator(self.config.seed, VIEW_PURPOSE.format(view=view), batch.step, i)
+                    for i in batch.indices
+                ]
                 for view in range(self.config.views)
             ]
             notes = batch.stream.long_windows(batch.examples)
@@ -100,7 +103,9 @@ def augmented_windows(
     strength : of note_augmentation.alter
     """
     passages = [select(notes, slice(PASSAGE_NOTES)) for notes in passages]
-    altered = [alter(*pair, strength) if len(pair[0]) else pair[0] for pair in zip(passages, generators[0], strict=True)]
+    altered = [
+        alter(*pair, strength) if len(pair[0]) else pair[0] for pair in zip(passages, generators[0], strict=True)
+    ]
     views = [
         put_on_random_grid(notes, generator) if len(notes) else notes
         for view in generators
