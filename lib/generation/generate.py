@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from lib.checkpoints import load
 from lib.checkpoints.load import Improviser
-from lib.config import ConfigError
-from lib.generation.conditioning import Conditioning, latent_end_s
-from lib.generation.improviser import load_improviser, own_chart
+from lib.config import RELEASED, ConfigError
+from lib.devices import choose_device
 from lib.generation.request import GenerateRequest
-from lib.generation.sliding_window import OVERLAP, Passage, fill_passages
+from lib.generation.sliding_window import OVERLAP, Conditioning, Passage, decode, fill_passages
 from lib.models.vqvae import GROUPS
 from lib.music.chart import Chart
+from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import NO_CHORD
 from lib.music.hands import left_hand
+from lib.music.harmony import invent_chart, read_changes
 from lib.music.notes import Notes, write_midi
 from lib.music.piano_roll import (
     FRAME_RATE_HZ,
@@ -31,10 +33,12 @@ from lib.music.piano_roll import (
     PianoRoll,
     notes_to_piano_roll,
     piano_roll_to_notes,
+    sounding_roll,
 )
 from lib.music.rules import Rule
+from lib.style.embeddings import with_own
 
-__all__ = ["Order", "Solo", "generate", "generate_many", "infill", "load_improviser"]
+PROMPT_S = 10.0  # of a prompt's end, whose chords an invented chart continues
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,33 @@ class Order:
         return first, last
 
 
+def load_improviser(
+    run: Path | str | None = None,
+    released: bool = False,
+    device: str = "auto",
+    styles_dir: Path | None = None,
+    base: bool = False,
+) -> Improviser:
+    """The improviser of a run or a finished folder, or the released one.
+
+    Parameters
+    ----------
+    run : brad_final, or a run folder of diffusion or fine_tune
+    released : use the weights in data/released instead
+    device : auto, cuda, mps or cpu
+    styles_dir : folder of the user's own styles (style.embeddings.add_style), or None
+    base : of a finished folder the model before it was adapted to a pianist
+
+    Raises
+    ------
+    ConfigError : neither or both are given; CheckpointError : nothing to load there
+    """
+    if (run is None) != released:
+        raise ConfigError("Give either --run RUN or --released.")
+    improviser = load.load_improviser(RELEASED if released else run, choose_device(device), base)
+    return replace(improviser, styles=with_own(improviser.styles, improviser.style_encoder, styles_dir))
+
+
 def generate(
     improviser: Improviser,
     request: GenerateRequest,
@@ -192,103 +223,88 @@ def generate_many(improviser: Improviser, orders: Sequence[Order]) -> list[Solo]
     """
     began = time.monotonic()
     orders = [_with_own_chart(improviser, order) if order.request.own_changes else order for order in orders]
-    passages = [(_gap if order.is_infilling else _continuation)(improviser, order) for order in orders]
+    passages = [_passage(improviser, order) for order in orders]
     fill_passages(improviser, passages)
-    pairs = zip(orders, passages, strict=True)
-    solos = [(_infilled if order.is_infilling else _continued)(improviser, order, passage) for order, passage in pairs]
-    return [dataclasses.replace(solo, seconds=time.monotonic() - began) for solo in solos]
+    solos = [_solo(improviser, order, passage) for order, passage in zip(orders, passages, strict=True)]
+    return [replace(solo, seconds=time.monotonic() - began) for solo in solos]
 
 
 def _with_own_chart(improviser, order):
-    """The order with a chart that the pianist invents, and its text in the request."""
-    seconds, prompt = order.request.seconds, order.notes
+    """The order with a chart that the asked pianist invents, continuing a prompt's chords; its text in the request."""
+    request, seconds, prompt = order.request, order.request.seconds, order.notes
     if order.is_infilling:
         from_s, to_s = (frame / LATENT_RATE_HZ for frame in order.borders)
         seconds, prompt = to_s - from_s, order.notes.between(0, from_s)
-    chart = own_chart(improviser, order.request, seconds, prompt)
-    request = dataclasses.replace(order.request, chords=chart.text(), own_changes=False)
-    return dataclasses.replace(order, request=request, chart=chart)
+    rows = improviser.changes.by(request.style or improviser.pianist)
+    after = None if prompt is None else _last_changes(prompt)
+    chart = invent_chart(rows, seconds, request.tempo_bpm, request.beats_per_bar, request.seed, after)
+    return replace(order, request=replace(request, chords=chart.text(), own_changes=False), chart=chart)
 
 
-# --- New music, from nothing or on from a prompt ------------------------------------------------------------------
+def _last_changes(notes: Notes) -> np.ndarray:
+    """The changes of the end of a performance, rows of music.harmony."""
+    end_s = _latent_end_s(notes)
+    last = notes_to_piano_roll(notes.between(max(0.0, end_s - PROMPT_S), end_s))
+    return read_changes(recognise_chords(sounding_roll(last))[0].numpy())
 
 
-def _continuation(improviser, order):
-    """Passage of new music behind the last OVERLAP latent frames of the prompt; a shorter prompt begins in silence."""
-    prompt_frames = 0 if order.notes is None else OVERLAP
-    conditioning = Conditioning.of(order.request, order.request.seconds, prompt_frames, chart=order.chart)
-    codes, mask = _masked(improviser, max(WINDOW, len(conditioning)))
-    if prompt_frames:
-        end_s = latent_end_s(order.notes)
-        prompt = order.notes.between(end_s - OVERLAP / LATENT_RATE_HZ, end_s)
-        codes[:, :prompt_frames], mask[:, :prompt_frames] = _encode(improviser, prompt, OVERLAP), False
-    return Passage(conditioning, codes, mask, order.callback, order.rules)
+def _passage(improviser, order):
+    """The Passage to fill: music behind a prompt's last OVERLAP latent frames, with silence first where it is short.
 
-
-def _continued(improviser, order, passage):
-    """Solo of a passage that _continuation made and that was filled."""
-    prompt, seconds, prompt_frames = order.notes, order.request.seconds, 0 if order.notes is None else OVERLAP
-    first = prompt_frames * LATENT_STRIDE
-    piano_roll = passage.piano_roll(improviser).crop(first, first + math.ceil(seconds * FRAME_RATE_HZ))
-    notes, begins_s = piano_roll_to_notes(piano_roll)[0], 0.0 if prompt is None else latent_end_s(prompt)
-    notes = notes if prompt is None else prompt.followed_by(notes, begins_s)
-    ends_s, rules = begins_s + seconds, passage.rules(prompt_frames, None)
-    symbols = _symbols(passage, begins_s, ends_s)
-    return Solo(notes, begins_s, ends_s, begins_s, order.request, symbols, rules, piano_roll)
-
-
-# --- A passage of a performance -----------------------------------------------------------------------------------
-
-
-def _gap(improviser, order):
-    """Passage of the music to be infilled, with half a window or more around it that is given."""
-    (first, last), (start, length) = order.borders, _around(*order.borders)
-    before, after = first - start, start + length - last
-    seconds = (last - first) / LATENT_RATE_HZ
+    Of an infilling it is the gap, with half a window or more around it that is given.
+    """
+    seconds, before, after, num_given = order.request.seconds, 0, 0, 0
+    if order.is_infilling:
+        first, last = order.borders
+        start = max(0, first - WINDOW // 2)
+        num_given = max(WINDOW, last - start + WINDOW // 2)
+        seconds, before, after = (last - first) / LATENT_RATE_HZ, first - start, start + num_given - last
+        given = order.notes.between(start / LATENT_RATE_HZ, (start + num_given) / LATENT_RATE_HZ)
+    elif order.notes is not None:
+        before, num_given, end_s = OVERLAP, OVERLAP, _latent_end_s(order.notes)
+        given = order.notes.between(end_s - OVERLAP / LATENT_RATE_HZ, end_s)
     conditioning = Conditioning.of(order.request, seconds, before, after, order.chart)
-    given = order.notes.between(start / LATENT_RATE_HZ, (start + length) / LATENT_RATE_HZ)
-    codes, (_, mask) = _encode(improviser, given, length).clone(), _masked(improviser, length)
-    mask[:, :before] = mask[:, last - start :] = False
-    return Passage(conditioning, codes, mask, order.callback, order.rules)
+    length = num_given if order.is_infilling else max(WINDOW, len(conditioning))
+    codes = torch.zeros(1, length, GROUPS, dtype=torch.long, device=improviser.device)
+    mask = torch.ones(1, length, dtype=torch.bool, device=improviser.device)
+    mask[:, :before] = mask[:, length - after :] = False
+    if num_given:
+        piano_roll = notes_to_piano_roll(given, num_given * LATENT_STRIDE).to(improviser.device)
+        with torch.inference_mode():
+            codes[:, :num_given] = improviser.vqvae.encode(piano_roll)
+    return Passage(conditioning, codes, mask, before, order.callback, order.rules)
 
 
-def _around(first, last):
-    """(start, length) in latent frames of what the model is given for a gap."""
-    start = max(0, first - WINDOW // 2)
-    return start, max(WINDOW, last - start + WINDOW // 2)
+def _solo(improviser, order, passage):
+    """Solo of a passage that _passage made and that was filled."""
+    prompt, before, last = order.notes, passage.before, None
+    if order.is_infilling:
+        first, last = order.borders
+        begins_s, ends_s, bars_from_s = first / LATENT_RATE_HZ, last / LATENT_RATE_HZ, 0.0
+        num_frames, last = (last - first) * LATENT_STRIDE, before + last - first
+    else:
+        begins_s = bars_from_s = 0.0 if prompt is None else _latent_end_s(prompt)
+        ends_s, num_frames = begins_s + order.request.seconds, math.ceil(order.request.seconds * FRAME_RATE_HZ)
+    first_frame = before * LATENT_STRIDE
+    piano_roll = decode(improviser, passage.codes).to("cpu").crop(first_frame, first_frame + num_frames)
+    notes = piano_roll_to_notes(piano_roll)[0]
+    if prompt is not None:
+        notes = prompt.between(0, begins_s).followed_by(notes, begins_s)
+    if order.is_infilling:
+        notes = notes.followed_by(prompt.between(ends_s, math.inf), ends_s)
+    rules, symbols = passage.rules(before, last), _symbols(passage.conditioning, begins_s, ends_s)
+    return Solo(notes, begins_s, ends_s, bars_from_s, order.request, symbols, rules, piano_roll)
 
 
-def _infilled(improviser, order, passage):
-    """Solo of a passage that _gap made and that was filled."""
-    (first, last), notes = order.borders, order.notes
-    start, _ = _around(first, last)
-    piano_roll = passage.piano_roll(improviser).crop((first - start) * LATENT_STRIDE, (last - start) * LATENT_STRIDE)
-    begins_s, ends_s = first / LATENT_RATE_HZ, last / LATENT_RATE_HZ
-    notes = notes.between(0, begins_s).followed_by(piano_roll_to_notes(piano_roll)[0], begins_s)
-    notes = notes.followed_by(order.notes.between(ends_s, math.inf), ends_s)
-    rules, symbols = passage.rules(first - start, last - start), _symbols(passage, begins_s, ends_s)
-    return Solo(notes, begins_s, ends_s, 0.0, order.request, symbols, rules, piano_roll)
+def _latent_end_s(notes):
+    """When a performance has ended, in whole latent frames."""
+    return math.ceil(notes.end_s * LATENT_RATE_HZ) / LATENT_RATE_HZ
 
 
-# --- Both ---------------------------------------------------------------------------------------------------------
-
-
-def _symbols(passage, begins_s, ends_s):
+def _symbols(conditioning, begins_s, ends_s):
     """[(time_s, symbol)] of the chart where it changes."""
-    seconds_per_quarter = Fraction(60) / Fraction(passage.request.tempo_bpm)
-    changes = passage.conditioning.chart.changes(Fraction(round(ends_s - begins_s, 6)) / seconds_per_quarter)
+    seconds_per_quarter = Fraction(60) / Fraction(conditioning.request.tempo_bpm)
+    changes = conditioning.chart.changes(Fraction(round(ends_s - begins_s, 6)) / seconds_per_quarter)
     times_s = [begins_s + float(position * seconds_per_quarter) for position, _ in changes]
     symbols = [NO_CHORD[0] if chord is None else chord.symbol for _, chord in changes]
     return list(zip(times_s, symbols, strict=True))
-
-
-def _masked(improviser, length):
-    """(codes (1, length, G), mask (1, length)): nothing is known."""
-    codes = torch.zeros(1, length, GROUPS, dtype=torch.long, device=improviser.device)
-    return codes, torch.ones(1, length, dtype=torch.bool, device=improviser.device)
-
-
-@torch.inference_mode()
-def _encode(improviser, notes, length):
-    """Codes (1, length, G) of a passage."""
-    return improviser.vqvae.encode(notes_to_piano_roll(notes, length * LATENT_STRIDE).to(improviser.device))

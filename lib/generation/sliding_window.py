@@ -1,4 +1,4 @@
-"""Music of any length by outpainting: a window after the other, each given what is there already.
+"""A request over time, and music of any length by outpainting: window after window, each given what is there already.
 
 Conventions: codes are int64 (1, L, G) of a passage or (B, WINDOW, G) of B windows; mask is bool, true where nothing is
 known yet. The windows of several passages go through the model together where they are alike. Each passage draws its
@@ -7,13 +7,17 @@ own uniform numbers by its request's seed, so that it is the same in a batch as 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from fractions import Fraction
+from functools import reduce
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lib.checkpoints.load import Improviser
 from lib.diffusion.sampling import (
@@ -25,16 +29,100 @@ from lib.diffusion.sampling import (
     sample_stochastic_control,
     step_candidates,
 )
-from lib.generation.conditioning import Conditioning
 from lib.generation.request import GenerateRequest
 from lib.keyed_random import uniforms
-from lib.models.dit import Conditions, classifier_free
-from lib.music.piano_roll import WINDOW, PianoRoll
-from lib.music.rules import Rule, total_loss
+from lib.models.dit import Conditions, attributes, classifier_free
+from lib.music.chart import Chart, chord_features, chord_frames
+from lib.music.chords import Chord
+from lib.music.piano_roll import LATENT_RATE_HZ, WINDOW, PianoRoll
+from lib.music.rules import CURVES, RULES, Rule, Span, chord_progression, total_loss
 
 OVERLAP = WINDOW // 4  # latent frames given from the window before
 # purposes of random numbers; data: see lib/keyed_random.py
 RECALL_PURPOSE, WINDOW_PURPOSE = "recall", "window {} step {}"
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a request asks for at each of L latent frames.
+
+    Attributes
+    ----------
+    request : GenerateRequest
+    chart : Chart that is played
+    chords : L of Chord or None
+    curves : name of rules.CURVES -> float32 (L,), the target, NaN where there is none
+    sources : int64 (L,), the latent frame of the whole whose music each repeats, as the form has it; -1: none
+    start_s : when the first latent frame is, from the beginning of the chart
+    """
+
+    request: GenerateRequest
+    chart: Chart
+    chords: list[Chord | None]
+    curves: dict[str, np.ndarray]
+    sources: np.ndarray
+    start_s: float = 0.0
+
+    @classmethod
+    def of(
+        cls, request: GenerateRequest, seconds: float, before: int = 0, after: int = 0, chart: Chart | None = None
+    ) -> Conditioning:
+        """Of a request for so many seconds of music, with latent frames before and after it that have no targets.
+
+        The request's chart is parsed here, and nowhere else; `chart` is one that was given instead.
+
+        Raises
+        ------
+        ChordError : of the chart
+        """
+        length = math.ceil(seconds * LATENT_RATE_HZ)
+        chart = chart or Chart.parse(request.chords, request.beats_per_bar)
+        chords, sources = chart.frames(length, frames_per_quarter(request.tempo_bpm))
+        sources = np.pad(np.where(sources < 0, -1, sources + before), (before, after), constant_values=-1)
+        curves = {name: _curve(getattr(request, name), length, before, after) for name in CURVES}
+        chords = [None] * before + chords + [None] * after
+        return cls(request, chart, chords, curves, sources, -before / LATENT_RATE_HZ)
+
+    def __len__(self):
+        return len(self.chords)
+
+    def between(self, first: int, last: int | None) -> Conditioning:
+        """That of latent frames first to last - 1."""
+        part, start_s = slice(first, last), self.start_s + first / LATENT_RATE_HZ
+        curves = {name: values[part] for name, values in self.curves.items()}
+        return Conditioning(self.request, self.chart, self.chords[part], curves, self.sources[part], start_s)
+
+    def rules(self) -> list[Rule]:
+        """The rules that steer, chords among them where there are candidates to choose from."""
+        span = Span(len(self), self.start_s, self.request.tempo_bpm)
+        targets = {name: self.curves.get(name, getattr(self.request, name)) for name in RULES}
+        rules = [RULES[name](target, span) for name, target in targets.items() if target is not None]
+        if self.request.num_candidates > 1 and any(chord is not None for chord in self.chords):
+            rules.append(chord_progression(self.chords))
+        return [rule for rule in rules if rule is not None]
+
+    def model_conditions(self, style: Tensor, num_frames: int) -> Conditions:
+        """Conditions (B = 1) of the model: the style (1, S), chords and curves, none of these beyond the end."""
+        beyond, given = num_frames - len(self), self.request.condition_model
+        chords = chord_features(chord_frames([*self.chords, *[None] * beyond]).to(style.device))[None] * given
+        curves = [torch.from_numpy(self.curves[name]) for name in ("density", "register")]
+        curves = [values if given else torch.full_like(values, torch.nan) for values in curves]
+        curves = [functional.pad(values, (0, beyond), value=torch.nan).to(chords)[None] for values in curves]
+        return Conditions(style, chords, attributes(*curves))
+
+
+def frames_per_quarter(tempo_bpm: float) -> Fraction:
+    """Latent frames a quarter, exact."""
+    return Fraction(LATENT_RATE_HZ) * 60 / Fraction(tempo_bpm)
+
+
+def _curve(target, length, before, after):
+    """(before + length + after,) of a number, of several spread evenly over `length` frames, or of None."""
+    values = np.full(before + length + after, np.nan, np.float32)
+    if target is not None:
+        points = np.atleast_1d(np.asarray(target, np.float32))
+        values[before : before + length] = np.interp(np.linspace(0, 1, length), np.linspace(0, 1, len(points)), points)
+    return values
 
 
 @dataclass(frozen=True)
@@ -45,6 +133,7 @@ class Passage:
     ----------
     conditioning : Conditioning; shorter than the codes where the music is shorter than a window
     codes, mask : (1, L, G) and bool (1, L), L at least WINDOW; `fill_passages` fills them
+    before : latent frames that are given before the new music begins
     callback : None, or callable(dict) after each step and revision, see lib.generation.generate
     own_rules : None, or callable(Conditioning) -> list of Rule, beside those of the request
     """
@@ -52,31 +141,23 @@ class Passage:
     conditioning: Conditioning
     codes: Tensor
     mask: Tensor
+    before: int = 0
     callback: Callable | None = None
     own_rules: Callable | None = None
-
-    @property
-    def request(self) -> GenerateRequest:
-        """The request it is generated for."""
-        return self.conditioning.request
-
-    def starts(self) -> list[int]:
-        """Where the windows begin that have something to generate."""
-        return [start for start in window_starts(self.codes.shape[1]) if self.mask[:, start : start + WINDOW].any()]
 
     def rules(self, first: int, last: int | None) -> list[Rule]:
         """Those of the request and one's own, for latent frames first to last - 1."""
         conditioning = self.conditioning.between(first, last)
         return [*conditioning.rules(), *(self.own_rules(conditioning) if self.own_rules else ())]
 
-    def piano_roll(self, improviser: Improviser) -> PianoRoll:
-        """The music (B = 1), once nothing is masked any more."""
-        return decode(improviser, self.codes).to("cpu")
 
+def window_starts(passage: Passage) -> list[int]:
+    """Where the windows begin that have something to generate.
 
-def window_starts(length: int) -> list[int]:
-    """Where windows begin: each but the first is given OVERLAP latent frames or more, the last ends with the whole."""
-    return [*range(0, length - WINDOW, WINDOW - OVERLAP), length - WINDOW]
+    Each but the first is given OVERLAP latent frames or more, the last ends with the passage.
+    """
+    starts = [*range(0, passage.codes.shape[1] - WINDOW, WINDOW - OVERLAP), passage.codes.shape[1] - WINDOW]
+    return [start for start in starts if passage.mask[:, start : start + WINDOW].any()]
 
 
 def fill_passages(improviser: Improviser, passages: Sequence[Passage]) -> None:
@@ -90,14 +171,13 @@ def fill_passages(improviser: Improviser, passages: Sequence[Passage]) -> None:
     ------
     ConfigError : a pianist is unknown; whatever a callback raises, which ends all of them
     """
-    todo = [(passage, passage.starts(), improviser.style(passage.request.style)) for passage in passages]
-    for number in range(max(len(starts) for _, starts, _ in todo)):
+    todo = [(passage, window_starts(passage)) for passage in passages]
+    for number in range(max(len(starts) for _, starts in todo)):
         batches = defaultdict(list)
-        for passage, starts, style in todo:
+        for passage, starts in todo:
             if number < len(starts):
-                copies = copy_repeats(passage, starts[number])
-                window = Window(passage, starts[number], number, len(starts), style, copies)
-                batches[window.batch_key(improviser)].append(window)
+                window = Window(improviser, passage, starts[number], number, len(starts))
+                batches[window.batch_key()].append(window)
         for windows in batches.values():
             codes = generate_windows(improviser, windows)
             for row, window in enumerate(windows):
@@ -112,10 +192,10 @@ def copy_repeats(passage: Passage, start: int) -> Tensor:
     int64 (R, 2) : frames whose source this window is yet to generate, and the sources, counted from its first frame
     """
     conditioning, codes, mask, copies = passage.conditioning, passage.codes, passage.mask, []
-    chance = uniforms(passage.request.seed, RECALL_PURPOSE, [0], (len(conditioning),))[0].numpy()
+    chance = uniforms(conditioning.request.seed, RECALL_PURPOSE, [0], (len(conditioning),))[0].numpy()
     for frame in range(start, min(start + WINDOW, len(conditioning))):
         source = int(conditioning.sources[frame])
-        if mask[0, frame] and source >= 0 and chance[frame] < passage.request.recall:
+        if mask[0, frame] and source >= 0 and chance[frame] < conditioning.request.recall:
             if mask[0, source] and source >= start:
                 copies.append((frame - start, source - start))
             else:
@@ -123,89 +203,45 @@ def copy_repeats(passage: Passage, start: int) -> Tensor:
     return torch.tensor(copies, dtype=torch.long, device=codes.device).view(-1, 2)
 
 
-@dataclass(frozen=True)
 class Window:
     """What the model generates at once of a passage.
 
     Attributes
     ----------
-    passage : Passage
-    start : its first latent frame in the passage
+    request, callback : the passage's
+    codes, mask : (WINDOW, G) and bool (WINDOW,), views of the passage's
     number, num_windows : which window this is of those that have something to generate
-    style : (1, S)
-    copies : of copy_repeats
+    copies, copied : of copy_repeats, and bool (WINDOW,), the frames of these, which stay masked until the end
+    editable : bool (WINDOW,), the frames that are sampled
+    rules : list of Rule
+    conditions : Conditions (B = 1)
+    targets : whether guidance is of the style, and of the pedal, as dit.classifier_free takes them
+    num_steps : of sampling, never more than there are frames to sample
+    num_candidates : among which rules choose; 1 where there are none
+    num_revisions : of what offends the rules, after sampling
     """
 
-    passage: Passage
-    start: int
-    number: int
-    num_windows: int
-    style: Tensor
-    copies: Tensor
+    def __init__(self, improviser: Improviser, passage: Passage, start: int, number: int, num_windows: int):
+        part, request = slice(start, start + WINDOW), passage.conditioning.request
+        self.request, self.callback, self.number, self.num_windows = request, passage.callback, number, num_windows
+        self.copies = copy_repeats(passage, start)
+        self.codes, self.mask = passage.codes[0, part], passage.mask[0, part]
+        self.copied = torch.zeros_like(self.mask).index_fill(0, self.copies[:, 0], True)
+        self.editable = self.mask & ~self.copied
+        self.rules = passage.rules(part.start, part.stop)
+        style = improviser.style(request.style)
+        self.conditions = passage.conditioning.between(part.start, part.stop).model_conditions(style, WINDOW)
+        self.targets = (request.style is not None or improviser.pianist is None, request.style is not None)
+        self.num_steps = min(request.num_steps, int(self.editable.sum()))
+        self.num_candidates = request.num_candidates if self.rules else 1
+        self.num_revisions = NUM_REVISIONS if self.num_candidates > 1 and self.num_steps else 0
 
-    @property
-    def request(self) -> GenerateRequest:
-        """The passage's."""
-        return self.passage.request
-
-    @property
-    def codes(self) -> Tensor:
-        """(WINDOW, G), a view of the passage's."""
-        return self.passage.codes[0, self.start : self.start + WINDOW]
-
-    @property
-    def mask(self) -> Tensor:
-        """(WINDOW,), a view of the passage's."""
-        return self.passage.mask[0, self.start : self.start + WINDOW]
-
-    @cached_property
-    def copied(self) -> Tensor:
-        """bool (WINDOW,): the frames of `copies`, which stay masked until the end."""
-        return torch.zeros_like(self.mask).index_fill(0, self.copies[:, 0], True)
-
-    @property
-    def editable(self) -> Tensor:
-        """bool (WINDOW,): the frames that are sampled."""
-        return self.mask & ~self.copied
-
-    @cached_property
-    def rules(self) -> list[Rule]:
-        """Those of this window."""
-        return self.passage.rules(self.start, self.start + WINDOW)
-
-    @cached_property
-    def conditions(self) -> Conditions:
-        """What conditions the model (B = 1)."""
-        conditioning = self.passage.conditioning.between(self.start, self.start + WINDOW)
-        return conditioning.model_conditions(self.style, WINDOW)
-
-    @property
-    def num_steps(self) -> int:
-        """Of sampling: never more than there are frames to sample."""
-        return min(self.request.num_steps, int(self.editable.sum()))
-
-    @property
-    def has_candidates(self) -> bool:
-        """Whether rules choose among candidates, and revise what offends them."""
-        return bool(self.rules) and self.request.num_candidates > 1
-
-    @property
-    def num_revisions(self) -> int:
-        """That follow sampling."""
-        return NUM_REVISIONS if self.has_candidates and self.num_steps else 0
-
-    def guidance_targets(self, improviser: Improviser) -> tuple[bool, bool]:
-        """Whether guidance is of the style, and of the pedal, as dit.classifier_free takes them."""
-        has_style = self.request.style is not None
-        return has_style or improviser.pianist is None, has_style
-
-    def batch_key(self, improviser: Improviser) -> tuple:
+    def batch_key(self) -> tuple:
         """What must be the same of windows that are generated together."""
-        request, targets = self.request, self.guidance_targets(improviser)
-        unconditional = self.conditions.equals(self.conditions.dropped(keep_style=not targets[0]))
-        rule_names = tuple(rule.name for rule in self.rules)
-        candidates = (request.num_candidates, rule_names) if self.has_candidates else (1, ())
-        return request.guidance, request.temperature, targets, unconditional, self.num_steps, *candidates
+        unconditional = self.conditions.equals(self.conditions.dropped(keep_style=not self.targets[0]))
+        rules = tuple(rule.name for rule in self.rules) if self.num_candidates > 1 else ()
+        model = (self.request.guidance, self.request.temperature, self.targets, unconditional)
+        return *model, self.num_steps, self.num_candidates, rules
 
     def draw(self, step: int | str, candidate: int) -> Tensor:
         """Uniform numbers (1, WINDOW, G), this passage's own."""
@@ -214,11 +250,10 @@ class Window:
 
     def report(self, improviser: Improviser, row: int, state: dict) -> None:
         """Tell the passage's callback how far it is."""
-        if self.passage.callback is not None:
-            total = self.num_steps + self.num_revisions
-            window = {"window": self.number, "num_windows": self.num_windows}
-            progress = {"step": state["step"], "num_steps": total, **window}
-            self.passage.callback({**progress, "piano_roll": lambda: decode(improviser, _estimate(state, [row]))})
+        if self.callback is not None:
+            progress = {"step": state["step"], "num_steps": self.num_steps + self.num_revisions}
+            progress |= {"window": self.number, "num_windows": self.num_windows}
+            self.callback({**progress, "piano_roll": lambda: decode(improviser, _estimate(state, [row]))})
 
 
 @torch.inference_mode()
@@ -226,8 +261,7 @@ def generate_windows(improviser: Improviser, windows: Sequence[Window]) -> Tenso
     """Codes (B, WINDOW, G) of windows of one batch key, nothing masked any more."""
     first, request = windows[0], windows[0].request
     conditions = reduce(Conditions.joined, (window.conditions for window in windows))
-    targets = first.guidance_targets(improviser)
-    model = classifier_free(improviser.dit, conditions, request.guidance, request.temperature, *targets)
+    model = classifier_free(improviser.dit, conditions, request.guidance, request.temperature, *first.targets)
     codes, mask, copied = (torch.stack([getattr(w, name) for w in windows]) for name in ("codes", "editable", "copied"))
 
     def draw(step, candidate):
@@ -247,12 +281,12 @@ def generate_windows(improviser: Improviser, windows: Sequence[Window]) -> Tenso
             window.report(improviser, row, state)
 
     sampler = (predict, codes, mask, draw, first.num_steps)
-    if not first.has_candidates:
+    if first.num_candidates == 1:
         return _with_copies(sample_ancestral(*sampler, report), windows)
-    candidates = step_candidates(request.num_candidates)
+    candidates = step_candidates(first.num_candidates)
     codes = sample_stochastic_control(*sampler, loss, candidates, guided_steps(first.num_steps), report)
     revisions = range(first.num_steps + 1, first.num_steps + 1 + first.num_revisions)
-    codes = revise(predict, codes, mask, draw, loss, request.num_candidates, revisions, report)
+    codes = revise(predict, codes, mask, draw, loss, first.num_candidates, revisions, report)
     return _with_copies(codes, windows)
 
 

@@ -34,9 +34,8 @@ from lib.apps.evaluate.similarity import longest_run, nearest_likeness, steps_of
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, RELEASED  # noqa: E402
 from lib.diffusion.sampling import guided_steps  # noqa: E402
-from lib.generation.conditioning import frames_per_quarter  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
-from lib.generation.sliding_window import OVERLAP  # noqa: E402
+from lib.generation.sliding_window import OVERLAP, frames_per_quarter  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
 from lib.music.metrics import describe, longest_silence_s  # noqa: E402
 from lib.music.piano_roll import CHUNK_S, WINDOW  # noqa: E402

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from lib.generation.conditioning import Conditioning
+from lib.generation.sliding_window import Conditioning
 from lib.music.chart import NO_CHORD_FRAME, Bar, Chart, chord_frames
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import QUALITY_NAMES, Chord

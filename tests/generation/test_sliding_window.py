@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lib.config import ConfigError, as_values, build
-from lib.generation.conditioning import Conditioning
 from lib.generation.request import RULE_OPTIONS, GenerateRequest
+from lib.generation.sliding_window import Conditioning
 from lib.music.chart import Chart
 from lib.music.rules import CURVES, RULES
 
