@@ -155,7 +155,12 @@ class DiffusionConfig(StageConfig):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # the averaged weights play; start
     drop_style: Share = 0.15  # condition dropout, for classifier-free guidance (Ho & Salimans 2022: 0.1 to 0.2)
     drop_chords: Share = 0.3  # unknown chords are common in use
+    drop_next_chord: Share = 0.3  # besides, where the chord is known
     drop_attributes: Share = 0.6  # density and register, each
+    drop_clock: Share = 0.15  # place in beat and bar
+    drop_tempo: Share = 0.3
+    drop_feel: Share = 0.4
+    drop_reference: Share = 0.5  # the whole passage; of the others a third to a half of the frames
     prefix_share: Share = 0.5  # examples whose beginning is given (continuation), half of them the end too (infilling)
     encodings: Count = 2  # times that each piece is encoded, each in another key and tempo, before training
 

@@ -33,7 +33,7 @@ from lib.checkpoints.run_dependencies import (
 from lib.models.blocks import add_low_rank, merge_low_rank
 from lib.models.dit import DiT
 from lib.models.style_encoder import StyleEncoder
-from lib.models.vqvae import KINDS, VQVAE
+from lib.models.vqvae import PEDALS, VQVAE
 from lib.music.harmony import Changes
 from lib.storage.manifest import MANIFEST, verify, write_manifest
 
@@ -155,7 +155,7 @@ def config_of(checkpoint: Checkpoint) -> configs.StageConfig:
 
 def make_dit(config: configs.DiffusionConfig, style_config: configs.StyleEncoderConfig, vqvae: VQVAE) -> DiT:
     """An untrained DiT for these styles and a codec's codes."""
-    return DiT.from_config(config, style_config.style_dim, vqvae.code_vectors(), KINDS)
+    return DiT.from_config(config, style_config.style_dim, vqvae.code_vectors(), PEDALS)
 
 
 def load_vqvae(run: Path | str | Checkpoint, device: str | torch.device = "cpu") -> tuple[VQVAE, configs.VQVAEConfig]:

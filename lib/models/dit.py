@@ -18,13 +18,12 @@ from torch.nn import functional
 from lib.config import DiffusionConfig
 from lib.models.blocks import RMSNorm, swiglu
 from lib.models.frame_head import SILENT, TYPICAL_LOGIT, FrameHead
+from lib.music.beat_grid import LONGEST_BAR
 from lib.music.chart import CHORD_DIM
 from lib.music.piano_roll import LATENTS_PER_BEAT
 
 ROTARY_BASE = 1000.0  # sequences have about 200 positions
-LONGEST_BAR = 48  # latent frames: eight beats; a longer bar is as good as unknown
 CLOCK_SIZES = (LATENTS_PER_BEAT + 1, LONGEST_BAR + 1, LONGEST_BAR + 1)  # of the clock's columns, unknown included
-UNKNOWN_CLOCK = (LATENTS_PER_BEAT, LONGEST_BAR, 0)
 CHORDS_DIM = 2 * CHORD_DIM + 1  # the chord now, the next one, how far away it is
 ATTRIBUTES_DIM = 4  # density, register, and whether each is given
 TEMPO_DIM, FEEL_DIM = 2, 4  # their values, and whether they are given
@@ -43,9 +42,9 @@ class Conditions:
     chords : (B, N, CHORDS_DIM), of `harmony`
     attributes : (B, N, ATTRIBUTES_DIM), of `attributes`
     clock : int64 (B, N, 3): latent frame of the beat, latent frames since the bar line, latent frames of the bar;
-        UNKNOWN_CLOCK where they are not known
+        beat_grid.UNKNOWN_CLOCK where they are not known
     tempo : (B, N, TEMPO_DIM), of `tempo`
-    feel : (B, N, FEEL_DIM): music.metrics.feel of the window, and 1; zeros: any
+    feel : (B, N, FEEL_DIM), of `feel_condition`
     reference : int64 (B, N, G), the codes of another passage, in the same phase of the bar
     referred : bool (B, N), which of its frames are given
     """
@@ -113,6 +112,12 @@ def attributes(notes_per_beat: Tensor, pitch: Tensor) -> Tensor:
 def tempo(bpm: Tensor) -> Tensor:
     """The tempo as the model reads it: (B, N) felt beats a minute, NaN: unknown -> (B, N, TEMPO_DIM)."""
     return _given((torch.log(bpm) - TYPICAL_TEMPO) / TEMPO_RANGE)
+
+
+def feel_condition(feel: Tensor) -> Tensor:
+    """The feel as the model reads it: (..., 3) of beat_grid.feel, NaN: any -> (..., FEEL_DIM)."""
+    given = ~feel.isnan().any(-1, keepdim=True)
+    return torch.cat([feel.nan_to_num(), given.to(feel.dtype)], -1)
 
 
 def _given(*values):

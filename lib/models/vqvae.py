@@ -21,7 +21,7 @@ BAND_KEYS = 8
 BANDS = NUM_PITCHES // BAND_KEYS  # 11
 CELLS = BAND_KEYS * LATENT_STRIDE  # of a band in a latent frame
 GROUPS = 2 * BANDS + 1  # pattern, expression, pattern, expression, ..., pedal
-KINDS = (0, 1) * BANDS + (2,)  # pattern, expression, pedal
+PEDALS = 2**LATENT_STRIDE  # codes of the pedal
 SILENT = 0  # both codes of a band in which nothing begins
 TRAINED_ROWS = 128  # bands with notes of a chunk that a training step looks at
 VELOCITY_TOLERANCE = 0.05  # of the range; half of what transcription is judged by
@@ -117,8 +117,8 @@ class VQVAE(nn.Module):
         """(GROUPS, K, CELLS): a vector for each code, as a generator reads it, padded with zeros."""
         expression, pedal = torch.zeros_like(self.patterns), torch.zeros_like(self.patterns)
         expression[:, : self.codebook.code_dim] = self.codebook.embedding[0]
-        bits = (torch.arange(2**LATENT_STRIDE)[:, None] >> torch.arange(LATENT_STRIDE)) & 1
-        pedal[: 2**LATENT_STRIDE, :LATENT_STRIDE] = 2.0 * bits.to(pedal) - 1
+        bits = (torch.arange(PEDALS)[:, None] >> torch.arange(LATENT_STRIDE)) & 1
+        pedal[:PEDALS, :LATENT_STRIDE] = 2.0 * bits.to(pedal) - 1
         return torch.stack([*[self.patterns, expression] * BANDS, pedal])
 
     def forward(self, bands: Tensor) -> tuple[Quantised, Tensor]:

@@ -37,7 +37,7 @@ def left_hand(notes):
     pitch = notes.pitch.astype(np.int64)
     costs = np.stack([_cost(one) for one in np.split(pitch, starts[1:])])  # (G, borders)
     moves = torch.from_numpy(MOVE * np.abs(BORDERS[:, None] - BORDERS))
-    path = viterbi(-torch.from_numpy(costs), lambda totals: (totals[:, None] - moves).max(0))
+    path = viterbi(-torch.from_numpy(costs), lambda totals, time: (totals[:, None] - moves).max(0))
     border = BORDERS[path.numpy()]
     return pitch < np.repeat(border, np.diff(np.append(starts, len(pitch))))
 

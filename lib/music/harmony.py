@@ -3,7 +3,7 @@
 A chart is a walk: from each chord on to what followed, somewhere in the recordings, on a like chord that was come to in
 a like way (a Markov chain of second order over intervals and qualities, so that keys do not matter; Conklin 2003).
 
-Conventions: a row is one chord: root and bass (0 to 11), quality (index of QUALITY_NAMES), length in blocks of BLOCK_S.
+Conventions: a row is one chord: root and bass (0 to 11), quality (index of QUALITY_NAMES), length in beats.
 A row of quality -1 parts two pieces.
 """
 
@@ -20,11 +20,9 @@ import numpy as np
 from lib.config import ConfigError
 from lib.music.chart import Bar, Chart
 from lib.music.chords import Chord
-from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
+from lib.music.piano_roll import LATENTS_PER_BEAT
 
-BLOCK = 8  # latent frames: what sounds for less is passed over
-BLOCK_S = BLOCK * LATENT_STRIDE / FRAME_RATE_HZ
-MOST_BLOCKS = 16  # a chord that stays for longer, and the rest of a long silence, are counted so
+MOST_BEATS = 16  # a chord that stays for longer, and the rest of a long silence, are counted so
 PARTING = np.array([[0, -1, 0, 0]], np.int8)
 NOTHING = PARTING[:0]
 MOST_ROWS = 1500  # that are kept of each pianist but the one who is learned: half an hour or so
@@ -42,13 +40,14 @@ def read_changes(chords: np.ndarray) -> np.ndarray:
     -------
     int8 (M, 4) : rows, see the module
     """
-    rows, blocks = [], np.asarray(chords)[: len(chords) // BLOCK * BLOCK].reshape(-1, BLOCK, 3)
-    order = np.lexsort(blocks.transpose(2, 0, 1)[::-1])  # of as many, the lowest
-    blocks = np.take_along_axis(blocks, order[..., None], 1)
-    counts = (blocks[:, :, None] == blocks[:, None]).all(-1).sum(-1)  # (N / BLOCK, BLOCK)
-    for root, quality, bass in blocks[np.arange(len(blocks)), counts.argmax(1)].tolist():
+    rows = []
+    beats = np.asarray(chords)[: len(chords) // LATENTS_PER_BEAT * LATENTS_PER_BEAT].reshape(-1, LATENTS_PER_BEAT, 3)
+    order = np.lexsort(beats.transpose(2, 0, 1)[::-1])  # of as many, the lowest
+    beats = np.take_along_axis(beats, order[..., None], 1)
+    counts = (beats[:, :, None] == beats[:, None]).all(-1).sum(-1)  # (N / 6, 6)
+    for root, quality, bass in beats[np.arange(len(beats)), counts.argmax(1)].tolist():
         if rows and (root < 0 or rows[-1][:2] == [root, quality]):
-            rows[-1][3] = min(rows[-1][3] + 1, MOST_BLOCKS)
+            rows[-1][3] = min(rows[-1][3] + 1, MOST_BEATS)
         elif root >= 0:
             rows.append([root, quality, bass, 1])
     return np.array(rows, np.int8).reshape(-1, 4)
@@ -113,8 +112,8 @@ def invent_chart(
     ConfigError : there are no rows
     """
     beats, count = [], math.ceil(seconds * tempo_bpm / 60 / beats_per_bar) * beats_per_bar
-    for chord, blocks in _walk(_Harmony(rows), np.random.default_rng(seed), after):
-        beats += [chord] * max(1, round(blocks * BLOCK_S * tempo_bpm / 60))
+    for chord, length in _walk(_Harmony(rows), np.random.default_rng(seed), after):
+        beats += [chord] * length
         if len(beats) >= count:
             break
     return Chart(tuple(_bar(beats[first : first + beats_per_bar]) for first in range(0, count, beats_per_bar)))
@@ -130,7 +129,7 @@ def _bar(beats):
 
 
 def _walk(harmony, random, after):
-    """(Chord, blocks) of one chord after the other, without end."""
+    """(Chord, beats) of one chord after the other, without end."""
     if after is None or not len(after):
         root, place = int(random.integers(12)), harmony.anywhere(random)
         yield harmony.chord(root, place)
@@ -165,9 +164,9 @@ class _Harmony:
         self.interval = np.append(0, np.diff(self.rows[:, 0]) % 12)
 
     def chord(self, root, place):
-        """Chord over a root, and blocks, of a place."""
-        _, quality, bass, blocks = self.rows[place]
-        return Chord.of(int(root), int(quality), int(root + bass - self.rows[place, 0]) % 12), blocks
+        """Chord over a root, and beats, of a place."""
+        _, quality, bass, beats = self.rows[place]
+        return Chord.of(int(root), int(quality), int(root + bass - self.rows[place, 0]) % 12), beats
 
     def anywhere(self, random):
         """Any place."""

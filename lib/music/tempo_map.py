@@ -13,6 +13,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from lib.music.notes import Notes
+
 SLOWEST_FELT, FASTEST_FELT = 75.0, 170.0  # felt beats a minute
 FREE_BPM = 125.0  # the rate of stretches without a beat: a frame of 1/24 beat is 20 ms
 NO_BEAT, BEATS_ONLY, IN_BARS = range(3)  # what is known of a bar
@@ -66,6 +68,40 @@ class Metre:
 
 
 @dataclass(frozen=True)
+class BeatNotes:
+    """Notes whose times are positions in felt beats.
+
+    Attributes
+    ----------
+    onset, release : float64 (N,), beats, ordered by onset
+    pitch, velocity : (N,), MIDI numbers
+    pedal : float64 (P, 2), beats, pedal down and up
+    """
+
+    onset: np.ndarray
+    release: np.ndarray
+    pitch: np.ndarray
+    velocity: np.ndarray
+    pedal: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.onset)
+
+    @property
+    def end(self) -> float:
+        """When the last key or pedal is released, in beats (0 for no notes)."""
+        return float(max([0.0, *self.release, *self.pedal[:, 1]]))
+
+    def between(self, first: float, last: float) -> BeatNotes:
+        """The notes that begin in [first, last), moved so that `first` is 0; pedals are cut at both borders."""
+        low, high = np.searchsorted(self.onset, [first, last])
+        pedal = np.clip(self.pedal, first, last) - first
+        part = slice(low, high)
+        columns = (self.onset[part] - first, self.release[part] - first, self.pitch[part], self.velocity[part])
+        return BeatNotes(*columns, pedal[pedal[:, 1] > pedal[:, 0]])
+
+
+@dataclass(frozen=True)
 class TempoMap:
     """Beats and bars of one recording.
 
@@ -115,6 +151,17 @@ class TempoMap:
     def to_seconds(self, position) -> np.ndarray:
         """Times in seconds of positions in beats, any shape."""
         return _interpolate(position, np.arange(self.num_beats, dtype=np.float64), self.beats_s)
+
+    def in_beats(self, notes: Notes) -> BeatNotes:
+        """The notes by the map; onset, release and pedal each for itself."""
+        onset, release = self.to_beats(notes.onset_s), self.to_beats(notes.onset_s + notes.duration_s)
+        return BeatNotes(onset, release, notes.pitch, notes.velocity, self.to_beats(notes.pedal_s))
+
+    def in_seconds(self, notes: BeatNotes) -> Notes:
+        """Inverse of `in_beats`."""
+        onset_s, release_s = self.to_seconds(notes.onset), self.to_seconds(notes.release)
+        columns = (onset_s, release_s - onset_s, notes.pitch, notes.velocity)
+        return Notes.from_arrays(*columns, self.to_seconds(notes.pedal))
 
     def bar_index(self, position) -> np.ndarray:
         """Index of the bar in which positions lie; -1 before the first, the last one's beyond the end."""
@@ -246,3 +293,6 @@ def _bars_of_run(first, last, shift, confidence, bars, sure) -> list[np.ndarray]
             beat += 1
     close(last)
     return tables
+
+
+STEADY = TempoMap(np.array([0.0, 60.0 / FREE_BPM]), bar_table([], [], NO_BEAT, 0.0))  # for ever
