@@ -22,9 +22,18 @@ from lib.checkpoints.load import fingerprint
 from lib.config import StageConfig, StyleEncoderConfig
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE
-from lib.music.beat_grid import clock_frames, tempo_frames
+from lib.music.beat_grid import clock_frames, tempo_frames, window_starts
 from lib.music.chord_recognition import recognise_chords
-from lib.music.piano_roll import LATENT_STRIDE, LOWEST_PITCH, NUM_PITCHES, PianoRoll, pitch_class_sums, sounding_roll
+from lib.music.piano_roll import (
+    LATENT_STRIDE,
+    LATENTS_PER_BEAT,
+    LOWEST_PITCH,
+    NUM_PITCHES,
+    WINDOW,
+    PianoRoll,
+    pitch_class_sums,
+    sounding_roll,
+)
 from lib.progress import progress_bar
 from lib.storage.atomic_write import atomic_write
 from lib.training.coded_stream import AS_PLAYED, FRAME, NEVER, CodedStream
@@ -115,11 +124,46 @@ def latent_frames(roll: PianoRoll, clock: np.ndarray, bpm: np.ndarray) -> np.nda
     rows["onsets"] = onsets.sum(0).numpy()
     begun = onsets.sum(-1)  # (88, N)
     rows["keys"] = (begun * torch.arange(NUM_PITCHES)[:, None]).sum(0).numpy()
-    rows["chroma"] = pitch_class_sums(begun[None])[0].T.numpy()
-    low = begun[: BASS_CEILING - LOWEST_PITCH] > 0
-    lowest = low.to(torch.int8).argmax(0) + LOWEST_PITCH
-    rows["bass"] = torch.where(low.any(0), lowest, -1).numpy()
+    rows["alike"] = most_alike(begun.numpy(), clock)
     return rows
+
+
+def most_alike(begun: np.ndarray, clock: np.ndarray) -> np.ndarray:
+    """Where in a piece the window begins that is most like each: by the pitch classes of each beat, and of its bass.
+
+    Parameters
+    ----------
+    begun : (88, N), how many notes begin on each key in each latent frame
+    clock : (N, 3)
+
+    Returns
+    -------
+    int64 (N,) : of a window in the same phase of a like bar, and no part of this one; -1 where there is none, and where
+        no window may begin
+    """
+    alike, starts = np.full(len(clock), -1), window_starts(clock, WINDOW)
+    for phase in np.unique(starts % LATENTS_PER_BEAT):
+        own = starts[(starts % LATENTS_PER_BEAT == phase) & (starts + WINDOW <= len(clock))]
+        passages = np.lib.stride_tricks.sliding_window_view(_per_beat(begun[:, phase:]), WINDOW // LATENTS_PER_BEAT, 0)
+        passages = passages[own // LATENTS_PER_BEAT].reshape(len(own), -1)  # (S, 24 * 32)
+        likeness = passages @ passages.T
+        apart = np.abs(own[:, None] - own) >= WINDOW
+        likeness[~(apart & (clock[own][:, None] == clock[own]).all(-1))] = -np.inf
+        if len(own):
+            best = likeness.argmax(1)
+            alike[own] = np.where(np.isfinite(likeness.max(1)), own[best], -1)
+    return alike
+
+
+def _per_beat(begun):
+    """(88, N) -> float32 (N // 6, 24): of each beat, chroma and the pitch class of its bass, unit length each."""
+    count = begun.shape[1] // LATENTS_PER_BEAT
+    beats = begun[:, : count * LATENTS_PER_BEAT].reshape(88, count, LATENTS_PER_BEAT)
+    lowest = np.where(beats[: BASS_CEILING - LOWEST_PITCH].any(0), (beats > 0).argmax(0), -1)  # (count, 6)
+    bass = (((lowest + LOWEST_PITCH) % 12)[..., None] == np.arange(12)) & (lowest >= 0)[..., None]
+    chroma = pitch_class_sums(torch.from_numpy(beats.sum(-1))[None])[0].T.numpy()
+    parts = (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6) for part in (chroma, bass.sum(1)))
+    return np.concatenate(list(parts), 1).astype(np.float32)
 
 
 def next_chords(chord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -41,7 +41,8 @@ AS_PLAYED = -1  # the encoding of a piece as played: for validation
 SHORT_WINDOWS, SHORT_SHARE = (96, 144), 0.25  # latent frames of some steps' windows, and in how many steps
 
 # a latent frame of a piece, whatever its key: beat_grid's clock and tempo, the chord, the next one and in how many
-# latent frames it comes, onsets by frame, the sum of their keys (0 is A0), onsets by pitch class, the lowest key or -1
+# latent frames it comes, onsets by frame, the sum of their keys (0 is A0); where a window may begin, the latent frame
+# where the passage begins that is most like it, else -1
 FRAME = np.dtype(
     [
         ("clock", "u1", (3,)),
@@ -51,8 +52,7 @@ FRAME = np.dtype(
         ("until", "<u2"),
         ("onsets", "u1", (LATENT_STRIDE,)),
         ("keys", "<u2"),
-        ("chroma", "u1", (12,)),
-        ("bass", "i1"),
+        ("alike", "<i4"),
     ]
 )
 NEVER = np.iinfo(np.uint16).max  # `until`: no other chord comes
@@ -240,10 +240,8 @@ class CodedStream(BeatStream):
     def _read(self, window, encoding, length):
         """(rows (N,), codes (N, G), codes of the passage most like them or None) of one window."""
         frames, codes = self._mapped(self.frame_paths[window.item]), self._mapped(self.code_paths[window.item, encoding])
-        part = slice(window.first, window.first + length)
-        reference = most_alike(frames, window.first, length)
-        passage = None if reference is None else codes[reference : reference + length]
-        return frames[part], codes[part], passage
+        part, alike = slice(window.first, window.first + length), int(frames["alike"][window.first])
+        return frames[part], codes[part], None if alike < 0 else codes[alike : alike + length]
 
     def chords(self, item: int) -> np.ndarray:
         """int8 (N, 3): chord frames of a piece as played."""
@@ -273,47 +271,6 @@ class CodedStream(BeatStream):
             except (OSError, ValueError) as error:
                 raise ConfigError(f"{path} can't be read ({error}). Delete it: it is made anew.") from error
         return self._maps[path]
-
-
-def most_alike(frames: np.ndarray, first: int, length: int) -> int | None:
-    """Where in a piece the passage begins that is most like a window: by what begins in each beat, and its bass.
-
-    Parameters
-    ----------
-    frames : FRAME (N,), the piece
-    first, length : the window, latent frames
-
-    Returns
-    -------
-    its first latent frame, in the same phase of the bar and no part of the window; None: there is none
-    """
-    clock = frames["clock"]
-    latest = len(frames) - length
-    if latest < 0:
-        return None
-    starts = np.flatnonzero((clock[: latest + 1] == clock[first]).all(1))
-    starts = starts[np.abs(starts - first) >= length]
-    if not len(starts):
-        return None
-    features = _per_beat(frames, first % LATENTS_PER_BEAT)
-    offset, beats = first // LATENTS_PER_BEAT, length // LATENTS_PER_BEAT
-    starts = starts[(starts % LATENTS_PER_BEAT == first % LATENTS_PER_BEAT) & (starts // LATENTS_PER_BEAT + beats <= len(features))]
-    if not len(starts):
-        return None
-    own = features[offset : offset + beats]
-    passages = np.lib.stride_tricks.sliding_window_view(features, len(own), 0)[starts // LATENTS_PER_BEAT]  # (S, 24, beats)
-    return int(starts[np.einsum("sfb,bf->s", passages, own).argmax()])
-
-
-def _per_beat(frames, phase):
-    """(beats, 24): of each beat from a phase on, unit chroma and unit bass."""
-    count = (len(frames) - phase) // LATENTS_PER_BEAT
-    part = frames[phase : phase + count * LATENTS_PER_BEAT]
-    chroma = part["chroma"].reshape(count, LATENTS_PER_BEAT, 12).sum(1, dtype=np.float32)
-    bass = (part["bass"][:, None] % 12 == np.arange(12)) & (part["bass"][:, None] >= 0)
-    bass = bass.reshape(count, LATENTS_PER_BEAT, 12).sum(1, dtype=np.float32)
-    parts = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-6) for x in (chroma, bass))
-    return np.concatenate(list(parts), 1)
 
 
 def _shifted(chord, shift):
