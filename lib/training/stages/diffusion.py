@@ -60,6 +60,7 @@ class DiffusionStage(Stage):
 
     pianist: str | None = None
     tokens_per_example = WINDOW * GROUPS  # codes
+    in_bfloat16 = True
 
     def __init__(self, config: DiffusionConfig, data_dir, checkpoint, sources):
         train, validation = (gather_pieces(config, data_dir, split, self.pianist) for split in ("train", "validation"))

@@ -30,6 +30,7 @@ class Stage:
 
     model: nn.Module
     tokens_per_example: int
+    in_bfloat16 = False  # whether the model computes with bfloat16 weights where bf16 is asked for
     after_step: Callable[[int, Callable | None, tuple[float, float]], dict] | None = None
     forget: Callable[[], None] | None = None
 
