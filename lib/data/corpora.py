@@ -14,7 +14,7 @@ from typing import Any
 from lib import config as configs
 from lib.config import ROOT, nearest
 from lib.data import metadata
-from lib.data.note_store import SPLITS, STORE_NAME, CorpusError, NoteStore, Piece
+from lib.data.note_store import SPLITS, STORE_NAME, CorpusError, NoteStore, Piece, resolution_ms
 from lib.data.splits import BENCHMARK_NAMES, split_benchmark, split_folder
 
 PIJAMA_COMMIT = "8498db56dc1dc69eaa58ec7807c5806ed5f06ed3"
@@ -156,8 +156,8 @@ def summary(name: str, data_dir: Any, pianist: str | None = None) -> dict:
 
     Returns
     -------
-    dict : name, pieces, hours, notes, pianists, longest (pianist -> hours, the first ten), splits (split ->
-        pieces, hours, notes), duets; with `pianist`, of that pianist's solo pieces alone
+    dict : name, time_resolution_ms, pieces, hours, notes, pianists, longest (pianist -> hours, the first ten), splits
+        (split -> pieces, hours, notes), duets; with `pianist`, of that pianist's solo pieces alone
     """
     store = open_corpus(name, data_dir)
     spelling = store.find_pianist(pianist) if pianist else None
@@ -168,6 +168,7 @@ def summary(name: str, data_dir: Any, pianist: str | None = None) -> dict:
     del hours[""]
     return {
         "name": name,
+        "time_resolution_ms": resolution_ms(store),
         **_totals(pieces),
         "pianists": len(hours),
         "duets": sum(piece.duet for piece in pieces),

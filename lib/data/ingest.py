@@ -32,6 +32,7 @@ from lib.data.note_store import (
     CorpusError,
     last_release_s,
     notes_to_rows,
+    resolution_ms,
     write_note_store,
 )
 from lib.data.splits import split_folder
@@ -56,6 +57,7 @@ class IngestReport:
     hours : length of all performances
     skipped : list of {"member", "reason"}, the files that are not in the store
     unlisted : files in the store that the corpus's table does not know
+    time_resolution_ms : the coarsest grid on which 99 % of the onsets lie
     capped : notes held longer than the store can say (65.535 s), shortened to that
     seconds : how long it took
     """
@@ -68,6 +70,7 @@ class IngestReport:
     unlisted: int = 0
     capped: int = 0
     seconds: float = 0.0
+    time_resolution_ms: float = 0.0
 
 
 def ingest(
@@ -164,7 +167,8 @@ def ingest_source(name, data_dir, source, metadata_dirs=(), pianist=""):
     store = write_note_store(folder / STORE_NAME, pieces, arrays)
     hours = round(sum(piece.seconds for piece in store.pieces) / 3600, 3)
     seconds = round(time.monotonic() - began, 3)
-    report = IngestReport(name, len(store), len(store.notes), hours, skipped, unlisted, capped, seconds)
+    counts = (len(store), len(store.notes), hours, skipped, unlisted, capped, seconds)
+    report = IngestReport(name, *counts, resolution_ms(store))
     write_text(folder / REPORT_NAME, json.dumps(asdict(report), indent=1, ensure_ascii=False))
     return report
 

@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from lib.config import RELEASED  # noqa: E402
 from lib.data.corpora import in_published_test, open_corpus  # noqa: E402
+from lib.data.note_store import resolution_ms  # noqa: E402
 from lib.generation.reconstruct import load_codec  # noqa: E402
 from lib.models.vqvae import BANDS, GROUPS  # noqa: E402
 from lib.music.metrics import match_notes, note_f1  # noqa: E402
@@ -216,6 +217,7 @@ def main():
     with torch.inference_mode():
         for corpus in ("maestro", "pijama"):
             store = open_corpus(corpus, words.data_dir)
+            figures[f"time_resolution_ms_{corpus}"] = resolution_ms(store)
             own = [measure(vqvae, store, index) for index in choose(store, words.split, words.quick)]
             figures.update(corpus_figures(own, corpus))
             for row in sorted(own, key=lambda row: row.onset)[:5]:
