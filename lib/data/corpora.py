@@ -52,7 +52,7 @@ class Corpus:
     sources : what to download: the zip of MIDI files, then tables that are not in it
     store_bytes : size of its note store
     tables : file names of its metadata, from the sources or in the zip
-    read_tables : ({file name: bytes}) -> its pieces as the tables list them
+    read_tables : ({file name: bytes}) -> its pieces as the tables list them; None without tables
     path_parts : how many parts of a path, from its end, name a piece in the tables (2018/x.midi: 2)
     describe : (corpus's name, path) -> Piece, of a file that the tables don't list
     split : (pieces) -> the same pieces, each with its split
@@ -64,7 +64,7 @@ class Corpus:
     sources: tuple[Source, ...]
     store_bytes: float
     tables: tuple[str, ...] = ()
-    read_tables: Callable[[dict[str, bytes]], list[Piece]] = metadata.read_no_tables
+    read_tables: Callable[[dict[str, bytes]], list[Piece]] | None = None
     path_parts: int = 0
     describe: Callable[[str, str], Piece] = metadata.piece_from_folders
     split: Callable[[list[Piece]], list[Piece]] = split_folder

@@ -10,13 +10,13 @@ import json
 import struct
 import zlib
 from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from lib.config import nearest
 from lib.music.notes import Notes
 from lib.music.time_grid import time_resolution_s
 from lib.storage.atomic_write import atomic_write
@@ -197,34 +197,26 @@ class NoteStore:
         """Names of all known pianists, in order."""
         return sorted({piece.pianist for piece in self.pieces} - {""})
 
-    def select(self, pianist=None, split=None, corpus=None, duets=True, album=None):
+    def select(self, pianist: str | None = None, split: str | None = None, duets: bool = True) -> list[int]:
         """Indices of the pieces that fit all that is given.
 
         Parameters
         ----------
-        pianist, split, corpus, album : str, or None for any
-        duets : bool, False leaves out pieces that two pianists play
-
-        Returns
-        -------
-        list of int
+        pianist, split : None for any
+        duets : False leaves out pieces that two pianists play
         """
-        wanted = {"pianist": pianist, "split": split, "corpus": corpus, "album": album}
-        wanted = {key: value for key, value in wanted.items() if value is not None}
         return [
             index
             for index, piece in enumerate(self.pieces)
-            if (duets or not piece.duet) and all(getattr(piece, key) == value for key, value in wanted.items())
+            if pianist in (None, piece.pianist) and split in (None, piece.split) and (duets or not piece.duet)
         ]
 
-    def find_pianist(self, name):
-        """The pianist as this store spells the name; CorpusError with the nearest names where there is none."""
+    def find_pianist(self, name: str) -> str:
+        """The pianist as this store spells the name, in any case; CorpusError with the nearest where there is none."""
         spellings = {pianist.casefold(): pianist for pianist in self.pianists}
-        if (found := spellings.get(str(name).strip().casefold())) is not None:
+        if (found := spellings.get(name.strip().casefold())) is not None:
             return found
-        near = [spellings[key] for key in get_close_matches(str(name).casefold(), spellings, n=3, cutoff=0.5)]
-        known = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(self.pianists[:12]) or 'none'}"
-        raise CorpusError(f"no pianist {name!r} in {self.path.parent.name}; {known}")
+        raise CorpusError(f"There is no pianist {name!r} in {self.path.parent.name}.{nearest(name, self.pianists)}")
 
     def rows(self, index):
         """Raw rows of the whole recording of a piece: (NOTE view, PEDAL view), read-only."""

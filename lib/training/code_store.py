@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from lib.checkpoints.load import fingerprint
-from lib.config import StageConfig, StyleEncoderConfig
+from lib.config import StyleEncoderConfig
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE
 from lib.music.chord_recognition import recognise_chords
@@ -47,7 +47,7 @@ class CodeStore:
         self.vqvae, self.style_encoder, self.style_config = vqvae, style_encoder, style_config
         self.device = next(vqvae.parameters()).device
         self.codes_folder, self.styles_folder = (
-            Path(data_dir) / "codes" / short_fingerprint(model) for model in (vqvae, style_encoder)
+            Path(data_dir) / "codes" / fingerprint(model)[:12] for model in (vqvae, style_encoder)
         )
 
     def encode(self, stream: CodedStream) -> CodedStream:
@@ -65,9 +65,12 @@ class CodeStore:
         return stream
 
     def _name_files(self, stream):
-        stores = {store.path: store for store, _ in stream.pieces}
-        corpora = {path: f"{path.parent.name}-{_table_mark(store)}" for path, store in stores.items()}
-        settings = _settings_mark(stream.config)
+        """Names tell note stores of one name by their pieces, and encodings of other settings."""
+        config, stores = stream.config, {store.path: store for store, _ in stream.pieces}
+        marks = {path: _mark([dataclasses.asdict(piece) for piece in store.pieces]) for path, store in stores.items()}
+        corpora = {path: f"{path.parent.name}-{mark}" for path, mark in marks.items()}
+        keys = config.transpose_low, config.transpose_high
+        settings = _mark([config.seed, *keys, config.tempo_spread, config.velocity_spread])
         names = {e: "plain" if e == AS_PLAYED else f"{e}-{settings}" for e in stream.encodings}
         stream.style_paths = []
         for item, (store, index) in enumerate(stream.pieces):
@@ -108,24 +111,8 @@ def _chords(sounding):
     return recognise_chords(padded.unflatten(-1, (-1, frames)).transpose(0, 1)).flatten(0, 1)
 
 
-def short_fingerprint(model: torch.nn.Module) -> str:
-    """What tells a frozen model from others, short enough for a file's name."""
-    return fingerprint(model)[:12]
-
-
 def _mark(facts):
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
-
-
-def _table_mark(store):
-    """What tells a note store from another of the same name."""
-    return _mark([dataclasses.asdict(piece) for piece in store.pieces])
-
-
-def _settings_mark(config: StageConfig):
-    """What tells encodings of other settings."""
-    keys = config.transpose_low, config.transpose_high
-    return _mark([config.seed, *keys, config.tempo_spread, config.velocity_spread])
 
 
 def _write(path, rows):

@@ -125,8 +125,12 @@ class Stream:
         self.bounds = [(record.start_s, max(record.end_s, record.start_s)) for record in records]
         chunks = [max(1, int((end - start) / CHUNK_S)) for start, end in self.bounds]
         self.last_chunk = np.cumsum(chunks)  # chunks before the end of each piece
+        self.first_chunk = self.last_chunk - chunks  # and before its beginning
         self.num_chunks = int(self.last_chunk[-1])
-        self.items_by_label = None if balance is None else _by_label(balance)
+        items = {label: [] for label in sorted(set(balance or ()))}
+        for item, label in enumerate(balance or ()):
+            items[label].append(item)
+        self.items_by_label = list(items.values())
 
     @property
     def global_batch(self) -> int:
@@ -143,18 +147,15 @@ class Stream:
         """Example `index` of the global batch of `step`."""
         count = step * self.global_batch + index
         generator = keyed_generator(self.config.seed, EXAMPLE_PURPOSE, step, index)
-        if self.items_by_label is None:
+        if not self.items_by_label:
             epoch, position = divmod(count, self.num_chunks)
             chunk = permute(position, self.num_chunks, self.config.seed, EPOCH_PURPOSE.format(epoch=epoch))
             item = int(np.searchsorted(self.last_chunk, chunk, side="right"))
-            return self._augmented(item, chunk - self._first_chunk(item), generator)
+            return self._augmented(item, chunk - int(self.first_chunk[item]), generator)
         items = self.items_by_label[count % len(self.items_by_label)]
         item = items[int(generator.integers(len(items)))]
-        chunk = int(generator.integers(self.last_chunk[item] - self._first_chunk(item)))
+        chunk = int(generator.integers(self.last_chunk[item] - self.first_chunk[item]))
         return self._augmented(item, chunk, generator)
-
-    def _first_chunk(self, item):
-        return int(self.last_chunk[item - 1]) if item else 0
 
     def _augmented(self, item, chunk, generator):
         """A chunk of a piece, moved and changed where the stream augments."""
@@ -230,10 +231,6 @@ class Stream:
         return Notes(*times, pitch, velocity, notes.pedal_s / example.tempo)
 
 
-def _by_label(labels):
-    return [[i for i, label in enumerate(labels) if label == name] for name in sorted(set(labels))]
-
-
 # --- Encoded music -----------------------------------------------------------------------------------------------
 
 
@@ -283,13 +280,10 @@ class CodedStream(Stream):
         self.style_paths: list[Path] = []
         self._maps, self._tempos = {}, {}
 
-    def encoding_of(self, epoch: int) -> int:
-        """Which encoding an epoch takes."""
-        return self.encodings[epoch % len(self.encodings)]
-
     def read(self, examples: list[Example], epoch: int, device="cpu") -> Coded:
         """WINDOW latent frames of each example; where they begin is rounded to a latent frame."""
-        rows = np.stack([self._window(example, self.encoding_of(epoch)) for example in examples])
+        encoding = self.encodings[epoch % len(self.encodings)]
+        rows = np.stack([self._window(example, encoding) for example in examples])
         codes, chord, onsets, keys = (
             torch.from_numpy(rows[name].astype(kind)).to(device)
             for name, kind in (("codes", np.int64), ("chord", np.int64), ("onsets", np.float32), ("keys", np.float32))

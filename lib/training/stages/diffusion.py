@@ -201,7 +201,7 @@ class FineTuneStage(DiffusionStage):
         return save_improviser(improviser, run.parent / self.config.final_name, facts)
 
 
-def embed_pianists(style_encoder, style_config, pieces: list, config: DiffusionConfig, device="cpu") -> Styles:
+def embed_pianists(style_encoder, style_config, pieces: list, config: DiffusionConfig) -> Styles:
     """A style for each pianist: the mean over chunks of the given pieces, length 1.
 
     Parameters
@@ -217,7 +217,7 @@ def embed_pianists(style_encoder, style_config, pieces: list, config: DiffusionC
         for name in names:
             own = [piece for piece, pianist in zip(pieces, pianists, strict=True) if pianist == name]
             stream = Stream(own, plain, augment=False)
-            passages = stream.style_inputs(style_config.reads, stream.batch(0).examples, device)
+            passages = stream.style_inputs(style_config.reads, stream.batch(0).examples)
             vectors.append(style_encoder(passages)[0].mean(0))
     vectors = torch.stack(vectors) if vectors else torch.zeros(0, style_encoder.project.out_features)
     return Styles(tuple(names), functional.normalize(vectors, dim=-1))
