@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ from lib.models.blocks import add_low_rank, merge_low_rank
 from lib.models.dit import DiT
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import PEDALS, VQVAE
-from lib.music.harmony import Changes
+from lib.music.harmony import NOTHING
 from lib.storage.manifest import MANIFEST, verify, write_manifest
 
 TRANSFORMERS = ("fine_tune", "diffusion")  # the adapted one comes first
@@ -90,7 +91,7 @@ class Improviser:
     pianist : whom the transformer was adapted to; None for a base model
     configs : "vqvae", "style_encoder" and "dit" -> config that it was trained with
     classes : names of the style encoder's classes
-    changes : the pianists' chord changes
+    changes : pianist -> chord changes, rows of lib.music.harmony
     """
 
     vqvae: VQVAE
@@ -100,7 +101,7 @@ class Improviser:
     pianist: str | None
     configs: dict[str, configs.StageConfig]
     classes: tuple[str, ...]
-    changes: Changes
+    changes: dict[str, np.ndarray]
 
     @property
     def device(self) -> torch.device:
@@ -179,17 +180,18 @@ def load_styles(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> S
     return Styles(tuple(checkpoint.manifest["styles"]), checkpoint.tensors("styles")["styles"].to(device))
 
 
-def load_changes(checkpoint: Checkpoint) -> Changes:
+def load_changes(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
     """The pianists' chord changes that a checkpoint of diffusion or fine_tune holds; an older one holds none."""
     names, tensors = checkpoint.manifest["styles"], checkpoint.tensors("changes")
     if tensors is None:
-        return Changes.of(dict.fromkeys(names, ()))
-    return Changes(tuple(names), tensors["rows"].numpy(), tensors["ends"].numpy())
+        return dict.fromkeys(names, NOTHING)
+    return dict(zip(names, np.split(tensors["rows"].numpy(), tensors["ends"].numpy()[:-1])))
 
 
-def changes_tensors(changes: Changes) -> dict[str, Tensor]:
+def changes_tensors(changes: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """What `load_changes` reads."""
-    return {"rows": torch.from_numpy(changes.rows), "ends": torch.from_numpy(changes.ends)}
+    ends = np.cumsum([len(rows) for rows in changes.values()], dtype=np.int64)
+    return {"rows": torch.from_numpy(np.concatenate([NOTHING, *changes.values()])), "ends": torch.from_numpy(ends)}
 
 
 # --- Improvisers -------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any
 from lib import config as configs
 from lib.config import ROOT, nearest
 from lib.data import metadata
-from lib.data.note_store import SPLITS, STORE_NAME, CorpusError, NoteStore, Piece
+from lib.data.note_store import SPLITS, STORE_NAME, CorpusError, NoteStore, Piece, resolution_ms
 from lib.data.splits import BENCHMARK_NAMES, split_benchmark, split_folder
 
 PIJAMA_COMMIT = "8498db56dc1dc69eaa58ec7807c5806ed5f06ed3"
@@ -52,7 +52,7 @@ class Corpus:
     sources : what to download: the zip of MIDI files, then tables that are not in it
     store_bytes : size of its note store
     tables : file names of its metadata, from the sources or in the zip
-    read_tables : ({file name: bytes}) -> its pieces as the tables list them
+    read_tables : ({file name: bytes}) -> its pieces as the tables list them; None without tables
     path_parts : how many parts of a path, from its end, name a piece in the tables (2018/x.midi: 2)
     describe : (corpus's name, path) -> Piece, of a file that the tables don't list
     split : (pieces) -> the same pieces, each with its split
@@ -64,7 +64,7 @@ class Corpus:
     sources: tuple[Source, ...]
     store_bytes: float
     tables: tuple[str, ...] = ()
-    read_tables: Callable[[dict[str, bytes]], list[Piece]] = metadata.read_no_tables
+    read_tables: Callable[[dict[str, bytes]], list[Piece]] | None = None
     path_parts: int = 0
     describe: Callable[[str, str], Piece] = metadata.piece_from_folders
     split: Callable[[list[Piece]], list[Piece]] = split_folder
@@ -156,8 +156,8 @@ def summary(name: str, data_dir: Any, pianist: str | None = None) -> dict:
 
     Returns
     -------
-    dict : name, pieces, hours, notes, pianists, longest (pianist -> hours, the first ten), splits (split ->
-        pieces, hours, notes), duets; with `pianist`, of that pianist's solo pieces alone
+    dict : name, time_resolution_ms, pieces, hours, notes, pianists, longest (pianist -> hours, the first ten), splits
+        (split -> pieces, hours, notes), duets; with `pianist`, of that pianist's solo pieces alone
     """
     store = open_corpus(name, data_dir)
     spelling = store.find_pianist(pianist) if pianist else None
@@ -168,6 +168,7 @@ def summary(name: str, data_dir: Any, pianist: str | None = None) -> dict:
     del hours[""]
     return {
         "name": name,
+        "time_resolution_ms": resolution_ms(store),
         **_totals(pieces),
         "pianists": len(hours),
         "duets": sum(piece.duet for piece in pieces),

@@ -70,13 +70,13 @@ def fetch(source: Source, folder: Any) -> Path:
     path = Path(folder) / source.name
     path.parent.mkdir(parents=True, exist_ok=True)
     source = replace(source, checksum=source.checksum or _published_checksum(source, path))
-    if path.exists() and is_intact(path, source.checksum):
+    if path.exists() and _is_intact(path, source.checksum):
         return path
     partial = path.with_name(path.name + ".part")
     for _ in range(2):  # a part of another file spoils what is added to it: once more from the beginning
         fresh = not partial.exists()
         _complete(source, partial, path)
-        if is_intact(partial, source.checksum):
+        if _is_intact(partial, source.checksum):
             partial.replace(path)
             return path
         partial.unlink()
@@ -86,7 +86,7 @@ def fetch(source: Source, folder: Any) -> Path:
     raise CorpusError(f"{wrong} {_by_hand(source, path)}")
 
 
-def is_intact(path: Path, checksum: str) -> bool:
+def _is_intact(path: Path, checksum: str) -> bool:
     """Whether a file has this checksum; any file has an unknown one ("")."""
     if not checksum:
         return True

@@ -24,7 +24,7 @@ from typing import Any
 
 from lib.config import nearest
 from lib.data.corpora import CORPORA
-from lib.data.metadata import compose, path_key, performance_bounds, piece_from_folders
+from lib.data.metadata import compose, path_key, piece_from_folders
 from lib.data.note_store import (
     MAX_DURATION_S,
     ONSET_TICKS_PER_S,
@@ -32,6 +32,7 @@ from lib.data.note_store import (
     CorpusError,
     last_release_s,
     notes_to_rows,
+    resolution_ms,
     write_note_store,
 )
 from lib.data.splits import split_folder
@@ -42,6 +43,7 @@ from lib.storage.atomic_write import write_text
 REPORT_NAME = "ingest_report.json"
 SHOWN_REASONS = 3
 UTF8_FLAG = 0x800  # of a zip's member
+END_ROUNDING_S = 1.0  # tables give ends in whole seconds: a note in the last one belongs to the performance
 DRIVE = re.compile(r"^[A-Za-z]:")
 Member = tuple[str, Callable[[], bytes]]
 
@@ -56,6 +58,7 @@ class IngestReport:
     hours : length of all performances
     skipped : list of {"member", "reason"}, the files that are not in the store
     unlisted : files in the store that the corpus's table does not know
+    time_resolution_ms : the coarsest grid on which 99 % of the onsets lie
     capped : notes held longer than the store can say (65.535 s), shortened to that
     seconds : how long it took
     """
@@ -68,6 +71,7 @@ class IngestReport:
     unlisted: int = 0
     capped: int = 0
     seconds: float = 0.0
+    time_resolution_ms: float = 0.0
 
 
 def ingest(
@@ -136,7 +140,7 @@ def ingest_source(name, data_dir, source, metadata_dirs=(), pianist=""):
     """
     began = time.monotonic()
     corpus = CORPORA.get(name)
-    listed = _listed_pieces(corpus, source, metadata_dirs) if corpus else {}
+    listed = _listed_pieces(corpus, source, metadata_dirs) if corpus and corpus.tables else {}
     pieces, arrays, skipped, unlisted, capped = [], [], [], 0, 0
     seen = set()
     for member, read in progress_bar(source.members(), desc=f"ingest {name}", unit="file", leave=False):
@@ -164,7 +168,8 @@ def ingest_source(name, data_dir, source, metadata_dirs=(), pianist=""):
     store = write_note_store(folder / STORE_NAME, pieces, arrays)
     hours = round(sum(piece.seconds for piece in store.pieces) / 3600, 3)
     seconds = round(time.monotonic() - began, 3)
-    report = IngestReport(name, len(store), len(store.notes), hours, skipped, unlisted, capped, seconds)
+    counts = (len(store), len(store.notes), hours, skipped, unlisted, capped, seconds)
+    report = IngestReport(name, *counts, resolution_ms(store))
     write_text(folder / REPORT_NAME, json.dumps(asdict(report), indent=1, ensure_ascii=False))
     return report
 
@@ -178,14 +183,22 @@ def _nothing_usable(origin, skipped):
 
 
 def _bounded(piece, rows):
-    """The piece with the bounds of its performance, from its table and its notes."""
-    last_onset_s = rows["onset"][-1] / ONSET_TICKS_PER_S
-    start_s, end_s = performance_bounds(piece.start_s, piece.end_s, last_onset_s, last_release_s(rows))
-    return replace(piece, start_s=start_s, end_s=end_s)
+    """The piece with the bounds of its performance, from its table's whole seconds and its notes.
+
+    An end beyond which no note begins is the last release: nothing has to be cut there. So is a missing one (0), and
+    bounds that leave nothing are ignored.
+    """
+    last_onset_s, release_s = rows["onset"][-1] / ONSET_TICKS_PER_S, last_release_s(rows)
+    end_s = piece.end_s + END_ROUNDING_S if piece.end_s > 0 else release_s
+    if last_onset_s < end_s:
+        end_s = release_s
+    if piece.start_s < min(end_s, last_onset_s):
+        return replace(piece, end_s=end_s)
+    return replace(piece, start_s=0.0, end_s=release_s)
 
 
 def _listed_pieces(corpus, source, metadata_dirs):
-    """{path key: Piece} of the corpus's tables; {} where it has none."""
+    """{path key: Piece} of the corpus's tables."""
     tables = {table: _find_table(table, source, metadata_dirs) for table in corpus.tables}
     if missing := [table for table, content in tables.items() if content is None]:
         places = ", ".join(str(place) for place in (source.path, *metadata_dirs))

@@ -18,7 +18,6 @@ MAESTRO_TABLE = "maestro-v3.0.0.csv"
 PIJAMA_TABLE, BENCHMARK_TABLE = "pijama.csv", "pijama_30.csv"
 PIJAMA_PATH_PARTS = 4  # live/PIANIST/ALBUM/TITLE.midi
 ALBUM_SPLITS = ("album_split_0", "album_split_1", "album_split_2")
-END_ROUNDING_S = 1.0  # the ends are given in whole seconds: a note in the last one belongs to the performance
 
 
 def compose(name: str) -> str:
@@ -29,11 +28,6 @@ def compose(name: str) -> str:
 def path_key(path: str, parts: int) -> str:
     """What of a path names its piece in a table: so many parts from its end."""
     return "/".join(PurePosixPath(compose(path)).parts[-parts:])
-
-
-def read_no_tables(tables: dict[str, bytes]) -> list[Piece]:
-    """Of a corpus without tables."""
-    return []
 
 
 def read_maestro(tables: dict[str, bytes]) -> list[Piece]:
@@ -70,7 +64,7 @@ def read_pijama(tables: dict[str, bytes]) -> list[Piece]:
                 official_split=split,
                 song_split=extra["song_split"] if extra else "",
                 album_splits=tuple(extra[column] for column in ALBUM_SPLITS) if extra else (),
-                duet=is_duet(pianist, album),
+                duet=_is_duet(pianist, album),
                 start_s=start_s,
                 end_s=end_s,
             )
@@ -78,7 +72,7 @@ def read_pijama(tables: dict[str, bytes]) -> list[Piece]:
     return pieces
 
 
-def is_duet(pianist: str, album: str) -> bool:
+def _is_duet(pianist: str, album: str) -> bool:
     """Marian McPartland plays along when she has a guest on her radio show Piano Jazz."""
     show = "mcpartland" in album.casefold() and "piano jazz" in album.casefold()
     return show and "mcpartland" not in pianist.casefold()
@@ -91,34 +85,20 @@ def piece_from_folders(corpus: str, path: str, pianist: str = "") -> Piece:
     if not pianist and folders:
         pianist, *folders = folders
     album = "/".join(folders)
-    return Piece(corpus, str(path), pianist, title=path.stem, album=album, duet=is_duet(pianist, album))
+    return Piece(corpus, str(path), pianist, title=path.stem, album=album, duet=_is_duet(pianist, album))
 
 
 def piece_from_last_folders(corpus: str, path: str) -> Piece:
     """What .../PIANIST/ALBUM/TITLE.mid says of a piece, as in PiJAMA."""
     path = PurePosixPath(compose(path))
     *_, pianist, album, _ = ("", "", *path.parts)
-    return Piece(corpus, str(path), pianist, title=path.stem, album=album, duet=is_duet(pianist, album))
+    return Piece(corpus, str(path), pianist, title=path.stem, album=album, duet=_is_duet(pianist, album))
 
 
 def piece_from_name(corpus: str, path: str) -> Piece:
     """A piece of which its file's name says the title, and the folders nothing."""
     path = PurePosixPath(compose(path))
     return Piece(corpus, str(path), title=path.stem)
-
-
-def performance_bounds(
-    start_s: float, end_s: float, last_onset_s: float, last_release_s: float
-) -> tuple[float, float]:
-    """(start_s, end_s) of a performance from the table's whole seconds and the notes themselves.
-
-    An end beyond which no note begins is the last release: nothing has to be cut there. So is a missing one (0), and
-    bounds that leave nothing are ignored.
-    """
-    end_s = end_s + END_ROUNDING_S if end_s > 0 else last_release_s
-    if last_onset_s < end_s:
-        end_s = last_release_s
-    return (start_s, end_s) if start_s < min(end_s, last_onset_s) else (0.0, last_release_s)
 
 
 def _read_table(tables, name, columns):

@@ -10,13 +10,15 @@ import json
 import struct
 import zlib
 from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from lib.config import nearest
 from lib.music.notes import Notes
+from lib.music.time_grid import time_resolution_s
 from lib.storage.atomic_write import atomic_write
 
 NOTE = np.dtype([("onset", "<u4"), ("duration", "<u2"), ("pitch", "u1"), ("velocity", "u1")])
@@ -27,7 +29,8 @@ MAX_DURATION_S = 65.535  # longest that 16 bits hold; a key held longer is store
 STORE_NAME = "notes.store"  # in the corpus's folder
 SPLITS = ("train", "validation", "test")
 MAGIC = b"NOTESTO1"
-HEADER = struct.Struct("<8sQQQI28x")  # magic, notes, pedals, bytes of the table, crc32 of the table
+# magic, notes, pedals, bytes of the table, crc32 of the table, time resolution in seconds (0 in older stores)
+HEADER = struct.Struct("<8sQQQIf24x")
 
 
 class CorpusError(ValueError):
@@ -69,6 +72,11 @@ class Piece:
     def seconds(self):
         """Length of the performance."""
         return self.end_s - self.start_s
+
+
+def resolution_ms(store: NoteStore) -> float:
+    """The time resolution of a store for people, in milliseconds."""
+    return round(1000 * store.time_resolution_s, 2)
 
 
 def notes_to_rows(notes):
@@ -122,7 +130,8 @@ def write_note_store(path, pieces, arrays):
     pieces = _place(pieces, arrays)
     table = json.dumps([asdict(piece) for piece in pieces], ensure_ascii=False).encode()
     totals = (sum(len(rows) for rows, _ in arrays), sum(len(pedals) for _, pedals in arrays))
-    header = HEADER.pack(MAGIC, *totals, len(table), zlib.crc32(table))
+    onset_s = np.concatenate([rows["onset"] for rows, _ in arrays] or [np.zeros(0)]) / ONSET_TICKS_PER_S
+    header = HEADER.pack(MAGIC, *totals, len(table), zlib.crc32(table), time_resolution_s(onset_s))
     notes = (rows.astype(NOTE, copy=False).tobytes() for rows, _ in arrays)
     pedals = (rows.astype(PEDAL, copy=False).tobytes() for _, rows in arrays)
     with atomic_write(path, unique=True) as partial, partial.open("wb") as file:
@@ -149,10 +158,12 @@ class NoteStore:
     pieces : tuple of Piece
     notes : memory-mapped NOTE (N,)
     pedals : memory-mapped PEDAL (P,)
+    stored_resolution_s : what the file says of its times; 0: nothing, it is older
     """
 
-    def __init__(self, path, pieces, notes, pedals):
+    def __init__(self, path, pieces, notes, pedals, stored_resolution_s=0.0):
         self.path, self.pieces, self.notes, self.pedals = Path(path), tuple(pieces), notes, pedals
+        self.stored_resolution_s = stored_resolution_s
 
     @classmethod
     def open(cls, path):
@@ -160,12 +171,12 @@ class NoteStore:
         path = Path(path)
         if not path.is_file():
             raise CorpusError(f"there is no note store at {path}; write it with: python -m lib data ingest NAME")
-        num_notes, num_pedals, table_bytes, crc = _read_header(path)
+        num_notes, num_pedals, table_bytes, crc, resolution_s = _read_header(path)
         data = np.memmap(path, dtype=np.uint8, mode="r")
         middle = HEADER.size + num_notes * NOTE.itemsize
         end = middle + num_pedals * PEDAL.itemsize
         pieces = _read_table(path, data[end : end + table_bytes].tobytes(), crc, num_notes, num_pedals)
-        return cls(path, pieces, data[HEADER.size : middle].view(NOTE), data[middle:end].view(PEDAL))
+        return cls(path, pieces, data[HEADER.size : middle].view(NOTE), data[middle:end].view(PEDAL), resolution_s)
 
     def __reduce__(self):
         return NoteStore.open, (self.path,)
@@ -176,39 +187,36 @@ class NoteStore:
     def __repr__(self):
         return f"NoteStore({str(self.path)!r}: {len(self.pieces):,} pieces, {len(self.notes):,} notes)"
 
+    @cached_property
+    def time_resolution_s(self) -> float:
+        """The coarsest grid on which 99 % of the onsets lie, in seconds; 0.0001 if none is coarser than the store."""
+        return self.stored_resolution_s or time_resolution_s(self.notes["onset"] / ONSET_TICKS_PER_S)
+
     @property
     def pianists(self):
         """Names of all known pianists, in order."""
         return sorted({piece.pianist for piece in self.pieces} - {""})
 
-    def select(self, pianist=None, split=None, corpus=None, duets=True, album=None):
+    def select(self, pianist: str | None = None, split: str | None = None, duets: bool = True) -> list[int]:
         """Indices of the pieces that fit all that is given.
 
         Parameters
         ----------
-        pianist, split, corpus, album : str, or None for any
-        duets : bool, False leaves out pieces that two pianists play
-
-        Returns
-        -------
-        list of int
+        pianist, split : None for any
+        duets : False leaves out pieces that two pianists play
         """
-        wanted = {"pianist": pianist, "split": split, "corpus": corpus, "album": album}
-        wanted = {key: value for key, value in wanted.items() if value is not None}
         return [
             index
             for index, piece in enumerate(self.pieces)
-            if (duets or not piece.duet) and all(getattr(piece, key) == value for key, value in wanted.items())
+            if pianist in (None, piece.pianist) and split in (None, piece.split) and (duets or not piece.duet)
         ]
 
-    def find_pianist(self, name):
-        """The pianist as this store spells the name; CorpusError with the nearest names where there is none."""
+    def find_pianist(self, name: str) -> str:
+        """The pianist as this store spells the name, in any case; CorpusError with the nearest where there is none."""
         spellings = {pianist.casefold(): pianist for pianist in self.pianists}
-        if (found := spellings.get(str(name).strip().casefold())) is not None:
+        if (found := spellings.get(name.strip().casefold())) is not None:
             return found
-        near = [spellings[key] for key in get_close_matches(str(name).casefold(), spellings, n=3, cutoff=0.5)]
-        known = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(self.pianists[:12]) or 'none'}"
-        raise CorpusError(f"no pianist {name!r} in {self.path.parent.name}; {known}")
+        raise CorpusError(f"There is no pianist {name!r} in {self.path.parent.name}.{nearest(name, self.pianists)}")
 
     def rows(self, index):
         """Raw rows of the whole recording of a piece: (NOTE view, PEDAL view), read-only."""
@@ -235,11 +243,11 @@ def _read_header(path):
     way_out = "ingest the corpus again"
     if len(header) < HEADER.size or header[: len(MAGIC)] != MAGIC:
         raise CorpusError(f"{path} is not a note store, or of another version; {way_out}")
-    _, num_notes, num_pedals, table_bytes, crc = HEADER.unpack(header)
+    _, num_notes, num_pedals, table_bytes, crc, resolution_s = HEADER.unpack(header)
     expected = HEADER.size + num_notes * NOTE.itemsize + num_pedals * PEDAL.itemsize + table_bytes
     if (actual := path.stat().st_size) != expected:
         raise CorpusError(f"{path} has {actual:,} bytes, not {expected:,}: damaged; {way_out}")
-    return num_notes, num_pedals, table_bytes, crc
+    return num_notes, num_pedals, table_bytes, crc, resolution_s
 
 
 def _read_table(path, table, crc, num_notes, num_pedals):

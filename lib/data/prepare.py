@@ -40,11 +40,8 @@ def prepare(names: Iterable[str], data_dir: Path | str, mirror: str | None = Non
     CorpusError : a corpus that is neither there nor known; the message says how to ingest it
     """
     for name in names:
-        if (Path(data_dir) / name / STORE_NAME).exists():
-            continue
-        if mirror and _from_mirror(name, data_dir, mirror):
-            continue
-        if name in CORPORA:
+        is_here = (Path(data_dir) / name / STORE_NAME).exists() or (mirror and _from_mirror(name, data_dir, mirror))
+        if not is_here and name in CORPORA:
             print(ingest(name, data_dir, archive=download(name, data_dir)))
     return {name: open_corpus(name, data_dir) for name in names}
 

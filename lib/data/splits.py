@@ -11,20 +11,22 @@ import unicodedata
 from collections import defaultdict
 from dataclasses import replace
 
+from lib.data.note_store import Piece
+
 KEY = b"album split 1"  # another key is another split: never change it
 TRAIN_SHARE, VALIDATION_SHARE = 0.8, 0.1  # the rest is for the test
 BENCHMARK_NAMES = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 FEWEST_ALBUMS = 3  # with fewer, all of them are for training
 
 
-def album_share(pianist, album):
+def album_share(pianist: str, album: str) -> float:
     """A number in [0, 1) that belongs to this album, evenly spread over albums."""
     name = unicodedata.normalize("NFC", f"{pianist}|{album}")
     digest = hashlib.blake2b(name.encode(), key=KEY, digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def album_split(pianist, album):
+def album_split(pianist: str, album: str) -> str:
     """ "train", "validation" or "test" for an album, 80 / 10 / 10 on average."""
     share = album_share(pianist, album)
     if share < TRAIN_SHARE:
@@ -32,19 +34,12 @@ def album_split(pianist, album):
     return "validation" if share < TRAIN_SHARE + VALIDATION_SHARE else "test"
 
 
-def split_folder(pieces):
+def split_folder(pieces: list[Piece]) -> list[Piece]:
     """Split a user's own pieces by album, or by file where no album is known.
 
     A pianist of three albums or more has at least one to train on and one to validate on, one of fewer trains
-    on all; where that leaves a whole folder without validation, its album of the highest share validates.
-
-    Parameters
-    ----------
-    pieces : list of Piece
-
-    Returns
-    -------
-    list of Piece, in the same order, with split set
+    on all; where that leaves a whole folder without validation, its album of the highest share validates. The same
+    pieces in the same order, with split set.
     """
     groups = {_group(piece) for piece in pieces}
     by_pianist = defaultdict(list)
@@ -74,20 +69,12 @@ def _split_groups(groups):
     return splits
 
 
-def split_benchmark(pieces):
+def split_benchmark(pieces: list[Piece]) -> list[Piece]:
     """Split PiJAMA: the benchmark's first album split where it has the piece, else ours.
 
     A piece that the benchmark leaves out goes with its album, or is for training where the benchmark knows its
     pianist but not the album. Thirty albums are shared by the benchmark's own validation and test; none by its
-    training.
-
-    Parameters
-    ----------
-    pieces : list of Piece, album_splits set for the benchmark's
-
-    Returns
-    -------
-    list of Piece, in the same order, with split set
+    training. The same pieces in the same order, with split set.
     """
     albums, pianists = {}, {piece.pianist for piece in pieces if piece.album_splits}
     for piece in pieces:

@@ -45,10 +45,6 @@ class Share:
         """As torchrun and accelerate launch say it; the only one where nobody does."""
         return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
-    def takes(self, group: int) -> bool:
-        """Whether a group is this process's."""
-        return group % self.world == self.rank
-
 
 @dataclass(frozen=True)
 class Made:
@@ -100,7 +96,7 @@ def make_solos(
     out.parent.mkdir(parents=True, exist_ok=True)
     batch = _batch_of_order(improviser, request, out, batch, prompt)
     groups = [range(first, first + batch) for first in range(1, count + 1, batch)]
-    mine = [group for number, group in enumerate(groups) if share.takes(number)]
+    mine = groups[share.rank :: share.world]
     made = kept = 0
     for group in progress_bar(mine, desc="solos", unit="group"):
         wanted = [number for number in group if number <= count]

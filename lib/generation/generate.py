@@ -23,7 +23,7 @@ from lib.music.chart import Chart
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import NO_CHORD
 from lib.music.hands import left_hand
-from lib.music.harmony import invent_chart, read_changes
+from lib.music.harmony import changes_by, invent_chart, read_changes
 from lib.music.notes import Notes, write_midi
 from lib.music.piano_roll import (
     FRAME_RATE_HZ,
@@ -235,7 +235,7 @@ def _with_own_chart(improviser, order):
     if order.is_infilling:
         from_s, to_s = (frame / LATENT_RATE_HZ for frame in order.borders)
         seconds, prompt = to_s - from_s, order.notes.between(0, from_s)
-    rows = improviser.changes.by(request.style or improviser.pianist)
+    rows = changes_by(improviser.changes, request.style or improviser.pianist)
     after = None if prompt is None else _last_changes(prompt)
     chart = invent_chart(rows, seconds, request.tempo_bpm, request.beats_per_bar, request.seed, after)
     return replace(order, request=replace(request, chords=chart.text(), own_changes=False), chart=chart)

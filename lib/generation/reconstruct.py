@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 
-from lib.checkpoints.load import is_finished, load_improviser, load_vqvae
-from lib.checkpoints.run_dependencies import locate
+from lib.checkpoints.load import load_vqvae
 from lib.devices import choose_device
 from lib.models.vqvae import VQVAE
 from lib.music.metrics import NoteF1, note_f1
@@ -15,24 +14,12 @@ from lib.music.notes import Notes
 from lib.music.piano_roll import notes_to_piano_roll, piano_roll_to_notes
 
 
-def load_codec(run: Path | str, device: str = "auto") -> VQVAE:
-    """The VQVAE of a vqvae run, or of any folder load_improviser takes.
-
-    Raises
-    ------
-    CheckpointError : nothing to load there
-    """
-    device, run = choose_device(device), locate(run)
-    finished = is_finished(run)
-    return load_improviser(run, device).vqvae if finished else load_vqvae(run, device)[0]
-
-
 def reconstruct(run: Path | str, notes: Notes, device: str = "auto") -> tuple[Notes, NoteF1]:
     """Notes through the codec and back, in one pass however long they are.
 
     Parameters
     ----------
-    run : a vqvae run, or any folder load_improviser takes
+    run : a vqvae run, or the folder of a finished improviser
     notes : Notes
 
     Returns
@@ -43,7 +30,8 @@ def reconstruct(run: Path | str, notes: Notes, device: str = "auto") -> tuple[No
     ------
     CheckpointError : nothing to load there
     """
-    estimate = codec_round_trip(load_codec(run, device), notes)
+    vqvae, _ = load_vqvae(run, choose_device(device))
+    estimate = codec_round_trip(vqvae, notes)
     return estimate, note_f1(notes, estimate)
 
 

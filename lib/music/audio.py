@@ -104,7 +104,9 @@ def _play(fluidsynth, notes, path, sample_rate_hz):
     synth = fluidsynth.Synth(gain=GAIN, samplerate=float(sample_rate_hz))
     try:
         font = synth.sfload(str(path))
-        if font < 0 or synth.program_select(0, font, 0, _first_program(synth, font)) < 0:
+        # the lowest program of bank 0 that the file has: a grand piano in most
+        program = next((number for number in range(128) if synth.sfpreset_name(font, 0, number)), 0)
+        if font < 0 or synth.program_select(0, font, 0, program) < 0:
             raise SoundFontError(f"{path} holds no instrument that can be played.")
         blocks, now = [], 0
         for place, event in _events(notes, synth, sample_rate_hz):
@@ -116,11 +118,6 @@ def _play(fluidsynth, notes, path, sample_rate_hz):
     finally:
         synth.delete()
     return np.concatenate(blocks).reshape(-1, 2).astype(np.float32) / 32768
-
-
-def _first_program(synth, font):
-    """The lowest program of bank 0 that the file has: a grand piano in most."""
-    return next((number for number in range(128) if synth.sfpreset_name(font, 0, number)), 0)
 
 
 def _events(notes, synth, sample_rate_hz):

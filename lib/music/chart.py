@@ -112,7 +112,7 @@ class Chart:
     @property
     def quarters(self) -> Fraction:
         """Length of a chorus."""
-        return sum((bar.quarters for bar in self.bars), Fraction(0))
+        return sum(bar.quarters for bar in self.bars)
 
     def text(self) -> str:
         """The bars as `parse` reads them, played out: without sections, and without what they repeat."""
@@ -124,8 +124,7 @@ class Chart:
 
         An outro follows the last chorus that leaves room for it, at least one, and stands still on its last bar.
         """
-        outro_quarters = sum((bar.quarters for bar in self.outro), Fraction(0))
-        choruses = max(1, (quarters - outro_quarters) // self.quarters)
+        choruses = max(1, (quarters - sum(bar.quarters for bar in self.outro)) // self.quarters)
         start, number = Fraction(0), 0
         while start < quarters:
             chorus, place = divmod(number, len(self.bars))
@@ -281,13 +280,5 @@ def chord_features(frames: Tensor) -> Tensor:
     return torch.cat([*parts, torch.ones_like(root)[..., None]], -1).float() * known
 
 
-def _chroma():
-    """int64 (Q, 12, 12) in {0, 1}: for each quality and root the pitch classes of the chord."""
-    rows = torch.zeros(len(QUALITIES), 12, 12, dtype=torch.long)
-    for quality, intervals in enumerate(QUALITIES.values()):
-        for root in range(12):
-            rows[quality, root, [(root + interval) % 12 for interval in intervals]] = 1
-    return rows
-
-
-CHROMA = _chroma()
+# int64 (Q, 12, 12) in {0, 1}: for each quality and root the pitch classes of the chord
+CHROMA = torch.tensor([[Chord.of(root, quality).chroma for root in range(12)] for quality in range(len(QUALITIES))])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from lib.music.notes import MIDDLE_C
+from lib.music.notes import MIDDLE_C, Notes
 from lib.music.viterbi import viterbi
 
 BORDERS = np.arange(40, 80)  # MIDI pitches
@@ -19,17 +19,8 @@ OVER_REACH, NEAR_A_NOTE, OFF_MIDDLE, MOVE = 1.0, 0.5, 0.05, 0.3  # costs a semit
 CLEAR = 4  # semitones from a note that a border likes to keep
 
 
-def left_hand(notes):
-    """Which notes the left hand plays.
-
-    Parameters
-    ----------
-    notes : Notes, in order of onset
-
-    Returns
-    -------
-    bool (N,)
-    """
+def left_hand(notes: Notes) -> np.ndarray:
+    """bool (N,): which notes the left hand plays."""
     if not len(notes):
         return np.zeros(0, bool)
     group = np.floor(notes.onset_s / GROUP_S).astype(np.int64)

@@ -10,8 +10,7 @@ A row of quality -1 parts two pieces.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from itertools import groupby
 
@@ -53,46 +52,15 @@ def read_changes(chords: np.ndarray) -> np.ndarray:
     return np.array(rows, np.int8).reshape(-1, 4)
 
 
-@dataclass(frozen=True)
-class Changes:
-    """The changes of several pianists.
+def join_pieces(pieces: Iterable[np.ndarray]) -> np.ndarray:
+    """The rows of several pieces, int8 (M, 4), a parting row behind each."""
+    return np.concatenate([NOTHING, *(part for piece in pieces for part in (piece, PARTING))])
 
-    Attributes
-    ----------
-    names : P names
-    rows : int8 (M, 4), see the module
-    ends : int64 (P,), behind the last row of each
-    """
 
-    names: tuple[str, ...]
-    rows: np.ndarray
-    ends: np.ndarray
-
-    @classmethod
-    def of(cls, by_name: Mapping[str, Sequence[np.ndarray]]) -> Changes:
-        """From dict name -> list of the rows of pieces."""
-        parted = {name: [part for piece in pieces for part in (piece, PARTING)] for name, pieces in by_name.items()}
-        return cls._of_rows({name: np.concatenate([NOTHING, *parts]) for name, parts in parted.items()})
-
-    @classmethod
-    def _of_rows(cls, by_name):
-        ends = np.cumsum([len(rows) for rows in by_name.values()], dtype=np.int64)
-        return cls(tuple(by_name), np.concatenate([NOTHING, *by_name.values()]), ends)
-
-    def by(self, name: str) -> np.ndarray:
-        """The rows of a pianist; of all where there are none of this name."""
-        own = self._own(name) if name in self.names else NOTHING
-        return own if len(own) else self.rows
-
-    def _own(self, name):
-        place = self.names.index(name)
-        return self.rows[self.ends[place - 1] if place else 0 : self.ends[place]]
-
-    @classmethod
-    def in_order(cls, names: Iterable[str], *several: Changes) -> Changes:
-        """The changes of these pianists, each of the last of `several` Changes that knows them."""
-        known = {name: one._own(name) for one in several for name in one.names}
-        return cls._of_rows({name: known[name] for name in names})
+def changes_by(changes: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """The rows of a pianist among those of several; of all where there are none of this name."""
+    own = changes.get(name, NOTHING)
+    return own if len(own) else np.concatenate([NOTHING, *changes.values()])
 
 
 def invent_chart(
@@ -112,7 +80,7 @@ def invent_chart(
     ConfigError : there are no rows
     """
     beats, count = [], math.ceil(seconds * tempo_bpm / 60 / beats_per_bar) * beats_per_bar
-    for chord, length in _walk(_Harmony(rows), np.random.default_rng(seed), after):
+    for chord, length in _walk(rows.astype(int), np.random.default_rng(seed), after):
         beats += [chord] * length
         if len(beats) >= count:
             break
@@ -128,57 +96,38 @@ def _bar(beats):
     return Bar(tuple(chords), (len(beats), 4))
 
 
-def _walk(harmony, random, after):
-    """(Chord, beats) of one chord after the other, without end."""
-    if after is None or not len(after):
-        root, place = int(random.integers(12)), harmony.anywhere(random)
-        yield harmony.chord(root, place)
-    else:
-        before, last = np.concatenate([PARTING, after])[-2:].astype(int)
-        root, place = int(last[0]), harmony.like(before[1], (last[0] - before[0]) % 12, last[1], random)
-    while True:
-        place = harmony.after(place, random)
-        root = (root + harmony.interval[place]) % 12
-        yield harmony.chord(root, place)
-        place = harmony.like(harmony.before[place], harmony.interval[place], harmony.rows[place, 1], random)
+def _walk(rows, random, after):
+    """(Chord, beats) of one chord after the other, without end; a place is the index of a row."""
+    roots, qualities, basses, beats = rows.T
+    is_chord = qualities >= 0
+    if not is_chord.any():
+        raise ConfigError("No changes are known here to invent others from: write chords instead.")
+    goes_on = is_chord & np.append(is_chord[1:], False)
+    before = np.append(-1, qualities[:-1])  # the quality that each chord was come from; -1: a piece begins
+    interval = np.append(0, np.diff(roots) % 12)  # by how many semitones
 
+    def anywhere():
+        return int(random.choice(np.flatnonzero(is_chord)))
 
-class _Harmony:
-    """Rows, looked at as moves.
-
-    Attributes
-    ----------
-    rows : int (M, 4)
-    before : int (M,), the quality that each chord was come from; -1: a piece begins
-    interval : int (M,), by how many semitones
-    """
-
-    def __init__(self, rows):
-        self.rows = rows.astype(int)
-        known = self.rows[:, 1] >= 0
-        if not known.any():
-            raise ConfigError("No changes are known here to invent others from: write chords instead.")
-        self.chords = np.flatnonzero(known)
-        self._goes_on = known & np.append(known[1:], False)
-        self.before = np.append(-1, self.rows[:-1, 1])
-        self.interval = np.append(0, np.diff(self.rows[:, 0]) % 12)
-
-    def chord(self, root, place):
-        """Chord over a root, and beats, of a place."""
-        _, quality, bass, beats = self.rows[place]
-        return Chord.of(int(root), int(quality), int(root + bass - self.rows[place, 0]) % 12), beats
-
-    def anywhere(self, random):
-        """Any place."""
-        return int(random.choice(self.chords))
-
-    def like(self, before, interval, quality, random):
+    def like(before_it, semitones, quality):
         """A place of this quality, from which it goes on, come to in this way where there are enough of those."""
-        alike = self._goes_on & (self.rows[:, 1] == quality)
-        nearer = alike & (self.before == before) & (self.interval == interval)
-        found = np.flatnonzero(nearer if nearer.sum() >= FEWEST else alike)
-        return int(random.choice(found)) if len(found) else self.anywhere(random)
+        alike = goes_on & (qualities == quality)
+        nearer = alike & (before == before_it) & (interval == semitones)
+        places = np.flatnonzero(nearer if nearer.sum() >= FEWEST else alike)
+        return int(random.choice(places)) if len(places) else anywhere()
 
-    def after(self, place, random):
-        """The place that follows it."""
-        return place + 1 if self._goes_on[place] else self.anywhere(random)
+    def chord():
+        """What is at the place, over the root."""
+        return Chord.of(int(root), int(qualities[place]), int(root + basses[place] - roots[place]) % 12), beats[place]
+
+    if after is None or not len(after):
+        root, place = int(random.integers(12)), anywhere()
+        yield chord()
+    else:
+        previous, last = np.concatenate([PARTING, after])[-2:].astype(int)
+        root, place = int(last[0]), like(previous[1], (last[0] - previous[0]) % 12, last[1])
+    while True:
+        place = place + 1 if goes_on[place] else anywhere()
+        root = (root + interval[place]) % 12
+        yield chord()
+        place = like(before[place], interval[place], qualities[place])

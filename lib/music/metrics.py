@@ -67,14 +67,14 @@ def longest_silence_s(notes, seconds):
 
 
 def density_and_velocity(
-    notes: Notes, window_s: float = CURVE_WINDOW_S, hop_s: float = CURVE_HOP_S
+    notes: Notes, window_s: float = CURVE_WINDOW_S
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How a performance goes on, in windows that slide.
 
     Parameters
     ----------
     notes : Notes
-    window_s, hop_s : seconds of a window, and from one to the next. No window reaches beyond the performance:
+    window_s : seconds of a window; one begins every CURVE_HOP_S. No window reaches beyond the performance:
         those at the ends are shorter
 
     Returns
@@ -82,13 +82,14 @@ def density_and_velocity(
     (times_s, notes_per_s, velocity) : each (W,): the windows' middles, onsets a second, mean MIDI velocity, NaN without
         onsets
     """
-    times_s = np.arange(0.0, max(notes.end_s, hop_s) + hop_s / 2, hop_s)
-    starts_s, ends_s = (times_s - window_s / 2).clip(min=0), (times_s + window_s / 2).clip(max=max(notes.end_s, hop_s))
+    end_s = max(notes.end_s, CURVE_HOP_S)
+    times_s = np.arange(0.0, end_s + CURVE_HOP_S / 2, CURVE_HOP_S)
+    starts_s, ends_s = (times_s - window_s / 2).clip(min=0), (times_s + window_s / 2).clip(max=end_s)
     first, last = np.searchsorted(notes.onset_s, starts_s), np.searchsorted(notes.onset_s, ends_s)
     total = np.concatenate([[0.0], np.cumsum(notes.velocity, dtype=float)])
     count = last - first
     velocity = np.where(count > 0, (total[last] - total[first]) / np.maximum(1, count), np.nan)
-    return times_s, count / np.maximum(ends_s - starts_s, hop_s), velocity
+    return times_s, count / np.maximum(ends_s - starts_s, CURVE_HOP_S), velocity
 
 
 def note_f1(reference, estimate, onset_tolerance_s=0.04):
@@ -108,7 +109,7 @@ def note_f1(reference, estimate, onset_tolerance_s=0.04):
         return NoteF1(both, both, both)
     pairs = match_notes(reference, estimate, onset_tolerance_s)
     with_offset = match_notes(reference, estimate, onset_tolerance_s, offset_ratio=0.2)
-    kept = (len(pairs), len(with_offset), int(same_velocity(reference, estimate, pairs).sum()))
+    kept = (len(pairs), len(with_offset), int(_same_velocity(reference, estimate, pairs).sum()))
     return NoteF1(*(2 * count / (len(reference) + len(estimate)) for count in kept))
 
 
@@ -138,7 +139,7 @@ def match_notes(reference, estimate, onset_tolerance_s=0.04, offset_ratio=None):
     return np.concatenate(pairs)
 
 
-def same_velocity(reference, estimate, pairs):
+def _same_velocity(reference, estimate, pairs):
     """bool (M,): pairs whose velocities agree after the best linear fit (mir_eval.transcription_velocity's rule)."""
     low, high = int(reference.velocity.min()), int(reference.velocity.max())
     wanted = (reference.velocity[pairs[:, 0]].astype(float) - low) / max(1, high - low)

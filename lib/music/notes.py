@@ -31,10 +31,6 @@ class MidiError(ValueError):
     """A file that is not a usable piano performance; the message says why."""
 
 
-def _no_pedal():
-    return np.zeros((0, 2))
-
-
 @dataclass(frozen=True)
 class Notes:
     """One performance, ordered by onset, then pitch.
@@ -50,7 +46,7 @@ class Notes:
     duration_s: np.ndarray
     pitch: np.ndarray
     velocity: np.ndarray
-    pedal_s: np.ndarray = field(default_factory=_no_pedal)
+    pedal_s: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)))
 
     def __len__(self):
         return len(self.onset_s)
@@ -112,8 +108,9 @@ class Notes:
         """One performance of both, `later` from at_s on; a pedal held until then is released there."""
         pedal_s = self.pedal_s.clip(max=at_s)
         pedal_s = np.concatenate([pedal_s[pedal_s[:, 1] > pedal_s[:, 0]], later.pedal_s + at_s])
-        columns = ((self.onset_s, later.onset_s + at_s), *((getattr(self, c), getattr(later, c)) for c in REST))
-        return Notes.from_arrays(*map(np.concatenate, columns), pedal_s)
+        onset_s = np.concatenate([self.onset_s, later.onset_s + at_s])
+        rest = [np.concatenate([getattr(self, name), getattr(later, name)]) for name in REST]
+        return Notes.from_arrays(onset_s, *rest, pedal_s)
 
 
 def reorder(notes: Notes, **changes: np.ndarray) -> Notes:
@@ -149,15 +146,21 @@ def read_midi(source):
     Parsed in ticks and converted here in float64: symusic's seconds are float32, 0.1 ms coarse in a long recital.
     A pedal never released is held until the last key is up (symusic drops it; 89 files of MAESTRO end so).
     """
+    return _read(source)[1]
+
+
+def _read(source):
+    """(symusic's Score in ticks, Notes), see read_midi."""
     if isinstance(source, bytes):
-        return _read(source)
+        score = _parse(source)
+        return score, _notes_of(score)
     try:
         return _read(Path(source).read_bytes())
     except MidiError as error:
         raise MidiError(f"{source} {error}") from error
 
 
-def _read(content):
+def _parse(content):
     from symusic import Score
 
     if not content:
@@ -166,15 +169,14 @@ def _read(content):
         raise MidiError(f"is {len(content) >> 20} MB, more than a performance can be")
     if content[:4] != b"MThd":
         raise MidiError("is not a MIDI file (it does not begin with MThd)")
-    check_chunks(content)
+    _check_chunks(content)
     try:
-        score = Score.from_midi(content, ttype="tick")
+        return Score.from_midi(content, ttype="tick")
     except Exception as error:  # symusic raises several unrelated types
         raise MidiError(f"can't be read: {error}") from error
-    return _notes_of(score)
 
 
-def check_chunks(content):
+def _check_chunks(content):
     """Refuse a file whose chunks claim more bytes than it has, before a parser believes them."""
     position = 0
     while position + 8 <= len(content):
@@ -249,49 +251,60 @@ def _pedal_of(track, end):
 
 def read_tempo(source, at_s=None):
     """Quarters a minute of a MIDI file (as read_midi takes it) at a time, or at its end; None where it gives none."""
-    from symusic import Score
-
-    read_midi(source)
-    score = Score.from_midi(source if isinstance(source, bytes) else Path(source).read_bytes(), ttype="tick")
-    tempos = sorted(score.tempos, key=lambda tempo: tempo.time)
+    score, _ = _read(source)
     seconds = _tick_clock(score)
+    tempos = sorted(score.tempos, key=lambda tempo: tempo.time)
     began = [tempo for tempo in tempos if at_s is None or seconds(np.array([tempo.time]))[0] <= at_s]
     return float(np.clip(began[-1].qpm, *SLOWEST_FASTEST)) if began else None
 
 
 def read_markers(path):
     """[(time_s, text)] of the markers of a MIDI file, in order: in ours, the chords. MidiError as read_midi."""
-    from symusic import Score
-
-    read_midi(path)
-    score = Score.from_midi(Path(path).read_bytes(), ttype="tick")
+    score, _ = _read(path)
     seconds = _tick_clock(score)
     markers = sorted(score.markers, key=lambda marker: marker.time)
     return [(float(seconds(np.array([marker.time]))[0]), marker.text) for marker in markers]
 
 
-def to_pretty_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
-    """The performance as pretty_midi.PrettyMIDI: a piano with its pedal, a time signature, text markers.
+def write_midi(notes, path, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
+    """Write the performance as a standard MIDI file, see to_midi; the folder is made, the file replaced whole."""
+    with atomic_write(path) as partial:
+        partial.write_bytes(to_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s))
+    return Path(path)
+
+
+def to_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
+    """Bytes of a standard MIDI file of format 1: a piano with its pedal, a time signature, markers, which studios show.
 
     Parameters
     ----------
     notes : Notes
     tempo_bpm : float, beats per minute written into the file; times do not change
-    markers : iterable of (time_s, text), such as chord symbols
+    markers : iterable of (time_s, text), such as chord symbols; written in ASCII
     left_hand : bool (N,), see music.hands: each hand then has its track, right first; None: one track
     beats_per_bar : quarters
     bars_from_s : where a bar begins besides 0, such as where new music follows what was played
     """
+    import mido
     import pretty_midi
 
-    midi = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=float(tempo_bpm))
+    pretty = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=float(tempo_bpm))
     starts_s = sorted({0.0, float(bars_from_s)})
-    midi.time_signature_changes = [pretty_midi.TimeSignature(beats_per_bar, 4, start_s) for start_s in starts_s]
+    pretty.time_signature_changes = [pretty_midi.TimeSignature(beats_per_bar, 4, start_s) for start_s in starts_s]
     everything = np.ones(len(notes), dtype=bool)
     tracks = {"Piano": everything} if left_hand is None else {"Right hand": ~left_hand, "Left hand": left_hand}
-    midi.instruments = [_track(notes, chosen, name) for name, chosen in tracks.items()]
-    midi.text_events = [pretty_midi.Text(text, float(time_s)) for time_s, text in markers]
-    return midi
+    pretty.instruments = [_track(notes, chosen, name) for name, chosen in tracks.items()]
+    pretty.text_events = [pretty_midi.Text(in_ascii(text), float(time_s)) for time_s, text in markers]
+    file = io.BytesIO()
+    pretty.write(file)
+    midi = mido.MidiFile(file=io.BytesIO(file.getvalue()))
+    midi.tracks[0][:] = [
+        mido.MetaMessage("marker", text=message.text, time=message.time) if message.type == "text" else message
+        for message in midi.tracks[0]
+    ]
+    file = io.BytesIO()
+    midi.save(file=file)
+    return file.getvalue()
 
 
 def _track(notes, chosen, name):
@@ -306,26 +319,3 @@ def _track(notes, chosen, name):
         for value, time_s in ((127, down_s), (0, up_s)):
             track.control_changes.append(pretty_midi.ControlChange(PEDAL_CONTROLLER, value, float(time_s)))
     return track
-
-
-def write_midi(notes, path, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
-    """Write the performance as a standard MIDI file, see to_midi; the folder is made, the file replaced whole."""
-    with atomic_write(path) as partial:
-        partial.write_bytes(to_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s))
-    return Path(path)
-
-
-def to_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
-    """Bytes of a standard MIDI file of format 1, see to_pretty_midi; texts are ASCII markers, which studios show."""
-    import mido
-
-    file, markers = io.BytesIO(), [(time_s, in_ascii(text)) for time_s, text in markers]
-    to_pretty_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s).write(file)
-    midi = mido.MidiFile(file=io.BytesIO(file.getvalue()))
-    midi.tracks[0][:] = [
-        mido.MetaMessage("marker", text=message.text, time=message.time) if message.type == "text" else message
-        for message in midi.tracks[0]
-    ]
-    file = io.BytesIO()
-    midi.save(file=file)
-    return file.getvalue()

@@ -85,9 +85,11 @@ def total_loss(rules: Sequence[Rule], piano_roll: PianoRoll) -> tuple[Tensor, Te
     return total, credit
 
 
-def notes_per_s(piano_roll: PianoRoll) -> Tensor:
-    """(B,): onsets a second."""
-    return piano_roll.onset.sum((1, 2)) * FRAME_RATE_HZ / piano_roll.num_frames
+def notes_per_s(piano_roll: PianoRoll, hand: str | None = None) -> Tensor:
+    """(B,): onsets a second, of all keys, or of those below middle C ("left") or from it on ("right") alone."""
+    border = MIDDLE_C - LOWEST_PITCH
+    keys = {None: slice(None), "left": slice(border), "right": slice(border, None)}[hand]
+    return piano_roll.onset[:, keys].sum((1, 2)) * FRAME_RATE_HZ / piano_roll.num_frames
 
 
 def note_density(target_hz: float, hand: str | None = None) -> Rule:
@@ -95,11 +97,10 @@ def note_density(target_hz: float, hand: str | None = None) -> Rule:
 
     Parameters
     ----------
-    hand : "left", "right": only keys below middle C, or from it on; None: all
+    hand : as for `notes_per_s`
     """
-
     name, target = f"{hand or 'note'}_density", torch.tensor(float(target_hz))
-    return Rule(name, lambda piano_roll: notes_per_s(of_hand(piano_roll, hand)), target, _log_ratio)
+    return Rule(name, lambda piano_roll: notes_per_s(piano_roll, hand), target, _log_ratio)
 
 
 def density_contour(target_hz: Tensor) -> Rule:
@@ -110,15 +111,6 @@ def density_contour(target_hz: Tensor) -> Rule:
 def velocity_contour(target_velocity: Tensor) -> Rule:
     """The mean velocity around each latent frame: (N,), NaN where anything goes; distances in units of 16."""
     return _contour("velocity_contour", local_velocity, target_velocity, _squared_in(LOUDNESS_UNIT))
-
-
-def of_hand(piano_roll: PianoRoll, hand: str | None) -> PianoRoll:
-    """Only the keys below middle C ("left"), from it on ("right"), or all (None)."""
-    if hand is None:
-        return piano_roll
-    keys = torch.arange(NUM_PITCHES, device=piano_roll.roll.device) + LOWEST_PITCH < MIDDLE_C
-    keys = keys if hand == "left" else ~keys
-    return PianoRoll(piano_roll.roll * keys[:, None], piano_roll.pedal)
 
 
 def local_density(piano_roll: PianoRoll) -> Tensor:
@@ -169,30 +161,22 @@ def _common(values, target):
     return values[:, :frames], target[:frames]
 
 
-def mean_at_onsets(values: Tensor, piano_roll: PianoRoll) -> Tensor:
-    """(B,): the mean of values that broadcast to (B, 88, T), over the onsets; NaN where there are none."""
-    return (piano_roll.onset * values).sum((1, 2)) / piano_roll.onset.sum((1, 2))
-
-
-def mean_pitch(piano_roll: PianoRoll) -> Tensor:
-    """(B,), MIDI."""
-    pitch = torch.arange(NUM_PITCHES, device=piano_roll.roll.device)[:, None] + LOWEST_PITCH
-    return mean_at_onsets(pitch, piano_roll)
-
-
-def mean_velocity(piano_roll: PianoRoll) -> Tensor:
-    """(B,), MIDI."""
-    return mean_at_onsets(piano_roll.roll[:, VELOCITY] * 127, piano_roll)
-
-
 def register(target_pitch: float) -> Rule:
     """A mean pitch (MIDI); the loss is the squared distance in octaves, that of two octaves where there is silence."""
-    return Rule("register", mean_pitch, torch.tensor(float(target_pitch)), _squared_in(12))
+    pitch = torch.arange(NUM_PITCHES)[:, None] + LOWEST_PITCH
+    target = torch.tensor(float(target_pitch))
+    return Rule("register", lambda roll: _mean_at_onsets(roll, pitch.to(roll.roll.device)), target, _squared_in(12))
 
 
 def loudness(target_velocity: float) -> Rule:
     """A mean velocity (MIDI); the loss is the squared distance in units of 16, about a dynamic mark."""
-    return Rule("loudness", mean_velocity, torch.tensor(float(target_velocity)), _squared_in(LOUDNESS_UNIT))
+    target, distance = torch.tensor(float(target_velocity)), _squared_in(LOUDNESS_UNIT)
+    return Rule("loudness", lambda roll: _mean_at_onsets(roll, roll.roll[:, VELOCITY] * 127), target, distance)
+
+
+def _mean_at_onsets(piano_roll, values):
+    """(B,): the mean of values that broadcast to (B, 88, T), over the onsets; NaN where there are none."""
+    return (piano_roll.onset * values).sum((1, 2)) / piano_roll.onset.sum((1, 2))
 
 
 def pitch_class_counts(piano_roll: PianoRoll) -> Tensor:
@@ -232,7 +216,7 @@ def pitch_class_histogram(weights: Sequence[float]) -> Rule:
     return Rule("pitch_class_histogram", pitch_class_counts, weights / weights.sum(), distance)
 
 
-def chord_chroma(piano_roll: PianoRoll) -> Tensor:
+def _chord_chroma(piano_roll: PianoRoll) -> Tensor:
     """(B, T / 4, 12): how much of each pitch class sounds around each latent frame, unit length."""
     sounding = sounding_roll(piano_roll)
     frames = sounding.shape[-1] // LATENT_STRIDE * LATENT_STRIDE
@@ -255,7 +239,7 @@ def chord_progression(chords: Sequence[Chord | None]) -> Rule:
         fit = (chroma * tones).sum(-1)  # (B, T'): silence fits not at all
         return (1 - fit) * has_chord / has_chord.sum().clamp(min=1)
 
-    return Rule("chord_progression", chord_chroma, target, distance)
+    return Rule("chord_progression", _chord_chroma, target, distance)
 
 
 def _suitability(chord):

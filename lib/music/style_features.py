@@ -135,43 +135,38 @@ def _shares(values, edges):
     return counts / max(1.0, counts.sum())
 
 
-def _log_edges(first, last, count):
-    """Edges of logarithmic bins."""
-    return np.geomspace(first, last, count + 1)
-
-
 def note_statistics(notes: Notes) -> np.ndarray:
     """Histograms and means of a recording, 269 numbers."""
     onset_s, duration_s = notes.onset_s, notes.duration_s
     pitch, velocity = notes.pitch.astype(int), notes.velocity.astype(float)
     starts, sizes, top, low = chords_of(notes)
-    gaps, left, pedal = np.diff(onset_s[starts]), pitch < MIDDLE_C, notes.pedal_s
+    gaps, left, held_s = np.diff(onset_s[starts]), pitch < MIDDLE_C, notes.pedal_s[:, 1] - notes.pedal_s[:, 0]
     ratio = np.log2(gaps[1:].clip(0.01) / gaps[:-1].clip(0.01)) if len(gaps) > 1 else np.zeros(1)
     seconds, wide = onset_s[-1] + 1, sizes > 1
     parts = [
         _shares(pitch, np.arange(21, 110, 4)),
         *(_shares(np.diff(line), np.arange(-12.5, 13.5)) for line in (top, low)),
-        _shares(gaps, _log_edges(0.02, 2, 16)),
-        _shares(duration_s, _log_edges(0.02, 4, 16)),
+        _shares(gaps, np.geomspace(0.02, 2, 17)),
+        _shares(duration_s, np.geomspace(0.02, 4, 17)),
         _shares(velocity, np.linspace(0, 128, 17)),
         _shares(sizes, np.arange(0.5, 9.5)),
         _shares(pitch[starts[wide] + 1] - pitch[starts[wide]], np.arange(0.5, 17.5)),
         _shares((top - low)[wide], np.arange(0.5, 40, 3)),
         _shares(ratio, np.linspace(-3, 3, 13)),
-        _shares(duration_s[starts[:-1]] / gaps.clip(0.01), _log_edges(0.1, 10, 10)),
+        _shares(duration_s[starts[:-1]] / gaps.clip(0.01), np.geomspace(0.1, 10, 11)),
         _shares(_shares(onset_s, np.arange(0, seconds + 1, 1.0)) * len(notes), np.linspace(0, 32, 9)),
         _shares(np.diff(velocity[starts]), np.linspace(-40, 40, 11)),
-        _shares(pedal[:, 1] - pedal[:, 0], _log_edges(0.05, 5, 8)),
+        _shares(held_s, np.geomspace(0.05, 5, 9)),
     ]
     for hand in (left, ~left):
         parts += [
-            _shares(duration_s[hand], _log_edges(0.02, 4, 10)),
-            _shares(np.diff(onset_s[hand]), _log_edges(0.01, 2, 10)),
+            _shares(duration_s[hand], np.geomspace(0.02, 4, 11)),
+            _shares(np.diff(onset_s[hand]), np.geomspace(0.01, 2, 11)),
             _shares(velocity[hand], np.linspace(0, 128, 9)),
             [velocity[hand].mean() if hand.any() else 0.0],
         ]
-    held = (pedal[:, 1] - pedal[:, 0]).sum()
-    parts.append([left.mean(), velocity.std(), *(np.array([held, len(pedal), len(notes), duration_s.sum()]) / seconds)])
+    rates = np.array([held_s.sum(), len(held_s), len(notes), duration_s.sum()]) / seconds
+    parts.append([left.mean(), velocity.std(), *rates])
     return np.concatenate(parts)
 
 
@@ -195,7 +190,7 @@ def note_ngrams(notes: Notes) -> dict[str, list[str]]:
     moves = [f"{step}/{gap}" for step, gap in zip(melody, gaps, strict=True)]
     pitch = notes.pitch.astype(int)
     pitches = [np.sort(pitch[start : start + size]) for start, size in zip(starts, sizes, strict=True)]
-    chords = ["-".join(map(str, chord - chord[0])) for chord in pitches]
+    chords = [_shape(chord) for chord in pitches]
     pairs = zip(chords, chords[1:], bass, sizes, sizes[1:])
     return {
         "melody": _grams(melody, 1, 2, 3, 4),
@@ -212,13 +207,19 @@ def note_ngrams(notes: Notes) -> dict[str, list[str]]:
 
 
 def _left_hand(chords):
-    """Words of what lies below middle C: shapes, and by which interval of the lowest note one follows another."""
-    held = [np.sort(chord[chord < MIDDLE_C]) for chord in chords]
-    held = [chord for chord in held if len(chord)]
-    shapes = ["-".join(map(str, chord - chord[0])) for chord in held]
+    """Words of what lies below middle C: shapes, and by which interval of the lowest note one follows another.
+
+    Chords are their pitches, ascending.
+    """
+    held = [chord[chord < MIDDLE_C] for chord in chords if chord[0] < MIDDLE_C]
+    shapes = [_shape(chord) for chord in held]
     steps = [np.clip(chord[0] - before[0], -WIDEST, WIDEST) for before, chord in zip(held, held[1:])]
     moves = [f"{step}>{shape}" for step, shape in zip(steps, shapes[1:])]
     return _grams(shapes, 1, 2) + _grams(moves, 1, 2)
+
+
+def _shape(chord):
+    return "-".join(map(str, chord - chord[0]))
 
 
 def _grams(symbols, *lengths):

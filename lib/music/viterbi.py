@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 
-def viterbi(scores, transition):
+def viterbi(scores: Tensor, transition: Callable) -> Tensor:
     """The sequence of states whose scores, with the transitions between them, have the greatest sum.
 
     Parameters
     ----------
-    scores : Tensor (..., T, S), of being in each state at each time
+    scores : (..., T, S), of being in each state at each time
     transition : callable(totals (..., S), time) -> (totals (..., S), states (..., S)): for each state the best way into
         it at a time, from 1 on, from the totals of the time before, and the state that this way leaves
 

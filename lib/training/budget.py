@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -31,6 +32,9 @@ class StopReason(Enum):
         reason = object.__new__(cls)
         reason._value_, reason.text = value, text
         return reason
+
+
+SIGNALS = {signal.SIGINT: StopReason.CTRL_C, signal.SIGTERM: StopReason.SIGTERM}
 
 
 def runtime_age_s(proc: Path = Path("/proc")) -> float | None:
@@ -68,17 +72,11 @@ class Budget:
         return None
 
 
+@dataclass
 class Stop:
-    """Whether a signal asked to stop; `signal` is then its number."""
+    """Whether a signal asked to stop: why, None where none did."""
 
-    def __init__(self):
-        self.signal: int | None = None
-
-    @property
-    def reason(self) -> StopReason | None:
-        """None where nobody asked."""
-        reasons = {None: None, signal.SIGINT: StopReason.CTRL_C}
-        return reasons.get(self.signal, StopReason.SIGTERM)
+    reason: StopReason | None = None
 
 
 @contextmanager
@@ -88,12 +86,12 @@ def stop_requested() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def ask(number, frame):
-        if stop.signal is not None and number == signal.SIGINT:
+        if stop.reason is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.signal = number
+        stop.reason = SIGNALS[number]
         with suppress(RuntimeError):  # in the middle of another print
             print("\nStopping after this step; saving ...", flush=True)
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from lib.checkpoints.load import fingerprint
-from lib.config import StageConfig, StyleEncoderConfig
+from lib.config import StyleEncoderConfig
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE
 from lib.music.beat_grid import clock_frames, tempo_frames, window_starts
@@ -58,7 +58,7 @@ class CodeStore:
         self.device = next(vqvae.parameters()).device
         codes = Path(data_dir) / "codes"
         self.frames_folder = codes / "frames"
-        self.codes_folder, self.styles_folder = (codes / short_fingerprint(model) for model in (vqvae, style_encoder))
+        self.codes_folder, self.styles_folder = (codes / fingerprint(model)[:12] for model in (vqvae, style_encoder))
 
     def encode(self, stream: CodedStream) -> CodedStream:
         """Encode what is not encoded yet; the stream then knows the files."""
@@ -77,9 +77,12 @@ class CodeStore:
         return stream
 
     def _name_files(self, stream):
-        stores = {store.path: store for store, _ in stream.pieces}
-        corpora = {path: f"{path.parent.name}-{_table_mark(store)}" for path, store in stores.items()}
-        settings = _settings_mark(stream.config)
+        """Names tell note stores of one name by their pieces, tempo maps, and encodings of other settings."""
+        config, stores = stream.config, {store.path: store for store, _ in stream.pieces}
+        marks = {path: _mark([dataclasses.asdict(piece) for piece in store.pieces]) for path, store in stores.items()}
+        corpora = {path: f"{path.parent.name}-{mark}" for path, mark in marks.items()}
+        keys = config.transpose_low, config.transpose_high
+        settings = _mark([config.seed, *keys, config.velocity_spread])
         names = {e: "plain" if e == AS_PLAYED else f"{e}-{settings}" for e in stream.encodings}
         stream.frame_paths, stream.style_paths = [], []
         for item, (store, index) in enumerate(stream.pieces):
@@ -176,24 +179,8 @@ def next_chords(chord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(comes[:, None], chord[np.minimum(following, len(chord) - 1)], -1), until
 
 
-def short_fingerprint(model: torch.nn.Module) -> str:
-    """What tells a frozen model from others, short enough for a file's name."""
-    return fingerprint(model)[:12]
-
-
 def _mark(facts):
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
-
-
-def _table_mark(store):
-    """What tells a note store from another of the same name."""
-    return _mark([dataclasses.asdict(piece) for piece in store.pieces])
-
-
-def _settings_mark(config: StageConfig):
-    """What tells encodings of other settings."""
-    keys = config.transpose_low, config.transpose_high
-    return _mark([config.seed, *keys, config.velocity_spread])
 
 
 def _write(path, rows):

@@ -92,7 +92,9 @@ class BeatStream(Stream):
         self.tempo_maps = tempo_maps
         ends = (float(tempo_map.to_beats(end_s)) for tempo_map, (_, end_s) in zip(tempo_maps, self.bounds, strict=True))
         self.lengths = [max(WINDOW, math.ceil(end * LATENTS_PER_BEAT)) for end in ends]  # latent frames
-        self.last_chunk = np.cumsum([length // WINDOW for length in self.lengths])
+        chunks = [length // WINDOW for length in self.lengths]
+        self.last_chunk = np.cumsum(chunks)
+        self.first_chunk = self.last_chunk - chunks
         self.num_chunks = int(self.last_chunk[-1])
         self._starts: dict[int, np.ndarray] = {}
 
@@ -185,10 +187,6 @@ class CodedStream(BeatStream):
         self.style_paths: list[Path] = []
         self._maps = {}
 
-    def encoding_of(self, epoch: int) -> int:
-        """Which encoding an epoch takes."""
-        return self.encodings[epoch % len(self.encodings)]
-
     def whole_piece(self, item: int, encoding: int) -> Window:
         """A whole piece as its encoding number `encoding` changes it; successive encodings have other keys."""
         length = self.lengths[item]
@@ -210,7 +208,7 @@ class CodedStream(BeatStream):
 
     def read(self, batch: Batch) -> Coded:
         """The windows of a batch, in the encoding of its epoch."""
-        encoding, length = self.encoding_of(self.epoch(batch.step)), self.window_length(batch.step)
+        encoding, length = self.encodings[self.epoch(batch.step) % len(self.encodings)], self.window_length(batch.step)
         rows, codes, references = zip(*(self._read(window, encoding, length) for window in batch.examples), strict=True)
         shifts = [self.whole_piece(item, encoding).transpose for item in batch.items]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +16,7 @@ from lib.data.corpora import gather_labelled, gather_pieces, pianists_of
 from lib.training.stream import Batch, Stream
 
 
-@dataclass(frozen=True)
-class Confusion:
-    """Whom a style encoder takes for whom.
-
-    Attributes
-    ----------
-    names : the P players it knows
-    counts : int (P, P), chunks of the row's player that were taken for the column's
-    """
-
-    names: tuple[str, ...]
-    counts: np.ndarray
-
-
-def held_out_chunks(
+def _held_out_chunks(
     config: StageConfig, data_dir: Path, count: int, gather: Callable = gather_pieces, balanced: bool = False
 ) -> tuple[Batch, list[str]]:
     """`count` chunks that training has not seen: (stream.Batch, the pianist of each).
@@ -54,19 +39,24 @@ def code_use(run: Path, data_dir: Path, count: int = 32) -> np.ndarray:
     int (2, codes): patterns of onsets, and codes for how they are played, of bands in which notes begin
     """
     vqvae, config = load_vqvae(run)
-    batch, _ = held_out_chunks(config, data_dir, count)
+    batch, _ = _held_out_chunks(config, data_dir, count)
     pairs = vqvae.encode(batch.piano_roll)[..., :-1].unflatten(-1, (-1, 2))  # (B, N, bands, 2)
     return functional.one_hot(pairs[pairs[..., 0] > 0], config.codes).sum(0).numpy()
 
 
 @torch.inference_mode()
-def confusion_of(run: Path, data_dir: Path, count: int = 128) -> Confusion:
-    """Whom a style encoder run takes for whom in held-out chunks, each player as often."""
+def confusion_of(run: Path, data_dir: Path, count: int = 128) -> tuple[tuple[str, ...], np.ndarray]:
+    """Whom a style encoder run takes for whom in held-out chunks, each player as often.
+
+    Returns
+    -------
+    (the P players it knows, int (P, P): chunks of the row's player that were taken for the column's)
+    """
     style_encoder, config, names = load_style_encoder(run)
-    batch, pianists = held_out_chunks(config, data_dir, count, gather_labelled, balanced=True)
+    batch, pianists = _held_out_chunks(config, data_dir, count, gather_labelled, balanced=True)
     known = [row for row, pianist in enumerate(pianists) if pianist in names]
     _, logits = style_encoder(batch.stream.style_inputs(config.reads, batch.examples))
     played = np.array([names.index(pianists[row]) for row in known])
     counts = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(counts, (played, logits[known].argmax(-1).numpy()), 1)
-    return Confusion(tuple(names), counts)
+    return tuple(names), counts

@@ -20,6 +20,7 @@ from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.checkpoint import resumed_checkpoint, run_folder
 from lib.checkpoints.history import logging_to
 from lib.checkpoints.run_dependencies import bring_back, reach
+from lib.data.note_store import resolution_ms
 from lib.devices import choose_device, determinism, make_accelerator, processes
 from lib.storage.atomic_write import write_text
 from lib.storage.backends import open_storage
@@ -152,7 +153,10 @@ def train(
 def _steps(run: Run, budget: Budget) -> StopReason | None:
     """Train to the last step, or until there is a reason to stop, which is returned."""
     trainer, config, speed = run.trainer, run.stage.config, run.log.speed
-    run.log.event("start", run.step, f"of {run.total}", total=run.total)
+    resolutions = {store.path.parent.name: resolution_ms(store) for store, _ in run.stage.stream.pieces}
+    steps_text = ", ".join(f"{name} {step_ms:g} ms" for name, step_ms in resolutions.items())
+    text = f"of {run.total}; times in steps of {steps_text}"
+    run.log.event("start", run.step, text, total=run.total, time_resolution_ms=resolutions)
     reason = None
     with stop_requested() as stop, run.log.bar:
         while not run.is_done and reason is None:

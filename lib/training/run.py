@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -77,11 +78,6 @@ class Run:
         return self.origin.folder
 
     @property
-    def is_main(self) -> bool:
-        """Whether this is the process that writes."""
-        return self.trainer.accelerator.is_main_process
-
-    @property
     def is_done(self) -> bool:
         """Whether the last step is done."""
         return self.step >= self.total
@@ -100,7 +96,7 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint of this step while training goes on."""
-        if not self.is_main:
+        if not self.log.writes:
             self.saver.durable = self.step
             return
         config = self.stage.config
@@ -145,7 +141,7 @@ class Run:
         if self.lease and self.lease.lost:
             text = f"stopped at step {self.step} without saving. Training continues there."
             raise LeaseError(f"{self.lease.lost}: {text}")
-        if self.is_main and self.skipped == 0 and self.saver.durable != self.step:
+        if self.log.writes and self.skipped == 0 and self.saver.durable != self.step:
             self.save()
             self.saver.wait()
             if self.saver.error:
@@ -153,7 +149,7 @@ class Run:
                 text = f"{text} Step {self.saver.durable} is safe; make room and run this again."
                 raise SaveError(text) from self.saver.error
         self.trainer.accelerator.wait_for_everyone()
-        if self.is_main:
+        if self.log.writes:
             self._finish()
             if reason is None:
                 self.log.event("finished", self.step, total=self.total)
@@ -240,10 +236,7 @@ def start_mirror(storage, config, folder: Path, data_dir, stack: ExitStack) -> M
         return None
     minutes = config.mirror_verify_minutes
     every_s = 60 * minutes if minutes is not None else VERIFY_REMOTE_S if storage.kind != "folder" else None
-
-    def report(event, step, text, **fields):
-        append_event(folder, event, step, text, **fields)
-
+    report = partial(append_event, folder)
     name, data = remote_name(config.preset, folder), (data_dir, config.corpora)
     mirror = Mirror(storage, name, folder, config.keep_checkpoints, every_s, report, data)
     mirror.start()

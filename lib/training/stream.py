@@ -104,8 +104,12 @@ class Stream:
         self.bounds = [(record.start_s, max(record.end_s, record.start_s)) for record in records]
         chunks = [max(1, int((end - start) / CHUNK_S)) for start, end in self.bounds]
         self.last_chunk = np.cumsum(chunks)  # chunks before the end of each piece
+        self.first_chunk = self.last_chunk - chunks  # and before its beginning
         self.num_chunks = int(self.last_chunk[-1])
-        self.items_by_label = None if balance is None else _by_label(balance)
+        items = {label: [] for label in sorted(set(balance or ()))}
+        for item, label in enumerate(balance or ()):
+            items[label].append(item)
+        self.items_by_label = list(items.values())
 
     @property
     def global_batch(self) -> int:
@@ -122,18 +126,15 @@ class Stream:
         """Example `index` of the global batch of `step`."""
         count = step * self.global_batch + index
         generator = keyed_generator(self.config.seed, EXAMPLE_PURPOSE, step, index)
-        if self.items_by_label is None:
+        if not self.items_by_label:
             epoch, position = divmod(count, self.num_chunks)
             chunk = permute(position, self.num_chunks, self.config.seed, EPOCH_PURPOSE.format(epoch=epoch))
             item = int(np.searchsorted(self.last_chunk, chunk, side="right"))
-            return self._augmented(item, chunk - self._first_chunk(item), generator)
+            return self._augmented(item, chunk - int(self.first_chunk[item]), generator)
         items = self.items_by_label[count % len(self.items_by_label)]
         item = items[int(generator.integers(len(items)))]
-        chunk = int(generator.integers(self.last_chunk[item] - self._first_chunk(item)))
+        chunk = int(generator.integers(self.last_chunk[item] - self.first_chunk[item]))
         return self._augmented(item, chunk, generator)
-
-    def _first_chunk(self, item):
-        return int(self.last_chunk[item - 1]) if item else 0
 
     def _augmented(self, item, chunk, generator):
         """A chunk of a piece, moved and changed where the stream augments."""
@@ -192,7 +193,3 @@ class Stream:
         velocity = np.clip(notes.velocity * example.loudness, 1, 127)
         times = (notes.onset_s / example.tempo, notes.duration_s / example.tempo)
         return Notes(*times, pitch, velocity, notes.pedal_s / example.tempo)
-
-
-def _by_label(labels):
-    return [[i for i, label in enumerate(labels) if label == name] for name in sorted(set(labels))]

@@ -11,6 +11,7 @@ import copy
 import gc
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -60,20 +61,15 @@ class Adjustments:
 
     def __init__(self, run: Path, batch_size: int, values: dict | None = None, writes: bool = True):
         self.path, self.batch_size, self.writes = Path(run) / ADJUSTMENTS, batch_size, writes
-        values = self._read() or values or {}
-        self.micro_batches = [list(row) for row in values.get("micro_batches", [])]  # [from step, size]
-        self.detours = [list(row) for row in values.get("detours", [])]  # [from step, steps of music left out]
-
-    def _read(self):
-        try:
-            return unsealed(self.path.read_text(encoding="utf-8"), self.path)
-        except (OSError, UnicodeDecodeError, DamageError):
-            return None
+        with suppress(OSError, UnicodeDecodeError, DamageError):
+            values = unsealed(self.path.read_text(encoding="utf-8"), self.path) or values
+        values = values or {}
+        self.micro_batches = list(values.get("micro_batches", []))  # of [from step, size]
+        self.detours = list(values.get("detours", []))  # of [from step, steps of music left out]
 
     def values(self) -> dict[str, list]:
         """As plain lists, for a manifest."""
-        lists = {"micro_batches": self.micro_batches, "detours": self.detours}
-        return {name: [list(row) for row in rows] for name, rows in lists.items()}
+        return {"micro_batches": list(self.micro_batches), "detours": list(self.detours)}
 
     def micro_batch(self, step: int) -> int:
         """Chunks in one forward pass at a step."""
@@ -197,7 +193,10 @@ class Trainer:
         if self.stage.after_step is not None:
             share = (self.first / self.global_batch, (self.last - self.first) / self.global_batch)
             logged = self.stage.after_step(step, self._sum if self.accelerator.num_processes > 1 else None, share)
-        self._average(step)
+        if self.ema is not None:
+            decay = min(self.config.ema_decay, (1 + step) / (10 + step))  # follow fast while young
+            for name, value in self.model.state_dict().items():
+                self.ema[name].lerp_(value.detach(), 1 - decay)
         if self.device.type == "cpu" and step % GIVE_BACK_EVERY == GIVE_BACK_EVERY - 1:
             give_back_memory()
         return logged
@@ -223,13 +222,6 @@ class Trainer:
         if self.stage.forget is not None:
             self.stage.forget()
 
-    def _average(self, step):
-        if self.ema is None:
-            return
-        decay = min(self.config.ema_decay, (1 + step) / (10 + step))  # follow fast while young
-        for name, value in self.model.state_dict().items():
-            self.ema[name].lerp_(value.detach(), 1 - decay)
-
     # --- Memory --------------------------------------------------------------------------------------------------
 
     def _within_memory(self, step, work):
@@ -245,20 +237,17 @@ class Trainer:
             if not self.agree(is_short):
                 return result
             self._forget()
-            self._halve_micro_batch(step)
-
-    def _halve_micro_batch(self, step):
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        before, size = self.adjustments.micro_batch(step), self.adjustments.halve(step)
-        if not size:
-            raise MemoryUsedUp(
-                "Out of memory with one chunk at a time: take a smaller --preset, or a device with more."
-            )
-        passes = math.ceil((self.last - self.first) / size)
-        text = f"{before} chunks at a time did not fit; now {size}, {passes} forward passes a step"
-        self.report("out_of_memory", step, text)
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            size = self.adjustments.halve(step)
+            if not size:
+                raise MemoryUsedUp(
+                    "Out of memory with one chunk at a time: take a smaller --preset, or a device with more."
+                )
+            passes = math.ceil((self.last - self.first) / size)
+            text = f"{self.stage.micro_batch} chunks at a time did not fit; now {size}, {passes} forward passes a step"
+            self.report("out_of_memory", step, text)
 
     # --- Processes -----------------------------------------------------------------------------------------------
 

@@ -26,9 +26,11 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from lib.checkpoints.load import load_vqvae  # noqa: E402
 from lib.config import RELEASED  # noqa: E402
 from lib.data.corpora import in_published_test, open_corpus  # noqa: E402
-from lib.generation.reconstruct import load_codec  # noqa: E402
+from lib.data.note_store import resolution_ms  # noqa: E402
+from lib.devices import choose_device  # noqa: E402
 from lib.models.vqvae import BANDS, GROUPS  # noqa: E402
 from lib.music.metrics import match_notes, note_f1  # noqa: E402
 from lib.music.piano_roll import (  # noqa: E402
@@ -211,11 +213,12 @@ def main():
     words = parser.parse_args()
     if (words.run is None) != words.released:
         parser.error("give either --run RUN or --released")
-    vqvae = load_codec(RELEASED if words.released else words.run)
+    vqvae = load_vqvae(RELEASED if words.released else words.run, choose_device("auto"))[0]
     rows, figures = [], {}
     with torch.inference_mode():
         for corpus in ("maestro", "pijama"):
             store = open_corpus(corpus, words.data_dir)
+            figures[f"time_resolution_ms_{corpus}"] = resolution_ms(store)
             own = [measure(vqvae, store, index) for index in choose(store, words.split, words.quick)]
             figures.update(corpus_figures(own, corpus))
             for row in sorted(own, key=lambda row: row.onset)[:5]:

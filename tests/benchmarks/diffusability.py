@@ -32,10 +32,11 @@ sys.path.insert(0, str(ROOT))
 
 from overlap import overlapping_area  # noqa: E402
 
+from lib.checkpoints.load import load_vqvae  # noqa: E402
 from lib.config import RELEASED, preset  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
+from lib.devices import choose_device  # noqa: E402
 from lib.diffusion.sampling import sample_ancestral, training_mask_ratio  # noqa: E402
-from lib.generation.reconstruct import load_codec  # noqa: E402
 from lib.keyed_random import uniform, uniforms  # noqa: E402
 from lib.models.dit import ATTRIBUTES_DIM, Conditions, DiT, Posterior  # noqa: E402
 from lib.models.vqvae import GROUPS, KINDS  # noqa: E402
@@ -187,7 +188,7 @@ def main():
         parser.error("give either --run RUN or --released")
     torch.set_num_threads(CORES)
     store = open_corpus("pijama", words.data_dir)
-    training = Training(load_codec(RELEASED if words.released else words.run), store)
+    training = Training(load_vqvae(RELEASED if words.released else words.run, choose_device("auto"))[0], store)
     began = time.monotonic()
     steps, nats = training.train(words.minutes)
     seconds = time.monotonic() - began

@@ -33,6 +33,8 @@ from lib.apps.evaluate.playing import ask, order_of  # noqa: E402
 from lib.apps.evaluate.similarity import longest_run, nearest_likeness, steps_of, windows  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, RELEASED  # noqa: E402
+from lib.data.corpora import open_corpus  # noqa: E402
+from lib.data.note_store import resolution_ms  # noqa: E402
 from lib.diffusion.sampling import guided_steps  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
 from lib.generation.sliding_window import OVERLAP, frames_per_quarter  # noqa: E402
@@ -292,6 +294,7 @@ def main():
         figures |= found
         print(json.dumps(found), file=sys.stderr, flush=True)
     figures = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
+    figures["time_resolution_ms"] = resolution_ms(open_corpus("pijama", words.data_dir))
     print(json.dumps({"benchmark": "generate", "clips": bench.count, "split": words.split, **figures}))
 
 

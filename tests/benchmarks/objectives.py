@@ -33,9 +33,10 @@ sys.path.insert(0, str(ROOT))
 
 from overlap import overlapping_area  # noqa: E402
 
+from lib.checkpoints.load import load_vqvae  # noqa: E402
 from lib.config import RELEASED  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
-from lib.generation.reconstruct import load_codec  # noqa: E402
+from lib.devices import choose_device  # noqa: E402
 from lib.keyed_random import keyed_generator, uniform  # noqa: E402
 from lib.models.dit import DiT  # noqa: E402
 from lib.models.vqvae import KINDS  # noqa: E402
@@ -246,7 +247,8 @@ def main():
     if (words.run is None) != words.released:
         parser.error("give either --run RUN or --released")
     torch.set_num_threads(common.CORES)
-    store, codec = open_corpus("pijama", words.data_dir), load_codec(RELEASED if words.released else words.run)
+    store = open_corpus("pijama", words.data_dir)
+    codec, _ = load_vqvae(RELEASED if words.released else words.run, choose_device("auto"))
     real = np.array([common.statistics(notes) for notes in common.chunks(store, 0, 4 * words.clips)])
     figures = {"real": compare(common.chunks(store, 1, words.clips), real)}
     for name in words.only.split(","):

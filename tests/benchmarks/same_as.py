@@ -219,6 +219,7 @@ def check_facts(old, new):
         shutil.unpack_archive(archive, data / "demo" / "midi")
     prints, arrays = zip(*(tree.facts(data, old.work) for tree in (old, new)))
     stores = [(tree.work / "data" / "demo" / "notes.store").read_bytes() for tree in (old, new)]
+    stores = [content[:36] + content[40:] for content in stores]  # but the time resolution, which came later
     of_prints = [
         f"fingerprint of {name} is {prints[0][name][:12]} there, {prints[1].get(name, 'missing')[:12]} here"
         for name in prints[0]

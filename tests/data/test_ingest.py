@@ -36,6 +36,7 @@ def test_a_folder_of_the_users_own(folder, tmp_path):
     assert ("Ann", "One", "a") in found and ("Bén", "", "e") in found and ("", "", "f") in found
     assert {p.split for p in store.pieces if p.pianist == "Ann"} >= {"train", "validation"}
     assert summary("mine", tmp_path / "data", "ann")["pieces"] == 3
+    assert report.time_resolution_ms == summary("mine", tmp_path / "data")["time_resolution_ms"] == 1.04  # of 480 ticks
 
 
 BROKEN = {

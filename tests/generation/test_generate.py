@@ -198,7 +198,7 @@ def test_a_run_and_its_finished_folder_play_alike(tiny_runs, improviser):
 
 def test_changes_of_the_pianists_own(tiny_runs):
     improviser = load_improviser(tiny_runs / "brad_final")
-    assert len(improviser.changes.by("Cora Canonby")) > 10 and set(improviser.changes.names) == set(improviser.styles.names)
+    assert len(improviser.changes["Cora Canonby"]) > 10 and set(improviser.changes) == set(improviser.styles.names)
     request = GenerateRequest(chords="own", seconds=6.0, num_steps=2, seed=4)
     solo = generate(improviser, request)
     assert solo.request.chords != "own" and len(solo.chords) > 1

@@ -5,8 +5,8 @@ import pytest
 import torch
 from untrained import has_gradients, rolls
 
+from lib.checkpoints.load import load_vqvae
 from lib.config import RELEASED, preset
-from lib.generation.reconstruct import load_codec
 from lib.models.vqvae import (
     BAND_KEYS,
     BANDS,
@@ -82,7 +82,7 @@ def decided_as_in_919adb3(piano_roll):
 
 @pytest.mark.parametrize("released", [True, False])
 def test_decoding_gives_a_finished_roll(released):
-    model = load_codec(RELEASED, "cpu") if released else codec(rolls(3, density=0.001)).eval()
+    model = load_vqvae(RELEASED)[0] if released else codec(rolls(3, density=0.001)).eval()
     shape, draw = (2, 64, 1), lambda: torch.Generator().manual_seed(1)
     what, how, pedal = (torch.randint(size, shape, generator=draw()) for size in (128, 128, 16))
     codes = torch.cat([torch.cat([what, how], -1).repeat(1, 1, BANDS), pedal], -1)

@@ -5,7 +5,7 @@ import pytest
 
 from lib.config import ConfigError
 from lib.music.chords import QUALITY_NAMES, parse_chord
-from lib.music.harmony import BLOCK, NOTHING, Changes, invent_chart, read_changes
+from lib.music.harmony import BLOCK, NOTHING, changes_by, invent_chart, join_pieces, read_changes
 
 MINOR, SEVENTH, MAJOR = (QUALITY_NAMES.index(name) for name in ("m7", "7", "maj7"))
 
@@ -32,7 +32,7 @@ def test_changes_are_read_block_by_block():
 
 @pytest.mark.parametrize("tempo_bpm, beats_per_bar", [(120, 4), (93.75, 3), (200, 5)])
 def test_a_chart_moves_as_what_it_was_read_from(tempo_bpm, beats_per_bar):
-    rows = Changes.of({"A": [turnaround(root) for root in (0, 5, 10)]}).rows
+    rows = join_pieces(turnaround(root) for root in (0, 5, 10))
     bars = invent_chart(rows, 60, tempo_bpm, beats_per_bar, seed=3).bars
     assert {bar.metre for bar in bars} == {(beats_per_bar, 4)} and len(bars) == np.ceil(60 * tempo_bpm / 60 / beats_per_bar)
     chords = [chord for bar in bars for _, chord in bar.chords]
@@ -41,13 +41,13 @@ def test_a_chart_moves_as_what_it_was_read_from(tempo_bpm, beats_per_bar):
 
 
 def test_the_seed_decides():
-    rows = Changes.of({"A": [turnaround(root) for root in range(12)]}).rows
+    rows = join_pieces(turnaround(root) for root in range(12))
     charts = [invent_chart(rows, 20, 120, 4, seed) for seed in (1, 1, 2, 3)]
     assert charts[0] == charts[1] and len(set(charts)) == 3
 
 
 def test_it_goes_on_from_what_was_heard():
-    rows = Changes.of({"A": [turnaround(0), turnaround(5)]}).rows
+    rows = join_pieces([turnaround(0), turnaround(5)])
     heard = read_changes(latent_frames((4, MINOR, 2), (9, SEVENTH, 2)))
     first = invent_chart(rows, 10, 120, 4, 1, heard).bars[0].chords[0]
     assert first == (0, parse_chord("Dmaj7"))
@@ -56,21 +56,21 @@ def test_it_goes_on_from_what_was_heard():
 def test_a_bass_moves_with_its_root():
     frames = latent_frames((0, MAJOR, 4), (7, SEVENTH, 4))
     frames[frames[:, 0] == 7, 2] = 11  # in first inversion
-    chart = invent_chart(Changes.of({"A": [read_changes(np.tile(frames, (3, 1)))]}).rows, 20, 120, 4, 5)
+    chart = invent_chart(join_pieces([read_changes(np.tile(frames, (3, 1)))]), 20, 120, 4, 5)
     sevenths = [chord for bar in chart.bars for _, chord in bar.chords if chord.quality == "7"]
     assert sevenths and all((chord.bass - chord.root) % 12 == 4 for chord in sevenths)
 
 
-def test_pianists_are_told_apart_and_kept_in_order():
-    base = Changes.of({"A": [turnaround(0)], "B": [turnaround(3), turnaround(4)], "C": []})
-    own = Changes.of({"B": [turnaround(7)]})
-    both = Changes.in_order(("B", "A", "C"), base, own)
-    assert both.names == ("B", "A", "C") and len(both.by("B")) == len(own.rows) and len(both.by("A")) == len(base.by("A"))
-    assert len(both.by("nobody")) == len(both.by("C")) == len(both.rows) == len(own.rows) + len(base.by("A"))
+def test_a_pianist_has_their_own_changes_and_others_those_of_all():
+    changes = {"A": join_pieces([turnaround(0)]), "B": join_pieces([turnaround(3), turnaround(4)]), "C": NOTHING}
+    assert len(changes["B"]) == 2 * len(changes["A"]) and changes_by(changes, "B") is changes["B"]
+    everything = np.concatenate([changes["A"], changes["B"]])
+    assert all((changes_by(changes, name) == everything).all() for name in ("nobody", "C"))
+    assert changes_by({}, "A").shape == (0, 4)
 
 
 def test_nothing_known_is_said():
     with pytest.raises(ConfigError, match="write chords instead"):
         invent_chart(NOTHING, 10, 120, 4, 1)
-    alone = Changes.of({"A": [read_changes(latent_frames((0, MAJOR, 4)))]}).rows  # one chord, and nowhere to go on to
+    alone = join_pieces([read_changes(latent_frames((0, MAJOR, 4)))])  # one chord, and nowhere to go on to
     assert len(invent_chart(alone, 10, 120, 4, 1).bars) == 5

@@ -30,7 +30,7 @@ def test_training_begins_with_finished_weights(stage, finished, demo_data, tmp_p
     assert load_improviser(result.run).pianist == (None if stage == "diffusion" else "Cora Canonby")
     if stage == "diffusion":
         tuned = train(preset("fine_tune", "tiny", steps=1), demo_data, tmp_path, run="tuned", diffusion_run=result.run)
-        assert tuned.finished and load_improviser(tuned.run).changes.by("Cora Canonby").size
+        assert tuned.finished and load_improviser(tuned.run).changes["Cora Canonby"].size
 
 
 def test_it_goes_on_from_its_own_weights(finished, demo_data, tmp_path):

@@ -40,6 +40,7 @@ def ingest(
 
     report = ingests.ingest(name, data_dir, archive, folder, metadata)
     size = f"{report.pieces:,} pieces, {report.notes:,} notes, {report.hours:.1f} h"
+    size = f"{size}, times in steps of {report.time_resolution_ms:g} ms"
     print(f"{report.name}: {size}, {len(report.skipped)} skipped, in {report.seconds:.1f} s")
 
 

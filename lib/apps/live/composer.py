@@ -91,7 +91,7 @@ def chart_of(wished, improviser):
 
     Where no chords are given, an answer continues those it has heard, if the pianist's changes are known.
     """
-    if wished.own_changes or (wished.mode == "call" and wished.chords is None and len(improviser.changes.rows)):
+    if wished.own_changes or (wished.mode == "call" and wished.chords is None and any(map(len, improviser.changes.values()))):
         return None
     return Chart.parse(wished.form, wished.beats_per_bar)
 

@@ -112,14 +112,14 @@ def _style_encoder(config):
     width, blocks = config.channels, config.blocks
     wide = WIDENING * width
     a_note = blocks * (3 * width * wide + wide * width) + width**2
-    forward = 2 * (WINDOW_NOTES * a_note + 2 * width * config.style_dim + config.style_dim * PIANISTS) * config.views
+    forward = 2 * (WINDOW_NOTES * a_note + 2 * width * config.style_dim + config.style_dim * PIANISTS)
     measured = grouped_notes.soft_size(config.lags)
-    once = 2 * WINDOW_NOTES * measured * width * config.views
+    once = 2 * WINDOW_NOTES * measured * width
     matrices = [(wide, 3 * width), (width, wide)] * blocks
     parameters = (sum(grouped_notes.hard_sizes(config.lags)) + measured) * width
     parameters += blocks * (8 * width**2 + 4 * width) + 2 * width + width**2
     parameters += (2 * width + 1) * config.style_dim + PIANISTS * config.style_dim + 1
-    saved = WINDOW_NOTES * (7 * width * blocks + 6.3 * width + 40 + measured) * config.views
+    saved = WINDOW_NOTES * (7 * width * blocks + 6.3 * width + 40 + measured)
     return _put_together(config, forward, once, matrices, 426 + 104 * blocks, parameters, saved)
 
 

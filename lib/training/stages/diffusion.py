@@ -33,7 +33,7 @@ from lib.models.blocks import add_low_rank
 from lib.models.dit import Conditions, attributes, feel_condition, harmony, tempo
 from lib.models.vqvae import GROUPS
 from lib.music.beat_grid import UNKNOWN_CLOCK, feel
-from lib.music.harmony import MOST_ROWS, Changes, read_changes
+from lib.music.harmony import MOST_ROWS, join_pieces, read_changes
 from lib.music.piano_roll import WINDOW
 from lib.training.code_store import CodeStore
 from lib.training.coded_stream import Coded, CodedStream
@@ -97,7 +97,7 @@ class DiffusionStage(Stage):
         """Encode on this device what is not encoded yet, and count how the pianists' chords move."""
         store = CodeStore(self.data_dir, self.vqvae.to(device), self.style_encoder.to(device), self.style_config)
         store.encode(self.stream), store.encode(self.validation)
-        if self.changes is None or not len(self.changes.rows):  # a new run, or one of before they were kept
+        if not any(map(len, (self.changes or {}).values())):  # a new run, or one of before they were kept
             self.changes = self._read_changes()
 
     def to(self, device):
@@ -116,7 +116,7 @@ class DiffusionStage(Stage):
         for item, pianist in enumerate(self.stream.pianists):
             if pianist in rows and sum(map(len, rows[pianist])) < most_rows:
                 rows[pianist].append(read_changes(self.stream.chords(item)))
-        return Changes.of(rows)
+        return {name: join_pieces(pieces) for name, pieces in rows.items()}
 
     # --- A step --------------------------------------------------------------------------------------------------
 
@@ -227,9 +227,9 @@ class FineTuneStage(DiffusionStage):
 
     def _read_changes(self):
         """Those of the base run, with all that there are of the pianist."""
-        base = load_changes(require(self.sources["diffusion"], "diffusion"))
-        own = self._changes_of([name for name in self.styles.names if name in self.stream.pianists], math.inf)
-        return Changes.in_order(self.styles.names, base, own)
+        known = load_changes(require(self.sources["diffusion"], "diffusion"))
+        known |= self._changes_of([name for name in self.styles.names if name in self.stream.pianists], math.inf)
+        return {name: known[name] for name in self.styles.names}
 
     def finish(self, run: Path):
         """Write the finished improviser beside the runs."""
@@ -239,7 +239,7 @@ class FineTuneStage(DiffusionStage):
         return save_improviser(improviser, run.parent / self.config.final_name, facts)
 
 
-def embed_pianists(style_encoder, style_config, pieces: list, config: DiffusionConfig, device="cpu") -> Styles:
+def embed_pianists(style_encoder, style_config, pieces: list, config: DiffusionConfig) -> Styles:
     """A style for each pianist: the mean over chunks of the given pieces, length 1.
 
     Parameters
@@ -255,7 +255,7 @@ def embed_pianists(style_encoder, style_config, pieces: list, config: DiffusionC
         for name in names:
             own = [piece for piece, pianist in zip(pieces, pianists, strict=True) if pianist == name]
             stream = Stream(own, plain, augment=False)
-            passages = stream.style_inputs(style_config.reads, stream.batch(0).examples, device)
+            passages = stream.style_inputs(style_config.reads, stream.batch(0).examples)
             vectors.append(style_encoder(passages)[0].mean(0))
     vectors = torch.stack(vectors) if vectors else torch.zeros(0, style_encoder.project.out_features)
     return Styles(tuple(names), functional.normalize(vectors, dim=-1))

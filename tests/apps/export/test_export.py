@@ -13,10 +13,10 @@ from lib.apps.cli.main import app
 from lib.apps.export.export import export
 from lib.apps.export.model_card import front_matter, licence_of
 from lib.checkpoints.checkpoint import CheckpointError
+from lib.checkpoints.load import load_vqvae
 from lib.checkpoints.run_dependencies import require, weights_sha256
 from lib.config import RELEASED, ConfigError, preset
 from lib.generation.generate import generate, load_improviser
-from lib.generation.reconstruct import load_codec
 from lib.generation.request import GenerateRequest
 from lib.storage.manifest import DamageError, verify
 from lib.style.gallery import load_classifier, make_gallery
@@ -73,7 +73,7 @@ def test_the_card_is_one_that_the_hub_reads(exported):
 def test_a_stage_alone_can_be_built_on(tiny_runs, demo_data, tmp_path):
     given = {f"{stage}_run": export(tiny_runs / stage, tmp_path / f"my-{stage}") for stage in ("vqvae", "style_encoder")}
     assert front(given["vqvae_run"])["tags"][-1] == "vqvae"
-    assert same_weights(load_codec(given["vqvae_run"], "cpu"), load_codec(tiny_runs / "vqvae", "cpu"))
+    assert same_weights(load_vqvae(given["vqvae_run"])[0], load_vqvae(tiny_runs / "vqvae")[0])
     for stage, folder in zip(("vqvae", "style_encoder"), given.values()):  # the same bytes: who was trained on them finds them
         assert weights_sha256({stage: folder}) == weights_sha256({stage: tiny_runs / stage})
     assert train(preset("diffusion", "tiny", steps=1), demo_data, tmp_path / "runs", **given).finished

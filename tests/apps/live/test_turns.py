@@ -8,7 +8,6 @@ from lib.apps.live.composer import Ask, chart_of, order_of, request_of
 from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.turns import SETTLE_S, Turns
 from lib.music.chart import Chart
-from lib.music.harmony import Changes
 
 BEAT_S = 0.5
 
@@ -105,10 +104,10 @@ def test_an_ask_has_its_part_of_the_chart_and_own_changes_have_none():
 
 def test_an_answer_goes_on_from_the_chords_that_were_heard():
     class Knows:
-        changes = Changes.of({"Me": [np.array([[0, 1, 0, 0], [5, 1, 5, 0]] * 20, dtype=np.int8)]})
+        changes = {"Me": np.array([[0, 1, 0, 0], [5, 1, 5, 0]] * 20, dtype=np.int8)}
 
     class KnowsNone:
-        changes = Changes.of({})
+        changes = {}
 
     assert chart_of(DuetRequest(), Knows) is None and chart_of(DuetRequest(), KnowsNone).text() == "N.C."
     assert chart_of(DuetRequest(chords="C"), Knows).text() == "C"
