@@ -1,0 +1,237 @@
+"""Where the beats and bars of a recording lie, and how seconds and beats map to each other.
+
+Conventions: a beat is the felt beat (75 to 170 a minute). Position 0 is the map's first beat, position 1.5 lies halfway
+between the second and the third. Between beats time is linear; outside the map the first and the last period continue.
+A bar is known, known as beats only, or a stretch without a beat, which runs at FREE_BPM.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from lib.music.bar_lines import BarPath
+
+SLOWEST_FELT, FASTEST_FELT = 75.0, 170.0  # felt beats a minute
+FREE_BPM = 125.0  # the rate of stretches without a beat: a frame of 1/24 beat is 20 ms
+NO_BEAT, BEATS_ONLY, IN_BARS = range(3)  # what is known of a bar
+
+BAR = np.dtype(
+    [
+        ("start", "<f4"),  # position of its first beat
+        ("beats", "<f4"),  # its length in felt beats; 3.5 for 7/8 felt in quarters
+        ("numerator", "u1"),  # the metre, 0/0 where the bar is unknown
+        ("denominator", "u1"),
+        ("felt", "u1", (2,)),  # the felt beat as a part of a whole note: (1, 4) a quarter, (3, 8) a dotted quarter
+        ("kind", "u1"),  # NO_BEAT, BEATS_ONLY or IN_BARS
+        ("confidence", "<f4"),  # nats an onset that the beats gain over a flat profile, or 0 where nothing is known
+    ]
+)
+
+
+class TempoMapError(ValueError):
+    """Beats or bars that are no map; the message says which."""
+
+
+@dataclass(frozen=True)
+class Metre:
+    """A metre and the part of a whole note that is felt as its beat: 12/8 is felt in dotted quarters."""
+
+    numerator: int
+    denominator: int
+    felt: Fraction = Fraction(1, 4)
+
+    @classmethod
+    def parse(cls, text: str) -> Metre:
+        """The metre of a text such as "4/4", "7/8" or "12/8".
+
+        Compound metres (6/8, 9/8, 12/8) are felt in dotted quarters, all others in quarters, x/2 in halves.
+        """
+        numerator, slash, denominator = text.strip().partition("/")
+        known = slash and denominator in ("2", "4", "8", "16")
+        if not known or not numerator.isdigit() or not 0 < int(numerator) < 33:
+            raise TempoMapError(f"metre {text!r}: write beats/unit, for example 4/4, 3/4, 7/8 or 12/8")
+        count, unit = int(numerator), int(denominator)
+        compound = unit >= 8 and count % 3 == 0 and count > 3
+        felt = Fraction(3, unit) if compound else Fraction(1, 2) if unit == 2 else Fraction(1, 4)
+        return cls(count, unit, felt)
+
+    @property
+    def beats(self) -> float:
+        """Felt beats a bar."""
+        return float(Fraction(self.numerator, self.denominator) / self.felt)
+
+    def __str__(self) -> str:
+        return f"{self.numerator}/{self.denominator}"
+
+
+@dataclass(frozen=True)
+class TempoMap:
+    """Beats and bars of one recording.
+
+    Attributes
+    ----------
+    beats_s : float64 (B,), seconds, strictly increasing, at least two
+    bars : BAR (N,), one after another from position 0 on; the last may reach beyond the last beat
+    """
+
+    beats_s: np.ndarray
+    bars: np.ndarray
+
+    def __post_init__(self):
+        beats_s = np.asarray(self.beats_s, dtype=np.float64)
+        object.__setattr__(self, "beats_s", beats_s)
+        object.__setattr__(self, "bars", np.asarray(self.bars, dtype=BAR))
+        if beats_s.ndim != 1 or len(beats_s) < 2 or not np.isfinite(beats_s).all():
+            raise TempoMapError("beats_s: a tempo map needs two or more finite beat times")
+        if (np.diff(beats_s) <= 0).any():
+            late = int(np.argmax(np.diff(beats_s) <= 0)) + 1
+            raise TempoMapError(f"beats_s[{late}]: {beats_s[late]:.3f} s does not come after the beat before it")
+        ends = self.bars["start"] + self.bars["beats"]
+        if len(self.bars) and (self.bars["start"][0] != 0 or not np.allclose(ends[:-1], self.bars["start"][1:])):
+            raise TempoMapError("bars: the first must start at position 0, and each where the one before it ends")
+
+    @classmethod
+    def constant(cls, bpm: float, metre: Metre, num_bars: int, start_s: float = 0.0) -> TempoMap:
+        """A steady tempo of `bpm` felt beats a minute."""
+        starts = metre.beats * np.arange(num_bars)
+        num_beats = max(2, int(np.ceil(metre.beats * num_bars)) + 1)
+        bars = bar_table(starts, np.full(num_bars, metre.beats), IN_BARS, 1.0, metre)
+        return cls(start_s + 60 / bpm * np.arange(num_beats), bars)
+
+    @property
+    def num_beats(self) -> int:
+        return len(self.beats_s)
+
+    @property
+    def bpm(self) -> np.ndarray:
+        """Felt beats a minute of each beat but the last, float64 (B - 1,)."""
+        return 60 / np.diff(self.beats_s)
+
+    def to_beats(self, seconds) -> np.ndarray:
+        """Positions in beats of times in seconds, any shape."""
+        return _interpolate(seconds, self.beats_s, np.arange(self.num_beats, dtype=np.float64))
+
+    def to_seconds(self, position) -> np.ndarray:
+        """Times in seconds of positions in beats, any shape."""
+        return _interpolate(position, np.arange(self.num_beats, dtype=np.float64), self.beats_s)
+
+    def bar_index(self, position) -> np.ndarray:
+        """Index of the bar in which positions lie; -1 before the first, the last one's beyond the end."""
+        return np.searchsorted(self.bars["start"], np.asarray(position) + 1e-4, "right") - 1
+
+    def bar_lines_s(self, kind: int = IN_BARS) -> np.ndarray:
+        """Where the bars of a kind begin, in seconds."""
+        return self.to_seconds(self.bars["start"][self.bars["kind"] == kind])
+
+    def covering(self, start_s: float, end_s: float) -> TempoMap:
+        """The map with beats of unknown bars added before and after until it covers [start_s, end_s]."""
+        first, last = np.diff(self.beats_s)[[0, -1]]
+        before = max(0, int(np.ceil((self.beats_s[0] - start_s) / first - 1e-9)))
+        after = max(0, int(np.ceil((end_s - self.beats_s[-1]) / last - 1e-9)))
+        head = self.beats_s[0] - first * np.arange(before, 0, -1)
+        tail = self.beats_s[-1] + last * np.arange(1, after + 1)
+        bars = self.bars.copy()
+        bars["start"] += before
+        added = bar_table([0.0] if before else [], [float(before)] if before else [], BEATS_ONLY, 0.0)
+        bars = np.concatenate([added, bars])
+        end = bars["start"][-1] + bars["beats"][-1] if len(bars) else 0
+        needed = len(head) + self.num_beats + len(tail) - 1
+        if needed > end:
+            bars = np.concatenate([bars, bar_table([end], [needed - end], BEATS_ONLY, 0.0)])
+        return TempoMap(np.concatenate([head, self.beats_s, tail]), bars)
+
+    def fingerprint(self) -> str:
+        """Hash of beats (to 0.1 ms) and bars, 16 hexadecimal digits: codes carry it."""
+        ticks = np.rint(self.beats_s * 1e4).astype("<i8")
+        return hashlib.sha256(ticks.tobytes() + self.bars.tobytes()).hexdigest()[:16]
+
+
+def bar_table(starts, beats, kind: int, confidence, metre: Metre | None = None) -> np.ndarray:
+    """Bars of one kind and one metre as a BAR table; without a metre it is unknown."""
+    bars = np.zeros(len(starts), dtype=BAR)
+    bars["start"], bars["beats"], bars["kind"], bars["confidence"] = starts, beats, kind, confidence
+    bars["felt"] = (1, 4)
+    if metre is not None:
+        bars["numerator"], bars["denominator"] = metre.numerator, metre.denominator
+        bars["felt"] = (metre.felt.numerator, metre.felt.denominator)
+    return bars
+
+
+def _interpolate(x, known_x, known_y) -> np.ndarray:
+    """Piecewise linear y of x; beyond the ends the first and the last slope continue."""
+    x = np.asarray(x, dtype=np.float64)
+    segment = np.clip(np.searchsorted(known_x, x, "right") - 1, 0, len(known_x) - 2)
+    share = (x - known_x[segment]) / (known_x[segment + 1] - known_x[segment])
+    return known_y[segment] + share * (known_y[segment + 1] - known_y[segment])
+
+
+def fold(beats_s: np.ndarray) -> np.ndarray:
+    """Beats (B,) at the felt level: halved or doubled as a whole until the median tempo lies within 75 to 170."""
+    bpm = 60 / float(np.median(np.diff(beats_s)))
+    step = 2 ** max(0, int(np.ceil(np.log2(bpm / FASTEST_FELT) - 1e-6)))
+    parts = 2 ** max(0, int(np.ceil(np.log2(SLOWEST_FELT / bpm) - 1e-6)))
+    index = np.arange(len(beats_s))
+    return np.interp(np.arange(0, len(beats_s) - 1 + 1e-9, 1 / parts), index, beats_s)[::step]
+
+
+def map_without_beat(end_s: float) -> TempoMap:
+    """A map of one stretch without a beat from 0 s on."""
+    count = max(1, int(np.ceil(end_s * FREE_BPM / 60)))
+    return TempoMap(60 / FREE_BPM * np.arange(count + 1), bar_table([0.0], [count], NO_BEAT, 0.0))
+
+
+def map_from_beats(
+    beats_s: np.ndarray, confidence: np.ndarray, in_time: np.ndarray, bars: BarPath, sure: float
+) -> TempoMap:
+    """The tempo map of tracked beats.
+
+    Parameters
+    ----------
+    beats_s : (B + 1,) tracked beats, seconds, with the end of the last one
+    confidence : (B,) nats an onset that each beat gains
+    in_time : bool (B,); elsewhere the map runs at FREE_BPM, or as near to it as a whole number of beats allows
+    bars : of the beats (B,)
+    sure : mean probability from which on a bar is written down; others stay unknown
+    """
+    beats, table = [beats_s[:1]], []
+    edges = np.flatnonzero(np.diff(in_time, prepend=~in_time[:1], append=~in_time[-1:]))
+    for first, last in zip(edges[:-1], edges[1:]):
+        start = sum(map(len, beats)) - 1
+        if in_time[first]:
+            table += _bars_of_run(first, last, start - first, confidence, bars, sure)
+            beats.append(beats_s[first + 1 : last + 1])
+        else:
+            count = max(1, round((beats_s[last] - beats_s[first]) * FREE_BPM / 60))
+            table.append(bar_table([start], [count], NO_BEAT, 0.0))
+            beats.append(np.linspace(beats_s[first], beats_s[last], count + 1)[1:])
+    return TempoMap(np.concatenate(beats), np.concatenate(table))
+
+
+def _bars_of_run(first, last, shift, confidence, bars, sure) -> list[np.ndarray]:
+    """Bar tables of the tracked beats first..last, which lie `shift` further on in the map."""
+    tables, beat, unknown = [], first, first
+
+    def close(until):
+        if until > unknown:
+            mean = float(np.mean(confidence[unknown:until]))
+            tables.append(bar_table([unknown + shift], [until - unknown], BEATS_ONLY, mean))
+
+    while beat < last:
+        length = int(bars.length[beat])
+        span = slice(beat, beat + length)
+        whole = beat + length <= last and np.array_equal(bars.beat_in_bar[span], np.arange(length))
+        if whole and (bars.length[span] == length).all() and bars.probability[span].mean() >= sure:
+            close(beat)
+            mean = float(np.mean(confidence[span]))
+            tables.append(bar_table([beat + shift], [length], IN_BARS, mean, Metre(length, 4)))
+            beat = unknown = beat + length
+        else:
+            beat += 1
+    close(last)
+    return tables
