@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.music.tempo_map import BeatNotes
+from lib.music.beat_notes import BeatNotes
 
 FRAMES_PER_BEAT = 24
 NUM_PITCHES = 88

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.music.notes import Notes
+if TYPE_CHECKING:
+    from lib.music.bar_lines import BarPath
 
 SLOWEST_FELT, FASTEST_FELT = 75.0, 170.0  # felt beats a minute
 FREE_BPM = 125.0  # the rate of stretches without a beat: a frame of 1/24 beat is 20 ms
@@ -51,7 +53,8 @@ class Metre:
         Compound metres (6/8, 9/8, 12/8) are felt in dotted quarters, all others in quarters, x/2 in halves.
         """
         numerator, slash, denominator = text.strip().partition("/")
-        if not slash or not numerator.isdigit() or denominator not in ("2", "4", "8", "16") or not 0 < int(numerator) < 33:
+        known = slash and denominator in ("2", "4", "8", "16")
+        if not known or not numerator.isdigit() or not 0 < int(numerator) < 33:
             raise TempoMapError(f"metre {text!r}: write beats/unit, for example 4/4, 3/4, 7/8 or 12/8")
         count, unit = int(numerator), int(denominator)
         compound = unit >= 8 and count % 3 == 0 and count > 3
@@ -65,40 +68,6 @@ class Metre:
 
     def __str__(self) -> str:
         return f"{self.numerator}/{self.denominator}"
-
-
-@dataclass(frozen=True)
-class BeatNotes:
-    """Notes whose times are positions in felt beats.
-
-    Attributes
-    ----------
-    onset, release : float64 (N,), beats, ordered by onset
-    pitch, velocity : (N,), MIDI numbers
-    pedal : float64 (P, 2), beats, pedal down and up
-    """
-
-    onset: np.ndarray
-    release: np.ndarray
-    pitch: np.ndarray
-    velocity: np.ndarray
-    pedal: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.onset)
-
-    @property
-    def end(self) -> float:
-        """When the last key or pedal is released, in beats (0 for no notes)."""
-        return float(max([0.0, *self.release, *self.pedal[:, 1]]))
-
-    def between(self, first: float, last: float) -> BeatNotes:
-        """The notes that begin in [first, last), moved so that `first` is 0; pedals are cut at both borders."""
-        low, high = np.searchsorted(self.onset, [first, last])
-        pedal = np.clip(self.pedal, first, last) - first
-        part = slice(low, high)
-        columns = (self.onset[part] - first, self.release[part] - first, self.pitch[part], self.velocity[part])
-        return BeatNotes(*columns, pedal[pedal[:, 1] > pedal[:, 0]])
 
 
 @dataclass(frozen=True)
@@ -152,17 +121,6 @@ class TempoMap:
         """Times in seconds of positions in beats, any shape."""
         return _interpolate(position, np.arange(self.num_beats, dtype=np.float64), self.beats_s)
 
-    def in_beats(self, notes: Notes) -> BeatNotes:
-        """The notes by the map; onset, release and pedal each for itself."""
-        onset, release = self.to_beats(notes.onset_s), self.to_beats(notes.onset_s + notes.duration_s)
-        return BeatNotes(onset, release, notes.pitch, notes.velocity, self.to_beats(notes.pedal_s))
-
-    def in_seconds(self, notes: BeatNotes) -> Notes:
-        """Inverse of `in_beats`."""
-        onset_s, release_s = self.to_seconds(notes.onset), self.to_seconds(notes.release)
-        columns = (onset_s, release_s - onset_s, notes.pitch, notes.velocity)
-        return Notes.from_arrays(*columns, self.to_seconds(notes.pedal))
-
     def bar_index(self, position) -> np.ndarray:
         """Index of the bar in which positions lie; -1 before the first, the last one's beyond the end."""
         return np.searchsorted(self.bars["start"], np.asarray(position) + 1e-4, "right") - 1
@@ -182,7 +140,8 @@ class TempoMap:
         bars["start"] += before
         added = bar_table([0.0] if before else [], [float(before)] if before else [], BEATS_ONLY, 0.0)
         bars = np.concatenate([added, bars])
-        end, needed = (bars["start"][-1] + bars["beats"][-1] if len(bars) else 0), len(head) + self.num_beats + len(tail) - 1
+        end = bars["start"][-1] + bars["beats"][-1] if len(bars) else 0
+        needed = len(head) + self.num_beats + len(tail) - 1
         if needed > end:
             bars = np.concatenate([bars, bar_table([end], [needed - end], BEATS_ONLY, 0.0)])
         return TempoMap(np.concatenate([head, self.beats_s, tail]), bars)
@@ -212,40 +171,24 @@ def _interpolate(x, known_x, known_y) -> np.ndarray:
     return known_y[segment] + share * (known_y[segment + 1] - known_y[segment])
 
 
-def folded_factor(bpm: float) -> Fraction:
-    """Felt beats a tracked beat so that the tempo lies within 75 to 170: 1, 2, 4, ... or 1/2, 1/4, ..."""
-    factor = Fraction(1)
-    while bpm * factor < SLOWEST_FELT:
-        factor *= 2
-    while bpm * factor > FASTEST_FELT:
-        factor /= 2
-    return factor
+def fold(beats_s: np.ndarray) -> np.ndarray:
+    """Beats (B,) at the felt level: halved or doubled as a whole until the median tempo lies within 75 to 170."""
+    bpm = 60 / float(np.median(np.diff(beats_s)))
+    step = 2 ** max(0, int(np.ceil(np.log2(bpm / FASTEST_FELT) - 1e-6)))
+    parts = 2 ** max(0, int(np.ceil(np.log2(SLOWEST_FELT / bpm) - 1e-6)))
+    index = np.arange(len(beats_s))
+    return np.interp(np.arange(0, len(beats_s) - 1 + 1e-9, 1 / parts), index, beats_s)[::step]
 
 
-def fold(beats_s: np.ndarray, downbeat: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Beats at the felt level: halved or doubled as a whole until the median tempo lies within 75 to 170.
-
-    Parameters
-    ----------
-    beats_s : (B,), seconds
-    downbeat : bool (B,) or None; of two phases of a halved level, the one with more downbeats is kept
-
-    Returns
-    -------
-    (felt beats in seconds, index in `beats_s` of each as a float)
-    """
-    factor = folded_factor(60 / float(np.median(np.diff(beats_s))))
-    index = np.arange(len(beats_s), dtype=np.float64)
-    if factor >= 1:
-        place = np.arange(0, len(beats_s) - 1 + 1e-9, 1 / int(factor))
-        return np.interp(place, index, beats_s), place
-    step = int(1 / factor)
-    counts = [0 if downbeat is None else int(downbeat[phase::step].sum()) for phase in range(step)]
-    place = index[int(np.argmax(counts)) :: step]
-    return beats_s[place.astype(np.int64)], place
+def map_without_beat(end_s: float) -> TempoMap:
+    """A map of one stretch without a beat from 0 s on."""
+    count = max(1, int(np.ceil(end_s * FREE_BPM / 60)))
+    return TempoMap(60 / FREE_BPM * np.arange(count + 1), bar_table([0.0], [count], NO_BEAT, 0.0))
 
 
-def map_from_beats(beats_s, confidence, in_time, bars, sure: float) -> TempoMap:
+def map_from_beats(
+    beats_s: np.ndarray, confidence: np.ndarray, in_time: np.ndarray, bars: BarPath, sure: float
+) -> TempoMap:
     """The tempo map of tracked beats.
 
     Parameters
@@ -253,22 +196,21 @@ def map_from_beats(beats_s, confidence, in_time, bars, sure: float) -> TempoMap:
     beats_s : (B + 1,) tracked beats, seconds, with the end of the last one
     confidence : (B,) nats an onset that each beat gains
     in_time : bool (B,); elsewhere the map runs at FREE_BPM, or as near to it as a whole number of beats allows
-    bars : a path with `place`, `length` and `probability`, (B,) each
-    sure : probability from which on a bar is written down; others stay unknown
+    bars : of the beats (B,)
+    sure : mean probability from which on a bar is written down; others stay unknown
     """
-    beats, table, first, end = [float(beats_s[0])], [], 0, len(in_time)
-    while first < end:
-        last = first + int(np.argmin(in_time[first:])) if in_time[first] else first + int(np.argmax(in_time[first:]))
-        last = end if last == first else last
+    beats, table = [beats_s[:1]], []
+    edges = np.flatnonzero(np.diff(in_time, prepend=~in_time[:1], append=~in_time[-1:]))
+    for first, last in zip(edges[:-1], edges[1:]):
+        start = sum(map(len, beats)) - 1
         if in_time[first]:
-            table += _bars_of_run(first, last, len(beats) - 1 - first, confidence, bars, sure)
-            beats += [float(t) for t in beats_s[first + 1 : last + 1]]
+            table += _bars_of_run(first, last, start - first, confidence, bars, sure)
+            beats.append(beats_s[first + 1 : last + 1])
         else:
             count = max(1, round((beats_s[last] - beats_s[first]) * FREE_BPM / 60))
-            table.append(bar_table([len(beats) - 1], [count], NO_BEAT, 0.0))
-            beats += list(np.linspace(beats_s[first], beats_s[last], count + 1)[1:])
-        first = last
-    return TempoMap(np.array(beats), np.concatenate(table))
+            table.append(bar_table([start], [count], NO_BEAT, 0.0))
+            beats.append(np.linspace(beats_s[first], beats_s[last], count + 1)[1:])
+    return TempoMap(np.concatenate(beats), np.concatenate(table))
 
 
 def _bars_of_run(first, last, shift, confidence, bars, sure) -> list[np.ndarray]:
@@ -283,16 +225,13 @@ def _bars_of_run(first, last, shift, confidence, bars, sure) -> list[np.ndarray]
     while beat < last:
         length = int(bars.length[beat])
         span = slice(beat, beat + length)
-        whole = beat + length <= last and np.array_equal(bars.place[span], np.arange(length))
+        whole = beat + length <= last and np.array_equal(bars.beat_in_bar[span], np.arange(length))
         if whole and (bars.length[span] == length).all() and bars.probability[span].mean() >= sure:
             close(beat)
-            metre = Metre(length, 4)
-            tables.append(bar_table([beat + shift], [length], IN_BARS, float(np.mean(confidence[span])), metre))
+            mean = float(np.mean(confidence[span]))
+            tables.append(bar_table([beat + shift], [length], IN_BARS, mean, Metre(length, 4)))
             beat = unknown = beat + length
         else:
             beat += 1
     close(last)
     return tables
-
-
-STEADY = TempoMap(np.array([0.0, 60.0 / FREE_BPM]), bar_table([], [], NO_BEAT, 0.0))  # for ever

@@ -19,6 +19,7 @@ from lib.config import ConfigError, StageConfig
 from lib.data.corpora import pianists_of
 from lib.keyed_random import keyed_generator
 from lib.music.beat_grid import clock_frames, window_starts
+from lib.music.beat_notes import BeatNotes, in_beats
 from lib.music.chart import chord_features
 from lib.music.piano_roll import (
     LATENT_STRIDE,
@@ -30,7 +31,7 @@ from lib.music.piano_roll import (
     rasterise,
     smooth,
 )
-from lib.music.tempo_map import BeatNotes, TempoMap
+from lib.music.tempo_map import TempoMap
 from lib.training.stream import Batch, Stream
 
 # Purposes of random numbers. They are data: with other texts a run could not be resumed.
@@ -116,7 +117,7 @@ class BeatStream(Stream):
         """A window's notes, changed as it says, in its own time; some may lie outside the keyboard."""
         store, index = self.pieces[window.item]
         first, last = window.first / LATENTS_PER_BEAT, (window.first + window.length) / LATENTS_PER_BEAT
-        notes = self.tempo_maps[window.item].in_beats(store.piece_notes(index)).between(first, last)
+        notes = in_beats(store.piece_notes(index), self.tempo_maps[window.item]).between(first, last)
         pitch = notes.pitch.astype(np.int64) + window.transpose
         velocity = np.clip(notes.velocity * window.loudness, 1, 127)
         return BeatNotes(notes.onset, notes.release, pitch, velocity, notes.pedal)

@@ -15,11 +15,12 @@ import torch
 
 from lib.config import ConfigError, StageConfig
 from lib.keyed_random import keyed_generator, permute
+from lib.music.beat_notes import STEADY, in_beats
 from lib.music.grouped_notes import grouped_values
 from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, NoteWindows, note_values, note_windows
 from lib.music.notes import Notes
 from lib.music.piano_roll import FRAMES_PER_BEAT, PianoRoll, rasterise
-from lib.music.tempo_map import FREE_BPM, STEADY
+from lib.music.tempo_map import FREE_BPM
 
 # Purposes of random numbers. They are data: with other texts a run could not be resumed.
 EXAMPLE_PURPOSE = "example"
@@ -163,7 +164,7 @@ class Stream:
 
     def piano_roll(self, examples: list[Example], num_frames: int = CHUNK_FRAMES, device="cpu") -> PianoRoll:
         """The rolls of examples (B, 3, 88, num_frames), at a steady tempo."""
-        return rasterise([STEADY.in_beats(self.notes(example)) for example in examples], num_frames, device)
+        return rasterise([in_beats(self.notes(example), STEADY) for example in examples], num_frames, device)
 
     def style_inputs(self, reads: str, examples: list[Example], device="cpu") -> NoteWindows | PianoRoll:
         """The examples as a style encoder reads them: `reads` of its config, "chords", "notes" or "roll"."""

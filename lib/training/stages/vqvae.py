@@ -15,9 +15,9 @@ from lib.data.tempo_maps import tempo_maps_of
 from lib.keyed_random import keyed_generator
 from lib.models.codebook import perplexity
 from lib.models.vqvae import BAND_KEYS, BANDS, CELLS, GROUPS, VQVAE, reconstruction_loss, struck_bands
+from lib.music.beat_notes import STEADY, in_seconds
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import FRAMES_PER_BEAT, LATENT_STRIDE, LOWEST_PITCH, NUM_PITCHES, WINDOW, piano_roll_to_notes
-from lib.music.tempo_map import STEADY
 from lib.training.coded_stream import BeatStream, Window
 from lib.training.stages.stage import Stage
 
@@ -68,7 +68,7 @@ class VQVAEStage(Stage):
             codes = model.encode(batch.piano_roll)
             decoded = model.decode(codes)
             pairs = zip(piano_roll_to_notes(batch.piano_roll), piano_roll_to_notes(decoded), strict=True)
-            pairs = ([STEADY.in_seconds(notes) for notes in pair] for pair in pairs)
+            pairs = ([in_seconds(notes, STEADY) for notes in pair] for pair in pairs)
             scores += [note_f1(original, estimate) for original, estimate in pairs if len(original)]
             pairs = codes[..., :-1].unflatten(-1, (-1, 2))
             expression = pairs[..., 1][pairs[..., 0] > 0]
