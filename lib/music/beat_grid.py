@@ -21,7 +21,7 @@ UNKNOWN_CLOCK = (LATENTS_PER_BEAT, LONGEST_BAR, 0)
 TEMPO_BEATS = 8.0  # over which the tempo is taken
 FEWEST_ONSETS = 8  # of a window with a feel
 # frames of a beat: where a second eighth may lie, triplets, sixteenths that are no eighths
-SECOND_EIGHTH, TRIPLETS, SIXTEENTHS = range(10, 19), (7, 8, 9, 15, 16, 17), (5, 6, 18, 19)
+SECOND_EIGHTH, TRIPLETS, SIXTEENTHS = range(10, 18), (7, 8, 9, 15, 16, 17), (5, 6, 18, 19)
 STRAIGHT, SWUNG = FRAMES_PER_BEAT / 2, 2 * FRAMES_PER_BEAT / 3  # frames
 
 
