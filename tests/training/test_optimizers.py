@@ -9,7 +9,7 @@ from lib.config import preset
 from lib.models.dit import DiT
 from lib.models.frame_head import HEAD_BLOCKS
 from lib.models.vqvae import VQVAE
-from lib.training.optimizers import MuonAdamW, make_optimizer
+from lib.training.optimizers import MuonAdamW, Share, make_optimizer
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_which_parameters_it_takes(model):
     assert taken | rest == set(names.values()) and not taken & rest
     assert isinstance(make_optimizer(model, preset("vqvae", "tiny", optimizer="adamw")), torch.optim.AdamW)
     config = preset("diffusion", "tiny", optimizer="muon")
-    dit = DiT.from_config(config, 6, torch.zeros(3, 8, 4), (0, 1, 2))
+    dit = DiT.from_config(config, 6, torch.zeros(3, 8, 4), 2)
     assert len(make_optimizer(dit, config).inside) == 4 * config.depth + 2 * HEAD_BLOCKS
 
 
@@ -80,3 +80,21 @@ def test_going_on_from_its_state_is_the_same(model):
     for one, its in ((model, optimizer), (twin, other)):
         with_gradients(one, 3), its.step()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+def test_processes_share_the_matrices_and_agree(model):
+    """Each of two orthogonalises every second matrix; with the sum of both, each steps as one would have alone."""
+    config, parts = preset("vqvae", "tiny"), {}
+
+    def stepped(share):
+        twin = with_gradients(copy.deepcopy(model))
+        make_optimizer(twin, config, share).step()
+        return list(twin.parameters())
+
+    for rank in range(2):
+        stepped(Share(rank, 2, lambda own, rank=rank: parts.setdefault(rank, own)))
+    assert parts[0].any() and parts[1].any() and not ((parts[0] != 0) & (parts[1] != 0)).any()
+    alone = stepped(Share())
+    for rank in range(2):
+        together = stepped(Share(rank, 2, lambda own: parts[0] + parts[1]))
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(alone, together, strict=True))
