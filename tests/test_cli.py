@@ -8,13 +8,16 @@ import sys
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pretty_midi
 import pytest
 import torch
 from command_line import lib
 
 from lib.data.corpora import open_corpus
+from lib.data.tempo_maps import open_tempo_maps
 from lib.generation.generate import load_improviser
+from lib.models.beat_tracker import BeatNetwork, BeatTracker, DownbeatNetwork
 from lib.music.notes import Notes, read_markers, read_midi, write_midi
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,6 +157,17 @@ def test_data_from_the_command_line(demo_midi, tmp_path):
     done = lib("data", "ingest", "mine", "--folder", demo_midi, "--data-dir", tmp_path, check=0)
     assert done.stdout.startswith("mine: 60 pieces")
     assert json.loads(lib("data", "summary", "mine", "--data-dir", tmp_path, check=0).stdout)["pianists"] == 6
+
+
+def test_beats_are_found_once_and_then_they_are_there(tmp_path, demo_midi):
+    tracker = tmp_path / "tracker.safetensors"
+    BeatTracker(BeatNetwork(8), DownbeatNetwork(width=8), np.zeros((1, 3, 48))).save(tracker)
+    lib("data", "ingest", "mine", "--folder", demo_midi, "--data-dir", tmp_path, check=0)
+    command = ("data", "beats", "mine", "--data-dir", tmp_path, "--tracker", tracker, "--processes", "1")
+    count = len(open_corpus("mine", tmp_path))
+    assert f"mine: {count} tempo maps (tracked)" in lib(*command, check=0).stdout
+    assert "(there)" in lib(*command, check=0).stdout
+    assert len(open_tempo_maps(open_corpus("mine", tmp_path))) == count
 
 
 def test_reconstruct_from_the_command_line(demo_midi, tiny_runs, tmp_path):

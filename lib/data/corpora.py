@@ -56,6 +56,7 @@ class Corpus:
     path_parts : how many parts of a path, from its end, name a piece in the tables (2018/x.midi: 2)
     describe : (corpus's name, path) -> Piece, of a file that the tables don't list
     split : (pieces) -> the same pieces, each with its split
+    steady : False where the tempo follows the player, as in classical music
     """
 
     name: str
@@ -68,6 +69,7 @@ class Corpus:
     path_parts: int = 0
     describe: Callable[[str, str], Piece] = metadata.piece_from_folders
     split: Callable[[list[Piece]], list[Piece]] = split_folder
+    steady: bool = True
 
 
 _ROWS = (
@@ -101,6 +103,7 @@ _ROWS = (
         path_parts=2,
         describe=metadata.piece_from_name,
         split=list,  # the tables say it
+        steady=False,
     ),
     Corpus(
         name="pijama",

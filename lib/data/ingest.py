@@ -22,6 +22,8 @@ from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from lib.config import nearest
 from lib.data.corpora import CORPORA
 from lib.data.metadata import compose, path_key, piece_from_folders
@@ -36,12 +38,14 @@ from lib.data.note_store import (
     write_note_store,
 )
 from lib.data.splits import split_folder
-from lib.music.notes import MAX_MIDI_BYTES, MIDI_SUFFIXES, MidiError, read_midi
+from lib.music.beat_tracking import sits_on_grid
+from lib.music.notes import MAX_MIDI_BYTES, MIDI_SUFFIXES, MidiError, read_midi_and_quarters
 from lib.progress import progress_bar
 from lib.storage.atomic_write import write_text
 
 REPORT_NAME = "ingest_report.json"
 SHOWN_REASONS = 3
+SAME_TEMPO_S = 1e-6  # difference between two quarters
 UTF8_FLAG = 0x800  # of a zip's member
 END_ROUNDING_S = 1.0  # tables give ends in whole seconds: a note in the last one belongs to the performance
 DRIVE = re.compile(r"^[A-Za-z]:")
@@ -147,7 +151,7 @@ def ingest_source(name, data_dir, source, metadata_dirs=(), pianist=""):
         try:
             if member in seen:
                 raise MidiError("is in the archive twice")
-            notes = read_midi(read())
+            notes, quarters_s = read_midi_and_quarters(read())
         except MidiError as error:
             skipped.append({"member": member, "reason": str(error)})
             continue
@@ -159,7 +163,7 @@ def ingest_source(name, data_dir, source, metadata_dirs=(), pianist=""):
             piece = replace(piece, member=member)
         else:
             piece = corpus.describe(name, member) if corpus else piece_from_folders(name, member, pianist)
-        pieces.append(_bounded(piece, arrays[-1][0]))
+        pieces.append(replace(_bounded(piece, arrays[-1][0]), quarters=_own_grid(notes.onset_s, quarters_s)))
         capped += int((notes.duration_s > MAX_DURATION_S).sum())
     pieces = corpus.split(pieces) if corpus else split_folder(pieces)
     if not pieces:
@@ -180,6 +184,14 @@ def _nothing_usable(origin, skipped):
     reasons = "; ".join(f"{s['member']} {s['reason']}" for s in skipped[:SHOWN_REASONS])
     more = f"; and {len(skipped) - SHOWN_REASONS} more" if len(skipped) > SHOWN_REASONS else ""
     return f"{origin} holds no usable performance: {reasons}{more}"
+
+
+def _own_grid(onset_s, quarters_s):
+    """(index, second) of the quarters at which the file's tempo changes, and of both ends; () for a recording."""
+    if not sits_on_grid(onset_s, quarters_s):
+        return ()
+    changes = np.flatnonzero(np.abs(np.diff(quarters_s, 2)) > SAME_TEMPO_S) + 1
+    return tuple((int(i), float(quarters_s[i])) for i in (0, *changes, len(quarters_s) - 1))
 
 
 def _bounded(piece, rows):

@@ -47,6 +47,8 @@ class Piece:
     official_split, song_split, album_splits : what the corpus's own tables say; "" or () where they say nothing
     duet : two pianists play
     start_s, end_s : the performance inside the recording, seconds; notes outside it are stored too
+    quarters : (index, second) of the file's quarters between which its tempo is constant; () where the notes do not
+        sit on them, as in recordings
     first_note, num_notes, first_pedal, num_pedals : its rows in the store
     """
 
@@ -63,6 +65,7 @@ class Piece:
     duet: bool = False
     start_s: float = 0.0
     end_s: float = 0.0
+    quarters: tuple[tuple[int, float], ...] = ()
     first_note: int = 0
     num_notes: int = 0
     first_pedal: int = 0
@@ -72,6 +75,14 @@ class Piece:
     def seconds(self):
         """Length of the performance."""
         return self.end_s - self.start_s
+
+    @property
+    def quarters_s(self) -> np.ndarray | None:
+        """When the quarters of the file begin, seconds of the recording (Q,); None where notes do not sit on them."""
+        if not self.quarters:
+            return None
+        index, seconds = zip(*self.quarters)
+        return np.interp(np.arange(index[-1] + 1), index, seconds)
 
 
 def resolution_ms(store: NoteStore) -> float:
@@ -261,4 +272,5 @@ def _read_table(path, table, crc, num_notes, num_pedals):
     for piece in pieces:
         if piece.first_note + piece.num_notes > num_notes or piece.first_pedal + piece.num_pedals > num_pedals:
             raise CorpusError(f"{path}: {piece.member} lies outside the file; ingest the corpus again")
-    return [replace(piece, album_splits=tuple(piece.album_splits)) for piece in pieces]
+    quarters = [tuple(map(tuple, piece.quarters)) for piece in pieces]
+    return [replace(p, album_splits=tuple(p.album_splits), quarters=q) for p, q in zip(pieces, quarters)]

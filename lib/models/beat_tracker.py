@@ -7,6 +7,7 @@ downbeat network hears what is played beat by beat. `BeatTracker.track` makes th
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -28,8 +29,8 @@ from lib.music.beat_tracking import (
     at_times,
     decode,
     group_onsets,
+    keeps_own_grid,
     onset_gains,
-    phase_lock,
 )
 from lib.music.notes import Notes
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
@@ -43,7 +44,6 @@ DOWNBEAT_DILATIONS = (1, 2, 4, 8, 16, 1)
 MIN_GROUPS, MIN_LENGTH_S = 16, 4.0  # less is too little to track
 CONFIDENCE_BEATS = 8  # beats to either side over which confidence is averaged
 MIN_RUN_BEATS = 8  # a stretch in time, or out of it, is at least so long
-GRID_LOCK = 0.6  # phase lock from which on a file's own grid may be kept
 
 
 def beat_inputs(notes: Notes, num_frames: int, steady: bool) -> np.ndarray:
@@ -314,7 +314,8 @@ def steady_runs(in_time: np.ndarray) -> np.ndarray:
     return in_time
 
 
-def keeps_own_grid(onset_s: np.ndarray, own_beats_s: np.ndarray, tracked_beats_s: np.ndarray) -> bool:
-    """Whether notes sit on the grid that their file writes: lock at triplets or sixteenths, above the tracker's."""
-    own = phase_lock(onset_s, own_beats_s).max()
-    return bool(own >= GRID_LOCK and own > phase_lock(onset_s, tracked_beats_s).max())
+def load_track(path: Path | str, steady: bool) -> Callable[[Notes, np.ndarray | None], TempoMap]:
+    """A saved tracker's `track` of music in time (or not), on one thread, for one of several processes."""
+    torch.set_num_threads(1)
+    tracker = BeatTracker.load(path)
+    return lambda notes, own_beats_s: tracker.track(notes, steady, own_beats_s)

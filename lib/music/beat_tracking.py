@@ -21,6 +21,7 @@ WEIGHT_RANGE = (0.5, 1.6)  # of a group's loudest velocity over the median
 ACTIVATION_HZ = 50  # frames a second of activations
 PERIODS_S = np.geomspace(0.2, 2.4, 48)  # between which tempo activations choose
 LOGIT_LIMIT = 6.0
+GRID_LOCK = 0.6  # from which on onsets sit on a grid
 IMPOSSIBLE = np.float32(-1e18)
 
 
@@ -251,3 +252,14 @@ def phase_lock(time_s: np.ndarray, beats_s: np.ndarray, divisions: tuple[int, ..
     if not len(phase):
         return np.zeros(len(divisions))
     return np.array([abs(np.exp(2j * np.pi * d * phase).mean()) for d in divisions])
+
+
+def sits_on_grid(time_s: np.ndarray, beats_s: np.ndarray) -> bool:
+    """Whether onsets sit on the triplets or sixteenths of beats."""
+    return len(beats_s) > 2 and bool(phase_lock(time_s, beats_s).max() >= GRID_LOCK)
+
+
+def keeps_own_grid(onset_s: np.ndarray, own_beats_s: np.ndarray, tracked_beats_s: np.ndarray) -> bool:
+    """Whether notes sit on the grid that their file writes: lock at triplets or sixteenths, above the tracker's."""
+    better = phase_lock(onset_s, own_beats_s).max() > phase_lock(onset_s, tracked_beats_s).max()
+    return sits_on_grid(onset_s, own_beats_s) and bool(better)

@@ -21,6 +21,7 @@ PEDAL_CONTROLLER = 64
 PEDAL_DOWN = 64  # the controller's value from which the pedal holds
 MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
 MAX_PERFORMANCE_S = 24 * 3600.0  # beyond this a tempo or a time is broken
+MAX_QUARTERS = 100_000  # of a file that are looked at
 REST = ("duration_s", "pitch", "velocity")  # columns of notes besides the onset
 SHORTEST_S = 0.005  # of a note that `reorder` has to lengthen
 SLOWEST_FASTEST = (20.0, 400.0)  # bpm; a tempo beyond is a slip of the file
@@ -147,6 +148,13 @@ def read_midi(source):
     A pedal never released is held until the last key is up (symusic drops it; 89 files of MAESTRO end so).
     """
     return _read(source)[1]
+
+
+def read_midi_and_quarters(source: str | Path | bytes) -> tuple[Notes, np.ndarray]:
+    """The notes of a MIDI file (see read_midi), and when its quarters begin, float64 (Q,), seconds, to its end."""
+    score, notes = _read(source)
+    count = min(score.end() // score.ticks_per_quarter + 2, MAX_QUARTERS)
+    return notes, _tick_clock(score)(np.arange(count) * score.ticks_per_quarter)
 
 
 def _read(source):

@@ -129,6 +129,11 @@ class TempoMap:
         """Where the bars of a kind begin, in seconds."""
         return self.to_seconds(self.bars["start"][self.bars["kind"] == kind])
 
+    def seconds_of(self, *kinds: int) -> float:
+        """How long the bars of some kinds last together."""
+        edges_s = self.to_seconds(np.append(self.bars["start"], self.num_beats - 1))
+        return float(np.diff(edges_s)[np.isin(self.bars["kind"], kinds)].sum())
+
     def covering(self, start_s: float, end_s: float) -> TempoMap:
         """The map with beats of unknown bars added before and after until it covers [start_s, end_s]."""
         first, last = np.diff(self.beats_s)[[0, -1]]

@@ -12,10 +12,9 @@ from lib.models.beat_tracker import (
     TrackerSettings,
     beat_inputs,
     hear,
-    keeps_own_grid,
     steady_runs,
 )
-from lib.music.beat_tracking import ACTIVATION_HZ, LINE, PERIODS_S
+from lib.music.beat_tracking import ACTIVATION_HZ, LINE, PERIODS_S, keeps_own_grid
 from lib.music.notes import Notes
 from lib.music.tempo_map import NO_BEAT
 

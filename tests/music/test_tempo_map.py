@@ -93,6 +93,12 @@ def test_a_map_grows_to_cover_a_recording():
     assert tempo_map.covering(1.0, 5.0).num_beats == tempo_map.num_beats
 
 
+def test_how_long_bars_of_a_kind_last():
+    tempo_map = jump_map().covering(-1.0, 20.0)
+    assert tempo_map.seconds_of(IN_BARS) == pytest.approx(8 * 60 / 90 + 8 * 60 / 140)
+    assert tempo_map.seconds_of(IN_BARS, BEATS_ONLY) == pytest.approx(tempo_map.beats_s[-1] - tempo_map.beats_s[0])
+
+
 def test_the_fingerprint_tells_maps_apart():
     tempo_map = jump_map()
     moved = TempoMap(tempo_map.beats_s + 0.001, tempo_map.bars)

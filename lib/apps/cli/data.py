@@ -1,16 +1,19 @@
-"""Corpora: download, ingest, look."""
+"""Corpora: download, ingest, find beats, look."""
 
 from __future__ import annotations
 
 import json
+import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lib.apps.cli import DATA_DIR, DataDir
+from lib.config import RELEASED
 
-data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, look.")
+data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, find beats, look.")
 
 
 @data_app.command()
@@ -42,6 +45,28 @@ def ingest(
     size = f"{report.pieces:,} pieces, {report.notes:,} notes, {report.hours:.1f} h"
     size = f"{size}, times in steps of {report.time_resolution_ms:g} ms"
     print(f"{report.name}: {size}, {len(report.skipped)} skipped, in {report.seconds:.1f} s")
+
+
+@data_app.command()
+def beats(
+    name: str,
+    data_dir: DataDir = DATA_DIR,
+    processes: Annotated[int, typer.Option(min=1, help="How many track at once.")] = os.cpu_count() or 1,
+    tracker: Annotated[Path, typer.Option(help="Weights of the beat tracker.")] = RELEASED / "beat_tracker.safetensors",
+):
+    """Find beats and bars: write a corpus's tempo maps beside its note store. Run again, it continues."""
+    from lib.data.corpora import CORPORA, open_corpus
+    from lib.data.tempo_maps import find_tempo_maps, open_tempo_maps
+    from lib.models.beat_tracker import load_track
+    from lib.music.tempo_map import BEATS_ONLY, IN_BARS
+
+    store, steady = open_corpus(name, data_dir), name not in CORPORA or CORPORA[name].steady
+    source = find_tempo_maps(store, partial(load_track, tracker, steady), processes)
+    maps = open_tempo_maps(store)
+    in_time_h, in_bars_h = (
+        sum(tempo_map.seconds_of(*kinds) for tempo_map in maps) / 3600 for kinds in ((BEATS_ONLY, IN_BARS), (IN_BARS,))
+    )
+    print(f"{name}: {len(maps):,} tempo maps ({source}), {in_time_h:.1f} h in time, {in_bars_h:.1f} h in bars")
 
 
 @data_app.command()
