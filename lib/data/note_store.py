@@ -103,7 +103,7 @@ def notes_to_rows(notes):
     return rows, pedals
 
 
-def rows_to_notes(rows, pedals):
+def _rows_to_notes(rows, pedals):
     """(NOTE rows, PEDAL rows) -> Notes, times as stored."""
     down_s = pedals["onset"] / ONSET_TICKS_PER_S
     return Notes(
@@ -245,7 +245,7 @@ class NoteStore:
         piece = self.pieces[index]
         start_s = piece.start_s if start_s is None else start_s
         end_s = piece.end_s if end_s is None else end_s
-        return rows_to_notes(*self.rows(index)).between(start_s, end_s)
+        return _rows_to_notes(*self.rows(index)).between(start_s, end_s)
 
 
 def _read_header(path):

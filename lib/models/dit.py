@@ -87,7 +87,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:  # noqa: D102
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
-        q, k = rotate(self.norm_q(q), rotation), rotate(self.norm_k(k), rotation)
+        q, k = _rotate(self.norm_q(q), rotation), _rotate(self.norm_k(k), rotation)
         mixed = functional.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
         return self.to_out(mixed.transpose(1, 2).flatten(2))
 
@@ -193,7 +193,7 @@ class DiT(nn.Module):
     def transform(self, x: Tensor, condition: Tensor) -> Tensor:
         """All blocks, under a condition (B, W): (B, N, W) -> (B, N, W)."""
         modulation = self.modulate(functional.silu(condition))  # (B, 6 W)
-        rotation = rotary_angles(x.shape[1], self.head_dim, x.device)  # (N, d / 2) twice
+        rotation = _rotary_angles(x.shape[1], self.head_dim, x.device)  # (N, d / 2) twice
         for block in self.blocks:
             x = block(x, modulation, rotation)  # (B, N, W)
         return self.norm(x)
@@ -229,14 +229,14 @@ class DiT(nn.Module):
         return coded
 
 
-def rotary_angles(length: int, head_dim: int, device) -> tuple[Tensor, Tensor]:
+def _rotary_angles(length: int, head_dim: int, device) -> tuple[Tensor, Tensor]:
     """Cosines and sines (N, head_dim / 2) of the rotary embedding (Su et al. 2021)."""
     frequency = ROTARY_BASE ** (-torch.arange(0, head_dim, 2, device=device) / head_dim)
     angle = torch.arange(length, device=device)[:, None] * frequency
     return angle.cos(), angle.sin()
 
 
-def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """(B, heads, N, d) rotated by position."""
     cos, sin = rotation
     first, second = x.float().chunk(2, -1)

@@ -53,7 +53,7 @@ class Notes:
         return len(self.onset_s)
 
     @property
-    def end_s(self):
+    def end_s(self) -> float:
         """When the last key is released, in seconds (0 for no notes)."""
         return float((self.onset_s + self.duration_s).max()) if len(self) else 0.0
 
@@ -84,26 +84,20 @@ class Notes:
         pedal_s = np.asarray(pedal_s, dtype=np.float64).reshape(-1, 2)
         return cls(onset_s[order], duration_s[order], pitch[order], velocity[order], pedal_s)
 
-    def between(self, start_s, end_s):
+    def between(self, start_s: float, end_s: float) -> Notes:
         """The notes that begin in [start_s, end_s), moved so that start_s is 0.
 
         A note that rings beyond end_s keeps its length; pedal intervals are cut at both borders.
         """
         first, last = np.searchsorted(self.onset_s, [start_s, end_s])
         pedal_s = np.clip(self.pedal_s, start_s, end_s) - start_s
-        return Notes(
-            self.onset_s[first:last] - start_s,
-            self.duration_s[first:last],
-            self.pitch[first:last],
-            self.velocity[first:last],
-            pedal_s[pedal_s[:, 1] > pedal_s[:, 0]],
-        )
+        part = select(self, slice(first, last))
+        return replace(part, onset_s=part.onset_s - start_s, pedal_s=pedal_s[pedal_s[:, 1] > pedal_s[:, 0]])
 
-    def until(self, end_s):
+    def until(self, end_s: float) -> Notes:
         """The notes that begin before end_s, none held beyond it."""
         part = self.between(0.0, end_s)
-        held_s = np.minimum(part.duration_s, end_s - part.onset_s)
-        return Notes(part.onset_s, held_s, part.pitch, part.velocity, part.pedal_s)
+        return replace(part, duration_s=np.minimum(part.duration_s, end_s - part.onset_s))
 
     def followed_by(self, later, at_s):
         """One performance of both, `later` from at_s on; a pedal held until then is released there."""

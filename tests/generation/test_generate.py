@@ -146,7 +146,7 @@ def test_rules_bring_the_solo_nearer(pianist):
 
 def test_a_short_passage_is_guided_in_the_last_half_of_its_steps_and_revised(pianist, monkeypatch):
     counts, states = [], []
-    monkeypatch.setattr("lib.generation.sliding_window.guided_steps", lambda count: counts.append(count) or guided_steps(count))
+    monkeypatch.setattr("lib.diffusion.sampling.guided_steps", lambda count: counts.append(count) or guided_steps(count))
     notes = generate(pianist, request(seconds=10.24)).notes
     infill(pianist, request(num_steps=30, num_candidates=2, density=9.0), notes, 4.0, 4.8, states.append)
     assert counts == [10] and {state["num_steps"] for state in states} == {10 + NUM_REVISIONS} and len(states) == 10 + NUM_REVISIONS
