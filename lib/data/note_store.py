@@ -29,6 +29,7 @@ MAX_DURATION_S = 65.535  # longest that 16 bits hold; a key held longer is store
 STORE_NAME = "notes.store"  # in the corpus's folder
 SPLITS = ("train", "validation", "test")
 MAGIC = b"NOTESTO1"
+ADDED = {"quarters": ()}  # fields of a piece that older stores lack
 # magic, notes, pedals, bytes of the table, crc32 of the table, time resolution in seconds (0 in older stores)
 HEADER = struct.Struct("<8sQQQIf24x")
 
@@ -261,7 +262,8 @@ def _read_table(path, table, crc, num_notes, num_pedals):
         if zlib.crc32(table) != crc:
             raise ValueError("checksum")
         names = {field.name for field in fields(Piece)}
-        pieces = [Piece(**{key: row[key] for key in names}) for row in json.loads(table)]
+        rows = ({**ADDED, **row} for row in json.loads(table))
+        pieces = [Piece(**{key: row[key] for key in names}) for row in rows]
     except (ValueError, KeyError, TypeError) as error:
         raise CorpusError(f"{path}: its table of pieces is damaged ({error}); ingest the corpus again") from error
     for piece in pieces:
