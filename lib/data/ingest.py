@@ -14,7 +14,7 @@ import re
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -124,19 +124,16 @@ def _downloaded(name, data_dir):
     return path
 
 
-def ingest_source(name, data_dir, source, metadata_dirs=(), pianist=""):
+def ingest_source(
+    name: str, data_dir: Any, source: MidiArchive | MidiFolder, metadata_dirs: Sequence = (), pianist: str = ""
+) -> IngestReport:
     """Write DIR/NAME/notes.store from the members of a source, and the report beside it.
 
     Parameters
     ----------
     name : a key of CORPORA, or any name for a folder of the user's
-    source : MidiArchive or MidiFolder
     metadata_dirs : folders in which a corpus's tables may lie, besides the source; the first that has it counts
     pianist : who plays all of a user's folder; "": the folders in it say
-
-    Returns
-    -------
-    IngestReport
 
     Raises
     ------

@@ -29,6 +29,7 @@ MAX_DURATION_S = 65.535  # longest that 16 bits hold; a key held longer is store
 STORE_NAME = "notes.store"  # in the corpus's folder
 SPLITS = ("train", "validation", "test")
 MAGIC = b"NOTESTO1"
+ADDED = {"quarters": ()}  # fields of a piece that older stores lack
 # magic, notes, pedals, bytes of the table, crc32 of the table, time resolution in seconds (0 in older stores)
 HEADER = struct.Struct("<8sQQQIf24x")
 
@@ -72,7 +73,7 @@ class Piece:
     num_pedals: int = 0
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         """Length of the performance."""
         return self.end_s - self.start_s
 
@@ -90,7 +91,7 @@ def resolution_ms(store: NoteStore) -> float:
     return round(1000 * store.time_resolution_s, 2)
 
 
-def notes_to_rows(notes):
+def notes_to_rows(notes: Notes) -> tuple[np.ndarray, np.ndarray]:
     """Notes -> (NOTE rows, PEDAL rows): times rounded, durations at least 1 ms and capped at MAX_DURATION_S."""
     rows = np.zeros(len(notes), dtype=NOTE)
     rows["onset"] = np.rint(notes.onset_s * ONSET_TICKS_PER_S)
@@ -103,7 +104,7 @@ def notes_to_rows(notes):
     return rows, pedals
 
 
-def rows_to_notes(rows, pedals):
+def _rows_to_notes(rows, pedals):
     """(NOTE rows, PEDAL rows) -> Notes, times as stored."""
     down_s = pedals["onset"] / ONSET_TICKS_PER_S
     return Notes(
@@ -115,25 +116,20 @@ def rows_to_notes(rows, pedals):
     )
 
 
-def last_release_s(rows):
+def last_release_s(rows: np.ndarray) -> float:
     """When the last key of these rows goes up, in seconds."""
     if not len(rows):
         return 0.0
     return float((rows["onset"] / ONSET_TICKS_PER_S + rows["duration"] / DURATION_TICKS_PER_S).max())
 
 
-def write_note_store(path, pieces, arrays):
+def write_note_store(path: Path | str, pieces: list[Piece], arrays: list) -> NoteStore:
     """Write a store; the file at path is replaced whole, or not at all.
 
     Parameters
     ----------
-    path : path of the store
-    pieces : list of Piece; their row fields are filled in here, and end_s where it is 0
-    arrays : list of (NOTE rows, PEDAL rows), or of Notes, one a piece
-
-    Returns
-    -------
-    NoteStore, opened
+    pieces : their row fields are filled in here, and end_s where it is 0
+    arrays : (NOTE rows, PEDAL rows) or Notes of each
     """
     arrays = [notes_to_rows(a) if isinstance(a, Notes) else a for a in arrays]
     if len(arrays) != len(pieces):
@@ -177,7 +173,7 @@ class NoteStore:
         self.stored_resolution_s = stored_resolution_s
 
     @classmethod
-    def open(cls, path):
+    def open(cls, path: Path | str) -> NoteStore:
         """Open a store, or raise CorpusError where the file is missing, cut short or something else."""
         path = Path(path)
         if not path.is_file():
@@ -204,7 +200,7 @@ class NoteStore:
         return self.stored_resolution_s or time_resolution_s(self.notes["onset"] / ONSET_TICKS_PER_S)
 
     @property
-    def pianists(self):
+    def pianists(self) -> list[str]:
         """Names of all known pianists, in order."""
         return sorted({piece.pianist for piece in self.pieces} - {""})
 
@@ -229,13 +225,13 @@ class NoteStore:
             return found
         raise CorpusError(f"There is no pianist {name!r} in {self.path.parent.name}.{nearest(name, self.pianists)}")
 
-    def rows(self, index):
+    def rows(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Raw rows of the whole recording of a piece: (NOTE view, PEDAL view), read-only."""
         piece = self.pieces[index]
         notes = self.notes[piece.first_note : piece.first_note + piece.num_notes]
         return notes, self.pedals[piece.first_pedal : piece.first_pedal + piece.num_pedals]
 
-    def piece_notes(self, index, start_s=None, end_s=None):
+    def piece_notes(self, index: int, start_s: float | None = None, end_s: float | None = None) -> Notes:
         """Notes that begin in [start_s, end_s) of the recording, by default in the performance's bounds.
 
         Returns
@@ -245,7 +241,7 @@ class NoteStore:
         piece = self.pieces[index]
         start_s = piece.start_s if start_s is None else start_s
         end_s = piece.end_s if end_s is None else end_s
-        return rows_to_notes(*self.rows(index)).between(start_s, end_s)
+        return _rows_to_notes(*self.rows(index)).between(start_s, end_s)
 
 
 def _read_header(path):
@@ -266,7 +262,8 @@ def _read_table(path, table, crc, num_notes, num_pedals):
         if zlib.crc32(table) != crc:
             raise ValueError("checksum")
         names = {field.name for field in fields(Piece)}
-        pieces = [Piece(**{key: row[key] for key in names}) for row in json.loads(table)]
+        rows = ({**ADDED, **row} for row in json.loads(table))
+        pieces = [Piece(**{key: row[key] for key in names}) for row in rows]
     except (ValueError, KeyError, TypeError) as error:
         raise CorpusError(f"{path}: its table of pieces is damaged ({error}); ingest the corpus again") from error
     for piece in pieces:

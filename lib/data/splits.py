@@ -19,16 +19,16 @@ BENCHMARK_NAMES = {"train": "train", "val": "validation", "validation": "validat
 FEWEST_ALBUMS = 3  # with fewer, all of them are for training
 
 
-def album_share(pianist: str, album: str) -> float:
+def _album_share(pianist: str, album: str) -> float:
     """A number in [0, 1) that belongs to this album, evenly spread over albums."""
     name = unicodedata.normalize("NFC", f"{pianist}|{album}")
     digest = hashlib.blake2b(name.encode(), key=KEY, digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def album_split(pianist: str, album: str) -> str:
+def _album_split(pianist: str, album: str) -> str:
     """ "train", "validation" or "test" for an album, 80 / 10 / 10 on average."""
-    share = album_share(pianist, album)
+    share = _album_share(pianist, album)
     if share < TRAIN_SHARE:
         return "train"
     return "validation" if share < TRAIN_SHARE + VALIDATION_SHARE else "test"
@@ -43,13 +43,13 @@ def split_folder(pieces: list[Piece]) -> list[Piece]:
     """
     groups = {_group(piece) for piece in pieces}
     by_pianist = defaultdict(list)
-    for group in sorted(groups, key=lambda group: album_share(*group)):
+    for group in sorted(groups, key=lambda group: _album_share(*group)):
         by_pianist[group[0]].append(group)
     splits = {}
     for own in by_pianist.values():
         splits.update(_split_groups(own))
     if len(groups) >= FEWEST_ALBUMS and "validation" not in splits.values():
-        splits[max(groups, key=lambda group: album_share(*group))] = "validation"
+        splits[max(groups, key=lambda group: _album_share(*group))] = "validation"
     return [replace(piece, split=splits[_group(piece)]) for piece in pieces]
 
 
@@ -61,7 +61,7 @@ def _split_groups(groups):
     """{group: split} of one pianist's groups, given in order of their shares."""
     if len(groups) < FEWEST_ALBUMS:
         return dict.fromkeys(groups, "train")
-    splits = {group: album_split(*group) for group in groups}
+    splits = {group: _album_split(*group) for group in groups}
     splits[groups[0]] = "train"
     if "validation" not in splits.values():
         tests = [group for group in groups if splits[group] == "test"]
@@ -86,6 +86,6 @@ def split_benchmark(pieces: list[Piece]) -> list[Piece]:
             return BENCHMARK_NAMES[piece.album_splits[0]]
         if piece.pianist in pianists:
             return albums.get((piece.pianist, piece.album), "train")
-        return album_split(piece.pianist, piece.album)
+        return _album_split(piece.pianist, piece.album)
 
     return [replace(piece, split=split(piece)) for piece in pieces]

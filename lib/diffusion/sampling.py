@@ -83,7 +83,7 @@ def sample_ancestral(
     num_steps = min(num_steps, int(num_masked.max()))
     posterior = predict(codes, mask)
     for step in range(1, num_steps + 1):
-        unmask = next_unmasked(order, mask, num_masked * mask_ratio(step / num_steps))
+        unmask = _next_unmasked(order, mask, num_masked * mask_ratio(step / num_steps))
         codes, mask = fill(codes, unmask, posterior, draw(step, 0)), mask & ~unmask
         posterior = predict(codes, mask) if mask.any() else None
         if callback is not None:
@@ -123,16 +123,16 @@ def sample_stochastic_control(
     num_steps = min(num_steps, int(num_masked.max()))
     posterior = predict(codes, mask)
     for step in range(1, num_steps + 1):
-        unmask = next_unmasked(order, mask, num_masked * mask_ratio(step / num_steps))
+        unmask = _next_unmasked(order, mask, num_masked * mask_ratio(step / num_steps))
         size = num_candidates if step in guided_steps else 1
         candidates = torch.stack([fill(codes, unmask, posterior, draw(step, k)) for k in range(size)])  # (k, B, N, G)
         codes, mask = candidates[0], mask & ~unmask
         if step in guided_steps:
             uniform = draw(LOOK_AHEAD.format(step), 0)  # the same for all candidates, so that chance does not decide
-            losses, credit = loss(look_ahead(predict, candidates, mask, posterior, uniform))  # (k B,), (k B, N)
+            losses, credit = loss(_look_ahead(predict, candidates, mask, posterior, uniform))  # (k B,), (k B, N)
             if credit is not None:
                 mixed = mix(candidates, credit)  # (1, B, N, G)
-                more, _ = loss(look_ahead(predict, mixed, mask, posterior, uniform))
+                more, _ = loss(_look_ahead(predict, mixed, mask, posterior, uniform))
                 candidates, losses = torch.cat([candidates, mixed]), torch.cat([losses, more])
             codes = best(candidates, losses)
         posterior = predict(codes, mask) if mask.any() else None
@@ -189,7 +189,7 @@ def revise(
     return codes
 
 
-def look_ahead(predict: Callable, candidates: Tensor, mask: Tensor, parent: object, uniform: Tensor) -> Tensor:
+def _look_ahead(predict: Callable, candidates: Tensor, mask: Tensor, parent: object, uniform: Tensor) -> Tensor:
     """Candidates (k, B, N, G) with what is masked of them (B, N) sampled at once: (k B, N, G)."""
     codes, mask = candidates.flatten(0, 1), mask.repeat(len(candidates), 1)
     if not mask.any():
@@ -197,7 +197,7 @@ def look_ahead(predict: Callable, candidates: Tensor, mask: Tensor, parent: obje
     return fill(codes, mask, predict(codes, mask, parent), uniform.repeat(len(candidates), 1, 1))
 
 
-def next_unmasked(order: Tensor, mask: Tensor, num_left: Tensor) -> Tensor:
+def _next_unmasked(order: Tensor, mask: Tensor, num_left: Tensor) -> Tensor:
     """bool (B, N): the frames to unmask so that `num_left` (B, 1) stay masked; one frame at least."""
     num_masked = count(mask)
     keep_ratio = torch.minimum(num_left, num_masked - 1) / num_masked.clamp(min=1)

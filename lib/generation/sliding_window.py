@@ -20,15 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib.checkpoints.load import Improviser
-from lib.diffusion.sampling import (
-    NUM_REVISIONS,
-    fill,
-    guided_steps,
-    revise,
-    sample_ancestral,
-    sample_stochastic_control,
-    step_candidates,
-)
+from lib.diffusion import sampling
 from lib.generation.request import GenerateRequest
 from lib.keyed_random import uniforms
 from lib.models.dit import Conditions, attributes, classifier_free
@@ -151,7 +143,7 @@ class Passage:
         return [*conditioning.rules(), *(self.own_rules(conditioning) if self.own_rules else ())]
 
 
-def window_starts(passage: Passage) -> list[int]:
+def _window_starts(passage: Passage) -> list[int]:
     """Where the windows begin that have something to generate.
 
     Each but the first is given OVERLAP latent frames or more, the last ends with the passage.
@@ -171,7 +163,7 @@ def fill_passages(improviser: Improviser, passages: Sequence[Passage]) -> None:
     ------
     ConfigError : a pianist is unknown; whatever a callback raises, which ends all of them
     """
-    todo = [(passage, window_starts(passage)) for passage in passages]
+    todo = [(passage, _window_starts(passage)) for passage in passages]
     for number in range(max(len(starts) for _, starts in todo)):
         batches = defaultdict(list)
         for passage, starts in todo:
@@ -179,12 +171,12 @@ def fill_passages(improviser: Improviser, passages: Sequence[Passage]) -> None:
                 window = Window(improviser, passage, starts[number], number, len(starts))
                 batches[window.batch_key()].append(window)
         for windows in batches.values():
-            codes = generate_windows(improviser, windows)
+            codes = _generate_windows(improviser, windows)
             for row, window in enumerate(windows):
                 window.codes[:], window.mask[:] = codes[row], False
 
 
-def copy_repeats(passage: Passage, start: int) -> Tensor:
+def _copy_repeats(passage: Passage, start: int) -> Tensor:
     """Copy what a window repeats of earlier sections: a share `recall` of its masked frames, chosen by the seed.
 
     Returns
@@ -211,7 +203,7 @@ class Window:
     request, callback : the passage's
     codes, mask : (WINDOW, G) and bool (WINDOW,), views of the passage's
     number, num_windows : which window this is of those that have something to generate
-    copies, copied : of copy_repeats, and bool (WINDOW,), the frames of these, which stay masked until the end
+    copies, copied : of _copy_repeats, and bool (WINDOW,), the frames of these, which stay masked until the end
     editable : bool (WINDOW,), the frames that are sampled
     rules : list of Rule
     conditions : Conditions (B = 1)
@@ -224,7 +216,7 @@ class Window:
     def __init__(self, improviser: Improviser, passage: Passage, start: int, number: int, num_windows: int):
         part, request = slice(start, start + WINDOW), passage.conditioning.request
         self.request, self.callback, self.number, self.num_windows = request, passage.callback, number, num_windows
-        self.copies = copy_repeats(passage, start)
+        self.copies = _copy_repeats(passage, start)
         self.codes, self.mask = passage.codes[0, part], passage.mask[0, part]
         self.copied = torch.zeros_like(self.mask).index_fill(0, self.copies[:, 0], True)
         self.editable = self.mask & ~self.copied
@@ -234,7 +226,7 @@ class Window:
         self.targets = (request.style is not None or improviser.pianist is None, request.style is not None)
         self.num_steps = min(request.num_steps, int(self.editable.sum()))
         self.num_candidates = request.num_candidates if self.rules else 1
-        self.num_revisions = NUM_REVISIONS if self.num_candidates > 1 and self.num_steps else 0
+        self.num_revisions = sampling.NUM_REVISIONS if self.num_candidates > 1 and self.num_steps else 0
 
     def batch_key(self) -> tuple:
         """What must be the same of windows that are generated together."""
@@ -257,7 +249,7 @@ class Window:
 
 
 @torch.inference_mode()
-def generate_windows(improviser: Improviser, windows: Sequence[Window]) -> Tensor:
+def _generate_windows(improviser: Improviser, windows: Sequence[Window]) -> Tensor:
     """Codes (B, WINDOW, G) of windows of one batch key, nothing masked any more."""
     first, request = windows[0], windows[0].request
     conditions = reduce(Conditions.joined, (window.conditions for window in windows))
@@ -282,11 +274,11 @@ def generate_windows(improviser: Improviser, windows: Sequence[Window]) -> Tenso
 
     sampler = (predict, codes, mask, draw, first.num_steps)
     if first.num_candidates == 1:
-        return _with_copies(sample_ancestral(*sampler, report), windows)
-    candidates = step_candidates(first.num_candidates)
-    codes = sample_stochastic_control(*sampler, loss, candidates, guided_steps(first.num_steps), report)
+        return _with_copies(sampling.sample_ancestral(*sampler, report), windows)
+    candidates, steps = sampling.step_candidates(first.num_candidates), sampling.guided_steps(first.num_steps)
+    codes = sampling.sample_stochastic_control(*sampler, loss, candidates, steps, report)
     revisions = range(first.num_steps + 1, first.num_steps + 1 + first.num_revisions)
-    codes = revise(predict, codes, mask, draw, loss, first.num_candidates, revisions, report)
+    codes = sampling.revise(predict, codes, mask, draw, loss, first.num_candidates, revisions, report)
     return _with_copies(codes, windows)
 
 
@@ -294,7 +286,7 @@ def _estimate(state, rows):
     """Codes of some examples of a sampler's state, where masked the middle of the posterior: what it may become."""
     codes, mask, posterior = state["codes"][rows], state["mask"][rows], state["posterior"]
     middle = torch.full(codes.shape, 0.5, device=codes.device)
-    return codes if posterior is None else fill(codes, mask, posterior[rows], middle)
+    return codes if posterior is None else sampling.fill(codes, mask, posterior[rows], middle)
 
 
 def _with_copies(values, windows):

@@ -138,7 +138,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:  # noqa: D102
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
-        q, k = rotate(self.norm_q(q), rotation).to(v.dtype), rotate(self.norm_k(k), rotation).to(v.dtype)
+        q, k = _rotate(self.norm_q(q), rotation).to(v.dtype), _rotate(self.norm_k(k), rotation).to(v.dtype)
         if x.device.type == "cpu":  # two products of this length are quicker there than the fused kernel
             scores = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, -1)
             mixed = scores @ v
@@ -251,7 +251,7 @@ class DiT(nn.Module):
     def transform(self, x: Tensor, condition: Tensor) -> Tensor:
         """All blocks, under a condition (B, W): (B, N, W) -> (B, N, W)."""
         modulation = self.modulate(functional.silu(condition))  # (B, 6 W)
-        rotation = rotary_angles(x.shape[1], self.head_dim, x.device)  # (N, d / 2) twice
+        rotation = _rotary_angles(x.shape[1], self.head_dim, x.device)  # (N, d / 2) twice
         rotation = tuple(part.to(self.mask_token.dtype) for part in rotation)
         for block in self.blocks:
             x = block(x, modulation, rotation)  # (B, N, W)
@@ -270,14 +270,14 @@ class DiT(nn.Module):
         return self.head.nll(context, self.vectors(codes), codes)
 
 
-def rotary_angles(length: int, head_dim: int, device) -> tuple[Tensor, Tensor]:
+def _rotary_angles(length: int, head_dim: int, device) -> tuple[Tensor, Tensor]:
     """Cosines and sines (N, head_dim / 2) of the rotary embedding (Su et al. 2021)."""
     frequency = ROTARY_BASE ** (-torch.arange(0, head_dim, 2, device=device) / head_dim)
     angle = torch.arange(length, device=device)[:, None] * frequency
     return angle.cos(), angle.sin()
 
 
-def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """(B, heads, N, d) rotated by position."""
     cos, sin = rotation
     first, second = x.chunk(2, -1)

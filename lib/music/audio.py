@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.config import ROOT
-from lib.music.notes import PEDAL_CONTROLLER
+from lib.music.notes import PEDAL_CONTROLLER, Notes
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 from lib.storage.atomic_write import atomic_write
 
@@ -51,12 +51,12 @@ class Audio:
     note: str = ""
 
     @property
-    def seconds(self):
+    def seconds(self) -> float:
         """Length."""
         return len(self.samples) / self.sample_rate_hz
 
 
-def find_soundfont(soundfont=None):
+def find_soundfont(soundfont: Path | str | None = None) -> Path:
     """Path of a SoundFont that is one, the built-in grand by default; SoundFontError names a file that is not."""
     path = Path(soundfont) if soundfont else DEFAULT_SOUNDFONT
     if not path.is_file():
@@ -68,14 +68,14 @@ def find_soundfont(soundfont=None):
     return path
 
 
-def render_audio(notes, soundfont=None, sample_rate_hz=SAMPLE_RATE_HZ):
+def render_audio(
+    notes: Notes, soundfont: Path | str | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ
+) -> Audio:
     """The sound of a performance, pedal included.
 
     Parameters
     ----------
-    notes : Notes
     soundfont : path of an .sf2; None: the built-in grand
-    sample_rate_hz : int
 
     Returns
     -------
@@ -152,12 +152,12 @@ def _sines(notes, sample_rate_hz):
     return samples
 
 
-def to_pcm(samples):
+def to_pcm(samples: np.ndarray) -> np.ndarray:
     """float in [-1, 1] -> int16."""
     return np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2")
 
 
-def write_wav(audio, path):
+def write_wav(audio: Audio, path: Path | str) -> Path:
     """Write 16-bit stereo; the folder is made, the file replaced whole."""
     import soundfile
 
@@ -166,7 +166,7 @@ def write_wav(audio, path):
     return Path(path)
 
 
-def encode_mp3(audio):
+def encode_mp3(audio: Audio) -> bytes:
     """The sound as an MP3 of MP3_KBPS, without gaps: its header says how many samples of silence a decoder cuts off.
 
     Returns

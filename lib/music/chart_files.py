@@ -43,8 +43,8 @@ class ChartFile:
         return int(self.chart.bars[0].quarters)
 
 
-def read_chart(path, tune=None):
-    """ChartFile of an iReal Pro or MusicXML file.
+def read_chart(path: Path | str, tune: str | None = None) -> ChartFile:
+    """A tune of an iReal Pro or MusicXML file.
 
     Parameters
     ----------

@@ -145,13 +145,13 @@ class Chord:
         return self.root, QUALITY_NAMES.index(self.quality), self.bass
 
     @property
-    def chroma(self):
+    def chroma(self) -> tuple[int, ...]:
         """Tuple of 12 in {0, 1}: chord tones and bass, from C."""
         tones = {(self.root + interval) % 12 for interval in self.intervals} | {self.bass}
         return tuple(int(pitch_class in tones) for pitch_class in range(12))
 
     @property
-    def quality(self):
+    def quality(self) -> str:
         """The nearest of QUALITIES: what recognition would call it, its tensions left out."""
         tones = set(self.intervals)
         third = 4 if 4 in tones else 3 if 3 in tones else None
@@ -165,7 +165,7 @@ class Chord:
         return "7sus4" if 5 in tones or 10 in tones else "maj"
 
 
-def parse_chord(symbol):
+def parse_chord(symbol: str) -> Chord:
     """Chord from a symbol.
 
     Raises
@@ -181,7 +181,7 @@ def parse_chord(symbol):
     return Chord(root, tuple(sorted(intervals)), bass, symbol)
 
 
-def in_ascii(symbol):
+def in_ascii(symbol: str) -> str:
     """The symbol as files take it that know no other signs: CΔ is Cmaj7, Bø Bm7b5, E♭ Eb."""
     for signs, letters in IN_LETTERS:
         symbol = re.sub(signs, letters, symbol)

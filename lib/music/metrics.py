@@ -26,12 +26,11 @@ class NoteF1:
     onset_velocity: float
 
 
-def describe(notes, seconds=None):
+def describe(notes: Notes, seconds: float | None = None) -> dict[str, float | None]:
     """What a passage is like.
 
     Parameters
     ----------
-    notes : Notes
     seconds : its length; None: until the last release
 
     Returns
@@ -59,7 +58,7 @@ def describe(notes, seconds=None):
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}
 
 
-def longest_silence_s(notes, seconds):
+def longest_silence_s(notes: Notes, seconds: float) -> float:
     """The longest time in [0, seconds] in which no key is down and no pedal holds a note that was struck."""
     starts = np.append(notes.onset_s, seconds).clip(0, seconds)
     ends = np.maximum.accumulate(np.insert(notes.sounding_end_s(), 0, 0.0)).clip(0, seconds)
@@ -73,7 +72,6 @@ def density_and_velocity(
 
     Parameters
     ----------
-    notes : Notes
     window_s : seconds of a window; one begins every CURVE_HOP_S. No window reaches beyond the performance:
         those at the ends are shorter
 
@@ -92,12 +90,11 @@ def density_and_velocity(
     return times_s, count / np.maximum(ends_s - starts_s, CURVE_HOP_S), velocity
 
 
-def note_f1(reference, estimate, onset_tolerance_s=0.04):
+def note_f1(reference: Notes, estimate: Notes, onset_tolerance_s: float = 0.04) -> NoteF1:
     """How many notes of the reference the estimate has, and it of the reference.
 
     Parameters
     ----------
-    reference, estimate : Notes
     onset_tolerance_s : seconds an onset may be off
 
     Returns
@@ -113,12 +110,13 @@ def note_f1(reference, estimate, onset_tolerance_s=0.04):
     return NoteF1(*(2 * count / (len(reference) + len(estimate)) for count in kept))
 
 
-def match_notes(reference, estimate, onset_tolerance_s=0.04, offset_ratio=None):
+def match_notes(
+    reference: Notes, estimate: Notes, onset_tolerance_s: float = 0.04, offset_ratio: float | None = None
+) -> np.ndarray:
     """Pairs of notes that are the same, each in one pair at most, as many pairs as there can be.
 
     Parameters
     ----------
-    reference, estimate : Notes
     onset_tolerance_s : seconds an onset may be off
     offset_ratio : share of its length by which an offset may be off (50 ms at least); None: offsets don't matter
 

@@ -7,6 +7,7 @@ Conventions: times in seconds from the start of the performance, pitches and vel
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Notes:
         return len(self.onset_s)
 
     @property
-    def end_s(self):
+    def end_s(self) -> float:
         """When the last key is released, in seconds (0 for no notes)."""
         return float((self.onset_s + self.duration_s).max()) if len(self) else 0.0
 
@@ -84,28 +85,22 @@ class Notes:
         pedal_s = np.asarray(pedal_s, dtype=np.float64).reshape(-1, 2)
         return cls(onset_s[order], duration_s[order], pitch[order], velocity[order], pedal_s)
 
-    def between(self, start_s, end_s):
+    def between(self, start_s: float, end_s: float) -> Notes:
         """The notes that begin in [start_s, end_s), moved so that start_s is 0.
 
         A note that rings beyond end_s keeps its length; pedal intervals are cut at both borders.
         """
         first, last = np.searchsorted(self.onset_s, [start_s, end_s])
         pedal_s = np.clip(self.pedal_s, start_s, end_s) - start_s
-        return Notes(
-            self.onset_s[first:last] - start_s,
-            self.duration_s[first:last],
-            self.pitch[first:last],
-            self.velocity[first:last],
-            pedal_s[pedal_s[:, 1] > pedal_s[:, 0]],
-        )
+        part = select(self, slice(first, last))
+        return replace(part, onset_s=part.onset_s - start_s, pedal_s=pedal_s[pedal_s[:, 1] > pedal_s[:, 0]])
 
-    def until(self, end_s):
+    def until(self, end_s: float) -> Notes:
         """The notes that begin before end_s, none held beyond it."""
         part = self.between(0.0, end_s)
-        held_s = np.minimum(part.duration_s, end_s - part.onset_s)
-        return Notes(part.onset_s, held_s, part.pitch, part.velocity, part.pedal_s)
+        return replace(part, duration_s=np.minimum(part.duration_s, end_s - part.onset_s))
 
-    def followed_by(self, later, at_s):
+    def followed_by(self, later: Notes, at_s: float) -> Notes:
         """One performance of both, `later` from at_s on; a pedal held until then is released there."""
         pedal_s = self.pedal_s.clip(max=at_s)
         pedal_s = np.concatenate([pedal_s[pedal_s[:, 1] > pedal_s[:, 0]], later.pedal_s + at_s])
@@ -127,16 +122,12 @@ def select(notes: Notes, rows: np.ndarray | slice) -> Notes:
     return replace(notes, **{name: getattr(notes, name)[rows] for name in ("onset_s", *REST)})
 
 
-def read_midi(source):
+def read_midi(source: Path | str | bytes) -> Notes:
     """Read a MIDI file; all tracks but drums are taken as one piano.
 
     Parameters
     ----------
     source : path, or bytes of a MIDI file
-
-    Returns
-    -------
-    Notes
 
     Raises
     ------
@@ -257,7 +248,7 @@ def _pedal_of(track, end):
     return intervals[intervals[:, 1] > intervals[:, 0]]
 
 
-def read_tempo(source, at_s=None):
+def read_tempo(source: Path | str | bytes, at_s: float | None = None) -> float | None:
     """Quarters a minute of a MIDI file (as read_midi takes it) at a time, or at its end; None where it gives none."""
     score, _ = _read(source)
     seconds = _tick_clock(score)
@@ -266,7 +257,7 @@ def read_tempo(source, at_s=None):
     return float(np.clip(began[-1].qpm, *SLOWEST_FASTEST)) if began else None
 
 
-def read_markers(path):
+def read_markers(path: Path | str) -> list[tuple[float, str]]:
     """[(time_s, text)] of the markers of a MIDI file, in order: in ours, the chords. MidiError as read_midi."""
     score, _ = _read(path)
     seconds = _tick_clock(score)
@@ -274,21 +265,35 @@ def read_markers(path):
     return [(float(seconds(np.array([marker.time]))[0]), marker.text) for marker in markers]
 
 
-def write_midi(notes, path, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
+def write_midi(
+    notes: Notes,
+    path: Path | str,
+    tempo_bpm: float = 120.0,
+    markers: Iterable[tuple[float, str]] = (),
+    left_hand: np.ndarray | None = None,
+    beats_per_bar: int = 4,
+    bars_from_s: float = 0.0,
+) -> Path:
     """Write the performance as a standard MIDI file, see to_midi; the folder is made, the file replaced whole."""
     with atomic_write(path) as partial:
         partial.write_bytes(to_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s))
     return Path(path)
 
 
-def to_midi(notes, tempo_bpm=120.0, markers=(), left_hand=None, beats_per_bar=4, bars_from_s=0.0):
+def to_midi(
+    notes: Notes,
+    tempo_bpm: float = 120.0,
+    markers: Iterable[tuple[float, str]] = (),
+    left_hand: np.ndarray | None = None,
+    beats_per_bar: int = 4,
+    bars_from_s: float = 0.0,
+) -> bytes:
     """Bytes of a standard MIDI file of format 1: a piano with its pedal, a time signature, markers, which studios show.
 
     Parameters
     ----------
-    notes : Notes
-    tempo_bpm : float, beats per minute written into the file; times do not change
-    markers : iterable of (time_s, text), such as chord symbols; written in ASCII
+    tempo_bpm : quarters a minute written into the file; times do not change
+    markers : (time_s, text), such as chord symbols; written in ASCII
     left_hand : bool (N,), see music.hands: each hand then has its track, right first; None: one track
     beats_per_bar : quarters
     bars_from_s : where a bar begins besides 0, such as where new music follows what was played

@@ -72,19 +72,19 @@ class PianoRoll:
         return PianoRoll(self.roll[..., first:last], self.pedal[..., first:last])
 
 
-def encode_duration(frames):
-    """Frames (array or Tensor, >= 0) -> log scale in [0, 1]."""
+def encode_duration(frames: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    """Frames (>= 0) -> log scale in [0, 1]."""
     log1p = torch.log1p if isinstance(frames, Tensor) else np.log1p
     return log1p(frames.clip(0, MAX_DURATION_FRAMES)) / math.log1p(MAX_DURATION_FRAMES)
 
 
-def decode_duration(value):
+def decode_duration(value: Tensor | np.ndarray) -> Tensor | np.ndarray:
     """Inverse of encode_duration, in frames."""
     expm1 = torch.expm1 if isinstance(value, Tensor) else np.expm1
     return expm1(value * math.log1p(MAX_DURATION_FRAMES))
 
 
-def duration_tolerance(value):
+def duration_tolerance(value: Tensor) -> Tensor:
     """How far an encoded duration may be off and still count as right: 20 % of it, or a short while (mir_eval)."""
     frames = decode_duration(value)
     allowed = (0.2 * frames).clip(DURATION_TOLERANCE_FRAMES)

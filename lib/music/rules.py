@@ -179,14 +179,14 @@ def _mean_at_onsets(piano_roll, values):
     return (piano_roll.onset * values).sum((1, 2)) / piano_roll.onset.sum((1, 2))
 
 
-def pitch_class_counts(piano_roll: PianoRoll) -> Tensor:
+def _pitch_class_counts(piano_roll: PianoRoll) -> Tensor:
     """(B, N, 12): how many notes of each pitch class begin in each latent frame."""
     return pitch_class_sums(_latent_sums(piano_roll.onset)).transpose(1, 2)
 
 
 def pitch_class_share(piano_roll: PianoRoll) -> Tensor:
     """(B, 12): the share of each pitch class in the onsets; even where nothing begins."""
-    return _share(pitch_class_counts(piano_roll))
+    return _share(_pitch_class_counts(piano_roll))
 
 
 def _share(counts):
@@ -213,7 +213,7 @@ def pitch_class_histogram(weights: Sequence[float]) -> Rule:
         slope = slope - (share * slope).sum(-1, keepdim=True)
         return loss[:, None] / counts.shape[1] + (counts * slope[:, None]).sum(-1) / total.clamp(min=1)
 
-    return Rule("pitch_class_histogram", pitch_class_counts, weights / weights.sum(), distance)
+    return Rule("pitch_class_histogram", _pitch_class_counts, weights / weights.sum(), distance)
 
 
 def _chord_chroma(piano_roll: PianoRoll) -> Tensor:

@@ -79,7 +79,7 @@ def chord_starts(notes: Notes) -> np.ndarray:
     return np.flatnonzero(np.diff(notes.onset_s, prepend=-np.inf) > TOGETHER_S)
 
 
-def chords_of(notes: Notes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _chords_of(notes: Notes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(first note of each chord, sizes, highest pitches, lowest pitches), each int (C,)."""
     starts, pitch = chord_starts(notes), notes.pitch.astype(int)
     sizes = np.diff(np.append(starts, len(notes)))
@@ -104,7 +104,7 @@ def style_descriptors(notes: Notes) -> dict[str, float]:
     -------
     dict name -> float
     """
-    plain, (starts, sizes, melody, _) = describe(notes), chords_of(notes)
+    plain, (starts, sizes, melody, _) = describe(notes), _chords_of(notes)
     pitch = notes.pitch.astype(int)
     gaps = np.diff(notes.onset_s[starts])
     steps, rhythmic = np.abs(np.diff(melody)), gaps < LONGEST_GAP_S
@@ -139,7 +139,7 @@ def note_statistics(notes: Notes) -> np.ndarray:
     """Histograms and means of a recording, 269 numbers."""
     onset_s, duration_s = notes.onset_s, notes.duration_s
     pitch, velocity = notes.pitch.astype(int), notes.velocity.astype(float)
-    starts, sizes, top, low = chords_of(notes)
+    starts, sizes, top, low = _chords_of(notes)
     gaps, left, held_s = np.diff(onset_s[starts]), pitch < MIDDLE_C, notes.pedal_s[:, 1] - notes.pedal_s[:, 0]
     ratio = np.log2(gaps[1:].clip(0.01) / gaps[:-1].clip(0.01)) if len(gaps) > 1 else np.zeros(1)
     seconds, wide = onset_s[-1] + 1, sizes > 1
@@ -179,7 +179,7 @@ def note_ngrams(notes: Notes) -> dict[str, list[str]]:
     Intervals of melody and bass, rhythms, lengths, melody with its rhythm, chords, and chord successions; what the left
     hand holds and where it goes next, how melody notes are bound, and how their velocities rise and fall with the line.
     """
-    starts, sizes, top, low = chords_of(notes)
+    starts, sizes, top, low = _chords_of(notes)
     highest = np.lexsort((notes.pitch, np.repeat(np.arange(len(starts)), sizes)))[np.cumsum(sizes) - 1]
     shades = (np.diff(notes.velocity[highest].astype(int)) / SHADE).round().clip(-SHADES, SHADES).astype(int)
     binding = notes.duration_s[highest][:-1] / np.diff(notes.onset_s[starts])

@@ -91,7 +91,8 @@ class BeatStream(Stream):
     def __init__(self, pieces: list, tempo_maps: list[TempoMap], config: StageConfig, augment: bool = True):
         super().__init__(pieces, config, augment=augment)
         self.tempo_maps = tempo_maps
-        ends = (float(tempo_map.to_beats(end_s)) for tempo_map, (_, end_s) in zip(tempo_maps, self.bounds, strict=True))
+        lengths_s = (end_s - start_s for start_s, end_s in self.bounds)
+        ends = (float(tempo_map.to_beats(length_s)) for tempo_map, length_s in zip(tempo_maps, lengths_s, strict=True))
         self.lengths = [max(WINDOW, math.ceil(end * LATENTS_PER_BEAT)) for end in ends]  # latent frames
         chunks = [length // WINDOW for length in self.lengths]
         self.last_chunk = np.cumsum(chunks)

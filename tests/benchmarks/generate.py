@@ -190,8 +190,8 @@ def paper(bench):
 @contextmanager
 def steering(share, first, revisions):
     """This share of the candidates competes from this share of the steps on, and so many revisions follow."""
-    in_windows = {"NUM_REVISIONS": revisions, "guided_steps": partial(guided_steps, first=first)}
-    with patch("lib.diffusion.sampling.STEP_CANDIDATES", share), patch.multiple("lib.generation.sliding_window", **in_windows):
+    changed = {"STEP_CANDIDATES": share, "NUM_REVISIONS": revisions, "guided_steps": partial(guided_steps, first=first)}
+    with patch.multiple("lib.diffusion.sampling", **changed):
         yield
 
 

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
+from lib.data import note_store
 from lib.data.note_store import CorpusError, NoteStore, Piece, write_note_store
 from lib.music.notes import Notes
 
@@ -45,6 +46,19 @@ def test_the_resolution_of_times_is_kept_or_measured(store, tmp_path):
     (tmp_path / "older.store").write_bytes(content)
     older = NoteStore.open(tmp_path / "older.store")
     assert older.stored_resolution_s == 0 and older.time_resolution_s == pytest.approx(0.02)
+
+
+def test_a_store_of_before_quarters_were_kept_is_read(store, tmp_path, monkeypatch):
+    plain = note_store.asdict
+
+    def without_quarters(piece):
+        return {name: value for name, value in plain(piece).items() if name != "quarters"}
+
+    monkeypatch.setattr(note_store, "asdict", without_quarters)
+    notes = [store.piece_notes(index) for index in range(len(store))]
+    older = write_note_store(tmp_path / "older.store", list(store.pieces), notes)
+    assert [piece.quarters for piece in older.pieces] == [()] * len(store)
+    assert [piece.member for piece in older.pieces] == [piece.member for piece in store.pieces]
 
 
 def test_bounds_cut_a_performance_and_move_it_to_zero(store):
