@@ -19,7 +19,7 @@ from torch import Tensor
 from lib.checkpoints.checkpoint import Checkpoint, snapshot
 from lib.checkpoints.config_migration import put_weights, renamed_tensors
 from lib.config import ConfigError, StageConfig
-from lib.devices import autocast_dtype, give_back_memory, make_scaler
+from lib.devices import autocast_dtype, give_back_memory
 from lib.storage.atomic_write import write_text
 from lib.storage.manifest import DamageError, sealed, unsealed
 from lib.training.optimizers import make_optimizer
@@ -121,8 +121,8 @@ class Trainer:
         self.device = accelerator.device
         self.model = stage.to(self.device).model
         self.optimizer = make_optimizer(self.model, self.config)
-        self.scaler = make_scaler(self.config, self.device)
         self.autocast_dtype = autocast_dtype(self.config)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast_dtype is torch.float16)
         self.ema = copied(self.model.state_dict()) if self.config.ema_decay else None
         rank, processes = accelerator.process_index, accelerator.num_processes
         self.global_batch = stage.stream.global_batch
