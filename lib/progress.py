@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 from tqdm import auto, tqdm
 
 LINES_EVERY_S = 5.0
 
 
-def progress_bar(iterable=None, **options):
+def progress_bar(iterable: Iterable | None = None, **options: Any) -> tqdm:
     """tqdm, shown on terminals and in notebooks; in files and pipes it is left out, for train.log is there to follow.
 
     Parameters

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterable
 
+import torch
+from torch import nn
+
+from lib.config import StageConfig
 from lib.models.blocks import muon_names
 
 
-def make_optimizer(model, config):
+def make_optimizer(model: nn.Module, config: StageConfig) -> torch.optim.Optimizer | MuonAdamW:
     """The optimizer of a config, over all parameters of a model."""
     settings = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.optimizer == "adamw":
@@ -26,14 +30,14 @@ class MuonAdamW:
     settings : lr, weight_decay
     """
 
-    def __init__(self, inside, parameters, settings):
+    def __init__(self, inside: list[nn.Parameter], parameters: Iterable[nn.Parameter], settings: dict[str, float]):
         self.inside, taken = inside, {id(p) for p in inside}
         self.matrices = [p.detach().flatten(1) for p in inside]  # the same memory
         self.muon = torch.optim.Muon(self.matrices, adjust_lr_fn="match_rms_adamw", **settings)
         self.adamw = torch.optim.AdamW([p for p in parameters if id(p) not in taken], **settings)
 
     @property
-    def param_groups(self):
+    def param_groups(self) -> list[dict]:
         """Of both, for learning rates and for a scaler."""
         self._share_gradients()
         return [*self.muon.param_groups, *self.adamw.param_groups]
@@ -45,21 +49,21 @@ class MuonAdamW:
                 parameter.grad = parameter.grad.contiguous()
             matrix.grad = None if parameter.grad is None else parameter.grad.view_as(matrix)
 
-    def step(self):
+    def step(self) -> None:
         """One step of both."""
         self._share_gradients()
         self.muon.step(), self.adamw.step()
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget the gradients."""
         self.adamw.zero_grad()
         for tensor in (*self.inside, *self.matrices):
             tensor.grad = None
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, dict]:
         """Of both."""
         return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, dict]) -> None:
         """Of both."""
         self.muon.load_state_dict(state["muon"]), self.adamw.load_state_dict(state["adamw"])
