@@ -38,7 +38,7 @@ class Example:
     ----------
     notes : Notes
     beats_s, downbeats_s : seconds (B,), (D,); downbeats are among the beats
-    known, downbeat_known : bool (B,), whether the beat (and the way to the next one) is sure, and whether a bar begins
+    known, downbeat_known : bool (B,), whether the beat and the way to the next one are sure, whether its bar is
     steady : jazz; in other music eighths may be swung as augmentation
     """
 
@@ -51,7 +51,7 @@ class Example:
 
 
 def warp_beats(beats_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """New times of the beats: the tempo scaled, in some excerpts pulled towards a constant one; the first within 1 s."""
+    """New times of the beats: the tempo scaled, in some excerpts pulled towards a constant one; the first below 1 s."""
     warped_s = beats_s / np.exp(rng.uniform(-TEMPO_SPREAD, TEMPO_SPREAD))
     if rng.random() < STIFF_SHARE:
         constant_s = np.linspace(warped_s[0], warped_s[-1], len(warped_s))
