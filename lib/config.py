@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -25,6 +26,7 @@ GUIDED_CANDIDATES = 8  # of SCG, where a rule is asked for without saying how ma
 PRESETS = ("tiny", "demo", "laptop", "colab", "large")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+T = TypeVar("T")
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -37,12 +39,12 @@ class ConfigError(ValueError):
     fields : dict field -> what is wrong with it; empty where the error concerns no single field
     """
 
-    def __init__(self, message, fields=None):
+    def __init__(self, message: str, fields: Mapping[str, str] | None = None):
         super().__init__(message)
         self.fields = dict(fields or {})
 
 
-def nearest(name, choices):
+def nearest(name: object, choices: Iterable[object]) -> str:
     """' Did you mean X?' for a misspelt name, with the valid choices where they are few."""
     choices = [str(choice) for choice in choices]
     close = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
@@ -50,7 +52,7 @@ def nearest(name, choices):
     return hint + (f" Valid: {', '.join(choices)}." if len(choices) <= 30 else "")
 
 
-def choose(kind, name, choices):
+def choose(kind: str, name: str, choices: Collection[str]) -> str:
     """`name` if it is one of `choices`; ConfigError naming the nearest one otherwise."""
     if name not in choices:
         message = f"Unknown {kind} {name!r}.{nearest(name, choices)}"
@@ -251,7 +253,7 @@ _PRESETS = {
 }
 
 
-def preset(stage, name="laptop", **overrides):
+def preset(stage: str, name: str = "laptop", **overrides: Any) -> StageConfig:
     """The config of a stage.
 
     Parameters
@@ -270,7 +272,7 @@ def preset(stage, name="laptop", **overrides):
     return build(config_type, values)
 
 
-def build(config_type, values):
+def build(config_type: type[T], values: Mapping[str, Any]) -> T:
     """A config from plain values (command line, JSON, notebook parameters), types and ranges checked."""
     names = [field.name for field in dataclasses.fields(config_type)]
     for name in values:
@@ -286,7 +288,7 @@ def build(config_type, values):
         raise ConfigError("; ".join(lines), fields) from None
 
 
-def parse_settings(settings):
+def parse_settings(settings: Iterable[str]) -> dict[str, str | None]:
     """['key=value', ...] as a dict; the values stay text, `build` gives them their types."""
     parsed = {}
     for setting in settings:
@@ -297,16 +299,16 @@ def parse_settings(settings):
     return parsed
 
 
-def as_values(config):
+def as_values(config: Any) -> dict[str, Any]:
     """The config as plain values for JSON."""
     return dataclasses.asdict(config)
 
 
-def stage_of(config):
+def stage_of(config: StageConfig) -> str:
     """The stage a config belongs to."""
     return next(stage for stage, config_type in STAGES.items() if type(config) is config_type)
 
 
-def inherit_model(config, source):
+def inherit_model(config: DiffusionConfig, source: DiffusionConfig) -> DiffusionConfig:
     """A fine-tuning config with the sizes of the diffusion model it starts from."""
     return dataclasses.replace(config, **{name: getattr(source, name) for name in _DIT})

@@ -40,11 +40,6 @@ def autocast_dtype(config: configs.StageConfig) -> torch.dtype | None:
     return DTYPES.get(choose_precision(config))
 
 
-def make_scaler(config: configs.StageConfig, device: torch.device | str) -> torch.amp.GradScaler:
-    """The gradient scaler: in use for fp16, passes everything through otherwise."""
-    return torch.amp.GradScaler(torch.device(device).type, enabled=choose_precision(config) == "fp16")
-
-
 @contextmanager
 def determinism(config: configs.StageConfig) -> Iterator[None]:
     """The same bits from the same step, each time (https://pytorch.org/docs/stable/notes/randomness.html)."""

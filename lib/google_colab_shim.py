@@ -41,17 +41,17 @@ class Folders:
     mirror: str | None = None
 
 
-def detect():
+def detect() -> str:
     """Where we run: "colab" or "local"."""
     return "colab" if "google.colab" in sys.modules or "COLAB_RELEASE_TAG" in os.environ else "local"
 
 
-def on_colab():
+def on_colab() -> bool:
     """Whether this is a Colab runtime."""
     return detect() == "colab"
 
 
-def mount():
+def mount() -> Path:
     """The folder that outlives a runtime: one on Drive on Colab, the project's own elsewhere.
 
     Where Drive can't be mounted (the user said no, or this is not a notebook's own process) the
@@ -77,19 +77,17 @@ def mount():
     return home
 
 
-def folders(home, preset, data_dir="", runs_dir="", output_dir=""):
+def folders(
+    home: Path, preset: str, data_dir: Path | str = "", runs_dir: Path | str = "", output_dir: Path | str = ""
+) -> Folders:
     """The folders of a notebook, made if absent but for styles.
 
     Parameters
     ----------
-    home : Path, as `mount` returns it
-    preset : str; runs and outputs of different presets stay apart
-    data_dir, runs_dir : str or Path; "" takes a folder of the project, on this machine's own disk
-    output_dir : str or Path; "" takes the place under `home`
-
-    Returns
-    -------
-    Folders
+    home : as `mount` returns it
+    preset : runs and outputs of different presets stay apart
+    data_dir, runs_dir : "" takes a folder of the project, on this machine's own disk
+    output_dir : "" takes the place under `home`
     """
     data, lasting = Path(data_dir or ROOT / "data").expanduser().absolute(), Path(home) != ROOT
     chosen = Folders(
@@ -104,7 +102,7 @@ def folders(home, preset, data_dir="", runs_dir="", output_dir=""):
     return chosen
 
 
-def secret(name):
+def secret(name: str) -> str:
     """A secret by name: Colab's key panel, or an environment variable.
 
     Raises
@@ -126,14 +124,14 @@ def secret(name):
         ) from error
 
 
-def upload(folder):
+def upload(folder: Path | str) -> list[Path]:
     """The user's own MIDI files, brought into `folder`.
 
     On Colab the browser asks for files; elsewhere the user copies them there, as the printed line says.
 
     Returns
     -------
-    list[Path] : the MIDI files that lie in `folder` now, by name
+    The MIDI files that lie in `folder` now, by name
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +145,7 @@ def upload(folder):
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
 
 
-def download(path):
+def download(path: Path | str) -> Path:
     """Hand a file to the user: the browser saves it on Colab, elsewhere its place is printed.
 
     Returns
@@ -170,7 +168,7 @@ def download(path):
     return path
 
 
-def enable_widgets():
+def enable_widgets() -> None:
     """Let third-party widgets draw in Colab; other front ends need nothing."""
     if on_colab():
         from google.colab import output
@@ -178,7 +176,7 @@ def enable_widgets():
         output.enable_custom_widget_manager()
 
 
-def release():
+def release() -> None:
     """Give Colab's runtime back, which stops its compute units; elsewhere there is nothing to give back."""
     if not on_colab():
         print("Nothing to release: this is not a Colab runtime.")

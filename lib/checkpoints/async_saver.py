@@ -21,11 +21,6 @@ class AsyncSaver:
         self.durable, self.seconds, self.error = durable, 0.0, None
         self._thread = None
 
-    @property
-    def busy(self) -> bool:
-        """Whether a save is being written."""
-        return self._thread is not None and self._thread.is_alive()
-
     def start(self, step: int, write: Callable[[], object]) -> None:
         """Wait for the last save, then call `write` in the background: it returns when checkpoint `step` is on disk."""
         self.wait()

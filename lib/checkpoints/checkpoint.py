@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -79,7 +80,7 @@ class Checkpoint:
         return json.loads((self.path / "scaler.json").read_text(encoding="utf-8"))
 
 
-def snapshot(value):
+def snapshot(value: Any) -> Any:
     """A state dict's tensors copied to the CPU, so that training can continue while they are written."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True).contiguous()

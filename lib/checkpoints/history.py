@@ -7,8 +7,10 @@ import logging
 import os
 import time
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 NAME, EVENTS = "history.jsonl", "events.jsonl"
 SPEEDS = ("ms_per_step", "tokens_per_s", "seconds_left")  # of a line of the history: see training.run_log.Speed
@@ -17,12 +19,12 @@ RUNTIME = uuid.uuid4().hex[:8]  # this process: rows of one runtime have one col
 log = logging.getLogger("lib.training")
 
 
-def append_history(run, line):
+def append_history(run: Path | str, line: dict) -> None:
     """Add a dict: step, epoch, time, split ("train" or "validation") and the figures by name."""
     _append(Path(run) / NAME, {**line, "runtime": RUNTIME})
 
 
-def append_event(run, event, step, text="", **fields):
+def append_event(run: Path | str, event: str, step: int, text: str = "", **fields: Any) -> None:
     """Add {"time" (Unix seconds), "runtime", "event", "step", "text", and `fields`}; logged in train.log too.
 
     Events: start, restored, saved, save_failed, mirrored, mirror_failed, out_of_memory, skipped, went_back, stopped,
@@ -43,24 +45,24 @@ def _append(path, line):
         file.write(b"\n" * torn + json.dumps(line).encode() + b"\n")
 
 
-def read_history(run):
+def read_history(run: Path | str) -> list[dict]:
     """What a run has logged: a list of dicts, see append_history; steps logged twice (after a restart) once."""
     rows = {(row["step"], row["split"]): row for row in read_rows(run) if "step" in row and "split" in row}
     return [rows[key] for key in sorted(rows)]
 
 
-def validation_figures(run, step):
+def validation_figures(run: Path | str, step: int) -> dict[str, float]:
     """dict name -> number, of the validation at a step; {} where there was none."""
     rows = [row for row in read_history(run) if row["split"] == "validation" and row["step"] == step]
     return {name: value for name, value in rows[-1].items() if name not in NO_FIGURES} if rows else {}
 
 
-def read_rows(run):
+def read_rows(run: Path | str) -> list[dict]:
     """Every line of the history in the order it was written, steps that were repeated included."""
     return _read(Path(run) / NAME)
 
 
-def read_events(run):
+def read_events(run: Path | str) -> list[dict]:
     """What happened to a run, in order: see append_event; events of older versions get their fields from their text."""
     return [_with_fields(event) for event in _read(Path(run) / EVENTS)]
 
@@ -88,7 +90,7 @@ def _read(path):
 
 
 @contextmanager
-def logging_to(folder):
+def logging_to(folder: Path) -> Iterator[None]:
     """train.log of the run, line by line."""
     folder.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder / "train.log", encoding="utf-8")

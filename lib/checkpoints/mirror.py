@@ -150,11 +150,8 @@ class Mirror:
         if text != self._reported or time.monotonic() - self._reported_at > REMIND_S:
             self._reported, self._reported_at = text, time.monotonic()
             message = f"{text}; training goes on here, and the copy is made later"
-            self.report("mirror_failed", self._newest(), message, reason=text)
-
-    def _newest(self):
-        folders = checkpoints.step_folders(self.run)
-        return checkpoints.step_of(folders[0]) if folders else 0
+            newest = next(iter(checkpoints.step_folders(self.run)), None)
+            self.report("mirror_failed", checkpoints.step_of(newest) if newest else 0, message, reason=text)
 
     def _catch_up(self, everything):
         if not self._opened:
@@ -188,7 +185,7 @@ class Mirror:
         try:
             if not due:
                 checkpoints.check(folder)
-            if not self._put(folder, name, text, due):
+            if not copy_folder(self.storage, folder, f"{self.remote_run}/checkpoints/{name}", text, due):
                 checkpoints.check(folder)
                 raise OSError(errno.EIO, "it gave back other bytes than were written")
         except DamageError:
@@ -197,6 +194,11 @@ class Mirror:
             if folder.is_dir():
                 raise
             return False
+        except OSError as error:
+            if error.errno in FULL and self.keep > 1:
+                self.keep = 1  # less is kept there from now on: the next round has room
+                self._prune()
+            raise
         self._note(name, step, due)
         return True
 
@@ -217,16 +219,6 @@ class Mirror:
         problem = "the copy there is damaged: it is made again"
         self.report("mirror_failed", checkpoints.step_of(name), problem, reason=problem)
         return False
-
-    def _put(self, folder, name, text, verify):
-        """Copy; if the mirror is full keep less there from now on, and let the next round try again."""
-        try:
-            return copy_folder(self.storage, folder, f"{self.remote_run}/checkpoints/{name}", text, verify)
-        except OSError as error:
-            if error.errno in FULL and self.keep > 1:
-                self.keep = 1
-                self._prune()
-            raise
 
     def _note(self, name, step, verified):
         self._copied.add(name)

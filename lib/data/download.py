@@ -91,11 +91,8 @@ def _is_intact(path: Path, checksum: str) -> bool:
     if not checksum:
         return True
     kind, _, wanted = checksum.partition(":")
-    digest = hashlib.new(kind)
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest() == wanted.lower()
+        return hashlib.file_digest(file, kind).hexdigest() == wanted.lower()
 
 
 def _published_checksum(source, path):

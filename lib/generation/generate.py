@@ -305,6 +305,7 @@ def _symbols(conditioning, begins_s, ends_s):
     """[(time_s, symbol)] of the chart where it changes."""
     seconds_per_quarter = Fraction(60) / Fraction(conditioning.request.tempo_bpm)
     changes = conditioning.chart.changes(Fraction(round(ends_s - begins_s, 6)) / seconds_per_quarter)
-    times_s = [begins_s + float(position * seconds_per_quarter) for position, _ in changes]
-    symbols = [NO_CHORD[0] if chord is None else chord.symbol for _, chord in changes]
-    return list(zip(times_s, symbols, strict=True))
+    return [
+        (begins_s + float(position * seconds_per_quarter), NO_CHORD[0] if chord is None else chord.symbol)
+        for position, chord in changes
+    ]

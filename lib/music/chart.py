@@ -202,8 +202,7 @@ def _named(form, key, metre):
 
 def _transposed(chord, semitones):
     """A chord so many semitones up, by its usual name."""
-    suffix = chord.symbol[len(re.match(r"[A-G][b#]?", chord.symbol).group()) :]
-    return parse_chord(NAMES[(chord.root + semitones) % 12] + suffix)
+    return parse_chord(re.sub(r"^[A-G][b#]?", NAMES[(chord.root + semitones) % 12], chord.symbol))
 
 
 def _bars(text, metre):

@@ -251,29 +251,25 @@ def _suitability(chord):
     return row
 
 
-def grid_distance_s(num_frames: int, tempo_bpm: float, swing: float = 0.5, start_s: float = 0.0) -> Tensor:
-    """(T,): how far each frame is from the nearest eighth note.
+def rhythm_grid(num_frames: int, tempo_bpm: float, swing: float = 0.5, start_s: float = 0.0) -> Rule:
+    """Notes begin on eighths; the loss is 0 where all do, 1 where all are OFF_GRID_S away or more, or none are.
 
     Parameters
     ----------
+    num_frames : T
     tempo_bpm : quarters a minute
     swing : where in its quarter the second eighth lies: 1/2 straight, 2/3 triplets
     start_s : when the first frame is, from the beginning of a quarter
     """
     phase = ((torch.arange(num_frames) / FRAME_RATE_HZ + start_s) * tempo_bpm / 60) % 1
-    away = torch.stack([phase, (phase - swing).abs(), 1 - phase]).amin(0)
-    return away * 60 / tempo_bpm
-
-
-def rhythm_grid(num_frames: int, tempo_bpm: float, swing: float = 0.5, start_s: float = 0.0) -> Rule:
-    """Notes begin on eighths; the loss is 0 where all do, 1 where all are OFF_GRID_S away or more, or none are."""
+    distance_s = torch.stack([phase, (phase - swing).abs(), 1 - phase]).amin(0) * 60 / tempo_bpm  # to the nearest
+    cost = (distance_s / OFF_GRID_S).clamp(max=1).square()  # (T,) of an onset in each frame
 
     def distance(onsets, cost):  # (B, T), (T,)
         onsets, cost = _common(onsets, cost)
         total = onsets.sum(1)
         return torch.where(total > 0, (onsets * cost).sum(1) / total.clamp(min=1), 1.0)
 
-    cost = (grid_distance_s(num_frames, tempo_bpm, swing, start_s) / OFF_GRID_S).clamp(max=1).square()
     return Rule("rhythm_grid", lambda piano_roll: piano_roll.onset.sum(1), cost, distance)
 
 

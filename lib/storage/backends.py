@@ -252,10 +252,6 @@ class RcloneStorage:
             self._call("copyto", self._path(path), str(partial), limit_s=RCLONE_COPY_S)
 
     def delete(self, path):
-        for verb in ("deletefile", "purge"):
-            with contextlib.suppress(FileNotFoundError):
-                try:
-                    self._call(verb, self._path(path))
-                except StorageError:
-                    if verb == "purge":
-                        raise
+        for verb, ignored in (("deletefile", OSError), ("purge", FileNotFoundError)):  # a file, or else a folder
+            with contextlib.suppress(ignored):
+                self._call(verb, self._path(path))

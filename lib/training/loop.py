@@ -25,7 +25,7 @@ from lib.devices import choose_device, determinism, make_accelerator, processes
 from lib.storage.atomic_write import write_text
 from lib.storage.backends import open_storage
 from lib.training.budget import Budget, Stop, StopReason, stop_requested
-from lib.training.run import Run, begin, make_stage, removed_if_empty, start_mirror, take_lease
+from lib.training.run import Run, make_stage, removed_if_empty, start_mirror, take_lease
 from lib.training.trainer import MOST_DETOURS, Trainer
 
 log = logging.getLogger("lib.training")
@@ -138,7 +138,7 @@ def train(
             write_text(folder / "config.json", json.dumps(configs.as_values(stage.config), indent=1))
         accelerator = make_accelerator(stage.config, folder, wandb_project)
         copies = start_mirror(storage, stage.config, folder, data_dir, stack)
-        run = begin(stage_name, stage, origin, sources, accelerator, lease, copies)
+        run = Run(stage_name, stage, origin, sources, accelerator, lease, copies)
         reason = _steps(run, budget)
         accelerator.end_training()
         seconds = time.monotonic() - began

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,9 @@ class Share:
     reduce: Callable[[Tensor], Tensor] = lambda tensor: tensor
 
 
-def make_optimizer(model: nn.Module, config: StageConfig, share: Share | None = None):
+def make_optimizer(
+    model: nn.Module, config: StageConfig, share: Share | None = None
+) -> torch.optim.Optimizer | MuonAdamW:
     """The optimizer of a config, over all parameters of a model; processes share the work of Muon."""
     settings = {"lr": config.lr, "weight_decay": config.weight_decay}
     trained = [p for p in model.parameters() if p.requires_grad]
@@ -102,14 +104,20 @@ class MuonAdamW:
     share : Share
     """
 
-    def __init__(self, inside: list[nn.Parameter], parameters, settings: dict, share: Share):
+    def __init__(
+        self,
+        inside: list[nn.Parameter],
+        parameters: Iterable[nn.Parameter],
+        settings: dict[str, float],
+        share: Share,
+    ):
         self.inside, taken = inside, {id(p) for p in inside}
         self.matrices = [p.detach().flatten(1) for p in inside]  # the same memory
         self.muon = SharedMuon(self.matrices, share, **settings)
         self.adamw = torch.optim.AdamW([p for p in parameters if id(p) not in taken], fused=True, **settings)
 
     @property
-    def param_groups(self):
+    def param_groups(self) -> list[dict]:
         """Of both, for learning rates and for a scaler."""
         self._share_gradients()
         return [*self.muon.param_groups, *self.adamw.param_groups]
@@ -121,21 +129,21 @@ class MuonAdamW:
                 parameter.grad = parameter.grad.contiguous()
             matrix.grad = None if parameter.grad is None else parameter.grad.view_as(matrix)
 
-    def step(self):
+    def step(self) -> None:
         """One step of both."""
         self._share_gradients()
         self.muon.step(), self.adamw.step()
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Forget the gradients."""
         self.adamw.zero_grad()
         for tensor in (*self.inside, *self.matrices):
             tensor.grad = None
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, dict]:
         """Of both."""
         return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, dict]) -> None:
         """Of both."""
         self.muon.load_state_dict(state["muon"]), self.adamw.load_state_dict(state["adamw"])

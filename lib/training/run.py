@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from lib.checkpoints.run_dependencies import check_unchanged, find_dependencies,
 from lib.storage.atomic_write import write_text
 from lib.storage.backends import FolderStorage
 from lib.training.budget import StopReason
-from lib.training.run_log import RunLog, Speed
+from lib.training.run_log import RunLog
 from lib.training.stages import STAGES
 from lib.training.stages.stage import Stage
 from lib.training.trainer import Adjustments, Trainer, total_steps
@@ -41,41 +40,50 @@ class SaveError(OSError):
     """The last checkpoint could not be written; the one before it is there."""
 
 
-@dataclass
 class Run:
-    """What one call of train works with, and how far it is.
+    """What one call of train works with, and how far it is: made as its checkpoint left it, ready for the next step.
+
+    Parameters
+    ----------
+    stage_name, stage, origin : what is trained, from which checkpoint
+    sources : the runs that it builds on, by stage
+    accelerator : of devices.make_accelerator
+    lease, mirror : None where there is none
 
     Attributes
     ----------
-    stage_name, stage, origin : what is trained, from which checkpoint
-    sources : for manifests: the runs that it builds on, and their hashes
+    sources : for manifests: the paths of those runs, and their hashes
     trainer, log, saver : its tools
-    lease, mirror : None where there is none
     start, step, total : optimizer steps at the beginning of this call, by now, and of the whole training
     skipped : steps left out in a row, as their loss was not finite
     best, best_step : the lowest validation loss so far, and its step
     """
 
-    stage_name: str
-    stage: Stage
-    origin: Origin
-    sources: dict
-    trainer: Trainer
-    log: RunLog
-    saver: AsyncSaver
-    lease: Lease | None
-    mirror: Mirror | None
-    start: int
-    step: int
-    total: int
-    skipped: int = 0
-    best: float = math.inf
-    best_step: int | None = None
-
-    @property
-    def folder(self) -> Path:
-        """Where it lies."""
-        return self.origin.folder
+    def __init__(
+        self,
+        stage_name: str,
+        stage: Stage,
+        origin: Origin,
+        sources: dict[str, Path],
+        accelerator,
+        lease: Lease | None,
+        mirror: Mirror | None,
+    ):
+        self.stage_name, self.stage, self.origin, self.lease, self.mirror = stage_name, stage, origin, lease, mirror
+        self.folder, checkpoint = origin.folder, origin.checkpoint
+        paths = {name: os.path.relpath(path, self.folder) for name, path in sources.items()}
+        self.sources = {"sources": paths, "source_sha256": weights_sha256(sources)}
+        self.total = total_steps(stage.config, stage.stream.num_chunks)
+        self.start = self.step = checkpoint.step if checkpoint else 0
+        self.skipped, self.best, self.best_step = 0, math.inf, None
+        self.log = RunLog(self.folder, stage_name, stage, accelerator, self.step, self.total)
+        self.saver = AsyncSaver(self.step)
+        known = checkpoint.manifest["adjustments"] if checkpoint else None
+        adjustments = Adjustments(self.folder, stage.config.batch_size, known, self.log.writes)
+        stage.prepare(accelerator.device)
+        self.trainer = Trainer(stage, accelerator, adjustments, self.total, self.log.event)
+        if checkpoint is not None:
+            self.restore(checkpoint)
 
     @property
     def is_done(self) -> bool:
@@ -86,8 +94,8 @@ class Run:
         """Take over weights, optimizer and the best loss of a checkpoint."""
         self.trainer.restore(checkpoint)
         facts = checkpoint.manifest
-        self.best, self.best_step, self.log.newest = facts["best"], facts["best_step"], facts["losses"]
-        self.best = math.inf if self.best is None else self.best
+        self.best = math.inf if facts["best"] is None else facts["best"]
+        self.best_step, self.log.newest = facts["best_step"], facts["losses"]
 
     def save_is_due(self) -> bool:
         """Whether to save after this step: a tenth of save_every before it is over, since a save takes a while."""
@@ -186,24 +194,6 @@ def make_stage(config, stage_name: str, data_dir, folder: Path, runs_dir: Path, 
     with torch.random.fork_rng(devices=[]):  # the first weights follow from the seed, and nothing else does
         torch.manual_seed(config.seed)
         return STAGES[stage_name](config, data_dir, origin.checkpoint, sources), origin, sources
-
-
-def begin(stage_name: str, stage: Stage, origin: Origin, sources: dict, accelerator, lease, mirror) -> Run:
-    """The run as its checkpoint left it, ready for its first step."""
-    config, folder, checkpoint = stage.config, origin.folder, origin.checkpoint
-    total, start = total_steps(config, stage.stream.num_chunks), checkpoint.step if checkpoint else 0
-    speed = Speed(stage.stream.global_batch * stage.tokens_per_example)
-    run_log = RunLog(folder, stage_name, stage.stream, accelerator, start, total, speed)
-    known = checkpoint.manifest["adjustments"] if checkpoint else None
-    adjustments = Adjustments(folder, config.batch_size, known, run_log.writes)
-    stage.prepare(accelerator.device)
-    trainer = Trainer(stage, accelerator, adjustments, total, run_log.event)
-    paths = {name: os.path.relpath(path, folder) for name, path in sources.items()}
-    facts = {"sources": paths, "source_sha256": weights_sha256(sources)}
-    run = Run(stage_name, stage, origin, facts, trainer, run_log, AsyncSaver(start), lease, mirror, start, start, total)
-    if checkpoint is not None:
-        run.restore(checkpoint)
-    return run
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lib.checkpoints.history import SPEEDS, append_event, append_history
 from lib.progress import progress_bar
-from lib.training.stream import Stream
+from lib.training.stages.stage import Stage
 
 log = logging.getLogger("lib.training")
 SHOWN_LOSSES = 3  # in the progress bar
@@ -65,21 +65,23 @@ class RunLog:
     Parameters
     ----------
     folder : of the run
-    stage : its name, for the progress bar
-    stream : which knows the epoch of a step
+    name : of the stage, for the progress bar
+    stage : whose stream knows the epoch of a step
     accelerator : of devices.make_accelerator: whether this process writes, and trackers
     start, total : steps done, and of the whole training
-    speed : Speed
 
     Attributes
     ----------
+    writes : whether this process does
+    speed : of its steps
     newest : dict "SPLIT/NAME" -> the newest figure, for manifests
     """
 
-    def __init__(self, folder: Path, stage: str, stream: Stream, accelerator, start: int, total: int, speed: Speed):
-        self.folder, self.stream, self.accelerator, self.total = folder, stream, accelerator, total
-        self.writes, self.speed, self.newest = accelerator.is_main_process, speed, {}
-        self.bar = progress_bar(total=total, initial=start, desc=stage, unit="step")
+    def __init__(self, folder: Path, name: str, stage: Stage, accelerator, start: int, total: int):
+        self.folder, self.stream, self.accelerator, self.total = folder, stage.stream, accelerator, total
+        self.writes, self.newest = accelerator.is_main_process, {}
+        self.speed = Speed(stage.stream.global_batch * stage.tokens_per_example)
+        self.bar = progress_bar(total=total, initial=start, desc=name, unit="step")
 
     def event(self, event: str, step: int, text: str = "", **fields) -> None:
         """What happened: see history.append_event."""

@@ -20,7 +20,7 @@ from torch import Tensor
 from lib.checkpoints.checkpoint import Checkpoint, snapshot
 from lib.checkpoints.config_migration import put_weights, renamed_tensors
 from lib.config import ConfigError, StageConfig
-from lib.devices import autocast_dtype, give_back_memory, make_scaler
+from lib.devices import autocast_dtype, give_back_memory
 from lib.storage.atomic_write import write_text
 from lib.storage.manifest import DamageError, sealed, unsealed
 from lib.training.optimizers import Share, make_optimizer
@@ -123,8 +123,8 @@ class Trainer:
         self.model = stage.to(self.device).model
         rank, processes = accelerator.process_index, accelerator.num_processes
         self.optimizer = make_optimizer(self.model, self.config, Share(rank, processes, self._sum))
-        self.scaler = make_scaler(self.config, self.device)
         self.autocast_dtype = autocast_dtype(self.config)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast_dtype is torch.float16)
         self.worker = self.model
         if stage.in_bfloat16 and self.autocast_dtype == torch.bfloat16:  # quicker than casting in each layer
             self.worker, self.autocast_dtype = copy.deepcopy(self.model).bfloat16(), None

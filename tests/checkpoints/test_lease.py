@@ -1,8 +1,11 @@
 """The lease: one runtime trains a run, a dead one never stands in the way."""
 
+import dataclasses
 import errno
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from lib.checkpoints.lease import NAME, Lease, LeaseError
+from lib.checkpoints.history import read_events
+from lib.checkpoints.lease import NAME, REMOTE_BEAT_S, Lease, LeaseError
 from lib.config import preset
-from lib.storage.backends import FolderStorage
+from lib.storage.backends import FolderStorage, StorageError
 from lib.training import loop
 from lib.training.loop import train
 
@@ -163,3 +167,90 @@ def test_a_second_training_of_the_same_run_is_refused(holder, demo_data, tmp_pat
         train(preset("vqvae", "tiny"), demo_data, tmp_path)
     assert [path.name for path in (tmp_path / "vqvae").iterdir()] == [NAME]
     assert train(preset("vqvae", "tiny"), demo_data, tmp_path, take_over=True).finished
+
+
+class MemoryStorage:
+    """A third kind of storage, as a bucket would be: it satisfies backends.Storage, and nothing else knows it."""
+
+    kind = "memory"
+    where = "memory:bucket"
+
+    def __init__(self):
+        self.files: dict[str, bytes] = {}
+        self.is_there = True
+
+    def open(self):
+        self.check()
+
+    def check(self):
+        if not self.is_there:
+            raise StorageError("the bucket has vanished")
+
+    def names(self, path):
+        prefix = f"{path}/" if path else ""
+        return sorted({name.removeprefix(prefix).split("/")[0] for name in self.files if name.startswith(prefix)})
+
+    def _content(self, path):
+        if path not in self.files:
+            raise FileNotFoundError(errno.ENOENT, "not there", path)
+        return self.files[path]
+
+    def read_text(self, path):
+        return self._content(path).decode()
+
+    def write_text(self, path, text):
+        self.files[path] = text.encode()
+
+    def sha256(self, path):
+        return hashlib.sha256(self._content(path)).hexdigest()
+
+    def put(self, local, path, halfway=None):
+        content = Path(local).read_bytes()
+        if halfway is not None:
+            halfway()
+        self.files[path] = content
+
+    def get(self, path, local):
+        Path(local).parent.mkdir(parents=True, exist_ok=True)
+        Path(local).write_bytes(self._content(path))
+
+    def delete(self, path):
+        for name in [name for name in self.files if name == path or name.startswith(f"{path}/")]:
+            del self.files[name]
+
+
+def test_a_storage_of_a_third_kind_holds_leases():
+    storage = MemoryStorage()
+    assert Lease([(storage, NAME)]).files[0].beat_s == REMOTE_BEAT_S  # what a kind has that the table does not know
+    first, second = (Lease([(storage, NAME)], beat_s=0.02) for _ in range(2))
+    first.acquire(), first.start()
+    with pytest.raises(LeaseError, match="memory:bucket/lease.json.*--take-over"):
+        second.acquire()
+    second.acquire(take_over=True), second.start()
+    end = time.monotonic() + 5
+    while first.lost is None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert "taken over by" in first.lost and second.lost is None
+    first.release()
+    assert list(storage.files) == [NAME]
+    second.release()
+    assert storage.files == {}
+
+
+def test_a_storage_of_a_third_kind_is_a_mirror(demo_data, tmp_path, monkeypatch):
+    """Trained here with it, trained on elsewhere from it: only `open_storage`, which tells kinds apart, is replaced."""
+    storage = MemoryStorage()
+    monkeypatch.setattr(loop, "open_storage", lambda where: storage)
+    config = preset("vqvae", "tiny", decay="constant")
+    alone = train(config, demo_data, tmp_path / "alone")
+    first = train(dataclasses.replace(config, steps=2), demo_data, tmp_path / "here", mirror="memory:bucket")
+    run = "runs/tiny/vqvae"
+    assert "step-00000002" in storage.names(f"{run}/checkpoints") and NAME not in storage.names(run)
+    shutil.rmtree(first.run)
+    resumed = train(config, demo_data, tmp_path / "there", mirror="memory:bucket")
+    assert resumed.resumed_from_step == 2 and resumed.losses == alone.losses
+    assert "step-00000004" in storage.names(f"{run}/checkpoints")
+
+    storage.is_there = False
+    again = train(dataclasses.replace(config, steps=6), demo_data, tmp_path / "there", mirror="memory:bucket")
+    assert again.finished and [event["reason"] for event in read_events(again.run) if event["event"] == "mirror_failed"]

@@ -1,0 +1,418 @@
+"""Trains the released beat tracker from nothing: profiles, beats of jazz to learn from, networks, confidence.
+
+    python tests/benchmarks/beat_recipe.py --data-dir data [--asap asap.zip] --out beat_tracker.safetensors
+
+Reads the note stores of PiJAMA and MAESTRO (for the names of its test pieces, which are left out). No piece that
+beats.py measures is read. Jazz has no annotations: its phase profiles are learnt by hard EM on notes left out, and the
+beats that two searches agree on, each without another fifth of the onsets, are what the networks learn from. The
+released file took the same functions step by step. About four hours of one core at the default sizes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
+
+from asap import AnnotatedPerformance, read_asap  # noqa: E402
+from beats import ASAP, benchmark_pieces, excerpt, groups_of, shuffle_gaps  # noqa: E402
+
+from lib.data.note_store import NoteStore  # noqa: E402
+from lib.models.beat_tracker import (  # noqa: E402
+    BeatNetwork,
+    BeatTracker,
+    DownbeatNetwork,
+    TrackerSettings,
+    confidence_terms,
+    hear,
+)
+from lib.music.bar_lines import NUM_EVIDENCE, BarModel, bar_evidence, find_bars  # noqa: E402
+from lib.music.beat_tracking import (  # noqa: E402
+    NUM_KINDS,
+    BeatModel,
+    BeatPath,
+    OnsetGroups,
+    decode,
+    group_index,
+    onset_gains,
+    phases_at,
+)
+from lib.music.notes import Notes, select  # noqa: E402
+from lib.training.stages.beat_tracker import Example, fit_beat_network  # noqa: E402
+
+BINS = 48
+PEAKS = {  # phase and height of what is played between the beats, by feel: bass, chord, line
+    "sixteenths": (
+        ((0.5, 1.2), (0.25, 0.3), (0.75, 0.3)),
+        ((0.5, 1.2), (0.25, 0.4), (0.75, 0.4)),
+        ((0.5, 1.3), (0.25, 0.9), (0.75, 0.9)),
+    ),
+    "swing": (((2 / 3, 0.8), (1 / 3, 0.2)), ((2 / 3, 1.2), (1 / 3, 0.3)), ((2 / 3, 1.5), (1 / 3, 0.7))),
+    "eighths": (((0.5, 1.3),), ((0.5, 1.4),), ((0.5, 1.6),)),
+}
+ON_BEAT = ((3.2, 0.3), (2.2, 0.4), (1.6, 0.5))  # height at the beat and floor: bass, chord, line
+PEAK_WIDTH = 0.025  # beats
+PROFILE_LEFT_OUT, SMOOTHING, FLOOR, PRIOR_COUNT = 0.25, (0.25, 0.5, 0.25), 0.02, 2.0
+LABEL_LEFT_OUT, LABEL_GAIN, LABEL_AGREEMENT, SAME_BEAT_S = 0.2, 0.15, 0.85, 0.045
+GAIN_BEATS, AGREEMENT_BEATS, MIN_LABELS = 16, 4, 40
+SEQUENCE_BEATS = 128
+BEAT_JITTER_S = 0.012  # tracked beats are not exact
+MAX_DROPPED = 0.25  # at most this share of the onset groups is left out
+SURE = 0.8  # probability from which on a found bar is learnt from
+MIN_SURE_BEATS = 48
+SLOW_BPM, FAST_BPM = 95.0, 140.0  # pieces below are also learnt at twice the beats, above at half
+EVIDENCE_NOISE = 0.1
+SHUFFLED_SHARE = 0.25  # of the performances are also fitted with their gaps shuffled: nothing keeps time there
+PROFILE_PIECES, LABEL_PIECES, CONFIDENCE_PIECES = 90, 800, 70
+PROFILE_S, LABEL_S, CONFIDENCE_S = 180.0, 270.0, 180.0
+PROFILE_ROUNDS, DOWNBEAT_ROUNDS = 4, 3
+BATCH_SIZE, JAZZ_EXAMPLES = 10, 3
+
+
+def initial_profiles() -> np.ndarray:
+    """Log profiles to begin EM with, (feels, NUM_KINDS, BINS)."""
+    phase, feels = np.arange(BINS) / BINS, []
+    for kinds in PEAKS.values():
+        profiles = np.empty((NUM_KINDS, BINS))
+        for profile, peaks, (height, floor) in zip(profiles, kinds, ON_BEAT):
+            profile[:] = floor
+            for peak, size in ((0.0, height), *peaks):
+                distance = np.minimum(abs(phase - peak), 1 - abs(phase - peak))
+                profile += size * np.exp(-0.5 * (distance / PEAK_WIDTH) ** 2)
+        feels.append(profiles / profiles.mean(1, keepdims=True))
+    return np.log(np.array(feels))
+
+
+def phase_histogram(groups: OnsetGroups, path: BeatPath, feels: int) -> np.ndarray:
+    """Weight of the onsets by feel, kind and phase, (feels, NUM_KINDS, BINS)."""
+    histogram = np.zeros((feels, NUM_KINDS, BINS))
+    beat, phase = phases_at(groups.time_s, path.beats_s)
+    inside = beat >= 0
+    bin_index = np.rint(phase[inside] * BINS).astype(np.int64) % BINS
+    np.add.at(histogram, (path.feel[beat[inside]], groups.kind[inside], bin_index), groups.weight[inside])
+    return histogram
+
+
+def log_profiles_from(histogram: np.ndarray) -> np.ndarray:
+    """Log density over a flat one from counts (feels, NUM_KINDS, BINS), smoothed round the beat."""
+    counts = histogram + PRIOR_COUNT
+    before, here, after = SMOOTHING
+    counts = here * counts + before * np.roll(counts, 1, 2) + after * np.roll(counts, -1, 2)
+    return np.log((1 - FLOOR) * counts / counts.mean(2, keepdims=True) + FLOOR)
+
+
+def learn_profiles(performances: list[OnsetGroups], model: BeatModel, rounds: int, seed: int = 0):
+    """Hard EM: track without a quarter of the onsets, then count where in the beat that quarter falls.
+
+    Counting what was left out keeps the profiles honest: what was tracked sits on the grid in any case.
+
+    Yields
+    ------
+    (BeatModel, nats an onset left out under the profiles before), once a round
+    """
+    feels = len(model.log_profiles)
+    for turn in range(rounds):
+        histogram, gains = np.zeros_like(model.log_profiles), []
+        for number, groups in enumerate(performances):
+            held = np.random.default_rng([seed, turn, number]).random(len(groups)) < PROFILE_LEFT_OUT
+            path, left_out = decode(groups.part(~held), model), groups.part(held)
+            histogram += phase_histogram(left_out, path, feels)
+            gains.append(onset_gains(left_out, path, model.log_profiles)[1])
+        model = replace(model, log_profiles=log_profiles_from(histogram))
+        yield model, float(np.concatenate(gains).mean())
+
+
+@dataclass(frozen=True)
+class BeatLabels:
+    """Beats (B,) of a piece in seconds, and which of them are sure enough to learn from, bool (B,)."""
+
+    beats_s: np.ndarray
+    known: np.ndarray
+
+
+def label_beats(groups: OnsetGroups, model: BeatModel, seed: int) -> BeatLabels | None:
+    """Beats that two searches, each without another fifth of the onsets, agree on and that predict what was left out.
+
+    None where fewer than MIN_LABELS are sure.
+    """
+    paths, gains = [], []
+    for turn in range(2):
+        held = np.random.default_rng([seed, turn]).random(len(groups)) < LABEL_LEFT_OUT
+        path = decode(groups.part(~held), model)
+        paths.append(path)
+        gains.append(smoothed_gain(*onset_gains(groups.part(held), path, model.log_profiles), len(path.feel)))
+    beats_s, other_s = paths[0].beats_s[:-1], paths[1].beats_s
+    after = np.clip(np.searchsorted(other_s, beats_s), 1, len(other_s) - 1)
+    same = np.minimum(abs(beats_s - other_s[after]), abs(beats_s - other_s[after - 1])) < SAME_BEAT_S
+    window = np.ones(2 * AGREEMENT_BEATS + 1)
+    agreement = np.convolve(same, window / len(window), "same")
+    gain = np.minimum(gains[0], np.interp(beats_s, other_s[:-1], gains[1]))
+    known = (gain > LABEL_GAIN) & (agreement > LABEL_AGREEMENT)
+    return BeatLabels(beats_s, known) if known.sum() > MIN_LABELS else None
+
+
+def smoothed_gain(beat, gain, num_beats: int) -> np.ndarray:
+    """Mean gain of onsets within GAIN_BEATS of each beat, (num_beats,)."""
+    total = np.bincount(beat[beat >= 0], gain[beat >= 0], num_beats)
+    count = np.bincount(beat[beat >= 0], minlength=num_beats).astype(float)
+    window = np.ones(2 * GAIN_BEATS + 1)
+    return np.convolve(total, window, "same")[:num_beats] / np.maximum(
+        np.convolve(count, window, "same")[:num_beats], 4
+    )
+
+
+@dataclass(frozen=True)
+class BeatSequence:
+    """Evidence (B, E) of one performance, whether a bar begins on each beat (B,), and how much that counts (B,)."""
+
+    piece: str
+    evidence: np.ndarray
+    downbeat: np.ndarray
+    weight: np.ndarray
+
+
+def annotated_sequences(performance: AnnotatedPerformance, rng: np.random.Generator) -> list[BeatSequence]:
+    """A performance at its own level and, where it is slow or fast, at another; beats jittered, some notes left out."""
+    notes, sequences = performance.notes, []
+    for beats_s in levels(performance.beats_s, performance.downbeats_s):
+        downbeat = np.isin(beats_s, performance.downbeats_s)
+        jittered = beats_s + rng.normal(0, BEAT_JITTER_S, len(beats_s))
+        if (np.diff(jittered) <= 0).any() or len(beats_s) < 16:
+            continue
+        group = group_index(notes.onset_s)
+        kept = (rng.random(group[-1] + 1) >= rng.uniform(0, MAX_DROPPED))[group]
+        evidence = bar_evidence(select(notes, kept), jittered)
+        sequences.append(BeatSequence(performance.folder, evidence, downbeat.astype(np.float32), np.ones(len(beats_s))))
+    return sequences
+
+
+def levels(beats_s, downbeats_s):
+    """The annotated beats; then twice as many where they are slow, or every other one where they are fast."""
+    yield beats_s
+    bpm = 60 / np.median(np.diff(beats_s))
+    if bpm < SLOW_BPM:
+        yield np.sort(np.r_[beats_s, (beats_s[1:] + beats_s[:-1]) / 2])
+    elif bpm > FAST_BPM:
+        phase = int(np.isin(beats_s[1::2], downbeats_s).sum() > np.isin(beats_s[::2], downbeats_s).sum())
+        yield beats_s[phase::2]
+
+
+def fit_downbeats(
+    groups, steps: int = 700, batch_size: int = 24, peak_rate: float = 3e-3, seed: int = 0, width: int = 48
+):
+    """A downbeat network trained on groups of BeatSequences, each group an equal share of every batch.
+
+    Pieces are drawn by the root of how many sequences they have.
+    """
+    torch.manual_seed(seed)
+    rng, network = np.random.default_rng(seed), DownbeatNetwork(NUM_EVIDENCE, width)
+    seen = np.concatenate([sequence.evidence for sequences in groups for sequence in sequences[::5]])
+    network.mean.copy_(torch.from_numpy(seen.mean(0)))
+    network.scale.copy_(torch.from_numpy(seen.std(0) + 0.1))
+    optimizer = torch.optim.AdamW(network.parameters(), peak_rate, weight_decay=0.03)
+    chances = [piece_chances(sequences) for sequences in groups]
+    network.train()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = peak_rate * min(1, (step + 1) / 50) * (0.5 * (1 + np.cos(np.pi * step / steps)) + 0.01)
+        drawn = [
+            sequences[i]
+            for sequences, chance in zip(groups, chances)
+            for i in rng.choice(len(sequences), batch_size // len(groups), p=chance)
+        ]
+        evidence, downbeat, weight = stacked(drawn, rng)
+        noise = (
+            torch.from_numpy(rng.normal(0, EVIDENCE_NOISE, evidence.shape).astype(np.float32)) * network.scale[:, None]
+        )
+        loss = binary_cross_entropy_with_logits(network(evidence + noise), downbeat, reduction="none")
+        loss = (loss * weight).sum() / weight.sum().clamp(min=1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return network.eval()
+
+
+def piece_chances(sequences: list[BeatSequence]) -> np.ndarray:
+    _, index, counts = np.unique([s.piece for s in sequences], return_inverse=True, return_counts=True)
+    chance = 1 / np.sqrt(counts[index])
+    return chance / chance.sum()
+
+
+def stacked(sequences, rng):
+    """Random stretches of SEQUENCE_BEATS: evidence (B, E, beats), downbeats and weights (B, beats)."""
+    evidence = np.zeros((len(sequences), NUM_EVIDENCE, SEQUENCE_BEATS), dtype=np.float32)
+    downbeat, weight = np.zeros((2, len(sequences), SEQUENCE_BEATS), dtype=np.float32)
+    for row, sequence in enumerate(sequences):
+        start = rng.integers(0, max(1, len(sequence.evidence) - SEQUENCE_BEATS + 1))
+        part = slice(start, start + SEQUENCE_BEATS)
+        size = len(sequence.evidence[part])
+        evidence[row, :, :size] = sequence.evidence[part].T
+        downbeat[row, :size], weight[row, :size] = sequence.downbeat[part], sequence.weight[part]
+    return torch.from_numpy(evidence), torch.from_numpy(downbeat), torch.from_numpy(weight)
+
+
+@torch.inference_mode()
+def logits_of(network: DownbeatNetwork, evidence: np.ndarray) -> np.ndarray:
+    """Log odds of a downbeat (B,) from evidence (B, E)."""
+    return network(torch.from_numpy(evidence.T)[None])[0].numpy()
+
+
+def found_sequences(network, sequences: list[BeatSequence], model: BarModel) -> list[BeatSequence]:
+    """Hard EM's E step: the sequences with the bars that the network finds in them; only sure beats count."""
+    found = []
+    for sequence in sequences:
+        logits = logits_of(network, sequence.evidence)
+        path = find_bars(logits - logits.mean(), model)
+        weight = sequence.weight * (path.probability > SURE)
+        if weight.sum() >= MIN_SURE_BEATS:
+            downbeat = (path.beat_in_bar == 0).astype(np.float32)
+            found.append(BeatSequence(sequence.piece, sequence.evidence, downbeat, weight))
+    return found
+
+
+def observations(tracker: BeatTracker, notes: Notes, steady: bool, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Terms (N, 4) and gain in nats (N,) of the onsets left out."""
+    groups, group = groups_of(notes), group_index(notes.onset_s)
+    held = rng.random(len(groups)) < LABEL_LEFT_OUT
+    activations = hear(tracker.network, select(notes, ~held[group]), steady)
+    path = tracker.find_beats(groups.part(~held), activations, steady)
+    terms = confidence_terms(groups.part(~held), path, activations, tracker.log_profiles)
+    beat, gain = onset_gains(groups.part(held), path, tracker.log_profiles)
+    return terms[beat[beat >= 0]], gain[beat >= 0]
+
+
+def confidence_coefficients(tracker: BeatTracker, performances: list[Notes], steady: bool, seed: int = 0):
+    """Coefficients of `confidence_terms`, by least squares over all onsets left out."""
+    rng, rows = np.random.default_rng(seed), []
+    for number, notes in enumerate(performances):
+        rows.append(observations(tracker, notes, steady, rng))
+        if number % round(1 / SHUFFLED_SHARE) == 0:
+            rows.append(observations(tracker, shuffle_gaps(notes, rng), steady, rng))
+    terms, gain = (np.concatenate(columns) for columns in zip(*rows))
+    return tuple(float(c) for c in np.linalg.lstsq(terms, gain, rcond=None)[0])
+
+
+def maestro_test_members(data_dir: Path) -> frozenset[str]:
+    """YEAR/FILE of MAESTRO's test split, from its note store."""
+    pieces = NoteStore.open(data_dir / "maestro" / "notes.store").pieces
+    return frozenset("/".join(piece.member.split("/")[-2:]) for piece in pieces if piece.split == "test")
+
+
+def learning_pieces(store: NoteStore, seed: int) -> list[int]:
+    """Indices of PiJAMA's pieces that the benchmark does not measure, in random order, Mehldau's first."""
+    hidden = {index for index, _ in benchmark_pieces(store.pieces)}
+    free = [i for i, piece in enumerate(store.pieces) if not piece.duet and piece.seconds > 90 and i not in hidden]
+    order = np.random.default_rng(seed).permutation(free)
+    return sorted(map(int, order), key=lambda i: store.pieces[i].pianist != "Brad Mehldau")
+
+
+def jazz_labels(store: NoteStore, indices, model: BeatModel, report) -> dict[int, BeatLabels]:
+    """The labels of the pieces of which some beats are sure."""
+    labels = {}
+    for number, index in enumerate(indices):
+        groups = groups_of(excerpt(store, index, LABEL_S))
+        found = label_beats(groups, model, index) if len(groups) > 100 else None
+        if found is not None:
+            labels[index] = found
+        if number % 100 == 99:
+            report(f"labels: {len(labels)} of {number + 1} pieces")
+    return labels
+
+
+def annotated_example(performance: AnnotatedPerformance) -> Example:
+    known = np.ones(len(performance.beats_s), dtype=bool)
+    return Example(performance.notes, performance.beats_s, performance.downbeats_s, known, known, steady=False)
+
+
+def labelled_example(notes: Notes, labels: BeatLabels) -> Example:
+    """A piece with tracked beats; where its bars begin is unknown."""
+    nowhere = np.zeros(len(labels.beats_s), dtype=bool)
+    return Example(notes, labels.beats_s, labels.beats_s[:0], labels.known, nowhere, steady=True)
+
+
+def examples_drawn(performances: list[AnnotatedPerformance], jazz: list[Example]):
+    """A function that draws a batch: pieces of (n)ASAP by the root of how many performances they have, and jazz."""
+    by_piece: dict[str, list[Example]] = {}
+    for performance in performances:
+        by_piece.setdefault(performance.folder, []).append(annotated_example(performance))
+    pieces = list(by_piece.values())
+    chance = np.sqrt([len(piece) for piece in pieces])
+
+    def draw(rng):
+        drawn = [pieces[i] for i in rng.choice(len(pieces), BATCH_SIZE - JAZZ_EXAMPLES, p=chance / chance.sum())]
+        drawn = [piece[rng.integers(len(piece))] for piece in drawn]
+        return drawn + [jazz[i] for i in rng.integers(len(jazz), size=JAZZ_EXAMPLES)]
+
+    return draw
+
+
+def learn_downbeats(performances, jazz: list[BeatSequence], seed: int, report) -> DownbeatNetwork:
+    """The downbeat network by hard EM on jazz, begun on annotated bars."""
+    rng = np.random.default_rng(seed)
+    annotated = [sequence for performance in performances for sequence in annotated_sequences(performance, rng)]
+    network = fit_downbeats([annotated], seed=seed)
+    for turn in range(DOWNBEAT_ROUNDS):
+        found = found_sequences(network, jazz, BarModel())
+        report(f"bars: {len(found)} of {len(jazz)} pieces, round {turn}")
+        network = fit_downbeats([annotated, found] if found else [annotated], seed=seed + turn)
+    return network
+
+
+def with_confidence(tracker: BeatTracker, store: NoteStore, indices, asap: Path) -> BeatTracker:
+    """The tracker with coefficients of its confidence, fitted on jazz and on (n)ASAP's validation pieces."""
+    jazz = [excerpt(store, index, CONFIDENCE_S) for index in indices]
+    classical = [p.notes.until(CONFIDENCE_S) for p in read_asap(asap, splits=("validation",))[::3]]
+    steady, free = confidence_coefficients(tracker, jazz, True), confidence_coefficients(tracker, classical, False)
+    return replace(tracker, settings=replace(tracker.settings, steady_confidence=steady, free_confidence=free))
+
+
+def train(data_dir: Path, asap: Path, steps: int, seed: int, report=print) -> BeatTracker:
+    """The whole recipe; see the module."""
+    torch.manual_seed(seed)
+    store, settings = NoteStore.open(data_dir / "pijama" / "notes.store"), TrackerSettings()
+    pieces, model = learning_pieces(store, seed), BeatModel(initial_profiles())
+    groups = [groups_of(excerpt(store, index, PROFILE_S)) for index in pieces[:PROFILE_PIECES]]
+    for learnt, gain in learn_profiles(groups, model, PROFILE_ROUNDS, seed):
+        model = learnt
+        report(f"profiles: {gain:.3f} nats an onset left out")
+    labels = jazz_labels(store, pieces[:-CONFIDENCE_PIECES][:LABEL_PIECES], model, report)
+    performances = [p for p in read_asap(asap, maestro_test_members(data_dir), ("train",)) if not p.in_maestro_test]
+    notes = {index: excerpt(store, index, LABEL_S + 10) for index in labels}
+    draw = examples_drawn(performances, [labelled_example(notes[index], labels[index]) for index in labels])
+    network = fit_beat_network(BeatNetwork(), draw, steps, seed=seed, report=report)
+    evidence = {index: bar_evidence(notes[index], labels[index].beats_s) for index in labels}
+    sequences = [
+        BeatSequence(str(i), e, np.zeros(len(e), dtype=np.float32), labels[i].known.astype(np.float32))
+        for i, e in evidence.items()
+    ]
+    downbeats = learn_downbeats(performances, sequences, seed, report)
+    tracker = BeatTracker(network, downbeats, model.log_profiles, settings)
+    return with_confidence(tracker, store, pieces[-CONFIDENCE_PIECES:], asap)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of the note stores")
+    parser.add_argument("--asap", type=Path, default=ASAP, help="asap.zip of (n)ASAP")
+    parser.add_argument("--steps", type=int, default=6000, help="of the beat network")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+
+    def report(line):
+        print(line, flush=True)
+
+    train(arguments.data_dir, arguments.asap, arguments.steps, arguments.seed, report).save(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
