@@ -9,9 +9,11 @@ import torch
 from lib.checkpoints.load import load_vqvae
 from lib.devices import choose_device
 from lib.models.vqvae import VQVAE
+from lib.music.beat_notes import STEADY, in_beats, in_seconds
 from lib.music.metrics import NoteF1, note_f1
 from lib.music.notes import Notes
 from lib.music.piano_roll import notes_to_piano_roll, piano_roll_to_notes
+from lib.music.tempo_map import TempoMap
 
 
 def reconstruct(run: Path | str, notes: Notes, device: str = "auto") -> tuple[Notes, NoteF1]:
@@ -36,12 +38,7 @@ def reconstruct(run: Path | str, notes: Notes, device: str = "auto") -> tuple[No
 
 
 @torch.inference_mode()
-def codec_round_trip(vqvae: VQVAE, notes: Notes, num_frames: int | None = None) -> Notes:
-    """Notes through a codec and back: Notes.
-
-    Parameters
-    ----------
-    num_frames : of the roll, see notes_to_piano_roll
-    """
-    piano_roll = notes_to_piano_roll(notes, num_frames).to(next(vqvae.parameters()).device)
-    return piano_roll_to_notes(vqvae.decode(vqvae.encode(piano_roll)))[0]
+def codec_round_trip(vqvae: VQVAE, notes: Notes, tempo_map: TempoMap = STEADY) -> Notes:
+    """Notes through a codec and back, in the beats of a map: Notes."""
+    piano_roll = notes_to_piano_roll(in_beats(notes, tempo_map)).to(next(vqvae.parameters()).device)
+    return in_seconds(piano_roll_to_notes(vqvae.decode(vqvae.encode(piano_roll)))[0], tempo_map)

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Annotated
+from fractions import Fraction
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from lib.config import OWN, STRICT, Share, build
+from lib.music.tempo_map import Metre
 
+if TYPE_CHECKING:
+    from lib.music.beat_grid import Timing
+    from lib.music.chart import Chart
+
+USUAL_S = 30.0  # whole choruses nearest to it are played where nobody says how long
 GUIDANCE, STYLE_GUIDANCE = 2.0, 3.0  # measured: data/released/improviser.md
 
 
@@ -37,6 +45,10 @@ def _not_blank(text):
     return text
 
 
+def _metre(text):
+    return str(Metre.parse(text))
+
+
 Density = Annotated[float, Field(ge=0, le=40)]
 Swing = Annotated[float, Field(ge=0.5, le=0.75)]
 PitchClasses = Annotated[tuple[float, ...], Field(min_length=12, max_length=12), BeforeValidator(_numbers)]
@@ -48,11 +60,14 @@ class GenerateRequest:
 
     chords: Annotated[str, AfterValidator(_not_blank)] = "Cmaj7 | Dm7 G7 | Em7 A7"  # repeats; see lib/music/chart.py
     own_changes: bool = False  # the pianist invents the chords; the same as chords="own"
-    recall: Share = 0.5  # of the music of a section in capitals that comes again with it
-    seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    recall: Share = 0.5  # of the music of the chorus before, or of a section in capitals, that the model is reminded of
+    choruses: Annotated[int, Field(ge=1, le=200)] | None = None  # how long: this, bars, seconds, or about 30 s
+    bars: Annotated[int, Field(ge=1, le=2000)] | None = None
+    seconds: Annotated[float, Field(gt=0, le=3600)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     tempo_bpm: Annotated[float, Field(ge=20, le=400)] = 120.0  # quarters; places the bars
-    beats_per_bar: Annotated[int, Field(ge=1, le=16)] = 4  # quarters
+    metre: Annotated[str, AfterValidator(_metre)] = "4/4"
+    feel: Literal["straight", "swing", "free"] = "free"
     style: str | None = None  # a name, or a mix NAME:SHARE,NAME:SHARE; None: whom the run was fine-tuned on
     density: curve(0, 40) | None = rule_target("Notes a second: 6, or an arc over the solo: 3,9,4.")
     left_density: Density | None = rule_target("Notes a second of the keys below middle C.")
@@ -76,6 +91,34 @@ class GenerateRequest:
         elif self.own_changes:
             reason = f"own_changes leaves the chords to the pianist, but {self.chords!r} is asked for"
             raise ValueError(f"{reason}. Leave one out")
+
+        lengths = [name for name in ("choruses", "bars", "seconds") if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            raise ValueError(f"{' and '.join(lengths)} both say how long the music is. Give one of them")
+
+    @property
+    def timing(self) -> Timing:
+        """How its tempo and metre become felt beats."""
+        from lib.music.beat_grid import Timing
+
+        return Timing.of(self.tempo_bpm, Metre.parse(self.metre))
+
+    def parsed_chart(self) -> Chart:
+        """Its chart; ChordError where it is none."""
+        from lib.music.chart import Chart
+
+        metre = Metre.parse(self.metre)
+        return Chart.parse(self.chords, (metre.numerator, metre.denominator))
+
+    def quarters(self, chart: Chart) -> Fraction:
+        """How long the music is over a chart."""
+        if self.seconds is not None:
+            return Fraction(self.seconds) * Fraction(self.tempo_bpm) / 60
+        if self.bars is not None:
+            bars = islice(chart.played(chart.quarters * self.bars), self.bars)
+            return sum((bar.quarters for _, bar in bars), Fraction(0))
+        usual = round(USUAL_S * self.tempo_bpm / 60 / chart.quarters)
+        return chart.quarters * (self.choruses or max(1, usual))
 
     @property
     def guidance(self) -> float:

@@ -8,13 +8,18 @@ second third of the beat), and the shares of onsets on triplets and on sixteenth
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lib.music.chart import Chart
 from lib.music.piano_roll import FRAMES_PER_BEAT, LATENTS_PER_BEAT
-from lib.music.tempo_map import IN_BARS, NO_BEAT, TempoMap
+from lib.music.tempo_map import FASTEST_FELT, IN_BARS, NO_BEAT, SLOWEST_FELT, Metre, TempoMap, bar_table
 
 LONGEST_BAR = 48  # latent frames: eight beats; a longer bar is as good as unknown
 UNKNOWN_CLOCK = (LATENTS_PER_BEAT, LONGEST_BAR, 0)
@@ -98,3 +103,56 @@ def window_starts(clock: np.ndarray, length: int) -> np.ndarray:
     return starts if len(starts) else np.zeros(1, np.int64)
 
 
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How a chart's time, written in quarters at a steady tempo, becomes felt beats.
+
+    Attributes
+    ----------
+    tempo_bpm : quarters a minute
+    beats_per_quarter : felt beats a quarter: 1 in 4/4, 2/3 in 12/8; twice or half as many where the felt tempo would
+        not lie between 75 and 170 a minute
+    """
+
+    tempo_bpm: float
+    beats_per_quarter: Fraction
+
+    @classmethod
+    def of(cls, tempo_bpm: float, metre: Metre) -> Timing:
+        """That of a tempo and a metre."""
+        beats_per_quarter = Fraction(1, 4) / metre.felt
+        while tempo_bpm * beats_per_quarter < SLOWEST_FELT:
+            beats_per_quarter *= 2
+        while tempo_bpm * beats_per_quarter > FASTEST_FELT:
+            beats_per_quarter /= 2
+        return cls(tempo_bpm, beats_per_quarter)
+
+    @property
+    def felt_bpm(self) -> float:
+        """Felt beats a minute."""
+        return float(self.tempo_bpm * self.beats_per_quarter)
+
+    @property
+    def latents_per_quarter(self) -> Fraction:
+        """Latent frames a quarter."""
+        return LATENTS_PER_BEAT * self.beats_per_quarter
+
+    def seconds(self, latents: float) -> float:
+        """Length of so many latent frames."""
+        return latents / LATENTS_PER_BEAT * 60 / self.felt_bpm
+
+    def tempo_map(self, chart: Chart, num_latents: int, start_s: float = 0.0) -> TempoMap:
+        """The map of a chart that is played for so many latent frames, from a second on."""
+        quarters, played = Fraction(num_latents) / self.latents_per_quarter, []
+        for start, bar in chart.played(quarters):
+            metre = Metre.parse("/".join(map(str, bar.metre)))
+            place, beats = float(start * self.beats_per_quarter), float(bar.quarters * self.beats_per_quarter)
+            played.append(bar_table([place], [beats], IN_BARS, 1.0, metre))
+        num_beats = max(2, math.ceil(num_latents / LATENTS_PER_BEAT) + 1)
+        return TempoMap(start_s + 60 / self.felt_bpm * np.arange(num_beats), np.concatenate(played))
+
+    def clock(self, chart: Chart, num_latents: int) -> np.ndarray:
+        """The clock of a chart that is played for so many latent frames, int16 (num_latents, 3)."""
+        return clock_frames(self.tempo_map(chart, num_latents), num_latents)

@@ -97,14 +97,13 @@ class Chart:
     tempo_bpm: float | None = None
 
     @classmethod
-    def parse(cls, text: str, beats_per_bar: int = 4) -> Chart:
-        """The chart of a text, see the module; its bars are of `beats_per_bar` quarters.
+    def parse(cls, text: str, metre: tuple[int, int] = (4, 4)) -> Chart:
+        """The chart of a text, see the module; its bars are of one metre.
 
         Raises
         ------
         ChordError : an unknown symbol, section or form, a repeat of nothing, or no chord at all
         """
-        metre = (beats_per_bar, 4)
         if named := NAMED.fullmatch(text):
             return cls(tuple(_named(*named.groups(), metre)))
         return cls(tuple(_bars(text, metre)))
@@ -261,6 +260,16 @@ def chord_frames(chords: list[Chord | None]) -> Tensor:
     """Chord frames, int8 (T, 3), of T Chord or None."""
     rows = [NO_CHORD_FRAME if chord is None else chord.frame for chord in chords]
     return torch.tensor(rows, dtype=torch.int8).view(-1, 3)
+
+
+def next_chords(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of chord frames int8 (N, 3), at each: the next other chord (N, 3), and in how many frames it comes, or infinity."""
+    changes = np.append(np.flatnonzero((frames[1:] != frames[:-1]).any(1)) + 1, len(frames))
+    position = np.arange(len(frames))
+    following = changes[np.searchsorted(changes, position, side="right")]
+    comes = following < len(frames)
+    chords = np.where(comes[:, None], frames[np.minimum(following, len(frames) - 1)], -1).astype(np.int8)
+    return chords, np.where(comes, following - position, np.inf)
 
 
 def chord_features(frames: Tensor) -> Tensor:

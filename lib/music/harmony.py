@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 from itertools import groupby
 
 import numpy as np
@@ -20,6 +19,7 @@ from lib.config import ConfigError
 from lib.music.chart import Bar, Chart
 from lib.music.chords import Chord
 from lib.music.piano_roll import LATENTS_PER_BEAT
+from lib.music.tempo_map import Metre
 
 MOST_BEATS = 16  # a chord that stays for longer, and the rest of a long silence, are counted so
 PARTING = np.array([[0, -1, 0, 0]], np.int8)
@@ -64,14 +64,14 @@ def changes_by(changes: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def invent_chart(
-    rows: np.ndarray, seconds: float, tempo_bpm: float, beats_per_bar: int, seed: int, after: np.ndarray | None = None
+    rows: np.ndarray, num_bars: int, metre: Metre, seed: int, after: np.ndarray | None = None
 ) -> Chart:
-    """A chart of so many seconds.
+    """A chart of so many bars; its chords change on felt beats.
 
     Parameters
     ----------
     rows : int8 (M, 4)
-    seconds, tempo_bpm, beats_per_bar : where its bars are; chords change on beats (quarters)
+    num_bars, metre : of its bars
     seed : the same one gives the same chart
     after : rows to continue, or None
 
@@ -79,21 +79,21 @@ def invent_chart(
     ------
     ConfigError : there are no rows
     """
-    beats, count = [], math.ceil(seconds * tempo_bpm / 60 / beats_per_bar) * beats_per_bar
+    beats, per_bar = [], math.ceil(metre.beats)
     for chord, length in _walk(rows.astype(int), np.random.default_rng(seed), after):
         beats += [chord] * length
-        if len(beats) >= count:
+        if len(beats) >= num_bars * per_bar:
             break
-    return Chart(tuple(_bar(beats[first : first + beats_per_bar]) for first in range(0, count, beats_per_bar)))
+    return Chart(tuple(_bar(beats[bar * per_bar : (bar + 1) * per_bar], metre) for bar in range(num_bars)))
 
 
-def _bar(beats):
+def _bar(beats, metre):
     """A bar of a chord for each beat, which it is given where it changes."""
     chords, beat = [], 0
     for chord, same in groupby(beats):
-        chords.append((Fraction(beat), chord))
+        chords.append((beat * 4 * metre.felt, chord))
         beat += len(list(same))
-    return Bar(tuple(chords), (len(beats), 4))
+    return Bar(tuple(chords), (metre.numerator, metre.denominator))
 
 
 def _walk(rows, random, after):

@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from lib.music.chords import in_ascii
+from lib.music.tempo_map import BEATS_ONLY, Metre, TempoMap, bar_table
 from lib.storage.atomic_write import atomic_write
 
 MIDI_SUFFIXES = (".mid", ".midi")
 MIDDLE_C = 60
 PEDAL_CONTROLLER = 64
 PEDAL_DOWN = 64  # the controller's value from which the pedal holds
+TICKS_PER_QUARTER = 480  # of files that are written: 20 of a roll's frame in 4/4
+TEMPO_TOLERANCE = 1e-4  # a change of tempo by less is no event
 MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
 MAX_PERFORMANCE_S = 24 * 3600.0  # beyond this a tempo or a time is broken
 MAX_QUARTERS = 100_000  # of a file that are looked at
@@ -268,67 +271,111 @@ def read_markers(path: Path | str) -> list[tuple[float, str]]:
 def write_midi(
     notes: Notes,
     path: Path | str,
-    tempo_bpm: float = 120.0,
+    tempo_map: TempoMap | None = None,
     markers: Iterable[tuple[float, str]] = (),
     left_hand: np.ndarray | None = None,
-    beats_per_bar: int = 4,
-    bars_from_s: float = 0.0,
 ) -> Path:
     """Write the performance as a standard MIDI file, see to_midi; the folder is made, the file replaced whole."""
     with atomic_write(path) as partial:
-        partial.write_bytes(to_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s))
+        partial.write_bytes(to_midi(notes, tempo_map, markers, left_hand))
     return Path(path)
 
 
 def to_midi(
     notes: Notes,
-    tempo_bpm: float = 120.0,
+    tempo_map: TempoMap | None = None,
     markers: Iterable[tuple[float, str]] = (),
     left_hand: np.ndarray | None = None,
-    beats_per_bar: int = 4,
-    bars_from_s: float = 0.0,
 ) -> bytes:
-    """Bytes of a standard MIDI file of format 1: a piano with its pedal, a time signature, markers, which studios show.
+    """Bytes of a standard MIDI file of format 1: a piano with its pedal, tempo and metre, markers, which studios show.
 
     Parameters
     ----------
-    tempo_bpm : quarters a minute written into the file; times do not change
+    tempo_map : of the notes, from second 0 or later on: its bars are the file's; None: 120 quarters a minute in 4/4
     markers : (time_s, text), such as chord symbols; written in ASCII
     left_hand : bool (N,), see music.hands: each hand then has its track, right first; None: one track
-    beats_per_bar : quarters
-    bars_from_s : where a bar begins besides 0, such as where new music follows what was played
     """
     import mido
-    import pretty_midi
 
-    pretty = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=float(tempo_bpm))
-    starts_s = sorted({0.0, float(bars_from_s)})
-    pretty.time_signature_changes = [pretty_midi.TimeSignature(beats_per_bar, 4, start_s) for start_s in starts_s]
+    clock = _TickClock(tempo_map or TempoMap.constant(120.0, Metre(4, 4), 1))
     everything = np.ones(len(notes), dtype=bool)
     tracks = {"Piano": everything} if left_hand is None else {"Right hand": ~left_hand, "Left hand": left_hand}
-    pretty.instruments = [_track(notes, chosen, name) for name, chosen in tracks.items()]
-    pretty.text_events = [pretty_midi.Text(in_ascii(text), float(time_s)) for time_s, text in markers]
-    file = io.BytesIO()
-    pretty.write(file)
-    midi = mido.MidiFile(file=io.BytesIO(file.getvalue()))
-    midi.tracks[0][:] = [
-        mido.MetaMessage("marker", text=message.text, time=message.time) if message.type == "text" else message
-        for message in midi.tracks[0]
+    file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_QUARTER)
+    texts = [(clock(time_s), mido.MetaMessage("marker", text=in_ascii(text))) for time_s, text in markers]
+    file.tracks.append(_track([*clock.events(), *texts]))
+    for name, chosen in tracks.items():
+        file.tracks.append(_track([(0, mido.MetaMessage("track_name", name=name)), *_messages(notes, chosen, clock)]))
+    content = io.BytesIO()
+    file.save(file=content)
+    return content.getvalue()
+
+
+class _TickClock:
+    """Ticks of times in seconds by a tempo map, second 0 at tick 0, and its tempo and metre as events."""
+
+    def __init__(self, tempo_map):
+        self.map, bars = tempo_map, tempo_map.bars if len(tempo_map.bars) else bar_table([0.0], [1.0], BEATS_ONLY, 0.0)
+        is_known, (above, below) = bars["numerator"] > 0, bars["felt"].astype(float).T
+        whole = np.where(is_known, bars["numerator"] / np.maximum(bars["denominator"], 1), bars["beats"] * above / below)
+        self.starts, self.quarters = bars["start"], np.cumsum(4 * whole) - 4 * whole
+        self.quarters_per_beat, self.metres = 4 * whole / bars["beats"], bars[["numerator", "denominator"]]
+        self.zero = 0
+        self.zero = int(self(0.0))
+
+    def __call__(self, time_s):
+        return self.at(self.map.to_beats(time_s))
+
+    def at(self, position):
+        """Ticks of positions in beats."""
+        bar = np.maximum(np.searchsorted(self.starts, np.asarray(position) + 1e-6) - 1, 0)
+        quarters = self.quarters[bar] + (position - self.starts[bar]) * self.quarters_per_beat[bar]
+        return np.rint(quarters * TICKS_PER_QUARTER).astype(np.int64) - self.zero
+
+    def events(self):
+        """(tick, message) of each change of tempo or metre."""
+        import mido
+
+        ticks, gaps_s = self.at(np.arange(self.map.num_beats)), np.diff(self.map.beats_s)
+        tempos = np.rint(gaps_s / np.maximum(np.diff(ticks), 1) * TICKS_PER_QUARTER * 1e6).astype(np.int64)
+        first = max(0, int(np.searchsorted(ticks, 0, side="right")) - 1)
+        before = None
+        for tick, tempo in zip(ticks[first:-1], tempos[first:]):
+            if before is None or abs(tempo - before) > TEMPO_TOLERANCE * before:
+                yield max(0, int(tick)), mido.MetaMessage("set_tempo", tempo=int(tempo))
+                before = tempo
+        before = None
+        for start, metre in zip(self.starts, self.metres.tolist()):
+            if metre[0] and metre != before and (before is not None or self.at(start) >= 0):
+                above, below = metre
+                yield int(self.at(start)), mido.MetaMessage("time_signature", numerator=above, denominator=below)
+                before = metre
+
+
+def _messages(notes, chosen, clock):
+    """(tick, message) of the chosen notes, and of the pedal: it holds both hands. Ends come before what begins."""
+    import mido
+
+    ends_s = notes.onset_s + notes.duration_s
+    onset, release = clock(notes.onset_s[chosen]), clock(ends_s[chosen])
+    release, rows = np.maximum(release, onset + 1), zip(notes.pitch[chosen].tolist(), notes.velocity[chosen].tolist())
+    begins, ends = [], []
+    for on, off, (pitch, velocity) in zip(onset.tolist(), release.tolist(), rows):
+        begins.append((on, mido.Message("note_on", note=pitch, velocity=velocity)))
+        ends.append((off, mido.Message("note_off", note=pitch, velocity=0)))
+    pedal = [
+        (int(clock(time_s)), mido.Message("control_change", control=PEDAL_CONTROLLER, value=value))
+        for span in notes.pedal_s
+        for value, time_s in zip((127, 0), span)
     ]
-    file = io.BytesIO()
-    midi.save(file=file)
-    return file.getvalue()
+    return [*ends, *pedal, *begins]
 
 
-def _track(notes, chosen, name):
-    """A pretty_midi.Instrument of the chosen notes, and the pedal: it holds both hands."""
-    import pretty_midi
+def _track(events):
+    """A mido.MidiTrack of (tick, message) in any order; of one tick in the order that they stand in."""
+    import mido
 
-    track = pretty_midi.Instrument(program=0, name=name)
-    columns = (notes.velocity, notes.pitch, notes.onset_s, notes.onset_s + notes.duration_s)
-    rows = zip(*(column[chosen] for column in columns))
-    track.notes = [pretty_midi.Note(int(v), int(p), float(on), float(off)) for v, p, on, off in rows]
-    for down_s, up_s in notes.pedal_s:
-        for value, time_s in ((127, down_s), (0, up_s)):
-            track.control_changes.append(pretty_midi.ControlChange(PEDAL_CONTROLLER, value, float(time_s)))
+    track, now = mido.MidiTrack(), 0
+    for tick, message in sorted(events, key=lambda event: event[0]):
+        track.append(message.copy(time=max(0, int(tick) - now)))
+        now = max(now, int(tick))
     return track

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from lib.music.beat_notes import BeatNotes
+from lib.music.tempo_map import FREE_BPM
 
 FRAMES_PER_BEAT = 24
 NUM_PITCHES = 88
@@ -28,6 +29,8 @@ LATENT_STRIDE = 4  # frames a latent frame
 LATENTS_PER_BEAT = FRAMES_PER_BEAT // LATENT_STRIDE  # 6
 WINDOW = 192  # latent frames that a generator sees at once: 32 beats
 WINDOW_FRAMES = WINDOW * LATENT_STRIDE
+CHUNK_S = 10.24  # of music without beats, as a style encoder hears it
+CHUNK_FRAMES = round(CHUNK_S * FREE_BPM / 60 * FRAMES_PER_BEAT)  # 512
 MAX_DURATION_FRAMES = 2048  # 85 beats; a key held longer is written as held so long
 DURATION_TOLERANCE_FRAMES = 2.5  # 50 ms at 125 a minute
 ONSET, DURATION, VELOCITY = 0, 1, 2

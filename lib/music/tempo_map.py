@@ -151,10 +151,33 @@ class TempoMap:
             bars = np.concatenate([bars, bar_table([end], [needed - end], BEATS_ONLY, 0.0)])
         return TempoMap(np.concatenate([head, self.beats_s, tail]), bars)
 
+    def from_beat(self, first: int) -> TempoMap:
+        """The map from one of its beats on, which becomes position 0; the times stay."""
+        return TempoMap(self.beats_s[first:], _cut(self.bars, first, np.inf))
+
+    def followed_by(self, later: TempoMap, at: int) -> TempoMap:
+        """Its first beats up to number `at`, where another map goes on; that one's first beat takes its place."""
+        bars = later.bars.copy()
+        bars["start"] += at
+        return TempoMap(
+            np.concatenate([self.beats_s[:at], later.beats_s]), np.concatenate([_cut(self.bars, 0, at), bars])
+        )
+
     def fingerprint(self) -> str:
         """Hash of beats (to 0.1 ms) and bars, 16 hexadecimal digits: codes carry it."""
         ticks = np.rint(self.beats_s * 1e4).astype("<i8")
         return hashlib.sha256(ticks.tobytes() + self.bars.tobytes()).hexdigest()[:16]
+
+
+def _cut(bars, first, last):
+    """BAR rows of what lies between two positions, moved so that the first is 0; a cut bar keeps its beats alone."""
+    start, end = np.maximum(bars["start"], first), np.minimum(bars["start"] + bars["beats"], last)
+    chosen = end > start
+    part = bars[chosen].copy()
+    is_whole = part["beats"] == (end - start)[chosen]
+    part["start"], part["beats"] = start[chosen] - first, (end - start)[chosen]
+    part["kind"] = np.where(is_whole, part["kind"], np.minimum(part["kind"], BEATS_ONLY))
+    return part
 
 
 def bar_table(starts, beats, kind: int, confidence, metre: Metre | None = None) -> np.ndarray:

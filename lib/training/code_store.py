@@ -23,8 +23,10 @@ from lib.config import StyleEncoderConfig
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE
 from lib.music.beat_grid import clock_frames, tempo_frames, window_starts
+from lib.music.chart import next_chords
 from lib.music.chord_recognition import recognise_chords
 from lib.music.piano_roll import (
+    CHUNK_S,
     LATENT_STRIDE,
     LATENTS_PER_BEAT,
     LOWEST_PITCH,
@@ -37,7 +39,7 @@ from lib.music.piano_roll import (
 from lib.progress import progress_bar
 from lib.storage.atomic_write import atomic_write
 from lib.training.coded_stream import AS_PLAYED, FRAME, NEVER, CodedStream
-from lib.training.stream import CHUNK_S, Example, Stream
+from lib.training.stream import Example, Stream
 
 PASSAGES_PER_PIECE = 16  # at most, whose styles are kept
 BASS_CEILING = 60  # MIDI pitch (C4), from which on an onset is no bass
@@ -122,7 +124,8 @@ def latent_frames(roll: PianoRoll, clock: np.ndarray, bpm: np.ndarray) -> np.nda
     rows = np.zeros(len(clock), FRAME)
     rows["clock"], rows["tempo"] = clock, bpm
     rows["chord"] = recognise_chords(sounding_roll(roll), torch.from_numpy(clock.astype(np.int64))[None])[0].numpy()
-    rows["next"], rows["until"] = next_chords(rows["chord"])
+    rows["next"], until = next_chords(rows["chord"])
+    rows["until"] = np.where(np.isfinite(until), np.minimum(until, NEVER - 1), NEVER)
     onsets = roll.onset[0].unflatten(-1, (-1, LATENT_STRIDE))  # (88, N, stride)
     rows["onsets"] = onsets.sum(0).numpy()
     begun = onsets.sum(-1)  # (88, N)
@@ -167,16 +170,6 @@ def _per_beat(begun):
     chroma = pitch_class_sums(torch.from_numpy(beats.sum(-1))[None])[0].T.numpy()
     parts = (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6) for part in (chroma, bass.sum(1)))
     return np.concatenate(list(parts), 1).astype(np.float32)
-
-
-def next_chords(chord: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of chord frames int8 (N, 3), at each: the next other chord (N, 3), and in how many frames it comes; NEVER."""
-    changes = np.append(np.flatnonzero((chord[1:] != chord[:-1]).any(1)) + 1, len(chord))
-    position = np.arange(len(chord))
-    following = changes[np.searchsorted(changes, position, side="right")]
-    comes = following < len(chord)
-    until = np.where(comes, np.minimum(following - position, NEVER - 1), NEVER)
-    return np.where(comes[:, None], chord[np.minimum(following, len(chord) - 1)], -1), until
 
 
 def _mark(facts):

@@ -19,15 +19,12 @@ from lib.music.beat_notes import STEADY, in_beats
 from lib.music.grouped_notes import grouped_values
 from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, NoteWindows, note_values, note_windows
 from lib.music.notes import Notes
-from lib.music.piano_roll import FRAMES_PER_BEAT, PianoRoll, rasterise
-from lib.music.tempo_map import FREE_BPM
+from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, rasterise
 
 # Purposes of random numbers. They are data: with other texts a run could not be resumed.
 EXAMPLE_PURPOSE = "example"
 EPOCH_PURPOSE = "epoch {epoch}"
 
-CHUNK_S = 10.24
-CHUNK_FRAMES = round(CHUNK_S * FREE_BPM / 60 * FRAMES_PER_BEAT)  # 512, of a roll at a steady tempo
 PASSAGE_NOTES = WINDOW_NOTES + WINDOW_NOTES // 4  # more than a style encoder reads: some may be left out
 
 
