@@ -1,12 +1,14 @@
-"""The judge: a second classifier that has no part in generation, so that a solo is judged by who did not help to make it.
+"""The reference classifier: a second style classifier that has no part in generation. Reports call it the judge.
 
 One file of weights in half precision; what else it needs stands, sealed, in the file's own header.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -16,15 +18,16 @@ from lib.checkpoints.load import config_of, fingerprint, frozen
 from lib.checkpoints.run_dependencies import require
 from lib.config import RELEASED, ConfigError
 from lib.models.style_encoder import StyleEncoder
+from lib.music.notes import Notes
 from lib.storage.manifest import DamageError, sealed, unsealed
-from lib.style.classifier import StyleClassifier
+from lib.style.classifier import StyleClassifier, TooShort
 from lib.style.gallery import tempered
 
 JUDGE = RELEASED / "judge.safetensors"
 FACTS = "judge"  # of the header
 
 
-def save_judge(run, data_dir, path, licence=""):
+def save_judge(run: Path, data_dir: Path, path: Path, licence: str = "") -> StyleClassifier:
     """Write a run of style_encoder as a judge, its probabilities tempered on validation recordings.
 
     Returns
@@ -38,14 +41,19 @@ def save_judge(run, data_dir, path, licence=""):
     config = config_of(require(run, "style_encoder"))
     classifier, _ = tempered(StyleClassifier.of_run(run), config, data_dir)
     weights = {key: value.half().contiguous() for key, value in classifier.style_encoder.state_dict().items()}
-    facts = {"config": configs.as_values(config), "pianists": list(classifier.names), "temperature": classifier.temperature,
-             "weights": fingerprint(classifier.style_encoder), "licence": licence}  # fmt: skip
+    facts = {
+        "config": configs.as_values(config),
+        "pianists": list(classifier.names),
+        "temperature": classifier.temperature,
+        "weights": fingerprint(classifier.style_encoder),
+        "licence": licence,
+    }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path, metadata={FACTS: sealed(facts)})
     return load_judge(path)
 
 
-def load_judge(path=JUDGE, device="cpu"):
+def load_judge(path: Path = JUDGE, device: str = "cpu") -> StyleClassifier:
     """The StyleClassifier of a judge's file.
 
     Raises
@@ -66,3 +74,20 @@ def load_judge(path=JUDGE, device="cpu"):
     if fingerprint(style_encoder) != facts["weights"]:
         raise DamageError(f"{path} is damaged (its weights' sha256 differs).")
     return StyleClassifier(style_encoder, names, config.reads, facts["temperature"])
+
+
+def log_probabilities(judge: StyleClassifier, clips: Sequence[Notes], names: Sequence[str] | None = None) -> np.ndarray:
+    """Log-probabilities (N, names) that a judge gives each clip; all alike where a clip is too short."""
+    rows = []
+    for notes in clips:
+        try:
+            rows.append(judge.predict(notes).log_probability)
+        except TooShort:
+            rows.append(np.full(len(judge.names), -np.log(len(judge.names))))
+    rows = np.stack(rows)
+    return rows if names is None else rows[:, [judge.names.index(name) for name in names]]
+
+
+def judge_probability(judge: StyleClassifier, clips: Sequence[Notes], pianist: str) -> np.ndarray:
+    """(N,) probability of the pianist for each clip."""
+    return np.exp(log_probabilities(judge, clips, [pianist]))[:, 0]
