@@ -10,8 +10,15 @@ from browser import find_axe, find_barriers, watch
 from typer.testing import CliRunner
 
 from lib.apps.cli.main import app
-from lib.apps.listening_test.excerpts import equally_loud, excerpt, loudness
-from lib.apps.listening_test.listening_test import listening_test, make_plan, parse_takes, read_wav
+from lib.apps.listening_test.listening_test import (
+    equally_loud,
+    excerpt,
+    listening_test,
+    loudness,
+    make_plan,
+    parse_takes,
+    read_wav,
+)
 from lib.config import ConfigError
 from lib.music.audio import Audio, write_wav
 from lib.music.notes import Notes, write_midi
