@@ -59,7 +59,7 @@ def steered(bench, variant, count):
         "chord_loss": chords,
         "agreement": agreement([half_bars(notes) for notes in real], clips),
         "oa": whole.overlap(clips, bench.real.clips)["oa"],
-        "judge": whole.judge_mean(bench.judge, clips),
+        "judge": whole.judge_mean(bench.reference_classifier, clips),
         "core_seconds": float(np.median(seconds)),
     }
 

@@ -30,7 +30,7 @@ from lib.apps.evaluate.clip_sets import ClipSets, Size, density_of  # noqa: E402
 from lib.apps.evaluate.copying import longest_run, nearest_windows, steps_of, windows  # noqa: E402
 from lib.apps.evaluate.measures import ATTRIBUTES, attributes  # noqa: E402
 from lib.apps.evaluate.players import make_order, make_orders  # noqa: E402
-from lib.apps.evaluate.reference_classifier import judge_probability, log_probabilities  # noqa: E402
+from lib.apps.evaluate.reference_classifier import log_probabilities, pianist_probability  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, RELEASED  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
@@ -78,7 +78,7 @@ def overlap(clips, real):
 
 def judge_mean(judge, clips):
     """The mean probability of the pianist."""
-    return float(judge_probability(judge, clips, PIANIST).mean())
+    return float(pianist_probability(judge, clips, PIANIST).mean())
 
 
 def likeness(bench):
@@ -87,22 +87,22 @@ def likeness(bench):
     figures = {"oa_real": overlap(bench.training.clips, real), "oa_mehldau": overlap(bench.generated.clips, real),
                "oa_guided": overlap(guided, real)}  # fmt: skip
     found = {name: value["oa"] for name, value in figures.items()}
-    plain = bench.without_chords(min(bench.count, 16)).clips
-    found |= {"oa_without_changes": overlap(plain, real)["oa"], "judge_without_changes": judge_mean(bench.judge, plain)}
+    plain, judge = bench.without_chords(min(bench.count, 16)).clips, bench.reference_classifier
+    found |= {"oa_without_changes": overlap(plain, real)["oa"], "judge_without_changes": judge_mean(judge, plain)}
     found |= {f"{name}_detail": {k: v for k, v in value.items() if k != "oa"} for name, value in figures.items()}
     found["oa_real_detail"]["means_test"] = overlap(real, real)["means"]
-    found["judge_mehldau"] = judge_mean(bench.judge, bench.generated.clips)
-    found["judge_guided"] = judge_mean(bench.judge, guided)
-    found["judge_base"] = judge_mean(bench.judge, bench.base_clips.clips)
+    found["judge_mehldau"] = judge_mean(judge, bench.generated.clips)
+    found["judge_guided"] = judge_mean(judge, guided)
+    found["judge_base"] = judge_mean(judge, bench.base_clips.clips)
     found["guided_clips"] = len(guided)
-    return found | {"judge_real": judge_mean(bench.judge, real), "judge_tuning": judge_mean(bench.judge, bench.training.clips)}
+    return found | {"judge_real": judge_mean(judge, real), "judge_tuning": judge_mean(judge, bench.training.clips)}
 
 
 def baselines(bench):
     """The same of a Markov model, the base model and the codec's reconstructions."""
     sets = {"markov": bench.markov.clips, "base": bench.base_clips.clips, "codec": bench.codec.clips}
     found = {f"oa_{name}": overlap(clips, bench.real.clips)["oa"] for name, clips in sets.items()}
-    return found | {f"judge_{name}": judge_mean(bench.judge, clips) for name, clips in sets.items()}
+    return found | {f"judge_{name}": judge_mean(bench.reference_classifier, clips) for name, clips in sets.items()}
 
 
 def rules(bench):
@@ -202,7 +202,7 @@ def twelve(bench):
     clips = bench.play(bench.base, [{"style": name, "own_changes": True} for name in names], "twelve")
     plain = (bench.base_clips.clips * 2)[: len(names)]
     sets = {"told": clips, "plain": plain}
-    choice = {name: log_probabilities(bench.judge, part, TWELVE).argmax(1) for name, part in sets.items()}
+    choice = {name: log_probabilities(bench.reference_classifier, part, TWELVE).argmax(1) for name, part in sets.items()}
     right = np.array([TWELVE.index(name) for name in names])
     return {"agreement_12": float((choice["told"] == right).mean()),
             "agreement_12_unconditioned": float(np.mean([(choice["plain"] == t).mean() for t in range(12)]))}  # fmt: skip

@@ -21,7 +21,9 @@ def evaluate(
     released: Annotated[bool, typer.Option("--released", help="The weights of data/released.")] = False,
     data_dir: DataDir = DATA_DIR,
     out: Annotated[Path | None, typer.Option(help="Folder; by default outputs/evaluations/NAME-SPLIT.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few clips: some minutes on a laptop, wide intervals.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few clips: some minutes on a laptop, wide intervals.")
+    ] = False,
     clips: Annotated[int | None, typer.Option(min=2, help="So many of each set, instead of 64 (--quick: 16).")] = None,
     guided: Annotated[int | None, typer.Option(min=0, help="So many with rules: half a minute each; 0: none.")] = None,
     each: Annotated[int | None, typer.Option(min=0, help="So many in the style of each of twelve pianists.")] = None,
@@ -31,7 +33,7 @@ def evaluate(
     pianist: Annotated[str | None, typer.Option(help="Compare with somebody else's recordings.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Where the recordings are; else the run's own corpora.")] = None,
 ):
-    """Evaluate a model against real recordings and baselines: a page and a JSON; its clips are kept for the next time."""
+    """Evaluate a model against real recordings and baselines: a page and a JSON; clips are kept for next time."""
     if (run is None) != released:
         raise configs.ConfigError("Give either RUN or --released.")
     configs.choose("split", split, SPLITS)

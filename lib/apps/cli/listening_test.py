@@ -13,16 +13,25 @@ from lib.apps.cli import OUTPUT_DIR
 
 
 def listening_test(
-    answers: Annotated[list[Path] | None, typer.Argument(help="With --collect: the files that listeners saved.")] = None,
-    takes: Annotated[list[str] | None, typer.Option(help="SYSTEM=FILES (.mid, .wav), several: 'ours=outputs/a/*.mid'.")] = None,
-    out: Annotated[Path, typer.Option(help="The page; its key is written beside it.")] = OUTPUT_DIR / "listening_test.html",
+    answers: Annotated[
+        list[Path] | None, typer.Argument(help="With --collect: the files that listeners saved.")
+    ] = None,
+    takes: Annotated[
+        list[str] | None, typer.Option(help="SYSTEM=FILES (.mid, .wav), several: 'ours=outputs/a/*.mid'.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page; its key is written beside it.")] = OUTPUT_DIR
+    / "listening_test.html",
     kinds: Annotated[str, typer.Option(help="ab (which of two), rate (each from 0 to 100), or both.")] = "both",
-    reference: Annotated[str | None, typer.Option(help="The system to rate by: played openly, and once more hidden.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The system to rate by: played openly, and once more hidden.")
+    ] = None,
     anchor: Annotated[str | None, typer.Option(help="The system that must do badly.")] = None,
     items: Annotated[int | None, typer.Option(min=1, help="So many takes of each; all by default.")] = None,
     seconds: Annotated[float, typer.Option(min=1, help="Of each take, at most.")] = 15.0,
     must_hear: Annotated[float, typer.Option(min=0, help="Seconds of each take before an answer counts.")] = 5.0,
-    title: Annotated[str, typer.Option(help="What listeners read: it should not say what is compared.")] = "Listening test",
+    title: Annotated[
+        str, typer.Option(help="What listeners read: it should not say what is compared.")
+    ] = "Listening test",
     question: Annotated[str, typer.Option(help="What takes are judged as.")] = "jazz piano",
     soundfont: Annotated[Path | None, typer.Option(help="Another .sf2 than the built-in grand.")] = None,
     collect: Annotated[bool, typer.Option("--collect", help="Evaluate ANSWERS instead of making a page.")] = False,

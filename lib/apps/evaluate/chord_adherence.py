@@ -1,6 +1,7 @@
 """Whether a model plays the chords of its chart, and what its rules cost it.
 
-Conventions: a clip of 10.24 s counts as eight bars of two chords each, at TEMPO; chords are compared by root and class of quality.
+Conventions: a clip of 10.24 s counts as eight bars of two chords each, at TEMPO; chords are compared by root and class
+of quality.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def roll_of(notes: Notes) -> PianoRoll:
 
 
 def half_bars(notes: Notes) -> np.ndarray:
-    """int8 (16, 3): the most frequent chord frame (lib.music.chart) of each half bar, of two as frequent the earlier."""
+    """int8 (16, 3): the most frequent chord frame (lib.music.chart) of each half bar; of a tie the earlier."""
     frames = recognise_chords(sounding_roll(roll_of(notes)))[0].view(HALF_BARS, -1, 3).tolist()
     rows = [[tuple(frame) for frame in row] for row in frames]
     return np.array([max(dict.fromkeys(row), key=row.count) for row in rows], np.int8)

@@ -13,7 +13,7 @@ from scipy.stats.qmc import Halton
 
 from lib.apps.evaluate.chord_adherence import TEMPO, chart_of
 from lib.apps.evaluate.players import ClipPlayer, MarkovBaseline, make_orders
-from lib.apps.evaluate.reference_classifier import load_judge
+from lib.apps.evaluate.reference_classifier import load_reference_classifier
 from lib.checkpoints.load import is_finished
 from lib.checkpoints.run_dependencies import require, resolve_dependency
 from lib.config import GUIDED_CANDIDATES, RELEASED, ConfigError
@@ -24,12 +24,18 @@ from lib.generation.reconstruct import codec_round_trip
 from lib.music.chart import Chart
 from lib.music.notes import Notes
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S
+from lib.style.classifier import StyleClassifier
 from lib.style.gallery import load_classifier
 
 BAR_S = 1.28  # eight bars in a clip of 10.24 s
 FEWEST_NOTES = 2  # of a chart's clip: fewer say nothing about density
 LEAST_DENSITY, MOST_DENSITY = 0.1, 40.0  # that a request may have
-CHARTS = ("Cmaj7 | Dm7 G7 | Em7 A7 | Dm7 G7", "Cm7 | F7 | Bbmaj7 | Ebmaj7", "F7 | Bb7 | F7 | C7", "Am7b5 D7 | Gm7 | C7 | Fmaj7")
+CHARTS = (
+    "Cmaj7 | Dm7 G7 | Em7 A7 | Dm7 G7",
+    "Cm7 | F7 | Bbmaj7 | Ebmaj7",
+    "F7 | Bb7 | F7 | C7",
+    "Am7b5 D7 | Gm7 | C7 | Fmaj7",
+)
 CHORDS = "told"  # evaluation.json's key of the clips that follow a chart, ClipSets.with_chords
 # key -> title, in the order of the report; keys are attributes of ClipSets
 SETS = {
@@ -202,7 +208,9 @@ def load_base(run: Path, improviser):
     try:
         return load_improviser(resolve_dependency(require(tuned, "fine_tune"), "diffusion"), device="cpu")
     except (ConfigError, FileNotFoundError) as error:
-        raise Missing(f"The base model that {run} was adapted from was not found ({error}). Name it: --base RUN") from None
+        raise Missing(
+            f"The base model that {run} was adapted from was not found ({error}). Name it: --base RUN"
+        ) from None
 
 
 class ClipSets:
@@ -219,7 +227,9 @@ class ClipSets:
     pianist, corpus : None: whom the run was adapted to, and the first of its corpora that has that pianist
     """
 
-    def __init__(self, run, data_dir, folder=None, size=QUICK, split="validation", base=None, pianist=None, corpus=None):
+    def __init__(
+        self, run, data_dir, folder=None, size=QUICK, split="validation", base=None, pianist=None, corpus=None
+    ):
         self.run, self.data_dir, self.size, self.split = Path(run or RELEASED), Path(data_dir), size, split
         self.clips_folder = None if folder is None else Path(folder) / "clips"
         self.tuned = load_improviser(self.run, device="cpu")
@@ -238,14 +248,14 @@ class ClipSets:
         return ClipPlayer(base, self.clips_folder)
 
     @cached_property
-    def judge(self):
+    def reference_classifier(self) -> StyleClassifier:
         """The reference classifier; Missing where it does not know the pianist."""
-        judge = load_judge()
-        if self.pianist not in judge.names:
+        classifier = load_reference_classifier()
+        if self.pianist not in classifier.names:
             raise Missing(
                 f"The released judge does not know {self.pianist or 'anybody in particular'}: it knows thirty pianists."
             )
-        return judge
+        return classifier
 
     @cached_property
     def store(self) -> NoteStore:
@@ -267,7 +277,8 @@ class ClipSets:
         """Piece index -> training recording of the pianist; Missing where there is none."""
         if self.pianist is None:
             raise Missing(
-                "The model was adapted to nobody, so that nobody's training recordings are compared. Name one: --pianist"
+                "The model was adapted to nobody, so that nobody's training recordings are compared. Name one: "
+                "--pianist"
             )
         indices = self.store.select(pianist=self.pianist, split="train", duets=False)
         if not len(indices):
@@ -347,7 +358,9 @@ class ClipSets:
         """Orders with the same chords and density, where candidates compete by both rules."""
         self._need("guided")
         fixed = {"tempo_bpm": TEMPO, "num_candidates": GUIDED_CANDIDATES}
-        return make_orders({"chart": chart, "density": density, **fixed} for chart, density in self.charts[: self.size.guided])
+        return make_orders(
+            {"chart": chart, "density": density, **fixed} for chart, density in self.charts[: self.size.guided]
+        )
 
     @cached_property
     def guided(self) -> ClipSet:

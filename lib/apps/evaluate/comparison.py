@@ -1,7 +1,7 @@
 """Two evaluations, clip by clip: the same prompts and seeds, so that what differs is the model.
 
-Conventions: a difference is B less A. Clips are paired by the rank of their prompt; prompts are resampled, and with them
-both clips.
+Conventions: a difference is B less A. Clips are paired by the rank of their prompt; prompts are resampled, and with
+them both clips.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ def compare(evaluation: dict, other: dict, directions: np.ndarray) -> list[Diffe
     first, second = evaluation["clips"], other["clips"]
     names = [name for name in PAIRED if name in first and name in second]
     if not names:
-        raise ConfigError("The two evaluations have no clips in common: evaluate both with the same --data-dir and size.")
+        raise ConfigError(
+            "The two evaluations have no clips in common: evaluate both with the same --data-dir and size."
+        )
     differences = []
     for name in names:
         sides = (first[name], second[name])
@@ -86,7 +88,9 @@ def _check_comparable(evaluation, other):
         ("lengths of solos", [side["size"]["solo_s"] for side in (evaluation, other)]),
     ):
         if pair[0] != pair[1]:
-            raise ConfigError(f"The two evaluations have different {what} ({pair[0]} and {pair[1]}): evaluate both alike.")
+            raise ConfigError(
+                f"The two evaluations have different {what} ({pair[0]} and {pair[1]}): evaluate both alike."
+            )
     if any(prompt != its for prompt, its in zip(evaluation["prompts"], other["prompts"])):
         raise ConfigError(
             "The two evaluations have different chords, those of other recordings or of another number of clips: "

@@ -1,8 +1,9 @@
-"""What is taken from training music: for each clip the passage most similar to it, and the longest run of notes they share.
+"""What is taken from training music: for each clip the passage most similar to it, and the longest run of notes they
+share.
 
-Conventions: a window is a binary roll of keys that are down, WINDOW_S long, in bins of BIN_S; similarity is Jaccard's, cells that
-both have over cells that either has, in whichever of twelve keys. A run counts notes in the same intervals and rhythm, in any
-key. Real held-out clips are the yardstick: players quote themselves, too.
+Conventions: a window is a binary roll of keys that are down, WINDOW_S long, in bins of BIN_S; similarity is Jaccard's,
+cells that both have over cells that either has, in whichever of twelve keys. A run counts notes in the same intervals
+and rhythm, in any key. Real held-out clips are the yardstick: players quote themselves, too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from lib.progress import progress_bar
 BIN_S, WINDOW_S, HOP_S = 0.05, 8.0, 4.0
 BINS = round(WINDOW_S / BIN_S)
 KEYS = range(-5, 7)  # semitones: twelve transpositions
-RHYTHMS_S = (0.03, 0.09, 0.14, 0.2, 0.3, 0.45, 0.7, 1.2)  # borders between classes of gaps: together, fast, ..., a pause
+# borders between classes of gaps: together, fast, ..., a pause
+RHYTHMS_S = (0.03, 0.09, 0.14, 0.2, 0.3, 0.45, 0.7, 1.2)
 PRIME = np.uint64(1_000_003)
 
 

@@ -155,7 +155,7 @@ def name_of(run: Path | str, split: str) -> str:
 def compare(
     first: Path, second: Path, data_dir: Path, folder: Path, size: Size | None, split: str = "validation"
 ) -> list[comparison.Difference]:
-    """Differences of two models; runs are played now (what was played before in `folder` is kept), evaluations are read.
+    """Differences of two models; evaluations are read, runs are played (clips that `folder` holds are kept).
 
     Parameters
     ----------
@@ -171,7 +171,11 @@ def compare(
     known = {path: read_evaluation(path) for path in paths if (path / JSON_NAME).exists() or path.suffix == ".json"}
     for evaluation in known.values():
         size, split = Size.of(evaluation["size"]), evaluation["split"]
-    runs = {path: ClipSets(path, data_dir, Path(folder) / name_of(path, split), size, split) for path in paths if path not in known}
+    runs = {
+        path: ClipSets(path, data_dir, Path(folder) / name_of(path, split), size, split)
+        for path in paths
+        if path not in known
+    }
     names = [evaluation["subject"]["pianist"] for evaluation in known.values()]
     names += [clip_sets.pianist for clip_sets in runs.values()]
     for clip_sets in runs.values():  # a model that was adapted to nobody is compared as the other one is

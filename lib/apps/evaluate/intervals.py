@@ -1,8 +1,9 @@
 """Figures with 95 % bootstrap intervals over recordings.
 
-Conventions: a statistic is a function of weights, one array for each sample: how often an item counts (1 for the figure itself).
-Whole recordings are resampled, for clips of one resemble each other; a generated clip is a recording of its own.
-scipy.stats.bootstrap resamples items, not recordings, and can't give two samples of the same recordings the same draw.
+Conventions: a statistic is a function of weights, one array for each sample: how often an item counts (1 for the figure
+itself). Whole recordings are resampled, for clips of one resemble each other; a generated clip is a recording of its
+own. scipy.stats.bootstrap resamples items, not recordings, and can't give two samples of the same recordings the same
+draw.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from lib.apps.evaluate.measures import (
     solo_measures,
     table_of,
 )
-from lib.apps.evaluate.reference_classifier import judge_probability
+from lib.apps.evaluate.reference_classifier import pianist_probability
 from lib.apps.evaluate.similarity import Features, Similarity, embedded, widest_directions
 from lib.music.metrics import note_f1
 
@@ -47,7 +47,7 @@ class Measurements:
     def __init__(self, clip_sets: ClipSets):
         self.clip_sets, self.missing = clip_sets, {}
         self.directions = widest_directions(clip_sets.gallery.styles)
-        self._tables, self._features, self._judged = {}, {}, {}
+        self._tables, self._features, self._probabilities = {}, {}, {}
 
     def sets(self, names: Iterable[str] = SETS) -> dict[str, ClipSet]:
         """The sets that can be had; why others can't is kept in `missing`."""
@@ -84,16 +84,16 @@ class Measurements:
         styles = embedded(self.clip_sets.classifier, clip_set.clips, size)
         return Features(np.stack([table[name] for name in ATTRIBUTES], 1), styles, clip_set.groups)
 
-    def judged(self, name: str) -> np.ndarray | None:
-        """(N,): the judge's probability of the pianist for each clip of a set; None where it does not know him."""
-        if name not in self._judged:
-            self._judged[name] = self.judged_of(self.clip_sets.get(name))
-        return self._judged[name]
+    def probability(self, name: str) -> np.ndarray | None:
+        """(N,) of the pianist by the reference classifier for each clip of a set; None where it does not know him."""
+        if name not in self._probabilities:
+            self._probabilities[name] = self.probability_of(self.clip_sets.get(name))
+        return self._probabilities[name]
 
-    def judged_of(self, clip_set: ClipSet) -> np.ndarray | None:
+    def probability_of(self, clip_set: ClipSet) -> np.ndarray | None:
         """The same of any ClipSet."""
         try:
-            return judge_probability(self.clip_sets.judge, clip_set.clips, self.clip_sets.pianist)
+            return pianist_probability(self.clip_sets.reference_classifier, clip_set.clips, self.clip_sets.pianist)
         except Missing as reason:
             self.missing["judge"] = str(reason)
             return None
@@ -104,8 +104,8 @@ class Measurements:
         for name, clip_set in self.sets(("real", *PAIRED)).items():
             rows[name] = {"groups": clip_set.groups, "values": dict(self.table(name))}
             if name not in SOLO_SETS:
-                if self.judged(name) is not None:
-                    rows[name]["values"]["judge"] = self.judged(name)
+                if self.probability(name) is not None:
+                    rows[name]["values"]["judge"] = self.probability(name)
                 rows[name]["styles"] = self.features(name).styles.round(4)
         return rows
 
@@ -118,8 +118,8 @@ def similarity(measured: Measurements) -> dict[str, dict[str, Figure]]:
         figures = {}
         if name != "real":
             figures = Similarity(measured.features(name), measured.features("real"), measured.directions).figures()
-        judged = measured.judged(name)
-        sections[name] = figures if judged is None else {**figures, "judge": mean_of(judged, clip_set.groups)}
+        probability = measured.probability(name)
+        sections[name] = figures if probability is None else {**figures, "judge": mean_of(probability, clip_set.groups)}
     return sections
 
 
@@ -223,10 +223,11 @@ def self_check(measured: Measurements) -> dict:
 
     def measure(clips):
         figures = Similarity(measured.features_of(clips), real, measured.directions).figures(DOSE_DRAWS)
-        judged = measured.judged_of(clips)
-        return figures if judged is None else {**figures, "judge": mean_of(judged, clips.groups)}
+        probability = measured.probability_of(clips)
+        return figures if probability is None else {**figures, "judge": mean_of(probability, clips.groups)}
 
-    rows, shuffled = perturbations.dose_response(measured.clip_sets.training, measure), measure(measured.clip_sets.shuffled)
+    rows = perturbations.dose_response(measured.clip_sets.training, measure)
+    shuffled = measure(measured.clip_sets.shuffled)
     bad = perturbations.badness
     control = {
         key: bad(key, shuffled[key].value) > bad(key, figure.value)

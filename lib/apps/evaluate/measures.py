@@ -1,9 +1,9 @@
 """Every measure of a clip or a solo: attributes, performance features, MusPy's measures, form.
 
-Conventions: a measure is a function (Notes, seconds) -> float, NaN where there is too little to say. What each is called, what is
-ideal and what it can't tell stands in metric_descriptions.py. Performances have no bars: MusPy's "beat" is half a second, and
-form reads its beat off the onsets' autocorrelation, for generated and real solos alike. Similarity of beats is the cosine of
-smoothed chroma and rhythm.
+Conventions: a measure is a function (Notes, seconds) -> float, NaN where there is too little to say. What each is
+called, what is ideal and what it can't tell stands in metric_descriptions.py. Performances have no bars: MusPy's "beat"
+is half a second, and form reads its beat off the onsets' autocorrelation, for generated and real solos alike.
+Similarity of beats is the cosine of smoothed chroma and rhythm.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from scipy.stats import entropy
 
 from lib.apps.evaluate.clip_sets import ClipSet
 from lib.apps.evaluate.intervals import Figure, mean_of
+from lib.apps.evaluate.metric_descriptions import MEANS
 from lib.music.hands import left_hand
 from lib.music.metrics import TOGETHER_S, describe
 from lib.music.notes import Notes, write_midi
@@ -32,17 +33,7 @@ FEWEST_PAIRS, FEWEST_NOTES = 6, 6
 FIGURE = 4  # melody steps that make a figure
 GAP_EDGES_S = (0.1, 0.16, 0.25, 0.4, 0.7)
 RESOLUTION = 50  # MusPy's time steps in a beat of half a second
-MUSPY = (
-    "pitch_range",
-    "n_pitches_used",
-    "n_pitch_classes_used",
-    "polyphony",
-    "polyphony_rate",
-    "pitch_entropy",
-    "pitch_class_entropy",
-    "scale_consistency",
-    "empty_beat_rate",
-)
+MUSPY = tuple(name.removeprefix("muspy_") for name in MEANS if name.startswith("muspy_"))
 SMG_MISSING = "smg-metrics is not installed: pip install -r requirements-evaluate.txt"
 BARS = (4, 8, 16)  # at which form is measured
 BEATS_A_BAR = 4

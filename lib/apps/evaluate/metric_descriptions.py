@@ -44,8 +44,9 @@ AS_TRAINING = "as real training recordings"
 SIMILARITY = {
     "overlapping_area": Description(
         "overlapping area",
-        "How much the distributions of seven attributes of a clip (pitch range, entropy of pitch classes, notes a second, "
-        "gaps, lengths, loudness, polyphony) overlap with those of held-out recordings; their mean (Yang & Lerch 2020).",
+        "How much the distributions of seven attributes of a clip (pitch range, entropy of pitch classes, notes a "
+        "second, gaps, lengths, loudness, polyphony) overlap with those of held-out recordings; their mean (Yang & "
+        "Lerch 2020).",
         "It sees one attribute at a time and nothing of the order of notes: random bars can have it. Few clips make it "
         "smaller, so compare only sets of one size.",
         "0 to 1",
@@ -53,8 +54,8 @@ SIMILARITY = {
     ),
     "divergence": Description(
         "divergence",
-        "Kullback-Leibler divergence of the same seven distributions from the held-out ones, their mean: how surprising "
-        "a clip's figures are to someone who expects the pianist.",
+        "Kullback-Leibler divergence of the same seven distributions from the held-out ones, their mean: how "
+        "surprising a clip's figures are to someone who expects the pianist.",
         "It punishes what the pianist never does and hardly notices what is missing of what he does; it depends on the "
         "width of the density estimate.",
         "nats",
@@ -63,10 +64,10 @@ SIMILARITY = {
     "frechet_style": Description(
         "Fréchet music distance",
         "Distance of two normal distributions fitted to clips in an embedding (Dowson & Landau 1982; Retkowski et al. "
-        "2024 for music). The embedding is our own: the released style encoder, in its eight widest directions, so that "
-        "figures can't be compared with those of others.",
-        "The same encoder gives the model its style, so it is no stranger to the model. It grows when clips are few, and "
-        "two sets may have the same mean and spread and still differ.",
+        "2024 for music). The embedding is our own: the released style encoder, in its eight widest directions, so "
+        "that figures can't be compared with those of others.",
+        "The same encoder gives the model its style, so it is no stranger to the model. It grows when clips are few, "
+        "and two sets may have the same mean and spread and still differ.",
         ideal=AS_TRAINING,
     ),
     "nearest_style": Description(
@@ -80,14 +81,15 @@ SIMILARITY = {
     "nearest_attributes": Description(
         "nearest neighbour, attributes",
         "The same among the seven attributes, each in deviations of the real ones.",
-        "Seven numbers are not the music. Below 0.5, clips lie among the others' more than among their own: a model that "
-        "plays the average, or copies, does that.",
+        "Seven numbers are not the music. Below 0.5, clips lie among the others' more than among their own: a model "
+        "that plays the average, or copies, does that.",
         "0 to 1",
         "0.5",
     ),
     "judge": Description(
         "judge",
-        "The mean probability of the pianist by the judge: a classifier of thirty pianists that has no part in generation.",
+        "The mean probability of the pianist by the judge, the reference classifier: it knows thirty pianists and has "
+        "no part in generation.",
         "It reads ten seconds at a time, is wrong about four half minutes of ten, and knows style, not quality: a "
         "caricature can please it more than the pianist does.",
         "0 to 1",
@@ -104,9 +106,7 @@ MEANS = {
         "It does not know keys or chords, nor which notes are used when.",
         "bits",
     ),
-    "note_density": Description(
-        "note density", "Notes that begin in a second.", "Nothing of which notes.", "a second"
-    ),
+    "note_density": Description("note density", "Notes that begin in a second.", "Nothing of which notes.", "a second"),
     "inter_onset": Description(
         "gap between onsets",
         "Mean logarithm of the gaps between attacks.",
@@ -151,51 +151,26 @@ MEANS = {
     "chord_share": Description(
         "chords", "Share of attacks of three notes or more.", "Not which chords.", "share of attacks"
     ),
-    "muspy_pitch_range": Description(
-        "pitch range (MusPy)",
-        "MusPy's pitch_range (Dong et al. 2020).",
-        "As ours, which it must equal.",
-        "semitones",
-    ),
-    "muspy_n_pitches_used": Description(
-        "keys used (MusPy)", "MusPy's n_pitches_used.", "Grows with the number of notes.", "keys"
-    ),
-    "muspy_n_pitch_classes_used": Description(
-        "pitch classes used (MusPy)",
-        "MusPy's n_pitch_classes_used.",
-        "One passing note counts as much as a tonic.",
-        "of 12",
-    ),
-    "muspy_polyphony": Description(
-        "polyphony (MusPy)", "MusPy's polyphony, in steps of 10 ms.", "The pedal is left out.", "keys"
-    ),
-    "muspy_polyphony_rate": Description(
-        "polyphony rate (MusPy)",
-        "MusPy's polyphony_rate: two keys or more.",
-        "A held drone makes it 1.",
-        "share of time",
-    ),
-    "muspy_pitch_entropy": Description(
-        "pitch entropy (MusPy)",
-        "MusPy's pitch_entropy, over 128 keys.",
-        "Grows with the number of notes.",
-        "bits",
-    ),
-    "muspy_pitch_class_entropy": Description(
-        "pitch-class entropy (MusPy)", "MusPy's pitch_class_entropy.", "As ours, which it must equal.", "bits"
-    ),
-    "muspy_scale_consistency": Description(
-        "scale consistency (MusPy)",
-        "MusPy's scale_consistency: the largest share of notes within one major or minor scale.",
-        "Jazz leaves scales on purpose: higher is not better.",
-        "0 to 1",
-    ),
-    "muspy_empty_beat_rate": Description(
-        "empty beats (MusPy)",
-        "MusPy's empty_beat_rate; a beat is half a second here, for performances have none.",
-        "As the longest silence.",
-        "share",
-    ),
+    **{
+        f"muspy_{name}": Description(f"{title} (MusPy)", f"MusPy's {name}{means}.", silent_on, unit)
+        for name, title, means, silent_on, unit in (
+            ("pitch_range", "pitch range", " (Dong et al. 2020)", "As ours, which it must equal.", "semitones"),
+            ("n_pitches_used", "keys used", "", "Grows with the number of notes.", "keys"),
+            ("n_pitch_classes_used", "pitch classes used", "", "A passing note counts as much as a tonic.", "of 12"),
+            ("polyphony", "polyphony", ", in steps of 10 ms", "The pedal is left out.", "keys"),
+            ("polyphony_rate", "polyphony rate", ": two keys or more", "A held drone makes it 1.", "share of time"),
+            ("pitch_entropy", "pitch entropy", ", over 128 keys", "Grows with the number of notes.", "bits"),
+            ("pitch_class_entropy", "pitch-class entropy", "", "As ours, which it must equal.", "bits"),
+            (
+                "scale_consistency",
+                "scale consistency",
+                ": the largest share of notes within one major or minor scale",
+                "Jazz leaves scales on purpose: higher is not better.",
+                "0 to 1",
+            ),
+            ("empty_beat_rate", "empty beats", "; a beat is half a second here", "As the longest silence.", "share"),
+        )
+    },
 }
 FORM = {
     "repetition": Description(
@@ -207,10 +182,10 @@ FORM = {
     **{
         f"self_similarity_{bars}": Description(
             f"self-similarity, {bars} bars",
-            f"How much more the solo resembles itself {bars} bars later, in harmony and rhythm, than at other distances; "
-            "0: no form.",
-            "Bars are guessed from one tempo for the whole passage, which rubato defeats; a minute holds one return of a "
-            "long form.",
+            f"How much more the solo resembles itself {bars} bars later, in harmony and rhythm, than at other "
+            "distances; 0: no form.",
+            "Bars are guessed from one tempo for the whole passage, which rubato defeats; a minute holds one return "
+            "of a long form.",
             "cosine",
         )
         for bars in (4, 8, 16)
@@ -236,8 +211,8 @@ ADHERENCE = {
     "rule_losses": Description(
         "rule losses",
         "What the rules say of clips without and with them, and by which share they lower it.",
-        "A rule can be met in ways that nobody would play. These losses are what the candidates were chosen by: that they "
-        "fall says that the search works, not that the music is better.",
+        "A rule can be met in ways that nobody would play. These losses are what the candidates were chosen by: that "
+        "they fall says that the search works, not that the music is better.",
         ideal="0",
     ),
 }
@@ -245,25 +220,25 @@ TRANSFER = Description(
     "synthetic transfer",
     "A classifier (note statistics and a logistic regression) that learns twelve pianists from generated clips alone, "
     "tested on their real held-out recordings; beside it the same one, learnt from as many real clips (after Edwards, "
-    "Maezawa & Dixon, ISMIR 2026). Others reach 87 % of windows and 95 % of tracks, from scratch 70 % and 91 %, each with "
-    "a classifier, clips and recordings of its own.",
-    "It shows that styles differ along the same lines as real ones, not that they are played well; loudness and density "
-    "alone carry far.",
+    "Maezawa & Dixon, ISMIR 2026). Others reach 87 % of windows and 95 % of tracks, from scratch 70 % and 91 %, each "
+    "with a classifier, clips and recordings of its own.",
+    "It shows that styles differ along the same lines as real ones, not that they are played well; loudness and "
+    "density alone carry far.",
     "share named rightly",
     "as learnt from real music",
 )
 COPYING = Description(
     "copying",
-    "For each clip the passage of the training recordings that is most similar to it, in any key, and the longest run of "
-    "notes they share; the same of real held-out clips is the yardstick, for players quote themselves.",
+    "For each clip the passage of the training recordings that is most similar to it, in any key, and the longest run "
+    "of notes they share; the same of real held-out clips is the yardstick, for players quote themselves.",
     "It finds passages that are the same note by note, not a borrowed idea, and looks only among the recordings of the "
     "pianist that the model was adapted to.",
     ideal="at most as held-out recordings",
 )
 SELFCHECK = Description(
     "the measures, measured",
-    "Real training clips are made worse on purpose, and each measure must rank them lower than whole ones. The first row, "
-    "real against real, is the most that can be reached.",
+    "Real training clips are made worse on purpose, and each measure must rank them lower than whole ones. The first "
+    "row, real against real, is the most that can be reached.",
     "These are three ways of being bad. A measure that fails a column says nothing about that kind of damage.",
     ideal="worse with each dose",
 )

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation, for its page and for notebooks: figures with intervals, and measures over doses of damage."""
+"""Pictures of an evaluation, for its page and for notebooks: figures with intervals, measures over doses."""
 
 from __future__ import annotations
 

@@ -27,12 +27,12 @@ JUDGE = RELEASED / "judge.safetensors"
 FACTS = "judge"  # of the header
 
 
-def save_judge(run: Path, data_dir: Path, path: Path, licence: str = "") -> StyleClassifier:
-    """Write a run of style_encoder as a judge, its probabilities tempered on validation recordings.
+def save_reference_classifier(run: Path, data_dir: Path, path: Path, licence: str = "") -> StyleClassifier:
+    """Write a run of style_encoder as a reference classifier, its probabilities tempered on validation recordings.
 
     Returns
     -------
-    StyleClassifier : as `load_judge` will give it
+    StyleClassifier : as `load_reference_classifier` will give it
 
     Raises
     ------
@@ -50,19 +50,19 @@ def save_judge(run: Path, data_dir: Path, path: Path, licence: str = "") -> Styl
     }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path, metadata={FACTS: sealed(facts)})
-    return load_judge(path)
+    return load_reference_classifier(path)
 
 
-def load_judge(path: Path = JUDGE, device: str = "cpu") -> StyleClassifier:
-    """The StyleClassifier of a judge's file.
+def load_reference_classifier(path: Path = JUDGE, device: str = "cpu") -> StyleClassifier:
+    """The StyleClassifier of a reference classifier's file.
 
     Raises
     ------
-    ConfigError : there is no such file; DamageError : it is not a judge, or not as it was written
+    ConfigError : there is no such file; DamageError : it is something else, or damaged
     """
     path = Path(path)
     if not path.exists():
-        raise ConfigError(f"{path}: there is no judge. The repository holds one in data/released.")
+        raise ConfigError(f"{path}: there is no reference classifier. The repository holds one in data/released.")
     try:
         with safe_open(path, "pt") as file:
             facts = unsealed((file.metadata() or {}).get(FACTS), f"{path}: its header")
@@ -76,18 +76,20 @@ def load_judge(path: Path = JUDGE, device: str = "cpu") -> StyleClassifier:
     return StyleClassifier(style_encoder, names, config.reads, facts["temperature"])
 
 
-def log_probabilities(judge: StyleClassifier, clips: Sequence[Notes], names: Sequence[str] | None = None) -> np.ndarray:
-    """Log-probabilities (N, names) that a judge gives each clip; all alike where a clip is too short."""
+def log_probabilities(
+    classifier: StyleClassifier, clips: Sequence[Notes], names: Sequence[str] | None = None
+) -> np.ndarray:
+    """Log-probabilities (N, names) of each clip; all alike where a clip is too short."""
     rows = []
     for notes in clips:
         try:
-            rows.append(judge.predict(notes).log_probability)
+            rows.append(classifier.predict(notes).log_probability)
         except TooShort:
-            rows.append(np.full(len(judge.names), -np.log(len(judge.names))))
+            rows.append(np.full(len(classifier.names), -np.log(len(classifier.names))))
     rows = np.stack(rows)
-    return rows if names is None else rows[:, [judge.names.index(name) for name in names]]
+    return rows if names is None else rows[:, [classifier.names.index(name) for name in names]]
 
 
-def judge_probability(judge: StyleClassifier, clips: Sequence[Notes], pianist: str) -> np.ndarray:
+def pianist_probability(classifier: StyleClassifier, clips: Sequence[Notes], pianist: str) -> np.ndarray:
     """(N,) probability of the pianist for each clip."""
-    return np.exp(log_probabilities(judge, clips, [pianist]))[:, 0]
+    return np.exp(log_probabilities(classifier, clips, [pianist]))[:, 0]

@@ -1,4 +1,5 @@
-"""The report card of an evaluation: ten figures with their controls, as text, and as one HTML page with all details below.
+"""The report card of an evaluation: ten figures with their controls, as text, and as one HTML page with all details
+below.
 
 The page needs no network, and no other file.
 """
@@ -25,8 +26,8 @@ from lib.display.player import music_json, page_of
 FOLDER = Path(__file__).parent
 MUSIC, TITLE = "MUSIC_OF_THIS_PLAYER", "TITLE_OF_THIS_PLAYER"  # report.js puts these there
 LOOK_ONCE = (
-    "These are the test recordings. Look at them once, when everything is chosen: each further look makes the figures a "
-    "little better than they are."
+    "These are the test recordings. Look at them once, when everything is chosen: each further look makes the figures "
+    "a little better than they are."
 )
 VALIDATION = "Validation recordings: what was chosen by them looks a little better here than on unseen music."
 WIDTH = 30
@@ -206,7 +207,9 @@ def _likeness(evaluation):
 def _attributes(evaluation):
     tables = []
     for measure in ("overlapping_area", "divergence"):
-        rows = {name: {key: pair[measure] for key, pair in row.items()} for name, row in evaluation["attributes"].items()}
+        rows = {
+            name: {key: pair[measure] for key, pair in row.items()} for name, row in evaluation["attributes"].items()
+        }
         tables.append(table(rows, descriptions.MEANS, SIMILARITY[measure].title))
     return _section("Attribute by attribute", "", *tables)
 
@@ -214,7 +217,9 @@ def _attributes(evaluation):
 def _means(evaluation):
     hidden = {"pitch_range", "pitch_class_entropy", "polyphony"}  # MusPy's stand there
     known = {key: description for key, description in descriptions.MEANS.items() if key not in hidden}
-    return _section("What the clips are like", "Means over clips.", table(evaluation["means"], known), _paragraphs(known))
+    return _section(
+        "What the clips are like", "Means over clips.", table(evaluation["means"], known), _paragraphs(known)
+    )
 
 
 def _codec(evaluation):
@@ -242,8 +247,8 @@ def _chord_adherence(evaluation):
 def _transfer(evaluation):
     part = evaluation["transfer"]
     rows = {"learnt from generated music": part["generated"], "learnt from real music": part["real"]}
-    judge = part["judge_agrees"]
-    agrees = f"The judge names the intended style among these for {cell(judge)} of the clips. " if judge else ""
+    share = part["judge_agrees"]
+    agrees = f"The judge names the intended style among these for {cell(share)} of the clips. " if share else ""
     words = (
         f"{len(part['pianists'])} pianists, {part['clips_each']} clips each; chance is {part['chance']:.3f}. "
         f"Tested on {len(part['tested'])} of them. {agrees}"
@@ -256,7 +261,11 @@ def _copying(evaluation):
     part = evaluation["copying"]
     rows = {SET_TITLES[name]: part[name] for name in ("generated", "real") if name in part}
     columns = {"likeness": "similarity to the nearest passage", "run": "longest shared run, notes"}
-    ratios = [f"Generated over real, {columns[key]}: {cell(part[f'{key}_ratio'])}." for key in columns if f"{key}_ratio" in part]
+    ratios = [
+        f"Generated over real, {columns[key]}: {cell(part[f'{key}_ratio'])}."
+        for key in columns
+        if f"{key}_ratio" in part
+    ]
     return _section("Copying", " ".join(ratios), table(rows, columns), _paragraphs({"copying": descriptions.COPYING}))
 
 
@@ -265,7 +274,8 @@ def _players(pairs):
     lines = []
     for number, pair in enumerate(pairs):
         frames = "".join(
-            f"<iframe title='{html.escape(name, quote=True)}' data-music='{2 * number + side}' allow='autoplay'></iframe>"
+            f"<iframe title='{html.escape(name, quote=True)}' data-music='{2 * number + side}' allow='autoplay'>"
+            "</iframe>"
             for side, (name, _, _) in enumerate(pair.sides)
         )
         inside = f"<summary>{html.escape(pair.text)}</summary><div class='pair'>{frames}</div>"

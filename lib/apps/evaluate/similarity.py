@@ -1,7 +1,7 @@
 """How similar two sets of clips are: by attribute, in an embedding, by their nearest neighbours.
 
-Conventions: weights say how often each clip counts, as intervals.estimate hands them in. Densities are Gaussian kernel estimates
-with Scott's bandwidth, which no draw changes (scipy.stats.gaussian_kde fits it anew to each draw's weights).
+Conventions: weights say how often each clip counts, as intervals.estimate hands them in. Densities are Gaussian kernel
+estimates with Scott's bandwidth, which no draw changes (scipy.stats.gaussian_kde fits it anew to each draw's weights).
 """
 
 from __future__ import annotations

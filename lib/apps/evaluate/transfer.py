@@ -1,6 +1,7 @@
 """Synthetic transfer: a classifier trained on generated music alone, in twelve styles, is tested on the real pianists.
 
-Where it names them rightly, the styles that the model plays are those of the real players, not merely different from each other.
+Where it names them rightly, the styles that the model plays are those of the real players, not merely different from
+each other.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def transfer_figures(clip_sets: ClipSets) -> dict:
 
     Returns
     -------
-    dict : pianists, tested, clips_each, chance; `generated` and `real`: Figures of windows and recordings named rightly;
-        judge_agrees
+    dict : pianists, tested, clips_each, chance, judge_agrees; `generated` and `real`: Figures of windows and recordings
+        named rightly
     """
     names = pianists_of(clip_sets.base.improviser, clip_sets.store)
     each = clip_sets.size.each
@@ -90,14 +91,14 @@ def _as_many(store, names, each):
 
 
 def _judge_agrees(clip_sets, names, clips):
-    """Share of the clips whose style the judge names, among these; None where it does not know them all."""
+    """Share of clips whose style the reference classifier names, among these; None where it does not know all."""
     try:
-        judge = clip_sets.judge
+        classifier = clip_sets.reference_classifier
     except Missing:
         return None
-    if not set(names) <= set(judge.names):
+    if not set(names) <= set(classifier.names):
         return None
-    named = log_probabilities(judge, clips.clips, names).argmax(1)
+    named = log_probabilities(classifier, clips.clips, names).argmax(1)
     return mean_of(named == np.repeat(np.arange(len(names)), clip_sets.size.each), clips.groups)
 
 

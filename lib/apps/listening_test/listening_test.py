@@ -1,12 +1,12 @@
 """A listening test as one HTML page that needs no network: blind pairs and blind ratings, answers saved as JSON.
 
-Two kinds of items. `ab`: two takes, which is better, or neither. `rate`: all systems' takes on a scale of 0 to 100, a reference
-hidden among them and played openly too where one is named, and a low anchor, as MUSHRA does (ITU-R BS.1534-3,
-https://www.itu.int/rec/R-REC-BS.1534). The page knows takes by random ids; the key, which says whose they are, is another file.
-Order and sides are drawn anew for each listener, in the page.
+Two kinds of items. `ab`: two takes, which is better, or neither. `rate`: all systems' takes on a scale of 0 to 100, a
+reference hidden among them and played openly too where one is named, and a low anchor, as MUSHRA does (ITU-R BS.1534-3,
+https://www.itu.int/rec/R-REC-BS.1534). The page knows takes by random ids; the key, which says whose they are, is
+another file. Order and sides are drawn anew for each listener, in the page.
 
-Excerpts start at the first sound and are equally loud: `Audio` of lib/music/audio.py, loudness as the root mean square of what
-sounds, without frequency weighting; between recordings of one instrument that is close enough.
+Excerpts start at the first sound and are equally loud: `Audio` of lib/music/audio.py, loudness as the root mean square
+of what sounds, without frequency weighting; between recordings of one instrument that is close enough.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def make_plan(
     anchor: str | None = None,
     seconds: float = 15.0,
 ) -> ListeningPlan:
-    """ListeningPlan: takes of one file name belong together where all systems have the same names, else those of one rank.
+    """ListeningPlan: takes of one file name belong together where all systems have the same, else those of one rank.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ def loudness(audio: Audio) -> float:
 
 
 def equally_loud(sounds: Sequence[Audio]) -> list[Audio]:
-    """All with the same loudness: the greatest at which the peak of none passes -1 dB. Silent ones are left as they are.
+    """All with the same loudness: the greatest at which no peak passes -1 dB. Silent ones are left as they are.
 
     Parameters
     ----------

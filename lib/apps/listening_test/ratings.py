@@ -1,8 +1,8 @@
 """What listeners answered in a listening test, put together with its key, as win rates, scores and agreement.
 
-Conventions: an interval is (low, high), 95 %. Answers of one listener, and answers on one item, are not independent: intervals
-are of a bootstrap that draws listeners and items anew, each by themselves (the pigeonhole bootstrap, Owen 2007,
-https://doi.org/10.1214/07-AOAS122), and for shares not narrower than Wilson's of as many independent answers.
+Conventions: an interval is (low, high), 95 %. Answers of one listener, and answers on one item, are not independent:
+intervals are of a bootstrap that draws listeners and items anew, each by themselves (the pigeonhole bootstrap, Owen
+2007, https://doi.org/10.1214/07-AOAS122), and for shares not narrower than Wilson's of as many independent answers.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ def evaluate(key: dict, ballots: list[dict], seed: int = 0) -> dict:
 
     Returns
     -------
-    dict for JSON : listeners, answers; pairs (a, b, wins, losses, ties, win_rate of a, interval, verdict), systems (win rate
-        over all pairs), first_shown (share of choices that fell on A: 0.5 where sides do not matter); scores (mean, interval,
-        median), score_differences; agreement (Krippendorff's alpha of choices and of scores), careless (listeners, see
-        REFERENCE_FROM)
+    dict for JSON : listeners, answers; pairs (a, b, wins, losses, ties, win_rate of a, interval, verdict), systems (win
+        rate over all pairs), first_shown (share of choices that fell on A: 0.5 where sides do not matter); scores (mean,
+        interval, median), score_differences; agreement (Krippendorff's alpha of choices and of scores), careless
+        (listeners, see REFERENCE_FROM)
 
     Raises
     ------
@@ -220,7 +220,8 @@ def _careless(answers, key, ballots):
     if key["reference"] is None:
         return None
     references = {take for take, facts in key["takes"].items() if facts["system"] == key["reference"]}
-    names, missed = {ballot["listener"]: ballot.get("rater") or ballot["listener"] for ballot in ballots}, defaultdict(list)
+    names = {ballot["listener"]: ballot.get("rater") or ballot["listener"] for ballot in ballots}
+    missed = defaultdict(list)
     for answer in answers:
         scores = [score for take, score in answer["scores"].items() if take in references]
         missed[answer["listener"]] += [score < REFERENCE_FROM for score in scores]

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from lib.apps.evaluate.chord_adherence import TEMPO, agreement, agreements, chart_of, half_bars, required_half_bars, rule_losses
+from lib.apps.evaluate.chord_adherence import (
+    TEMPO,
+    agreement,
+    agreements,
+    chart_of,
+    half_bars,
+    required_half_bars,
+    rule_losses,
+)
 from lib.apps.evaluate.players import make_order
 from lib.music.chart import Chart, chord_frames
 from lib.music.chords import parse_chord

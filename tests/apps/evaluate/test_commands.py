@@ -16,15 +16,18 @@ def run(*words):
     return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["evaluate"], "--released"),
-    (["evaluate", "somewhere", "--released"], "RUN or --released"),
-    (["evaluate", "--released", "--split", "tset"], "Did you mean 'test'"),
-    (["evaluate", "{folder}/none"], "There is no run folder .*none"),
-    (["evaluate", "{folder}"], "is not a finished improviser"),
-    (["compare", "{folder}/a.json", "{folder}/a.json"], "there is no evaluation"),
-    (["compare", "{folder}/none", "{folder}"], "There is no run folder .*none"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evaluate"], "--released"),
+        (["evaluate", "somewhere", "--released"], "RUN or --released"),
+        (["evaluate", "--released", "--split", "tset"], "Did you mean 'test'"),
+        (["evaluate", "{folder}/none"], "There is no run folder .*none"),
+        (["evaluate", "{folder}"], "is not a finished improviser"),
+        (["compare", "{folder}/a.json", "{folder}/a.json"], "there is no evaluation"),
+        (["compare", "{folder}/none", "{folder}"], "There is no run folder .*none"),
+    ],
+)
 def test_a_mistake_is_named(words, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         run(*(word.format(folder=tmp_path) for word in words))

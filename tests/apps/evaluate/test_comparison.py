@@ -45,10 +45,14 @@ def test_what_differs_is_found_and_nothing_else(found, directions):
     noise = np.random.default_rng(1).normal(0, 0.5, FEW.clips)
     louder["velocity"] = [value + 5 + more for value, more in zip(louder["velocity"], noise)]
     differences = by_measure(compare(found, other, directions))
-    assert differences["velocity"].verdict == "B is higher" and differences["velocity"].figure.value == pytest.approx(5, abs=0.6)
+    assert differences["velocity"].verdict == "B is higher" and differences["velocity"].figure.value == pytest.approx(
+        5, abs=0.6
+    )
     assert differences["note_density"].verdict == differences["swing_ratio"].verdict == "no difference found"
     assert "overlapping_area" in differences and "frechet_style" in differences
-    assert format_differences(list(differences.values())).splitlines()[1].split()[1] == "velocity", "what was found comes first"
+    assert format_differences(list(differences.values())).splitlines()[1].split()[1] == "velocity", (
+        "what was found comes first"
+    )
 
 
 def test_pairs_see_what_two_means_do_not(found, directions):
@@ -83,12 +87,15 @@ def test_fewer_clips_are_compared_as_far_as_they_go(found, directions):
     assert compare(found, other, directions) == [] and "Too few clips" in format_differences([])
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda other: other.update(split="test"), "different splits"),
-    (lambda other: other["size"].update(solo_s=99.0), "different lengths"),
-    (lambda other: other["prompts"].reverse(), "have different chords"),
-    (lambda other: other.update(clips={}), "no clips in common"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda other: other.update(split="test"), "different splits"),
+        (lambda other: other["size"].update(solo_s=99.0), "different lengths"),
+        (lambda other: other["prompts"].reverse(), "have different chords"),
+        (lambda other: other.update(clips={}), "no clips in common"),
+    ],
+)
 def test_what_was_asked_differently_is_not_compared(found, directions, change, message):
     other = copy.deepcopy(found)
     change(other)

@@ -20,7 +20,12 @@ from lib.music.notes import Notes
 def music(seed, seconds=40.0, rate=6):
     rng = np.random.default_rng(seed)
     count = int(seconds * rate)
-    columns = (rng.uniform(0, seconds, count), rng.gamma(2, 0.15, count), rng.integers(40, 85, count), rng.integers(30, 100, count))
+    columns = (
+        rng.uniform(0, seconds, count),
+        rng.gamma(2, 0.15, count),
+        rng.integers(40, 85, count),
+        rng.integers(30, 100, count),
+    )
     return Notes.from_arrays(*columns)
 
 
@@ -65,7 +70,9 @@ def test_the_longest_run_is_as_long_as_what_was_copied(length):
 
 
 def test_nothing_in_common_is_no_run():
-    low, high = (Notes.from_arrays([0.0, 0.5, 1.0], [0.3] * 3, pitch, [80] * 3) for pitch in ([40, 41, 42], [80, 70, 90]))
+    low, high = (
+        Notes.from_arrays([0.0, 0.5, 1.0], [0.3] * 3, pitch, [80] * 3) for pitch in ([40, 41, 42], [80, 70, 90])
+    )
     assert longest_run(low, [steps_of(high)]) == 0
     assert longest_run(low, [steps_of(low)]) == 3
     assert longest_run(low, []) == 0
@@ -76,8 +83,9 @@ def pieces():
     generator, found = np.random.default_rng(0), {}
     for index in (3, 8):
         onset_s = np.sort(generator.uniform(0, 60, 300))
-        found[index] = Notes.from_arrays(onset_s, generator.uniform(0.1, 0.6, 300), generator.integers(48, 80, 300),
-                                         generator.integers(40, 90, 300))  # fmt: skip
+        found[index] = Notes.from_arrays(
+            onset_s, generator.uniform(0.1, 0.6, 300), generator.integers(48, 80, 300), generator.integers(40, 90, 300)
+        )
     return found
 
 
@@ -101,10 +109,14 @@ def test_its_own_music_is_less_like_anything(pieces):
 
 def test_pairs_begin_with_the_likest_and_begin_where_the_passage_does(pieces):
     clips = ClipSet.of_generated("generated", [pieces[3].between(0, 10.24), pieces[8].between(20, 30.24)])
-    nearest = [{"likeness": 0.2, "piece": 3, "start_s": 0.0, "clip_s": 0.0, "semitones": 0, "run": 4, "title": "A"},
-               {"likeness": 0.9, "piece": 8, "start_s": 22.0, "clip_s": 2.0, "semitones": 5, "run": 40, "title": "B"}]  # fmt: skip
+    nearest = [
+        {"likeness": 0.2, "piece": 3, "start_s": 0.0, "clip_s": 0.0, "semitones": 0, "run": 4, "title": "A"},
+        {"likeness": 0.9, "piece": 8, "start_s": 22.0, "clip_s": 2.0, "semitones": 5, "run": 40, "title": "B"},
+    ]
     first, second = pairs_of(clips, nearest, pieces)
-    assert first.text == "Clip 2: similarity 0.90 to B, 20 s, +5 semitones; 40 notes in a row" and "Clip 1" in second.text
+    assert (
+        first.text == "Clip 2: similarity 0.90 to B, 20 s, +5 semitones; 40 notes in a row" and "Clip 1" in second.text
+    )
     (name, clip, sound), (source, passage, _) = first.sides
     assert (name, source, sound) == ("clip 2", "B, 20 s", None)
     assert clip.pitch.tolist() == passage.pitch.tolist() and passage.onset_s == pytest.approx(clip.onset_s)

@@ -33,7 +33,9 @@ def test_every_figure_has_an_interval_around_it(evaluated):
     figures = [one for one in figures_of(found) if one["value"] is not None]
     assert len(figures) > 250
     for figure in figures:
-        assert figure["low"] <= figure["value"] + 1e-6 and figure["value"] <= figure["high"] + 1e-6 and figure["count"] > 0
+        assert (
+            figure["low"] <= figure["value"] + 1e-6 and figure["value"] <= figure["high"] + 1e-6 and figure["count"] > 0
+        )
 
 
 def test_all_sets_are_there_and_ranked_as_they_must_be(likeness):
@@ -42,7 +44,9 @@ def test_all_sets_are_there_and_ranked_as_they_must_be(likeness):
     areas = {name: row["overlapping_area"]["value"] for name, row in found["likeness"].items() if name != "real"}
     assert areas["codec"] > areas["training"] > areas["generated"], "the codec above real music, real music above noise"
     assert areas["training"] > areas["markov"] and areas["training"] > areas["shuffled"]
-    distances = {name: row["frechet_style"]["value"] for name, row in found["likeness"].items() if "frechet_style" in row}
+    distances = {
+        name: row["frechet_style"]["value"] for name, row in found["likeness"].items() if "frechet_style" in row
+    }
     assert distances["codec"] < distances["training"] < distances["generated"]
     assert found["likeness"]["generated"]["nearest_attributes"]["value"] > 0.9
 
@@ -167,8 +171,10 @@ def test_a_model_that_was_adapted_to_nobody_is_compared_with_everybody(noise, de
             getattr(material, what)
 
 
-@pytest.mark.parametrize(("content", "message"), [("[]", "not an evaluation of this"), ("{", "is not an evaluation"),
-                                                  (None, "there is no evaluation")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[]", "not an evaluation of this"), ("{", "is not an evaluation"), (None, "there is no evaluation")],
+)
 def test_something_else_is_refused(tmp_path, content, message):
     path = tmp_path / "evaluation.json"
     if content is not None:

@@ -24,7 +24,9 @@ def test_weights_are_of_whole_recordings():
     weights = draw_weights(recording_indices(["a", "a", "b", "c", "c", "c"]), np.random.default_rng(3), 5)[2]
     assert weights[0] == weights[1] and len(set(weights[3:])) == 1
     assert weights[0] + weights[2] + weights[3] == 3
-    alone = draw_weights(recording_indices(["a"] * 5), np.random.default_rng(0), 9)  # one recording: its clips are drawn
+    alone = draw_weights(
+        recording_indices(["a"] * 5), np.random.default_rng(0), 9
+    )  # one recording: its clips are drawn
     assert alone.sum(1).tolist() == [5] * 9 and alone.std() > 0
 
 

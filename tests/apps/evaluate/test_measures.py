@@ -56,8 +56,12 @@ def test_known_answers(scale):
 
 def test_they_agree_with_ours_where_both_measure_the_same(scale):
     generator = np.random.default_rng(0)
-    notes = Notes.from_arrays(np.sort(generator.uniform(0, 10, 90)), generator.uniform(0.05, 1, 90), generator.integers(30, 90, 90),
-                              np.full(90, 60))  # fmt: skip
+    notes = Notes.from_arrays(
+        np.sort(generator.uniform(0, 10, 90)),
+        generator.uniform(0.05, 1, 90),
+        generator.integers(30, 90, 90),
+        np.full(90, 60),
+    )
     for music, seconds in ((scale, 8.0), (notes, 10.24)):
         theirs, ours = muspy_measures(music, seconds), attributes(music, seconds)
         assert theirs["pitch_range"] == ours["pitch_range"]

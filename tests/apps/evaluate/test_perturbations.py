@@ -79,7 +79,9 @@ def clips():
     from lib.music.notes import Notes
 
     times = np.arange(0, 10, 0.25)
-    return ClipSet("real", [Notes.from_arrays(times, np.full(40, 0.2), 60 + np.arange(40) % 5, np.full(40, 70))] * 3, list("abc"))
+    return ClipSet(
+        "real", [Notes.from_arrays(times, np.full(40, 0.2), 60 + np.arange(40) % 5, np.full(40, 70))] * 3, list("abc")
+    )
 
 
 def answer(clip_set):
@@ -109,5 +111,9 @@ def test_what_hears_and_what_is_deaf(rows):
 
 
 def test_worse_is_lower_or_higher():
-    assert badness("judge", 0.1) > badness("judge", 0.2) and badness("overlapping_area", 0.5) > badness("overlapping_area", 1)
-    assert badness("divergence", 2) > badness("divergence", 1) and badness("nearest_style", 0.9) > badness("nearest_style", 0.6)
+    assert badness("judge", 0.1) > badness("judge", 0.2) and badness("overlapping_area", 0.5) > badness(
+        "overlapping_area", 1
+    )
+    assert badness("divergence", 2) > badness("divergence", 1) and badness("nearest_style", 0.9) > badness(
+        "nearest_style", 0.6
+    )
