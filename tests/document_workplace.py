@@ -69,7 +69,7 @@ def workplace(folder):
         yield folder
 
 
-def copied(path, copy, values):
+def copied(path, copy, values, mirror):
     """Instead of papermill: the notebook as it is. tests/test_notebooks_run.py runs them."""
     copy.write_bytes(path.read_bytes())
     return ""
