@@ -51,7 +51,7 @@ def workplace(folder):
     Where a command would wait for players, clients or notebooks, it comes to that point and no further.
     """
     from lib.apps.headless import headless
-    from lib.apps.live import live_midi, ports
+    from lib.apps.live import duet, ports
     from lib.generation import generate
 
     tiny = generate.load_improviser(save_tiny_improviser(folder / "tiny"), device="cpu")
@@ -64,12 +64,12 @@ def workplace(folder):
         patch.setattr(generate, "generate", lambda who, asked, *more, **named: play(who, short(asked), *more, **named))
         patch.setattr(headless, "_execute", copied)
         patch.setattr(ports, "list_ports", lambda: ([], []))
-        patch.setattr(live_midi, "play_duet", lambda *words, **named: None)
+        patch.setattr(duet, "play_duet", lambda *words, **named: None)
         with_one_client(patch, tiny)
         yield folder
 
 
-def copied(path, copy, values):
+def copied(path, copy, values, mirror):
     """Instead of papermill: the notebook as it is. tests/test_notebooks_run.py runs them."""
     copy.write_bytes(path.read_bytes())
     return ""

@@ -1,7 +1,7 @@
 """Sizes of evaluations in tests, and whom they are about."""
 
-from lib.apps.evaluate.material import Size
+from lib.apps.evaluate.clip_sets import Size
 
-FEW = Size(clips=6, told=0, guided=0, each=0, solos=0)  # seconds
-ALL = Size(clips=6, told=3, guided=1, each=1, solos=1, solo_s=24.0)
+FEW = Size(clips=6, with_chords=0, guided=0, each=0, solos=0)  # seconds
+ALL = Size(clips=6, with_chords=3, guided=1, each=1, solos=1, solo_s=24.0)
 PIANIST = "Cora Canonby"

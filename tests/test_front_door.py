@@ -14,7 +14,7 @@ SCRIPT = ROOT / "colab_setup.sh"
 COLAB_VERSIONS = ROOT / "tests" / "colab_versions.txt"
 PROTECTED = ("torch", "numpy", "ipywidgets", "ipykernel", "ipython", "jupyter")
 TESTS_ONLY = {"httpx", "playwright", "schemathesis"}
-COLAB_EXTRAS = {"dramatiq", "mido", "mir-eval", "music21", "muspy", "nbstripout", "papermill", "pretty-midi",
+COLAB_EXTRAS = {"dramatiq", "krippendorff", "mido", "mir-eval", "music21", "muspy", "nbstripout", "papermill", "pretty-midi",
                 "pyfluidsynth", "pyrealparser", "symusic"}  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
 
 from lib.display.alt_text import describe_notes, described, format_chords, titled
 from lib.display.palette import (
@@ -23,6 +24,7 @@ from lib.display.palette import (
     RIGHT,
     on_paper,
 )
+from lib.music.tempo_map import BEATS_ONLY, FASTEST_FELT, IN_BARS, NO_BEAT, SLOWEST_FELT, TempoMap
 
 MATCH_S = 0.04  # an onset that is off by no more is the same note
 
@@ -246,6 +248,22 @@ def plot_code_use(counts):
     ax.set_ylabel("codebook")
     used = f"{(counts > 0).mean():.0%} of the codes are in use, perplexity {perplexity:.0f}"
     return described(figure, f"Use of {counts.shape[1]} codes in {len(counts)} codebooks: {used}")
+
+
+@on_paper
+def plot_tempo(tempo_map: TempoMap, title: str = "") -> Figure:
+    """Felt beats a minute over time; bars are thick, and where there is no beat the curve is left out."""
+    figure, ax = plt.subplots(figsize=(11, 2.6), layout="constrained")
+    kind = tempo_map.bars["kind"][tempo_map.bar_index(np.arange(len(tempo_map.bpm)))]
+    for number, (name, width) in enumerate((("beats", 0.8), ("bars", 2.2)), start=BEATS_ONLY):
+        bpm = np.where(kind == number, tempo_map.bpm, np.nan)
+        ax.plot(tempo_map.beats_s[:-1], bpm, color=HUES[0], linewidth=width, label=name)
+    ax.set(ylim=(SLOWEST_FELT - 15, FASTEST_FELT + 15), xlabel="seconds", ylabel="beats a minute", title=title)
+    ax.legend(loc="upper right", ncols=2)
+    in_time = tempo_map.bpm[kind != NO_BEAT]
+    tempo = f"median {np.median(in_time):.0f} beats a minute" if len(in_time) else "no beat"
+    bars, beats = (kind == IN_BARS).mean(), (kind != NO_BEAT).mean()
+    return described(figure, titled(title, f"Tempo: {tempo}; {beats:.0%} of it is in time, {bars:.0%} in known bars"))
 
 
 def _draw_notes(ax, notes, colours):

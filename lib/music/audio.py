@@ -6,7 +6,7 @@ Conventions: samples are float32 (N, 2) in [-1, 1], left and right, at sample_ra
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ DITHER = 1e-3  # what a synthesiser that plays nothing may give
 GAIN = 0.3  # of the synthesiser: a fortissimo chord does not clip its 16 bits
 PARTIALS = (1.0, 0.5, 0.25, 0.12)  # of a sine-wave note
 RELEASE_S = 0.08
+CLICK_S, CLICK_HZ, CLICK_PEAK = 0.04, 1500.0, 0.3
 MP3_KBPS = 112  # stereo: 60 s are 0.84 MB, 1.12 MB in base64
 MP3_RATES_HZ = (32_000, 44_100, 48_000)
 MP3_KBPS_RANGE = (320, 32)  # at these rates
@@ -150,6 +151,18 @@ def _sines(notes, sample_rate_hz):
         place = slice(first, first + len(tone))
         samples[place] += (tone[:, None] * [1 - 0.6 * right, 0.4 + 0.6 * right])[: len(samples[place])]
     return samples
+
+
+def add_clicks(audio: Audio, times_s: np.ndarray, accents_s: np.ndarray) -> Audio:
+    """The sound with a click at each time, a higher one at accents; times beyond its end are left out."""
+    samples, rate_hz = audio.samples.copy(), audio.sample_rate_hz
+    elapsed_s = np.arange(round(CLICK_S * rate_hz)) / rate_hz
+    for time_s in np.union1d(times_s, accents_s):
+        hz = CLICK_HZ * (1.5 if np.isclose(time_s, accents_s).any() else 1.0)
+        click = CLICK_PEAK * np.sin(2 * np.pi * hz * elapsed_s) * np.exp(-6 * elapsed_s / CLICK_S)
+        if 0 <= (first := round(time_s * rate_hz)) < len(samples) - len(click):
+            samples[first : first + len(click)] += click[:, None].astype(np.float32)
+    return replace(audio, samples=samples.clip(-1, 1))
 
 
 def to_pcm(samples: np.ndarray) -> np.ndarray:

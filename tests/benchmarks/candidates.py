@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 import generate as whole  # noqa: E402
 
-from lib.apps.evaluate.material import Material, Size, density_of  # noqa: E402
-from lib.apps.evaluate.obedience import TEMPO, agreement, chart_of, half_bars  # noqa: E402
-from lib.apps.evaluate.playing import order_of  # noqa: E402
+from lib.apps.evaluate.chord_adherence import TEMPO, agreement, chart_of, half_bars  # noqa: E402
+from lib.apps.evaluate.clip_sets import ClipSets, Size, density_of  # noqa: E402
+from lib.apps.evaluate.players import make_order  # noqa: E402
 from lib.config import RELEASED  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
 
@@ -47,7 +47,7 @@ def steered(bench, variant, count):
     with whole.steering(in_step / ways, first, revisions):
         for number, notes in enumerate(real, 1):
             wish = {"seed": number, "chart": chart_of(notes), "tempo_bpm": TEMPO, "density": density_of(notes)}
-            order = order_of({**wish, "num_candidates": ways})
+            order = make_order({**wish, "num_candidates": ways})
             began = time.process_time()
             solo = generate(bench.tuned, order.request, chart=order.chart)
             seconds.append(time.process_time() - began)
@@ -59,7 +59,7 @@ def steered(bench, variant, count):
         "chord_loss": chords,
         "agreement": agreement([half_bars(notes) for notes in real], clips),
         "oa": whole.overlap(clips, bench.real.clips)["oa"],
-        "judge": whole.judge_mean(bench.judge, clips),
+        "judge": whole.judge_mean(bench.reference_classifier, clips),
         "core_seconds": float(np.median(seconds)),
     }
 
@@ -78,7 +78,7 @@ def main():
     parser.add_argument("--only", default=";".join(VARIANTS), help="names, with ; between them")
     words = parser.parse_args()
     torch.set_num_threads(1)
-    bench, figures = Material(RELEASED, words.data_dir, size=Size(), pianist=whole.PIANIST, corpus="pijama"), {}
+    bench, figures = ClipSets(RELEASED, words.data_dir, size=Size(), pianist=whole.PIANIST, corpus="pijama"), {}
     for name in words.only.split(";"):
         figures[name] = {key: round(value, 4) for key, value in steered(bench, VARIANTS[name], words.clips).items()}
         print(json.dumps({name: figures[name]}), file=sys.stderr, flush=True)

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lib.apps.evaluate.clips import real_clips  # noqa: E402
+from lib.apps.evaluate.clip_sets import real_clips  # noqa: E402
 from lib.config import build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.display.plots import plot_piano_roll  # noqa: E402

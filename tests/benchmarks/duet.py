@@ -30,14 +30,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "apps" / "live")]
 
+from instruments import Keyboard, Synthesizer, read_journal, wait_for  # noqa: E402
 from midi_ends import Recorder  # noqa: E402
 
-from lib.apps.live.instruments import Keyboard, Synthesizer, wait_for  # noqa: E402
-from lib.apps.live.line import Line  # noqa: E402
 from lib.apps.live.messages import CLOCKS_A_BEAT  # noqa: E402
-from lib.apps.live.process import go_first  # noqa: E402
-from lib.apps.live.rehearsal import read_journal  # noqa: E402
-from lib.apps.live.tempo import Grid  # noqa: E402
+from lib.apps.live.partner import ScheduledNotes  # noqa: E402
+from lib.apps.live.process import raise_priority  # noqa: E402
+from lib.apps.live.tempo import BeatGrid  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 
 PARTS = ("answers", "timing", "hanging")
@@ -71,7 +70,7 @@ class Clock(threading.Thread):
 
     def run(self):
         """Until `over`."""
-        go_first()
+        raise_priority()
         tick = 0
         while not self.over.is_set():
             due_s = self.origin_s + tick * BEAT_S / CLOCKS_A_BEAT
@@ -205,39 +204,39 @@ def spread(values):
 
 def measure_timing(words, folder):
     """timing_p95_ms, clock_jitter_ms: a recorded performance through the sender while the model works without a pause."""
-    from lib.apps.live.composer import Ask, Composer
     from lib.apps.live.duet_request import DuetRequest
-    from lib.apps.live.voice import Voice
+    from lib.apps.live.midi_output_process import MidiOutputProcess
+    from lib.apps.live.model_process import ModelProcess, Question
     from lib.config import STYLES
 
     synthesizer = Recorder()
-    voice = Voice(synthesizer.name)
-    composer = Composer(DuetRequest(), {"released": True, "device": "cpu", "styles_dir": words.data / STYLES})
-    composer.wait(120)
+    output = MidiOutputProcess(synthesizer.name)
+    model = ModelProcess(DuetRequest(), {"released": True, "device": "cpu", "styles_dir": words.data / STYLES})
+    model.wait(120)
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count())]
     (notes,) = phrases(words.data, 1, PLAY_S, seed=7)
     begins_s = time.perf_counter() + 0.5
-    voice.order("start_clock", begins_s, BEAT_S)
-    line, grid = Line(notes, BEAT_S, 0, 0, PLAY_S / BEAT_S + 1), Grid(begins_s, BEAT_S)
-    due, takes, used_s, idle_s = [], 0, cpu_s(composer.process.pid), machine_idle_s()
-    composer.ask(Ask(1, None, 0, 16, BEAT_S))
+    output.order("start_clock", begins_s, BEAT_S)
+    line, grid = ScheduledNotes(notes, BEAT_S, 0, 0, PLAY_S / BEAT_S + 1), BeatGrid(begins_s, BEAT_S)
+    due, takes, used_s, idle_s = [], 0, cpu_s(model.process.pid), machine_idle_s()
+    model.ask(Question(1, None, 0, 16, BEAT_S))
     while (now_s := time.perf_counter()) < begins_s + PLAY_S + 0.5:
         if spans := line.due(grid, now_s + 0.4):
-            voice.order("play", spans)
+            output.order("play", spans)
             due += [pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off))]
-        if composer.take() is not None:
+        if model.receive() is not None:
             takes += 1
-            composer.ask(Ask(takes + 1, None, 0, 16, BEAT_S))
+            model.ask(Question(takes + 1, None, 0, 16, BEAT_S))
         time.sleep(0.05)
-    cores = (cpu_s(composer.process.pid) - used_s) / (PLAY_S + 1)
+    cores = (cpu_s(model.process.pid) - used_s) / (PLAY_S + 1)
     for process in busy:
         process.kill()
         process.wait()
     busy = 1 - (machine_idle_s() - idle_s) / (PLAY_S + 1) / os.cpu_count()
-    sent_ms = [1000 * (sent_s - due_s) for due_s, sent_s, message in voice.report()["sent"]]
-    priority = voice.priority
-    voice.close()
-    composer.close()
+    sent_ms = [1000 * (sent_s - due_s) for due_s, sent_s, message in output.report()["sent"]]
+    priority = output.priority
+    output.close()
+    model.close()
     off_ms = 1000 * np.abs(late_s(synthesizer.heard, due))
     ticks = np.array([at_s for at_s, m in synthesizer.heard if m.type == "clock"])
     ideal = begins_s + np.arange(len(ticks)) * BEAT_S / CLOCKS_A_BEAT

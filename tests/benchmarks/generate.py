@@ -25,12 +25,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 from overlap import overlapping_area  # noqa: E402
 
-from lib.apps.evaluate.attributes import ATTRIBUTES, attributes  # noqa: E402
-from lib.apps.evaluate.judging import judge_probability, judged  # noqa: E402
-from lib.apps.evaluate.material import Material, Size, density_of  # noqa: E402
-from lib.apps.evaluate.obedience import TEMPO, agreement, chart_of, half_bars, roll_of  # noqa: E402
-from lib.apps.evaluate.playing import ask, order_of  # noqa: E402
-from lib.apps.evaluate.similarity import longest_run, nearest_likeness, steps_of, windows  # noqa: E402
+from lib.apps.evaluate.chord_adherence import TEMPO, agreement, chart_of, half_bars, roll_of  # noqa: E402
+from lib.apps.evaluate.clip_sets import ClipSets, Size, density_of  # noqa: E402
+from lib.apps.evaluate.copying import longest_run, nearest_windows, steps_of, windows  # noqa: E402
+from lib.apps.evaluate.measures import ATTRIBUTES, attributes  # noqa: E402
+from lib.apps.evaluate.players import make_order, make_orders  # noqa: E402
+from lib.apps.evaluate.reference_classifier import log_probabilities, pianist_probability  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, RELEASED  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
@@ -49,7 +49,7 @@ PARTS = ("likeness", "baselines", "rules", "cost", "paper", "twelve", "copying",
 PAPER_STEPS, PAPER_GUIDED, PAPER_CANDIDATES = 1000, 750, 16  # Huang et al. 2024: DDPM, candidates below step 750
 
 
-class Bench(Material):
+class Bench(ClipSets):
     """What the parts share: models, real clips, generated ones."""
 
     def __init__(self, words):
@@ -60,7 +60,7 @@ class Bench(Material):
 
     def play(self, player, wishes, name=""):
         """A clip a wish, seeds 1, 2, ...: list of Notes."""
-        return player.play(ask(wishes), name)
+        return player.play(make_orders(wishes), name)
 
     def wishes(self, count):
         """The chords and density of so many real clips, to be asked for."""
@@ -78,7 +78,7 @@ def overlap(clips, real):
 
 def judge_mean(judge, clips):
     """The mean probability of the pianist."""
-    return float(judge_probability(judge, clips, PIANIST).mean())
+    return float(pianist_probability(judge, clips, PIANIST).mean())
 
 
 def likeness(bench):
@@ -87,28 +87,28 @@ def likeness(bench):
     figures = {"oa_real": overlap(bench.training.clips, real), "oa_mehldau": overlap(bench.generated.clips, real),
                "oa_guided": overlap(guided, real)}  # fmt: skip
     found = {name: value["oa"] for name, value in figures.items()}
-    plain = bench.without_changes(min(bench.count, 16)).clips
-    found |= {"oa_without_changes": overlap(plain, real)["oa"], "judge_without_changes": judge_mean(bench.judge, plain)}
+    plain, judge = bench.without_chords(min(bench.count, 16)).clips, bench.reference_classifier
+    found |= {"oa_without_changes": overlap(plain, real)["oa"], "judge_without_changes": judge_mean(judge, plain)}
     found |= {f"{name}_detail": {k: v for k, v in value.items() if k != "oa"} for name, value in figures.items()}
     found["oa_real_detail"]["means_test"] = overlap(real, real)["means"]
-    found["judge_mehldau"] = judge_mean(bench.judge, bench.generated.clips)
-    found["judge_guided"] = judge_mean(bench.judge, guided)
-    found["judge_base"] = judge_mean(bench.judge, bench.base_clips.clips)
+    found["judge_mehldau"] = judge_mean(judge, bench.generated.clips)
+    found["judge_guided"] = judge_mean(judge, guided)
+    found["judge_base"] = judge_mean(judge, bench.base_clips.clips)
     found["guided_clips"] = len(guided)
-    return found | {"judge_real": judge_mean(bench.judge, real), "judge_tuning": judge_mean(bench.judge, bench.training.clips)}
+    return found | {"judge_real": judge_mean(judge, real), "judge_tuning": judge_mean(judge, bench.training.clips)}
 
 
 def baselines(bench):
     """The same of a Markov model, the base model and the codec's reconstructions."""
     sets = {"markov": bench.markov.clips, "base": bench.base_clips.clips, "codec": bench.codec.clips}
     found = {f"oa_{name}": overlap(clips, bench.real.clips)["oa"] for name, clips in sets.items()}
-    return found | {f"judge_{name}": judge_mean(bench.judge, clips) for name, clips in sets.items()}
+    return found | {f"judge_{name}": judge_mean(bench.reference_classifier, clips) for name, clips in sets.items()}
 
 
 def rules(bench):
     """scg_density_drop, scg_pitch_drop, scg_chord_drop, each also where the model is told; chord_agreement."""
     found, real = {}, bench.real.clips[: bench.words.guided]
-    plain = bench.without_changes(len(real)).clips
+    plain = bench.without_chords(len(real)).clips
     free = [roll_of(notes) for notes in plain]
     targets = {
         "density": [{"density": float(np.clip(notes_per_s(roll_of(notes)), 0.1, 40))} for notes in real],
@@ -173,7 +173,7 @@ def paper(bench):
         times, lost = [], []
         for number, wish in enumerate(progress_bar(wishes, desc=name, unit="clip")):
             stamps = [time.perf_counter()]
-            order = order_of({"seed": number + 1, **wish, **extra})
+            order = make_order({"seed": number + 1, **wish, **extra})
             stamp = lambda state, stamps=stamps: stamps.append(time.perf_counter())  # noqa: E731
             with steering(1, 0, 0) if name == "paper" else nullcontext():
                 solo = generate(bench.tuned, order.request, stamp, chart=order.chart)
@@ -201,7 +201,8 @@ def twelve(bench):
     names = [name for name in TWELVE for _ in range(each)]
     clips = bench.play(bench.base, [{"style": name, "own_changes": True} for name in names], "twelve")
     plain = (bench.base_clips.clips * 2)[: len(names)]
-    choice = {name: judged(bench.judge, part, list(TWELVE)).argmax(1) for name, part in (("told", clips), ("plain", plain))}
+    sets = {"told": clips, "plain": plain}
+    choice = {name: log_probabilities(bench.reference_classifier, part, TWELVE).argmax(1) for name, part in sets.items()}
     right = np.array([TWELVE.index(name) for name in names])
     return {"agreement_12": float((choice["told"] == right).mean()),
             "agreement_12_unconditioned": float(np.mean([(choice["plain"] == t).mean() for t in range(12)]))}  # fmt: skip
@@ -214,7 +215,7 @@ def copying(bench):
     likest, longest = {}, {}
     for name, clips in (("generated", bench.generated.clips), ("real", bench.real.clips)):
         passages = np.concatenate([windows(notes, CHUNK_S - 8.0) for notes in clips])
-        likest[name] = float(nearest_likeness(passages, corpus)[0].mean())
+        likest[name] = float(nearest_windows(passages, corpus)[0].mean())
         longest[name] = float(np.percentile([longest_run(notes, steps) for notes in clips], 99))
     return {"copy_ratio": likest["generated"] / likest["real"], "copy_run_ratio": longest["generated"] / longest["real"],
             "copy_likeness": likest, "copy_run": longest}  # fmt: skip
@@ -266,7 +267,7 @@ def sanity(bench):
     left = [left_hand(notes).mean() if len(notes) else 0.0 for notes in clips]
     repeated = 0
     for number in range(1, len(rolls)):
-        repeated += nearest_likeness(rolls[number : number + 1], rolls[:number], keys=(0,))[0][0] > 0.5
+        repeated += nearest_windows(rolls[number : number + 1], rolls[:number], keys=(0,))[0][0] > 0.5
     return {"clips": len(clips),
             "silent_3s": sum(longest_silence_s(notes, CHUNK_S) > 3 for notes in clips),
             "over_25_notes_per_s": sum(row["notes_per_s"] > 25 for row in plain),

@@ -8,7 +8,10 @@ import importlib
 NAMES = {
     "load_improviser": ("lib.checkpoints.load:load_improviser", "lib.training.trained:load_improviser"),
     "fingerprint": ("lib.checkpoints.load:fingerprint", "lib.training.trained:fingerprint"),
-    "load_judge": ("lib.apps.evaluate.reference_classifier:load_judge", "lib.judge:load_judge"),
+    "load_reference_classifier": (
+        "lib.apps.evaluate.reference_classifier:load_reference_classifier",
+        "lib.judge:load_judge",
+    ),
     "read_midi": ("lib.music.notes:read_midi", "lib.data.notes:read_midi"),
     "notes_to_piano_roll": ("lib.music.piano_roll:notes_to_piano_roll",),
     "piano_roll_to_notes": ("lib.music.piano_roll:piano_roll_to_notes",),

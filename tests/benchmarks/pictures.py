@@ -24,8 +24,8 @@ import matplotlib.pyplot as plt  # noqa: E402
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
-from lib.apps.evaluate.attributes import ATTRIBUTES, attributes  # noqa: E402
-from lib.apps.evaluate.clips import real_clips  # noqa: E402
+from lib.apps.evaluate.clip_sets import real_clips  # noqa: E402
+from lib.apps.evaluate.measures import ATTRIBUTES, attributes  # noqa: E402
 from lib.config import build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.data.note_store import CorpusError  # noqa: E402

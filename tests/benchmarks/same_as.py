@@ -165,7 +165,8 @@ def write_facts(root, out, data, midi):
     released = Path(root) / "data" / "released"
     improviser = name_in_tree("load_improviser")(released)
     base = name_in_tree("load_improviser")(released, base=True)
-    (judge,) = [part for part in vars(name_in_tree("load_judge")()).values() if isinstance(part, torch.nn.Module)]
+    judge_parts = vars(name_in_tree("load_reference_classifier")()).values()
+    (judge,) = [part for part in judge_parts if isinstance(part, torch.nn.Module)]
     models = {
         "vqvae": improviser.vqvae,
         "style_encoder": improviser.style_encoder,

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
 from strangers import Strangers, encoder_alone, players_outside  # noqa: E402
 from style_baselines import NGramBaseline, StatisticsBaseline  # noqa: E402
 
-from lib.apps.evaluate.reference_classifier import load_judge  # noqa: E402
+from lib.apps.evaluate.reference_classifier import load_reference_classifier  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.checkpoints.history import read_events  # noqa: E402
 from lib.config import RELEASED, preset  # noqa: E402
@@ -188,7 +188,7 @@ def among_twelve(names, log_probability, who):
 
 def judge_figures(corpus, split):
     """The released judge's own figures, on album_split_0, which it was trained on."""
-    judge, held = load_judge(), corpus.part("album_0", split)
+    judge, held = load_reference_classifier(), corpus.part("album_0", split)
     log_probability, who = predict(judge, corpus, held)[0], corpus.who(held)
     right, own, taken = taken_for_mehldau(judge.names, log_probability, who)
     parameters = sum(weight.numel() for weight in judge.style_encoder.parameters())

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
 from lib import config
-from lib.apps.evaluate.reference_classifier import load_judge
+from lib.apps.evaluate.reference_classifier import load_reference_classifier
 from lib.apps.headless.sweep_grid import read_sweep
 from lib.apps.server.orders import SoloOrder
 from lib.checkpoints import checkpoint as checkpoints
@@ -166,7 +166,7 @@ def test_fingerprints_of_released_models_never_change():
     tuned, base = load_improviser(RELEASED), load_improviser(RELEASED, base=True)
     models = {"fine_tune": tuned.dit, "diffusion": base.dit, "vqvae": tuned.vqvae, "style_encoder": tuned.style_encoder}
     assert {
-        name: fingerprint(model) for name, model in {**models, "judge": load_judge().style_encoder}.items()
+        name: fingerprint(model) for name, model in {**models, "judge": load_reference_classifier().style_encoder}.items()
     } == FINGERPRINTS
 
 

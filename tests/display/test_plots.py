@@ -10,6 +10,7 @@ from matplotlib.collections import LineCollection  # noqa: E402
 
 from lib.display import plots  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
+from lib.music.tempo_map import Metre, TempoMap, map_without_beat  # noqa: E402
 
 NOTES = Notes.from_arrays([0.0, 1.0, 2.0], [0.5, 1.0, 0.5], [40, 60, 90], [20, 80, 120], [(0.0, 1.5)])
 
@@ -49,6 +50,16 @@ def test_several_rolls_share_their_axes():
     assert [ax.get_title() for ax in figure.axes] == ["one", "two"]
     assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim() == (0, 2.5)
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+
+
+def test_a_tempo_curve_leaves_out_what_has_no_beat():
+    slow = TempoMap.constant(90, Metre.parse("3/4"), 8)
+    figure = plots.plot_tempo(slow.covering(0, 32), "a waltz")  # as long again after its last bar
+    beats, bars = (np.isfinite(line.get_ydata()) for line in figure.axes[0].lines)
+    assert beats.sum() == bars.sum() == 24 and not (beats & bars).any()
+    assert figure.alt == "a waltz. Tempo: median 90 beats a minute; 100% of it is in time, 50% in known bars"
+    free = plots.plot_tempo(map_without_beat(10.0))
+    assert not any(np.isfinite(line.get_ydata()).any() for line in free.axes[0].lines) and "Tempo: no beat" in free.alt
 
 
 def test_no_notes_at_all():

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from lib.music.audio import DEFAULT_SOUNDFONT, MP3_KBPS, Audio, SoundFontError, encode_mp3, render_audio, to_pcm, write_wav
+from lib.music.audio import (
+    DEFAULT_SOUNDFONT,
+    MP3_KBPS,
+    Audio,
+    SoundFontError,
+    add_clicks,
+    encode_mp3,
+    render_audio,
+    to_pcm,
+    write_wav,
+)
 from lib.music.notes import Notes
 
 RATE_HZ = 22_050
@@ -106,3 +116,12 @@ def test_an_mp3_is_as_long_as_its_bit_rate_says_and_a_click_stays_where_it_is(ra
     assert np.abs(decoded[:, 0]).argmax() / decoded_hz == pytest.approx(1.0, abs=1 / decoded_hz)
     if rate_hz == 44_100:
         assert len(decoded) == len(samples)
+
+
+def test_clicks_sound_at_their_times_and_accents_are_higher():
+    silence = Audio(np.zeros((44_100 * 2, 2), dtype=np.float32), 44_100, "sine")
+    clicked = add_clicks(silence, np.array([0.5, 1.0, 9.0]), np.array([1.0]))
+    loud = np.abs(clicked.samples[:, 0]) > 0.01
+    assert not loud[:22_050].any() and loud[22_050:22_600].any() and not loud[24_000:44_100].any() and loud[44_100:44_600].any()
+    crossings = [np.diff(np.sign(clicked.samples[first : first + 1500, 0])).astype(bool).sum() for first in (22_050, 44_100)]
+    assert crossings[1] > 1.3 * crossings[0] and not silence.samples.any()

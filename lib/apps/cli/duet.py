@@ -62,7 +62,7 @@ def duet(
         raise configs.ConfigError("Which ports? --input NAME --output NAME; python -m lib duet --list shows them.")
     if (run is None) != released:
         raise configs.ConfigError("Give either --run RUN or --released.")
-    from lib.apps.live.live_midi import play_duet
+    from lib.apps.live.duet import play_duet
 
     loading = {"run": run, "released": released, "device": device, "styles_dir": data_dir / configs.STYLES}
     play_duet(request, input_name, output_name, loading, journal=journal)

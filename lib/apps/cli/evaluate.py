@@ -21,33 +21,39 @@ def evaluate(
     released: Annotated[bool, typer.Option("--released", help="The weights of data/released.")] = False,
     data_dir: DataDir = DATA_DIR,
     out: Annotated[Path | None, typer.Option(help="Folder; by default outputs/evaluations/NAME-SPLIT.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few clips: some minutes on a laptop, wide intervals.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few clips: some minutes on a laptop, wide intervals.")
+    ] = False,
     clips: Annotated[int | None, typer.Option(min=2, help="So many of each set, instead of 64 (--quick: 16).")] = None,
-    guided: Annotated[int | None, typer.Option(min=0, help="So many where rules choose: half a minute each; 0: none.")] = None,
+    guided: Annotated[int | None, typer.Option(min=0, help="So many with rules: half a minute each; 0: none.")] = None,
     each: Annotated[int | None, typer.Option(min=0, help="So many in the style of each of twelve pianists.")] = None,
     solos: Annotated[int | None, typer.Option(min=0, help="So many of a minute, for form.")] = None,
     split: Annotated[str, typer.Option(help="validation or test; look at the test once, at the end.")] = "validation",
-    base: Annotated[Path | None, typer.Option(help="The model before it was adapted; else found by itself.")] = None,
+    base: Annotated[Path | None, typer.Option(help="The model before it was adapted; else it is searched for.")] = None,
     pianist: Annotated[str | None, typer.Option(help="Compare with somebody else's recordings.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Where the recordings are; else the run's own corpora.")] = None,
 ):
-    """Evaluate a model against real recordings and baselines: a page and a JSON; what was played is kept and goes on."""
+    """Evaluate a model against real recordings and baselines: a page and a JSON; clips are kept for next time."""
     if (run is None) != released:
         raise configs.ConfigError("Give either RUN or --released.")
     configs.choose("split", split, SPLITS)
     from lib.apps.evaluate.evaluation import PAGE_NAME, name_of
     from lib.apps.evaluate.evaluation import evaluate as measure
-    from lib.apps.evaluate.summary import in_words
+    from lib.apps.evaluate.report import format_card
 
     folder = out or OUTPUT_DIR / EVALUATIONS / name_of(configs.RELEASED if released else run, split)
-    found = measure(None if released else run, data_dir, folder, size_of(quick, clips, guided, each, solos), split,
-                    say=lambda text: typer.echo(text, err=True), base=base, pianist=pianist, corpus=corpus)  # fmt: skip
-    print(in_words(found))
+    size, sources = size_of(quick, clips, guided, each, solos), {"base": base, "pianist": pianist, "corpus": corpus}
+    evaluation = measure(None if released else run, data_dir, folder, size, split, say=_log, **sources)
+    print(format_card(evaluation))
     print(folder / PAGE_NAME)
 
 
+def _log(text):
+    typer.echo(text, err=True)
+
+
 def compare(
-    a: Annotated[Path, typer.Argument(help="A run's folder (data/released for ours), or an evaluation: its folder or JSON.")],
+    a: Annotated[Path, typer.Argument(help="A run (data/released for ours), or an evaluation: its folder or JSON.")],
     b: Annotated[Path, typer.Argument(help="What is compared with it.")],
     data_dir: DataDir = DATA_DIR,
     out: Annotated[Path | None, typer.Option(help="Write the differences as JSON.")] = None,
@@ -58,21 +64,23 @@ def compare(
 ):
     """Compare two models by the same prompts and seeds: paired differences, with intervals."""
     configs.choose("split", split, SPLITS)
-    from lib.apps.evaluate.comparison import in_words
+    from lib.apps.evaluate.comparison import format_differences
     from lib.apps.evaluate.evaluation import compare as difference
     from lib.apps.evaluate.evaluation import plain
 
     differences = difference(a, b, data_dir, OUTPUT_DIR / EVALUATIONS, size_of(quick, clips, guided), split)
-    print(in_words(differences))
+    print(format_differences(differences))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        rows = [{**dataclasses.asdict(one), "verdict": one.verdict} for one in differences]
+        rows = [{**dataclasses.asdict(row), "verdict": row.verdict} for row in differences]
         out.write_text(json.dumps(plain(rows), indent=1), encoding="utf-8")
 
 
 def size_of(quick=False, clips=None, guided=None, each=None, solos=None):
-    """material.Size of these options."""
-    from lib.apps.evaluate.material import QUICK, Size
+    """clip_sets.Size of these options."""
+    from lib.apps.evaluate.clip_sets import QUICK, Size
 
-    given = {"clips": clips, "guided": guided, "each": each, "solos": solos, "told": clips and min(clips, Size.told)}
-    return dataclasses.replace(QUICK if quick else Size(), **{name: value for name, value in given.items() if value is not None})
+    with_chords = clips and min(clips, Size.with_chords)
+    given = {"clips": clips, "guided": guided, "each": each, "solos": solos, "with_chords": with_chords}
+    given = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(QUICK if quick else Size(), **given)

@@ -29,15 +29,16 @@ def headless(
     from lib.apps.headless import headless as runner
 
     results = runner.run(notebooks, preset, configs.parse_settings(settings or []), output_dir, data_dir, runs_dir, again=again)
-    raise typer.Exit(STOPPED_EARLY if any(result.status == "to go on" for result in results) else 0)
+    raise typer.Exit(STOPPED_EARLY if runner.has_stopped_early(results) else 0)
 
 
 def _sweep(path, preset, notebooks, settings, folders, again):
     """The exit code of a sweep."""
     if settings:
         raise configs.ConfigError(f"With --sweep what --set says stands in {path}, under set.")
+    from lib.apps.headless import headless as runner
     from lib.apps.headless.sweep import run_sweep
     from lib.apps.headless.sweep_grid import read_sweep
 
     statuses = {cell.status for cell in run_sweep(read_sweep(path, preset, notebooks), *folders, again=again)}
-    return FAILED if "failed" in statuses else STOPPED_EARLY if "to go on" in statuses else 0
+    return FAILED if "failed" in statuses else STOPPED_EARLY if runner.STOPPED_EARLY in statuses else 0

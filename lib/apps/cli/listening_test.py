@@ -1,4 +1,4 @@
-"""A listening test: make the page, and put together what listeners answered."""
+"""A listening test: make the page, and evaluate what listeners answered."""
 
 from __future__ import annotations
 
@@ -13,23 +13,32 @@ from lib.apps.cli import OUTPUT_DIR
 
 
 def listening_test(
-    answers: Annotated[list[Path] | None, typer.Argument(help="With --collect: the files that listeners saved.")] = None,
-    takes: Annotated[list[str] | None, typer.Option(help="SYSTEM=FILES (.mid, .wav), several: 'ours=outputs/a/*.mid'.")] = None,
-    out: Annotated[Path, typer.Option(help="The page; its key is written beside it.")] = OUTPUT_DIR / "listening_test.html",
+    answers: Annotated[
+        list[Path] | None, typer.Argument(help="With --collect: the files that listeners saved.")
+    ] = None,
+    takes: Annotated[
+        list[str] | None, typer.Option(help="SYSTEM=FILES (.mid, .wav), several: 'ours=outputs/a/*.mid'.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page; its key is written beside it.")] = OUTPUT_DIR
+    / "listening_test.html",
     kinds: Annotated[str, typer.Option(help="ab (which of two), rate (each from 0 to 100), or both.")] = "both",
-    reference: Annotated[str | None, typer.Option(help="The system to rate by: heard openly, and once more hidden.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="The system to rate by: played openly, and once more hidden.")
+    ] = None,
     anchor: Annotated[str | None, typer.Option(help="The system that must do badly.")] = None,
     items: Annotated[int | None, typer.Option(min=1, help="So many takes of each; all by default.")] = None,
     seconds: Annotated[float, typer.Option(min=1, help="Of each take, at most.")] = 15.0,
     must_hear: Annotated[float, typer.Option(min=0, help="Seconds of each take before an answer counts.")] = 5.0,
-    title: Annotated[str, typer.Option(help="What listeners read: it should not say what is compared.")] = "Listening test",
+    title: Annotated[
+        str, typer.Option(help="What listeners read: it should not say what is compared.")
+    ] = "Listening test",
     question: Annotated[str, typer.Option(help="What takes are judged as.")] = "jazz piano",
     soundfont: Annotated[Path | None, typer.Option(help="Another .sf2 than the built-in grand.")] = None,
     collect: Annotated[bool, typer.Option("--collect", help="Evaluate ANSWERS instead of making a page.")] = False,
     key: Annotated[Path | None, typer.Option(help="With --collect: the page's key; by default beside --out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --collect: all figures as JSON.")] = False,
 ):
-    """Make a blind test as one offline page, or with --collect say what came of it."""
+    """Make a blind test as one offline page, or with --collect evaluate its answers."""
     key = key or out.with_suffix(".key.json")
     if collect == bool(takes) or collect != bool(answers):
         way = "Make a test with --takes SYSTEM=FILES, twice or more, or evaluate one: --collect answers-*.json."
@@ -39,7 +48,7 @@ def listening_test(
 
         opened = ratings.read_key(key)
         figures = ratings.evaluate(opened, ratings.read_answers(answers, opened))
-        print(json.dumps(figures, indent=1, ensure_ascii=False) if as_json else in_words(figures))
+        print(json.dumps(figures, indent=1, ensure_ascii=False) if as_json else ratings.format_figures(figures))
         return
     from lib.apps.listening_test import listening_test as tests
     from lib.storage.atomic_write import write_text
@@ -50,32 +59,5 @@ def listening_test(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page)
     write_text(key, sealed(secret))
-    print(f"{out}: {len(secret['items'])} items, {out.stat().st_size / 2**20:.1f} MiB. Send it to listeners.\n"
-          f"{key}: whose takes they are. Keep it to yourself.")  # fmt: skip
-
-
-def in_words(figures):
-    """The figures of a listening test as lines of text."""
-    lines = [f"{figures['listeners']} listeners, {figures['answers']} answers"]
-    for pair in figures["pairs"]:
-        counts = f"{pair['wins']} won, {pair['losses']} lost, {pair['ties']} neither"
-        rate = f"win rate {_with_interval(pair['win_rate'], pair)}"
-        lines.append(f"{pair['a']} against {pair['b']}: {counts}; {rate}: {pair['verdict']}")
-    lines += [f"{name}: win rate {_with_interval(found['win_rate'], found)}" for name, found in figures["systems"].items()]
-    if figures["first_shown"]:
-        first = figures["first_shown"]
-        lines.append(f"what stood first was chosen: {_with_interval(first['win_rate'], first)}; 0.5 where sides do not matter")
-    lines += [f"{name}: score {_with_interval(found['mean'], found, 1)}, median {found['median']:g}"
-              for name, found in figures["scores"].items()]  # fmt: skip
-    lines += [f"{one['a']} - {one['b']}: {_with_interval(one['difference'], one, 1)}: {one['verdict']}"
-              for one in figures["score_differences"]]  # fmt: skip
-    lines += [f"agreement on {what} (Krippendorff's alpha): {'not to be told' if value is None else f'{value:.2f}'}"
-              for what, value in figures["agreement"].items()]  # fmt: skip
-    if figures["careless"]:
-        lines.append(f"did not find the hidden reference: {', '.join(figures['careless'])}")
-    return "\n".join(lines)
-
-
-def _with_interval(value, found, digits=2):
-    low, high = found["interval"]
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    print(f"{out}: {len(secret['items'])} items, {out.stat().st_size / 2**20:.1f} MiB. Send it to listeners.")
+    print(f"{key}: whose takes they are. Keep it to yourself.")

@@ -169,10 +169,10 @@ def main():
         _say(error, 2)
     except (RuntimeError, OSError) as error:
         from lib.apps.headless.headless import NotebookError
-        from lib.apps.live.composer import ComposerError
+        from lib.apps.live.process import ProcessError
         from lib.training.run import SaveError
 
-        if not isinstance(error, NotebookError | SaveError | ComposerError):
+        if not isinstance(error, NotebookError | SaveError | ProcessError):
             raise
         _say(error, 1)
 

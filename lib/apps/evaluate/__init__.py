@@ -1,1 +1,1 @@
-"""Evaluation: clips of a model beside clips of real pianists and of baselines, measured, and told as a page."""
+"""Evaluation: clips of a model beside clips of real pianists and of baselines, measured, and reported as a page."""

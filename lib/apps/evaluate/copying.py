@@ -1,32 +1,45 @@
-"""What is taken from training music: for each clip the passage most like it, and the longest run of notes they share.
+"""What is taken from training music: for each clip the passage most similar to it, and the longest run of notes they
+share.
 
-Conventions: likeness is Jaccard's, of keys that are down over 8 s, in whichever of twelve keys; a real held-out clip is the
-yardstick: players quote themselves, too.
+Conventions: a window is a binary roll of keys that are down, WINDOW_S long, in bins of BIN_S; similarity is Jaccard's,
+cells that both have over cells that either has, in whichever of twelve keys. A run counts notes in the same intervals
+and rhythm, in any key. Real held-out clips are the yardstick: players quote themselves, too.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from lib.apps.evaluate.similarity import BIN_S, BINS, HOP_S, KEYS, WINDOW_S, longest_run, nearest_likeness, steps_of, windows
-from lib.music.audio import render_audio
-from lib.music.piano_roll import CHUNK_S
+from lib.apps.evaluate.clip_sets import ClipSet
+from lib.music.audio import Audio, render_audio
+from lib.music.notes import Notes
+from lib.music.piano_roll import CHUNK_S, LOWEST_PITCH, NUM_PITCHES
 from lib.progress import progress_bar
+
+BIN_S, WINDOW_S, HOP_S = 0.05, 8.0, 4.0
+BINS = round(WINDOW_S / BIN_S)
+KEYS = range(-5, 7)  # semitones: twelve transpositions
+# borders between classes of gaps: together, fast, ..., a pause
+RHYTHMS_S = (0.03, 0.09, 0.14, 0.2, 0.3, 0.45, 0.7, 1.2)
+PRIME = np.uint64(1_000_003)
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """The training passage most like a clip.
+class NearestPassage:
+    """The training passage most similar to a clip.
 
     Attributes
     ----------
     likeness : in [0, 1]
     piece, start_s : where the passage is: index in the store, and seconds from the beginning of the performance
-    clip_s : where in the clip the window is that is like it
-    semitones : by which the clip is moved to be most like it
-    run : notes on end that the clip shares with some training recording
+    clip_s : where the window of the clip begins that is similar to it
+    semitones : by which the clip is transposed to be most similar
+    run : notes in a row that the clip shares with some training recording
     """
 
     likeness: float
@@ -39,14 +52,103 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Pair:
-    """A clip and the passage most like it: what is said of them, and (name, Notes, Audio or None) of both."""
+    """A clip and the passage most similar to it: a sentence on them, and (name, Notes, Audio or None) of both."""
 
-    words: str
-    sides: tuple
+    text: str
+    sides: tuple[tuple[str, Notes, Audio | None], ...]
 
 
-def nearest_passages(clips, pieces, seconds=CHUNK_S, desc="copying"):
-    """Nearest of each clip.
+def windows(notes: Notes, hop_s: float = HOP_S) -> np.ndarray:
+    """bool (W, 88, BINS) of a performance, every hop_s seconds; the last one ends with it."""
+    length = _bins(notes)
+    first = np.clip(np.rint(notes.onset_s / BIN_S).astype(int), 0, length - 1)
+    last = np.maximum(np.rint((notes.onset_s + notes.duration_s) / BIN_S).astype(int), first + 1)
+    roll = np.zeros((NUM_PITCHES, length + 1), np.int32)
+    key = notes.pitch.astype(int) - LOWEST_PITCH
+    inside = (key >= 0) & (key < NUM_PITCHES)
+    np.add.at(roll, (key[inside], first[inside]), 1)
+    np.add.at(roll, (key[inside], last[inside].clip(max=length)), -1)
+    down = roll.cumsum(1)[:, :length] > 0
+    starts = {*range(0, length - BINS + 1, round(hop_s / BIN_S)), length - BINS}
+    return np.stack([down[:, start : start + BINS] for start in sorted(starts)])
+
+
+def _bins(notes):
+    """How many `windows` cover."""
+    return max(BINS, math.ceil(notes.end_s / BIN_S))
+
+
+def nearest_windows(
+    passages: np.ndarray, corpus: np.ndarray, keys: Iterable[int] = KEYS
+) -> tuple[np.ndarray, np.ndarray]:
+    """The similarity of each window to the one most similar to it, in whichever key.
+
+    Parameters
+    ----------
+    passages, corpus : bool (W, 88, BINS) and (C, 88, BINS), of `windows`
+    keys : transpositions of the passages that are tried
+
+    Returns
+    -------
+    (float (W,), int (W,)) : the highest similarity of each, and the window of the corpus that has it
+    """
+    flat = corpus.reshape(len(corpus), -1).astype(np.float32)
+    size = flat.sum(1)
+    best, which = np.zeros(len(passages)), np.zeros(len(passages), int)
+    for semitones in keys:
+        moved = transposed(passages, semitones).reshape(len(passages), -1).astype(np.float32)
+        both = moved @ flat.T
+        similarity = both / np.maximum(moved.sum(1)[:, None] + size - both, 1)
+        value, nearest = similarity.max(1), similarity.argmax(1)
+        which, best = np.where(value > best, nearest, which), np.maximum(best, value)
+    return best, which
+
+
+def transposed(passages: np.ndarray, semitones: int) -> np.ndarray:
+    """bool (W, 88, BINS) moved over the keyboard; what leaves it is lost."""
+    reach = abs(semitones)
+    padded = np.pad(passages, ((0, 0), (reach, reach), (0, 0)))
+    return padded[:, reach - semitones : reach - semitones + NUM_PITCHES]
+
+
+def steps_of(notes: Notes) -> np.ndarray:
+    """int (N - 1,): from each note to the next, the interval and the class of the gap as one number."""
+    gap = np.searchsorted(RHYTHMS_S, np.diff(notes.onset_s))
+    return (np.diff(notes.pitch.astype(int)) + 128) * (len(RHYTHMS_S) + 1) + gap
+
+
+def longest_run(passage: Notes, corpus: Sequence[np.ndarray]) -> int:
+    """How many notes in a row a passage has in common with one of others, in any key.
+
+    Parameters
+    ----------
+    passage : Notes
+    corpus : list of `steps_of` performances
+
+    Returns
+    -------
+    int, notes; 0 where no two notes follow each other in the same way
+    """
+    own, low, high = steps_of(passage), 0, len(passage) - 1
+    while low < high:  # what is shared for n steps is shared for fewer
+        middle = (low + high + 1) // 2
+        hashes = _hashes(own, middle)
+        shared = any(np.isin(_hashes(steps, middle), hashes).any() for steps in corpus if len(steps) >= middle)
+        low, high = (middle, high) if shared else (low, middle - 1)
+    return low + 1 if low else 0
+
+
+def _hashes(steps, length):
+    """uint64 (N - length + 1,) of every run of `length` steps (a polynomial; collisions are one in 10^19)."""
+    with np.errstate(over="ignore"):
+        powers = np.cumprod(np.full(length, PRIME))
+        return sliding_window_view(steps.astype(np.uint64), length) @ powers
+
+
+def nearest_passages(
+    clips: Sequence[Notes], pieces: dict[int, Notes], seconds: float = CHUNK_S, desc: str = "copying"
+) -> list[NearestPassage]:
+    """The NearestPassage of each clip.
 
     Parameters
     ----------
@@ -56,51 +158,46 @@ def nearest_passages(clips, pieces, seconds=CHUNK_S, desc="copying"):
     """
     own = [windows(notes, max(BIN_S, seconds - WINDOW_S))[:2] for notes in clips]
     owner = np.repeat(np.arange(len(clips)), [len(rolls) for rolls in own])
-    rolls, best = np.concatenate(own), [(-1.0, 0, 0, 0)] * len(clips)  # likeness, piece, its window, the clip's
+    rolls, best = np.concatenate(own), [(-1.0, 0, 0, 0)] * len(clips)  # similarity, piece, its window, the clip's
     for index, notes in progress_bar(pieces.items(), desc=desc, unit="piece"):
-        likeness, which = nearest_likeness(rolls, windows(notes))
+        similarity, which = nearest_windows(rolls, windows(notes))
         for row, clip in enumerate(owner):
-            if likeness[row] > best[clip][0]:
-                best[clip] = (float(likeness[row]), index, int(which[row]), row)
+            if similarity[row] > best[clip][0]:
+                best[clip] = (float(similarity[row]), index, int(which[row]), row)
     steps = [steps_of(notes) for notes in pieces.values()]
-    firsts = np.searchsorted(owner, np.arange(len(clips)))
-    return [_nearest(clip, found, firsts[place], rolls, pieces, steps, seconds)
-            for place, (clip, found) in enumerate(zip(clips, best))]  # fmt: skip
+    passages = []
+    for number, (clip, (similarity, index, window, row)) in enumerate(zip(clips, best)):
+        piece = pieces[index]
+        target = windows(piece)[window : window + 1]
+        by_key = [nearest_windows(rolls[row : row + 1], target, (key,))[0][0] for key in KEYS]
+        start_s = max(0.0, min(window * HOP_S, _bins(piece) * BIN_S - WINDOW_S))
+        begins = row == np.searchsorted(owner, number)  # the clip's first window
+        clip_s = 0.0 if begins else max(0.0, max(seconds, _bins(clip) * BIN_S) - WINDOW_S)
+        semitones = KEYS[int(np.argmax(by_key))]
+        passages.append(NearestPassage(similarity, index, start_s, clip_s, semitones, longest_run(clip, steps)))
+    return passages
 
 
-def _nearest(clip, found, first_row, rolls, pieces, steps, seconds):
-    likeness, index, window, row = found
-    passages = windows(pieces[index])
-    by_key = [nearest_likeness(rolls[row : row + 1], passages[window : window + 1], (key,))[0][0] for key in KEYS]
-    start_s = max(0.0, min(window * HOP_S, _length_s(pieces[index]) - WINDOW_S))
-    clip_s = 0.0 if row == first_row else max(0.0, max(seconds, _length_s(clip)) - WINDOW_S)
-    return Nearest(likeness, index, start_s, clip_s, list(KEYS)[int(np.argmax(by_key))], longest_run(clip, steps))
-
-
-def _length_s(notes):
-    """The length that `windows` covers."""
-    return max(BINS, int(np.ceil(notes.end_s / BIN_S))) * BIN_S
-
-
-def pairs_of(clips, nearest, pieces, sounding=0):
-    """Pair of each clip, the likest first.
+def pairs_of(clips: ClipSet, nearest: list[dict], pieces: dict[int, Notes], sounding: int = 0) -> list[Pair]:
+    """Pair of each clip, the most similar first.
 
     Parameters
     ----------
     clips : ClipSet
-    nearest : list of dict, Nearest's fields and `title`, one a clip
+    nearest : list of dict, NearestPassage's fields and `title`, one a clip
     pieces : dict piece index -> Notes
     sounding : so many get a sound
     """
-    order = sorted(range(len(nearest)), key=lambda place: -nearest[place]["likeness"])
-    return [_pair(clips.clips[place], nearest[place], pieces, rank < sounding, place) for rank, place in enumerate(order)]
+    order = sorted(range(len(nearest)), key=lambda index: -nearest[index]["likeness"])
+    return [_pair(clips.clips[i], nearest[i], pieces, rank < sounding, i + 1) for rank, i in enumerate(order)]
 
 
-def _pair(notes, found, pieces, sounding, place):
-    start_s = max(0.0, found["start_s"] - found["clip_s"])
-    passage = pieces[found["piece"]].between(start_s, start_s + CHUNK_S)
-    moved = f", {found['semitones']:+d} semitones" if found["semitones"] else ""
-    source = f"{found['title']}, {start_s:.0f} s"
-    words = f"Clip {place + 1}: likeness {found['likeness']:.2f} to {source}{moved}; {found['run']} notes on end"
-    sides = ((f"clip {place + 1}", notes), (source, passage))
-    return Pair(words, tuple((name, one, render_audio(one) if sounding else None) for name, one in sides))
+def _pair(notes, nearest, pieces, sounding, number):
+    start_s = max(0.0, nearest["start_s"] - nearest["clip_s"])
+    passage = pieces[nearest["piece"]].between(start_s, start_s + CHUNK_S)
+    moved = f", {nearest['semitones']:+d} semitones" if nearest["semitones"] else ""
+    source = f"{nearest['title']}, {start_s:.0f} s"
+    similarity = f"similarity {nearest['likeness']:.2f} to {source}{moved}"
+    sides = ((f"clip {number}", notes), (source, passage))
+    sides = tuple((name, side, render_audio(side) if sounding else None) for name, side in sides)
+    return Pair(f"Clip {number}: {similarity}; {nearest['run']} notes in a row", sides)

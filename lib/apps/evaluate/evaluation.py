@@ -9,17 +9,17 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
-from lib.apps.evaluate import comparison, copying, sections
-from lib.apps.evaluate.clips import Missing
-from lib.apps.evaluate.heard import Measured
+from lib.apps.evaluate import comparison, copying
+from lib.apps.evaluate.clip_sets import ClipSets, Missing, Size
 from lib.apps.evaluate.intervals import Figure
-from lib.apps.evaluate.likeness import widest_directions
-from lib.apps.evaluate.material import Material, Size
+from lib.apps.evaluate.measurements import SECTIONS, Measurements
 from lib.apps.evaluate.report import write_report
+from lib.apps.evaluate.similarity import widest_directions
 from lib.config import RELEASED, ConfigError
 from lib.storage.atomic_write import write_text
 from lib.style.gallery import load_classifier
@@ -27,26 +27,32 @@ from lib.style.gallery import load_classifier
 FORMAT = "evaluation 1"
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 SOUNDING = 4  # pairs of the page that have a sound: each is some 300 kB
-# name -> function of Measured that gives that section of the evaluation
-SECTIONS = {"likeness": sections.likeness, "attributes": sections.attributes, "means": sections.means, "form": sections.form,
-            "codec": sections.codec, "obedience": sections.obedience, "transfer": sections.synthetic_transfer,
-            "copying": sections.copied, "selfcheck": sections.self_check, "second_opinion": sections.second_opinion}  # fmt: skip
 
 
-def evaluate(run, data_dir, folder, size, split="validation", names=None, sounding=SOUNDING, say=print, **sources):
-    """Evaluate a model and write evaluation.json.
+def evaluate(
+    run: Path | str | None,
+    data_dir: Path | str,
+    folder: Path | str,
+    size: Size,
+    split: str = "validation",
+    names: Iterable[str] = SECTIONS,
+    sounding: int = SOUNDING,
+    say: Callable[[str], None] = print,
+    **sources,
+) -> dict:
+    """Evaluate a model and write evaluation.json and evaluation.html.
 
     Parameters
     ----------
     run : a finished folder, or a run of diffusion or fine_tune; None: the released weights
     data_dir : where note stores are
-    folder : where the clips are kept and the figures written; a second evaluation goes on with what is there
-    size : material.Size
+    folder : where the clips are kept and the figures written; a second evaluation continues with what is there
+    size : clip_sets.Size
     split : "validation" or "test"
-    names : of SECTIONS; None: all
+    names : of SECTIONS
     sounding : so many pairs on the page get a sound
-    say : callable(str), told what can't be given
-    sources : base, pianist, corpus of material.Material
+    say : called with what can't be given
+    sources : base, pianist, corpus of clip_sets.ClipSets
 
     Returns
     -------
@@ -56,62 +62,63 @@ def evaluate(run, data_dir, folder, size, split="validation", names=None, soundi
     ------
     ConfigError, CheckpointError : there is no such model
     """
-    measured = Measured(Material(run, data_dir, folder, size, split, **sources))
-    found = gather(measured, SECTIONS if names is None else names, say)
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    write_text(Path(folder) / JSON_NAME, json.dumps(found, ensure_ascii=False, allow_nan=False))
-    write_report(Path(folder) / PAGE_NAME, found, _pairs(measured, found, sounding))
-    return found
+    clip_sets, folder = ClipSets(run, data_dir, folder, size, split, **sources), Path(folder)
+    evaluation = gather(Measurements(clip_sets), names, say)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / JSON_NAME, json.dumps(evaluation, ensure_ascii=False, allow_nan=False))
+    pairs = ()
+    if "copying" in evaluation:
+        nearest = evaluation["copying"]["generated"]["nearest"]
+        pairs = copying.pairs_of(clip_sets.generated, nearest, clip_sets.training_pieces, sounding)
+    write_report(folder / PAGE_NAME, evaluation, pairs)
+    return evaluation
 
 
-def gather(measured, names=(), say=print):
+def gather(measured: Measurements, names: Iterable[str] = (), say: Callable[[str], None] = print) -> dict:
     """The dict of an evaluation: what was measured of which clips, and these sections of figures.
 
     Parameters
     ----------
-    measured : heard.Measured
+    measured : Measurements
     names : of SECTIONS; for a comparison the clips' own values are enough
-    say : callable(str), told what can't be given
+    say : called with what can't be given
     """
-    began, material = time.monotonic(), measured.material
-    prompts = [[chart.text(), density] for chart, density in material.charts]
-    found = {"format": FORMAT, "subject": subject(material), "size": dataclasses.asdict(material.size), "split": material.split,
-             "made": time.strftime("%Y-%m-%d %H:%M"), "prompts": prompts}  # fmt: skip
+    began, clip_sets = time.monotonic(), measured.clip_sets
+    subject = {
+        "model": str(clip_sets.run),
+        "pianist": clip_sets.pianist,
+        "weights": clip_sets.player.fingerprint[:12],
+        "parameters": sum(parameter.numel() for parameter in clip_sets.tuned.dit.parameters()),
+    }
+    evaluation = {
+        "format": FORMAT,
+        "subject": subject,
+        "size": clip_sets.size.values(),
+        "split": clip_sets.split,
+        "made": time.strftime("%Y-%m-%d %H:%M"),
+        "prompts": [[chart.text(), density] for chart, density in clip_sets.charts],
+    }
     missing = {}
     for name in names:
         try:
-            found[name] = SECTIONS[name](measured)
+            evaluation[name] = SECTIONS[name](measured)
         except Missing as reason:
             missing[name] = str(reason)
             say(f"{name}: not given. {reason}")
-    found["clips"] = measured.clips()
-    found["missing"] = {**measured.missing, **missing}
-    found["seconds"] = round(time.monotonic() - began, 1)
-    return plain(found)
-
-
-def _pairs(measured, found, sounding):
-    """Pairs of the model's clips and the training passages most like them; none where copying could not be measured."""
-    if "copying" not in found:
-        return ()
-    nearest = found["copying"]["generated"]["nearest"]
-    return copying.pairs_of(measured.material.generated, nearest, measured.material.training_pieces, sounding)
-
-
-def subject(material):
-    """What is evaluated."""
-    return {"model": str(material.run), "pianist": material.pianist, "weights": material.player.mark[:12],
-            "parameters": sum(parameter.numel() for parameter in material.tuned.dit.parameters())}  # fmt: skip
+    evaluation["clips"] = measured.clips()
+    evaluation["missing"] = {**measured.missing, **missing}
+    evaluation["seconds"] = round(time.monotonic() - began, 1)
+    return plain(evaluation)
 
 
 def plain(value):
-    """The value as JSON has it: Figures as dicts, numpy's numbers as Python's, what is no number as None."""
+    """The value as JSON has it: Figures as dicts, numpy's numbers as Python's, NaN and infinity as None."""
     if isinstance(value, Figure):
         return plain(dataclasses.asdict(value))
     if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
-        return [plain(one) for one in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, np.bool_ | np.integer):
         return value.item()
     if isinstance(value, float | np.floating):
@@ -119,7 +126,7 @@ def plain(value):
     return value
 
 
-def read_evaluation(path):
+def read_evaluation(path: Path | str) -> dict:
     """The dict of an evaluation.json, or of the folder that holds it.
 
     Raises
@@ -129,24 +136,26 @@ def read_evaluation(path):
     path = Path(path)
     path = path / JSON_NAME if path.is_dir() else path
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        evaluation = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: there is no evaluation. Make it: python -m lib evaluate RUN") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is not an evaluation ({error}).") from None
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
+    if not isinstance(evaluation, dict) or evaluation.get("format") != FORMAT:
         raise ConfigError(f"{path} is not an evaluation of this version ({FORMAT}).")
-    return found
+    return evaluation
 
 
-def name_of(run, split):
+def name_of(run: Path | str, split: str) -> str:
     """The folder of a run's evaluation: the last two names of its path, and the split."""
-    place = Path(run).resolve()
-    return f"{place.parent.name}-{place.name}-{split}"
+    folder = Path(run).resolve()
+    return f"{folder.parent.name}-{folder.name}-{split}"
 
 
-def compare(first, second, data_dir, folder, size, split="validation"):
-    """Differences of two models; runs are played now (what was played before in `folder` is kept), evaluations are read.
+def compare(
+    first: Path, second: Path, data_dir: Path, folder: Path, size: Size | None, split: str = "validation"
+) -> list[comparison.Difference]:
+    """Differences of two models; evaluations are read, runs are played (clips that `folder` holds are kept).
 
     Parameters
     ----------
@@ -154,27 +163,22 @@ def compare(first, second, data_dir, folder, size, split="validation"):
     data_dir, size, split : for runs; where one of the two is an evaluation, the other is played in its size and split
     folder : of evaluations
 
-    Returns
-    -------
-    list of comparison.Difference
-
     Raises
     ------
     ConfigError : they can't be compared; CheckpointError : one is neither
     """
-    known = {path: read_evaluation(path) for path in (first, second) if is_evaluation(path)}
-    for found in known.values():
-        size, split = Size(**found["size"]), found["split"]
-    runs = {path: Material(path, data_dir, Path(folder) / name_of(path, split), size, split)
-            for path in (first, second) if path not in known}  # fmt: skip
-    names = [found["subject"]["pianist"] for found in known.values()] + [material.pianist for material in runs.values()]
-    for material in runs.values():  # a model that was adapted to nobody is compared as the other one is
-        material.pianist = material.pianist or next(filter(None, names), None)
-    sides = [known[path] if path in known else gather(Measured(runs[path])) for path in (first, second)]
+    paths = (Path(first), Path(second))
+    known = {path: read_evaluation(path) for path in paths if (path / JSON_NAME).exists() or path.suffix == ".json"}
+    for evaluation in known.values():
+        size, split = Size.of(evaluation["size"]), evaluation["split"]
+    runs = {
+        path: ClipSets(path, data_dir, Path(folder) / name_of(path, split), size, split)
+        for path in paths
+        if path not in known
+    }
+    names = [evaluation["subject"]["pianist"] for evaluation in known.values()]
+    names += [clip_sets.pianist for clip_sets in runs.values()]
+    for clip_sets in runs.values():  # a model that was adapted to nobody is compared as the other one is
+        clip_sets.pianist = clip_sets.pianist or next(filter(None, names), None)
+    sides = [known[path] if path in known else gather(Measurements(runs[path])) for path in paths]
     return comparison.compare(*sides, widest_directions(load_classifier(RELEASED)[1].styles))
-
-
-def is_evaluation(path):
-    """Whether a path is a JSON file, or a folder with an evaluation."""
-    path = Path(path)
-    return (path / JSON_NAME).exists() or path.suffix == ".json"

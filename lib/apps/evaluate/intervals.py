@@ -1,11 +1,14 @@
-"""Figures with what chance may have done to them: bootstrap intervals over recordings.
+"""Figures with 95 % bootstrap intervals over recordings.
 
-Conventions: a statistic is a function of weights, one array for each sample: how often an item counts (1 for the figure itself).
-What is drawn anew are whole recordings, for clips of one are alike; a generated clip is a recording of its own.
+Conventions: a statistic is a function of weights, one array for each sample: how often an item counts (1 for the figure
+itself). Whole recordings are resampled, for clips of one resemble each other; a generated clip is a recording of its
+own. scipy.stats.bootstrap resamples items, not recordings, and can't give two samples of the same recordings the same
+draw.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,72 +25,88 @@ class Figure:
     high: float
     count: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
     @property
-    def includes_zero(self):
+    def includes_zero(self) -> bool:
         """Whether the interval does."""
         return not (self.low > 0 or self.high < 0)
 
 
-def places_of(groups):
+def recording_indices(groups: Sequence) -> np.ndarray:
     """int (N,): the number of each item's recording; of the item itself, where all are of one."""
-    names, place = np.unique(np.asarray(groups), return_inverse=True)
-    return np.arange(len(place)) if len(names) == 1 else place
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    return np.arange(len(index)) if len(names) == 1 else index
 
 
-def draw_weights(place, generator, draws):
-    """int (draws, N): how often each item counts when as many recordings are drawn as there are; see places_of."""
-    count = int(place.max()) + 1
-    return generator.multinomial(count, np.full(count, 1 / count), draws)[:, place]
+def draw_weights(recordings: np.ndarray, generator: np.random.Generator, draws: int) -> np.ndarray:
+    """int (draws, N): how often each item counts when as many recordings are drawn as there are."""
+    count = int(recordings.max()) + 1
+    return generator.multinomial(count, np.full(count, 1 / count), draws)[:, recordings]
 
 
-def estimate(statistic, *groups, centred=False, bounds=(-np.inf, np.inf), draws=None, seed=0):
+def estimate(
+    statistic: Callable[..., float],
+    *groups: Sequence,
+    centred: bool = False,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    draws: int | None = None,
+    seed: int = 0,
+) -> Figure:
     """A statistic with its bootstrap interval.
 
     Parameters
     ----------
     statistic : callable(weights (N,), ...) -> float, one array of weights for each of `groups`
     groups : the recording of each item, a sequence for each sample; samples of the same recordings are drawn together
-    centred : for distances between samples, which drawing with replacement makes larger: how far draws lie from their mean
-        is put around the value, so that the interval says what another set of this size would give; else the draws' percentiles
+    centred : for distances between samples, which drawing with replacement makes larger: how far draws lie from their
+        mean is put around the value, so that the interval says what another set of this size would give; else the
+        draws' percentiles
     bounds : that the statistic keeps
     draws, seed : how many (None: DRAWS), and of the generator
-
-    Returns
-    -------
-    Figure
     """
-    value = float(statistic(*(np.ones(len(one)) for one in groups)))
-    drawn = zip(*_draw(groups, np.random.default_rng(seed), draws or DRAWS))
-    found = np.array([statistic(*weights) for weights in drawn], float)
-    found = found[~np.isnan(found)]
-    if not len(found):
+    value = float(statistic(*(np.ones(len(sample)) for sample in groups)))
+    weights = _draw(groups, np.random.default_rng(seed), draws or DRAWS)
+    drawn = np.array([statistic(*row) for row in zip(*weights)], float)
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn):
         return Figure(value, np.nan, np.nan, len(groups[0]))
-    found = found - found.mean() + value if centred else found
-    low, high = np.quantile(found, [(1 - COVER) / 2, (1 + COVER) / 2]).clip(*bounds)
+    drawn = drawn - drawn.mean() + value if centred else drawn
+    low, high = np.quantile(drawn, [(1 - COVER) / 2, (1 + COVER) / 2]).clip(*bounds)
     return Figure(value, float(low), float(high), len(groups[0]))
 
 
 def _draw(groups, generator, draws):
     """Weights (draws, N) of each sample; those of the same recordings as the first have its weights."""
-    first = draw_weights(places_of(groups[0]), generator, draws)
-    others = (None if list(one) == list(groups[0]) else places_of(one) for one in groups[1:])
-    return [first, *(first if place is None else draw_weights(place, generator, draws) for place in others)]
+    weights = []
+    for sample in groups:
+        same = bool(weights) and list(sample) == list(groups[0])
+        weights.append(weights[0] if same else draw_weights(recording_indices(sample), generator, draws))
+    return weights
 
 
-def mean_of(values, groups, **options):
-    """The mean of values (N,), those that are no numbers left out, as a Figure."""
+def mean_of(values: Sequence[float], groups: Sequence, **options) -> Figure:
+    """The mean of values (N,), those that are no numbers left out, as a Figure; options of `estimate`."""
     values = np.asarray(values, float)
     known = ~np.isnan(values)
     if not known.any():
         return Figure(np.nan, np.nan, np.nan, 0)
     values, groups = values[known], np.asarray(groups)[known]
-    return estimate(lambda weights: weighted_mean(values, weights), groups, **options)
+    return estimate(lambda weights: _weighted_mean(values, weights), groups, **options)
 
 
-def weighted_mean(values, weights):
-    """Along the first axis; no number where nothing weighs."""
+def ratio_of(values: Sequence[float], others: Sequence[float]) -> Figure:
+    """The mean of values over that of others, each item a recording of its own, as a Figure."""
+    values, others = np.asarray(values, float), np.asarray(others, float)
+
+    def ratio(weights, other_weights):
+        return _weighted_mean(values, weights) / max(_weighted_mean(others, other_weights), 1e-9)
+
+    return estimate(ratio, range(len(values)), range(len(others)))
+
+
+def _weighted_mean(values, weights):
+    """NaN where nothing weighs."""
     total = weights.sum()
     return weights @ values / total if total else np.nan

@@ -1,12 +1,14 @@
-"""The judge: a second classifier that has no part in generation, so that a solo is judged by who did not help to make it.
+"""The reference classifier: a second style classifier that has no part in generation. Reports call it the judge.
 
 One file of weights in half precision; what else it needs stands, sealed, in the file's own header.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -16,20 +18,21 @@ from lib.checkpoints.load import config_of, fingerprint, frozen
 from lib.checkpoints.run_dependencies import require
 from lib.config import RELEASED, ConfigError
 from lib.models.style_encoder import StyleEncoder
+from lib.music.notes import Notes
 from lib.storage.manifest import DamageError, sealed, unsealed
-from lib.style.classifier import StyleClassifier
+from lib.style.classifier import StyleClassifier, TooShort
 from lib.style.gallery import tempered
 
 JUDGE = RELEASED / "judge.safetensors"
 FACTS = "judge"  # of the header
 
 
-def save_judge(run, data_dir, path, licence=""):
-    """Write a run of style_encoder as a judge, its probabilities tempered on validation recordings.
+def save_reference_classifier(run: Path, data_dir: Path, path: Path, licence: str = "") -> StyleClassifier:
+    """Write a run of style_encoder as a reference classifier, its probabilities tempered on validation recordings.
 
     Returns
     -------
-    StyleClassifier : as `load_judge` will give it
+    StyleClassifier : as `load_reference_classifier` will give it
 
     Raises
     ------
@@ -38,23 +41,28 @@ def save_judge(run, data_dir, path, licence=""):
     config = config_of(require(run, "style_encoder"))
     classifier, _ = tempered(StyleClassifier.of_run(run), config, data_dir)
     weights = {key: value.half().contiguous() for key, value in classifier.style_encoder.state_dict().items()}
-    facts = {"config": configs.as_values(config), "pianists": list(classifier.names), "temperature": classifier.temperature,
-             "weights": fingerprint(classifier.style_encoder), "licence": licence}  # fmt: skip
+    facts = {
+        "config": configs.as_values(config),
+        "pianists": list(classifier.names),
+        "temperature": classifier.temperature,
+        "weights": fingerprint(classifier.style_encoder),
+        "licence": licence,
+    }
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path, metadata={FACTS: sealed(facts)})
-    return load_judge(path)
+    return load_reference_classifier(path)
 
 
-def load_judge(path=JUDGE, device="cpu"):
-    """The StyleClassifier of a judge's file.
+def load_reference_classifier(path: Path = JUDGE, device: str = "cpu") -> StyleClassifier:
+    """The StyleClassifier of a reference classifier's file.
 
     Raises
     ------
-    ConfigError : there is no such file; DamageError : it is not a judge, or not as it was written
+    ConfigError : there is no such file; DamageError : it is something else, or damaged
     """
     path = Path(path)
     if not path.exists():
-        raise ConfigError(f"{path}: there is no judge. The repository holds one in data/released.")
+        raise ConfigError(f"{path}: there is no reference classifier. The repository holds one in data/released.")
     try:
         with safe_open(path, "pt") as file:
             facts = unsealed((file.metadata() or {}).get(FACTS), f"{path}: its header")
@@ -66,3 +74,22 @@ def load_judge(path=JUDGE, device="cpu"):
     if fingerprint(style_encoder) != facts["weights"]:
         raise DamageError(f"{path} is damaged (its weights' sha256 differs).")
     return StyleClassifier(style_encoder, names, config.reads, facts["temperature"])
+
+
+def log_probabilities(
+    classifier: StyleClassifier, clips: Sequence[Notes], names: Sequence[str] | None = None
+) -> np.ndarray:
+    """Log-probabilities (N, names) of each clip; all alike where a clip is too short."""
+    rows = []
+    for notes in clips:
+        try:
+            rows.append(classifier.predict(notes).log_probability)
+        except TooShort:
+            rows.append(np.full(len(classifier.names), -np.log(len(classifier.names))))
+    rows = np.stack(rows)
+    return rows if names is None else rows[:, [classifier.names.index(name) for name in names]]
+
+
+def pianist_probability(classifier: StyleClassifier, clips: Sequence[Notes], pianist: str) -> np.ndarray:
+    """(N,) probability of the pianist for each clip."""
+    return np.exp(log_probabilities(classifier, clips, [pianist]))[:, 0]

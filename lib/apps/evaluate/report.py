@@ -1,47 +1,169 @@
-"""The page of an evaluation: one HTML file that needs no network, and no other file."""
+"""The report card of an evaluation: ten figures with their controls, as text, and as one HTML page with all details
+below.
+
+The page needs no network, and no other file.
+"""
 
 from __future__ import annotations
 
 import html
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from lib.apps.evaluate import captions
-from lib.apps.evaluate.captions import SET_TITLES
-from lib.apps.evaluate.pictures import plot_likeness, plot_selfcheck
-from lib.apps.evaluate.tables import cell, describe_caption, table, whole_number
+from lib.apps.evaluate import metric_descriptions as descriptions
+from lib.apps.evaluate.clip_sets import CHORDS
+from lib.apps.evaluate.copying import Pair
+from lib.apps.evaluate.metric_descriptions import ADHERENCE_TITLES, SET_TITLES, SIMILARITY, Description
+from lib.apps.evaluate.plots import OWN_SETS, plot_selfcheck, plot_similarity
 from lib.display.alt_text import picture_html
 from lib.display.page import fill_page, read_parts
 from lib.display.player import music_json, page_of
 
 FOLDER = Path(__file__).parent
 MUSIC, TITLE = "MUSIC_OF_THIS_PLAYER", "TITLE_OF_THIS_PLAYER"  # report.js puts these there
-LOOK_ONCE = ("These are the test recordings. Look at them once, when everything is chosen: each further look makes the figures "
-             "a little better than they are.")  # fmt: skip
-VALIDATION = "Validation recordings: what was chosen by them looks a little better here than on music that nobody has looked at."
+LOOK_ONCE = (
+    "These are the test recordings. Look at them once, when everything is chosen: each further look makes the figures "
+    "a little better than they are."
+)
+VALIDATION = "Validation recordings: what was chosen by them looks a little better here than on unseen music."
+WIDTH = 30
 
 
-def write_report(path, found, pairs=()):
+# --- The card --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CardRow:
+    """One of the figures that matter first.
+
+    Attributes
+    ----------
+    description : Description
+    path : of the figure in evaluation.json, {} stands for the set
+    model : the set whose figure it is
+    controls : set -> title; the first is what real music reaches, a second what must do worse
+    """
+
+    description: Description
+    path: str
+    model: str
+    controls: dict[str, str]
+
+    def figure(self, evaluation: dict, name: str) -> dict | None:
+        """The Figure of a set as a dict, or None."""
+        value = evaluation
+        for key in self.path.format(name).split("."):
+            value = value.get(key, {})
+        return value or None
+
+
+def _similarity(key, *controls):
+    return CardRow(SIMILARITY[key], f"likeness.{{}}.{key}", "generated", {name: SET_TITLES[name] for name in controls})
+
+
+_passages = {"description": descriptions.COPYING, "model": "generated", "controls": {"real": SET_TITLES["real"]}}
+CARD = {
+    "overlapping area": _similarity("overlapping_area", "training", "shuffled"),
+    "Fréchet music distance": _similarity("frechet_style", "training", "markov"),
+    "nearest neighbour, style": _similarity("nearest_style", "training", "markov"),
+    "judge": _similarity("judge", "real", "others"),
+    "swing ratio": CardRow(
+        descriptions.MEANS["swing_ratio"],
+        "means.{}.swing_ratio",
+        "generated",
+        {name: SET_TITLES[name] for name in ("real", "markov")},
+    ),
+    "self-similarity, 8 bars": CardRow(
+        descriptions.FORM["self_similarity_8"],
+        "form.{}.self_similarity_8",
+        "solos",
+        {name: SET_TITLES[name] for name in ("real_solos", "shuffled_solos")},
+    ),
+    "chord agreement": CardRow(
+        descriptions.ADHERENCE["chord_agreement"],
+        "obedience.chord_agreement.{}",
+        CHORDS,
+        {name: ADHERENCE_TITLES[name] for name in ("codec", "free")},
+    ),
+    "transfer, windows": CardRow(
+        descriptions.TRANSFER, "transfer.{}.windows", "generated", {"real": "learnt from real music"}
+    ),
+    "copying, similarity": CardRow(path="copying.{}.likeness", **_passages),
+    "copying, longest run": CardRow(path="copying.{}.run", **_passages),
+}
+
+
+def card(evaluation: dict) -> Iterator[tuple[str, CardRow, dict[str, dict]]]:
+    """(title, row, title of set -> Figure as a dict) of each row of CARD that has a figure; the model's comes first."""
+    for title, row in CARD.items():
+        titles = {row.model: "the model", **row.controls}
+        figures = {titles[name]: row.figure(evaluation, name) for name in titles}
+        if figures["the model"] is not None:
+            yield title, row, {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def format_card(evaluation: dict) -> str:
+    """The card as text, for the terminal and for notebooks, and what could not be given.
+
+    Parameters
+    ----------
+    evaluation : dict of evaluation.evaluate
+    """
+    lines = []
+    for title, row, figures in card(evaluation):
+        lines.append(f"{title} (ideal: {row.description.ideal})")
+        lines += [f"  {name:<{WIDTH}}{format_figure(figure)}" for name, figure in figures.items()]
+    missing = evaluation["missing"].items()
+    return "\n".join([*lines, *(f"not given, {SET_TITLES.get(name, name)}: {reason}" for name, reason in missing)])
+
+
+def format_figure(figure: dict) -> str:
+    """Value and interval; a dash for none."""
+    value, low, high = (figure[key] for key in ("value", "low", "high"))
+    return "-" if value is None else f"{value:.3g}" + ("" if low is None else f" ({low:.2g} to {high:.2g})")
+
+
+def _card_html(evaluation):
+    rows = []
+    for title, row, figures in card(evaluation):
+        cells = [f"<td{' class=own' if name == 'the model' else ''}>{cell(figure)}" for name, figure in figures.items()]
+        names = ["", *list(figures)[1:]]
+        cells = "".join(f"{text}<small>{html.escape(name)}</small></td>" for text, name in zip(cells, names))
+        cells += "<td></td>" * (3 - len(figures)) + f"<td>{html.escape(row.description.ideal)}</td>"
+        rows.append(f"<tr><th scope='row'>{html.escape(title)}</th>{cells}</tr>")
+    columns = ("", "the model", "control", "must be worse", "ideal")
+    heads = "".join(f"<th scope='col'>{name}</th>" for name in columns)
+    return f"<div class='scroll'><table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+
+
+# --- The page --------------------------------------------------------------------------------------------------
+
+
+def write_report(path: Path | str, evaluation: dict, pairs: Sequence[Pair] = ()) -> Path:
     """Write the page of an evaluation.
 
     Parameters
     ----------
     path : of the HTML file
-    found : dict of evaluation.evaluate
-    pairs : list of copying.Pair, clips beside the passages most like them
-
-    Returns
-    -------
-    Path
+    evaluation : dict of evaluation.evaluate
+    pairs : list of copying.Pair, clips beside the passages most similar to them
     """
-    parts = [head(found), *(writer(found) for name, writer in WRITERS.items() if name in found), missing(found)]
-    body = "\n".join([*parts, copying_players(found, pairs) if pairs else ""])
-    music = [json_text for pair in pairs for json_text in _pair_music(pair)]
-    page = fill_page(read_parts(FOLDER, "report.html"), title=html.escape(f"Evaluation of {name_of(found)}"),
-                     style=read_parts(FOLDER, "report.css"), body=body, music=_in_script(music),
-                     player=_in_script(page_of(MUSIC, TITLE) if pairs else ""), script=read_parts(FOLDER, "report.js"))  # fmt: skip
+    parts = [_head(evaluation), *(write(evaluation) for name, write in WRITERS.items() if name in evaluation)]
+    body = "\n".join([*parts, _missing(evaluation), _players(pairs) if pairs else ""])
+    music = [music_json({name: (notes, audio)}, name) for pair in pairs for name, notes, audio in pair.sides]
+    page = fill_page(
+        read_parts(FOLDER, "report.html"),
+        title=html.escape(f"Evaluation of {_name_of(evaluation)}"),
+        style=read_parts(FOLDER, "report.css"),
+        body=body,
+        music=_in_script(music),
+        player=_in_script(page_of(MUSIC, TITLE) if pairs else ""),
+        script=read_parts(FOLDER, "report.js"),
+    )
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_text(page, encoding="utf-8")
     return Path(path)
@@ -51,157 +173,227 @@ def _in_script(value):
     return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
 
 
-def _pair_music(pair):
-    return [music_json({name: (notes, audio)}, name) for name, notes, audio in pair.sides]
-
-
-def name_of(found):
-    """What the page calls the model."""
-    subject = found["subject"]
+def _name_of(evaluation):
+    subject = evaluation["subject"]
     return f"{Path(subject['model']).name} ({subject['pianist'] or 'nobody in particular'})"
 
 
-def head(found):
-    """Title, what was evaluated, and how to read it."""
-    subject, size = found["subject"], found["size"]
-    looks = LOOK_ONCE if found["split"] == "test" else VALIDATION
-    facts = (f"{whole_number(subject['parameters'])} parameters, weights {subject['weights']}; {size['clips']} clips of 10.24 s "
-             f"and {size['solos']} solos of {size['solo_s']:g} s; {found['split']} split; made {found['made']} in "
-             f"{found['seconds']:.0f} s.")  # fmt: skip
-    return (f"<h1>Evaluation of {html.escape(name_of(found))}</h1><p>{facts}</p><p class='note'>{looks}</p>"
-            "<p>Below each value stands its 95 % bootstrap interval, drawn over recordings: a generated clip counts as a "
-            "recording of its own. Where intervals overlap widely, nothing was found. No figure here says whether the music is "
-            "good; for that, listen, best without knowing what you hear.</p>")  # fmt: skip
+def _head(evaluation):
+    """Title, the card, what was evaluated, and how to read it."""
+    subject, size = evaluation["subject"], evaluation["size"]
+    looks = LOOK_ONCE if evaluation["split"] == "test" else VALIDATION
+    facts = (
+        f"{subject['parameters']:,} parameters, weights {subject['weights']}; {size['clips']} clips of 10.24 s and "
+        f"{size['solos']} solos of {size['solo_s']:g} s; {evaluation['split']} split; made {evaluation['made']} in "
+        f"{evaluation['seconds']:.0f} s."
+    )
+    return (
+        f"<h1>Evaluation of {html.escape(_name_of(evaluation))}</h1><p>{facts}</p><p class='note'>{looks}</p>"
+        f"{_card_html(evaluation)}<p>Below each value stands its 95 % bootstrap interval, drawn over recordings: a "
+        "generated clip counts as a recording of its own. Where intervals overlap widely, nothing was found. No figure "
+        "here says whether the music is good; for that, listen, best in a blind test.</p>"
+    )
 
 
-def likeness(found):
-    """Likeness to the held-out recordings, of every set."""
-    rows, known = found["likeness"], captions.LIKENESS
-    return section("How like the pianist", "Everything is measured against held-out recordings of the pianist; the second row, "
-                   "training recordings of the same pianist against them, is what real music reaches.",
-                   _picture(plot_likeness(found)), table(rows, known), describe_caption(known))  # fmt: skip
+def _likeness(evaluation):
+    words = (
+        "Everything is measured against held-out recordings of the pianist; the second row, training recordings of the "
+        "same pianist against them, is what real music reaches."
+    )
+    parts = (_picture(plot_similarity(evaluation)), table(evaluation["likeness"], SIMILARITY), _paragraphs(SIMILARITY))
+    return _section("Similarity to the pianist", words, *parts)
 
 
-def attributes(found):
-    """Overlapping area and divergence by attribute."""
-    parts = []
+def _attributes(evaluation):
+    tables = []
     for measure in ("overlapping_area", "divergence"):
-        rows = {name: {key: pair[measure] for key, pair in row.items()} for name, row in found["attributes"].items()}
-        parts.append(table(rows, captions.MEANS, captions.LIKENESS[measure].title))
-    return section("Attribute by attribute", "", *parts)
+        rows = {
+            name: {key: pair[measure] for key, pair in row.items()} for name, row in evaluation["attributes"].items()
+        }
+        tables.append(table(rows, descriptions.MEANS, SIMILARITY[measure].title))
+    return _section("Attribute by attribute", "", *tables)
 
 
-def means(found):
-    """What each set is like."""
+def _means(evaluation):
     hidden = {"pitch_range", "pitch_class_entropy", "polyphony"}  # MusPy's stand there
-    known = {key: caption for key, caption in captions.MEANS.items() if key not in hidden}
-    return section("What the clips are like", "Means over clips.", table(found["means"], known), describe_caption(known))
+    known = {key: description for key, description in descriptions.MEANS.items() if key not in hidden}
+    return _section(
+        "What the clips are like", "Means over clips.", table(evaluation["means"], known), _paragraphs(known)
+    )
 
 
-def codec(found):
-    """What the codec loses."""
+def _codec(evaluation):
     names = {"onset": "onset and pitch", "onset_offset": "and offset", "onset_velocity": "and velocity"}
-    return section("What the codec loses", "", table({"codec": found["codec"]}, names), describe_caption({"codec": captions.CODEC}))
+    rows = {"codec": evaluation["codec"]}
+    return _section("What the codec loses", "", table(rows, names), _paragraphs({"codec": descriptions.CODEC}))
 
 
-def form(found):
-    """Solos of a minute or so."""
-    return section("Form", "Of longer solos; the beat is found by one rule in all of them.", table(found["form"], captions.FORM),
-                   describe_caption(captions.FORM))  # fmt: skip
+def _form(evaluation):
+    words = "Of longer solos; the beat is found by one rule in all of them."
+    return _section("Form", words, table(evaluation["form"], descriptions.FORM), _paragraphs(descriptions.FORM))
 
 
-def obedience(found):
-    """Chords and rules."""
-    titles = {"told": "told the chords", "guided": "told, and rules choose", "free": "told nothing", "codec": "codec alone"}
-    agreement = {titles[name]: {"chord_agreement": figure} for name, figure in found["obedience"]["chord_agreement"].items()}
-    losses = {name.replace("_", " "): row for name, row in found["obedience"].get("rule_losses", {}).items()}
-    columns = {"free": "without rules", "guided": "with rules", "drop": "lowered by"}
-    return section("Chords and rules", "", table(agreement, captions.OBEDIENCE, "chord agreement"),
-                   table(losses, columns, "rule losses") if losses else "", describe_caption(captions.OBEDIENCE))  # fmt: skip
+def _chord_adherence(evaluation):
+    known, part = descriptions.ADHERENCE, evaluation["obedience"]
+    agreement = {ADHERENCE_TITLES[name]: {"chord_agreement": row} for name, row in part["chord_agreement"].items()}
+    parts = [table(agreement, known, "chord agreement")]
+    if "rule_losses" in part:
+        losses = {name.replace("_", " "): row for name, row in part["rule_losses"].items()}
+        columns = {"free": "without rules", "guided": "with rules", "drop": "lowered by"}
+        parts.append(table(losses, columns, "rule losses"))
+    return _section("Chords and rules", "", *parts, _paragraphs(known))
 
 
-def transfer(found):
-    """Twelve pianists, learnt from generated music."""
-    part = found["transfer"]
+def _transfer(evaluation):
+    part = evaluation["transfer"]
     rows = {"learnt from generated music": part["generated"], "learnt from real music": part["real"]}
-    judge = part["judge_agrees"]
-    said = f"The judge names the asked style among these for {cell(judge)} of the clips. " if judge else ""
-    words = (f"{len(part['pianists'])} pianists, {part['clips_each']} clips each; chance is {part['chance']:.3f}. "
-             f"Tested on {len(part['tested'])} of them. {said}")  # fmt: skip
-    return section("Synthetic transfer", words, table(rows, {"windows": "windows", "recordings": "recordings"}),
-                   describe_caption({"transfer": captions.TRANSFER}))  # fmt: skip
+    share = part["judge_agrees"]
+    agrees = f"The judge names the intended style among these for {cell(share)} of the clips. " if share else ""
+    words = (
+        f"{len(part['pianists'])} pianists, {part['clips_each']} clips each; chance is {part['chance']:.3f}. "
+        f"Tested on {len(part['tested'])} of them. {agrees}"
+    )
+    columns = {"windows": "windows", "recordings": "recordings"}
+    return _section("Synthetic transfer", words, table(rows, columns), _paragraphs({"transfer": descriptions.TRANSFER}))
 
 
-def copying(found):
-    """How much is taken from training music."""
-    part = found["copying"]
+def _copying(evaluation):
+    part = evaluation["copying"]
     rows = {SET_TITLES[name]: part[name] for name in ("generated", "real") if name in part}
-    ratios = " ".join(f"Generated over real, {key}: {cell(part[f'{key}_ratio'])}." for key in ("likeness", "run")
-                      if f"{key}_ratio" in part)  # fmt: skip
-    columns = {"likeness": "likeness to the nearest passage", "run": "longest shared run, notes"}
-    return section("Copying", ratios, table(rows, columns), describe_caption({"copying": captions.COPYING}))
+    columns = {"likeness": "similarity to the nearest passage", "run": "longest shared run, notes"}
+    ratios = [
+        f"Generated over real, {columns[key]}: {cell(part[f'{key}_ratio'])}."
+        for key in columns
+        if f"{key}_ratio" in part
+    ]
+    return _section("Copying", " ".join(ratios), table(rows, columns), _paragraphs({"copying": descriptions.COPYING}))
 
 
-def copying_players(found, pairs):
-    """Each clip beside the passage most like it."""
+def _players(pairs):
+    """Each clip beside the passage most similar to it."""
     lines = []
     for number, pair in enumerate(pairs):
-        frames = "".join(f"<iframe title='{html.escape(name, quote=True)}' data-music='{2 * number + side}' allow='autoplay'>"
-                         "</iframe>" for side, (name, _, _) in enumerate(pair.sides))  # fmt: skip
-        inside = f"<summary>{html.escape(pair.words)}</summary><div class='pair'>{frames}</div>"
+        frames = "".join(
+            f"<iframe title='{html.escape(name, quote=True)}' data-music='{2 * number + side}' allow='autoplay'>"
+            "</iframe>"
+            for side, (name, _, _) in enumerate(pair.sides)
+        )
+        inside = f"<summary>{html.escape(pair.text)}</summary><div class='pair'>{frames}</div>"
         lines.append(f"<details class='clip'>{inside}</details>")
-    heard = sum(audio is not None for pair in pairs for _, _, audio in pair.sides[:1])
-    words = f"The likest first. Open one to see both; {f'the first {heard} have a sound' if heard else 'none has a sound'}."
-    return section("Every clip beside the training passage most like it", words, *lines)
+    sounding = sum(pair.sides[0][2] is not None for pair in pairs)
+    sound = f"the first {sounding} have a sound" if sounding else "none has a sound"
+    words = f"The most similar first. Open one to see both; {sound}."
+    return _section("Every clip beside the training passage most similar to it", words, *lines)
 
 
-def selfcheck(found):
-    """Dose and response."""
-    part, known = found["selfcheck"], captions.LIKENESS
-    rows = {_dose_name(row): row["figures"] for row in part["doses"]}
-    titles = {key: caption.title for key, caption in known.items()}
-    said = {titles[key]: {damage: "yes" if worse else "no" for damage, (worse, _) in damages.items()}
-            for key, damages in part["verdicts"].items()}  # fmt: skip
-    for key, worse in part["control"].items():
-        said[titles[key]]["control"] = "yes" if worse else "no"
+def _selfcheck(evaluation):
+    part = evaluation["selfcheck"]
+    doses = {_dose_name(row): row["figures"] for row in part["doses"]}
     damages = [*next(iter(part["verdicts"].values()))]
-    return section("The measures, measured", "", _picture(plot_selfcheck(found)),
-                   table(rows, known, "dose and response"),
-                   table(said, {**{damage: damage for damage in damages}, "control": "bars shuffled"},
-                         "ranks the largest dose, and shuffled bars, lower than whole music"),
-                   describe_caption({"selfcheck": captions.SELFCHECK}))  # fmt: skip
+    noticed = {}
+    for key, verdicts in part["verdicts"].items():
+        worse = {**{damage: worse for damage, (worse, _) in verdicts.items()}, "control": part["control"].get(key)}
+        noticed[SIMILARITY[key].title] = {name: {True: "yes", False: "no"}.get(value) for name, value in worse.items()}
+    columns = {**{damage: damage for damage in damages}, "control": "bars shuffled"}
+    return _section(
+        "The measures, measured",
+        "",
+        _picture(plot_selfcheck(evaluation)),
+        table(doses, SIMILARITY, "dose and response"),
+        table(noticed, columns, "ranks the largest dose, and shuffled bars, lower than whole music"),
+        _paragraphs({"selfcheck": descriptions.SELFCHECK}),
+    )
 
 
 def _dose_name(row):
     return f"{row['damage']}, {row['dose']:g} {row['unit']}" if row["dose"] else "no damage (real against real)"
 
 
-def second_opinion(found):
-    """smg-metrics."""
-    names = {key: key.removeprefix("smg_").replace("_", " ") for row in found["second_opinion"].values() for key in row}
-    return section("A second opinion", "", table(found["second_opinion"], names),
-                   describe_caption({"second": captions.SECOND_OPINION}))  # fmt: skip
+def _second_opinion(evaluation):
+    part = evaluation["second_opinion"]
+    names = {key: key.removeprefix("smg_").replace("_", " ") for row in part.values() for key in row}
+    return _section("A second opinion", "", table(part, names), _paragraphs({"second": descriptions.SECOND_OPINION}))
 
 
-def missing(found):
+def _missing(evaluation):
     """What is not in here, and the way to it."""
-    if not found["missing"]:
-        return ""
-    lines = "".join(f"<li><b>{html.escape(SET_TITLES.get(name, name))}</b>: {html.escape(reason)}</li>"
-                    for name, reason in found["missing"].items())  # fmt: skip
-    return section("What can't be given here", "", f"<ul>{lines}</ul>")
+    lines = "".join(
+        f"<li><b>{html.escape(SET_TITLES.get(name, name))}</b>: {html.escape(reason)}</li>"
+        for name, reason in evaluation["missing"].items()
+    )
+    return _section("What can't be given here", "", f"<ul>{lines}</ul>") if lines else ""
 
 
-def section(title, words, *parts):
-    """A part of the page."""
+WRITERS = {
+    "likeness": _likeness,
+    "attributes": _attributes,
+    "means": _means,
+    "codec": _codec,
+    "form": _form,
+    "obedience": _chord_adherence,
+    "transfer": _transfer,
+    "copying": _copying,
+    "selfcheck": _selfcheck,
+    "second_opinion": _second_opinion,
+}
+
+
+# --- Parts of the page -----------------------------------------------------------------------------------------
+
+
+def _section(title, words, *parts):
     return f"<section><h2>{html.escape(title)}</h2>{f'<p>{words}</p>' if words else ''}{''.join(parts)}</section>"
 
 
 def _picture(figure):
-    page = picture_html(figure)
+    image = picture_html(figure)
     plt.close(figure)
-    return f"<figure>{page}</figure>"
+    return f"<figure>{image}</figure>"
 
 
-WRITERS = {"likeness": likeness, "attributes": attributes, "means": means, "codec": codec, "form": form, "obedience": obedience,
-           "transfer": transfer, "copying": copying, "selfcheck": selfcheck, "second_opinion": second_opinion}  # fmt: skip
+def cell(figure: dict | str | None) -> str:
+    """A Figure (dict) with its interval; a word alone as it is, a dash for none."""
+    if not isinstance(figure, dict):
+        return "–" if figure is None else html.escape(figure)
+    value, low, high = (
+        "–" if number is None else f"{number:.0f}" if abs(number) >= 1000 else f"{number:.3g}"
+        for number in (figure[key] for key in ("value", "low", "high"))
+    )
+    return f"{value} <small>{low} to {high}</small>"
+
+
+def table(rows: dict[str, dict], columns: dict[str, Description | str], caption: str = "") -> str:
+    """An HTML table: rows are sets, columns measures, the model's own rows are tinted.
+
+    Parameters
+    ----------
+    rows : dict set (or any name) -> dict measure -> Figure as a dict
+    columns : dict measure -> Description or title; those that no row has are left out
+    caption : str
+    """
+    shown = {key: column for key, column in columns.items() if any(key in row for row in rows.values())}
+    heads = "".join(f"<th scope='col'>{_column_title(column)}</th>" for column in shown.values())
+    lines = []
+    for name, row in rows.items():
+        tint = " class='own'" if name in OWN_SETS else ""
+        cells = "".join(f"<td{tint}>{cell(row.get(key))}</td>" for key in shown)
+        lines.append(f"<tr><th scope='row'>{html.escape(SET_TITLES.get(name, name))}</th>{cells}</tr>")
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    inside = f"{title}<thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
+    return f"<div class='scroll'><table>{inside}</table></div>"
+
+
+def _column_title(column):
+    if not isinstance(column, Description):
+        return html.escape(column)
+    small = "; ".join(filter(None, [column.unit, f"ideal: {column.ideal}"]))
+    return f"{html.escape(column.title)}<br><small>{html.escape(small)}</small>"
+
+
+def _paragraphs(known):
+    """A paragraph a measure: what it is, and what it can't tell."""
+    return "".join(
+        f"<p class='cant'><b>{html.escape(description.title)}.</b> {html.escape(description.means)} "
+        f"<i>What it can't tell:</i> {html.escape(description.silent_on)}</p>"
+        for description in known.values()
+    )

@@ -1,116 +1,218 @@
-"""How much of a passage is taken from others: likeness of binary rolls, and the longest run of notes they share.
+"""How similar two sets of clips are: by attribute, in an embedding, by their nearest neighbours.
 
-Conventions: a window is a binary roll of keys that are down, WINDOW_S long, in bins of BIN_S; likeness is Jaccard's: cells that
-both have over cells that either has. A run counts notes that go on in the same intervals and rhythm, in any key.
+Conventions: weights say how often each clip counts, as intervals.estimate hands them in. Densities are Gaussian kernel
+estimates with Scott's bandwidth, which no draw changes (scipy.stats.gaussian_kde fits it anew to each draw's weights).
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.linalg import eigvals
+from scipy.spatial.distance import cdist
+from scipy.special import rel_entr
+from scipy.stats import norm
 
-from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
+from lib.apps.evaluate.intervals import Figure, estimate
+from lib.apps.evaluate.measures import ATTRIBUTES
+from lib.music.notes import Notes
+from lib.style.classifier import StyleClassifier, TooShort
+from lib.style.embeddings import principal_directions
 
-BIN_S, WINDOW_S, HOP_S = 0.05, 8.0, 4.0
-BINS = round(WINDOW_S / BIN_S)
-KEYS = range(-5, 7)  # semitones: twelve transpositions
-RHYTHMS_S = (0.03, 0.09, 0.14, 0.2, 0.3, 0.45, 0.7, 1.2)  # borders between classes of gaps: together, fast, ..., a pause
-PRIME = np.uint64(1_000_003)
+DIRECTIONS = 8  # of the style embedding, the widest of the gallery's recordings: more than a few dozen clips can't fill
+POINTS, MARGIN = 256, 1.0  # of the grid of a density, and how far it extends beyond the values, in widths
+LEAST = 1e-4  # density that counts as none: of an even spread over the grid
+# measure -> the bounds that it keeps
+DISTANCES = {
+    "overlapping_area": (0, 1),
+    "divergence": (0, np.inf),
+    "frechet_style": (0, np.inf),
+    "nearest_style": (0, 1),
+    "nearest_attributes": (0, 1),
+}
 
 
-def windows(notes, hop_s=HOP_S):
-    """bool (W, 88, BINS) of a performance; the last one ends with it.
+class Densities:
+    """Two samples of one attribute.
 
     Parameters
     ----------
-    notes : Notes
-    hop_s : seconds between windows
+    values, others : float (N,) and (M,)
     """
-    length = max(BINS, math.ceil(notes.end_s / BIN_S))
-    first = np.clip(np.rint(notes.onset_s / BIN_S).astype(int), 0, length - 1)
-    last = np.maximum(np.rint((notes.onset_s + notes.duration_s) / BIN_S).astype(int), first + 1)
-    roll = np.zeros((NUM_PITCHES, length + 1), np.int32)
-    key = notes.pitch.astype(int) - LOWEST_PITCH
-    inside = (key >= 0) & (key < NUM_PITCHES)
-    np.add.at(roll, (key[inside], first[inside]), 1)
-    np.add.at(roll, (key[inside], last[inside].clip(max=length)), -1)
-    down = roll.cumsum(1)[:, :length] > 0
-    starts = [*range(0, length - BINS + 1, round(hop_s / BIN_S))]
-    starts += [length - BINS] if starts[-1] != length - BINS else []
-    return np.stack([down[:, start : start + BINS] for start in starts])
+
+    def __init__(self, values, others):
+        both = np.concatenate([values, others]).astype(float)
+        width = float(np.ptp(both))
+        self.same = width == 0
+        self.grid = np.linspace(both.min() - MARGIN * width, both.max() + MARGIN * width, POINTS)
+        self.step = self.grid[1] - self.grid[0]
+        self.kernels = [self._kernels(np.asarray(sample, float), width) for sample in (values, others)]
+
+    def _kernels(self, sample, width):
+        """(N, POINTS): the density of each value alone; a sample without spread has a thousandth of the width."""
+        deviation = sample.std(ddof=1) if len(sample) > 1 else 0.0
+        bandwidth = max(deviation * len(sample) ** -0.2, width / 1000, 1.5 * self.step, 1e-12)
+        return norm.pdf(self.grid, sample[:, None], bandwidth)
+
+    def curves(self, weights: np.ndarray, other_weights: np.ndarray) -> np.ndarray:
+        """(2, POINTS) densities."""
+        pairs = zip((weights, other_weights), self.kernels)
+        return np.stack([weight @ kernels / max(weight.sum(), 1e-12) for weight, kernels in pairs])
+
+    def overlapping_area(self, weights: np.ndarray, other_weights: np.ndarray) -> float:
+        """In [0, 1]; 1 where both are distributed alike (Yang & Lerch 2020)."""
+        return 1.0 if self.same else float(self.curves(weights, other_weights).min(0).sum() * self.step)
+
+    def divergence(self, weights: np.ndarray, other_weights: np.ndarray) -> float:
+        """Kullback-Leibler divergence of the first from the second, in nats."""
+        if self.same:
+            return 0.0
+        floor = LEAST / (self.grid[-1] - self.grid[0])
+        return float(rel_entr(*(self.curves(weights, other_weights) + floor)).sum() * self.step)
 
 
-def nearest_likeness(passages, corpus, keys=KEYS):
-    """The likeness of each window to the one most like it, in whichever key.
+def frechet_distance(points, others, weights, other_weights) -> float:
+    """Between two sets of points (N, D) and (M, D), each taken as a normal distribution (Dowson & Landau 1982)."""
+    mean, other_mean = np.average(points, 0, weights), np.average(others, 0, other_weights)
+    covariance = np.cov(points.T, ddof=0, aweights=weights)
+    other_covariance = np.cov(others.T, ddof=0, aweights=other_weights)
+    root_trace = np.sqrt(eigvals(covariance @ other_covariance).real.clip(0)).sum()
+    return float(((mean - other_mean) ** 2).sum() + np.trace(covariance + other_covariance) - 2 * root_trace)
+
+
+def nearest_are_own(points, others, groups, other_groups) -> tuple[np.ndarray, np.ndarray]:
+    """For each point whether its nearest neighbour is of its own set, recordings of one's own left out.
 
     Parameters
     ----------
-    passages, corpus : bool (W, 88, BINS) and (C, 88, BINS), of `windows`
-    keys : transpositions of the passages that are tried
+    points, others : (N, D) and (M, D); as many of each are taken
+    groups, other_groups : the recording of each
 
     Returns
     -------
-    (float (W,), int (W,)) : the highest likeness of each, and the window of the corpus that has it
+    (bool (K,), bool (K,)) : of the points and of the others; a mean of 0.5 says that nobody can tell them apart
+        (two-sample test; Lopez-Paz & Oquab 2017)
     """
-    flat = corpus.reshape(len(corpus), -1).astype(np.float32)
-    size = flat.sum(1)
-    best, which = np.zeros(len(passages)), np.zeros(len(passages), int)
-    for semitones in keys:
-        moved = transposed(passages, semitones).reshape(len(passages), -1).astype(np.float32)
-        both = moved @ flat.T
-        likeness = both / np.maximum(moved.sum(1)[:, None] + size - both, 1)
-        found = likeness.argmax(1)
-        value = likeness[np.arange(len(passages)), found]
-        which, best = np.where(value > best, found, which), np.maximum(best, value)
-    return best, which
+    count = min(len(points), len(others))
+    both = np.concatenate([points[:count], others[:count]])
+    names = np.array([*groups[:count], *other_groups[:count]])
+    distance = cdist(both, both)
+    distance[names[:, None] == names] = np.inf
+    own = (distance.argmin(1) < count) == (np.arange(2 * count) < count)
+    return own[:count], own[count:]
 
 
-def transposed(passages, semitones):
-    """bool (W, 88, BINS) moved over the keyboard; what leaves it is lost."""
-    moved = np.zeros_like(passages)
-    if semitones >= 0:
-        moved[:, semitones:] = passages[:, : NUM_PITCHES - semitones]
-    else:
-        moved[:, :semitones] = passages[:, -semitones:]
-    return moved
+def standardised(points, others) -> tuple[np.ndarray, np.ndarray]:
+    """Both, each column in deviations of the others'."""
+    centre, deviation = others.mean(0), others.std(0) + 1e-9
+    return (points - centre) / deviation, (others - centre) / deviation
 
 
-def steps_of(notes):
-    """int (N - 1,): from each note to the next, the interval and the class of the gap as one number."""
-    gap = np.searchsorted(RHYTHMS_S, np.diff(notes.onset_s))
-    return (np.diff(notes.pitch.astype(int)) + 128) * (len(RHYTHMS_S) + 1) + gap
+def widest_directions(styles: np.ndarray, count: int = DIRECTIONS) -> np.ndarray:
+    """(S, count) in which styles (N, S) of many recordings vary most."""
+    return principal_directions((styles - styles.mean(0)).astype(float), count)
 
 
-def longest_run(passage, corpus):
-    """How many notes on end a passage has in common with one of others, in any key.
+def embedded(classifier: StyleClassifier, clips: Sequence[Notes], size: int) -> np.ndarray:
+    """(N, size) style of each clip, of length 1; NaN where it is too short to say anything."""
+    styles = np.full((len(clips), size), np.nan)
+    for row, notes in zip(styles, clips):
+        try:
+            row[:] = classifier.predict(notes).style
+        except TooShort:
+            continue
+    return styles
+
+
+@dataclass(frozen=True)
+class Features:
+    """What similarity is measured on.
+
+    Attributes
+    ----------
+    attributes : float (N, len(ATTRIBUTES))
+    styles : float (N, S), in the released style encoder's embedding; NaN where a clip is too short
+    groups : N recordings
+    """
+
+    attributes: np.ndarray
+    styles: np.ndarray
+    groups: tuple
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """bool (N,): clips that have a style."""
+        return ~np.isnan(self.styles).any(1)
+
+
+class Similarity:
+    """Clips beside the real ones.
 
     Parameters
     ----------
-    passage : Notes
-    corpus : list of `steps_of` performances
-
-    Returns
-    -------
-    int, notes; 0 where no two notes follow each other alike
+    clips, real : Features
+    directions : (S, D), see widest_directions
     """
-    own, low, high = steps_of(passage), 0, len(passage) - 1
-    while low < high:  # what is shared for n steps is shared for fewer
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if _shares(own, corpus, middle) else (low, middle - 1)
-    return low + 1 if low else 0
+
+    def __init__(self, clips: Features, real: Features, directions: np.ndarray):
+        self.clips, self.real, self.directions = clips, real, directions
+        columns = zip(clips.attributes.T, real.attributes.T)
+        self.densities = dict(zip(ATTRIBUTES, (Densities(*pair) for pair in columns)))
+
+    def by_attribute(self) -> dict[str, dict[str, Figure]]:
+        """attribute -> overlapping_area and divergence."""
+        measures = ("overlapping_area", "divergence")
+        return {
+            name: {measure: self._estimate(measure, getattr(densities, measure)) for measure in measures}
+            for name, densities in self.densities.items()
+        }
+
+    def statistics(self) -> dict[str, Callable[..., float]]:
+        """dict of DISTANCES -> callable(weights of clips, weights of real ones)."""
+        both = {"overlapping_area": self._mean("overlapping_area"), "divergence": self._mean("divergence")}
+        if self.clips.known.sum() > 1 and self.real.known.sum() > 1:
+            both["frechet_style"] = self._frechet
+            both["nearest_style"] = self._nearest(self.clips.styles, self.real.styles)
+        if min(len(self.clips.groups), len(self.real.groups)) > 1:
+            both["nearest_attributes"] = self._nearest(*standardised(self.clips.attributes, self.real.attributes))
+        return both
+
+    def figures(self, draws: int | None = None) -> dict[str, Figure]:
+        """dict of DISTANCES -> Figure; those that can't be given are left out."""
+        return {name: self._estimate(name, statistic, draws) for name, statistic in self.statistics().items()}
+
+    def _estimate(self, name, statistic, draws=None):
+        groups, centred = (self.clips.groups, self.real.groups), is_centred(name)
+        return estimate(statistic, *groups, centred=centred, bounds=DISTANCES[name], draws=draws)
+
+    def _mean(self, name):
+        parts = [getattr(densities, name) for densities in self.densities.values()]
+        return lambda weights, others: float(np.mean([part(weights, others) for part in parts]))
+
+    def _frechet(self, weights, other_weights):
+        sides = (self.clips, self.real)
+        kept = [weight[side.known] for weight, side in zip((weights, other_weights), sides)]
+        if min(map(np.sum, kept)) < 2:
+            return np.nan
+        return frechet_distance(*(side.styles[side.known] @ self.directions for side in sides), *kept)
+
+    def _nearest(self, points, others):
+        """Accuracy of naming each clip's set after its nearest neighbour: clips that count more count so here."""
+        known = [~np.isnan(side).any(1) for side in (points, others)]
+        names = [np.array(side.groups)[rows] for side, rows in zip((self.clips, self.real), known)]
+        right = nearest_are_own(points[known[0]], others[known[1]], *names)
+
+        def accuracy(*weights):
+            pairs = [(weight[rows][: len(own)], own) for weight, rows, own in zip(weights, known, right)]
+            total = sum(weight.sum() for weight, _ in pairs)
+            return sum(float(weight @ own) for weight, own in pairs) / total if total else np.nan
+
+        return accuracy
 
 
-def _shares(own, corpus, length):
-    hashes = _hashes(own, length)
-    return any(np.isin(_hashes(steps, length), hashes).any() for steps in corpus if len(steps) >= length)
-
-
-def _hashes(steps, length):
-    """uint64 (N - length + 1,) of every run of `length` steps (Horner's scheme; collisions are one in 10^19)."""
-    count = len(steps) - length + 1
-    found = np.zeros(max(count, 0), np.uint64)
-    with np.errstate(over="ignore"):
-        for place in range(length):
-            found = found * PRIME + steps[place : place + count].astype(np.uint64)
-    return found
+def is_centred(name: str) -> bool:
+    """Whether drawing with replacement itself moves a measure of DISTANCES: not where neighbours are found before."""
+    return not name.startswith("nearest")

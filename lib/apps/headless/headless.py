@@ -1,18 +1,19 @@
-"""Run the notebooks without anybody watching: checked first, streamed while they run, summed up at the end.
+"""Run the notebooks unattended: checked first, streamed while they run, summed up at the end.
 
 What has succeeded with the same notebook, parameters and code is not run again; a stage that was cut short
-goes on from its last checkpoint by itself.
+continues from its last checkpoint.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import re
-import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +23,25 @@ from lib.checkpoints.history import read_events
 from lib.config import PRESETS, ROOT, choose
 from lib.storage.atomic_write import write_text
 
-DONE = ("done", "resumed", "done before")
-BAR_SECONDS = 5.0  # a progress bar is shown at most so often
-KERNEL_LOG = "--IPKernelApp.log_level=50"  # the kernel's own remarks on sockets and signals are for nobody here
+DONE, STOPPED_EARLY = ("done", "resumed", "done before"), "stopped early"
+KERNEL_LOG = "--IPKernelApp.log_level=50"  # the kernel's own remarks on sockets and signals concern nobody here
+# no warnings that no reader can act on, and progress as lines of text
+KERNEL_ENVIRONMENT = {"LIB_PROGRESS": "lines", "JUPYTER_PLATFORM_DIRS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+TRACEBACK_LINES = 12
 
 
 class NotebookError(RuntimeError):
-    """A notebook stopped with an error; the message has its last lines and where its executed copy is."""
+    """A notebook stopped with an error; the message has its last lines and where its executed copy is.
+
+    Attributes
+    ----------
+    reason : one line, the error itself
+    """
+
+    def __init__(self, notebook: str, copy: Path, reason: str, traceback: str = ""):
+        super().__init__(f"{notebook} failed.\n{traceback or reason}\nIts executed copy: {copy}")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -38,9 +50,9 @@ class NotebookResult:
 
     Attributes
     ----------
-    status : "done", "resumed" (its stage went on from a checkpoint, or had nothing left to do), "done before"
-        (not run again), "to go on" (its stage stopped in time for the end of the runtime), "failed", "stopped"
-        (Ctrl-C) or "not run"
+    status : "done", "resumed" (its stage continued from a checkpoint, or had nothing left to do), "done before"
+        (not run again), "stopped early" (its stage stopped in time for the end of the runtime: run it again), "failed",
+        "stopped" (Ctrl-C) or "not run"
     seconds : float, wall time of the run that did the work
     fingerprint : hex digest of notebook, parameters and code
     made : paths that its run made; where one is missing the notebook is run again
@@ -56,13 +68,13 @@ class NotebookResult:
 # --- What need not be run again ------------------------------------------------------------
 
 
-def fingerprint(path, values):
-    """Hex digest of a notebook's cells, its parameters and all code under lib/."""
+def fingerprint(path: Path, values: dict) -> str:
+    """Hex digest of a notebook's cells, its parameters and all code under lib/, that of pages and templates included."""
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode())
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         digest.update("".join(cell["source"]).encode() + b"\0")
     for source in sorted((ROOT / "lib").rglob("*")):
-        if source.suffix in (".py", ".html"):
+        if source.is_file() and "__pycache__" not in source.parts:
             digest.update(source.read_bytes())
     return digest.hexdigest()
 
@@ -109,61 +121,67 @@ def _count_events(runs):
 
 
 def _status(runs, before):
-    """"to go on", "resumed" or "done", by what the runs in a folder have reported since `before`, of _count_events."""
+    """STOPPED_EARLY, "resumed" or "done", by what the runs in a folder have reported since `before`, of _count_events."""
     new = [read_events(run)[before.get(run, 0) :] for run in _count_events(runs)]
     ends = [[event["event"] for event in events if event["event"] in ("stopped", "finished")] for events in new]
     if any(end and end[-1] == "stopped" for end in ends):
-        return "to go on"
+        return STOPPED_EARLY
     return "resumed" if any(event["event"] == "start" and event["step"] for events in new for event in events) else "done"
 
 
 # --- Running -------------------------------------------------------------------------------
 
 
-class _Progress:
-    """A file that papermill writes a notebook's output to: lines go through, bars are thinned out."""
+class _Stream:
+    """A file that papermill writes a notebook's output to: its lines are printed, indented."""
 
-    def __init__(self, clock=time.monotonic):
-        self.clock, self.last_bar = clock, float("-inf")
-
-    def write(self, text):
-        for line in re.split(r"[\r\n]+", ANSI.sub("", text)):
-            is_bar = re.search(r"\d+%\|", line)
-            if is_bar and "100%|" not in line and self.clock() - self.last_bar < BAR_SECONDS:
-                continue
-            if is_bar:
-                self.last_bar = self.clock()
+    def write(self, text: str) -> None:
+        for line in ANSI.sub("", text).replace("\r", "\n").split("\n"):
             if line.strip():
                 print(f"   {line.rstrip()}", flush=True)
 
-    def flush(self):
-        sys.stdout.flush()
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
-def _execute(path, copy, values):
+@contextlib.contextmanager
+def _environment(mirror: str | None) -> Iterator[None]:
+    """The variables that a kernel inherits, for as long as it runs; the user's own stay, but for MIRROR where one is given."""
+    changed = {name: value for name, value in KERNEL_ENVIRONMENT.items() if name not in os.environ}
+    changed |= {"MIRROR": mirror} if mirror else {}
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _execute(path: Path, copy: Path, values: dict, mirror: str | None) -> None:
     """Run one notebook; its executed copy is kept whatever happens."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    progress = _Progress()
+    stream = _Stream()
     try:
-        papermill.execute_notebook(
-            str(path), str(copy), parameters=values, cwd=str(ROOT), kernel_name="python3", progress_bar=False,
-            start_timeout=180, stdout_file=progress, stderr_file=progress, extra_arguments=[KERNEL_LOG],
-        )  # fmt: skip
+        with _environment(mirror):
+            papermill.execute_notebook(
+                str(path), str(copy), parameters=values, cwd=str(ROOT), kernel_name="python3", progress_bar=False,
+                start_timeout=180, stdout_file=stream, stderr_file=stream, extra_arguments=[KERNEL_LOG],
+            )  # fmt: skip
     except papermill.PapermillExecutionError as error:
-        reason = "\n".join(ANSI.sub("", "\n".join(error.traceback)).strip().splitlines()[-12:])
-        raise NotebookError(f"{path.stem} failed.\n{reason}\nIts executed copy: {copy}") from None
+        lines = ANSI.sub("", "\n".join(error.traceback)).strip().splitlines()[-TRACEBACK_LINES:]
+        raise NotebookError(path.stem, copy, f"{error.ename}: {error.evalue}", "\n".join(lines)) from None
     except DeadKernelError:
-        reason = "Its process died, most often for want of memory."
-        raise NotebookError(f"{path.stem} failed. {reason} Its executed copy: {copy}") from None
+        raise NotebookError(path.stem, copy, "Its process died, most often for want of memory.") from None
 
 
-def _run_one(path, copy, values, folders, digest, earlier):
+def _run_one(path, copy, values, folders, mirror, digest, earlier):
     """Run one notebook; returns (its result, the error or None)."""
     before, events, start, error = _snapshot(folders), _count_events(folders.runs), time.monotonic(), None
     try:
-        _execute(path, copy, values)
+        _execute(path, copy, values, mirror)
         status = _status(folders.runs, events)
     except (NotebookError, KeyboardInterrupt) as caught:
         error, status = caught, "stopped" if isinstance(caught, KeyboardInterrupt) else "failed"
@@ -174,14 +192,15 @@ def _run_one(path, copy, values, folders, digest, earlier):
 
 
 def run(
-    notebooks="00-06",
-    preset="demo",
-    overrides=None,
-    output_dir=None,
-    data_dir=None,
-    runs_dir=None,
-    again=False,
-):
+    notebooks: str = "00-06",
+    preset: str = "demo",
+    overrides: dict | None = None,
+    output_dir: Path | str | None = None,
+    data_dir: Path | str | None = None,
+    runs_dir: Path | str | None = None,
+    again: bool = False,
+    mirror: str | None = None,
+) -> list[NotebookResult]:
     """Run notebooks one after the other.
 
     Parameters
@@ -190,11 +209,12 @@ def run(
     preset : one of lib.config.PRESETS
     overrides : dict, "NOTEBOOK.NAME" -> value, such as {"02_vqvae.batch_size": 8}
     output_dir, data_dir, runs_dir : folders; None takes outputs/PRESET, data and runs/PRESET
-    again : bool; run also what has succeeded before
+    again : run also what has succeeded before
+    mirror : where trainings copy their checkpoints, a folder or a remote; None: as the notebooks choose (MIRROR, or Drive)
 
     Returns
     -------
-    list[NotebookResult], one a notebook; those after one that is "to go on" were not run. Beside them, in the output
+    list[NotebookResult], one a notebook; those after one that stopped early were not run. Beside them, in the output
     folder: notebooks/ (executed copies) and summary.json
 
     Raises
@@ -211,18 +231,10 @@ def run(
     folders = google_colab_shim.folders(home, preset, data_dir or "", runs_dir or "", output_dir or "")
     shared = {"preset": preset, "data_dir": str(folders.data), "runs_dir": str(folders.runs),
               "output_dir": str(folders.output)}  # fmt: skip
-    _quieten()
-    return _run_chain(paths, shared, assigned, folders, again)
+    return _run_chain(paths, shared, assigned, folders, mirror, again)
 
 
-def _quieten():
-    """Settings for the kernels: no warnings that no reader can act on, and progress as lines of text."""
-    os.environ.setdefault("LIB_PROGRESS", "lines")
-    os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-
-
-def _run_chain(paths, shared, assigned, folders, again):
+def _run_chain(paths, shared, assigned, folders, mirror, again):
     summary, results = _read_summary(folders.output), []
     (folders.output / "notebooks").mkdir(exist_ok=True)
     error = None
@@ -231,14 +243,14 @@ def _run_chain(paths, shared, assigned, folders, again):
         values = {**{name: value for name, value in shared.items() if name in known}, **assigned[path.stem]}
         copy = folders.output / "notebooks" / path.name
         digest, earlier = fingerprint(path, values), summary.get(path.stem)
-        if error or any(earlier.status == "to go on" for earlier in results):
+        if error or has_stopped_early(results):
             result = NotebookResult(path.stem, "not run")
         elif not again and _is_done(earlier, digest, copy):
             result = dataclasses.replace(earlier, status="done before")
             print(f"== {path.stem}: done before", flush=True)
         else:
             print(f"== {path.stem}", flush=True)
-            result, error = _run_one(path, copy, values, folders, digest, earlier)
+            result, error = _run_one(path, copy, values, folders, mirror, digest, earlier)
             summary = {stem: _stale(known) if stem > path.stem else known for stem, known in summary.items()}
         results.append(result)
         summary[path.stem] = result
@@ -249,10 +261,15 @@ def _run_chain(paths, shared, assigned, folders, again):
     return results
 
 
-def table(results, folders):
-    """The results as text: a line a notebook, then what lies in the output folder."""
-    lines = ["", f"{'notebook':<20} {'status':<12} {'seconds':>8}"]
-    lines += [f"{result.notebook:<20} {result.status:<12} {result.seconds:>8.1f}" for result in results]
+def has_stopped_early(results: list[NotebookResult]) -> bool:
+    """Whether a training stopped before it was done: the same call continues it."""
+    return any(result.status == STOPPED_EARLY for result in results)
+
+
+def table(results: list[NotebookResult], folders: google_colab_shim.Folders) -> str:
+    """The results as text: a line a notebook, then what is in the output folder."""
+    lines = ["", f"{'notebook':<20} {'status':<13} {'seconds':>8}"]
+    lines += [f"{result.notebook:<20} {result.status:<13} {result.seconds:>8.1f}" for result in results]
     files = sorted(path for path in folders.output.iterdir() if path.is_file())
     lines += ["", f"in {folders.output}:"]
     lines += [f"   {path.name:<20} {path.stat().st_size / 1024:>8.0f} kB" for path in files]

@@ -13,11 +13,10 @@ what has succeeded is not run again (headless.py), so that running the sweep aga
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import dataclasses
 import io
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,7 @@ class Cell:
     Attributes
     ----------
     values : dict "NOTEBOOK.NAME" -> value
-    status : "done", "failed", "to go on" (its training stopped in time for the end of the runtime) or "missing"
+    status : "done", "failed", "stopped early" (its training stopped in time for the end of the runtime) or "missing"
     seconds : of the runs that did the work
     figures : dict "STAGE.FIGURE" -> number, the last that was validated, else trained
     folder : name of its folder of outputs
@@ -54,18 +53,23 @@ class Cell:
     why: str = ""
 
 
-def run_sweep(sweep, output_dir=None, data_dir=None, runs_dir=None, again=False):
+def run_sweep(
+    sweep: Sweep,
+    output_dir: Path | None = None,
+    data_dir: Path | None = None,
+    runs_dir: Path | None = None,
+    again: bool = False,
+) -> list[Cell]:
     """Run what is missing of a sweep, cell after cell; the table is written after each.
 
     Parameters
     ----------
-    sweep : Sweep
     output_dir, data_dir, runs_dir : as lib.apps.headless.headless.run takes them; cells have folders below sweep-NAME in them
-    again : bool; run also what has succeeded
+    again : run also what has succeeded
 
     Returns
     -------
-    list of Cell; beside it results.csv and results.md in OUTPUT/sweep-NAME
+    one Cell a combination; beside them results.csv and results.md in OUTPUT/sweep-NAME
 
     Raises
     ------
@@ -75,77 +79,66 @@ def run_sweep(sweep, output_dir=None, data_dir=None, runs_dir=None, again=False)
     folders = google_colab_shim.folders(home, sweep.preset, data_dir or "", runs_dir or "", output_dir or "")
     output, runs = (folder / f"sweep-{sweep.name}" for folder in (folders.output, folders.runs))
     output.mkdir(exist_ok=True)
-    before = _run_shared(sweep, output, folders.data, runs, folders.mirror, again)
+
+    def run(notebooks, values, name):
+        return headless.run(",".join(path.stem for path in notebooks), sweep.preset, values, output / name, folders.data,
+                            runs / name, again, _mirror_of(folders.mirror, sweep, name))  # fmt: skip
+
     cells = [Cell(values, folder=sweep.folder(values)) for values in sweep.cells]
+    shared, values = sweep.shared_folder, _values_of(sweep.shared, sweep.common)
+    if sweep.shared:
+        print(f"=== for all cells: {', '.join(path.stem for path in sweep.shared)}", flush=True)
+        if headless.has_stopped_early(run(sweep.shared, values, shared)):
+            return [dataclasses.replace(cell, status=headless.STOPPED_EARLY) for cell in cells]
     for number, cell in enumerate(cells):
         print(f"\n=== cell {number + 1} of {len(cells)}: {_words(cell.values)}", flush=True)
-        _link(before, runs / cell.folder)
+        _link(runs / shared, runs / cell.folder)
         try:
-            cells[number] = _run_cell(sweep, cell, output, folders.data, runs, folders.mirror, again)
+            status, why = _run_cell(sweep, cell, run)
+            figures = _figures(runs / cell.folder, sweep.varied)
+            cells[number] = Cell(cell.values, status, _seconds(output / cell.folder), figures, cell.folder, why)
         finally:  # Ctrl-C, too
             _write(cells, output)
     print(f"\n{_markdown(cells)}\n\n{output / 'results.csv'}", flush=True)
     return cells
 
 
-def _run_shared(sweep, output, data, runs, mirror, again):
-    """The folder of runs that all cells build on; None where the first notebook differs already."""
-    if not sweep.shared:
-        return None
-    stems = [path.stem for path in sweep.shared]
-    chosen = {key: value for key, value in sweep.common.items() if key.partition(".")[0] in stems}
-    name = Sweep(sweep.name, sweep.preset, sweep.shared, chosen, {}).folder({})
-    print(f"=== for all cells: {', '.join(stems)}", flush=True)
-    with _mirror(mirror, sweep, name):
-        results = headless.run(",".join(stems), sweep.preset, chosen, output / name, data, runs / name, again)
-    if any(result.status == "to go on" for result in results):
-        raise headless.NotebookError("What all cells build on is not finished: run the sweep again, and it goes on.")
-    return runs / name
+def _run_cell(sweep, cell, run):
+    """(status, what went wrong) of a cell."""
+    try:
+        results = run(sweep.varied, _values_of(sweep.varied, {**sweep.common, **cell.values}), cell.folder)
+    except headless.NotebookError as error:
+        print(error, flush=True)
+        return "failed", error.reason
+    return headless.STOPPED_EARLY if headless.has_stopped_early(results) else "done", ""
 
 
-def _link(before, runs):
+def _values_of(notebooks, values):
+    stems = [path.stem for path in notebooks]
+    return {key: value for key, value in values.items() if key.partition(".")[0] in stems}
+
+
+def _link(shared, runs):
     """Let a cell find the runs that it builds on."""
     runs.mkdir(parents=True, exist_ok=True)
-    for path in before.iterdir() if before else ():
-        place = runs / path.name
-        if place.is_symlink() or place.exists():
+    for path in shared.iterdir() if shared.is_dir() else ():
+        link = runs / path.name
+        if link.is_symlink() or link.exists():
             continue
         try:
-            place.symlink_to(path, target_is_directory=path.is_dir())
+            link.symlink_to(path, target_is_directory=path.is_dir())
         except OSError:  # Windows without the right to
-            shutil.copytree(path, place)
+            shutil.copytree(path, link)
 
 
-def _run_cell(sweep, cell, output, data, runs, mirror, again):
-    """Cell after its notebooks were run."""
-    rest = [path.stem for path in sweep.notebooks if path not in sweep.shared]
-    chosen = {key: value for key, value in {**sweep.common, **cell.values}.items() if key.partition(".")[0] in rest}
-    why, status = "", "done"
-    with _mirror(mirror, sweep, cell.folder):
-        try:
-            results = headless.run(",".join(rest), sweep.preset, chosen, output / cell.folder, data, runs / cell.folder, again)
-            status = "to go on" if any(result.status == "to go on" for result in results) else "done"
-        except headless.NotebookError as error:
-            why, status = str(error), "failed"
-            print(error, flush=True)
-    return Cell(cell.values, status, _seconds(output / cell.folder), _figures(runs / cell.folder, rest), cell.folder, why)
-
-
-@contextlib.contextmanager
-def _mirror(mirror, sweep, name):
-    """Cells have runs of one name each: a place of its own in the mirror for each cell."""
-    before = os.environ.get("MIRROR")
-    if mirror is not None:
-        place = f"{mirror.rstrip('/')}/sweeps/{sweep.name}"
-        if before is None or Path(mirror).is_dir():  # a folder; a remote makes its own
-            Path(place).mkdir(parents=True, exist_ok=True)
-        os.environ["MIRROR"] = f"{place}/{name}"
-    try:
-        yield
-    finally:
-        os.environ.pop("MIRROR", None)
-        if before is not None:
-            os.environ["MIRROR"] = before
+def _mirror_of(mirror, sweep, name):
+    """A folder of its own in the mirror for each cell, because their runs have the same names."""
+    if mirror is None:
+        return None
+    folder = f"{mirror.rstrip('/')}/sweeps/{sweep.name}/{name}"
+    if Path(mirror).is_dir():  # a remote makes its own
+        Path(folder).parent.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _seconds(folder):
@@ -157,7 +150,7 @@ def _seconds(folder):
 def _figures(runs, notebooks):
     """The last figures of each stage that the notebooks train."""
     found = {}
-    for stage in (stem[3:] for stem in notebooks if stem[3:] in STAGES):
+    for stage in (path.stem[3:] for path in notebooks if path.stem[3:] in STAGES):
         rows = read_history(runs / stage)
         last = next((row for split in ("validation", "train") for row in reversed(rows) if row["split"] == split), {})
         found |= {f"{stage}.{name}": value for name, value in last.items() if name not in NO_FIGURES}
@@ -176,13 +169,7 @@ def _rows(cells):
     figures = list(dict.fromkeys(name for cell in cells for name in cell.figures or {}))
     head = [*cells[0].values, "status", "seconds", *figures, "folder", "why"]
     return [head, *([*cell.values.values(), cell.status, cell.seconds, *((cell.figures or {}).get(name, "") for name in figures),
-                     cell.folder, _last_line(cell.why)] for cell in cells)]  # fmt: skip
-
-
-def _last_line(why):
-    """The error itself: the line before the one that says where the executed copy is."""
-    lines = [line.strip() for line in why.splitlines() if line.strip()]
-    return lines[-2] if len(lines) > 1 else "".join(lines)
+                     cell.folder, cell.why] for cell in cells)]  # fmt: skip
 
 
 def _markdown(cells):

@@ -50,11 +50,27 @@ class Sweep:
         first = min(key.partition(".")[0] for key in self.grid)
         return [path for path in self.notebooks if path.stem < first]
 
-    def folder(self, values):
+    @property
+    def varied(self):
+        """The notebooks after them, which each cell runs."""
+        return [path for path in self.notebooks if path not in self.shared]
+
+    def folder(self, values: dict) -> str:
         """A cell's name: its values, and a hash of all that it depends on."""
-        words = "_".join(f"{key.partition('.')[2]}={value}" for key, value in values.items()) or "shared"
-        mark = hashlib.sha256(json.dumps([self.preset, self.common, values], sort_keys=True).encode()).hexdigest()[:8]
-        return f"{re.sub(r'[^A-Za-z0-9.=_-]', '-', words)[:LONGEST_NAME]}.{mark}"
+        text = "_".join(f"{key.partition('.')[2]}={value}" for key, value in values.items())
+        return _folder_name(text, [self.preset, self.common, values])
+
+    @property
+    def shared_folder(self) -> str:
+        """The name of what all cells share."""
+        stems = [path.stem for path in self.shared]
+        common = {key: value for key, value in self.common.items() if key.partition(".")[0] in stems}
+        return _folder_name("shared", [self.preset, common, {}])
+
+
+def _folder_name(text, facts):
+    mark = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9.=_-]', '-', text)[:LONGEST_NAME]}.{mark}"
 
 
 def read_sweep(path, preset="demo", notebooks="00-06"):

@@ -1,8 +1,8 @@
-"""What listeners said: the answers of a listening test, put together with its key, as win rates, scores and agreement.
+"""What listeners answered in a listening test, put together with its key, as win rates, scores and agreement.
 
-Conventions: an interval is (low, high), 95 %. Answers of one listener, and answers on one item, are not independent: intervals
-are of a bootstrap that draws listeners and items anew, each by themselves (the pigeonhole bootstrap, Owen 2007,
-https://doi.org/10.1214/07-AOAS122), and for shares not narrower than Wilson's of as many independent answers.
+Conventions: an interval is (low, high), 95 %. Answers of one listener, and answers on one item, are not independent:
+intervals are of a bootstrap that draws listeners and items anew, each by themselves (the pigeonhole bootstrap, Owen
+2007, https://doi.org/10.1214/07-AOAS122), and for shares not narrower than Wilson's of as many independent answers.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import krippendorff
 import numpy as np
 
 from lib.config import ConfigError
@@ -20,20 +22,21 @@ from lib.storage.manifest import unsealed
 DRAWS = 2000
 Z = 1.96
 NEITHER = "neither"
-# ITU-R BS.1534-3, 4.1.2: who rates the hidden reference below 90 in more than 15 % of the items hears or works too carelessly
+KEY_KIND = "listening test key"
+# ITU-R BS.1534-3, 4.1.2: who rates the hidden reference below 90 in more than 15 % of the items is left out as careless
 REFERENCE_FROM, REFERENCE_MISSED = 90, 0.15
 
 
-def read_key(path):
+def read_key(path: Path | str) -> dict:
     """The key of a test, as the page's maker sealed it; ConfigError, DamageError where it is none."""
     key = unsealed(Path(path).read_text(encoding="utf-8"), path)
-    if key.get("kind") != "listening test key":
+    if key.get("kind") != KEY_KIND:
         raise ConfigError(f"{path} is no key of a listening test.")
     return key
 
 
-def read_answers(paths, key):
-    """What listeners saved, one dict a listener; a file that is there twice counts once.
+def read_answers(paths: Iterable[Path | str], key: dict) -> list[dict]:
+    """What listeners saved, one dict a listener; of several files of one listener the longest counts.
 
     Parameters
     ----------
@@ -42,23 +45,22 @@ def read_answers(paths, key):
 
     Raises
     ------
-    ConfigError : names the file that is none, or of another test, or answers what was not asked
+    ConfigError : names the file that holds no answers, answers of another test, or answers to other items
     """
-    found = {}
+    items, ballots = {item["id"]: item for item in key["items"]}, {}
     for path in paths:
         try:
-            answers = json.loads(Path(path).read_text(encoding="utf-8"))
-            listener, test = answers["listener"], answers["test"]
+            ballot = json.loads(Path(path).read_text(encoding="utf-8"))
+            listener, test, answers = ballot["listener"], ballot["test"], ballot["answers"]
         except (ValueError, KeyError, TypeError):
             raise ConfigError(f"{path} holds no answers of a listening test.") from None
         if test != key["test"]:
             raise ConfigError(f"{path} answers another test ({test}) than this key is of ({key['test']}).")
-        items = {item["id"]: item for item in key["items"]}
-        for answer in answers["answers"]:
+        for answer in answers:
             _check_answer(answer, items.get(answer.get("item")), path)
-        if listener not in found or len(answers["answers"]) > len(found[listener]["answers"]):
-            found[listener] = answers
-    return list(found.values())
+        if listener not in ballots or len(answers) > len(ballots[listener]["answers"]):
+            ballots[listener] = ballot
+    return list(ballots.values())
 
 
 def _check_answer(answer, item, path):
@@ -66,102 +68,126 @@ def _check_answer(answer, item, path):
         raise ConfigError(f"{path} answers an item that the test does not have: {answer.get('item')!r}.")
     if item["kind"] == "ab" and answer.get("choice") not in (*item["takes"], NEITHER):
         raise ConfigError(f"{path}: {item['id']} has the choice {answer.get('choice')!r}.")
-    scores = answer.get("scores", {})
-    if item["kind"] == "rate" and not all(isinstance(scores.get(take), int) and 0 <= scores[take] <= 100 for take in item["takes"]):
-        raise ConfigError(f"{path}: {item['id']} has scores that are none: {scores}.")
+    scores = [answer.get("scores", {}).get(take) for take in item["takes"]]
+    if item["kind"] == "rate" and not all(isinstance(score, int) and 0 <= score <= 100 for score in scores):
+        raise ConfigError(f"{path}: {item['id']} needs scores of 0 to 100 and has {answer.get('scores')}.")
 
 
-def evaluate(key, answers, seed=0):
+def evaluate(key: dict, ballots: list[dict], seed: int = 0) -> dict:
     """All figures of a listening test; answers on a take that the browser could not play are left out.
+
+    Parameters
+    ----------
+    key : of `read_key`
+    ballots : of `read_answers`
+    seed : of the intervals
 
     Returns
     -------
-    dict for JSON : listeners, answers; pairs (a, b, wins, losses, ties, win_rate of a, interval, verdict), systems (win rate
-        over all pairs), first_shown (share of choices that fell on A: 0.5 where sides do not matter); scores (mean, interval,
-        median), score_differences; agreement (Krippendorff's alpha of choices and of scores), careless (listeners, see
-        REFERENCE_FROM)
+    dict for JSON : listeners, answers; pairs (a, b, wins, losses, ties, win_rate of a, interval, verdict), systems (win
+        rate over all pairs), first_shown (share of choices that fell on A: 0.5 where sides do not matter); scores (mean,
+        interval, median), score_differences; agreement (Krippendorff's alpha of choices and of scores), careless
+        (listeners, see REFERENCE_FROM)
 
     Raises
     ------
     ConfigError : nobody has answered anything
     """
-    whose = {take: facts["system"] for take, facts in key["takes"].items()}
-    rows = [{**answer, "listener": one["listener"]} for one in answers for answer in one["answers"] if not answer.get("broken")]
-    if not rows:
+    system_of = {take: facts["system"] for take, facts in key["takes"].items()}
+    answers = [
+        {**answer, "listener": ballot["listener"]}
+        for ballot in ballots
+        for answer in ballot["answers"]
+        if not answer.get("broken")
+    ]
+    if not answers:
         raise ConfigError("There are no answers to evaluate.")
-    pairs, rates = ([row for row in rows if row["kind"] == kind] for kind in ("ab", "rate"))
+    choices, ratings = ([answer for answer in answers if answer["kind"] == kind] for kind in ("ab", "rate"))
+    chosen_by_item, scores_by_take = defaultdict(list), defaultdict(list)
+    for answer in choices:
+        chosen_by_item[answer["item"]].append(system_of.get(answer["choice"], NEITHER))
+    for answer in ratings:
+        for take, score in answer["scores"].items():
+            scores_by_take[answer["item"], take].append(score)
     return {
-        "listeners": len(answers),
-        "answers": len(rows),
-        "pairs": _pairs(pairs, whose, seed),
-        "systems": _systems(pairs, whose, seed),
-        "first_shown": _first_shown(pairs, seed),
-        **_scores(rates, whose, seed),
-        "agreement": {"choices": alpha(_choices(pairs, whose), nominal), "scores": alpha(_units(rates), interval)},
-        "careless": _careless(rates, key, answers),
+        "listeners": len(ballots),
+        "answers": len(answers),
+        "pairs": _pairs(choices, system_of, seed),
+        "systems": _systems(choices, system_of, seed),
+        "first_shown": _first_shown(choices, seed),
+        **_scores(ratings, system_of, seed),
+        "agreement": {
+            "choices": alpha(chosen_by_item.values(), "nominal"),
+            "scores": alpha(scores_by_take.values(), "interval"),
+        },
+        "careless": _careless(ratings, key, ballots),
     }
 
 
 # --- Pairs ---------------------------------------------------------------------------------------------------------
 
 
-def _worth(row, whose, system):
+def _wins(answers, system_of, system):
     """1 where the system was chosen, 0 where the other was, half where neither."""
-    return 0.5 if row["choice"] == NEITHER else float(whose[row["choice"]] == system)
+    choices = [answer["choice"] for answer in answers]
+    return [0.5 if choice == NEITHER else float(system_of[choice] == system) for choice in choices]
 
 
-def _pairs(rows, whose, seed):
-    groups, found = defaultdict(list), []
-    for row in rows:
-        groups[tuple(sorted(whose[take] for take in row["shown"]))].append(row)
+def _pairs(answers, system_of, seed):
+    groups, pairs = defaultdict(list), []
+    for answer in answers:
+        groups[tuple(sorted(system_of[take] for take in answer["shown"]))].append(answer)
     for (a, b), group in sorted(groups.items()):
-        worth = [_worth(row, whose, a) for row in group]
-        counts = Counter(worth)
-        figures = _share(worth, group, seed)
-        found.append({"a": a, "b": b, "wins": counts[1.0], "losses": counts[0.0], "ties": counts[0.5], **figures,
-                      "verdict": verdict(a, b, figures["interval"], 0.5)})  # fmt: skip
-    return found
+        wins = _wins(group, system_of, a)
+        counts, share = Counter(wins), _share(wins, group, seed)
+        result = {"wins": counts[1.0], "losses": counts[0.0], "ties": counts[0.5]}
+        pairs.append({"a": a, "b": b, **result, **share, "verdict": verdict(a, b, share["interval"], 0.5)})
+    return pairs
 
 
-def _systems(rows, whose, seed):
-    names, found = sorted({whose[take] for row in rows for take in row["shown"]}), {}
-    for name in names:
-        group = [row for row in rows if name in {whose[take] for take in row["shown"]}]
-        found[name] = _share([_worth(row, whose, name) for row in group], group, seed)
-    return found
+def _systems(answers, system_of, seed):
+    shares = {}
+    for name in sorted({system_of[take] for answer in answers for take in answer["shown"]}):
+        group = [answer for answer in answers if name in {system_of[take] for take in answer["shown"]}]
+        shares[name] = _share(_wins(group, system_of, name), group, seed)
+    return shares
 
 
-def _first_shown(rows, seed):
-    group = [row for row in rows if row["choice"] != NEITHER]
-    return _share([float(row["choice"] == row["shown"][0]) for row in group], group, seed) if group else None
+def _first_shown(answers, seed):
+    group = [answer for answer in answers if answer["choice"] != NEITHER]
+    return _share([float(answer["choice"] == answer["shown"][0]) for answer in group], group, seed) if group else None
 
 
-def _share(worth, rows, seed):
-    low, high = drawn_interval(worth, rows, seed)
-    wilson_low, wilson_high = wilson(float(np.mean(worth)), len(worth))
-    return {"win_rate": float(np.mean(worth)), "interval": [min(low, wilson_low), max(high, wilson_high)], "n": len(worth)}
+def _share(wins, answers, seed):
+    low, high = drawn_interval(wins, answers, seed)
+    rate = float(np.mean(wins))
+    wilson_low, wilson_high = wilson(rate, len(wins))
+    return {"win_rate": rate, "interval": [min(low, wilson_low), max(high, wilson_high)], "n": len(wins)}
 
 
-def wilson(share, n):
-    """Wilson's interval of a share of n independent answers (Wilson 1927, https://doi.org/10.2307/2276774)."""
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Wilson's interval of a share of n independent answers (Wilson 1927, https://doi.org/10.2307/2276774).
+
+    scipy's binomtest has it for whole counts alone; a tie is half a win.
+    """
     middle, spread = share + Z**2 / (2 * n), Z * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
     return float((middle - spread) / (1 + Z**2 / n)), float((middle + spread) / (1 + Z**2 / n))
 
 
-def drawn_interval(values, rows, seed=0):
-    """Interval of the mean of values, each the answer of a row's listener to a row's item."""
+def drawn_interval(values: Sequence[float], answers: Sequence[dict], seed: int = 0) -> tuple[float, float]:
+    """Interval of the mean of values, one for each answer of a `listener` to an `item`."""
     random, values = np.random.default_rng(seed), np.asarray(values, float)
-    places = [np.unique([row[name] for row in rows], return_inverse=True)[1] for name in ("listener", "item")]
-    sizes = [int(place.max()) + 1 for place in places]
     weights = 1.0
-    for place, size in zip(places, sizes):
-        weights = weights * random.multinomial(size, np.full(size, 1 / size), DRAWS)[:, place]
+    for name in ("listener", "item"):
+        names, index = np.unique([answer[name] for answer in answers], return_inverse=True)
+        size = len(names)
+        weights = weights * random.multinomial(size, np.full(size, 1 / size), DRAWS)[:, index]
     total = weights.sum(1)
     means = (weights[total > 0] * values).sum(1) / total[total > 0]
     return tuple(float(bound) for bound in np.percentile(means, [2.5, 97.5]))
 
 
-def verdict(a, b, bounds, even):
+def verdict(a: str, b: str, bounds: Sequence[float], even: float) -> str:
     """In words, whether an interval leaves a difference."""
     if bounds[0] > even:
         return f"{a} is better"
@@ -171,88 +197,84 @@ def verdict(a, b, bounds, even):
 # --- Scores --------------------------------------------------------------------------------------------------------
 
 
-def _scores(rows, whose, seed):
-    by_system = defaultdict(list)
-    for row in rows:
-        for take, score in row["scores"].items():
-            by_system[whose[take]].append((score, row))
+def _scores(answers, system_of, seed):
+    by_system = defaultdict(list)  # each in the order of the answers, one take of every system in each
+    for answer in answers:
+        for take, score in answer["scores"].items():
+            by_system[system_of[take]].append(score)
     scores, differences = {}, []
-    for name, pairs in sorted(by_system.items()):
-        values, answered = zip(*pairs)
-        scores[name] = {"mean": float(np.mean(values)), "interval": list(drawn_interval(values, answered, seed)),
-                        "median": float(np.median(values)), "n": len(values)}  # fmt: skip
+    for name, values in sorted(by_system.items()):
+        low, high = drawn_interval(values, answers, seed)
+        mean, median = float(np.mean(values)), float(np.median(values))
+        scores[name] = {"mean": mean, "interval": [low, high], "median": median, "n": len(values)}
     for a, b in itertools.combinations(sorted(by_system), 2):
-        values = [x - y for (x, _), (y, _) in zip(by_system[a], by_system[b])]  # of one listener and item each
-        bounds = drawn_interval(values, [row for _, row in by_system[a]], seed)
-        differences.append({"a": a, "b": b, "difference": float(np.mean(values)), "interval": list(bounds),
-                            "verdict": verdict(a, b, bounds, 0.0)})  # fmt: skip
+        values = np.subtract(by_system[a], by_system[b])
+        bounds = drawn_interval(values, answers, seed)
+        result = {"difference": float(values.mean()), "interval": list(bounds), "verdict": verdict(a, b, bounds, 0.0)}
+        differences.append({"a": a, "b": b, **result})
     return {"scores": scores, "score_differences": differences}
 
 
-def _careless(rows, key, answers):
-    """Names (or numbers) of listeners who too often did not find the hidden reference; None where there is none."""
+def _careless(answers, key, ballots):
+    """Names (or numbers) of listeners who too often missed the hidden reference; None where there is none."""
     if key["reference"] is None:
         return None
-    names, missed = {one["listener"]: one.get("rater") or one["listener"] for one in answers}, defaultdict(list)
     references = {take for take, facts in key["takes"].items() if facts["system"] == key["reference"]}
-    for row in rows:
-        missed[row["listener"]] += [score < REFERENCE_FROM for take, score in row["scores"].items() if take in references]
-    return sorted(names[listener] for listener, found in missed.items() if np.mean(found) > REFERENCE_MISSED)
+    names = {ballot["listener"]: ballot.get("rater") or ballot["listener"] for ballot in ballots}
+    missed = defaultdict(list)
+    for answer in answers:
+        scores = [score for take, score in answer["scores"].items() if take in references]
+        missed[answer["listener"]] += [score < REFERENCE_FROM for score in scores]
+    return sorted(names[listener] for listener, rows in missed.items() if np.mean(rows) > REFERENCE_MISSED)
 
 
-# --- Agreement -----------------------------------------------------------------------------------------------------
-
-
-def _choices(rows, whose):
-    units = defaultdict(list)
-    for row in rows:
-        units[row["item"]].append(whose.get(row["choice"], NEITHER))
-    return list(units.values())
-
-
-def _units(rows):
-    units = defaultdict(list)
-    for row in rows:
-        for take, score in row["scores"].items():
-            units[row["item"], take].append(score)
-    return list(units.values())
-
-
-def nominal(a, b):
-    """Distance of two names."""
-    return float(a != b)
-
-
-def interval(a, b):
-    """Squared distance of two numbers."""
-    return float(a - b) ** 2
-
-
-def alpha(units, distance):
+def alpha(units: Iterable[Sequence], level: str) -> float | None:
     """Krippendorff's alpha: 1 is full agreement, 0 what chance gives, below 0 contradiction.
-
-    Source: Krippendorff 2011, Computing Krippendorff's Alpha-Reliability, https://repository.upenn.edu/asc_papers/43
 
     Parameters
     ----------
-    units : list of lists, all answers to one thing; things that fewer than two have answered say nothing
-    distance : `nominal` or `interval`
+    units : all answers to one thing each; things that fewer than two have answered say nothing
+    level : of measurement, "nominal" or "interval"
 
     Returns
     -------
     float, or None where nobody answered what another did, or all answers are the same
     """
     units = [unit for unit in units if len(unit) > 1]
-    pooled = [value for unit in units for value in unit]
-    expected = _disagreement(pooled, distance)
-    if not expected:
+    domain = sorted({value for unit in units for value in unit})
+    if len(domain) < 2:
         return None
-    observed = sum(len(unit) * _disagreement(unit, distance) for unit in units) / len(pooled)
-    return 1 - observed / expected
+    counts = [[list(unit).count(value) for value in domain] for unit in units]
+    return float(krippendorff.alpha(value_counts=counts, value_domain=domain, level_of_measurement=level))
 
 
-def _disagreement(values, distance):
-    """Mean distance of two different answers."""
-    counts, n = Counter(values), len(values)
-    pairs = sum(distance(a, b) * counts[a] * counts[b] for a, b in itertools.combinations(counts, 2))
-    return 2 * pairs / (n * (n - 1)) if n > 1 else 0.0
+# --- Text ----------------------------------------------------------------------------------------------------------
+
+
+def format_figures(figures: dict) -> str:
+    """The figures of a listening test as lines of text."""
+    lines = [f"{figures['listeners']} listeners, {figures['answers']} answers"]
+    for pair in figures["pairs"]:
+        counts = f"{pair['wins']} won, {pair['losses']} lost, {pair['ties']} neither"
+        rate = f"win rate {_format_interval(pair['win_rate'], pair)}"
+        lines.append(f"{pair['a']} against {pair['b']}: {counts}; {rate}: {pair['verdict']}")
+    for name, share in figures["systems"].items():
+        lines.append(f"{name}: win rate {_format_interval(share['win_rate'], share)}")
+    if figures["first_shown"]:
+        first = _format_interval(figures["first_shown"]["win_rate"], figures["first_shown"])
+        lines.append(f"the take shown first was chosen: {first}; 0.5 where sides do not matter")
+    for name, score in figures["scores"].items():
+        lines.append(f"{name}: score {_format_interval(score['mean'], score, 1)}, median {score['median']:g}")
+    for row in figures["score_differences"]:
+        difference = _format_interval(row["difference"], row, 1)
+        lines.append(f"{row['a']} - {row['b']}: {difference}: {row['verdict']}")
+    for what, value in figures["agreement"].items():
+        lines.append(f"agreement on {what} (Krippendorff's alpha): {'unknown' if value is None else f'{value:.2f}'}")
+    if figures["careless"]:
+        lines.append(f"did not find the hidden reference: {', '.join(figures['careless'])}")
+    return "\n".join(lines)
+
+
+def _format_interval(value, row, digits=2):
+    low, high = row["interval"]
+    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -1,4 +1,4 @@
-"""What the duet partner is asked for: every knob of `python -m lib duet` that is about music."""
+"""The request for a duet: every option of `python -m lib duet` that is about music."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from pydantic.dataclasses import dataclass
 
 from lib.apps.live.phrase import parse_cue
 from lib.config import OWN, STRICT
-from lib.music.chart import Chart
 
-FREE, FORM = "N.C.", "blues in F"  # where no chords are given (but see composer.chart_of): a form that all know
-MODES = ("call", "fours", "comp")
+FREE, FORM = "N.C.", "blues in F"  # where no chords are given (but see model_process.chart_of)
 Channel = Annotated[int, Field(ge=1, le=16)]
 
 
@@ -26,6 +24,8 @@ def _checked(parse):
 
 def _readable(text):
     """Whether a chart can be parsed; OWN is none."""
+    from lib.music.chart import Chart  # it brings torch
+
     return text.strip().lower() == OWN or Chart.parse(text)
 
 
@@ -63,6 +63,6 @@ class DuetRequest:
             raise ValueError(f"own_changes leaves the chords to the pianist, but {self.chords!r} is asked for. Leave one out")
 
     @property
-    def form(self):
+    def form(self) -> str:
         """The chart's text."""
         return self.chords or (FREE if self.mode == "call" else FORM)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from mido import Message
 
 from lib.config import ConfigError
 from lib.music.notes import PEDAL_CONTROLLER, PEDAL_DOWN, Notes
@@ -17,10 +18,10 @@ from lib.music.notes import PEDAL_CONTROLLER, PEDAL_DOWN, Notes
 SOFT_PEDAL = 67
 CUE = re.compile(r"(cc|key):(\d{1,3})")
 BREATH_BEATS = 0.1  # without a key down: the phrase may be over
-KEPT_S = 60.0  # of a phrase: the model hears the last seconds only
+KEPT_S = 60.0  # of a phrase: the model gets the last seconds only
 
 
-def parse_cue(text):
+def parse_cue(text: str) -> tuple[str, int | None]:
     """("silence", None), ("cc", number) or ("key", pitch).
 
     Raises
@@ -67,7 +68,7 @@ class Phrase:
         """When the first note began, or None."""
         return self.rows[0][0] if self.rows else None
 
-    def hear(self, message, now_s):
+    def receive(self, message: Message, now_s: float) -> bool:
         """Take a message in.
 
         Returns
@@ -87,7 +88,7 @@ class Phrase:
             self._strike(message, now_s)
         return began
 
-    def let_go(self, now_s):
+    def release_all(self, now_s: float) -> None:
         """The keyboard is gone: what was down on it is up, or the phrase would never end."""
         for pitch in list(self.down):
             self._release(pitch, now_s)
@@ -120,21 +121,21 @@ class Phrase:
         if row is not None:
             row[1], self.released_s = now_s, now_s
 
-    def silent_s(self, now_s):
+    def silent_s(self, now_s: float) -> float:
         """For how long no key has been down; 0 where one is, or nothing was played."""
         return 0.0 if self.down or self.released_s is None else now_s - self.released_s
 
-    def breathes(self, now_s, beat_s):
+    def breathes(self, now_s: float, beat_s: float) -> bool:
         """Whether it may be over: time to make ready."""
         return len(self) > 0 and (self.cued or self.silent_s(now_s) >= BREATH_BEATS * beat_s)
 
-    def ended(self, now_s, beat_s):
+    def ended(self, now_s: float, beat_s: float) -> bool:
         """Whether it is over."""
         if self.cue[0] != "silence":
             return self.cued
         return len(self) > 0 and self.silent_s(now_s) >= self.silence_beats * beat_s
 
-    def notes(self, now_s):
+    def notes(self, now_s: float) -> Notes:
         """Notes so far, from 0 on; keys that are down end now."""
         if not self.rows:
             return Notes.from_arrays([], [], [], [])

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 from mido import Backend, Message, Parser
 
@@ -29,7 +30,7 @@ class PortError(ConfigError):
     """A port that is not there, or a system without MIDI; the message says what to do."""
 
 
-def backend():
+def backend() -> Backend:
     """mido's backend.
 
     Raises
@@ -49,7 +50,7 @@ def backend():
     return chosen
 
 
-def list_ports():
+def list_ports() -> tuple[list[str], list[str]]:
     """(names of inputs, names of outputs) of the system. PortError as `backend`."""
     chosen = backend()
     try:
@@ -58,7 +59,7 @@ def list_ports():
         raise PortError(f"This system has no MIDI ({str(error).strip()}). docs/LIVE.md says what to install.") from None
 
 
-def find_port(name, names, kind):
+def find_port(name: str, names: list[str], kind: str) -> str:
     """The one port of a list that a name means.
 
     Raises
@@ -66,14 +67,14 @@ def find_port(name, names, kind):
     PortError : none or several, with the nearest
     """
     plain = _plain(name)
-    found = [port for port in names if port == name] or [port for port in names if _plain(port) == plain]
-    found = found or [port for port in names if plain in port.lower()]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise PortError(f"--{kind} {name!r} could be {', '.join(map(repr, found))}: write more of its name.")
-    there = nearest(name, names) if names else " There are none."
-    raise PortError(f"There is no MIDI {kind} {name!r}.{there} python -m lib duet --list shows all; docs/LIVE.md says more.")
+    matches = [port for port in names if port == name] or [port for port in names if _plain(port) == plain]
+    matches = matches or [port for port in names if plain in port.lower()]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise PortError(f"--{kind} {name!r} could be {', '.join(map(repr, matches))}: write more of its name.")
+    hint = nearest(name, names) if names else " There are none."
+    raise PortError(f"There is no MIDI {kind} {name!r}.{hint} python -m lib duet --list shows all; docs/LIVE.md says more.")
 
 
 def _plain(name):
@@ -81,7 +82,7 @@ def _plain(name):
     return (re.sub(number, "", name) if number else name).lower()
 
 
-def is_there(name, kind):
+def is_available(name: str, kind: str) -> bool:
     """Whether a port of the system can be found now; of virtual ports and sockets, who opens them finds out."""
     if name.startswith((VIRTUAL, SOCKET)):
         return True
@@ -92,43 +93,48 @@ def is_there(name, kind):
     return True
 
 
-def open_output(name):
-    """A port with send(bytes of one message) and close(); send raises OSError where it is lost. PortError: it is not there."""
-    if name.startswith(SOCKET):
-        return SocketPort(name)
-    return SystemOutput(_open("output", name))
-
-
-def open_input(name, heard, lost=lambda: None):
-    """A port that calls heard(mido.Message, time of time.perf_counter) from a thread, until close().
-
-    Parameters
-    ----------
-    lost : called once where the port itself says that it is gone (a socket)
+def open_output(name: str) -> SystemOutput | SocketPort:
+    """A port with send(bytes of one message), check() and close(); both first raise OSError where it is lost.
 
     Raises
     ------
     PortError : it is not there
     """
     if name.startswith(SOCKET):
-        return SocketPort(name, heard, lost)
-    return _open("input", name, callback=lambda message: heard(message, time.perf_counter()))
+        return SocketPort(name)
+    return SystemOutput(_open("output", name))
 
 
-def _open(kind, name, **words):
+def open_input(name: str, on_message: Callable, on_loss: Callable = lambda: None):
+    """A port that calls on_message(mido.Message, time of time.perf_counter) from a thread, until close().
+
+    Parameters
+    ----------
+    on_loss : called once where the port itself reports that it is gone (a socket)
+
+    Raises
+    ------
+    PortError : it is not there
+    """
+    if name.startswith(SOCKET):
+        return SocketPort(name, on_message, on_loss)
+    return _open("input", name, callback=lambda message: on_message(message, time.perf_counter()))
+
+
+def _open(kind, name, **options):
     chosen = backend()
     opening = chosen.open_output if kind == "output" else chosen.open_input
     try:
         if name.startswith(VIRTUAL):
-            return opening(name.removeprefix(VIRTUAL), virtual=True, **words)
-        return opening(find_port(name, list_ports()[kind == "output"], kind), **words)
+            return opening(name.removeprefix(VIRTUAL), virtual=True, **options)
+        return opening(find_port(name, list_ports()[kind == "output"], kind), **options)
     except PortError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # rtmidi's errors are of all three kinds
-        why = str(error).strip()
+        reason = str(error).strip()
         if name.startswith(VIRTUAL) and sys.platform == "win32":
-            why = "Windows has no virtual ports: make one with loopMIDI and give its name"
-        raise PortError(f"The MIDI {kind} {name!r} can't be opened: {why}.") from None
+            reason = "Windows has no virtual ports: make one with loopMIDI and give its name"
+        raise PortError(f"The MIDI {kind} {name!r} can't be opened: {reason}.") from None
 
 
 class SystemOutput:
@@ -137,18 +143,18 @@ class SystemOutput:
     def __init__(self, port):
         self.port = port
 
-    def send(self, content):
-        """Send the bytes of one message; OSError where the system says that the port is lost."""
+    def send(self, content: bytes) -> None:
+        """Send the bytes of one message; OSError where the system reports that the port is lost."""
         try:
             self.port.send(Message.from_bytes(content))
         except RuntimeError as error:
             raise OSError(str(error)) from error
 
-    def check(self):
-        """The system does not say whether a port is still there: `is_there` looks."""
+    def check(self) -> None:
+        """Nothing: the system does not report whether an open port is still there; `is_available` looks."""
 
-    def close(self):
-        """Let go of the port; one that is lost already is let go of as well."""
+    def close(self) -> None:
+        """Close the port, a lost one as well."""
         with contextlib.suppress(OSError, RuntimeError):
             self.port.close()
 
@@ -156,8 +162,8 @@ class SystemOutput:
 class SocketPort:
     """MIDI bytes over TCP, without the delay of collecting small packets."""
 
-    def __init__(self, name, heard=None, lost=lambda: None):
-        self.heard, self.lost = heard, lost
+    def __init__(self, name: str, on_message: Callable | None = None, on_loss: Callable = lambda: None):
+        self.on_message, self.on_loss = on_message, on_loss
         try:
             host, port = name.removeprefix(SOCKET).rsplit(":", 1)
             self.socket = socket.create_connection((host, int(port)), CONNECT_S)
@@ -166,24 +172,24 @@ class SocketPort:
         except OSError as error:
             raise PortError(f"{name} does not answer: {error}.") from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.settimeout(None if heard else CONNECT_S)
-        if heard:
+        self.socket.settimeout(None if on_message else CONNECT_S)
+        if on_message:
             threading.Thread(target=self._listen, name=name, daemon=True).start()
 
-    def send(self, content):
+    def send(self, content: bytes) -> None:
         """Send the bytes of one message."""
         self.check()
         self.socket.sendall(content)
 
-    def check(self):
-        """OSError where the other end has hung up; what it says is not listened to."""
+    def check(self) -> None:
+        """OSError where the other end has hung up; what it sends is ignored."""
         while select.select([self.socket], [], [], 0)[0]:
             if not self.socket.recv(4096):
                 raise ConnectionResetError("the other end has hung up")
 
-    def close(self):
+    def close(self) -> None:
         """Hang up."""
-        self.lost = lambda: None
+        self.on_loss = lambda: None
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
@@ -195,5 +201,5 @@ class SocketPort:
                 now_s = time.perf_counter()
                 parser.feed(content)
                 for message in parser:
-                    self.heard(message, now_s)
-        self.lost()
+                    self.on_message(message, now_s)
+        self.on_loss()

@@ -1,7 +1,7 @@
-"""What a process of the duet is to the system.
+"""Priority and signals of the duet's processes.
 
-The one that sends notes goes before all others when the processor is short, the model after them; and those that must outlive
-the command, to silence what it left, are not reached by what ends it.
+The scheduler goes before all others when the processor is short, the model after them. Scheduler and watchdog outlive the
+command, to silence what it left, so that what ends the command must not reach them.
 """
 
 from __future__ import annotations
@@ -11,32 +11,42 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 
-NICE_FIRST, NICE_LAST = -15, 5
-WINDOWS_FIRST, WINDOWS_LAST = 0x80, 0x4000  # HIGH_PRIORITY_CLASS, BELOW_NORMAL_PRIORITY_CLASS
+import psutil
+
+HIGH = getattr(psutil, "HIGH_PRIORITY_CLASS", -15)  # Windows has classes, other systems niceness
+LOW = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 5)
 
 
-def go_first():
-    """Raise this process's priority as far as the system allows, and say how far: real time, high or usual."""
-    if sys.platform == "win32":
-        return "high" if _windows_class(WINDOWS_FIRST) else "usual"
+class ProcessError(RuntimeError):
+    """A process of the duet did not start, or has died; the message gives the reason."""
+
+
+def raise_priority() -> str:
+    """Raise this process's priority as far as the system allows, and return how far: real time, high or usual."""
     try:
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
         return "real time"
-    except (OSError, AttributeError):  # macOS has no such call
-        return "high" if _nice(NICE_FIRST) else "usual"
+    except (OSError, AttributeError):  # Windows and macOS have no such call
+        pass
+    try:
+        psutil.Process().nice(HIGH)
+        return "high"
+    except psutil.Error:
+        return "usual"
 
 
-def go_last():
+def lower_priority() -> None:
     """Lower this process's priority: always allowed."""
-    return _windows_class(WINDOWS_LAST) if sys.platform == "win32" else _nice(NICE_LAST)
+    psutil.Process().nice(LOW)
 
 
 @contextlib.contextmanager
-def undisturbed():
-    """Ctrl-C and SIGTERM are not heard meanwhile: for what takes a few seconds, and must not be left half done."""
+def ignored_signals() -> Iterator[None]:
+    """Ignore Ctrl-C and SIGTERM meanwhile: for what takes a few seconds, and must not be left half done."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears them
+        yield  # only the main thread receives them
         return
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -46,8 +56,8 @@ def undisturbed():
             signal.signal(number, handler)
 
 
-def leave_the_terminal():
-    """Ctrl-C and a closed window end the command; this process ends after it, and not before."""
+def detach_from_terminal() -> None:
+    """Let Ctrl-C and a closed window end the command alone; this process ends after it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "win32":
         import ctypes
@@ -55,18 +65,3 @@ def leave_the_terminal():
         ctypes.windll.kernel32.FreeConsole()  # Windows ends all who share a console when its window is closed
     elif hasattr(os, "setsid"):
         os.setsid()
-
-
-def _nice(niceness):
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, niceness)
-    except OSError:
-        return False
-    return True
-
-
-def _windows_class(number):
-    import ctypes
-
-    kernel = ctypes.windll.kernel32
-    return bool(kernel.SetPriorityClass(kernel.GetCurrentProcess(), number))

@@ -1,27 +1,28 @@
-"""A duet without MIDI devices: a phrase is played into `python -m lib duet`, and what it answers is written down."""
+"""A rehearsal: the duet's partner answers a phrase without ports and processes, in a time of its own.
+
+The model's answers take as long as they took on this machine, so that one too late for a duet is late here.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
-import sys
-import tempfile
+import dataclasses
+import time
 from dataclasses import dataclass
-from pathlib import Path
 
-from lib.apps.live.instruments import Keyboard, Synthesizer, wait_for
+from mido import Message
+
+from lib.apps.live.duet import partner_of
+from lib.apps.live.duet_request import DuetRequest
+from lib.apps.live.messages import MidiSpan, key, pedal, without_overlap
+from lib.apps.live.model_process import FIRST_GUESS_S, Answer, Question, answer, chart_of
 from lib.apps.live.phrase import Phrase
+from lib.checkpoints.load import Improviser
+from lib.config import ConfigError
 from lib.music.notes import Notes
 
 FOOT_SWITCH = 20  # the controller that ends the phrase: the phrase itself may have rests
-READY_S, ANSWER_S, END_S = 300.0, 120.0, 20.0  # who is not ready, or has not answered, by then is not waited for
-LOOK_S = 0.1
-OVER = ("listens", "given_up", "failed")  # what the partner tells when it has answered, or will not
-
-
-class RehearsalError(RuntimeError):
-    """The partner did not come; the message is what it said."""
+ANSWER_S, TICK_S = 120.0, 0.005  # an answer that is not over by then is not waited for
+OVER = ("listens", "given_up", "failed")  # the partner's events when it has answered, or will not
 
 
 @dataclass(frozen=True)
@@ -33,112 +34,111 @@ class Rehearsal:
     call : Notes from 0 on
     answer : Notes from 0 on, empty where none came in time
     answers_s : when the answer began, in seconds of the call; where there is none, the end of the call
-    said : list of str, what the partner said meanwhile, such as that it was late
+    remarks : what the partner said meanwhile, such as that it was late
     """
 
     call: Notes
     answer: Notes
     answers_s: float
-    said: list
+    remarks: list[str]
 
     @property
-    def notes(self):
+    def notes(self) -> Notes:
         """Notes of both, one after the other."""
         return self.call.followed_by(self.answer, self.answers_s)
 
 
-def rehearse(phrase, words):
-    """Play a phrase to the partner in real time, and stop it when it has answered.
+class _Studio:
+    """Output and model of a Partner (see MidiOutputProcess, ModelProcess), and its journal, at the time `now_s`."""
+
+    def __init__(self, request, improviser):
+        self.request, self.improviser, self.chart = request, improviser, chart_of(request, improviser)
+        self.now_s, self.spans, self.events, self.remarks = 0.0, [], [], []
+        self.expected_s, self.took_s, self.question, self.asked_s, self.answer = FIRST_GUESS_S, None, None, 0.0, None
+
+    def order(self, name: str, spans: tuple[MidiSpan, ...] = ()) -> None:
+        if name != "play":  # clear, panic
+            sounding = [span for span in self.spans if span.on_s < self.now_s]
+            self.spans = [dataclasses.replace(span, off_s=min(span.off_s, self.now_s)) for span in sounding]
+        self.spans += spans
+
+    def ask(self, question: Question) -> None:
+        self.question, self.asked_s = question, self.now_s
+
+    def drop(self) -> None:
+        self.question = None
+
+    def receive(self) -> Answer | None:
+        if self.question is None:
+            return None
+        if self.answer is None or self.answer.question is not self.question:
+            begins_s = time.perf_counter()
+            self.answer = answer(self.question, self.request, self.improviser, self.chart)
+            self.took_s = time.perf_counter() - begins_s
+        if self.now_s < self.asked_s + self.took_s:
+            return None
+        self.question = None
+        return self.answer
+
+    def report(self, event: str, text: str, **fields) -> None:
+        self.events.append(event)
+        if text:
+            self.remarks.append(text)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the phrase was answered, or will not be: what failed while it was played was a first try."""
+        ended = self.events.index("phrase_ended") if "phrase_ended" in self.events else len(self.events)
+        return any(event in OVER for event in self.events[ended:])
+
+
+def rehearse(phrase: Notes, request: DuetRequest, improviser: Improviser) -> Rehearsal:
+    """Let the partner answer a phrase.
 
     Parameters
     ----------
     phrase : Notes from 0 on
-    words : list of str, the command's options beside its ports, such as --released and --bars 4
-
-    Returns
-    -------
-    Rehearsal
+    request : of mode "call"; the end of the phrase is its end, and the tempo the request's
 
     Raises
     ------
-    RehearsalError : the command ended, or was not ready in time; the message is what it said last
+    ConfigError : another mode
     """
+    if request.mode != "call":
+        raise ConfigError(f'A rehearsal answers a phrase: mode must be "call", got {request.mode!r}.')
     if not len(phrase):
         return Rehearsal(phrase, phrase, 0.0, ["the phrase has no note: nothing to answer"])
-    with (tempfile.TemporaryDirectory() as folder, contextlib.closing(Keyboard()) as keyboard,
-          contextlib.closing(Synthesizer()) as synthesizer):  # fmt: skip
-        journal, errors = Path(folder) / "duet.jsonl", Path(folder) / "errors.txt"
-        ports = ["--input", keyboard.name, "--output", synthesizer.name, "--ends-by", f"cc:{FOOT_SWITCH}"]
-        line = [sys.executable, "-m", "lib", "duet", *words, *ports, "--journal", str(journal)]
-        with open(errors, "wb") as file, subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=file) as partner:
-            try:
-                _wait_for_partner(partner, keyboard, journal, errors)
-                released_s = _play(keyboard, phrase, partner, errors)
-                over = wait_for(lambda: _is_over(journal) or partner.poll() is not None, ANSWER_S, LOOK_S)
-                _check_alive(partner, errors)
-            finally:
-                _stop(partner)
-        said = [line["words"] for line in read_journal(journal) if line["words"]]
-        said += [] if over else [f"no answer within {ANSWER_S:g} s"]
-    return _written_down(phrase, released_s, synthesizer.heard, said)
+    request = dataclasses.replace(request, ends_by=f"cc:{FOOT_SWITCH}", clock="own")
+    studio = _Studio(request, improviser)
+    partner = partner_of(request, studio, studio, studio.report)
+    incoming = [(at_s, Message.from_bytes(content)) for at_s, content in messages_of(phrase)]
+    incoming.append((incoming[-1][0], Message("control_change", control=FOOT_SWITCH, value=127)))
+    end_s = phrase.end_s
+    while not studio.is_over and studio.now_s < end_s + ANSWER_S:
+        while incoming and incoming[0][0] <= studio.now_s:
+            partner.receive(incoming.pop(0)[1], studio.now_s)
+        partner.tick(studio.now_s)
+        studio.now_s += TICK_S
+    if not studio.is_over:
+        studio.remarks.append(f"no answer within {ANSWER_S:g} s")
+    return _written_down(phrase, studio.spans, studio.remarks)
 
 
-def read_journal(path, *kinds):
-    """Whole lines of a duet's journal, of these kinds or of all: list of dict."""
-    if not path.exists():
-        return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"]
-    return [line for line in lines if not kinds or line["kind"] in kinds]
+def messages_of(notes: Notes) -> list[tuple[float, bytes]]:
+    """(time_s, message) of Notes and their pedal, in order; a key is up before it is struck again."""
+    rows = zip(notes.onset_s.tolist(), notes.duration_s.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
+    spans = [key(on_s, on_s + seconds, int(pitch), int(velocity)) for on_s, seconds, pitch, velocity in rows]
+    return _messages(without_overlap([*spans, *(pedal(down_s, up_s) for down_s, up_s in notes.pedal_s.tolist())]))
 
 
-def _wait_for_partner(partner, keyboard, journal, errors):
-    def has_ended():
-        return partner.poll() is not None
-
-    came = wait_for(lambda: has_ended() or keyboard.accept(0), READY_S, LOOK_S)
-    ready = came and wait_for(lambda: has_ended() or read_journal(journal, "ready"), READY_S, LOOK_S)
-    _check_alive(partner, errors)
-    if not ready:
-        raise RehearsalError(f"The partner was not ready after {READY_S:g} s.")
+def _messages(spans: list[MidiSpan]) -> list[tuple[float, bytes]]:
+    return sorted(pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off)))
 
 
-def _play(keyboard, phrase, partner, errors):
-    """Play the phrase and its end; when its last key was released."""
-    try:
-        released_s = keyboard.play(phrase)
-        keyboard.send("control_change", control=FOOT_SWITCH, value=127)
-    except (OSError, ValueError) as error:  # it hung up
-        wait_for(lambda: partner.poll() is not None, END_S, LOOK_S)
-        _check_alive(partner, errors)
-        raise RehearsalError(f"The partner hung up: {error}") from None
-    return released_s
-
-
-def _check_alive(partner, errors):
-    if partner.poll() is not None:
-        said = errors.read_text(encoding="utf-8", errors="replace").strip()
-        raise RehearsalError(said or f"The partner ended by itself ({partner.returncode}).")
-
-
-def _is_over(journal):
-    """Whether the partner has answered the phrase, or will not: what failed while the phrase was played was a first try."""
-    lines = [line["kind"] for line in read_journal(journal)]
-    return "phrase_ended" in lines and any(kind in OVER for kind in lines[lines.index("phrase_ended") :])
-
-
-def _stop(partner):
-    partner.terminate()
-    try:
-        partner.wait(END_S)
-    except subprocess.TimeoutExpired:
-        partner.kill()
-
-
-def _written_down(phrase, released_s, heard, said):
-    """Rehearsal of what a synthesizer has heard: list of (time_s, mido.Message)."""
-    answer, last_s = Phrase(), released_s
-    for last_s, message in heard:
-        answer.hear(message, last_s)
-    end_s = float((phrase.onset_s + phrase.duration_s).max())
-    answers_s = end_s + max(0.0, answer.begun_s - released_s) if len(answer) else end_s
-    return Rehearsal(phrase, answer.notes(last_s), answers_s, said)
+def _written_down(phrase: Notes, spans: list[MidiSpan], remarks: list[str]) -> Rehearsal:
+    """Rehearsal of the spans that were sent."""
+    answered = Phrase()
+    for at_s, content in _messages(spans):
+        answered.receive(Message.from_bytes(content), at_s)
+    notes = answered.notes(max((span.off_s for span in spans), default=0.0))
+    return Rehearsal(phrase, notes, answered.begun_s if len(notes) else phrase.end_s, remarks)

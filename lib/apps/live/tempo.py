@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from mido import Message
 
 from lib.apps.live.messages import CLOCKS_A_BEAT
 from lib.music.notes import SLOWEST_FASTEST
@@ -18,13 +19,13 @@ from lib.music.notes import SLOWEST_FASTEST
 TICKS_A_SIXTEENTH = CLOCKS_A_BEAT // 4  # song position counts sixteenths
 MEMORY = 2 * CLOCKS_A_BEAT  # ticks that a tempo is read from
 FEWEST = CLOCKS_A_BEAT // 2  # before that there is no tempo to speak of
-GAP_BEATS = 2.0  # without a tick: the clock has stopped without saying so
-ASTRAY = 0.3  # of a tick's length beside the line; so many ticks in a row, and the tempo has changed: older ones say nothing
+GAP_BEATS = 2.0  # without a tick: the clock has stopped without a stop message
+ASTRAY = 0.3  # of a tick's length beside the line; so many ticks in a row, and the tempo has changed
 ASTRAY_TICKS = 6
 
 
 @dataclass(frozen=True)
-class Grid:
+class BeatGrid:
     """Beats at an even tempo.
 
     Attributes
@@ -38,19 +39,19 @@ class Grid:
     beat_s: float
     beats_per_bar: int = 4
 
-    def beat_at(self, time_s):
+    def beat_at(self, time_s: float) -> float:
         """The beat of a time, with its fraction."""
         return (time_s - self.origin_s) / self.beat_s
 
-    def time_of(self, beat):
+    def time_of(self, beat: float) -> float:
         """The time of a beat."""
         return self.origin_s + beat * self.beat_s
 
-    def next_beat(self, time_s):
+    def next_beat(self, time_s: float) -> int:
         """The first whole beat at or after a time."""
         return math.ceil(self.beat_at(time_s) - 1e-9)
 
-    def next_bar(self, time_s):
+    def next_bar(self, time_s: float) -> int:
         """The first beat of the first bar at or after a time."""
         return math.ceil(self.beat_at(time_s) / self.beats_per_bar - 1e-9) * self.beats_per_bar
 
@@ -69,20 +70,20 @@ class OwnTempo:
         self.beat_s, self.beats_per_bar = 60.0 / tempo_bpm, beats_per_bar
         self.now = None
 
-    def begin(self, time_s):
+    def begin(self, time_s: float) -> None:
         """Put beat 0 at a time."""
-        self.now = Grid(time_s, self.beat_s, self.beats_per_bar)
+        self.now = BeatGrid(time_s, self.beat_s, self.beats_per_bar)
 
-    def hear(self, message, time_s):
+    def receive(self, message: Message, time_s: float) -> None:
         """Nothing that comes in changes it."""
 
-    def grid(self, time_s):
-        """Grid, or None before `begin`."""
+    def grid(self, time_s: float) -> BeatGrid | None:
+        """BeatGrid, or None before `begin`."""
         return self.now
 
 
 class ClockTempo:
-    """The tempo and the place in the song of a MIDI clock.
+    """Tempo and song position of a MIDI clock.
 
     Start and Continue count from the next tick, as the MIDI specification has it; a song position is in sixteenths.
     """
@@ -96,10 +97,10 @@ class ClockTempo:
         self.strays = collections.deque(maxlen=ASTRAY_TICKS)  # those beside the line
         self.line, self.last_s = None, 0.0
 
-    def begin(self, time_s):
+    def begin(self, time_s: float) -> None:
         """Beat 0 is where the clock says."""
 
-    def hear(self, message, time_s):
+    def receive(self, message: Message, time_s: float) -> None:
         """Take a message of the clock in; all others change nothing."""
         if message.type == "start":
             self._run_from(0)
@@ -109,24 +110,24 @@ class ClockTempo:
             self.running = False
         elif message.type == "songpos":
             self.position = message.pos * TICKS_A_SIXTEENTH
-            self._forget()
+            self._reset()
         elif message.type == "clock" and self.running:
             self._tick(time_s)
 
-    def grid(self, time_s):
-        """Grid, or None where the clock stands, or has not ticked long enough."""
+    def grid(self, time_s: float) -> BeatGrid | None:
+        """BeatGrid, or None where the clock stands, or has not ticked long enough."""
         if not self.running or self.line is None:
             return None
         origin_s, tick_s = self.line
         if time_s - self.last_s > GAP_BEATS * CLOCKS_A_BEAT * tick_s:
             return None
-        return Grid(origin_s, tick_s * CLOCKS_A_BEAT, self.beats_per_bar)
+        return BeatGrid(origin_s, tick_s * CLOCKS_A_BEAT, self.beats_per_bar)
 
     def _run_from(self, position):
         self.running, self.position = True, position
-        self._forget()
+        self._reset()
 
-    def _forget(self):
+    def _reset(self):
         self.ticks.clear()
         self.strays.clear()
         self.line, self.last_s = None, 0.0

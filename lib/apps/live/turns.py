@@ -1,7 +1,7 @@
 """Taking turns over a chart, and comping: where the partner plays is known from the form, bar by bar.
 
 Trading fours: so many bars are the human's, so many the partner's. Comping: all of them are both's, and the partner is asked for a
-few bars at a time. The model is asked as late as its speed allows, so that it has heard as much as possible. What comes late
+few bars at a time. The model is asked as late as its speed allows, so that its prompt is as recent as possible. What comes late
 enters on a later bar line, with the bars that are over left out: it stays with the chart. Where it comes too late for its turn, it
 is given more time, if need be by leaving turns out.
 """
@@ -10,100 +10,104 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.apps.live.duet import LEAD_S, Partner
-from lib.apps.live.line import Line
 from lib.apps.live.messages import key
+from lib.apps.live.partner import LEAD_S, Partner, ScheduledNotes
+from lib.apps.live.tempo import BeatGrid
 from lib.music.notes import Notes
 
 TURN_BARS = {"fours": 4, "comp": 2}
 MARGIN, RESERVE_S = 1.3, 0.15  # on top of how long the model is expected to take
 CLICK_S, CLICKS = 0.05, (76, 77)  # General MIDI: wood blocks, high on one
 CLICK_VELOCITY = 90
-SETTLE_S = 0.3  # from start to the first click
+COUNT_IN_DELAY_S = 0.3  # from start to the first click
 
 
 class Turns(Partner):
     """See the module. `turn` is the beat on which the partner's next turn begins; beats count from the first click."""
 
-    def __init__(self, *words, **named):
-        super().__init__(*words, **named)
-        wished = self.wished
-        self.beats = (wished.bars or TURN_BARS[wished.mode]) * self.bar
-        self.offset = 0 if self.tempo.follows else wished.count_in * self.bar
-        self.cycle = self.beats if wished.mode == "comp" else 2 * self.beats
-        self.mine = self.offset + (self.beats if wished.mode == "fours" and wished.first == "you" else 0)
-        self.begin_anew()
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        request = self.request
+        self.beats = (request.bars or TURN_BARS[request.mode]) * self.bar
+        self.offset = 0 if self.tempo.follows else request.count_in * self.bar
+        self.cycle = self.beats if request.mode == "comp" else 2 * self.beats
+        self.first_turn = self.offset + (self.beats if request.mode == "fours" and request.first == "you" else 0)
+        self.reset()
 
-    def begin_anew(self):
+    def reset(self) -> None:
         """The next turn is to be found."""
-        self.take, self.turn, self.asked, self.late = None, None, False, False
+        self.answer, self.turn, self.asked, self.late = None, None, False, False
 
-    def count_in(self, now_s):
+    def count_in(self, now_s: float) -> None:
         """Put the first beat a moment from now and click until the music begins; not where a clock is followed."""
-        self.tempo.begin(now_s + SETTLE_S)
+        self.tempo.begin(now_s + COUNT_IN_DELAY_S)
         grid = self.tempo.grid(now_s)
         if grid is not None and self.offset:
-            channel = self.wished.click_channel - 1
+            channel = self.request.click_channel - 1
             clicks = [(grid.time_of(beat), CLICKS[beat % self.bar != 0]) for beat in range(self.offset)]
-            self.voice.order("play", [key(at_s, at_s + CLICK_S, pitch, CLICK_VELOCITY, channel) for at_s, pitch in clicks])
+            self.output.order("play", [key(at_s, at_s + CLICK_S, pitch, CLICK_VELOCITY, channel) for at_s, pitch in clicks])
 
-    def step(self, now_s, grid):
+    def step(self, now_s: float, grid: BeatGrid) -> None:
         """Ask in time for the next turn, and enter."""
         if self.turn is None:
-            turns = max(0, np.ceil((grid.beat_at(now_s + LEAD_S) - self.mine) / self.cycle - 1e-9))
-            self.turn = self.mine + int(turns) * self.cycle
+            turns = max(0, np.ceil((grid.beat_at(now_s + LEAD_S) - self.first_turn) / self.cycle - 1e-9))
+            self.turn = self.first_turn + int(turns) * self.cycle
         starts_s = grid.time_of(self.turn)
         if not self.asked and now_s >= starts_s - self._lead_s():
             self.asked = True
-            self.ask(self._memory(now_s, grid), self.turn - self.offset, self.beats, grid.beat_s)
-        if self.asked and self.take is not None:
+            self.ask(self._prompt(now_s, grid), self.turn - self.offset, self.beats, grid.beat_s)
+        if self.asked and self.answer is not None:
             self._enter(now_s, grid)
         elif now_s > starts_s - LEAD_S / 2:
             self._be_late(starts_s)
         if self.turn is not None and now_s > grid.time_of(self.turn + self.beats) - LEAD_S:
-            self.tell("missed", "this turn is missed")
+            self.report("missed", "this turn is missed")
             self._miss(now_s, grid)
 
-    def _lead_s(self):
-        return MARGIN * self.composer.expected_s + RESERVE_S
+    def failed(self) -> None:
+        """This turn is empty."""
+        self._next_turn()
 
-    def _enter(self, now_s, grid):
+    def _lead_s(self) -> float:
+        return MARGIN * self.model.expected_s + RESERVE_S
+
+    def _enter(self, now_s: float, grid: BeatGrid) -> None:
         in_time = now_s <= grid.time_of(self.turn) - LEAD_S / 2
         if not in_time:
             self._be_late(grid.time_of(self.turn))
         entry, end = self.turn if in_time else grid.next_bar(now_s + LEAD_S), self.turn + self.beats
         if entry < end:
-            ask = self.take.ask
-            line = Line(self.take.notes, ask.beat_s, self.turn, entry, end, self.wished.mode == "fours", self.wished.channel - 1)
-            self.lines.append(line)
-            first_s = None if line.first_beat is None else grid.time_of(line.first_beat)
-            self.tell("placed", "", entry_s=grid.time_of(entry), first_s=first_s, beat_s=grid.beat_s, entry_beat=entry,
-                      late=not in_time, ends_s=grid.time_of(end), turn_beat=self.turn)  # fmt: skip
+            on_beat, channel = self.request.mode == "fours", self.request.channel - 1
+            notes = ScheduledNotes(self.answer.notes, self.answer.question.beat_s, self.turn, entry, end, on_beat, channel)
+            self.scheduled.append(notes)
+            first_s = None if notes.first_beat is None else grid.time_of(notes.first_beat)
+            self.report("placed", "", entry_s=grid.time_of(entry), first_s=first_s, beat_s=grid.beat_s, entry_beat=entry,
+                        late=not in_time, ends_s=grid.time_of(end), turn_beat=self.turn)  # fmt: skip
             self._next_turn()
 
-    def _be_late(self, starts_s):
+    def _be_late(self, starts_s: float) -> None:
         if not self.late:
             self.late = True
-            self.tell("late", "late: it enters on a later bar line", entry_s=starts_s)
+            self.report("late", "late: it enters on a later bar line", entry_s=starts_s)
 
     def _next_turn(self):
-        self.turn, self.asked, self.late, self.take = self.turn + self.cycle, False, False, None
+        self.turn, self.asked, self.late, self.answer = self.turn + self.cycle, False, False, None
 
-    def _miss(self, now_s, grid):
-        """On to the first turn that it has the time for: asked for each, a slow model would never come to an end."""
-        self.composer.give_up()
+    def _miss(self, now_s: float, grid: BeatGrid) -> None:
+        """Continue with the first turn that it has the time for: asked for each, a slow model would never come to an end."""
+        self.model.give_up()
         self._next_turn()
         while grid.time_of(self.turn) < now_s + self._lead_s():
             self.turn += self.cycle
 
-    def _memory(self, now_s, grid):
+    def _prompt(self, now_s: float, grid: BeatGrid) -> Notes | None:
         """Notes of both, until now and, of the partner's, as far as they are planned."""
         human = self.phrase.notes(now_s)
         start_s = self.phrase.begun_s or 0.0
         rows = [(human.onset_s + start_s, human.duration_s, human.pitch, human.velocity)]
-        mine = [row for line in self.lines for row in line.all_rows()]
-        if mine:
-            on, off, pitch, velocity = np.array(mine).T
+        partner = [row for notes in self.scheduled for row in notes.all_rows()]
+        if partner:
+            on, off, pitch, velocity = np.array(partner).T
             rows.append((grid.time_of(on), (off - on) * grid.beat_s, pitch, velocity))
         on_s, *rest = map(np.concatenate, zip(*rows))
         if not len(on_s):
@@ -111,7 +115,3 @@ class Turns(Partner):
         first_s = on_s.min()
         pedal_s = (human.pedal_s + start_s - first_s).clip(min=0)
         return Notes.from_arrays(on_s - first_s, *rest, pedal_s)
-
-    def failed(self):
-        """The model had nothing to say: this turn is empty."""
-        self._next_turn()

@@ -25,13 +25,13 @@ def few_draws():
 @pytest.fixture(scope="session")
 def likeness(noise, demo_data, tmp_path_factory, few_draws):
     """(the likeness of the noise, the folder with its clips)."""
+    from lib.apps.evaluate.clip_sets import ClipSets
     from lib.apps.evaluate.evaluation import gather
-    from lib.apps.evaluate.heard import Measured
-    from lib.apps.evaluate.material import Material
+    from lib.apps.evaluate.measurements import Measurements
 
     folder = tmp_path_factory.mktemp("likeness")
-    material = Material(noise, demo_data, folder, FEW, pianist=PIANIST)
-    return gather(Measured(material), ("likeness", "means", "copying"), say=str), folder
+    material = ClipSets(noise, demo_data, folder, FEW, pianist=PIANIST)
+    return gather(Measurements(material), ("likeness", "means", "copying"), say=str), folder
 
 
 @pytest.fixture(scope="session")

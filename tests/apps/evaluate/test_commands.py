@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from lib.apps.cli.evaluate import size_of
 from lib.apps.cli.main import app
-from lib.apps.evaluate.material import QUICK, Size
+from lib.apps.evaluate.clip_sets import QUICK, Size
 from lib.config import ConfigError
 
 
@@ -16,15 +16,18 @@ def run(*words):
     return CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["evaluate"], "--released"),
-    (["evaluate", "somewhere", "--released"], "RUN or --released"),
-    (["evaluate", "--released", "--split", "tset"], "Did you mean 'test'"),
-    (["evaluate", "{folder}/none"], "There is no run folder .*none"),
-    (["evaluate", "{folder}"], "is not a finished improviser"),
-    (["compare", "{folder}/a.json", "{folder}/a.json"], "there is no evaluation"),
-    (["compare", "{folder}/none", "{folder}"], "There is no run folder .*none"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evaluate"], "--released"),
+        (["evaluate", "somewhere", "--released"], "RUN or --released"),
+        (["evaluate", "--released", "--split", "tset"], "Did you mean 'test'"),
+        (["evaluate", "{folder}/none"], "There is no run folder .*none"),
+        (["evaluate", "{folder}"], "is not a finished improviser"),
+        (["compare", "{folder}/a.json", "{folder}/a.json"], "there is no evaluation"),
+        (["compare", "{folder}/none", "{folder}"], "There is no run folder .*none"),
+    ],
+)
 def test_a_mistake_is_named(words, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         run(*(word.format(folder=tmp_path) for word in words))
@@ -33,8 +36,8 @@ def test_a_mistake_is_named(words, message, tmp_path):
 
 def test_sizes():
     assert size_of() == Size() and size_of(quick=True) == QUICK
-    assert size_of(clips=8) == Size(clips=8, told=8) and size_of(True, guided=0, each=3, solos=0).each == 3
-    assert size_of(True, guided=0).guided == 0 and size_of(clips=100).told == Size.told
+    assert size_of(clips=8) == Size(clips=8, with_chords=8) and size_of(True, guided=0, each=3, solos=0).each == 3
+    assert size_of(True, guided=0).guided == 0 and size_of(clips=100).with_chords == Size.with_chords
 
 
 @pytest.mark.slow

@@ -9,10 +9,10 @@ from evaluation_sizes import FEW, PIANIST
 from typer.testing import CliRunner
 
 from lib.apps.cli.main import app
-from lib.apps.evaluate.comparison import compare, in_words
+from lib.apps.evaluate.comparison import compare, format_differences
 from lib.apps.evaluate.evaluation import compare as compare_paths
 from lib.apps.evaluate.intervals import mean_of
-from lib.apps.evaluate.likeness import widest_directions
+from lib.apps.evaluate.similarity import widest_directions
 from lib.config import ConfigError
 
 
@@ -36,7 +36,7 @@ def test_an_evaluation_differs_from_itself_in_nothing(found, directions):
     assert len(differences) > 25
     assert {one.verdict for one in differences} == {"no difference found"}
     assert all(one.figure.value == one.figure.low == one.figure.high == 0 for one in differences)
-    assert "no difference found. By chance" in in_words(differences)
+    assert "no difference found. By chance" in format_differences(differences)
 
 
 def test_what_differs_is_found_and_nothing_else(found, directions):
@@ -45,10 +45,14 @@ def test_what_differs_is_found_and_nothing_else(found, directions):
     noise = np.random.default_rng(1).normal(0, 0.5, FEW.clips)
     louder["velocity"] = [value + 5 + more for value, more in zip(louder["velocity"], noise)]
     differences = by_measure(compare(found, other, directions))
-    assert differences["velocity"].verdict == "B is higher" and differences["velocity"].figure.value == pytest.approx(5, abs=0.6)
+    assert differences["velocity"].verdict == "B is higher" and differences["velocity"].figure.value == pytest.approx(
+        5, abs=0.6
+    )
     assert differences["note_density"].verdict == differences["swing_ratio"].verdict == "no difference found"
     assert "overlapping_area" in differences and "frechet_style" in differences
-    assert in_words(list(differences.values())).splitlines()[1].split()[1] == "velocity", "what was found comes first"
+    assert format_differences(list(differences.values())).splitlines()[1].split()[1] == "velocity", (
+        "what was found comes first"
+    )
 
 
 def test_pairs_see_what_two_means_do_not(found, directions):
@@ -80,15 +84,18 @@ def test_fewer_clips_are_compared_as_far_as_they_go(found, directions):
     part["values"] = {name: values[:7] for name, values in part["values"].items()}
     assert by_measure(compare(found, other, directions))["velocity"].figure.count == 7
     part["groups"] = part["groups"][:5]
-    assert compare(found, other, directions) == [] and "Too few clips" in in_words([])
+    assert compare(found, other, directions) == [] and "Too few clips" in format_differences([])
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda other: other.update(split="test"), "different splits"),
-    (lambda other: other["size"].update(solo_s=99.0), "different lengths"),
-    (lambda other: other["prompts"].reverse(), "asked for other chords"),
-    (lambda other: other.update(clips={}), "no clips in common"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda other: other.update(split="test"), "different splits"),
+        (lambda other: other["size"].update(solo_s=99.0), "different lengths"),
+        (lambda other: other["prompts"].reverse(), "have different chords"),
+        (lambda other: other.update(clips={}), "no clips in common"),
+    ],
+)
 def test_what_was_asked_differently_is_not_compared(found, directions, change, message):
     other = copy.deepcopy(found)
     change(other)

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from evaluation_sizes import ALL, FEW, PIANIST
 
-from lib.apps.evaluate.captions import FORM, LIKENESS, MEANS
-from lib.apps.evaluate.clips import Missing
+from lib.apps.evaluate.clip_sets import SETS, ClipSets, Missing
 from lib.apps.evaluate.evaluation import PAGE_NAME, gather, read_evaluation
-from lib.apps.evaluate.heard import SETS, Measured
-from lib.apps.evaluate.material import Material
+from lib.apps.evaluate.measurements import Measurements
 from lib.apps.evaluate.measures import clip_measures, solo_measures
-from lib.apps.evaluate.summary import in_words
+from lib.apps.evaluate.metric_descriptions import FORM, MEANS, SIMILARITY
+from lib.apps.evaluate.report import CARD, format_card
 from lib.config import ConfigError
 from lib.data.corpora import open_corpus
 
@@ -34,7 +33,9 @@ def test_every_figure_has_an_interval_around_it(evaluated):
     figures = [one for one in figures_of(found) if one["value"] is not None]
     assert len(figures) > 250
     for figure in figures:
-        assert figure["low"] <= figure["value"] + 1e-6 and figure["value"] <= figure["high"] + 1e-6 and figure["count"] > 0
+        assert (
+            figure["low"] <= figure["value"] + 1e-6 and figure["value"] <= figure["high"] + 1e-6 and figure["count"] > 0
+        )
 
 
 def test_all_sets_are_there_and_ranked_as_they_must_be(likeness):
@@ -43,7 +44,9 @@ def test_all_sets_are_there_and_ranked_as_they_must_be(likeness):
     areas = {name: row["overlapping_area"]["value"] for name, row in found["likeness"].items() if name != "real"}
     assert areas["codec"] > areas["training"] > areas["generated"], "the codec above real music, real music above noise"
     assert areas["training"] > areas["markov"] and areas["training"] > areas["shuffled"]
-    distances = {name: row["frechet_style"]["value"] for name, row in found["likeness"].items() if "frechet_style" in row}
+    distances = {
+        name: row["frechet_style"]["value"] for name, row in found["likeness"].items() if "frechet_style" in row
+    }
     assert distances["codec"] < distances["training"] < distances["generated"]
     assert found["likeness"]["generated"]["nearest_attributes"]["value"] > 0.9
 
@@ -86,8 +89,8 @@ def test_the_page_is_one_file_with_every_paragraph(evaluated):
     found, folder, _ = evaluated
     page = (folder / PAGE_NAME).read_text(encoding="utf-8")
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", page)
-    for caption in [*LIKENESS.values(), *FORM.values()]:
-        if caption is not LIKENESS["judge"]:
+    for caption in [*SIMILARITY.values(), *FORM.values()]:
+        if caption is not SIMILARITY["judge"]:
             assert caption.silent_on.split("'")[0][:60] in page, caption.title
     assert page.count("What it can't tell:") >= 20 and "validation split" in page
     assert page.count("<details class='clip'>") == ALL.clips and page.count("<iframe") >= 2 * ALL.clips
@@ -97,7 +100,7 @@ def test_the_page_is_one_file_with_every_paragraph(evaluated):
 def test_every_measure_has_its_words():
     notes = open_notes()
     assert set(clip_measures(notes, 10.24)) == set(MEANS) and set(solo_measures(notes, 10.24)) == set(FORM)
-    for caption in [*MEANS.values(), *FORM.values(), *LIKENESS.values()]:
+    for caption in [*MEANS.values(), *FORM.values(), *SIMILARITY.values()]:
         assert caption.title and caption.ideal and caption.means and len(caption.silent_on) > 10
 
 
@@ -109,27 +112,39 @@ def open_notes():
 
 
 @pytest.mark.slow
-def test_in_words(evaluated):
-    text = in_words(evaluated[0])
-    assert "overlapping area" in text and "codec alone" in text and "chord agreement, guided" in text
-    assert re.search(r"the model +0\.\d+ \(0\.\d+ to 0\.\d+\)", text)
+def test_the_card_has_each_figure_with_its_controls(evaluated):
+    text = format_card(evaluated[0])
+    titles = [line.split(" (ideal")[0] for line in text.splitlines() if "(ideal" in line]
+    absent = {"judge", "transfer, windows"}  # nobody knows a pianist of the demo corpus
+    assert titles == [title for title in CARD if title not in absent] and len(CARD) == 10
+    assert re.search(r"  the model +0\.\d+ \(0\.\d+ to 0\.\d+\)", text)
+    agreement = text.split("chord agreement")[1].split("copying")[0]
+    assert agreement.index("the model") < agreement.index("codec alone") < agreement.index("without chords")
     assert "not given, judge" in text
+
+
+@pytest.mark.slow
+def test_the_page_begins_with_the_card(evaluated):
+    page = (evaluated[1] / PAGE_NAME).read_text(encoding="utf-8")
+    card = page[page.index("<table>") : page.index("</table>")]
+    assert page.index("<table>") < page.index("<h2>") and card.count("<tr>") == 1 + 8
+    assert "must be worse" in card and "held-out solos, bars shuffled" in card
 
 
 def test_a_second_evaluation_plays_nothing_anew(noise, demo_data, likeness, monkeypatch):
     found, folder = likeness
     before = {path: path.stat().st_mtime_ns for path in (folder / "clips").iterdir()}
     assert len(before) == FEW.clips
-    monkeypatch.setattr("lib.apps.evaluate.playing.generate_many", None)  # nobody is to call it
-    again = gather(Measured(Material(noise, demo_data, folder, FEW, pianist=PIANIST)))
+    monkeypatch.setattr("lib.apps.evaluate.players.generate_many", None)  # nobody is to call it
+    again = gather(Measurements(ClipSets(noise, demo_data, folder, FEW, pianist=PIANIST)))
     assert again["clips"] == found["clips"]
     assert {path: path.stat().st_mtime_ns for path in (folder / "clips").iterdir()} == before
 
 
 def test_without_data_it_says_what_is_missing_and_the_way(noise, tmp_path, likeness):
     said, folder = [], likeness[1]  # of clips that are there already
-    material = Material(noise, tmp_path, folder, FEW, pianist=PIANIST)
-    found = gather(Measured(material), ("likeness", "means", "copying"), said.append)
+    material = ClipSets(noise, tmp_path, folder, FEW, pianist=PIANIST)
+    found = gather(Measurements(material), ("likeness", "means", "copying"), said.append)
     assert "python -m lib data download demo" in found["missing"]["likeness"] and "likeness" not in found
     assert set(found["means"]) == {"generated", "base_clips"}
     assert any("copying: not given" in text for text in said)
@@ -144,20 +159,22 @@ def test_copying_of_real_clips_and_noise(likeness):
 
 def test_somebody_who_is_not_in_the_corpus(noise, demo_data):
     with pytest.raises(ValueError, match="no recording of Brad Mehldau"):
-        Material(noise, demo_data, None, FEW, pianist="Brad Mehldau").store  # noqa: B018
+        ClipSets(noise, demo_data, None, FEW, pianist="Brad Mehldau").store  # noqa: B018
     assert "Brad Mehldau" not in open_corpus("demo", demo_data).pianists
 
 
 def test_a_model_that_was_adapted_to_nobody_is_compared_with_everybody(noise, demo_data):
-    material = Material(noise, demo_data, None, FEW, corpus="demo")
-    assert material.pianist is None and len({material.store.pieces[i].pianist for i, _ in material.real.places}) > 2
+    material = ClipSets(noise, demo_data, None, FEW, corpus="demo")
+    assert material.pianist is None and len({material.store.pieces[i].pianist for i, _ in material.real.positions}) > 2
     for what in ("training_pieces", "markov"):
         with pytest.raises(Missing, match="--pianist"):
             getattr(material, what)
 
 
-@pytest.mark.parametrize(("content", "message"), [("[]", "not an evaluation of this"), ("{", "is not an evaluation"),
-                                                  (None, "there is no evaluation")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[]", "not an evaluation of this"), ("{", "is not an evaluation"), (None, "there is no evaluation")],
+)
 def test_something_else_is_refused(tmp_path, content, message):
     path = tmp_path / "evaluation.json"
     if content is not None:

@@ -1,61 +1,75 @@
-"""What is copied is found, in any key; what is not is not."""
+"""Distances between sets: known answers, and what changes nothing changes nothing."""
 
 import numpy as np
 import pytest
+from scipy.stats import gaussian_kde
 
-from lib.apps.evaluate.similarity import BINS, longest_run, nearest_likeness, steps_of, transposed, windows
-from lib.music.notes import Notes
-
-
-def music(seed, seconds=40.0, rate=6):
-    rng = np.random.default_rng(seed)
-    count = int(seconds * rate)
-    columns = (rng.uniform(0, seconds, count), rng.gamma(2, 0.15, count), rng.integers(40, 85, count), rng.integers(30, 100, count))
-    return Notes.from_arrays(*columns)
+from lib.apps.evaluate.similarity import Densities, frechet_distance, nearest_are_own, standardised
 
 
-def moved(notes, semitones):
-    return Notes.from_arrays(notes.onset_s, notes.duration_s, notes.pitch.astype(int) + semitones, notes.velocity)
+def ones(*samples):
+    return tuple(np.ones(len(sample)) for sample in samples)
 
 
-def test_windows_hold_the_keys_that_are_down():
-    notes = Notes.from_arrays([0.0, 3.0, 11.0], [0.5, 0.01, 1.0], [21, 60, 108], [80, 80, 80])
-    rolls = windows(notes)
-    assert rolls.shape == (2, 88, BINS) and rolls.dtype == bool
-    assert rolls[0, 0].nonzero()[0].tolist() == list(range(10)) and rolls[0, 39].sum() == 1
-    assert rolls[1, 87].nonzero()[0].tolist() == list(range(140, 160))  # the last window ends with the music
+@pytest.fixture
+def samples():
+    generator = np.random.default_rng(0)
+    return generator.normal(0, 1, 300), generator.normal(1, 1, 300)
 
 
-def test_a_copy_in_another_key_is_found():
-    piece, other = music(0), music(1)
-    corpus = np.concatenate([windows(other), windows(piece)])
-    likeness, which = nearest_likeness(windows(moved(piece.between(8.0, 16.0), 3))[:1], corpus)
-    assert likeness[0] > 0.85 and which[0] == len(windows(other)) + 2
-    likeness, _ = nearest_likeness(windows(music(2))[:1], corpus)
-    assert likeness[0] < 0.2
+def test_the_overlapping_area_is_that_of_kernel_densities(samples):
+    own, other = samples
+    found = Densities(own, other).overlapping_area(*ones(own, other))
+    grid = np.linspace(-10, 11, 3000)
+    lower = np.minimum(gaussian_kde(own)(grid), gaussian_kde(other)(grid))
+    assert found == pytest.approx(np.trapezoid(lower, grid), abs=0.01)
+    assert found == pytest.approx(0.617, abs=0.06)  # of two normal distributions one deviation apart
+    assert Densities(own, own).overlapping_area(*ones(own, own)) == pytest.approx(1, abs=0.002)
+    assert Densities([2.0, 2.0], [2.0]).overlapping_area(*ones([1, 1], [1])) == 1
 
 
-def test_transposing_leaves_the_keyboard_at_its_ends():
-    roll = np.zeros((1, 88, BINS), bool)
-    roll[0, [0, 40, 87], 5] = True
-    assert transposed(roll, 2)[0, :, 5].nonzero()[0].tolist() == [2, 42]
-    assert transposed(roll, -1)[0, :, 5].nonzero()[0].tolist() == [39, 86]
-    assert np.array_equal(transposed(roll, 0), roll)
+def test_divergence_of_normal_distributions(samples):
+    own, other = samples
+    assert Densities(own, other).divergence(*ones(own, other)) == pytest.approx(0.5, abs=0.15)
+    assert Densities(own, own).divergence(*ones(own, own)) == 0
+    assert Densities(own, own + 30).divergence(*ones(own, own)) > 3
 
 
-@pytest.mark.parametrize("length", [2, 7, 25])
-def test_the_longest_run_is_as_long_as_what_was_copied(length):
-    piece = music(3)
-    copied = moved(piece.between(10.0, 30.0), -4)
-    own = music(4, 4.0)
-    columns = (getattr(copied, name)[:length] for name in ("onset_s", "duration_s", "pitch", "velocity"))
-    passage = own.followed_by(Notes.from_arrays(*columns), 6.0)
-    found = longest_run(passage, [steps_of(music(5)), steps_of(piece)])
-    assert length <= found <= length + 3 if length > 4 else found >= length  # by chance short runs agree
+def test_weights_count_clips_as_if_they_were_there_so_often(samples):
+    own, other = (sample[:20] for sample in samples)
+    weights = np.array([2, 0] * 10)
+    densities = Densities(own, other)
+    spelt_out = densities.curves(weights, np.ones(20))[0]
+    assert spelt_out == pytest.approx(densities.kernels[0][::2].mean(0))
 
 
-def test_nothing_in_common_is_no_run():
-    low, high = (Notes.from_arrays([0.0, 0.5, 1.0], [0.3] * 3, pitch, [80] * 3) for pitch in ([40, 41, 42], [80, 70, 90]))
-    assert longest_run(low, [steps_of(high)]) == 0
-    assert longest_run(low, [steps_of(low)]) == 3
-    assert longest_run(low, []) == 0
+def test_frechet_distance_of_known_distributions():
+    generator = np.random.default_rng(1)
+    own = generator.normal(size=(4000, 3))
+    far = own + [3.0, 0, 0]
+    assert frechet_distance(own, far, *ones(own, far)) == pytest.approx(9, abs=1e-6)
+    wide = 2 * generator.normal(size=(4000, 3))
+    assert frechet_distance(own, wide, *ones(own, wide)) == pytest.approx(3, abs=0.25)  # (2 - 1)^2 in three directions
+    few = own[:2]  # fewer points than directions are no trouble
+    assert np.isfinite(frechet_distance(few, own, *ones(few, own)))
+
+
+def test_nearest_neighbours_tell_what_differs_and_not_what_is_alike():
+    generator = np.random.default_rng(2)
+    own, other = generator.normal(size=(2, 200, 2))
+    names, others = [f"a{i}" for i in range(200)], [f"b{i}" for i in range(200)]
+    alike = np.concatenate(nearest_are_own(own, other, names, others)).mean()
+    assert alike == pytest.approx(0.5, abs=0.08)
+    assert np.concatenate(nearest_are_own(own, other + 9, names, others)).mean() == 1
+
+
+def test_clips_of_one_recording_are_no_neighbours():
+    own, other = np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([[0.2], [0.3], [5.2], [5.3]])
+    names = ["a", "a", "b", "b"]
+    apart = nearest_are_own(own, other, names, ["c", "c", "d", "d"])
+    assert not np.concatenate(apart).any(), "with the own recording left out, the other set is nearest"
+
+
+def test_standardised():
+    points, others = standardised(np.array([[1.0, 10.0]]), np.array([[0.0, 0.0], [2.0, 20.0]]))
+    assert points == pytest.approx(0, abs=1e-6) and others == pytest.approx(np.array([[-1, -1], [1, 1]]), abs=1e-6)

@@ -1,6 +1,7 @@
 """The papermill runner, on small notebooks written for the test; the real ones: test_notebooks_run.py."""
 
 import json
+import os
 
 import nbformat
 import pytest
@@ -53,7 +54,7 @@ def executed(monkeypatch):
     """Stand in for papermill: the names of the notebooks it was asked to run; each copy is made."""
     names = []
 
-    def execute(path, copy, values):
+    def execute(path, copy, values, mirror):
         names.append(path.stem)
         copy.write_text("{}", encoding="utf-8")
         return ""
@@ -142,7 +143,7 @@ def test_a_changed_notebook_is_run_again(run, executed, notebooks):
 def test_a_missing_file_is_made_again(run, monkeypatch, tmp_path):
     names = []
 
-    def execute(path, copy, values):
+    def execute(path, copy, values, mirror):
         names.append(path.stem)
         copy.write_text("{}", encoding="utf-8")
         (tmp_path / "output_dir" / f"{path.stem}.mid").write_bytes(b"MThd")
@@ -158,7 +159,7 @@ def test_a_missing_file_is_made_again(run, monkeypatch, tmp_path):
 def training_with(runs, *events):
     """An `_execute` whose 02_vqvae reports (event, step) of the stage's run, as lib.training.loop does."""
 
-    def execute(path, copy, values):
+    def execute(path, copy, values, mirror):
         copy.touch()
         if path.stem == "02_vqvae":
             (runs / "vqvae").mkdir(exist_ok=True)
@@ -177,7 +178,7 @@ def test_a_stage_that_was_resumed_is_called_so(run, monkeypatch, tmp_path):
 def test_a_training_that_stopped_early_is_resumed_first(run, monkeypatch, tmp_path):
     first = training_with(tmp_path / "runs_dir", ("start", 0), ("stopped", 100), ("mirrored", 100))
     monkeypatch.setattr(headless, "_execute", first)
-    assert [result.status for result in run()] == ["done", "to go on", "not run"]
+    assert [result.status for result in run()] == ["done", "stopped early", "not run"]
     monkeypatch.setattr(headless, "_execute", training_with(tmp_path / "runs_dir", ("start", 100), ("finished", 300)))
     assert [result.status for result in run()] == ["done before", "resumed", "done"]
 
@@ -207,12 +208,28 @@ def test_a_failing_notebook_stops_the_chain_and_keeps_its_copy(run, notebooks, t
     assert "so far so good" in capsys.readouterr().out
 
 
-def test_progress_bars_are_thinned_out(capsys):
-    now = [0.0]
-    progress = headless._Progress(clock=lambda: now[0])
-    for step in range(100):
-        now[0] = step * 0.1
-        progress.write(f"\rtrain: {step}%|###   | {step}/100")
-    progress.write("\rtrain: 100%|######| 100/100\nfinished\n")
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4 and "0%" in lines[0] and "100%" in lines[2] and lines[3].strip() == "finished"
+def test_a_changed_page_script_or_template_is_new_code(notebooks, tmp_path, monkeypatch):
+    for name in ("player.js", "player.css", "solo.pyscript.txt", "code.py"):
+        (tmp_path / "lib").mkdir(exist_ok=True)
+        (tmp_path / "lib" / name).write_text("1", encoding="utf-8")
+    monkeypatch.setattr(headless, "ROOT", tmp_path)
+    path, digests = notebooks / "06_listen.ipynb", set()
+    digests.add(headless.fingerprint(path, {}))
+    for file in (tmp_path / "lib").iterdir():
+        file.write_text("2", encoding="utf-8")
+        digests.add(headless.fingerprint(path, {}))
+    assert len(digests) == 5
+
+
+def test_a_kernel_gets_the_mirror_and_nothing_is_left_of_it(run, notebooks, tmp_path, monkeypatch):
+    monkeypatch.setenv("MIRROR", "mine")
+    write_notebook(notebooks, "02_vqvae", "import os; print('mirror:', os.environ['MIRROR'], os.environ['LIB_PROGRESS'])")
+    run("02", mirror="gdrive:cell")
+    copy = nbformat.read(tmp_path / "output_dir" / "notebooks" / "02_vqvae.ipynb", as_version=4)
+    assert "mirror: gdrive:cell lines" in str(copy.cells[-1].outputs)
+    assert os.environ["MIRROR"] == "mine" and "LIB_PROGRESS" not in os.environ
+
+
+def test_lines_are_indented_and_colours_left_out(capsys):
+    headless._Stream().write("\x1b[31mred\x1b[0m\rtrain: 50%|###   | 1/2\n\nfinished\n")
+    assert capsys.readouterr().out.splitlines() == ["   red", "   train: 50%|###   | 1/2", "   finished"]

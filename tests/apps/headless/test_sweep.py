@@ -43,11 +43,11 @@ class Papermill:
     def __init__(self):
         self.ran, self.broken = [], set()
 
-    def __call__(self, path, copy, values):
+    def __call__(self, path, copy, values, mirror):
         self.ran.append((path.stem, values.get("batch_size"), values.get("lr")))
         copy.write_text("{}", encoding="utf-8")
         if (values.get("batch_size"), values.get("lr")) in self.broken:
-            raise headless.NotebookError(f"{path.stem} failed.\nValueError: out of luck\nIts executed copy: {copy}")
+            raise headless.NotebookError(path.stem, copy, "ValueError: out of luck")
         if path.stem == "02_vqvae":
             run = copy.parents[4] / "runs" / copy.parents[2].name / copy.parents[1].name / "vqvae"
             run.mkdir(parents=True, exist_ok=True)
@@ -108,10 +108,10 @@ def test_cells_that_come_in_later_run_alone(sweep, papermill):
 
 
 def test_stopping_keeps_what_is_done(sweep, papermill, tmp_path, monkeypatch):
-    def stopped(path, copy, values):
+    def stopped(path, copy, values, mirror):
         if len(trained(papermill)) == 2:
             raise KeyboardInterrupt
-        return papermill(path, copy, values)
+        return papermill(path, copy, values, mirror)
 
     monkeypatch.setattr(headless, "_execute", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -123,8 +123,8 @@ def test_stopping_keeps_what_is_done(sweep, papermill, tmp_path, monkeypatch):
     assert trained(papermill)[-2:] == [(8, 1e-3), (8, 3e-4)] and (4, 1e-3) not in trained(papermill)
 
 
-def test_a_training_that_stopped_early_is_to_go_on(sweep, monkeypatch, tmp_path):
-    def execute(path, copy, values):
+def test_a_training_that_stopped_early_is_said(sweep, monkeypatch, tmp_path):
+    def execute(path, copy, values, mirror):
         copy.touch()
         if path.stem == "02_vqvae":
             run = copy.parents[4] / "runs" / copy.parents[2].name / copy.parents[1].name / "vqvae"
@@ -132,7 +132,8 @@ def test_a_training_that_stopped_early_is_to_go_on(sweep, monkeypatch, tmp_path)
             append_event(run, "stopped", 1)
 
     monkeypatch.setattr(headless, "_execute", execute)
-    assert {cell.status for cell in sweep()} == {"to go on"}
+    assert {cell.status for cell in sweep()} == {"stopped early"}
+    assert {cell.status for cell in sweep({"06_listen.batch_size": [1, 2]})} == {"stopped early"}, "what all cells build on"
 
 
 def test_cells_find_the_runs_that_they_build_on(sweep, papermill, tmp_path):
@@ -143,15 +144,13 @@ def test_cells_find_the_runs_that_they_build_on(sweep, papermill, tmp_path):
 
 
 def test_each_cell_has_its_own_place_in_the_mirror(sweep, papermill, tmp_path, monkeypatch):
-    import os
-
     (tmp_path / "drive").mkdir()
     monkeypatch.setenv("MIRROR", str(tmp_path / "drive"))
     places = []
-    monkeypatch.setattr(headless, "_execute", lambda path, *words: places.append(os.environ["MIRROR"]) or papermill(path, *words))
+    monkeypatch.setattr(headless, "_execute", lambda *words: places.append(words[-1]) or papermill(*words))
     cells = sweep(notebooks="02")
     assert places == [str(tmp_path / "drive" / "sweeps" / "lr" / cell.folder) for cell in cells]
-    assert (tmp_path / "drive" / "sweeps" / "lr").is_dir() and os.environ["MIRROR"] == str(tmp_path / "drive")
+    assert (tmp_path / "drive" / "sweeps" / "lr").is_dir()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,15 @@ from browser import find_axe, find_barriers, watch
 from typer.testing import CliRunner
 
 from lib.apps.cli.main import app
-from lib.apps.listening_test.excerpts import equally_loud, excerpt, loudness
-from lib.apps.listening_test.listening_test import listening_test, make_plan, parse_takes, read_wav
+from lib.apps.listening_test.listening_test import (
+    equally_loud,
+    excerpt,
+    listening_test,
+    loudness,
+    make_plan,
+    parse_takes,
+    read_wav,
+)
 from lib.config import ConfigError
 from lib.music.audio import Audio, write_wav
 from lib.music.notes import Notes, write_midi
@@ -26,7 +33,9 @@ def takes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("takes")
     for system, pitch in (("secretive", WHITE_KEYS), ("undercover", WHITE_KEYS[::-1])):
         for number in (1, 2):
-            notes = Notes.from_arrays(np.arange(6) * 0.15 + 0.5, np.full(6, 0.15), pitch + number, np.full(6, 30 * number))
+            notes = Notes.from_arrays(
+                np.arange(6) * 0.15 + 0.5, np.full(6, 0.15), pitch + number, np.full(6, 30 * number)
+            )
             write_midi(notes, folder / system / f"{number}.mid")
     random = np.random.default_rng(0)
     for number in (1, 2):
@@ -138,7 +147,10 @@ def test_it_wants_each_take_heard_and_an_answer(open_test):
     page.get_by_role("button", name="Begin").click()
     assert page.locator("#practice").is_visible()
     page.locator("#next").press("Enter")
-    assert "Still to hear: A, B" in page.locator("#missing").inner_text() and page.locator("#place").inner_text() == "1 of 6"
+    assert (
+        "Still to hear: A, B" in page.locator("#missing").inner_text()
+        and page.locator("#place").inner_text() == "1 of 6"
+    )
     hear_all(page)
     page.locator("#next").press("Enter")
     assert page.locator("#missing").inner_text() == "Which one?"
@@ -206,7 +218,12 @@ def test_it_fits_a_phone_and_fingers(open_test, where):
 
 def bring_to(page, where):
     """A page of the test, as if all before it had been answered."""
-    at = {"welcome": "-1", "pair": "1", "scale": "order.findIndex(item => item.kind === 'rate')", "end": "order.length"}[where]
+    at = {
+        "welcome": "-1",
+        "pair": "1",
+        "scale": "order.findIndex(item => item.kind === 'rate')",
+        "end": "order.length",
+    }[where]
     page.evaluate(f"state.at = {at}; show()")
 
 
@@ -269,7 +286,12 @@ def test_excerpts_begin_with_sound_fade_and_are_equally_loud():
 
 
 def test_wav_files_of_all_widths_and_of_none(tmp_path):
-    extremes = ["ff 00", "ff7f 0180", "ffff7f 010080", "ffffff7f 01000080"]  # the greatest number and the least, by width
+    extremes = [
+        "ff 00",
+        "ff7f 0180",
+        "ffff7f 010080",
+        "ffffff7f 01000080",
+    ]  # the greatest number and the least, by width
     for width, bits in enumerate(map(bytes.fromhex, extremes), 1):
         with wave.open(str(tmp_path / "a.wav"), "wb") as file:
             file.setparams((1, width, 8000, 0, "NONE", ""))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lib.apps.listening_test.ratings import alpha, drawn_interval, evaluate, interval, nominal, read_answers, read_key, wilson
+from lib.apps.listening_test.ratings import alpha, drawn_interval, evaluate, read_answers, read_key, wilson
 from lib.config import ConfigError
 from lib.storage.manifest import DamageError, sealed
 
@@ -17,17 +17,36 @@ def units_of(observers):
     return [[int(value) for value in column if value != "."] for column in zip(*observers)]
 
 
-@pytest.mark.parametrize(("distance", "published"), [(nominal, 0.743), (interval, 0.849)])
-def test_alpha_is_the_published_one(distance, published):
-    assert alpha(units_of(OBSERVERS), distance) == pytest.approx(published, abs=0.0005)
+@pytest.mark.parametrize(("level", "published"), [("nominal", 0.743), ("interval", 0.849)])
+def test_alpha_is_the_published_one(level, published):
+    assert alpha(units_of(OBSERVERS), level) == pytest.approx(published, abs=0.0005)
+
+
+def test_alpha_is_that_of_its_formula():
+    """1 less the mean distance of two answers to one thing over that of any two answers, written out."""
+    random = np.random.default_rng(1)
+    units = [random.integers(0, 101, random.integers(1, 6)).tolist() for _ in range(30)]
+    pairable = [unit for unit in units if len(unit) > 1]
+    pooled = np.concatenate(pairable)
+
+    def mean_distance(values):
+        squares = np.subtract.outer(values, values) ** 2.0
+        return squares.sum() / (len(values) * (len(values) - 1))
+
+    observed = sum(len(unit) * mean_distance(unit) for unit in pairable) / len(pooled)
+    assert alpha(units, "interval") == pytest.approx(1 - observed / mean_distance(pooled), abs=1e-12)
 
 
 def test_alpha_at_its_ends():
-    assert alpha([["a", "a"], ["b", "b"]], nominal) == 1
-    assert alpha([["a", "b"], ["b", "a"]], nominal) == -0.5
-    assert alpha([["a"], ["b"]], nominal) is None and alpha([["a", "a"]], nominal) is None and alpha([], nominal) is None
+    assert alpha([["a", "a"], ["b", "b"]], "nominal") == 1
+    assert alpha([["a", "b"], ["b", "a"]], "nominal") == -0.5
+    assert (
+        alpha([["a"], ["b"]], "nominal") is None
+        and alpha([["a", "a"]], "nominal") is None
+        and alpha([], "nominal") is None
+    )
     random = np.random.default_rng(0)
-    assert abs(alpha(random.integers(0, 3, (400, 3)).tolist(), nominal)) < 0.06
+    assert abs(alpha(random.integers(0, 3, (400, 3)).tolist(), "nominal")) < 0.06
 
 
 def test_intervals_know_that_answers_of_one_listener_are_not_independent():
@@ -51,7 +70,14 @@ def make_key(items=12):
         found.append({"id": f"ab{place}", "kind": "ab", "takes": [f"ours{place}", f"real{place}"], "reference": None})
         three = sorted(f"{system}{place}" for system in ("ours", "real", "noise"))
         found.append({"id": f"rate{place}", "kind": "rate", "takes": three, "reference": f"real{place}"})
-    return {"kind": "listening test key", "test": "abc", "takes": takes, "items": found, "reference": "real", "anchor": "noise"}
+    return {
+        "kind": "listening test key",
+        "test": "abc",
+        "takes": takes,
+        "items": found,
+        "reference": "real",
+        "anchor": "noise",
+    }
 
 
 def answer(key, listener, likes=0.5, scores=(50, 95, 10)):
@@ -65,7 +91,10 @@ def answer(key, listener, likes=0.5, scores=(50, 95, 10)):
             found.append({"item": item["id"], "kind": "ab", "shown": shown, "choice": choice})
         else:
             by_system = dict(zip(("ours", "real", "noise"), scores))
-            noisy = {take: int(np.clip(by_system[take.rstrip("0123456789")] + random.integers(-5, 6), 0, 100)) for take in shown}
+            noisy = {
+                take: int(np.clip(by_system[take.rstrip("0123456789")] + random.integers(-5, 6), 0, 100))
+                for take in shown
+            }
             found.append({"item": item["id"], "kind": "rate", "shown": shown, "scores": noisy})
     return {"listener": str(listener), "test": "abc", "rater": f"L{listener}", "answers": found}
 
@@ -124,11 +153,12 @@ def test_wrong_files_are_named(tmp_path):
     less = write(tmp_path / "less.json", json.dumps({**whole, "answers": whole["answers"][:1]}))
     assert read_answers([less, good, less], key) == [whole]  # one listener, as far as they got
     wrong = {
-        "none.json": "no answers", "other.json": json.dumps({**whole, "test": "xyz"}),
+        "none.json": "no answers",
+        "other.json": json.dumps({**whole, "test": "xyz"}),
         "item.json": json.dumps({**whole, "answers": [{**whole["answers"][0], "item": "ab9"}]}),
         "choice.json": json.dumps({**whole, "answers": [{**whole["answers"][0], "choice": "real1"}]}),
         "score.json": json.dumps({**whole, "answers": [{**whole["answers"][1], "scores": {"real0": 101}}]}),
-    }  # fmt: skip
+    }
     for name, text in wrong.items():
         with pytest.raises(ConfigError, match=name):
             read_answers([write(tmp_path / name, text)], key)

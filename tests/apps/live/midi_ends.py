@@ -5,10 +5,10 @@ from __future__ import annotations
 import multiprocessing
 import sys
 
+from instruments import Synthesizer
 from mido import Message
 
-from lib.apps.live.instruments import Synthesizer
-from lib.apps.live.process import go_first
+from lib.apps.live.process import raise_priority
 
 
 def run_synthesizer(pipe):
@@ -16,7 +16,7 @@ def run_synthesizer(pipe):
 
     In come ("heard", from_number), ("down",), ("peer",), ("unplug",) and ("close",).
     """
-    go_first()
+    raise_priority()
     sys.setswitchinterval(0.0002)  # a message is stamped when its thread may run
     synthesizer = Synthesizer()
     pipe.send(synthesizer.name)
@@ -61,7 +61,7 @@ class Recorder(Synthesizer):
 
     @property
     def peer(self):
-        """The sender's end of the first connection: a TCP port."""
+        """The scheduler's end of the first connection: a TCP port."""
         return self._ask("peer")
 
     def unplug(self):

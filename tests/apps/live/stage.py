@@ -1,20 +1,20 @@
-"""A partner on a stage without time: a voice that writes down, a model that plays a scale after so many seconds."""
+"""A partner on a stage without time: an output that writes down, a model that plays a scale after so many seconds."""
 
 from __future__ import annotations
 
 import numpy as np
 from mido import Message
 
-from lib.apps.live.composer import Take
 from lib.apps.live.duet_request import DuetRequest
-from lib.apps.live.messages import begins
+from lib.apps.live.messages import is_note_on
+from lib.apps.live.model_process import Answer
 from lib.apps.live.tempo import OwnTempo
 from lib.music.notes import Notes
 
 STEP_S = 0.005
 
 
-class Voice:
+class Output:
     """Keeps orders and spans."""
 
     def __init__(self):
@@ -30,7 +30,7 @@ class Voice:
     now_s = 0.0
 
 
-class Composer:
+class Model:
     """Answers `takes_s` after the last ask with quavers from middle C up, the first of them 0.1 s late, as models are."""
 
     def __init__(self, stage, takes_s):
@@ -50,41 +50,41 @@ class Composer:
         self.expected_s = (self.expected_s + self.stage.now_s - self.asked_s) / 2
         self.drop()
 
-    def take(self):
+    def receive(self):
         if self.current is None or self.stage.now_s < self.current[1]:
             return None
         ask, self.current = self.current[0], None
         onset_s = np.arange(2 * ask.beats) * ask.beat_s / 2
-        return Take(ask, Notes.from_arrays(onset_s + 0.1, onset_s * 0 + 0.1, 60 + np.arange(len(onset_s)) % 12, onset_s * 0 + 80))
+        return Answer(ask, Notes.from_arrays(onset_s + 0.1, onset_s * 0 + 0.1, 60 + np.arange(len(onset_s)) % 12, onset_s * 0 + 80))
 
 
 class Stage:
     """A partner with all it needs."""
 
-    def __init__(self, kind, takes_s=0.5, **wished):
-        self.now_s, self.told, self.voice, self.composer = 1000.0, [], Voice(), Composer(self, takes_s)
-        self.wished = DuetRequest(**wished)
-        self.tempo = OwnTempo(self.wished.tempo_bpm, self.wished.beats_per_bar)
-        self.partner = kind(self.wished, self.tempo, self.voice, self.composer, self.tell)
+    def __init__(self, kind, takes_s=0.5, **options):
+        self.now_s, self.events, self.output, self.model = 1000.0, [], Output(), Model(self, takes_s)
+        self.request = DuetRequest(**options)
+        self.tempo = OwnTempo(self.request.tempo_bpm, self.request.beats_per_bar)
+        self.partner = kind(self.request, self.tempo, self.output, self.model, self.report)
 
-    def tell(self, kind, words, **values):
-        self.told.append((kind, values))
+    def report(self, kind, text, **values):
+        self.events.append((kind, values))
 
     def kinds(self):
         """What was told, but for what is no event."""
-        return [kind for kind, _ in self.told if kind not in ("play", "take")]
+        return [kind for kind, _ in self.events if kind not in ("play", "take")]
 
     def until(self, now_s):
         """Let time pass."""
         while self.now_s < now_s:
-            self.now_s = self.voice.now_s = min(self.now_s + STEP_S, now_s)
+            self.now_s = self.output.now_s = min(self.now_s + STEP_S, now_s)
             self.partner.tick(self.now_s)
 
     def wait(self, seconds):
         self.until(self.now_s + seconds)
 
     def send(self, kind, **values):
-        self.partner.hear(Message(kind, **values), self.now_s)
+        self.partner.receive(Message(kind, **values), self.now_s)
 
     def phrase(self, notes=4, seconds=0.25):
         """Play so many notes, each that long, from now on. Returns when the first began and the last ended."""
@@ -96,6 +96,6 @@ class Stage:
         return begun_s, self.now_s
 
     @property
-    def heard(self):
-        """[(time_s, pitch)] that the voice plays."""
-        return [(span.on_s, span.on[1]) for span in sorted(self.voice.spans) if begins(span.on)]
+    def played(self):
+        """[(time_s, pitch)] that the output plays."""
+        return [(span.on_s, span.on[1]) for span in sorted(self.output.spans) if is_note_on(span.on)]

@@ -14,20 +14,20 @@ def test_the_answer_begins_on_the_next_beat():
     stage = Stage(CallAndResponse)
     begun_s, ended_s = stage.phrase()
     stage.wait(3)
-    first_s, pitch = stage.heard[0]
+    first_s, pitch = stage.played[0]
     assert pitch == 60 and (first_s - begun_s) / BEAT_S == pytest.approx(round((first_s - begun_s) / BEAT_S))
     assert ended_s + 2 * BEAT_S <= first_s < ended_s + 3 * BEAT_S + 0.04
     assert stage.kinds()[:3] == ["phrase_ended", "placed", "answers"]
-    (ask,) = stage.composer.asks
-    assert len(ask.before) == 4 and ask.beats == 4
+    (ask,) = stage.model.asks
+    assert len(ask.prompt) == 4 and ask.beats == 4
 
 
 def test_it_is_as_long_as_asked_and_then_listens():
     stage = Stage(CallAndResponse, bars=2)
     stage.phrase()
     stage.wait(8)
-    times_s = [at_s for at_s, _ in stage.heard]
-    assert len(times_s) == 16 and max(span.off_s for span in stage.voice.spans) <= times_s[0] + 8 * BEAT_S + 1e-6
+    times_s = [at_s for at_s, _ in stage.played]
+    assert len(times_s) == 16 and max(span.off_s for span in stage.output.spans) <= times_s[0] + 8 * BEAT_S + 1e-6
     assert stage.kinds()[-1] == "listens"
     stage.phrase()
     stage.wait(5)
@@ -39,18 +39,18 @@ def test_what_is_late_says_so_and_enters_on_a_bar_line():
     begun_s, _ = stage.phrase()
     stage.wait(6)
     assert stage.kinds()[:4] == ["phrase_ended", "late", "placed", "answers"]
-    assert (stage.heard[0][0] - begun_s) / BEAT_S % 4 == pytest.approx(0)
+    assert (stage.played[0][0] - begun_s) / BEAT_S % 4 == pytest.approx(0)
 
 
 def test_a_draft_that_has_not_heard_the_whole_phrase_is_never_played():
     stage = Stage(CallAndResponse)
     stage.phrase()
     stage.wait(0.7)  # the draft is ready
-    assert len(stage.composer.asks) == 1 and stage.partner.take is not None
+    assert len(stage.model.asks) == 1 and stage.partner.answer is not None
     stage.phrase(5)
     stage.wait(3)
-    assert len(stage.composer.asks) == 2 and len(stage.composer.asks[1].before) == 9
-    assert stage.heard[0][0] > stage.now_s - 3 + 2 * BEAT_S - 0.01
+    assert len(stage.model.asks) == 2 and len(stage.model.asks[1].prompt) == 9
+    assert stage.played[0][0] > stage.now_s - 3 + 2 * BEAT_S - 0.01
     assert stage.partner.number == 2
 
 
@@ -60,11 +60,11 @@ def test_who_goes_on_before_the_entry_is_not_interrupted():
     while "placed" not in stage.kinds():
         stage.wait(0.005)
     stage.send("note_on", note=72, velocity=80)
-    assert stage.voice.orders[-1] == "clear" and stage.heard == [] and stage.kinds()[-1] == "went_on"
+    assert stage.output.orders[-1] == "clear" and stage.played == [] and stage.kinds()[-1] == "went_on"
     stage.wait(0.1)
     stage.send("note_off", note=72)
     stage.wait(3)
-    assert len(stage.composer.asks[-1].before) == 5 and stage.kinds().count("answers") == 1 and ended_s > begun_s
+    assert len(stage.model.asks[-1].prompt) == 5 and stage.kinds().count("answers") == 1 and ended_s > begun_s
 
 
 @pytest.mark.parametrize("gives_way", [True, False])
@@ -75,12 +75,12 @@ def test_playing_into_an_answer(gives_way):
         stage.wait(0.05)
     stage.wait(1)
     stage.send("note_on", note=72, velocity=80)
-    assert ("clear" in stage.voice.orders) == gives_way
+    assert ("clear" in stage.output.orders) == gives_way
     stage.wait(0.2)
     stage.send("note_off", note=72)
     stage.wait(12)
     answers = 2  # the note is a phrase of its own
-    assert stage.kinds().count("answers") == answers and len(stage.composer.asks[-1].before) == 1
+    assert stage.kinds().count("answers") == answers and len(stage.model.asks[-1].prompt) == 1
 
 
 def test_a_cue_is_answered_at_once_from_what_was_made_while_playing():
@@ -89,7 +89,7 @@ def test_a_cue_is_answered_at_once_from_what_was_made_while_playing():
     stage.send("control_change", control=20, value=127)
     cued_s = stage.now_s
     stage.wait(2)
-    first_s = stage.heard[0][0]
+    first_s = stage.played[0][0]
     assert cued_s <= first_s <= cued_s + BEAT_S + 0.04 and "late" not in stage.kinds()
     assert (first_s - begun_s) / BEAT_S % 1 == pytest.approx(0, abs=1e-6)
 
@@ -99,30 +99,30 @@ def test_all_sound_off_is_a_panic_and_all_notes_off_is_not():
     stage.phrase()
     stage.wait(2)
     stage.send("control_change", control=123, value=0)
-    assert "panic" not in stage.voice.orders
+    assert "panic" not in stage.output.orders
     stage.send("control_change", control=120, value=0)
-    assert stage.voice.orders[-1] == "panic"
-    heard = len(stage.heard)
+    assert stage.output.orders[-1] == "panic"
+    played = len(stage.played)
     stage.wait(5)
-    assert len(stage.heard) == heard and not stage.partner.lines
+    assert len(stage.played) == played and not stage.partner.scheduled
 
 
 def test_a_clock_that_stops_stops_the_answer():
     stage = Stage(CallAndResponse, clock="in")
     stage.partner.tempo = ClockTempo()
-    stage.partner.hear(Message("start"), stage.now_s)
+    stage.partner.receive(Message("start"), stage.now_s)
     clock(stage, 48)
     for pitch in (60, 62, 64):
         stage.send("note_on", note=pitch, velocity=80)
         clock(stage, 12)
         stage.send("note_off", note=pitch)
     clock(stage, 84)
-    assert stage.kinds()[-1] == "answers" and stage.heard
-    beats = [(at_s - 1000.0) / BEAT_S for at_s, _ in stage.heard[:1]]
+    assert stage.kinds()[-1] == "answers" and stage.played
+    beats = [(at_s - 1000.0) / BEAT_S for at_s, _ in stage.played[:1]]
     assert beats[0] == pytest.approx(round(beats[0]), abs=0.01)
     stage.send("stop")
     stage.wait(0.1)
-    assert stage.voice.orders[-1] == "clear" and stage.kinds()[-1] == "halt"
+    assert stage.output.orders[-1] == "clear" and stage.kinds()[-1] == "halt"
 
 
 def clock(stage, ticks):

@@ -12,7 +12,7 @@ BEAT_S = 0.5
 def played(phrase, *events):
     """Play (time_s, type, values)."""
     for at_s, kind, values in events:
-        phrase.hear(Message(kind, **values), at_s)
+        phrase.receive(Message(kind, **values), at_s)
     return phrase
 
 
@@ -48,7 +48,7 @@ def test_silence_counts_from_the_last_key():
 def test_a_phrase_ends_when_the_keyboard_is_unplugged_under_the_fingers():
     phrase = Phrase(silence_beats=2)
     played(phrase, (1, "control_change", {"control": 64, "value": 127}), (1, "note_on", {"note": 60, "velocity": 9}))
-    phrase.let_go(3.0)
+    phrase.release_all(3.0)
     assert phrase.ended(4.0, BEAT_S) and phrase.notes(9).duration_s.tolist() == [2] and phrase.notes(9).pedal_s.tolist() == [[0, 2]]
 
 

@@ -4,9 +4,9 @@ import sys
 import time
 
 import pytest
+from instruments import Keyboard, Synthesizer, wait_for
 
 from lib.apps.live import ports
-from lib.apps.live.instruments import Keyboard, Synthesizer, wait_for
 from lib.apps.live.ports import PortError, find_port, open_input, open_output
 
 NAMES = ["loopMIDI Port 1", "Midi Through:Midi Through Port-0 14:0", "Grand 20:0", "Grand Two 24:0"]

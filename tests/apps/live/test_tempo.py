@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from mido import Message
 
-from lib.apps.live.tempo import ClockTempo, Grid, OwnTempo
+from lib.apps.live.tempo import BeatGrid, ClockTempo, OwnTempo
 
 
 def test_a_grid_counts_beats_and_bars():
-    grid = Grid(10.0, 0.5, 3)
+    grid = BeatGrid(10.0, 0.5, 3)
     assert grid.beat_at(11.25) == 2.5 and grid.time_of(4) == 12.0
     assert grid.next_beat(11.0) == 2 and grid.next_beat(11.01) == 3
     assert grid.next_bar(10.0) == 0 and grid.next_bar(10.01) == 3 and grid.next_bar(11.5) == 3
@@ -18,13 +18,13 @@ def test_own_tempo_has_no_beat_before_it_begins():
     tempo = OwnTempo(90, 4)
     assert tempo.grid(1.0) is None
     tempo.begin(5.0)
-    assert tempo.grid(6.0) == Grid(5.0, 60 / 90, 4)
+    assert tempo.grid(6.0) == BeatGrid(5.0, 60 / 90, 4)
 
 
 def tick(tempo, times_s):
     """Clock messages at times."""
     for at_s in times_s:
-        tempo.hear(Message("clock"), at_s)
+        tempo.receive(Message("clock"), at_s)
     return times_s[-1]
 
 
@@ -34,7 +34,7 @@ def ticks(start_s, bpm, count):
 
 def started(bpm=120.0, count=96, start_s=100.0):
     tempo = ClockTempo()
-    tempo.hear(Message("start"), start_s - 0.001)
+    tempo.receive(Message("start"), start_s - 0.001)
     return tempo, tick(tempo, ticks(start_s, bpm, count))
 
 
@@ -51,7 +51,7 @@ def test_ticks_without_start_say_nothing():
 
 def test_jitter_hardly_moves_the_beat():
     tempo = ClockTempo()
-    tempo.hear(Message("start"), 0)
+    tempo.receive(Message("start"), 0)
     times_s = ticks(100, 120, 240) + np.random.default_rng(0).normal(0, 0.002, 240)
     grid = tempo.grid(tick(tempo, times_s))
     assert abs(grid.time_of(9) - 104.5) < 0.0015
@@ -76,13 +76,13 @@ def test_a_new_tempo_is_taken_up_within_a_beat():
 
 def test_stop_continue_and_song_position():
     tempo, now_s = started(120, 96)
-    tempo.hear(Message("stop"), now_s)
+    tempo.receive(Message("stop"), now_s)
     assert tempo.grid(now_s) is None
-    tempo.hear(Message("songpos", pos=64), now_s + 1)  # beat 16
-    tempo.hear(Message("continue"), now_s + 1)
+    tempo.receive(Message("songpos", pos=64), now_s + 1)  # beat 16
+    tempo.receive(Message("continue"), now_s + 1)
     tick(tempo, ticks(now_s + 1.1, 120, 24))
     assert tempo.grid(now_s + 2.1).beat_at(now_s + 1.1) == pytest.approx(16)
-    tempo.hear(Message("start"), now_s + 3)
+    tempo.receive(Message("start"), now_s + 3)
     tick(tempo, ticks(now_s + 3.1, 120, 24))
     assert tempo.grid(now_s + 4.1).beat_at(now_s + 3.1) == pytest.approx(0, abs=1e-6)
 

@@ -4,27 +4,27 @@ import numpy as np
 import pytest
 from stage import Stage
 
-from lib.apps.live.composer import Ask, chart_of, order_of, request_of
 from lib.apps.live.duet_request import DuetRequest
-from lib.apps.live.turns import SETTLE_S, Turns
+from lib.apps.live.model_process import Question, chart_of, order_of, request_of
+from lib.apps.live.turns import COUNT_IN_DELAY_S, Turns
 from lib.music.chart import Chart
 
 BEAT_S = 0.5
 
 
-def begun(takes_s=0.5, **wished):
+def begun(takes_s=0.5, **options):
     """A stage with the count-in under way; and when the music begins."""
-    stage = Stage(Turns, takes_s, **wished)
+    stage = Stage(Turns, takes_s, **options)
     stage.partner.count_in(stage.now_s)
-    return stage, stage.now_s + SETTLE_S + stage.partner.offset * BEAT_S
+    return stage, stage.now_s + COUNT_IN_DELAY_S + stage.partner.offset * BEAT_S
 
 
 def clicks(stage):
-    return [(span.on_s, span.on) for span in stage.voice.spans if span.on[0] & 0x0F == 9]
+    return [(span.on_s, span.on) for span in stage.output.spans if span.on[0] & 0x0F == 9]
 
 
 def piano(stage):
-    return [at_s for span in sorted(stage.voice.spans) for at_s in [span.on_s] if span.on[0] & 0x0F == 0]
+    return [at_s for span in sorted(stage.output.spans) for at_s in [span.on_s] if span.on[0] & 0x0F == 0]
 
 
 def test_it_counts_in_and_leaves_the_first_four_to_you():
@@ -42,37 +42,37 @@ def test_the_model_hears_you_as_long_as_it_can_and_knows_the_bar():
     stage.until(music_s)
     stage.phrase(16, 0.4)
     stage.until(music_s + 8.5)
-    (ask,) = stage.composer.asks
-    assert ask.start_beat == 16 and ask.beats == 16 and len(ask.before) >= 16
-    order = order_of(ask, stage.wished, Chart.parse(stage.wished.form))
-    assert order.chart.text() == "Dm | Em | Bdim | C7" and order.notes is ask.before
+    (ask,) = stage.model.asks
+    assert ask.start_beat == 16 and ask.beats == 16 and len(ask.prompt) >= 16
+    order = order_of(ask, stage.request, Chart.parse(stage.request.form))
+    assert order.chart.text() == "Dm | Em | Bdim | C7" and order.notes is ask.prompt
 
 
 def test_what_is_late_enters_on_a_bar_line_with_the_bars_left_out():
     stage, music_s = begun(mode="fours", first="me")
-    stage.composer.takes_s, stage.composer.expected_s = 3.1, 0.5
+    stage.model.takes_s, stage.model.expected_s = 3.1, 0.5
     stage.until(music_s + 8)
     first = (piano(stage)[0] - music_s) / BEAT_S
     assert "late" in stage.kinds() and first % 4 == pytest.approx(0) and 4 <= first < 16
-    placed = dict(stage.told)["placed"]
+    placed = dict(stage.events)["placed"]
     assert placed["late"] and placed["turn_beat"] == stage.partner.offset
 
 
 def test_a_turn_that_never_came_is_missed_and_the_next_is_not():
     stage, music_s = begun(mode="fours", first="me")
-    stage.composer.takes_s = 1000
+    stage.model.takes_s = 1000
     stage.until(music_s + 8)
     assert "missed" in stage.kinds() and not piano(stage)
-    stage.composer.takes_s = 0.5
+    stage.model.takes_s = 0.5
     stage.until(music_s + 24)
     assert (piano(stage)[0] - music_s) / BEAT_S == pytest.approx(32)
 
 
 def test_a_model_slower_than_its_turns_plays_some_of_them():
     stage, music_s = begun(mode="comp")
-    stage.composer.takes_s, stage.composer.expected_s = 7.0, 0.5  # a turn lasts 4 s
+    stage.model.takes_s, stage.model.expected_s = 7.0, 0.5  # a turn lasts 4 s
     stage.until(music_s + 60)
-    placed = [values for kind, values in stage.told if kind == "placed"]
+    placed = [values for kind, values in stage.events if kind == "placed"]
     assert len(placed) >= 3 and not all(values["late"] for values in placed) and len(piano(stage)) > 20
 
 
@@ -81,24 +81,24 @@ def test_comping_has_no_gaps():
     stage.until(music_s + 16)
     beats = {int((at_s - music_s) / BEAT_S + 1e-6) for at_s in piano(stage)}
     assert beats >= set(range(32))
-    assert len(stage.composer.asks[3].before) > 8, "it hears itself"
+    assert len(stage.model.asks[3].prompt) > 8, "it hears itself"
 
 
-def test_a_request_says_what_is_wished():
-    comp = request_of(Ask(3, None, 0, 8, 0.5), DuetRequest(mode="comp", style="Bill Evans", seed=10))
+def test_a_request_says_what_is_request():
+    comp = request_of(Question(3, None, 0, 8, 0.5), DuetRequest(mode="comp", style="Bill Evans", seed=10))
     assert (comp.density, comp.register, comp.style, comp.seed, comp.seconds) == (4.0, 50.0, "Bill Evans", 13, 4.0)
-    assert comp.guidance == 3.0 and request_of(Ask(3, None, 0, 8, 0.5), DuetRequest()).guidance_scale == 1.0
-    assert request_of(Ask(3, None, 0, 8, 0.5), DuetRequest(guidance_scale=3)).guidance_scale == 3.0
-    assert request_of(Ask(1, None, 0, 4, 0.5), DuetRequest()).chords == "N.C."
+    assert comp.guidance == 3.0 and request_of(Question(3, None, 0, 8, 0.5), DuetRequest()).guidance_scale == 1.0
+    assert request_of(Question(3, None, 0, 8, 0.5), DuetRequest(guidance_scale=3)).guidance_scale == 3.0
+    assert request_of(Question(1, None, 0, 4, 0.5), DuetRequest()).chords == "N.C."
 
 
 def test_an_ask_has_its_part_of_the_chart_and_own_changes_have_none():
-    wished = DuetRequest(chords="Cmaj7 | Dm7 G7")
-    order = order_of(Ask(1, None, 2, 7, 0.5), wished, chart_of(wished, None))
+    request = DuetRequest(chords="Cmaj7 | Dm7 G7")
+    order = order_of(Question(1, None, 2, 7, 0.5), request, chart_of(request, None))
     assert order.chart.text() == "Cmaj7 | Dm7 G7 | Cmaj7" and order.chart.quarters == 7
     own = DuetRequest(chords=" Own")
     assert own.own_changes and own.chords is None and chart_of(own, None) is None
-    order = order_of(Ask(1, None, 2, 4, 0.5), own, None)
+    order = order_of(Question(1, None, 2, 4, 0.5), own, None)
     assert order.request.own_changes and order.chart is None
 
 

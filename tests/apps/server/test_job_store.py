@@ -4,8 +4,8 @@ import dataclasses
 import sqlite3
 
 import pytest
+from serving import until
 
-from lib.apps.live.instruments import wait_for
 from lib.apps.server.jobs import Jobs, QueueFull
 from lib.apps.server.limits import Limits
 from lib.apps.server.orders import Work
@@ -122,5 +122,5 @@ def test_a_worker_outlives_a_disk_that_is_full_for_a_while(jobs, monkeypatch):
     monkeypatch.setattr(worker, "_play", lambda batch: played.extend(job.id for job in batch))
     job_id = jobs.add(work()).id
     worker.start()
-    assert wait_for(lambda: played, 10) and played == [job_id] and worker.is_alive() and not faults
+    assert until(lambda: played, 10) and played == [job_id] and worker.is_alive() and not faults
     worker.stop()

@@ -1,10 +1,10 @@
-"""What the sender does with orders, on a clock that only moves when told."""
+"""What the scheduler does with orders, on a clock that only moves when told."""
 
 import pytest
 
 from lib.apps.live.messages import CLOCK, CONTINUE, START, STOP, key, pedal, silence, song_position, without_overlap
 from lib.apps.live.ports import PortError
-from lib.apps.live.sender import STALE_S, Sender
+from lib.apps.live.scheduler import STALE_S, Scheduler
 
 
 class Port:
@@ -32,20 +32,20 @@ class Port:
 
 
 class Stage:
-    """A sender, its port and its time."""
+    """A scheduler, its port and its time."""
 
     def __init__(self):
-        self.now_s, self.port, self.told = 100.0, Port(), []
-        self.sender = Sender(self.port, lambda: self.now_s, self.told.append)
+        self.now_s, self.port, self.notified = 100.0, Port(), []
+        self.scheduler = Scheduler(self.port, lambda: self.now_s, self.notified.append)
 
     def at(self, now_s):
         """Let it be later: what was sent since."""
         before = len(self.port.sent)
-        while self.sender.due_s is not None and self.sender.due_s <= now_s:
-            self.now_s = self.sender.due_s
-            self.sender.send_due()
+        while self.scheduler.due_s is not None and self.scheduler.due_s <= now_s:
+            self.now_s = self.scheduler.due_s
+            self.scheduler.send_due()
         self.now_s = now_s
-        self.sender.send_due()
+        self.scheduler.send_due()
         return self.port.sent[before:]
 
 
@@ -55,113 +55,113 @@ def stage():
 
 
 def test_each_at_its_time_and_each_on_has_its_off(stage):
-    stage.sender.play([key(101, 102, 60, 80), key(101.5, 101.9, 64, 70, 3), pedal(101, 103)])
+    stage.scheduler.play([key(101, 102, 60, 80), key(101.5, 101.9, 64, 70, 3), pedal(101, 103)])
     assert stage.at(100.9) == []
     assert stage.at(101.1) == [b"\x90\x3c\x50", b"\xb0\x40\x7f"]
     assert stage.at(101.6) == [b"\x93\x40\x46"]
     assert stage.at(102) == [b"\x83\x40\x40", b"\x80\x3c\x40"]
-    assert stage.at(104) == [b"\xb0\x40\x00"] and not stage.sender.sounding.keys
-    assert [due_s for due_s, _, _ in stage.sender.report()["sent"]] == [101, 101, 101.5, 101.9, 102, 103]
+    assert stage.at(104) == [b"\xb0\x40\x00"] and not stage.scheduler.sounding.keys
+    assert [due_s for due_s, _, _ in stage.scheduler.report()["sent"]] == [101, 101, 101.5, 101.9, 102, 103]
 
 
-def test_the_lookout_is_told_before_a_key_goes_down(stage):
-    stage.sender.tell = lambda message: stage.told.append((message, len(stage.port.sent)))
-    stage.sender.play([key(101, 102, 60, 80)])
+def test_the_watchdog_is_told_before_a_key_goes_down(stage):
+    stage.scheduler.notify = lambda message: stage.notified.append((message, len(stage.port.sent)))
+    stage.scheduler.play([key(101, 102, 60, 80)])
     stage.at(103)
-    assert stage.told == [(b"\x90\x3c\x50", 0), (b"\x80\x3c\x40", 2)]
+    assert stage.notified == [(b"\x90\x3c\x50", 0), (b"\x80\x3c\x40", 2)]
 
 
 def test_clear_lets_go_without_touching_what_others_play(stage):
-    stage.sender.play([key(101, 110, 60, 80), key(105, 106, 62, 80)])
+    stage.scheduler.play([key(101, 110, 60, 80), key(105, 106, 62, 80)])
     stage.at(102)
-    stage.sender.clear()
+    stage.scheduler.clear()
     assert stage.port.sent[1:] == [b"\x80\x3c\x40", b"\xb0\x40\x00"] and stage.at(120) == []
 
 
 def test_panic_and_close_silence_everything(stage):
-    stage.sender.play([key(101, 110, 60, 80), key(101, 110, 62, 80, 9)])
+    stage.scheduler.play([key(101, 110, 60, 80), key(101, 110, 62, 80, 9)])
     stage.at(102)
-    stage.sender.panic()
-    assert stage.port.sent[2:] == silence({(0, 60), (9, 62)}, {0, 9}) and not stage.sender.sounding.keys
-    assert stage.sender.close()
+    stage.scheduler.panic()
+    assert stage.port.sent[2:] == silence({(0, 60), (9, 62)}, {0, 9}) and not stage.scheduler.sounding.keys
+    assert stage.scheduler.close()
     assert stage.port.sent[-6:] == silence((), {0, 9}) and stage.port.broken
 
 
 def test_a_key_that_is_too_late_is_not_struck(stage):
-    stage.sender.play([key(101, 102, 60, 80)])
+    stage.scheduler.play([key(101, 102, 60, 80)])
     stage.now_s = 101 + STALE_S * 2
-    stage.sender.send_due()
-    assert stage.port.sent == [] and stage.sender.report()["dropped"] == 1
+    stage.scheduler.send_due()
+    assert stage.port.sent == [] and stage.scheduler.report()["dropped"] == 1
 
 
 def test_a_lost_port_is_silenced_when_it_is_back_and_nothing_stale_is_played(stage):
-    stage.sender.play([key(101, 110, 60, 80), key(103, 104, 62, 80), key(120, 121, 64, 80)])
+    stage.scheduler.play([key(101, 110, 60, 80), key(103, 104, 62, 80), key(120, 121, 64, 80)])
     stage.at(102)
     stage.port.broken, stage.port.there = True, False
     stage.at(103.5)
-    report = stage.sender.report()
+    report = stage.scheduler.report()
     assert not report["open"] and report["lost"] == 1 and report["dropped"] == 0
-    stage.sender.play([key(104, 105, 65, 80)])
-    stage.sender.look()
-    assert stage.sender.port is None and stage.sender.dropped == 1
+    stage.scheduler.play([key(104, 105, 65, 80)])
+    stage.scheduler.check()
+    assert stage.scheduler.port is None and stage.scheduler.dropped == 1
     stage.port.there = True
     before = len(stage.port.sent)
-    stage.sender.look()
+    stage.scheduler.check()
     assert stage.port.sent[before:] == silence({(0, 60), (0, 62)}, range(16))  # 62 may have gone out before the loss
     assert stage.at(130) == []
 
 
 def test_whoever_closes_while_the_port_is_lost_is_told_so(stage):
-    stage.sender.play([key(101, 110, 60, 80)])
+    stage.scheduler.play([key(101, 110, 60, 80)])
     stage.at(102)
     stage.port.broken = True
-    assert not stage.sender.close() and stage.sender.sounding.keys == {(0, 60)}
+    assert not stage.scheduler.close() and stage.scheduler.sounding.keys == {(0, 60)}
 
 
 def test_a_loss_that_somebody_else_saw(stage):
-    stage.sender.play([key(101, 110, 60, 80)])
+    stage.scheduler.play([key(101, 110, 60, 80)])
     stage.at(102)
-    stage.sender.lose()
-    assert stage.sender.port is None
-    stage.sender.look()
+    stage.scheduler.lose()
+    assert stage.scheduler.port is None
+    stage.scheduler.check()
     assert stage.port.sent[1] == b"\x80\x3c\x40"
 
 
 def test_a_port_is_looked_at_and_regained_while_a_clock_ticks(stage):
-    stage.sender.start_clock(100.0, 0.3)
+    stage.scheduler.start_clock(100.0, 0.3)
     stage.at(100.26)
     looks = 0
     for number in range(600):
         stage.at(100.26 + number / 1000)
-        if stage.sender.may_look():
+        if stage.scheduler.may_check():
             looks += 1
-            stage.sender.look()
+            stage.scheduler.check()
     assert looks == 3
     stage.port.broken = True
     stage.at(101.2)
-    assert stage.sender.port is None and stage.sender.may_look()
-    stage.sender.look()
+    assert stage.scheduler.port is None and stage.scheduler.may_check()
+    stage.scheduler.check()
     assert stage.at(101.3)[-1] == CLOCK
 
 
 def test_the_clock_ticks_24_times_a_beat_and_stops(stage):
-    stage.sender.start_clock(101.0, 0.6)
+    stage.scheduler.start_clock(101.0, 0.6)
     assert stage.at(101.001) == [START, CLOCK]
     assert stage.at(101.6001) == [CLOCK] * 24
-    stage.sender.stop_clock()
+    stage.scheduler.stop_clock()
     assert stage.port.sent[-1] == STOP and stage.at(105) == []
-    stage.sender.start_clock(106.0, 0.6, 48)
+    stage.scheduler.start_clock(106.0, 0.6, 48)
     assert stage.at(106.001) == [b"\xf2\x08\x00", CONTINUE, CLOCK]  # song position: two beats are eight sixteenths
     assert song_position(24 * 40) == [b"\xf2\x20\x01"] and song_position(24 * 5000) == []
 
 
 @pytest.mark.parametrize("order", ["clear", "panic"])
 def test_a_clock_goes_on_when_notes_are_taken_back(stage, order):
-    stage.sender.start_clock(101.0, 0.6)
-    stage.sender.play([key(101.1, 110, 60, 80), key(103, 104, 62, 80)])
+    stage.scheduler.start_clock(101.0, 0.6)
+    stage.scheduler.play([key(101.1, 110, 60, 80), key(103, 104, 62, 80)])
     stage.at(102)
-    getattr(stage.sender, order)()
-    assert set(stage.at(104)) == {CLOCK} and not stage.sender.sounding.keys
+    getattr(stage.scheduler, order)()
+    assert set(stage.at(104)) == {CLOCK} and not stage.scheduler.sounding.keys
 
 
 def test_a_key_is_up_before_it_is_struck_again():

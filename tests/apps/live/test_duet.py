@@ -1,4 +1,4 @@
-"""The command: what it refuses, an ear that survives unplugging, and the whole of it with the released model."""
+"""The command: what it refuses, an input that survives unplugging, and the whole of it with the released model."""
 
 import json
 import os
@@ -10,14 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from instruments import Keyboard, Synthesizer, wait_for
 from typer.testing import CliRunner
 
 from lib.apps.cli.main import app
-from lib.apps.live import live_midi
+from lib.apps.live import duet as duets
+from lib.apps.live.duet import Journal, LiveDuet, MidiInput
 from lib.apps.live.duet_request import DuetRequest
-from lib.apps.live.instruments import Keyboard, Synthesizer, wait_for
-from lib.apps.live.live_midi import Ear, Journal, LiveDuet
-from lib.apps.live.ports import PortError
+from lib.apps.live.process import ProcessError
 from lib.config import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,22 +37,22 @@ def test_what_cannot_be_is_refused(words, why):
         raise refused.exception
 
 
-def test_an_ear_survives_unplugging():
+def test_an_input_survives_unplugging():
     keyboard, told = Keyboard(), []
-    ear = Ear(keyboard.name, lambda kind, words, **values: told.append(kind))
+    port = MidiInput(keyboard.name, lambda kind, words, **values: told.append(kind))
     keyboard.accept()
     keyboard.send("note_on", note=60)
-    assert ear.heard.get(timeout=5)[0].note == 60
+    assert port.messages.get(timeout=5)[0].note == 60
     keyboard.unplug()
-    assert wait_for(lambda: ear.gone)
-    assert ear.look(True) and not ear.look(True)
+    assert wait_for(lambda: port.gone)
+    assert port.check(True) and not port.check(True)
     keyboard.accept()
     keyboard.send("note_on", note=61)
-    assert ear.heard.get(timeout=5)[0].note == 61 and told == ["input_lost", "input_back"]
-    ear.look(False)  # the system says that it is gone
-    ear.look(False)
-    assert ear.port is None and told[2:] == ["input_lost"]
-    ear.close()
+    assert port.messages.get(timeout=5)[0].note == 61 and told == ["input_lost", "input_back"]
+    port.check(False)  # the system says that it is gone
+    port.check(False)
+    assert port.port is None and told[2:] == ["input_lost"]
+    port.close()
     keyboard.close()
 
 
@@ -66,23 +66,16 @@ def test_a_journal_tells_people_and_files(tmp_path):
     assert said == ["late: it enters on a later bar line"] and [line["kind"] for line in lines] == ["placed", "late"]
 
 
-class Voice:
-    """Sender and look-out as LiveDuet sees them: dead, and the port away for so many tries."""
+class Output:
+    """MidiOutputProcess as LiveDuet sees it."""
 
-    def __init__(self, name="Grand", tries=0):
-        self.tries, self.tried, self.priority = tries, 0, "usual"
-        self.alive = self.is_waiting = self.gave_up = self.is_silent = False
-
-    def mend(self):
-        self.tried += 1
-        if self.tried <= self.tries:
-            raise PortError("away")
-        self.alive, self.gave_up = True, False
+    def __init__(self, name="Grand"):
+        self.alive, self.is_waiting, self.is_silent, self.priority = True, False, True, "usual"
 
     def close(self):
         self.alive = False
 
-    def order(self, name, *words):
+    def order(self, name, *arguments):
         pass
 
     def report(self):
@@ -91,42 +84,32 @@ class Voice:
 
 @pytest.fixture
 def duet(monkeypatch):
-    """A LiveDuet without processes; `told` holds (kind, words)."""
-    part = SimpleNamespace(close=lambda: None, alive=True, wait=lambda seconds: None, look=lambda there: False)
-    monkeypatch.setattr(live_midi, "Voice", Voice)
-    monkeypatch.setattr(live_midi, "Ear", lambda name, tell: part)
-    monkeypatch.setattr(live_midi, "Composer", lambda wished, loading: part)
+    """A LiveDuet without processes; `told` holds (event, text)."""
+    part = SimpleNamespace(close=lambda: None, alive=True, wait=lambda seconds: None, check=lambda is_listed: False)
+    monkeypatch.setattr(duets, "MidiOutputProcess", Output)
+    monkeypatch.setattr(duets, "MidiInput", lambda name, report: part)
+    monkeypatch.setattr(duets, "ModelProcess", lambda request, loading: part)
     told = []
-    duet = LiveDuet(DuetRequest(), "Keys", "Grand", None, lambda kind, words, **values: told.append((kind, words)))
-    duet.partner, duet.told = SimpleNamespace(withdraw=lambda: None, begin_anew=lambda: None), told
-    duet.looked_s = 1000.0
+    duet = LiveDuet(DuetRequest(), "Keys", "Grand", None, lambda event, text, **fields: told.append((event, text)))
+    duet.partner, duet.told = SimpleNamespace(withdraw=lambda: None, reset=lambda: None), told
     return duet
 
 
-def look(duet, times):
-    for _ in range(times):
-        duet._look()
-        duet.looked_s += live_midi.LOOK_S
+def events(duet):
+    return [event for event, _ in duet.told if event not in ("loading", "sent")]
 
 
-def kinds(duet):
-    return [kind for kind, _ in duet.told if kind not in ("loading", "sent")]
+def test_without_its_scheduler_a_duet_ends(duet):
+    duet.check()
+    assert events(duet) == []
+    duet.output.alive = False
+    with pytest.raises(ProcessError, match="Start the duet again"):
+        duet.check()
 
 
-def test_while_the_lookout_waits_nobody_is_started_and_then_only_now_and_then(duet):
-    duet.voice.tries, duet.voice.is_waiting = 2, True
-    look(duet, 60)
-    assert not duet.voice.tried and kinds(duet) == ["sender_died"]
-    duet.voice.is_waiting, duet.voice.gave_up = False, True
-    look(duet, 10)
-    assert duet.voice.tried == 2 and kinds(duet) == ["sender_died", "not_silenced"], "told once"
-    look(duet, 1)
-    assert duet.voice.tried == 3 and duet.voice.alive and not duet.mending
-
-
-def test_who_stops_after_the_lookout_gave_up_is_told(duet):
-    duet.voice.gave_up = True
-    duet.close()
+def test_who_stops_after_the_watchdog_gave_up_is_told(duet):
+    duet.output.is_silent = False
+    assert not duet.close()
     assert duet.told[-1][0] == "not_silenced" and "Grand" in duet.told[-1][1]
 
 
@@ -134,29 +117,28 @@ def test_who_stops_after_the_lookout_gave_up_is_told(duet):
 @pytest.mark.parametrize(("is_back", "ends"), [(True, ["waits", "silenced", "end"]), (False, ["waits", "not_silenced", "end"])])
 @pytest.mark.usefixtures("ctrl_c")
 def test_silence_is_said_when_it_is_there_and_a_second_signal_breaks_nothing(duet, monkeypatch, number, is_back, ends):
-    voice = duet.voice
+    output = duet.output
 
     def close():
         os.kill(os.getpid(), number)  # again, in the seconds that it takes
-        voice.is_waiting = True
+        output.is_waiting, output.is_silent = True, False
 
     def wait():
         if not is_back:
             os.kill(os.getpid(), number)
             time.sleep(5)
-        voice.is_silent = True
-        return True
+        output.is_silent = True
 
-    voice.close, voice.wait = close, wait
+    output.close, output.wait = close, wait
     monkeypatch.setattr(duet, "begin", lambda: None)
-    monkeypatch.setattr(duet, "run", lambda until: os.kill(os.getpid(), number) or time.sleep(5))
-    monkeypatch.setattr(live_midi, "LiveDuet", lambda *words: duet)
+    monkeypatch.setattr(duet, "run", lambda: os.kill(os.getpid(), number) or time.sleep(5))
+    monkeypatch.setattr(duets, "LiveDuet", lambda *words: duet)
     told = duet.told
-    monkeypatch.setattr(live_midi, "Journal", lambda say, path: Told(told))
+    monkeypatch.setattr(duets, "Journal", lambda say, path: Told(told))
     before = signal.getsignal(signal.SIGTERM)
-    live_midi.play_duet(duet.wished, "Keys", "Grand", None)
-    assert signal.signal(signal.SIGTERM, before) is live_midi._interrupt
-    assert kinds(duet) == ends and told[-1][1] == ("silence; good-bye" if is_back else "good-bye")
+    duets.play_duet(duet.request, "Keys", "Grand", None)
+    assert signal.signal(signal.SIGTERM, before) is duets._interrupt
+    assert events(duet) == ends and told[-1][1] == ("silence; good-bye" if is_back else "good-bye")
 
 
 class Told:
@@ -165,8 +147,8 @@ class Told:
     def __init__(self, told):
         self.told = told
 
-    def __call__(self, kind, words, **values):
-        self.told.append((kind, words))
+    def __call__(self, event, text, **fields):
+        self.told.append((event, text))
 
     def close(self):
         pass
@@ -214,7 +196,7 @@ def test_fours_until_a_signal_and_then_silence(tmp_path, number):
         os.kill(duet.process.pid, number)
         assert wait_for(duet.synthesizer.is_silent)
         if number != signal.SIGKILL:
-            assert duet.process.wait(20) == 0 and not duet.process.stderr.read()
+            assert duet.process.wait(20) == 0 and b"Traceback" not in duet.process.stderr.read()
 
 
 @pytest.mark.slow
@@ -228,7 +210,8 @@ def test_who_stops_while_the_output_is_away_waits_for_it_and_silences_it(tmp_pat
         assert wait_for(lambda: duet.told("waits"), 30) and not duet.told("end")
         duet.synthesizer = duet.synthesizer.come_back()
         assert wait_for(duet.synthesizer.is_silent, 20)
-        assert duet.process.wait(20) == 0 and duet.told("silenced") and duet.told("end") and not duet.process.stderr.read()
+        assert duet.process.wait(20) == 0 and b"Traceback" not in duet.process.stderr.read()
+        assert duet.told("silenced") and duet.told("end")
 
 
 @pytest.mark.slow

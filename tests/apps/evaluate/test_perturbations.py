@@ -1,10 +1,19 @@
-"""Damage by dose: none changes nothing, more changes more, and the same seed spoils alike."""
+"""Damage by dose, and whether measures notice it: none changes nothing, more changes more, a seed perturbs alike."""
 
 import numpy as np
 import pytest
 
-from lib.apps.evaluate.clips import ClipSet
-from lib.apps.evaluate.corruption import BAR_S, DOSES, bars_shuffled, bars_transposed, jittered, notes_replaced
+from lib.apps.evaluate.clip_sets import BAR_S, ClipSet
+from lib.apps.evaluate.intervals import Figure
+from lib.apps.evaluate.perturbations import (
+    DOSES,
+    badness,
+    bars_transposed,
+    dose_response,
+    jittered,
+    notes_replaced,
+    verdicts,
+)
 from lib.music.notes import Notes
 
 
@@ -60,7 +69,51 @@ def test_as_many_notes_are_replaced_as_the_dose_says(notes):
 
 def test_shuffled_bars_are_the_same_bars(notes):
     clips = ClipSet("real", [notes, notes.between(1.0, 9.0), notes], ("a", "b", "c"))
-    shuffled = bars_shuffled(clips)
+    shuffled = clips.shuffled()
     assert [len(clip) for clip in shuffled.clips] != [len(clip) for clip in clips.clips]
     assert sum(map(len, shuffled.clips)) == sum(map(len, clips.clips))
     assert len(set(shuffled.groups)) == 3 and shuffled.clips[0].end_s < 10.24 + 0.3
+
+
+def clips():
+    from lib.music.notes import Notes
+
+    times = np.arange(0, 10, 0.25)
+    return ClipSet(
+        "real", [Notes.from_arrays(times, np.full(40, 0.2), 60 + np.arange(40) % 5, np.full(40, 70))] * 3, list("abc")
+    )
+
+
+def answer(clip_set):
+    """A measure that hears wrong notes alone, and one that is deaf."""
+    wrong = float(np.mean([(notes.pitch > 64).mean() + (notes.pitch < 60).mean() for notes in clip_set.clips]))
+    figures = {"overlapping_area": 1 - wrong, "judge": 0.5, "divergence": wrong}
+    return {name: Figure(value, value, value, 3) for name, value in figures.items()}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return dose_response(clips(), answer)
+
+
+def test_every_dose_of_every_damage_is_asked(rows):
+    assert len(rows) == 1 + sum(len(doses) for _, doses, _ in DOSES.values())
+    assert rows[0]["dose"] == 0 and rows[0]["figures"]["overlapping_area"].value == 1
+
+
+def test_what_hears_and_what_is_deaf(rows):
+    found = verdicts(rows)
+    for measure in ("overlapping_area", "divergence"):
+        worse, ranks = found[measure]["transposed bars"]
+        assert worse and ranks > 0.9
+        assert found[measure]["jitter"] == (False, 0.0), "it does not hear time"
+    assert found["judge"] == {damage: (False, 0.0) for damage in DOSES}
+
+
+def test_worse_is_lower_or_higher():
+    assert badness("judge", 0.1) > badness("judge", 0.2) and badness("overlapping_area", 0.5) > badness(
+        "overlapping_area", 1
+    )
+    assert badness("divergence", 2) > badness("divergence", 1) and badness("nearest_style", 0.9) > badness(
+        "nearest_style", 0.6
+    )

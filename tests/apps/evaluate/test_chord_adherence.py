@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from lib.apps.evaluate.obedience import TEMPO, agreement, agreements, asked_half_bars, chart_of, half_bars, rule_losses
-from lib.apps.evaluate.playing import order_of
+from lib.apps.evaluate.chord_adherence import (
+    TEMPO,
+    agreement,
+    agreements,
+    chart_of,
+    half_bars,
+    required_half_bars,
+    rule_losses,
+)
+from lib.apps.evaluate.players import make_order
 from lib.music.chart import Chart, chord_frames
 from lib.music.chords import parse_chord
 from lib.music.notes import Notes
@@ -24,7 +32,7 @@ def played(chart, tempo_bpm=TEMPO):
 
 @pytest.fixture
 def order():
-    return order_of({"chart": CHART, "tempo_bpm": TEMPO, "density": 5.0, "num_candidates": 2})
+    return make_order({"chart": CHART, "tempo_bpm": TEMPO, "density": 5.0, "num_candidates": 2})
 
 
 def frames(*symbols):
@@ -32,7 +40,7 @@ def frames(*symbols):
 
 
 def test_what_is_played_as_asked_agrees():
-    notes, asked = played(CHART), asked_half_bars(CHART)
+    notes, asked = played(CHART), required_half_bars(CHART)
     assert (asked[:4] == frames("C", "Am7", "Dm7", "G7")).all() and len(asked) == 16
     assert agreement([asked], [notes]) > 0.8
     up = Notes.from_arrays(notes.onset_s, notes.duration_s, notes.pitch + 1, notes.velocity)
@@ -46,7 +54,7 @@ def test_half_bars_without_a_chord_are_not_asked_for():
 
 
 def test_a_chart_is_what_can_be_asked_for():
-    again = asked_half_bars(chart_of(played(CHART)))
+    again = required_half_bars(chart_of(played(CHART)))
     assert (again == half_bars(played(CHART))).all()
 
 

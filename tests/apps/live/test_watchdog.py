@@ -1,11 +1,11 @@
-"""The look-out's work: a port that comes late, breaks once more, and hears all of it in the end."""
+"""The watchdog's work: a port that comes late, breaks once more, and is silenced in the end."""
 
 import pytest
 
-from lib.apps.live import silencer
-from lib.apps.live.messages import Sounding, silence
+from lib.apps.live import watchdog
+from lib.apps.live.messages import SoundingKeys, silence
 from lib.apps.live.ports import PortError
-from lib.apps.live.silencer import silence_port
+from lib.apps.live.watchdog import silence_port
 
 
 class Port:
@@ -25,15 +25,15 @@ class Port:
 
 @pytest.fixture
 def sounding():
-    sounding = Sounding()
+    sounding = SoundingKeys()
     for pitch in (60, 64):
-        sounding.follow(bytes((0x93, pitch, 80)))
+        sounding.update(bytes((0x93, pitch, 80)))
     return sounding
 
 
 def test_it_tries_until_all_has_been_sent(sounding, monkeypatch):
     waits, opened, tries = [], [], [None] * 30 + [Port(3), None, Port(99)]
-    monkeypatch.setattr(silencer.time, "sleep", waits.append)
+    monkeypatch.setattr(watchdog.time, "sleep", waits.append)
     last = tries[-1]
 
     def open_port(name):
@@ -46,16 +46,16 @@ def test_it_tries_until_all_has_been_sent(sounding, monkeypatch):
     assert silence_port("Grand", sounding, open_port)
     assert len(opened) == 2 and not any(port.is_open for port in opened)
     assert last.sent == 2 * silence({(3, 60), (3, 64)}, {3}) and not tries
-    assert waits[0] == silencer.SOON_S and waits[30] == silencer.AGAIN_S == max(waits), "later tries are further apart"
+    assert waits[0] == watchdog.FIRST_WAIT_S and waits[30] == watchdog.LONGEST_WAIT_S == max(waits), "later tries are further apart"
 
 
 def test_it_gives_up_in_the_end(sounding, monkeypatch):
     now_s = [0.0]
-    monkeypatch.setattr(silencer.time, "sleep", lambda seconds: now_s.append(now_s[-1] + seconds))
-    monkeypatch.setattr(silencer.time, "monotonic", lambda: now_s[-1])
+    monkeypatch.setattr(watchdog.time, "sleep", lambda seconds: now_s.append(now_s[-1] + seconds))
+    monkeypatch.setattr(watchdog.time, "monotonic", lambda: now_s[-1])
 
     def nothing(name):
         raise PortError("not there")
 
     assert not silence_port("Grand", sounding, nothing)
-    assert silencer.PATIENCE_S <= now_s[-1] < silencer.PATIENCE_S + silencer.AGAIN_S
+    assert watchdog.PATIENCE_S <= now_s[-1] < watchdog.PATIENCE_S + watchdog.LONGEST_WAIT_S

@@ -6,6 +6,7 @@ Both are sockets of this machine, which `python -m lib duet` takes as ports unde
 from __future__ import annotations
 
 import contextlib
+import json
 import select
 import socket
 import threading
@@ -14,7 +15,8 @@ import time
 from mido import Message, Parser
 from mido.sockets import PortServer
 
-from lib.apps.live.messages import ends, key, pedal, without_overlap
+from lib.apps.live.messages import is_note_off
+from lib.apps.live.rehearsal import messages_of
 
 
 def wait_for(condition, seconds=10.0, step_s=0.005):
@@ -25,6 +27,14 @@ def wait_for(condition, seconds=10.0, step_s=0.005):
             return False
         time.sleep(step_s)
     return True
+
+
+def read_journal(path, *kinds):
+    """Whole lines of a duet's journal, of these kinds or of all: list of dict."""
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"]
+    return [line for line in lines if not kinds or line["kind"] in kinds]
 
 
 class Keyboard:
@@ -48,14 +58,11 @@ class Keyboard:
 
     def play(self, notes):
         """Play Notes in real time. Returns when the last key was released, by time.perf_counter."""
-        rows = zip(notes.onset_s.tolist(), notes.duration_s.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
-        spans = [key(on_s, on_s + seconds, int(pitch), int(velocity)) for on_s, seconds, pitch, velocity in rows]
-        spans = without_overlap([*spans, *(pedal(down_s, up_s) for down_s, up_s in notes.pedal_s.tolist())])
         begins_s, released_s = time.perf_counter(), 0.0
-        for at_s, message in sorted(pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off))):
+        for at_s, message in messages_of(notes):
             time.sleep(max(0.0, begins_s + at_s - time.perf_counter()))
             self.port.send(Message.from_bytes(message))
-            released_s = time.perf_counter() if ends(message) else released_s
+            released_s = time.perf_counter() if is_note_off(message) else released_s
         return released_s
 
     def unplug(self):

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.apps.evaluate.clips import Missing, clips_of_others, real_clips, spread
-from lib.apps.evaluate.markov import MarkovBaseline
-from lib.apps.evaluate.playing import Player, ask
+from lib.apps.evaluate.clip_sets import Missing, clips_of_others, real_clips, spread
+from lib.apps.evaluate.players import ClipPlayer, MarkovBaseline, make_orders
 from lib.data.corpora import open_corpus
 from lib.generation.generate import load_improviser
 from lib.music.notes import Notes
@@ -18,15 +17,15 @@ def store(demo_data):
 
 def test_real_clips_are_of_the_pianist_and_the_split(store):
     clips = real_clips(store, "Cora Canonby", "validation", 12)
-    pieces = [store.pieces[i] for i, _ in clips.places]
+    pieces = [store.pieces[i] for i, _ in clips.positions]
     assert len(clips) == 12 and {(piece.pianist, piece.split) for piece in pieces} == {("Cora Canonby", "validation")}
     assert len(set(clips.groups[:4])) >= 3, "the first few are of several recordings"
-    assert all(notes.onset_s.max() < 10.24 for notes in clips.clips) and len(clips.first(3)) == 3
+    assert all(notes.onset_s.max() < 10.24 for notes in clips.clips)
 
 
 def test_clips_of_others_are_of_everybody_else(store):
     clips = clips_of_others(store, "Cora Canonby", "validation", 5)
-    assert len({store.pieces[i].pianist for i, _ in clips.places} - {"Cora Canonby"}) == 5
+    assert len({store.pieces[i].pianist for i, _ in clips.positions} - {"Cora Canonby"}) == 5
 
 
 def test_what_is_not_there_is_named(store):
@@ -54,17 +53,18 @@ def test_a_markov_model_of_one_figure_plays_it():
 
 
 def test_clips_are_kept_by_model_and_request(noise, tmp_path, monkeypatch):
-    player, requests = Player(load_improviser(noise, device="cpu"), tmp_path), ask([{"seconds": 3.0, "num_steps": 2}] * 2)
+    player = ClipPlayer(load_improviser(noise, device="cpu"), tmp_path)
+    requests = make_orders([{"seconds": 3.0, "num_steps": 2}] * 2)
     first = player.play(requests, "Some Set!")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert [name[:14] for name in names] == ["some-set-0001-", "some-set-0002-"]
-    plain = Player(player.improviser).play(requests, "x")
+    plain = ClipPlayer(player.improviser).play(requests, "x")
     assert [notes.pitch.tolist() for notes in plain] == [notes.pitch.tolist() for notes in first]
     (tmp_path / names[0]).write_bytes(b"damaged")
-    again = player.play(ask([{"seconds": 3.0, "num_steps": 2}] * 2), "other name")
+    again = player.play(make_orders([{"seconds": 3.0, "num_steps": 2}] * 2), "other name")
     assert [notes.pitch.tolist() for notes in again] == [notes.pitch.tolist() for notes in first]
     assert sorted(path.name for path in tmp_path.iterdir()) == names, "one is played anew, in its place"
-    monkeypatch.setattr("lib.apps.evaluate.playing.generate_many", None)
+    monkeypatch.setattr("lib.apps.evaluate.players.generate_many", None)
     player.play(requests, "x")
     with pytest.raises(TypeError):
-        player.play(ask([{"seconds": 3.0, "num_steps": 3}]), "x")  # another request
+        player.play(make_orders([{"seconds": 3.0, "num_steps": 3}]), "x")  # another request

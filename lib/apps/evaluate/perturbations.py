@@ -1,0 +1,106 @@
+"""Real music made worse on purpose, by a dose: whether the measures notice it.
+
+Conventions: a dose is in [0, 1] but for jitter, where it is seconds; 0 changes nothing. The same seed perturbs alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from lib.apps.evaluate.clip_sets import BAR_S, ClipSet
+from lib.apps.evaluate.intervals import Figure
+from lib.music.notes import Notes
+from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
+from lib.progress import progress_bar
+
+FURTHEST = 6  # semitones by which a bar is moved
+HIGHEST = LOWEST_PITCH + NUM_PITCHES - 1
+BETTER_HIGH = ("overlapping_area", "judge")  # of the other measures of similarity less is better
+
+
+def jittered(notes: Notes, seed: int, spread_s: float) -> Notes:
+    """Each note begins earlier or later (a normal spread, seconds), as long as before."""
+    moved = np.random.default_rng(seed).normal(0, spread_s, len(notes)) if spread_s else 0.0
+    onset_s = np.clip(notes.onset_s + moved, 0, None)
+    return Notes.from_arrays(onset_s, notes.duration_s, notes.pitch, notes.velocity, notes.pedal_s)
+
+
+def bars_transposed(notes: Notes, seed: int, share: float) -> Notes:
+    """A share of the bars moved to another key, each to one of its own."""
+    generator = np.random.default_rng(seed)
+    bar = (notes.onset_s // BAR_S).astype(int)
+    bars = int(bar.max(initial=0)) + 1
+    steps = generator.integers(1, FURTHEST + 1, bars) * generator.choice([-1, 1], bars)
+    steps[generator.permutation(bars)[round(share * bars) :]] = 0
+    pitch = notes.pitch.astype(int) + steps[bar]
+    pitch += 12 * ((pitch < LOWEST_PITCH).astype(int) - (pitch > HIGHEST))
+    return Notes.from_arrays(notes.onset_s, notes.duration_s, pitch, notes.velocity, notes.pedal_s)
+
+
+def notes_replaced(notes: Notes, seed: int, share: float) -> Notes:
+    """A share of the notes played on any key at all, within the clip's range."""
+    generator = np.random.default_rng(seed)
+    chosen = generator.random(len(notes)) < share
+    low, high = (int(notes.pitch.min()), int(notes.pitch.max())) if len(notes) else (60, 60)
+    pitch = np.where(chosen, generator.integers(low, high + 1, len(notes)), notes.pitch)
+    return Notes.from_arrays(notes.onset_s, notes.duration_s, pitch, notes.velocity, notes.pedal_s)
+
+
+# name -> (what is done, doses from least to most, unit)
+DOSES = {
+    "jitter": (jittered, (0.02, 0.05, 0.1, 0.2), "s"),
+    "transposed bars": (bars_transposed, (0.25, 0.5, 1.0), "of the bars"),
+    "random notes": (notes_replaced, (0.1, 0.25, 0.5, 1.0), "of the notes"),
+}
+
+
+def dose_response(clip_set: ClipSet, measure: Callable[[ClipSet], dict[str, Figure]]) -> list[dict]:
+    """What the measures say of real clips that are made worse and worse.
+
+    Parameters
+    ----------
+    clip_set : ClipSet of real clips
+    measure : callable(ClipSet) -> dict measure -> Figure
+
+    Returns
+    -------
+    list of dict : damage, dose, unit, figures (measure -> Figure); the first is without any
+    """
+    rows = [{"damage": "none", "dose": 0.0, "unit": "", "figures": measure(clip_set)}]
+    cases = [(name, dose) for name, (_, doses, _) in DOSES.items() for dose in doses]
+    for name, dose in progress_bar(cases, desc="doses", unit="dose"):
+        change, _, unit = DOSES[name]
+        damaged = clip_set.changed(name, lambda notes, seed, change=change, dose=dose: change(notes, seed, dose))
+        rows.append({"damage": name, "dose": dose, "unit": unit, "figures": measure(damaged)})
+    return rows
+
+
+def badness(measure: str, value: float) -> float:
+    """A value with its sign turned so that more is less like the pianist."""
+    return -value if measure in BETTER_HIGH else value
+
+
+def verdicts(rows: list[dict]) -> dict[str, dict[str, tuple[bool, float]]]:
+    """dict measure -> dict damage -> whether the largest dose ranks below none, and how well ranks follow doses.
+
+    Parameters
+    ----------
+    rows : of dose_response
+
+    Returns
+    -------
+    dict measure -> dict damage -> (bool, Spearman's correlation of badness with dose)
+    """
+    found = {}
+    for measure in rows[0]["figures"]:
+        found[measure] = {}
+        for damage in DOSES:
+            own = [row for row in rows if row["damage"] in ("none", damage) and measure in row["figures"]]
+            values = [badness(measure, row["figures"][measure].value) for row in own]
+            doses = [row["dose"] for row in own]
+            rank = float(spearmanr(doses, values).statistic) if len(set(values)) > 1 else 0.0
+            found[measure][damage] = (values[-1] > values[0], rank)
+    return found

@@ -1,0 +1,252 @@
+"""The process that has the model: asked for so many beats after a prompt, it answers with Notes.
+
+Only the last question counts: a new one, or the end of the pipe, ends the one in work at its next denoising step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from lib.apps.live.duet_request import DuetRequest
+from lib.apps.live.process import ProcessError, lower_priority
+from lib.config import build
+from lib.generation.request import GenerateRequest
+from lib.music.notes import Notes
+
+if TYPE_CHECKING:
+    from lib.checkpoints.load import Improviser
+    from lib.generation.generate import Order
+    from lib.music.chart import Chart
+
+COMPING = {"density": 4.0, "register": 50.0}  # where it accompanies
+AT_ONCE = {"guidance_scale": 1.0}  # where it must be ready in a breath: guidance doubles the work
+FIRST_GUESS_S = 2.0  # how long an answer may take, before one was made
+FORGET = 0.5  # of an older measurement, each time
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the model is to play.
+
+    Attributes
+    ----------
+    number : identifies its Answer
+    prompt : Notes played so far, or None
+    start_beat : of the chart, where the music is to begin
+    beats : how long it is to be
+    beat_s : length of a beat now
+    """
+
+    number: int
+    prompt: Notes | None
+    start_beat: int
+    beats: int
+    beat_s: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model played: Notes from 0 on, or None where it failed, for a `reason`."""
+
+    question: Question
+    notes: Notes | None
+    reason: str = ""
+
+
+def order_of(question: Question, request: DuetRequest, chart: Chart | None, callback: Callable | None = None) -> Order:
+    """generate.Order of a Question.
+
+    Parameters
+    ----------
+    chart : of which the Question's beats are taken; None: the changes are the pianist's own
+    """
+    from lib.generation.generate import Order
+
+    prompt = question.prompt if question.prompt is not None and len(question.prompt) else None
+    excerpt = chart and chart.excerpt(question.start_beat, question.beats)
+    return Order(request_of(question, request, own_changes=chart is None), prompt, callback=callback, chart=excerpt)
+
+
+def request_of(question: Question, request: DuetRequest, own_changes: bool = False) -> GenerateRequest:
+    """GenerateRequest of a Question."""
+    tempo_bpm = min(max(60.0 / question.beat_s, 20.0), 400.0)
+    values = {
+        **({"own_changes": True} if own_changes else {"chords": request.form}),
+        **{"tempo_bpm": tempo_bpm, "beats_per_bar": request.beats_per_bar, "seconds": question.beats * 60.0 / tempo_bpm},
+        **{"seed": request.seed + question.number, "style": request.style, "recall": 0.0},
+        **{"num_steps": request.num_steps, "temperature": request.temperature},
+    }
+    usual = COMPING if request.mode == "comp" else AT_ONCE if request.mode == "call" else {}
+    given = {"density": request.density, "guidance_scale": request.guidance_scale}
+    values |= usual | {name: value for name, value in given.items() if value is not None}
+    return build(GenerateRequest, values)
+
+
+def chart_of(request: DuetRequest, improviser: Improviser) -> Chart | None:
+    """The Chart of a DuetRequest; None: the changes are the pianist's own.
+
+    Where no chords are given, an answer continues those of the phrase, if the pianist's changes are known.
+    """
+    from lib.music.chart import Chart
+
+    if request.own_changes or (request.mode == "call" and request.chords is None and any(map(len, improviser.changes.values()))):
+        return None
+    return Chart.parse(request.form, request.beats_per_bar)
+
+
+def answer(question: Question, request: DuetRequest, improviser: Improviser, chart: Chart | None, callback=None) -> Answer:
+    """Let the model play; `callback` of generate may raise to end it."""
+    from lib.generation.generate import generate_many
+
+    try:
+        (solo,) = generate_many(improviser, [order_of(question, request, chart, callback)])
+    except (ValueError, RuntimeError) as error:
+        return Answer(question, None, str(error))
+    return Answer(question, left_hand_of(solo.new_notes) if request.mode == "comp" else solo.new_notes)
+
+
+def left_hand_of(notes: Notes) -> Notes:
+    """The notes of the left hand."""
+    from lib.music.hands import left_hand
+
+    chosen = left_hand(notes)
+    return Notes(notes.onset_s[chosen], notes.duration_s[chosen], notes.pitch[chosen], notes.velocity[chosen], notes.pedal_s)
+
+
+class _SupersededError(Exception):
+    """A newer question has come in."""
+
+
+def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
+    """The process: load the model, warm it up, answer questions until the pipe ends.
+
+    Parameters
+    ----------
+    pipe : in come Question or None (drop the one in work), out goes an error's text ("" once it is ready), then Answer
+    loading : keyword arguments of improviser.load_improviser
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends it
+    lower_priority()
+    # OpenMP's threads else spin for one another: on a busy machine 0.6 s of music then took 10 to 40 s
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    from lib.generation.generate import load_improviser
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # a core is left to whatever makes the sound
+    try:
+        improviser = load_improviser(**loading)
+        chart = chart_of(request, improviser)
+        reason = answer(Question(0, None, 0, request.beats_per_bar, 60.0 / request.tempo_bpm), request, improviser, chart).reason
+    except (ValueError, OSError, RuntimeError) as error:
+        reason = str(error)
+    with contextlib.suppress(EOFError, OSError):
+        pipe.send(reason)
+        while not reason:
+            _answer_newest(pipe, request, improviser, chart)
+
+
+def _answer_newest(pipe: Connection, request: DuetRequest, improviser: Improviser, chart: Chart | None) -> None:
+    question = pipe.recv()
+    while pipe.poll(0):
+        question = pipe.recv()
+
+    def stop_if_superseded(state):
+        if pipe.poll(0):
+            raise _SupersededError
+
+    if question is not None:
+        with contextlib.suppress(_SupersededError):
+            pipe.send(answer(question, request, improviser, chart, stop_if_superseded))
+
+
+class ModelProcess:
+    """The model's process as the command sees it.
+
+    Parameters
+    ----------
+    request, loading : see run_model
+    clock : callable() -> seconds
+    """
+
+    def __init__(self, request: DuetRequest, loading: Mapping, clock: Callable = time.perf_counter):
+        self.request, self.loading, self.clock = request, loading, clock
+        self.expected_s, self.took_s = FIRST_GUESS_S, None
+        self._start()
+
+    def _start(self):
+        self.asked, self.ready = {}, False  # number of the question in work -> when it was asked
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=run_model, args=(theirs, self.request, self.loading), name="model", daemon=True)
+        self.process.start()
+        theirs.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is."""
+        return self.process.is_alive()
+
+    def wait(self, seconds: float) -> None:
+        """Until the model is ready. ProcessError : it does not come."""
+        try:
+            error = self.pipe.recv() if self.pipe.poll(seconds) else f"The model was not ready after {seconds:g} s."
+        except (EOFError, OSError):
+            error = "The model's process ended while it was loading."
+        if error:
+            raise ProcessError(error)
+        self.ready = True
+
+    def ask(self, question: Question) -> None:
+        """Let it work on this, and on nothing else."""
+        self.asked = {question.number: self.clock()}
+        self._send(question)
+
+    def drop(self) -> None:
+        """Let it work on nothing."""
+        if self.asked:
+            self.asked = {}
+            self._send(None)
+
+    def give_up(self) -> None:
+        """It was too late: let it work on nothing, and expect it to take longer the next time."""
+        if self.asked and self.ready:
+            waited_s = self.clock() - max(self.asked.values())
+            self.expected_s = max(self.expected_s, FORGET * self.expected_s + (1 - FORGET) * waited_s)
+        self.drop()
+
+    def receive(self) -> Answer | None:
+        """The Answer to the last question; None: not yet."""
+        with contextlib.suppress(EOFError, OSError):
+            while self.pipe.poll(0):
+                message = self.pipe.recv()
+                if not isinstance(message, Answer):
+                    self.ready = not message
+                elif message.question.number in self.asked:
+                    self.took_s = self.clock() - self.asked.pop(message.question.number)
+                    self.expected_s = max(self.took_s, FORGET * self.expected_s + (1 - FORGET) * self.took_s)
+                    return message
+        return None
+
+    def restart(self) -> None:
+        """Start it again, after a death; what was asked is dropped."""
+        self.close()
+        self._start()
+
+    def close(self) -> None:
+        """Kill the process: it holds no state."""
+        self.pipe.close()
+        self.process.kill()
+        self.process.join()
+
+    def _send(self, message):
+        with contextlib.suppress(OSError):
+            self.pipe.send(message)
