@@ -19,6 +19,7 @@ from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.checkpoint import resumed_checkpoint, run_folder
 from lib.checkpoints.history import logging_to
+from lib.checkpoints.interim_weights import read_interim_weights
 from lib.checkpoints.run_dependencies import bring_back, reach
 from lib.data.note_store import resolution_ms
 from lib.devices import choose_device, determinism, make_accelerator, processes
@@ -89,6 +90,8 @@ def train(
     time_budget_s: float | None = None,
     epochs_this_runtime: int | None = None,
     wandb_project: str | None = None,
+    from_weights: Path | str | None = None,
+    first_step: int | None = None,
 ) -> TrainResult:
     """Train a stage, or continue to train it.
 
@@ -105,6 +108,9 @@ def train(
     time_budget_s : stop, save and be done within so many seconds; None: on Colab what is left of the runtime
     epochs_this_runtime : stop and save after so many epochs
     wandb_project : log to Weights & Biases as well
+    from_weights : a file of checkpoints.interim_weights that a new run begins with; where there is a checkpoint, that
+        one is continued
+    first_step : the step it begins at; None: the one that the weights were taken after
 
     Raises
     ------
@@ -118,6 +124,10 @@ def train(
     budget = Budget(time_budget_s, epochs_this_runtime)
     sources = {"vqvae": vqvae_run, "style_encoder": style_encoder_run, "diffusion": diffusion_run}
     folder = run_folder(stage_name, runs_dir, run, resume)
+    begin_with = None
+    if from_weights:
+        weights, step = read_interim_weights(from_weights, stage_name)
+        begin_with = weights, step if first_step is None else first_step, Path(from_weights)
     if resume and mirror is None:
         resumed_checkpoint(runs_dir, resume)
     with ExitStack() as stack:
@@ -138,7 +148,7 @@ def train(
             write_text(folder / "config.json", json.dumps(configs.as_values(stage.config), indent=1))
         accelerator = make_accelerator(stage.config, folder, wandb_project)
         copies = start_mirror(storage, stage.config, folder, data_dir, stack)
-        run = Run(stage_name, stage, origin, sources, accelerator, lease, copies)
+        run = Run(stage_name, stage, origin, sources, accelerator, lease, copies, begin_with)
         reason = _steps(run, budget)
         accelerator.end_training()
         seconds = time.monotonic() - began

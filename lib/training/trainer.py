@@ -29,6 +29,7 @@ ADJUSTMENTS = "adjustments.json"
 MOST_DETOURS = 3  # from the same checkpoint
 GIVE_BACK_EVERY = 10  # steps; it takes a tenth of a second
 FINAL_LR_SHARE = 0.1  # of the peak, at the last step of a cosine
+DECAY_SHARE = 0.2  # of the steps, in which a stable learning rate falls to nothing
 # of plain RuntimeErrors: torch's MPS backend, its CPU allocator, cuBLAS, and oneDNN, which names no cause; a step that
 # fails so for another reason fails at every size, in the end with this very error
 MEMORY_MESSAGES = (
@@ -268,6 +269,11 @@ class Trainer:
             tensors["ema"] = self.ema
         return snapshot(tensors), snapshot(self.optimizer.state_dict()), self.scaler.state_dict()
 
+    def begin_with(self, weights: dict[str, Tensor], where: object) -> None:
+        """Take over weights alone; ConfigError, which names where they are from, if they are of another model."""
+        put_weights(self.model, weights, where)
+        self.ema = None if self.ema is None else copied(self.model.state_dict())
+
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over weights, optimizer, scaler and averages of a checkpoint."""
         put_weights(self.model, checkpoint.tensors("model"), checkpoint.path)
@@ -298,10 +304,12 @@ def total_steps(config: StageConfig, num_chunks: int) -> int:
 
 
 def lr_share(config: StageConfig, step: int, total: int) -> float:
-    """Learning rate at a step as a share of the peak: linear warm-up, then constant or cosine."""
+    """Learning rate at a step as a share of the peak: linear warm-up, then constant, cosine or stable."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     if config.decay == "constant":
         return 1.0
+    if config.decay == "stable":
+        return min(1.0, (total - step) / max(1.0, DECAY_SHARE * total))
     progress = (step - config.warmup_steps) / max(1, total - config.warmup_steps)
     return FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))

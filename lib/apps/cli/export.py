@@ -18,8 +18,18 @@ def export(
     base: Annotated[bool, typer.Option("--base", help="Of a fine_tune run: take the base model along.")] = False,
     figures: Annotated[Path | None, typer.Option(help="JSON of names and numbers for the card; else those of validation.")] = None,
     name: Annotated[str, typer.Option(help="What the card calls it; the folder's name by default.")] = "",
+    interim: Annotated[bool, typer.Option("--interim", help="One small file to continue training from elsewhere.")] = False,
 ):
     """Write weights as safetensors with config and card; they load back by folder, or by name from the Hugging Face hub."""
+    if interim:
+        from lib.checkpoints.checkpoint import find_origin
+        from lib.checkpoints.interim_weights import write_interim_weights
+        from lib.checkpoints.run_dependencies import require
+
+        checkpoint = find_origin(run, run.parent, None).checkpoint or require(run, "diffusion")
+        path = write_interim_weights(checkpoint, to)
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, step {checkpoint.step:,}; train --from-weights continues there")
+        return
     measured = _figures(figures) if figures else None
     from lib.apps.export.export import export as write
 

@@ -67,6 +67,8 @@ def train(
     epochs_this_runtime: Annotated[int | None, typer.Option(min=1, help="Stop and save after so many epochs.")] = None,
     mirror: Annotated[str | None, typer.Option(envvar="MIRROR", help="Copy checkpoints: a folder, or rclone's REMOTE:")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on from a run or checkpoint: RUN, RUN/best, RUN/step-00000250.")] = None,
+    from_weights: Annotated[Path | None, typer.Option(help="Begin a new run with a file of export --interim.")] = None,
+    first_step: Annotated[int | None, typer.Option(min=0, help="At which step; by default the file's own.")] = None,
     take_over: Annotated[bool, typer.Option("--take-over", help="Train although another runtime says it does.")] = False,
     when_done: Annotated[str, typer.Option(help="nothing, release (Colab) or stop-pod (Runpod).")] = "nothing",
     wandb_project: str | None = None,
@@ -88,7 +90,8 @@ def train(
     configs.choose("ending", when_done, endings.ACTIONS)
     result = loop.train(config, data_dir, runs_dir, run, vqvae_run, style_encoder_run, diffusion_run, mirror=mirror,
                         resume=resume, take_over=take_over, time_budget_s=parse_budget(time_budget) if time_budget else None,
-                        epochs_this_runtime=epochs_this_runtime, wandb_project=wandb_project)  # fmt: skip
+                        epochs_this_runtime=epochs_this_runtime, wandb_project=wandb_project,
+                        from_weights=from_weights, first_step=first_step)  # fmt: skip
     print(result.message)
     if result.finished:
         endings.when_done(when_done)

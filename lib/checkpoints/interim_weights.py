@@ -1,0 +1,63 @@
+"""A long training's weights in one small file: 8 bits a number, a scale a row, to continue from on another machine.
+
+Matrices are int8 with a float32 scale for each row (name.scale), all else is float16. Optimizer and run are not kept:
+`train` with `from_weights` and `first_step` goes on with schedule and music where they were, and with a fresh optimizer.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lib.checkpoints.checkpoint import Checkpoint, CheckpointError
+from lib.storage.atomic_write import atomic_write
+
+SCALE = ".scale"
+LEVELS = 127
+
+
+def write_interim_weights(checkpoint: Checkpoint, path: Path | str) -> Path:
+    """Write the averaged weights of a checkpoint; the file at path is replaced whole."""
+    tensors = {}
+    for name, value in checkpoint.weights().items():
+        if value.is_floating_point() and value.ndim > 1:
+            rows = value.float().flatten(0, -2)
+            scale = rows.abs().amax(1, keepdim=True).clamp(min=1e-12) / LEVELS
+            tensors[name] = (rows / scale).round().to(torch.int8).view_as(value)
+            tensors[name + SCALE] = scale[:, 0].contiguous()
+        else:
+            tensors[name] = value.half() if value.is_floating_point() else value
+    manifest = checkpoint.manifest
+    facts = {"stage": manifest["stage"], "step": str(checkpoint.step), "config": json.dumps(manifest["config"])}
+    with atomic_write(path) as partial:
+        partial.write_bytes(save({name: value.contiguous() for name, value in tensors.items()}, facts))
+    return Path(path)
+
+
+def read_interim_weights(path: Path | str, stage: str) -> tuple[dict[str, Tensor], int]:
+    """(weights of a stage's model, the optimizer step that they were taken after).
+
+    Raises
+    ------
+    CheckpointError : no such file, not one of these, or of another stage
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            facts, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} holds no interim weights ({error}). Give a file of `export --interim`.") from error
+    if facts.get("stage") != stage:
+        raise CheckpointError(f"{path} holds weights of {facts.get('stage', 'nothing')}, not of {stage}.")
+    weights = {}
+    for name, value in tensors.items():
+        if not name.endswith(SCALE):
+            scale = tensors.get(name + SCALE)
+            rows = value.float() if scale is None else value.float().flatten(0, -2) * scale[:, None]
+            weights[name] = rows.view_as(value)
+    return weights, int(facts["step"])
