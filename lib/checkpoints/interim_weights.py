@@ -48,9 +48,10 @@ def read_interim_weights(path: Path | str, stage: str) -> tuple[dict[str, Tensor
     """
     try:
         with safe_open(path, "pt") as file:
-            facts, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
+            names = list(file.keys())
+            facts, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} holds no interim weights ({error}). Give a file of export interim.") from error
+        raise CheckpointError(f"{path} holds no interim weights ({error}). Give a file of `export --interim`.") from error
     if facts.get("stage") != stage:
         raise CheckpointError(f"{path} holds weights of {facts.get('stage', 'nothing')}, not of {stage}.")
     weights = {}

@@ -127,7 +127,7 @@ def train(
     begin_with = None
     if from_weights:
         weights, step = read_interim_weights(from_weights, stage_name)
-        begin_with = weights, step if first_step is None else first_step
+        begin_with = weights, step if first_step is None else first_step, Path(from_weights)
     if resume and mirror is None:
         resumed_checkpoint(runs_dir, resume)
     with ExitStack() as stack:

@@ -50,7 +50,7 @@ class Run:
     sources : the runs that it builds on, by stage
     accelerator : of devices.make_accelerator
     lease, mirror : None where there is none
-    begin_with : (weights, step) that a new run begins with instead of random weights at step 0; None: with these
+    begin_with : (weights, step, their file) that a new run begins with instead of random weights at step 0; None: these
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Run:
         accelerator,
         lease: Lease | None,
         mirror: Mirror | None,
-        begin_with: tuple[dict[str, Tensor], int] | None = None,
+        begin_with: tuple[dict[str, Tensor], int, Path] | None = None,
     ):
         self.stage_name, self.stage, self.origin, self.lease, self.mirror = stage_name, stage, origin, lease, mirror
         self.folder, checkpoint = origin.folder, origin.checkpoint
@@ -89,7 +89,7 @@ class Run:
         if checkpoint is not None:
             self.restore(checkpoint)
         if begin_with:
-            self.trainer.begin_with(begin_with[0], stage_name)
+            self.trainer.begin_with(begin_with[0], begin_with[2])
 
     @property
     def is_done(self) -> bool:

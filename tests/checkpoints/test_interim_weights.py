@@ -1,9 +1,6 @@
 """Weights in 8 bits: small, near what they were, and a new run goes on from them with schedule and music."""
 
-import json
-
 import pytest
-import torch
 
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.checkpoint import CheckpointError
@@ -61,7 +58,7 @@ def test_another_first_step(trained, demo_data, tmp_path):
 
 def test_what_is_none_is_refused(trained, demo_data, tmp_path):
     (tmp_path / "noise.safetensors").write_bytes(b"no weights")
-    with pytest.raises(CheckpointError, match=r"noise.safetensors.*export interim"):
+    with pytest.raises(CheckpointError, match=r"noise.safetensors.*export --interim"):
         read_interim_weights(tmp_path / "noise.safetensors", "vqvae")
     path = write_interim_weights(newest(trained), tmp_path / "weights.safetensors")
     with pytest.raises(CheckpointError, match="weights of vqvae, not of diffusion"):

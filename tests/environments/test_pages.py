@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.apps.plan.prices import ENVIRONMENTS
+from lib.apps.plan.machines import ENVIRONMENTS
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 PAGES = [DOCS / f"{name}.md" for name in ("COLAB", "RUNPOD", "LOCAL_NVIDIA", "APPLE_MPS", "CPU", "DOCKER")]

@@ -15,7 +15,7 @@ import torch
 
 from lib.apps.cli.runs_table import overview
 from lib.apps.export.export import export
-from lib.apps.plan.took import took
+from lib.apps.plan.measurements import actuals
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.config_migration import config_from
 from lib.checkpoints.history import read_events, read_history
@@ -97,8 +97,8 @@ def test_an_old_run_continues_as_if_nothing_had_happened(stage, old_runs, demo_d
 def test_old_logs_are_read(old_runs):
     run = old_runs / "eventful"
     assert {event["event"] for event in read_events(run)} == EVENTS
-    found = took(run)
-    assert (found.stage, found.preset, found.steps, found.total) == ("vqvae", "tiny", 40, 40)
+    found = actuals(run)
+    assert (found.config.preset, found.steps, found.total) == ("tiny", 40, 40)
     assert all(math.isfinite(row["loss"]) for row in read_history(run))
     shutil.copytree(old_runs / "vqvae" / "checkpoints", run / "checkpoints")
     (summary,) = [summary for summary in overview(old_runs) if summary.name == "eventful"]

@@ -1,30 +1,33 @@
-"""What a training has to do, by formula: FLOPs, kernels, parameters and saved activations of a step, and bytes on the disk.
+"""What an optimizer step has to do: counted by torch while it runs on the meta device, without numbers.
 
-Conventions: a multiply and an add are two FLOPs; a step is one optimizer step over the global batch; backward costs twice the
-forward pass where inputs need gradients, once where they do not. The formulas are held against torch's FlopCounterMode and the
-models themselves by tests/apps/plan/test_work.py.
+Conventions: a multiply and an add are two FLOPs; a step is one optimizer step over the global batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from lib import config as configs
-from lib.models.blocks import WIDENING
-from lib.models.dit import ATTRIBUTES_DIM
-from lib.models.frame_head import HEAD_BLOCKS
-from lib.models.vqvae import BAND_KEYS, CELLS, GROUPS, TRAINED_ROWS
-from lib.music import grouped_notes
+from lib.config import StageConfig
+from lib.models import dit, style_encoder, vqvae
 from lib.music.chart import CHORD_DIM
-from lib.music.note_windows import WINDOW_NOTES
-from lib.music.piano_roll import WINDOW
+from lib.music.note_windows import VALUES, WINDOW_NOTES, NoteWindows
+from lib.music.piano_roll import CHUNK_FRAMES, NUM_PITCHES, WINDOW, PianoRoll
+from lib.training.optimizers import make_optimizer
 
-NEWTON_SCHULZ_STEPS = 5  # of torch.optim.Muon
-KINDS = 3  # outputs of the head: what, how, pedal
-ASKED = 12.6  # codes of a masked latent frame that are not implied: 12 always, the others where something begins; mean of PiJAMA's
-PLACES = 0.41  # latent frames of a step that are named, after rounding up: mean of 200 steps
-PIANISTS = 30  # of PiJAMA's benchmark; a class is 128 numbers
 FLOAT_BYTES = 4
+PIANISTS = 30  # of PiJAMA's benchmark
+MASKED = 0.41  # latent frames of a step that are masked, after rounding up: mean of 200 steps
+CODED = (
+    12.6  # codes of a masked frame that are not implied: 12 always, the others where a note begins; mean of PiJAMA's
+)
+KINDS_OF_CODES = 3  # pattern, expression, pedal
 
 
 @dataclass(frozen=True)
@@ -34,24 +37,32 @@ class StepWork:
     Attributes
     ----------
     flops : of the model, forward and back, and of the optimizer
-    kernels : operations that a device is asked to start
+    optimizer_flops : of `flops`, what Muon adds
+    kernels : operations that a device is asked to start; optimizer_kernels : of them, the optimizer's
     chunks : examples of 10.24 s
     parameters : numbers that are trained
-    optimizer_flops : of `flops`, what Muon adds
     optimizer_floats : numbers that the optimizer keeps
     saved_floats : activations that the backward pass needs, of one forward pass (batch_size)
     """
 
     flops: float
+    optimizer_flops: float
     kernels: int
+    optimizer_kernels: int
     chunks: int
     parameters: int
-    optimizer_flops: float
     optimizer_floats: int
     saved_floats: float
 
 
-def step_work(config, codes=None):
+SIZES = {
+    "vqvae": ("channels", "blocks", "codes", "code_dim", "optimizer"),
+    "style_encoder": ("channels", "blocks", "style_dim", "lags", "reads", "optimizer"),
+    "diffusion": ("width", "depth", "heads", "optimizer"),
+}
+
+
+def step_work(config: StageConfig, codes: int | None = None) -> StepWork:
     """The StepWork of a config.
 
     Parameters
@@ -59,84 +70,122 @@ def step_work(config, codes=None):
     config : of a stage; fine-tuning with the sizes of the model that it adapts
     codes : patterns of the codec that a diffusion model speaks; None: of the codec of the same preset
     """
-    counts = {"vqvae": _vqvae, "style_encoder": _style_encoder}.get(configs.stage_of(config), _diffusion)
-    if counts is _diffusion:
-        return _diffusion(config, codes or configs.preset("vqvae", config.preset).codes)
-    return counts(config)
+    stage = "diffusion" if configs.stage_of(config) == "fine_tune" else configs.stage_of(config)
+    sizes = tuple((name, getattr(config, name)) for name in SIZES[stage])
+    codes = codes or configs.preset("vqvae", config.preset).codes
+    chunk = _work_of_a_chunk(stage, config.preset, sizes, codes if stage == "diffusion" else 0)
+    passes = config.gradient_accumulation
+    model_flops = (chunk.flops - chunk.optimizer_flops) * config.batch_size * passes
+    return replace(
+        chunk,
+        flops=model_flops + chunk.optimizer_flops,
+        kernels=(chunk.kernels - chunk.optimizer_kernels) * passes + chunk.optimizer_kernels,
+        chunks=config.batch_size * passes,
+        saved_floats=chunk.saved_floats * config.batch_size,
+    )
 
 
-def newton_schulz_share(config):
-    """Of a step's FLOPs, what Muon adds."""
-    work = step_work(config)
-    return work.optimizer_flops / work.flops
+@lru_cache(maxsize=64)
+def _work_of_a_chunk(stage, preset, sizes, codes):
+    """StepWork of a batch of one chunk, counted while it runs without numbers."""
+    config = configs.preset(stage, preset, **dict(sizes))
+    with torch.random.fork_rng(devices=()):  # whoever estimates draws nothing
+        model, compute_loss = _model_and_loss(config, codes)
+    weights = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
+    saved = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            saved[storage._cdata] = storage  # kept, or its address is used again
+        return tensor
+
+    optimizer = make_optimizer(model, config)
+    parts = (optimizer.muon, optimizer.adamw) if config.optimizer == "muon" else (optimizer,)
+    with FlopCounterMode(display=False) as counted, KernelCounter() as kernels:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = compute_loss()
+        loss.backward()
+    with FlopCounterMode(display=False) as optimizer_counted, KernelCounter() as optimizer_kernels:
+        optimizer.step()
+    states = [value for part in parts for state in part.state.values() for value in state.values()]
+    return StepWork(
+        counted.get_total_flops() + optimizer_counted.get_total_flops(),
+        optimizer_counted.get_total_flops(),
+        kernels.count + optimizer_kernels.count,
+        optimizer_kernels.count,
+        1,
+        sum(parameter.numel() for parameter in model.parameters()),
+        sum(value.numel() for value in states if torch.is_tensor(value)),
+        sum(storage.nbytes() for storage in saved.values()) / FLOAT_BYTES,
+    )
 
 
-def of_preset(stage, name, **overrides):
-    """A stage's config as a whole preset trains it: fine-tuning has the sizes of the preset's diffusion model."""
-    config = configs.preset(stage, name, **overrides)
-    return configs.inherit_model(config, configs.preset("diffusion", name)) if stage == "fine_tune" else config
+def _model_and_loss(config, codes):
+    """(model, callable -> loss of a batch of one chunk), on the meta device where it can be."""
+    stage = configs.stage_of(config)
+    if stage == "vqvae":  # small, and its codebook's autocast knows no meta device
+        model = vqvae.VQVAE.from_config(config)
+        return model, lambda: _vqvae_loss(model)
+    with torch.device("meta"):
+        if stage == "style_encoder":
+            model, compute_loss = style_encoder.StyleEncoder.from_config(config, PIANISTS), _style_loss
+        else:
+            style_dim = configs.preset("style_encoder", config.preset).style_dim
+            vectors = torch.zeros(vqvae.GROUPS, codes, vqvae.CELLS)
+            model, compute_loss = dit.DiT.from_config(config, style_dim, vectors, vqvae.KINDS), _diffusion_loss
+
+    def on_meta():
+        with torch.device("meta"):
+            return compute_loss(model, config)
+
+    return model, on_meta
 
 
-def _put_together(config, forward, once, matrices, kernels, parameters, saved):
-    """StepWork; `forward` FLOPs of a chunk cost three times as much in training, `once` those whose inputs need no gradient."""
-    chunks = config.batch_size * config.gradient_accumulation
-    muon = config.optimizer == "muon"
-    orthogonal = sum(map(newton_schulz_flops, *zip(*matrices))) if muon else 0
-    inside = sum(rows * columns for rows, columns in matrices) if muon else 0
-    passes = (3 * forward + 2 * once) * chunks
-    floats = 2 * parameters - inside  # Muon keeps one number a weight, AdamW two
-    return StepWork(passes + orthogonal, kernels * config.gradient_accumulation, chunks, parameters, orthogonal, floats,
-                    saved * config.batch_size)  # fmt: skip
+def _vqvae_loss(model):
+    bands = torch.zeros(1, vqvae.TRAINED_ROWS, vqvae.CELLS + 2 * vqvae.BAND_KEYS)
+    quantised, logits = model(bands)
+    return sum(vqvae.reconstruction_loss(logits, bands).values()) + quantised.commitment_loss
 
 
-def newton_schulz_flops(rows, columns):
-    """FLOPs by which Muon makes a matrix's step orthogonal (Jordan et al. 2024)."""
-    small, large = min(rows, columns), max(rows, columns)
-    return NEWTON_SCHULZ_STEPS * (4 * small**2 * large + 2 * small**3)
+def _style_loss(model, config):
+    passage = NoteWindows(torch.zeros(1, len(VALUES), WINDOW_NOTES), torch.ones(1, WINDOW_NOTES, dtype=torch.bool))
+    if config.reads == "roll":
+        passage = PianoRoll(torch.zeros(1, 3, NUM_PITCHES, CHUNK_FRAMES), torch.zeros(1, 1, CHUNK_FRAMES))
+    target = torch.zeros(1, dtype=torch.int64)
+    margin = model.log_scale.exp() * functional.one_hot(target, PIANISTS)
+    return functional.cross_entropy(model(passage)[1] - margin, target)
 
 
-def _vqvae(config):
-    width, blocks, size, held = config.channels, config.blocks, config.code_dim, 2 * BAND_KEYS
-    first = CELLS + held
-    inside = blocks * 8 * width**2  # of each perceptron, a row
-    forward = TRAINED_ROWS * 2 * (2 * inside // 2 + width * size + (CELLS + size) * width + width * held)
-    once = TRAINED_ROWS * 2 * (first * width + config.codes * size)  # the codebook looks up, then adds up
-    matrices = [(width, 2 * width)] * (4 * blocks)
-    parameters = (first + 1 + size) * width + size + (CELLS + size + 1 + held) * width + held
-    parameters += 2 * blocks * (4 * width**2 + 4 * width)
-    saved = TRAINED_ROWS * (13.35 * width * blocks + 2 * width + 150)
-    return _put_together(config, forward, once, matrices, 251 + 216 * blocks, parameters, saved)
+def _diffusion_loss(model, config):
+    music = torch.zeros(1, WINDOW, vqvae.GROUPS, dtype=torch.int64)
+    chords, attributes = (torch.zeros(1, WINDOW, size) for size in (CHORD_DIM, dit.ATTRIBUTES_DIM))
+    conditions = dit.Conditions(torch.zeros(1, model.embed_style.in_features), chords, attributes)
+    context = model(music, torch.zeros(1, WINDOW, dtype=torch.bool), conditions)
+    masked = round(MASKED * WINDOW)
+    return model.nll(context[0, :masked], music[0, :masked])[0].sum()
 
 
-def _style_encoder(config):
-    width, blocks = config.channels, config.blocks
-    wide = WIDENING * width
-    a_note = blocks * (3 * width * wide + wide * width) + width**2
-    forward = 2 * (WINDOW_NOTES * a_note + 2 * width * config.style_dim + config.style_dim * PIANISTS)
-    measured = grouped_notes.soft_size(config.lags)
-    once = 2 * WINDOW_NOTES * measured * width
-    matrices = [(wide, 3 * width), (width, wide)] * blocks
-    parameters = (sum(grouped_notes.hard_sizes(config.lags)) + measured) * width
-    parameters += blocks * (8 * width**2 + 4 * width) + 2 * width + width**2
-    parameters += (2 * width + 1) * config.style_dim + PIANISTS * config.style_dim + 1
-    saved = WINDOW_NOTES * (7 * width * blocks + 6.3 * width + 40 + measured)
-    return _put_together(config, forward, once, matrices, 426 + 104 * blocks, parameters, saved)
+class KernelCounter(TorchDispatchMode):
+    """Counts kernels; on the meta device it also says how many values of a mask are true, as in real music."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.count += not function.is_view
+        if arguments and getattr(arguments[0], "is_meta", False):
+            if function is torch.ops.aten.nonzero.default:
+                return _rows_of(arguments[0])
+            if function is torch.ops.aten.index.Tensor:
+                indices = (
+                    [index] if index is None or index.dtype != torch.bool else _rows_of(index).unbind(1)
+                    for index in arguments[1]
+                )
+                arguments = (arguments[0], [column for columns in indices for column in columns])
+        return function(*arguments, **(options or {}))
 
 
-def _diffusion(config, codes):
-    width, depth = config.width, config.depth
-    inner = 8 * round(width * 8 / 3 / 8)
-    spelled = GROUPS * CELLS * width  # the codes of a latent frame as a vector
-    style = configs.preset("style_encoder", config.preset).style_dim
-    rows = WINDOW * PLACES * ASKED
-    block = 4 * width**2 + 3 * width * inner + 2 * WINDOW * width
-    head = WINDOW * PLACES * width**2 + rows * (HEAD_BLOCKS * 3 * width**2 + width * codes)
-    forward = 2 * (WINDOW * depth * block + head + 6 * width**2)
-    once = 2 * (WINDOW * (spelled + (CHORD_DIM + ATTRIBUTES_DIM) * width) + WINDOW * PLACES * spelled + style * width)
-    matrices = [(3 * width, width), (width, width), (2 * inner, width), (width, inner)] * depth
-    matrices += [(2 * width, width), (width, width)] * HEAD_BLOCKS
-    parameters = depth * (4 * width**2 + 3 * width * inner + 2 * inner + 8 * width + 2 * width // config.heads)
-    parameters += 2 * spelled + (CHORD_DIM + ATTRIBUTES_DIM + style + GROUPS + 6) * width + 6 * width**2 + 6 * width + width**2
-    parameters += HEAD_BLOCKS * (3 * width**2 + 5 * width) + KINDS * (width + 1) * codes + GROUPS * codes + width
-    saved = WINDOW * depth * 27.7 * width + rows * (15.2 * width + 2.4 * codes)
-    return _put_together(config, forward, once, matrices, 720 + 297 * depth, round(parameters), saved)
+def _rows_of(mask):
+    """Its nonzero: of the codes of frames (M, G) those that are not implied, of a list of codes those of one kind."""
+    share = CODED / mask.shape[1] if mask.ndim == 2 else 1 / KINDS_OF_CODES
+    return torch.zeros(round(share * mask.numel()), mask.ndim, dtype=torch.int64, device="meta")
