@@ -7,17 +7,19 @@ import html
 from lib.config import OWN
 from lib.music.chart import Chart
 from lib.music.chords import NO_CHORD
+from lib.music.tempo_map import Metre
 
 BARS_A_LINE, MOST_BARS = 4, 48  # more bars are counted only
 CELL = "border:1px solid #8888;padding:2px 10px;min-width:5em"
 
 
-def chart_html(text, seconds=None, tempo_bpm=120.0, beats_per_bar=4):
+def chart_html(text, seconds=None, tempo_bpm=120.0, metre="4/4"):
     """The chart as HTML; a bar that repeats an earlier one names it.
 
     Parameters
     ----------
     text : of music.chart.Chart.parse, or OWN
+    metre : such as 3/4
     seconds : length of a solo; None: the caption does not say how often the chart is played
 
     Raises
@@ -26,11 +28,12 @@ def chart_html(text, seconds=None, tempo_bpm=120.0, beats_per_bar=4):
     """
     if text.strip().lower() == OWN:
         return "<small>changes of the pianist's own</small>"
-    chart = Chart.parse(text, beats_per_bar)
+    metre = Metre.parse(metre)
+    chart = Chart.parse(text, (metre.numerator, metre.denominator))
     cells = [_cell(number, bar) for number, bar in enumerate(chart.bars[:MOST_BARS])]
     lines = ["".join(cells[first : first + BARS_A_LINE]) for first in range(0, len(cells), BARS_A_LINE)]
     table = "".join(f"<tr>{line}</tr>" for line in lines)
-    caption = html.escape(_describe(len(chart.bars), seconds, beats_per_bar * 60.0 / tempo_bpm))
+    caption = html.escape(_describe(len(chart.bars), seconds, 240.0 * metre.numerator / metre.denominator / tempo_bpm))
     label = f'aria-label="chart of {len(chart.bars)} bars"'
     return f'<table {label} style="border-collapse:collapse">{table}</table><small>{caption}</small>'
 

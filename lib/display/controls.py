@@ -35,11 +35,11 @@ def solo_controls(
     Parameters
     ----------
     improvise : callable(GenerateRequest, callback) -> something with notes, chords and begins_s (generate.Solo); to
-        continue a take, it is called with prompt=Notes too. It must let through what the callback raises
+        continue a take, it is called with prompt=Notes and tempo_map=TempoMap too. It must let through what the callback raises
     request_type : GenerateRequest of lib.generation.request
     styles : names of pianists to choose from; none: no such knob
     soundfont : path of an .sf2, or None
-    infill : callable(GenerateRequest, Notes, from_s, to_s, callback), as improvise; None: passages can't be resampled
+    infill : callable(GenerateRequest, Notes, from_s, to_s, callback, tempo_map=TempoMap), as improvise; None: passages can't be resampled
     folder : where kept takes are written as MIDI files, or None
     in_background : play in a thread, so that it can be cancelled; None: inside a notebook
 
@@ -208,7 +208,7 @@ class SoloPanel(widgets.VBox):
         """Put a take in the player, with others to switch to; `job`: the job that ends so, unless it was cancelled."""
         takes = {one.name: (one.notes, one.audio) for one in among or [take]}
         request = take.call.request
-        page = takes_html(takes, request.chords, take.chords, request.tempo_bpm, request.beats_per_bar)
+        page = takes_html(takes, request.chords, take.chords, take.tempo_map)
         page = framed(page, " / ".join(takes))
         with self._lock:
             if job is not None:
@@ -237,7 +237,7 @@ class SoloPanel(widgets.VBox):
         if self._folder is not None:
             request, hands = take.call.request, left_hand(take.notes)
             path = Path(self._folder) / f"take_{take.number}_seed_{request.seed}.mid"
-            write_midi(take.notes, path, request.tempo_bpm, take.chords, hands, request.beats_per_bar, take.bars_from_s)
+            write_midi(take.notes, path, take.tempo_map, take.chords, hands)
             self.message.value = f"kept as {path.name}"
 
     def wait(self, timeout_s=None):

@@ -11,7 +11,7 @@ from lib.display.knobs import FINE, faults_of, make_fault, make_knobs, request_o
 from lib.music.chords import ChordError
 
 SEEDS = 10_000  # a die has so many sides: such a seed is easily passed on
-CHART_KNOBS = ("chords", "seconds", "tempo_bpm")
+CHART_KNOBS = ("chords", "seconds", "tempo_bpm", "metre")
 
 
 class KnobPanel(widgets.VBox):
@@ -62,9 +62,9 @@ class KnobPanel(widgets.VBox):
         self.knobs["style_share"].layout.display = "" if self.knobs["style_mix"].value else "none"
 
     def _draw_chart(self, _=None):
-        chords, seconds, tempo_bpm = (self.knobs[name].value for name in CHART_KNOBS)
+        values = [self.knobs[name].value for name in CHART_KNOBS]
         try:
-            self.chart.value, fault = chart_html(chords, seconds, tempo_bpm), ""
+            self.chart.value, fault = chart_html(*values), ""
         except ChordError as error:
             self.chart.value, fault = "", str(error)
         say_fault(self.faults["chords"], fault)

@@ -11,6 +11,7 @@ from lib.display.palette import WARNING
 from lib.music.chords import NAMES, ChordError
 
 REGISTERS = [("free", 0), *((f"{NAMES[pitch % 12]}{pitch // 12 - 1}", pitch) for pitch in range(40, 83, 3))]
+METRES, FEELS = ("4/4", "3/4", "6/8", "12/8", "5/4", "7/8"), ("free", "straight", "swing")
 RULES_ASKED, RULES_ALWAYS, RULES_OFF = "asked", "always", "off"
 RULE_CHOICES = [("for density and register", RULES_ASKED), ("for the chords too", RULES_ALWAYS), ("off", RULES_OFF)]
 FINE = ("guidance_scale", "temperature", "num_candidates", "rules")  # knobs that few need
@@ -23,6 +24,8 @@ def make_knobs(request_type, styles=()):
         "chords": widgets.Text(default.chords, description="chords", **_wide()),
         "seconds": _slider(10.0, 5, 120, 5, ".0f", "seconds"),
         "tempo_bpm": _slider(default.tempo_bpm, 40, 280, 1, ".0f", "tempo"),
+        "metre": widgets.Dropdown(options=METRES, value=default.metre, description="metre", **_wide()),
+        "feel": widgets.Dropdown(options=FEELS, value=default.feel, description="feel", **_wide()),
         "density": _slider(0.0, 0, 16, 0.5, ".1f", "notes/s (0 free)"),
         "register": widgets.SelectionSlider(options=REGISTERS, value=0, description="register", **_wide()),
         "seed": widgets.BoundedIntText(default.seed, min=0, max=2**31 - 1, description="seed", **_wide()),

@@ -23,12 +23,12 @@ HEIGHT_PX = 480
 NO_SOUND = "No sound was rendered for this roll."
 
 
-def player_html(notes, audio=None, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
+def player_html(notes, audio=None, title="", chords=(), tempo_map=None):
     """The page of one take; see takes_html."""
-    return takes_html({title or "Solo": (notes, audio)}, title, chords, tempo_bpm, beats_per_bar)
+    return takes_html({title or "Solo": (notes, audio)}, title, chords, tempo_map)
 
 
-def takes_html(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
+def takes_html(takes, title="", chords=(), tempo_map=None):
     """The page. Several takes are compared by switching between them at the same position.
 
     Parameters
@@ -36,24 +36,23 @@ def takes_html(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
     takes : dict name -> (Notes, Audio or None), at least one; None: a silent roll
     title : str
     chords : list of (time_s, symbol)
-    tempo_bpm : quarters a minute: bars are drawn and counted from 0 s, and written into the .mid; None: neither
-    beats_per_bar : quarters
+    tempo_map : TempoMap: its bars are drawn and counted, and written into the .mid; None: neither
 
     Returns
     -------
     str
     """
-    return page_of(music_json(takes, title, chords, tempo_bpm, beats_per_bar), title)
+    return page_of(music_json(takes, title, chords, tempo_map), title)
 
 
-def music_json(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
+def music_json(takes, title="", chords=(), tempo_map=None):
     """What the page plays, as JSON that can stand in a <script>; see takes_html."""
     music = {
         "title": title or "Solo",
-        "takes": [_take(name, *take, chords, tempo_bpm, beats_per_bar) for name, take in takes.items()],
+        "takes": [_take(name, *take, chords, tempo_map) for name, take in takes.items()],
         "chords": [[round(float(time_s), 3), symbol] for time_s, symbol in chords],
-        "tempo": float(tempo_bpm or 0),
-        "beats": beats_per_bar,
+        "tempo": 0 if tempo_map is None else round(tempo_map.written_bpm, 3),
+        "bars": [] if tempo_map is None else [round(float(time_s), 3) for time_s in tempo_map.bar_lines_s()],
     }
     return json.dumps(music, ensure_ascii=False).replace("<", "\\u003c")
 
@@ -70,7 +69,7 @@ def page_of(music, title=""):
     )
 
 
-def _take(name, notes, audio, chords, tempo_bpm, beats_per_bar):
+def _take(name, notes, audio, chords, tempo_map):
     columns = (notes.onset_s, notes.duration_s, notes.pitch, notes.velocity)
     rows = [[round(float(on), 3), round(float(length), 3), int(p), int(v)] for on, length, p, v in zip(*columns)]
     return {
@@ -79,14 +78,9 @@ def _take(name, notes, audio, chords, tempo_bpm, beats_per_bar):
         "seconds": round(max(notes.end_s, audio.seconds if audio else 0.0), 3),
         "notes": rows,
         "pedal": [[round(float(down), 3), round(float(up), 3)] for down, up in notes.pedal_s],
-        "midi": _midi(notes, tempo_bpm or 120.0, chords, beats_per_bar),
+        "midi": base64.b64encode(to_midi(notes, tempo_map, chords)).decode(),
         **sound_values(audio),
     }
-
-
-def _midi(notes, tempo_bpm, chords, beats_per_bar):
-    """A .mid in base64."""
-    return base64.b64encode(to_midi(notes, tempo_bpm, chords, beats_per_bar=beats_per_bar)).decode()
 
 
 def sound_values(audio):
@@ -97,24 +91,24 @@ def sound_values(audio):
     return {"sound": sound, "remark": audio.note, "samples": len(audio.samples), "rate": audio.sample_rate_hz}
 
 
-def write_player(path, notes, audio=None, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
+def write_player(path, notes, audio=None, title="", chords=(), tempo_map=None):
     """Write the page to a file; the folder is made."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(player_html(notes, audio, title, chords, tempo_bpm, beats_per_bar), encoding="utf-8")
+    path.write_text(player_html(notes, audio, title, chords, tempo_map), encoding="utf-8")
     return path
 
 
-def show_player(notes, audio=None, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
+def show_player(notes, audio=None, title="", chords=(), tempo_map=None):
     """The page inside a notebook: IPython.display.HTML, an iframe that holds all of it."""
-    return show_takes({title or "Solo": (notes, audio)}, title, chords, tempo_bpm, beats_per_bar)
+    return show_takes({title or "Solo": (notes, audio)}, title, chords, tempo_map)
 
 
-def show_takes(takes, title="", chords=(), tempo_bpm=None, beats_per_bar=4):
+def show_takes(takes, title="", chords=(), tempo_map=None):
     """Several takes in one player: see takes_html."""
     from IPython.display import HTML
 
-    return HTML(framed(takes_html(takes, title, chords, tempo_bpm, beats_per_bar), title))
+    return HTML(framed(takes_html(takes, title, chords, tempo_map), title))
 
 
 def framed(page, title=""):

@@ -9,7 +9,7 @@ from lib.display.alt_text import described, titled
 from lib.display.palette import HUES, TARGET, on_paper
 from lib.display.preview import roll_pixels
 from lib.music.metrics import CURVE_WINDOW_S, density_and_velocity
-from lib.music.piano_roll import FRAME_RATE_HZ, LOWEST_PITCH, NUM_PITCHES, sounding_roll
+from lib.music.piano_roll import FRAMES_PER_BEAT, LOWEST_PITCH, NUM_PITCHES, sounding_roll
 
 STAGES = 8
 LINES = ("-", "--", ":", "-.")  # besides the hue
@@ -65,12 +65,12 @@ def plot_sampling(rolls, steps, title=""):
         sharey=True,
     )
     for ax, roll, (step, num_steps) in zip(axes.flat, rolls, steps):
-        extent = (0, roll.shape[1] / FRAME_RATE_HZ, LOWEST_PITCH - 0.5, LOWEST_PITCH + NUM_PITCHES - 0.5)
+        extent = (0, roll.shape[1] / FRAMES_PER_BEAT, LOWEST_PITCH - 0.5, LOWEST_PITCH + NUM_PITCHES - 0.5)
         ax.imshow(roll_pixels(roll), aspect="auto", extent=extent, interpolation="antialiased")
         ax.set_title(f"step {step} of {num_steps}")
         ax.set_yticks([36, 60, 84], ["C2", "C4", "C6"])
     for ax in axes[-1]:
-        ax.set_xlabel("seconds")
+        ax.set_xlabel("beats")
     for ax in axes.flat[len(rolls) :]:
         ax.set_visible(False)
     figure.suptitle(title)

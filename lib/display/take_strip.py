@@ -41,7 +41,7 @@ class TakeStrip(widgets.HBox):
     def add(self, call, solo, audio):
         """A new Take of a Call and what it gave; old ones leave where there are too many."""
         self._last_number += 1
-        take = Take(self._last_number, call, solo.notes, solo.chords, audio, solo.begins_s)
+        take = Take(self._last_number, call, solo.notes, solo.chords, audio, solo.begins_s, solo.tempo_map)
         card = Card(take)
         card.hear.on_click(lambda _: self._on_hear(take))
         card.keep.observe(lambda change: change["new"] and self._on_keep(take), "value")

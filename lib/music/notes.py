@@ -315,10 +315,10 @@ class _TickClock:
 
     def __init__(self, tempo_map):
         self.map, bars = tempo_map, tempo_map.bars if len(tempo_map.bars) else bar_table([0.0], [1.0], BEATS_ONLY, 0.0)
-        is_known, (above, below) = bars["numerator"] > 0, bars["felt"].astype(float).T
-        whole = np.where(is_known, bars["numerator"] / np.maximum(bars["denominator"], 1), bars["beats"] * above / below)
-        self.starts, self.quarters = bars["start"], np.cumsum(4 * whole) - 4 * whole
-        self.quarters_per_beat, self.metres = 4 * whole / bars["beats"], bars[["numerator", "denominator"]]
+        self.starts, self.metres = bars["start"], bars[["numerator", "denominator"]]
+        self.quarters_per_beat = tempo_map.quarters_per_beat if len(tempo_map.bars) else np.ones(1)
+        lengths = self.quarters_per_beat * bars["beats"]
+        self.quarters = np.cumsum(lengths) - lengths
         self.zero = 0
         self.zero = int(self(0.0))
 

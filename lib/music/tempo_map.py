@@ -113,6 +113,18 @@ class TempoMap:
         """Felt beats a minute of each beat but the last, float64 (B - 1,)."""
         return 60 / np.diff(self.beats_s)
 
+    @property
+    def quarters_per_beat(self) -> np.ndarray:
+        """Quarters a felt beat in each bar, float64 (N,); by the metre where it is known."""
+        above, below = self.bars["felt"].astype(float).T
+        written = self.bars["numerator"] / np.maximum(self.bars["denominator"], 1) / self.bars["beats"]
+        return 4 * np.where(self.bars["numerator"] > 0, written, above / below)
+
+    @property
+    def written_bpm(self) -> float:
+        """Quarters a minute, the median over the beats, by the first bar's metre."""
+        return float(np.median(self.bpm) * (self.quarters_per_beat[0] if len(self.bars) else 1.0))
+
     def to_beats(self, seconds) -> np.ndarray:
         """Positions in beats of times in seconds, any shape."""
         return _interpolate(seconds, self.beats_s, np.arange(self.num_beats, dtype=np.float64))

@@ -26,8 +26,7 @@ const total = music.takes.reduce((longest, take) => Math.max(longest, take.secon
 const range = music.takes.flatMap(take => take.notes).reduce(
   ([low, high], [, , pitch]) => [Math.min(low, pitch), Math.max(high, pitch)], [53, 72]);
 const chordTimes = music.chords.map(([time]) => time);
-const bars = [];
-if (music.tempo) for (let at = 0, length = 60 / music.tempo * music.beats; at < total; at += length) bars.push(at);
+const bars = music.bars.filter(at => at >= 0 && at < total);
 
 function firstAbove(sorted, value) {  // the first row whose number is greater
   let low = 0, high = sorted.length;
