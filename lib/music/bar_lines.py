@@ -150,7 +150,7 @@ def find_bars(downbeat_logits: np.ndarray, model: BarModel) -> BarPath:
     limited = np.clip(downbeat_logits, -LOGIT_LIMIT, LOGIT_LIMIT)[:, None]
     scores = (beats == 0) * (limited * model.downbeat_weight + score)
     ways = torch.from_numpy(matrix)
-    states = viterbi(torch.from_numpy(scores), lambda totals: (totals[:, None] + ways).max(0)).numpy()
+    states = viterbi(torch.from_numpy(scores), lambda totals, beat: (totals[:, None] + ways).max(0)).numpy()
     forward, backward = scores.copy(), np.zeros_like(scores)
     for beat in range(1, len(scores)):
         forward[beat] += _log_sum(forward[beat - 1][:, None] + matrix)

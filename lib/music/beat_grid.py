@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from lib.music.chart import Chart
 from lib.music.piano_roll import FRAMES_PER_BEAT, LATENTS_PER_BEAT
-from lib.music.tempo_map import FASTEST_FELT, IN_BARS, NO_BEAT, SLOWEST_FELT, Metre, TempoMap, bar_table
+from lib.music.tempo_map import FASTEST_FELT, IN_BARS, NO_BEAT, SLOWEST_FELT, UNITS, Metre, TempoMap, bar_table
 
 LONGEST_BAR = 48  # latent frames: eight beats; a longer bar is as good as unknown
 UNKNOWN_CLOCK = (LATENTS_PER_BEAT, LONGEST_BAR, 0)
@@ -54,7 +54,8 @@ def tempo_frames(tempo_map: TempoMap, num_latents: int) -> np.ndarray:
         start, beats = float(bar["start"]), float(bar["beats"])
         if bar["kind"] == NO_BEAT:
             continue
-        edges = np.array([start, start + beats]) if bar["kind"] == IN_BARS else np.append(np.arange(start, start + beats), start + beats)
+        inner = [start] if bar["kind"] == IN_BARS else np.arange(start, start + beats)
+        edges = np.append(inner, start + beats)
         middle = (edges[:-1] + edges[1:]) / 2
         low, high = np.maximum(middle - TEMPO_BEATS / 2, 0.0), np.minimum(middle + TEMPO_BEATS / 2, end)
         values = 60 * (high - low) / (tempo_map.to_seconds(high) - tempo_map.to_seconds(low))
@@ -103,8 +104,6 @@ def window_starts(clock: np.ndarray, length: int) -> np.ndarray:
     return starts if len(starts) else np.zeros(1, np.int64)
 
 
-
-
 @dataclass(frozen=True)
 class Timing:
     """How a chart's time, written in quarters at a steady tempo, becomes felt beats.
@@ -145,13 +144,16 @@ class Timing:
 
     def tempo_map(self, chart: Chart, num_latents: int, start_s: float = 0.0) -> TempoMap:
         """The map of a chart that is played for so many latent frames, from a second on."""
-        quarters, played = Fraction(num_latents) / self.latents_per_quarter, []
-        for start, bar in chart.played(quarters):
-            metre = Metre.parse("/".join(map(str, bar.metre)))
-            place, beats = float(start * self.beats_per_quarter), float(bar.quarters * self.beats_per_quarter)
-            played.append(bar_table([place], [beats], IN_BARS, 1.0, metre))
+        played = list(chart.played(Fraction(num_latents) / self.latents_per_quarter))
+        places = (start for start, _ in played), (bar.quarters for _, bar in played)
+        bars = bar_table(*([float(at * self.beats_per_quarter) for at in column] for column in places), IN_BARS, 1.0)
+        felt = Fraction(1, 4) / self.beats_per_quarter
+        bars["felt"] = felt.numerator, felt.denominator
+        for row, (_, bar) in zip(bars, played, strict=True):
+            if bar.metre[1] in UNITS:
+                row["numerator"], row["denominator"] = bar.metre
         num_beats = max(2, math.ceil(num_latents / LATENTS_PER_BEAT) + 1)
-        return TempoMap(start_s + 60 / self.felt_bpm * np.arange(num_beats), np.concatenate(played))
+        return TempoMap(start_s + 60 / self.felt_bpm * np.arange(num_beats), bars)
 
     def clock(self, chart: Chart, num_latents: int) -> np.ndarray:
         """The clock of a chart that is played for so many latent frames, int16 (num_latents, 3)."""

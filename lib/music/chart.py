@@ -263,7 +263,7 @@ def chord_frames(chords: list[Chord | None]) -> Tensor:
 
 
 def next_chords(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of chord frames int8 (N, 3), at each: the next other chord (N, 3), and in how many frames it comes, or infinity."""
+    """Of chord frames int8 (N, 3), at each: the next other one (N, 3), and in how many frames it comes, or infinity."""
     changes = np.append(np.flatnonzero((frames[1:] != frames[:-1]).any(1)) + 1, len(frames))
     position = np.arange(len(frames))
     following = changes[np.searchsorted(changes, position, side="right")]

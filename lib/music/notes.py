@@ -22,7 +22,8 @@ MIDDLE_C = 60
 PEDAL_CONTROLLER = 64
 PEDAL_DOWN = 64  # the controller's value from which the pedal holds
 TICKS_PER_QUARTER = 480  # of files that are written: 20 of a roll's frame in 4/4
-TEMPO_TOLERANCE = 1e-4  # a change of tempo by less is no event
+TEMPO_ROUNDING = 1  # microseconds a quarter; a change of tempo by no more is no event
+SLOWEST_TEMPO = 2**24 - 1  # microseconds a quarter that a file can hold
 MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
 MAX_PERFORMANCE_S = 24 * 3600.0  # beyond this a tempo or a time is broken
 MAX_QUARTERS = 100_000  # of a file that are looked at
@@ -336,19 +337,19 @@ class _TickClock:
         import mido
 
         ticks, gaps_s = self.at(np.arange(self.map.num_beats)), np.diff(self.map.beats_s)
-        tempos = np.rint(gaps_s / np.maximum(np.diff(ticks), 1) * TICKS_PER_QUARTER * 1e6).astype(np.int64)
-        first = max(0, int(np.searchsorted(ticks, 0, side="right")) - 1)
-        before = None
-        for tick, tempo in zip(ticks[first:-1], tempos[first:]):
-            if before is None or abs(tempo - before) > TEMPO_TOLERANCE * before:
-                yield max(0, int(tick)), mido.MetaMessage("set_tempo", tempo=int(tempo))
+        tempos = np.rint(gaps_s / np.maximum(np.diff(ticks), 1) * TICKS_PER_QUARTER * 1e6).clip(1, SLOWEST_TEMPO)
+        first = int(np.clip(np.searchsorted(ticks, 0, side="right") - 1, 0, len(gaps_s) - 1))
+        ticks[first], before = 0, None  # the file begins there
+        for tick, tempo in zip(ticks[first:-1].tolist(), tempos[first:].astype(int).tolist()):
+            if before is None or abs(tempo - before) > TEMPO_ROUNDING:
+                yield tick, mido.MetaMessage("set_tempo", tempo=tempo)
                 before = tempo
         before = None
-        for start, metre in zip(self.starts, self.metres.tolist()):
-            if metre[0] and metre != before and (before is not None or self.at(start) >= 0):
-                above, below = metre
-                yield int(self.at(start)), mido.MetaMessage("time_signature", numerator=above, denominator=below)
-                before = metre
+        for tick, metre in zip(self.at(self.starts).tolist(), self.metres.tolist()):
+            above, below = metre
+            if tick >= 0 and above and metre != before:
+                yield tick, mido.MetaMessage("time_signature", numerator=above, denominator=below)
+            before = metre if tick >= 0 else None  # bars of unknown metre part those of a known one
 
 
 def _messages(notes, chosen, clock):

@@ -356,4 +356,5 @@ RULES = {
     "swing": _swing,
     "melody": _melody,
 }
-CURVES = ("density", "register", "loudness")  # of RULES: the value is a target a latent frame, (N,), NaN for none; density a beat
+# of RULES: the value is a target a latent frame, (N,), NaN for none; density in notes a beat
+CURVES = ("density", "register", "loudness")

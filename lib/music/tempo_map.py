@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SLOWEST_FELT, FASTEST_FELT = 75.0, 170.0  # felt beats a minute
 FREE_BPM = 125.0  # the rate of stretches without a beat: a frame of 1/24 beat is 20 ms
 NO_BEAT, BEATS_ONLY, IN_BARS = range(3)  # what is known of a bar
+SHORTEST_PART = 1e-3  # beats; less of a bar is but what float32 makes of thirds of a beat
+UNITS = (2, 4, 8, 16)  # denominators of metres
 
 BAR = np.dtype(
     [
@@ -53,7 +55,7 @@ class Metre:
         Compound metres (6/8, 9/8, 12/8) are felt in dotted quarters, all others in quarters, x/2 in halves.
         """
         numerator, slash, denominator = text.strip().partition("/")
-        known = slash and denominator in ("2", "4", "8", "16")
+        known = slash and denominator in map(str, UNITS)
         if not known or not numerator.isdigit() or not 0 < int(numerator) < 33:
             raise TempoMapError(f"metre {text!r}: write beats/unit, for example 4/4, 3/4, 7/8 or 12/8")
         count, unit = int(numerator), int(denominator)
@@ -156,11 +158,14 @@ class TempoMap:
         bars = self.bars.copy()
         bars["start"] += before
         added = bar_table([0.0] if before else [], [float(before)] if before else [], BEATS_ONLY, 0.0)
+        added["felt"] = bars["felt"][:1] if len(bars) else added["felt"]
         bars = np.concatenate([added, bars])
         end = bars["start"][-1] + bars["beats"][-1] if len(bars) else 0
         needed = len(head) + self.num_beats + len(tail) - 1
         if needed > end:
-            bars = np.concatenate([bars, bar_table([end], [needed - end], BEATS_ONLY, 0.0)])
+            rest = bar_table([end], [needed - end], BEATS_ONLY, 0.0)
+            rest["felt"] = bars["felt"][-1:] if len(bars) else rest["felt"]
+            bars = np.concatenate([bars, rest])
         return TempoMap(np.concatenate([head, self.beats_s, tail]), bars)
 
     def from_beat(self, first: int) -> TempoMap:
@@ -182,13 +187,15 @@ class TempoMap:
 
 
 def _cut(bars, first, last):
-    """BAR rows of what lies between two positions, moved so that the first is 0; a cut bar keeps its beats alone."""
+    """BAR rows of what lies between two positions, moved so that the first is 0; of a cut bar the metre is unknown."""
     start, end = np.maximum(bars["start"], first), np.minimum(bars["start"] + bars["beats"], last)
-    chosen = end > start
-    part = bars[chosen].copy()
-    is_whole = part["beats"] == (end - start)[chosen]
-    part["start"], part["beats"] = start[chosen] - first, (end - start)[chosen]
-    part["kind"] = np.where(is_whole, part["kind"], np.minimum(part["kind"], BEATS_ONLY))
+    chosen = end - start > SHORTEST_PART
+    part, beats = bars[chosen].copy(), (end - start)[chosen]
+    is_cut = part["beats"] - beats > SHORTEST_PART
+    part["beats"][is_cut] = beats[is_cut]
+    part["start"] = np.cumsum(part["beats"]) - part["beats"]
+    part["kind"][is_cut] = np.minimum(part["kind"], BEATS_ONLY)[is_cut]
+    part["numerator"][is_cut], part["denominator"][is_cut] = 0, 0
     return part
 
 

@@ -29,7 +29,6 @@ from lib.models.frame_head import TYPICAL_LOGIT
 from lib.models.vqvae import CELLS, GROUPS, PEDALS
 from lib.music.chart import CHORD_DIM
 
-
 PEDAL_CODES = 6
 
 
