@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.dataclasses import dataclass
 
 REPOSITORY = "https://github.com/brad-mehldau-ai/brad-mehldau-ai"  # the only place that knows the address
+LAST_COMMIT_IN_SECONDS = "2cf207614bad13e17593a75db66a915e5400062a"  # of generators before music was coded in beats
 LAST_COMMIT_OF_OLD_LAYOUT = "919adb390cb6da5849439b6807498373bb863a78"  # for notebooks saved before: docs/FAQ.md
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED = ROOT / "data" / "released"

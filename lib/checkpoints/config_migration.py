@@ -4,6 +4,9 @@ Manifests, config.json, order.json, sweep files, `--set`, JSON requests and stat
 that wrote them. To rename a setting, a field of a request or a part of a model, rename it in the code and add a row to
 RENAMED; to remove one, add it to REMOVED. A name that is neither known nor in the table is an error: it is never
 silently replaced by a default. A field that came since takes what the code did before it (EARLIER), else its default.
+
+Generators (diffusion, fine_tune) that were trained on music in seconds are refused: see `completed`. The codec of
+before is the same network and serves in beats as it is: it codes a latent frame by itself, however long that lasts.
 """
 
 from __future__ import annotations
@@ -26,7 +29,6 @@ from lib.config import ConfigError
 # "Verifier" (tensors of its file), a notebook ("06_listen": its parameters) or "sweep" (keys of a sweep file).
 RENAMED: dict[str, dict[str, str]] = {
     "DiffusionConfig": {"hidden": "width", "layers": "depth", "drop_knobs": "drop_attributes"},
-    "DiT": {"hidden_frame": "mask_token", "embed_wishes": "embed_conditions"},
     "GenerateRequest": {"told": "condition_model"},
     "Verifier": {"usual": "mean_std"},
 }
@@ -52,6 +54,7 @@ FREE_SETTINGS = {
     "skips_in_a_row",
 }
 BATCH_SETTINGS = ("batch_size", "gradient_accumulation")  # may differ if their product, the global batch, does not
+IN_BEATS = "drop_clock"  # the config of every generator has it since music is coded in beats
 SHOWN = 6  # tensors of a message
 UPDATE = "A newer version may have written it: update this one (git pull)"
 log = logging.getLogger("lib.training")
@@ -181,7 +184,17 @@ def _covers(kind, values):
 
 
 def completed(stage: str, values: Mapping, where: object) -> dict:
-    """A checkpoint's values with this version's names, and with what its fields that came since stand for."""
+    """A checkpoint's values with this version's names, and with what its fields that came since stand for.
+
+    Raises
+    ------
+    CheckpointError : a name that is neither known nor in the table, or a generator of music in seconds
+    """
+    if issubclass(configs.STAGES[stage], configs.DiffusionConfig) and IN_BEATS not in values:
+        raise CheckpointError(
+            f"{where} was made in seconds, before music was coded in beats. Train it anew (its codec and style encoder "
+            f"may stay), or use it with commit {configs.LAST_COMMIT_IN_SECONDS}."
+        )
     known = known_values(configs.STAGES[stage], values, f"{where}: its config")
     return {**_sorted_out(configs.STAGES[stage], values)[3], **known}
 

@@ -261,9 +261,9 @@ def _load_finished(folder, device, base):
 
 
 def _improviser(checkpoint, vqvae_run, style_encoder_run, device):
+    config = config_of(checkpoint)
     vqvae, vqvae_config = load_vqvae(vqvae_run, device)
     style_encoder, style_config, classes = load_style_encoder(style_encoder_run, device)
-    config = config_of(checkpoint)
     dit = make_dit(config, style_config, vqvae)
     dit = add_low_rank(dit, config.lora_rank) if getattr(config, "lora_rank", 0) else dit
     return Improviser(

@@ -1,4 +1,8 @@
-"""The corpora that a training wants, brought to where it reads them: from a mirror, downloaded or already there."""
+"""The corpora that a training wants, brought to where it reads them: from a mirror, downloaded or already there.
+
+Their tempo maps come from the mirror too, or from data/released; those of a corpus of one's own are tracked by
+`python -m lib data beats CORPUS`, which a training asks for where they are missing.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,20 @@ from lib.data.corpora import CORPORA, open_corpus
 from lib.data.download import download
 from lib.data.ingest import REPORT_NAME, ingest
 from lib.data.note_store import STORE_NAME, NoteStore
+from lib.data.tempo_maps import MAPS_NAME, take_released_maps
 from lib.storage.atomic_write import PARTIAL
 from lib.storage.backends import Storage, describe_error, open_storage
 from lib.storage.copies import copy_folder, fetch_folder
 from lib.storage.manifest import MANIFEST, DamageError, file_sha256, sealed
 
-STORE_FILES = (STORE_NAME, REPORT_NAME)
+STORE_FILES = (STORE_NAME, MAPS_NAME, REPORT_NAME)
 log = logging.getLogger(__name__)
 
 
 def prepare(names: Iterable[str], data_dir: Path | str, mirror: str | None = None) -> dict[str, NoteStore]:
-    """Make sure that each corpus has its note store; what is there is left as it is.
+    """Make sure that each corpus has its note store and, where some are released, its tempo maps.
+
+    What is there is left as it is.
 
     Parameters
     ----------
@@ -39,11 +46,15 @@ def prepare(names: Iterable[str], data_dir: Path | str, mirror: str | None = Non
     ------
     CorpusError : a corpus that is neither there nor known; the message says how to ingest it
     """
+    names = list(names)
     for name in names:
         is_here = (Path(data_dir) / name / STORE_NAME).exists() or (mirror and _from_mirror(name, data_dir, mirror))
         if not is_here and name in CORPORA:
             print(ingest(name, data_dir, archive=download(name, data_dir)))
-    return {name: open_corpus(name, data_dir) for name in names}
+    stores = {name: open_corpus(name, data_dir) for name in names}
+    for store in stores.values():
+        take_released_maps(store)
+    return stores
 
 
 def _from_mirror(name, data_dir, mirror):
@@ -55,7 +66,7 @@ def _from_mirror(name, data_dir, mirror):
         return False
 
 
-# --- In the mirror: stores/CORPUS/notes.store ----------------------------------------------------------------------
+# --- In the mirror: stores/CORPUS ----------------------------------------------------------------------------------
 
 
 def copy_store(storage: Storage, name: str, data_dir: Path | str) -> None:

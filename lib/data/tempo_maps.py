@@ -102,17 +102,11 @@ def open_tempo_maps(store: NoteStore) -> list[TempoMap]:
     return read_tempo_maps(store.path.parent / MAPS_NAME, store_fingerprint(store))
 
 
-def find_tempo_maps(
-    store: NoteStore, load_track: Callable[[], Track], processes: int = 1, released: Path | None = None
-) -> str:
-    """Write the maps of all pieces beside their note store, unless they are there: "there", "released" or "tracked".
+def take_released_maps(store: NoteStore, released: Path | None = None) -> str | None:
+    """Make sure of maps beside a note store without tracking: "there", "released" (copied), or None: none fit.
 
     Parameters
     ----------
-    store : NoteStore
-    load_track : gives a function that makes the map of a performance, told its file's own beats (seconds, or None);
-        called in each process, so it can be pickled
-    processes : how many track at once; what they finish is kept when they are stopped
     released : maps that may fit; by default the ones of the corpus's name in data/released
     """
     folder, fingerprint = store.path.parent, store_fingerprint(store)
@@ -125,6 +119,25 @@ def find_tempo_maps(
         if source != "there":
             write_tempo_maps(folder / MAPS_NAME, maps, fingerprint)
         return source
+    return None
+
+
+def find_tempo_maps(
+    store: NoteStore, load_track: Callable[[], Track], processes: int = 1, released: Path | None = None
+) -> str:
+    """Write the maps of all pieces beside their note store, unless they are there: "there", "released" or "tracked".
+
+    Parameters
+    ----------
+    store : NoteStore
+    load_track : gives a function that makes the map of a performance, told its file's own beats (seconds, or None);
+        called in each process, so it can be pickled
+    processes : how many track at once; what they finish is kept when they are stopped
+    released : as for `take_released_maps`
+    """
+    if source := take_released_maps(store, released):
+        return source
+    folder, fingerprint = store.path.parent, store_fingerprint(store)
     parts = folder / PARTS_NAME
     firsts = range(0, len(store), PART_PIECES)
     paths = [parts / f"{fingerprint}-{first:05d}.npz" for first in firsts]

@@ -116,7 +116,7 @@ class FrameHead(nn.Module):
         return self.onset(features)[..., 0] + self.onset_bias
 
     def pattern_logits(self, features: Tensor, band: Tensor) -> Tensor:
-        """(..., R, W), band int64 (R,) or () -> (..., R, K - 1): of every pattern but SILENT, where something begins."""
+        """(..., R, W), band int64 (R,) or () -> (..., R, K - 1): of every pattern but SILENT."""
         return self.pattern(features) + functional.embedding(band, self.pattern_bias)
 
     def expression_logits(self, features: Tensor, band: Tensor) -> Tensor:

@@ -239,7 +239,8 @@ class CodedStream(BeatStream):
 
     def _read(self, window, encoding, length):
         """(rows (N,), codes (N, G), codes of the passage most like them or None) of one window."""
-        frames, codes = self._mapped(self.frame_paths[window.item]), self._mapped(self.code_paths[window.item, encoding])
+        paths = self.frame_paths[window.item], self.code_paths[window.item, encoding]
+        frames, codes = map(self._mapped, paths)
         part, alike = slice(window.first, window.first + length), int(frames["alike"][window.first])
         return frames[part], codes[part], None if alike < 0 else codes[alike : alike + length]
 

@@ -1,4 +1,5 @@
-"""Runs of an earlier version: they load, continue, export, and their logs are read.
+"""Runs of an earlier version: codec and style encoder load, continue and export, and their logs are read; generators of
+music in seconds are refused by name, with the way out.
 
 tests/fixtures/old_runs.tar.xz holds runs of commit config.LAST_COMMIT_OF_OLD_LAYOUT on the demo corpus: each stage of
 preset tiny, made smaller still, as it was after 4 of 8 steps (that commit's own checkpoint, optimizer state included),
@@ -17,26 +18,18 @@ from lib.apps.cli.runs_table import overview
 from lib.apps.export.export import export
 from lib.apps.plan.measurements import actuals
 from lib.checkpoints import checkpoint as checkpoints
-from lib.checkpoints.config_migration import config_from
+from lib.checkpoints.checkpoint import CheckpointError
+from lib.checkpoints.config_migration import config_from, config_of_run
 from lib.checkpoints.history import read_events, read_history
 from lib.checkpoints.load import load_improviser, load_style_encoder, load_vqvae
-from lib.config import STAGES
+from lib.config import LAST_COMMIT_IN_SECONDS, preset
 from lib.training.loop import train
 
 ARCHIVE = Path(__file__).resolve().parent.parent / "fixtures" / "old_runs.tar.xz"
 # losses of training steps 5 to 8 and of the validation after them, as that commit logged them without interruption
-UNINTERRUPTED = {
-    "vqvae": [2.86221, 3.27764, 2.76102, 3.30988, 3.00058],
-    "style_encoder": [5.40512, 4.74874, 6.39544, 4.68671, 5.25527],
-    "diffusion": [43.1352, 43.9968, 43.0494, 42.7426, 42.5013],
-    "fine_tune": [42.4064, 42.3946, 41.1361, 41.2388, 40.4777],
-}
-LOADERS = {
-    "vqvae": load_vqvae,
-    "style_encoder": load_style_encoder,
-    "diffusion": load_improviser,
-    "fine_tune": load_improviser,
-}
+UNINTERRUPTED = [5.40512, 4.74874, 6.39544, 4.68671, 5.25527]  # of the style encoder
+LOADERS = {"vqvae": load_vqvae, "style_encoder": load_style_encoder}
+GENERATORS = ("diffusion", "fine_tune")
 EVENTS = {
     "start",
     "restored",
@@ -60,7 +53,7 @@ def old_runs(tmp_path):
     return tmp_path / "runs"
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", LOADERS)
 def test_an_old_checkpoint_loads_and_exports(stage, old_runs, tmp_path):
     before = LOADERS[stage](old_runs / stage)
     folder = export(old_runs / stage, tmp_path / "exported")
@@ -78,20 +71,54 @@ def _models(loaded):
     return models
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_an_old_run_continues_as_if_nothing_had_happened(stage, old_runs, demo_data):
-    manifest = checkpoints.find(old_runs / stage).manifest
-    config = config_from(stage, manifest["config"], "the fixture")
+def test_an_old_run_continues_as_if_nothing_had_happened(old_runs, demo_data):
+    run = old_runs / "style_encoder"
+    config = config_from("style_encoder", checkpoints.find(run).manifest["config"], "the fixture")
     result = train(config, demo_data, old_runs)
     assert (result.resumed_from_step, result.step, result.finished) == (4, 8, True)
-    rows = read_history(old_runs / stage)
+    rows = read_history(run)
     losses = [
         row["loss"] for split in ("train", "validation") for row in rows if row["split"] == split and row["step"] > 4
     ]
-    assert losses == pytest.approx(UNINTERRUPTED[stage], rel=1e-5)
+    assert losses == pytest.approx(UNINTERRUPTED, rel=1e-5)
     assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 9))
-    if stage == "fine_tune":
-        assert load_improviser(old_runs / "brad_final").pianist == "Cora Canonby"
+
+
+def test_an_old_codec_continues_with_music_in_beats_and_can_be_built_on(old_runs, demo_data):
+    """Its network is the same: a latent frame is coded by itself, however long it lasts."""
+    config = config_from("vqvae", checkpoints.find(old_runs / "vqvae").manifest["config"], "the fixture")
+    before, _ = load_vqvae(old_runs / "vqvae")
+    result = train(config, demo_data, old_runs)
+    assert (result.resumed_from_step, result.step, result.finished) == (4, 8, True)
+    after, _ = load_vqvae(old_runs / "vqvae")
+    assert torch.equal(after.patterns, before.patterns), "its dictionary stays"
+    result = train(preset("diffusion", "tiny", steps=2), demo_data, old_runs, "in_beats")
+    assert result.finished and load_improviser(old_runs / "in_beats").styles.names
+
+
+@pytest.mark.parametrize("stage", GENERATORS)
+def test_a_generator_in_seconds_is_refused_wherever_it_is_used(stage, old_runs, demo_data, tmp_path):
+    reason = "was made in seconds, before music was coded in beats. Train it anew.*commit "
+    refusal = f"/(diffusion|{stage}).* {reason}{LAST_COMMIT_IN_SECONDS}"  # or what it builds on, which is so too
+    config = preset(stage, "tiny", steps=8)
+    uses = [
+        lambda: load_improviser(old_runs / stage),
+        lambda: export(old_runs / stage, tmp_path / "exported"),
+        lambda: train(config, demo_data, old_runs),  # to continue it
+        lambda: config_of_run(old_runs / stage),
+    ]
+    if stage == "diffusion":  # to build on it
+        uses.append(lambda: train(preset("fine_tune", "tiny", steps=2), demo_data, old_runs, "tuned"))
+        uses.append(lambda: train(config, demo_data, old_runs, "begun", diffusion_run=old_runs / "diffusion"))
+    for use in uses:
+        with pytest.raises(CheckpointError, match=refusal):
+            use()
+    assert not any((old_runs / name).exists() for name in ("tuned", "begun")), "nothing is left behind"
+
+
+def test_runs_in_seconds_are_still_listed(old_runs):
+    rows = {summary.name: (summary.stage, summary.step, summary.total_steps) for summary in overview(old_runs)}
+    assert rows["diffusion"] == ("diffusion", 4, 8) and rows["fine_tune"] == ("fine_tune", 4, 8)
 
 
 def test_old_logs_are_read(old_runs):
