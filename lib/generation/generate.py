@@ -275,8 +275,11 @@ def _gap(order, around):
         fields = {"passage": f"{from_s:g} to {to_s:g} {reason}"}
         raise ConfigError(f"--from {from_s:g} --to {to_s:g} {reason}", fields)
     first, last = (float(around.to_beats(second)) for second in (from_s, to_s))
-    first = math.ceil(first - TOLERANCE) * LATENTS_PER_BEAT
-    return first, max(first + 1, math.ceil(last * LATENTS_PER_BEAT - TOLERANCE))
+    beat = math.ceil(first - TOLERANCE)
+    if beat >= last - TOLERANCE:
+        reason = f"holds no beat to begin on: the next one comes at {around.to_seconds(beat):.2f} s."
+        raise ConfigError(f"--from {from_s:g} --to {to_s:g} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
+    return beat * LATENTS_PER_BEAT, math.ceil(last * LATENTS_PER_BEAT - TOLERANCE)
 
 
 def _last_changes(notes, around, first):
@@ -302,7 +305,7 @@ def _passage(improviser, plan):
         before = 0 if order.notes is None else OVERLAP
         length = _whole_bars(plan, max(last - first, SHORTEST_WINDOW - before))
     start, end = first - before, last + after if order.is_infilling else first
-    clock = np.pad(clock_frames(plan.around, max(0, end)), ((max(0, -start), 0), (0, 0)), mode="edge")
+    clock = np.pad(clock_frames(plan.around, max(0, end)), ((max(0, -start), 0), (0, 0)))
     clock = clock[max(0, start) :]
     clock[: max(0, -start)] = UNKNOWN_CLOCK
     conditioning = Conditioning.of(plan.request, plan.chart, length, clock[:before], clock[before + last - first :])

@@ -43,6 +43,7 @@ class Conditioning:
     request : GenerateRequest
     chart : Chart that is played
     chords : L of Chord or None
+    next_chords : chord frames int8 (L, 3) of the one that comes next, and in how many latent frames (L,), or infinity
     curves : name of rules.CURVES -> float32 (L,), the target, NaN where there is none; density in notes a beat
     sources : int64 (L,), the latent frame of the whole whose music each comes back to; -1: none
     clock : int64 (L, 3), of beat_grid.clock_frames
@@ -52,6 +53,7 @@ class Conditioning:
     request: GenerateRequest
     chart: Chart
     chords: list[Chord | None]
+    next_chords: tuple[np.ndarray, np.ndarray]
     curves: dict[str, np.ndarray]
     sources: np.ndarray
     clock: np.ndarray
@@ -84,7 +86,8 @@ class Conditioning:
         curves["density"] *= 60 / timing.felt_bpm  # notes a beat
         chords = [None] * len(before) + chords + [None] * len(after)
         clock = np.concatenate([before, timing.clock(chart, length), after])
-        return cls(request, chart, chords, curves, sources, clock, -len(before))
+        following = next_chords(chord_frames(chords).numpy())
+        return cls(request, chart, chords, following, curves, sources, clock, -len(before))
 
     def __len__(self):
         return len(self.chords)
@@ -93,8 +96,9 @@ class Conditioning:
         """That of latent frames first to last - 1."""
         part = slice(first, last)
         curves = {name: values[part] for name, values in self.curves.items()}
-        rest = self.sources[part], self.clock[part], self.start + first
-        return Conditioning(self.request, self.chart, self.chords[part], curves, *rest)
+        following, until = self.next_chords
+        rest = curves, self.sources[part], self.clock[part], self.start + first
+        return Conditioning(self.request, self.chart, self.chords[part], (following[part], until[part]), *rest)
 
     def rules(self) -> list[Rule]:
         """The rules that steer, chords among them where there are candidates to choose from."""
@@ -114,9 +118,9 @@ class Conditioning:
         reference, referred : int64 (1, L, G) and bool (1, L), the music that each frame comes back to, where it does
         """
         request, size, device = self.request, (len(self),), style.device
-        frames = chord_frames(self.chords)
-        following, until = (torch.from_numpy(part) for part in next_chords(frames.numpy()))
-        chords = harmony(chord_features(frames), chord_features(following), until.float() / LATENTS_PER_BEAT)
+        following, until = (torch.from_numpy(part) for part in self.next_chords)
+        now = chord_features(chord_frames(self.chords))
+        chords = harmony(now, chord_features(following), until.float() / LATENTS_PER_BEAT)
         density, register = (torch.from_numpy(self.curves[name]) for name in ("density", "register"))
         if not request.condition_model:
             chords = torch.zeros_like(chords)

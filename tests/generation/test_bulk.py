@@ -51,7 +51,9 @@ def test_there_is_a_solo_a_number_as_its_seed_plays_it(alone, improviser, tmp_pa
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_the_files_are_the_same_whatever_the_number_of_processes(alone, improviser, tmp_path, world):
-    made = [make_solos(improviser, REQUEST, tmp_path / "solo.mid", 7, 2, share=Share(rank, world)) for rank in range(world)]
+    made = [
+        make_solos(improviser, REQUEST, tmp_path / "solo.mid", 7, 2, share=Share(rank, world)) for rank in range(world)
+    ]
     assert sum(one.made for one in made) == 7 and files(tmp_path) == alone
 
 
@@ -97,7 +99,17 @@ def launch(folder, out, processes, count=7, **environment):
     # --multi_gpu is what starts several processes, on a CPU too; with --cpu accelerate starts one, whatever is asked
     words = ["--multi_gpu", "--num_processes", str(processes)] if processes > 1 else ["--cpu", "--num_processes", "1"]
     words += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    words += ["--main_process_port", str(next(PORT)), "-m", "lib", "generate", "--run", str(folder), "--count", str(count)]
+    words += [
+        "--main_process_port",
+        str(next(PORT)),
+        "-m",
+        "lib",
+        "generate",
+        "--run",
+        str(folder),
+        "--count",
+        str(count),
+    ]
     words += ["--batch", "2", "--seconds", "2", "--num-steps", "2", "--seed", "7", "--device", "cpu"]
     words += ["--out", str(out / "solo.mid")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "LIB_QUIET": "1", **environment}
@@ -142,7 +154,20 @@ def test_the_command_in_one_process(improviser, tmp_path, monkeypatch):
     from lib.apps.cli.main import app
 
     monkeypatch.setattr("lib.generation.generate.load_improviser", lambda *_: improviser)
-    words = ["generate", "--released", "--count", "3", "--seconds", "2", "--num-steps", "2", "--out", str(tmp_path / "solo.mid")]
+    words = [
+        "generate",
+        "--released",
+        "--count",
+        "3",
+        "--seconds",
+        "2",
+        "--num-steps",
+        "2",
+        "--out",
+        str(tmp_path / "solo.mid"),
+    ]
     said = CliRunner().invoke(app, words, catch_exceptions=False).output
     assert "process 1 of 1: 3 solos made, 0 were there" in said
-    assert json.loads((tmp_path / "solo.order.json").read_text())["batch"] == 4 and is_whole(tmp_path / "solo-000003.mid")
+    assert json.loads((tmp_path / "solo.order.json").read_text())["batch"] == 4 and is_whole(
+        tmp_path / "solo-000003.mid"
+    )
