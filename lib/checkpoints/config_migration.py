@@ -29,7 +29,7 @@ from lib.config import ConfigError
 # "Verifier" (tensors of its file), a notebook ("06_listen": its parameters) or "sweep" (keys of a sweep file).
 RENAMED: dict[str, dict[str, str]] = {
     "DiffusionConfig": {"hidden": "width", "layers": "depth", "drop_knobs": "drop_attributes"},
-    "GenerateRequest": {"told": "condition_model"},
+    "GenerateRequest": {"told": "condition_model", "beats_per_bar": "metre"},
     "Verifier": {"usual": "mean_std"},
 }
 # owner -> {name in earlier versions: what became of it, a sentence without its full stop}

@@ -45,8 +45,10 @@ def _not_blank(text):
     return text
 
 
-def _metre(text):
-    return str(Metre.parse(text))
+def _metre(value):
+    """A metre as text; a number is so many quarters, as earlier versions had it."""
+    text = str(value)
+    return str(Metre.parse(f"{text}/4" if text.strip().isdigit() else text))
 
 
 Density = Annotated[float, Field(ge=0, le=40)]
@@ -66,7 +68,7 @@ class GenerateRequest:
     seconds: Annotated[float, Field(gt=0, le=3600)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     tempo_bpm: Annotated[float, Field(ge=20, le=400)] = 120.0  # quarters; places the bars
-    metre: Annotated[str, AfterValidator(_metre)] = "4/4"
+    metre: Annotated[str, BeforeValidator(_metre)] = "4/4"
     feel: Literal["straight", "swing", "free"] = "free"
     style: str | None = None  # a name, or a mix NAME:SHARE,NAME:SHARE; None: whom the run was fine-tuned on
     density: curve(0, 40) | None = rule_target("Notes a second: 6, or an arc over the solo: 3,9,4.")

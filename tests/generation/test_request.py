@@ -15,7 +15,7 @@ def request(**fields):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"density": "2,50"}, {"density": -1}, {"register": "a,b"}, {"swing": 0.9}, {"density": ()}, {"metre": "4"}],
+    [{"density": "2,50"}, {"density": -1}, {"register": "a,b"}, {"swing": 0.9}, {"density": ()}, {"metre": "4/5"}, {"metre": 0}],
 )
 def test_what_can_not_be_is_refused(fields):
     with pytest.raises(ConfigError, match=next(iter(fields))):
@@ -77,6 +77,7 @@ def test_bars_of_a_chart_are_in_the_metre_that_is_asked_for():
 
 
 def test_a_request_of_a_file_is_read_in_whichever_version():
+    assert request_from({"beats_per_bar": 3}, "x") == GenerateRequest(metre="3/4") == GenerateRequest(metre=3)
     assert request_from({"seconds": 3.0, "order": "random", "told": False}, "x") == GenerateRequest(
         seconds=3.0, condition_model=False
     )

@@ -148,7 +148,7 @@ def test_two_processes_share_muon_and_the_working_copy(tiny_runs, demo_data, tmp
     first = weights(tmp_path / "first" / "diffusion")
     for name in moved:
         way = float((alone[name] - first[name]).norm())
-        assert 0 < way and float((alone[name] - two[name]).norm()) < 0.2 * way, name
+        assert way > 0 and float((alone[name] - two[name]).norm()) < 0.2 * way, name
 
 
 def test_when_one_is_killed_the_other_does_not_hang(demo_data, tmp_path):
