@@ -260,7 +260,8 @@ def _plan(improviser, order):
         quarters = bar.quarters * request.bars if request.bars and not last else seconds * request.tempo_bpm / 60
         rows = changes_by(improviser.changes, request.style or improviser.pianist)
         after = None if order.notes is None else _last_changes(order.notes, around, first)
-        chart = invent_chart(rows, math.ceil(quarters / bar.quarters), metre, request.seed, after)
+        felt = replace(metre, felt=Fraction(1, 4) / timing.beats_per_quarter)  # as the rows count beats
+        chart = invent_chart(rows, math.ceil(quarters / bar.quarters), felt, request.seed, after)
         request = replace(request, chords=chart.text(), own_changes=False)
     chart = chart or request.parsed_chart()
     last = last or first + math.ceil(request.quarters(chart) * timing.latents_per_quarter)

@@ -301,6 +301,15 @@ def test_changes_of_the_pianists_own(tiny_runs):
     assert anew.chords and all(0.9 < time_s < 3.1 for time_s, _ in anew.chords)
 
 
+def test_own_changes_come_as_fast_as_the_pianist_plays_them_however_the_tempo_is_written(improviser):
+    """240 quarters a minute, 120 and 60 are felt as 120 beats: bars of two, four and eight of them."""
+    own = {"chords": "own", "num_steps": 1, "seed": 4}
+    written = ((240.0, 8), (120.0, 4), (60.0, 2))
+    solos = [generate(improviser, GenerateRequest(tempo_bpm=bpm, bars=bars, **own)) for bpm, bars in written]
+    assert len(solos[0].chords) > 1 and {solo.ends_s for solo in solos} == {8.0}
+    assert solos[0].chords == solos[1].chords == solos[2].chords
+
+
 def test_several_solos_are_each_what_they_are_alone(pianist, demo_data):
     """Alike and not, of other lengths, going on and filling gaps: company changes nothing."""
     played = open_corpus("demo", demo_data).piece_notes(0).between(0, 20.0)

@@ -130,15 +130,19 @@ def test_muon_learns_the_same_in_two_processes(demo_data, tmp_path):
     assert all(abs(x["loss"] - y["loss"]) < 0.01 * abs(x["loss"]) for x, y in zip(a, b, strict=True))
 
 
-def test_two_processes_share_muon_and_the_working_copy(tiny_runs, demo_data, tmp_path):
-    """A generator in bfloat16: each process orthogonalises every other matrix, and both learn what one would."""
+@pytest.mark.parametrize(("precision", "bound"), [("no", 0.1), ("bf16", 0.5)])
+def test_two_processes_share_muon_and_the_working_copy(precision, bound, tiny_runs, demo_data, tmp_path):
+    """A generator: each process orthogonalises every other matrix, and both learn what one would.
+
+    Orthogonalising makes more of rounding where a gradient has hardly any, most of all of a bfloat16 copy's.
+    """
     sources = {name: tiny_runs / name for name in ("vqvae", "style_encoder")}
-    config = preset("diffusion", "tiny", decay="constant", steps=6, mixed_precision="bf16", optimizer="muon")
+    config = preset("diffusion", "tiny", decay="constant", steps=6, mixed_precision=precision, optimizer="muon")
     still = dataclasses.replace(config, steps=1, lr=1e-12)
     for name, each in (("alone", config), ("first", still)):
         train(each, demo_data, tmp_path / name, **{f"{stage}_run": run for stage, run in sources.items()})
     words = ["--vqvae-run", str(sources["vqvae"]), "--style-encoder-run", str(sources["style_encoder"])]
-    words += ["--steps", "6", "--set", "optimizer=muon", "--set", "mixed_precision=bf16"]
+    words += ["--steps", "6", "--set", "optimizer=muon", "--set", f"mixed_precision={precision}"]
     done(start("torchrun", "diffusion", demo_data, tmp_path / "two", *words))
     a, b = (read_history(tmp_path / runs / "diffusion") for runs in ("alone", "two"))
     assert [row["step"] for row in a] == [row["step"] for row in b]
@@ -148,7 +152,7 @@ def test_two_processes_share_muon_and_the_working_copy(tiny_runs, demo_data, tmp
     first = weights(tmp_path / "first" / "diffusion")
     for name in moved:
         way = float((alone[name] - first[name]).norm())
-        assert way > 0 and float((alone[name] - two[name]).norm()) < 0.2 * way, name
+        assert way > 0 and float((alone[name] - two[name]).norm()) < bound * way, name
 
 
 def test_when_one_is_killed_the_other_does_not_hang(demo_data, tmp_path):
