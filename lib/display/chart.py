@@ -13,14 +13,15 @@ BARS_A_LINE, MOST_BARS = 4, 48  # more bars are counted only
 CELL = "border:1px solid #8888;padding:2px 10px;min-width:5em"
 
 
-def chart_html(text, seconds=None, tempo_bpm=120.0, metre="4/4"):
+def chart_html(text, seconds=None, tempo_bpm=120.0, metre="4/4", choruses=None):
     """The chart as HTML; a bar that repeats an earlier one names it.
 
     Parameters
     ----------
     text : of music.chart.Chart.parse, or OWN
+    seconds, choruses : length of a solo, the latter before the former; neither: the caption says nothing of it
+    tempo_bpm : quarters a minute
     metre : such as 3/4
-    seconds : length of a solo; None: the caption does not say how often the chart is played
 
     Raises
     ------
@@ -33,7 +34,7 @@ def chart_html(text, seconds=None, tempo_bpm=120.0, metre="4/4"):
     cells = [_cell(number, bar) for number, bar in enumerate(chart.bars[:MOST_BARS])]
     lines = ["".join(cells[first : first + BARS_A_LINE]) for first in range(0, len(cells), BARS_A_LINE)]
     table = "".join(f"<tr>{line}</tr>" for line in lines)
-    caption = html.escape(_describe(len(chart.bars), seconds, 240.0 * metre.numerator / metre.denominator / tempo_bpm))
+    caption = html.escape(_describe(len(chart.bars), float(chart.quarters) * 60 / tempo_bpm, seconds, choruses))
     label = f'aria-label="chart of {len(chart.bars)} bars"'
     return f'<table {label} style="border-collapse:collapse">{table}</table><small>{caption}</small>'
 
@@ -45,7 +46,9 @@ def _cell(number, bar):
     return f'<td style="{CELL}"><small style="opacity:.7">{number + 1}</small> {symbols}{again}</td>'
 
 
-def _describe(bars, seconds, bar_s):
-    text = f"{bars} bar{'s' * (bars != 1)}, {bars * bar_s:.1f} s at this tempo"
+def _describe(bars, chorus_s, seconds, choruses):
+    text = f"{bars} bar{'s' * (bars != 1)}, {chorus_s:.1f} s at this tempo"
     text = f"{text}; {bars - MOST_BARS} more than shown" if bars > MOST_BARS else text
-    return text if seconds is None else f"{text}; played {seconds / (bars * bar_s):.1f} times in {seconds:g} s"
+    if choruses:
+        return f"{text}; {choruses} chorus{'es' * (choruses != 1)}, {choruses * chorus_s:.1f} s"
+    return text if seconds is None else f"{text}; played {seconds / chorus_s:.1f} times in {seconds:g} s"

@@ -11,7 +11,7 @@ from lib.display.knobs import FINE, faults_of, make_fault, make_knobs, request_o
 from lib.music.chords import ChordError
 
 SEEDS = 10_000  # a die has so many sides: such a seed is easily passed on
-CHART_KNOBS = ("chords", "seconds", "tempo_bpm", "metre")
+CHART_KNOBS = ("chords", "seconds", "tempo_bpm", "metre", "choruses")
 
 
 class KnobPanel(widgets.VBox):
@@ -29,21 +29,19 @@ class KnobPanel(widgets.VBox):
         self.request_type = request_type
         self.knobs, self.chart = make_knobs(request_type, styles), widgets.HTML()
         self.faults = {name: make_fault() for name in self.knobs}
-        self.die = widgets.Button(
-            description="roll", icon="random", tooltip="another seed", layout=widgets.Layout(width="80px")
-        )
+        narrow = widgets.Layout(width="80px")
+        self.die = widgets.Button(description="roll", icon="random", tooltip="another seed", layout=narrow)
         self.die.on_click(self._roll)
         for knob in self.knobs.values():
             knob.observe(lambda _: on_change(), "value")
         for name in CHART_KNOBS:
             self.knobs[name].observe(self._draw_chart, "value")
-        if styles:
-            self.knobs["style_mix"].observe(self._show_share, "value")
-            self._show_share()
+        for name in ("choruses", *(["style_mix"] if styles else [])):
+            self.knobs[name].observe(self._show_needed, "value")
+        self._show_needed()
         self._draw_chart()
-        fine = widgets.Accordion(
-            [widgets.VBox(self._rows(FINE))], selected_index=None, layout=widgets.Layout(max_width="480px")
-        )
+        rows, narrow = [widgets.VBox(self._rows(FINE))], widgets.Layout(max_width="480px")
+        fine = widgets.Accordion(rows, selected_index=None, layout=narrow)
         fine.set_title(0, "more knobs")
         self.children = (*self._rows(name for name in self.knobs if name not in FINE), fine)
 
@@ -58,8 +56,13 @@ class KnobPanel(widgets.VBox):
     def _roll(self, _):
         self.knobs["seed"].value = random.randrange(1, SEEDS)
 
-    def _show_share(self, _=None):
-        self.knobs["style_share"].layout.display = "" if self.knobs["style_mix"].value else "none"
+    def _show_needed(self, _=None):
+        """Hide the knobs that another one makes void."""
+        needed = {"seconds": not self.knobs["choruses"].value}
+        if "style_mix" in self.knobs:
+            needed["style_share"] = bool(self.knobs["style_mix"].value)
+        for name, is_needed in needed.items():
+            self.knobs[name].layout.display = "" if is_needed else "none"
 
     def _draw_chart(self, _=None):
         values = [self.knobs[name].value for name in CHART_KNOBS]

@@ -22,6 +22,7 @@ def make_knobs(request_type, styles=()):
     default = request_type()
     knobs = {
         "chords": widgets.Text(default.chords, description="chords", **_wide()),
+        "choruses": widgets.IntSlider(0, min=0, max=16, description="choruses (0 off)", **_wide()),
         "seconds": _slider(10.0, 5, 120, 5, ".0f", "seconds"),
         "tempo_bpm": _slider(default.tempo_bpm, 40, 280, 1, ".0f", "tempo"),
         "metre": widgets.Dropdown(options=METRES, value=default.metre, description="metre", **_wide()),
@@ -56,11 +57,11 @@ def _style_knobs(styles):
 
 
 def request_of(request_type, knobs):
-    """A request from the knobs; 0 and "" leave the choice to the model. Raises ConfigError."""
+    """A request from the knobs; 0 and "" leave the choice to the model, or length to seconds. Raises ConfigError."""
     values = {name: knob.value for name, knob in knobs.items()}
-    values = {
-        name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()
-    }  # browsers add 1e-14
+    rounded = {name: round(value, 3) for name, value in values.items() if isinstance(value, float)}
+    values |= rounded  # browsers add 1e-14
+    values.pop("seconds" if values["choruses"] else "choruses")
     style = _style(*(values.pop(name, "") for name in ("style", "style_mix", "style_share")))
     rules, candidates = values.pop("rules"), values.pop("num_candidates")
     rule_values = {name: value for name in ("density", "register") if (value := values.pop(name))}

@@ -80,14 +80,9 @@ def plot_piano_rolls(performances, title=""):
     performances : dict name -> Notes
     title : str
     """
-    figure, axes = plt.subplots(
-        len(performances),
-        1,
-        figsize=(11, 0.8 + 2.2 * len(performances)),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    count = len(performances)
+    shape = {"figsize": (11, 0.8 + 2.2 * count), "layout": "constrained"}
+    figure, axes = plt.subplots(count, 1, sharex=True, squeeze=False, **shape)
     low, high = _pitch_range(performances.values())
     for ax, (name, notes) in zip(axes[:, 0], performances.items(), strict=True):
         plot_piano_roll(notes, title=name, ax=ax)
@@ -162,13 +157,9 @@ def _describe_losses(history, names, runtimes):
     parts = []
     for name in names:
         last_values = {row["split"]: row[name] for row in history if name in row}
-        parts.append(
-            f"{name.replace('_', ' ')} {', '.join(f'{value:.3g} in {split}' for split, value in last_values.items())}"
-        )
-    last, times = (
-        max((row["step"] for row in history), default=0),
-        f"{len(runtimes)} runtime{'s' * (len(runtimes) != 1)}",
-    )
+        values = ", ".join(f"{value:.3g} in {split}" for split, value in last_values.items())
+        parts.append(f"{name.replace('_', ' ')} {values}")
+    last, times = max((row["step"] for row in history), default=0), f"{len(runtimes)} runtime{'s' * (len(runtimes) != 1)}"
     return f"Training curves, {last} steps in {times}. In the end: {'; '.join(parts) or 'nothing logged'}"
 
 
@@ -194,12 +185,9 @@ def plot_confusion(matrix, names):
     ax.set_title(rightly)
     wrong = shares * (1 - np.eye(len(shares)))
     played, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
-    most = (
-        f"; most often confused: {names[played]}, taken for {names[predicted]} ({wrong.max():.0%})"
-        if wrong.any()
-        else ""
-    )
-    return described(figure, f"Confusion of {len(names)} pianists: {rightly}{most}")
+    text = f"Confusion of {len(names)} pianists: {rightly}"
+    most = f"; most often confused: {names[played]}, taken for {names[predicted]} ({wrong.max():.0%})"
+    return described(figure, text + most if wrong.any() else text)
 
 
 @on_paper
@@ -226,9 +214,8 @@ def plot_evidence(notes, times_s, evidence, name, stretch_s=10.0):
     curve.set_xlabel("seconds")
     curve.set_ylabel("nats")
     best = f"; most typical around {times_s[np.argmax(evidence)]:.0f} s" if len(times_s) else ""
-    return described(
-        figure, f"What speaks for {name} in {describe_notes(notes)}: {np.sum(evidence):.1f} nats in all{best}"
-    )
+    total = f"{np.sum(evidence):.1f} nats in all"
+    return described(figure, f"What speaks for {name} in {describe_notes(notes)}: {total}{best}")
 
 
 @on_paper

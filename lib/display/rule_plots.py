@@ -12,6 +12,11 @@ from lib.music.piano_roll import FRAMES_PER_BEAT, LATENTS_PER_BEAT
 from lib.music.rules import OFF_GRID_FRAMES
 
 MELODY_WORDS = ("missing", "below another", "on top")
+UNITS = {
+    **dict.fromkeys(("note_density", "left_density", "right_density", "density_contour"), "notes a beat"),
+    **dict.fromkeys(("loudness", "velocity_contour"), "MIDI velocity"),
+    "register": "MIDI pitch",
+}
 
 
 @on_paper
@@ -54,6 +59,8 @@ def plot_rule(rule, piano_roll, ax=None):
     result, target = rule.statistic(piano_roll)[0].cpu().numpy().astype(float), rule.target.numpy().astype(float)
     by_shape = _number if result.ndim == 0 else _bars
     PANELS.get(rule.name, by_shape)(ax, target, result)
+    set_label = ax.set_xlabel if result.ndim == 0 else ax.set_ylabel
+    set_label(UNITS.get(rule.name, ""))
     ax.set_title(_describe_loss(rule, piano_roll), fontsize=10)
     return described(ax.figure, f"The target of a rule, and what was played. {_describe_loss(rule, piano_roll)}")
 
@@ -94,12 +101,10 @@ def _histogram(ax, target, result):
 def _chords(ax, target, result):
     """Chroma (N, 12) as an image, target tones framed."""
     beats = len(result) / LATENTS_PER_BEAT
-    ax.imshow(
-        result.T, aspect="auto", origin="lower", cmap=AMOUNT, extent=(0, beats, -0.5, 11.5), interpolation="nearest"
-    )
-    edges = np.argwhere(
-        np.diff(target[: len(result)] >= 1, axis=0, prepend=False, append=False)
-    )  # where a tone comes or goes
+    extent = (0, beats, -0.5, 11.5)
+    ax.imshow(result.T, aspect="auto", origin="lower", cmap=AMOUNT, extent=extent, interpolation="nearest")
+    is_asked = target[: len(result)] >= 1
+    edges = np.argwhere(np.diff(is_asked, axis=0, prepend=False, append=False))  # where a tone comes or goes
     for pitch_class in range(target.shape[1]):
         spans = edges[edges[:, 1] == pitch_class, 0] / LATENTS_PER_BEAT
         for start, end in zip(spans[::2], spans[1::2], strict=True):

@@ -55,15 +55,8 @@ def plot_sampling(rolls, steps, title=""):
     """
     count = max(1, len(rolls))
     rows = -(-count // 4)
-    figure, axes = plt.subplots(
-        rows,
-        min(4, count),
-        figsize=(11, 0.5 + 1.7 * rows),
-        squeeze=False,
-        layout="constrained",
-        sharex=True,
-        sharey=True,
-    )
+    shape = {"figsize": (11, 0.5 + 1.7 * rows), "layout": "constrained"}
+    figure, axes = plt.subplots(rows, min(4, count), squeeze=False, sharex=True, sharey=True, **shape)
     for ax, roll, (step, num_steps) in zip(axes.flat, rolls, steps):
         extent = (0, roll.shape[1] / FRAMES_PER_BEAT, LOWEST_PITCH - 0.5, LOWEST_PITCH + NUM_PITCHES - 0.5)
         ax.imshow(roll_pixels(roll), aspect="auto", extent=extent, interpolation="antialiased")
@@ -75,9 +68,8 @@ def plot_sampling(rolls, steps, title=""):
         ax.set_visible(False)
     figure.suptitle(title)
     keys = ", ".join(f"{(roll > 0).any(1).sum()} at step {step}" for roll, (step, _) in zip(rolls, steps))
-    return described(
-        figure, titled(title, f"Piano rolls at {len(rolls)} stages of sampling; keys that sound: {keys or 'none'}")
-    )
+    text = f"Piano rolls at {len(rolls)} stages of sampling; keys that sound: {keys or 'none'}"
+    return described(figure, titled(title, text))
 
 
 @on_paper
@@ -103,9 +95,8 @@ def plot_arcs(performances, target_density=None, window_s=CURVE_WINDOW_S, title=
         points = np.atleast_1d(target_density)
         end_s = max([notes.end_s for notes in performances.values()], default=1.0)
         points = np.repeat(points, 2) if len(points) == 1 else points
-        density_ax.plot(
-            np.linspace(0, end_s, len(points)), points, color=TARGET, linewidth=1, marker="d", label="target"
-        )
+        times_s = np.linspace(0, end_s, len(points))
+        density_ax.plot(times_s, points, color=TARGET, linewidth=1, marker="d", label="target")
     density_ax.set_title(title, loc="left")
     density_ax.set_ylabel("notes a second")
     density_ax.set_ylim(bottom=0)

@@ -10,7 +10,7 @@ from lib.music.audio import Audio
 from lib.music.notes import Notes
 from lib.music.tempo_map import TempoMap
 
-ALWAYS_SHOWN = ("chords", "seconds", "seed")  # in code, though they may be the defaults
+ALWAYS_SHOWN = ("chords", "seed")  # in code, though they may be the defaults
 
 
 @dataclass(frozen=True)
@@ -96,18 +96,18 @@ class Take:
     call : Call
     notes : Notes, what it starts from included
     chords : list of (time_s, symbol)
+    tempo_map : TempoMap of all notes
     audio : Audio or None
     begins_s : where the new music begins
-    tempo_map : TempoMap of all notes; None: not known
     """
 
     number: int
     call: Call
     notes: Notes
     chords: list
+    tempo_map: TempoMap
     audio: Audio | None = None
     begins_s: float = 0.0
-    tempo_map: TempoMap | None = None
 
     @property
     def name(self):

@@ -4,7 +4,7 @@ import pytest
 
 from lib.checkpoints.load import parse_mix
 from lib.config import ConfigError, build, choose
-from lib.display.knobs import faults_of, make_fault, make_knobs, request_of, say_fault
+from lib.display.knobs import FEELS, METRES, faults_of, make_fault, make_knobs, request_of, say_fault
 from lib.generation.generate import infill
 from lib.generation.request import GenerateRequest
 from lib.music.chords import ChordError
@@ -74,13 +74,22 @@ def test_one_style_or_a_mix(first, second, style):
 def test_every_knob_is_heard():
     """Each knob that is moved changes the request."""
     plain = request_of(GenerateRequest, make_knobs(GenerateRequest))
-    moves = {"chords": "C", "seconds": 20.0, "tempo_bpm": 90.0, "density": 3.0, "register": 64, "seed": 5,
-             "guidance_scale": 1.0, "temperature": 1.0, "rules": "always"}  # fmt: skip
+    moves = {"chords": "C", "choruses": 2, "seconds": 20.0, "tempo_bpm": 90.0, "metre": "3/4", "feel": "swing",
+             "density": 3.0, "register": 64, "seed": 5, "guidance_scale": 1.0, "temperature": 1.0, "rules": "always"}  # fmt: skip
     assert set(moves) == set(make_knobs(GenerateRequest)) - {"num_candidates"}
     for name, value in moves.items():
         knobs = make_knobs(GenerateRequest)
         knobs[name].value = value
         assert request_of(GenerateRequest, knobs) != plain, name
+
+
+@pytest.mark.parametrize("metre", METRES)
+def test_each_metre_and_feel_can_be_played(metre):
+    for feel in FEELS:
+        knobs = make_knobs(GenerateRequest)
+        knobs["metre"].value, knobs["feel"].value = metre, feel
+        request = request_of(GenerateRequest, knobs)
+        assert (request.metre, request.feel) == (metre, feel) and request.timing.felt_bpm >= 75
 
 
 def test_what_browsers_add_to_a_number_is_taken_off():

@@ -25,6 +25,7 @@ from lib.display.alt_text import picture_html  # noqa: E402
 from lib.display.preview import loudness_of, png  # noqa: E402
 from lib.display.rule_plots import plot_rules  # noqa: E402
 from lib.display.run_history import plot_run_history  # noqa: E402
+from lib.music.beat_notes import STEADY, in_beats  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
@@ -49,6 +50,7 @@ def solo(seconds=16, shift=0):
 
 
 NOTES, CHORDS = solo(), [(0.0, "Cmaj7"), (4.0, "Am7"), (8.0, "Dm7"), (12.0, "G7")]
+ROLL = notes_to_piano_roll(in_beats(NOTES, STEADY))
 EVIDENCE_S = np.arange(1.0, 16)
 HISTORY = [{"step": step, "epoch": 0, "time": 60.0 * step + 7200 * (step > 40), "runtime": "ab"[step > 40], "split": split,
             "loss": (2 if split == "train" else 2.2) / (1 + step / 20), "onset_f1": 1 - 1 / (1 + step / 15)}
@@ -71,7 +73,7 @@ PICTURES = {
     "confusion": lambda: plots.plot_confusion(np.array([[7, 2, 1], [0, 9, 1], [4, 0, 6]]), ["Ann", "Ben", "Cem"]),
     "evidence": lambda: plots.plot_evidence(NOTES, EVIDENCE_S, np.sin(EVIDENCE_S / 2), "Ann", 3.0),
     "code_use": lambda: plots.plot_code_use((1000 / (1 + np.arange(64)) ** np.array([[1.0], [2.0]])).astype(int)),
-    "rules": lambda: plot_rules([note_density(3.0), pitch_class_histogram([1, 0] * 6)], notes_to_piano_roll(NOTES), "rules"),
+    "rules": lambda: plot_rules([note_density(3.0), pitch_class_histogram([1, 0] * 6)], ROLL, "rules"),
     "run_history": lambda: plot_run_history(HISTORY, EVENTS, "vqvae"),
     "sampling": lambda: solo_plots.plot_sampling(sampled(), [(4 * n + 2, 30) for n in range(8)], "out of noise"),
     "arcs": lambda: solo_plots.plot_arcs({"one": NOTES, "other": solo(12, 5)}, (3.0, 6.0), title="arcs"),

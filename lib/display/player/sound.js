@@ -161,6 +161,7 @@ function choose(take) {  // the same place of another take, going on if it plays
   state.take = take;
   state.hover = -1;
   moveTo(Math.min(state.time, take.seconds));
+  fillSpeeds();
   showTake();
   redraw();
   if (goesOn) startSound();
