@@ -100,10 +100,13 @@ def short(request):
 
 def tiny_with_styles(tiny, words, named):
     """The tiny improviser, which knows the styles that were added meanwhile."""
+    from lib.style.classifier import StyleClassifier
     from lib.style.embeddings import with_own
 
     styles_dir = named.get("styles_dir") or (words[3] if len(words) > 3 else None)
-    return dataclasses.replace(tiny, styles=with_own(tiny.styles, tiny.style_encoder, styles_dir)) if styles_dir else tiny
+    if not styles_dir:
+        return tiny
+    return dataclasses.replace(tiny, styles=with_own(tiny.styles, StyleClassifier.of_improviser(tiny), styles_dir))
 
 
 # --- Corpora ---------------------------------------------------------------------------------------------------

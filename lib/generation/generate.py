@@ -36,6 +36,7 @@ from lib.music.piano_roll import (
     sounding_roll,
 )
 from lib.music.rules import Rule
+from lib.style.classifier import StyleClassifier
 from lib.style.embeddings import with_own
 
 PROMPT_S = 10.0  # of a prompt's end, whose chords an invented chart continues
@@ -145,7 +146,7 @@ def load_improviser(
     if (run is None) != released:
         raise ConfigError("Give either --run RUN or --released.")
     improviser = load.load_improviser(RELEASED if released else run, choose_device(device), base)
-    return replace(improviser, styles=with_own(improviser.styles, improviser.style_encoder, styles_dir))
+    return replace(improviser, styles=with_own(improviser.styles, StyleClassifier.of_improviser(improviser), styles_dir))
 
 
 def generate(

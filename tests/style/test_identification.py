@@ -189,15 +189,34 @@ def test_a_style_of_ones_own(heard, tmp_path):
     assert json.loads(path.read_text())["files"] == ["a/one.mid", "b/one.mid"] and len(left_out) == 1 and "two.MID" in left_out[0]
     known = Styles(("Ann",), torch.nn.functional.normalize(torch.ones(1, len(classifier.predict(notes).style)), dim=-1))
     (tmp_path / "styles" / "broken.json").write_text("{")
-    styles = with_own(known, classifier.style_encoder, tmp_path / "styles")
+    styles = with_own(known, classifier, tmp_path / "styles")
     assert styles.names == ("Ann", "Ich selbst")
     assert float(styles.vector("Ich selbst") @ torch.from_numpy(classifier.predict(notes).style)) > 0.99
-    other = StyleClassifier.of_run(heard[0]).style_encoder
-    torch.nn.init.zeros_(other.pianists)
-    assert with_own(known, other, tmp_path / "styles").names == ("Ann",)  # another encoder's style means nothing to it
+    turned = replace(known, projection=-torch.eye(known.vectors.shape[1]))
+    moved = with_own(turned, classifier, tmp_path / "styles")
+    assert torch.allclose(moved.vector("Ich selbst"), -styles.vector("Ich selbst"))
+    assert torch.equal(moved.vector("Ann"), known.vectors[0])
     for name, folder in (("a/b", "mine"), ("a:1", "mine"), ("fine", "styles")):
         with pytest.raises(ConfigError):
             add_style(classifier, name, tmp_path / folder, tmp_path / "styles")
+
+
+def test_a_style_of_another_encoder_is_made_anew_or_refused(heard, tmp_path, caplog):
+    classifier, other = (StyleClassifier.of_run(heard[0]) for _ in range(2))
+    torch.nn.init.zeros_(other.style_encoder.pianists)  # an encoder like any other, by another fingerprint
+    write_midi(heard[1].piece_notes(0), tmp_path / "mine" / "one.mid")
+    older, _ = add_style(other, "Ich selbst", tmp_path / "mine", tmp_path / "styles")
+    known = Styles(("Ann",), torch.nn.functional.normalize(torch.ones(1, classifier.style_encoder.project.out_features)))
+    assert with_own(known, classifier, tmp_path / "styles").names == ("Ann", "Ich selbst")
+    assert len(list((tmp_path / "styles").iterdir())) == 2  # the other encoder keeps its own
+    for path in set((tmp_path / "styles").iterdir()) - {older}:
+        path.unlink()
+    shutil.rmtree(tmp_path / "mine")
+    styles = with_own(known, classifier, tmp_path / "styles")
+    assert styles.names == ("Ann",) and "Ich selbst" in caplog.text
+    for text in ("Ich selbst", "Ann:0.5,Ich selbst:0.5"):
+        with pytest.raises(ConfigError, match='earlier style encoder.*style add "Ich selbst" --folder'):
+            styles.vector(text)
 
 
 def test_an_ear_that_reads_rolls(demo_data, tmp_path):
