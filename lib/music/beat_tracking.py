@@ -149,7 +149,7 @@ def activation_scores(activations: Activations, model: BeatModel, num_frames: in
     frame_s, log_period = np.arange(num_frames) / model.hz, np.log(model.periods / model.hz)
     beat = model.beat_weight * (at_times(activations.beat, frame_s) - model.beat_offset)
     prior = -2.5 * model.prior_weight * (log_period - np.log(model.prior_s)) ** 2
-    scores = (beat + prior[:, None]).astype(np.float32)
+    scores = beat.astype(np.float32) + prior.astype(np.float32)[:, None]
     if model.tempo_weight:
         nearest = np.abs(log_period[:, None] - np.log(PERIODS_S)).argmin(1)
         frames = np.minimum((frame_s * ACTIVATION_HZ).astype(np.int64), activations.tempo.shape[1] - 1)
@@ -212,7 +212,7 @@ def best_predecessor(ends: np.ndarray, costs: list, feel_change: float) -> np.nd
 
 def _trace_back(ends: np.ndarray, model: BeatModel, num_frames: int) -> BeatPath:
     """Follow the best path back from the last beat's end."""
-    periods, longest = model.periods, model.periods[-1]
+    periods, log_period, longest = model.periods, np.log(model.periods), model.periods[-1]
     tail = ends[:, :, num_frames : num_frames + longest]
     feel, k, frame = np.unravel_index(tail.argmax(), tail.shape)
     frames, feels = [frame + num_frames], []
@@ -222,7 +222,7 @@ def _trace_back(ends: np.ndarray, model: BeatModel, num_frames: int) -> BeatPath
         frames.append(frame)
         feels.append(feel)
         before = (k + changes)[(k + changes >= 0) & (k + changes < len(periods))]
-        cost = model.stiffness * np.log(periods[before] / periods[k]) ** 2
+        cost = model.stiffness * (log_period[before] - log_period[k]) ** 2
         totals = ends[:, before, frame] - cost - model.feel_change * (np.arange(len(ends)) != feel)[:, None]
         if frame < longest and totals.max() <= 0:
             return BeatPath(np.array(frames[::-1]) / model.hz, np.array(feels[::-1]))
