@@ -17,7 +17,9 @@ def headless(
     preset: str = "demo",
     notebooks: Annotated[str, typer.Option(help="Numbers: 00-06, or 02,06.")] = "00-06",
     settings: Annotated[list[str] | None, typer.Option("--set", help="NOTEBOOK.parameter=value.")] = None,
-    sweep: Annotated[Path | None, typer.Option(help="A YAML with a grid of parameters: all combinations, and a table.")] = None,
+    sweep: Annotated[
+        Path | None, typer.Option(help="A YAML with a grid of parameters: all combinations, and a table.")
+    ] = None,
     data_dir: DataDir = DATA_DIR,
     runs_dir: RunsDir = RUNS_DIR,
     output_dir: Path = OUTPUT_DIR,
@@ -28,7 +30,9 @@ def headless(
         raise typer.Exit(_sweep(sweep, preset, notebooks, settings, (output_dir, data_dir, runs_dir), again))
     from lib.apps.headless import headless as runner
 
-    results = runner.run(notebooks, preset, configs.parse_settings(settings or []), output_dir, data_dir, runs_dir, again=again)
+    results = runner.run(
+        notebooks, preset, configs.parse_settings(settings or []), output_dir, data_dir, runs_dir, again=again
+    )
     raise typer.Exit(STOPPED_EARLY if runner.has_stopped_early(results) else 0)
 
 

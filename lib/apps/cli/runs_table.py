@@ -99,11 +99,19 @@ def table(summaries, now_s=None):
     now_s = time.time() if now_s is None else now_s
     lines = [COLUMNS, *(_line(summary, now_s) for summary in summaries)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def _line(summary, now_s):
-    step = f"{summary.step:,}/{summary.total_steps:,}" if summary.total_steps else f"{summary.step:,}" if summary.step else "-"
+    step = (
+        f"{summary.step:,}/{summary.total_steps:,}"
+        if summary.total_steps
+        else f"{summary.step:,}"
+        if summary.step
+        else "-"
+    )
     loss = "-" if summary.loss is None else f"{summary.loss:.4g}"
     saved = "-" if summary.saved_at is None else _ago(now_s - summary.saved_at)
     size = f"{summary.size_bytes / 2**20:.1f} MB"

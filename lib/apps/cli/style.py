@@ -61,4 +61,7 @@ def add_style(
     for line in left_out:
         typer.echo(f"left out {line}", err=True)
     source = "--released" if run is None else f"--run {run}"
-    print(f"{path}\npython -m lib generate {source} --data-dir {data_dir} --style {json.dumps(name.strip(), ensure_ascii=False)}")
+    print(
+        f"{path}\npython -m lib generate {source} --data-dir {data_dir}"
+        f" --style {json.dumps(name.strip(), ensure_ascii=False)}"
+    )

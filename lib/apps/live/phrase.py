@@ -1,8 +1,8 @@
 """The human's phrase: from MIDI messages to Notes, and when it has ended.
 
-Conventions: times are those of time.perf_counter; a phrase begins at its first note. What ends it is one of `silence` (so many
-beats without a key down), `pedal` (the soft pedal), `cc:NUMBER` (a controller or a foot switch) or `key:PITCH`, a key that is
-then no part of the music.
+Conventions: times are those of time.perf_counter; a phrase begins at its first note. What ends it is one of `silence`
+(so many beats without a key down), `pedal` (the soft pedal), `cc:NUMBER` (a controller or a foot switch) or
+`key:PITCH`, a key that is then no part of the music.
 """
 
 from __future__ import annotations
@@ -144,4 +144,6 @@ class Phrase:
         pedals = [*self.pedals, *([(self.pedal_down_s, now_s)] if self.pedal_down_s is not None else [])]
         pedal_s = np.clip(np.array(pedals).reshape(-1, 2) - start_s, 0, None)
         durations_s = np.maximum(np.subtract(off_s, on_s), 0.001)
-        return Notes.from_arrays(np.subtract(on_s, start_s), durations_s, pitch, velocity, pedal_s[pedal_s[:, 1] > pedal_s[:, 0]])
+        return Notes.from_arrays(
+            np.subtract(on_s, start_s), durations_s, pitch, velocity, pedal_s[pedal_s[:, 1] > pedal_s[:, 0]]
+        )
