@@ -23,7 +23,7 @@ from lib.apps.evaluate.measures import (
     table_of,
 )
 from lib.apps.evaluate.reference_classifier import pianist_probability
-from lib.apps.evaluate.similarity import Features, Similarity, embedded, widest_directions
+from lib.apps.evaluate.similarity import ClipFeatures, Similarity, embedded, widest_directions
 from lib.music.metrics import note_f1
 
 DOSE_DRAWS = 100  # of the intervals of doses, of which there are many
@@ -52,11 +52,11 @@ class MeasuredSet:
         return table_of(self.clips, self._measure)
 
     @cached_property
-    def features(self) -> Features:
+    def features(self) -> ClipFeatures:
         """What similarity is measured on."""
         size = self._clip_sets.gallery.styles.shape[1]
         styles = embedded(self._clip_sets.classifier, self.clips.clips, size)
-        return Features(np.stack([self.table[name] for name in ATTRIBUTES], 1), styles, self.clips.groups)
+        return ClipFeatures(np.stack([self.table[name] for name in ATTRIBUTES], 1), styles, self.clips.groups)
 
     @cached_property
     def probability(self) -> np.ndarray | None:
