@@ -146,7 +146,8 @@ def load_improviser(
     if (run is None) != released:
         raise ConfigError("Give either --run RUN or --released.")
     improviser = load.load_improviser(RELEASED if released else run, choose_device(device), base)
-    return replace(improviser, styles=with_own(improviser.styles, StyleClassifier.of_improviser(improviser), styles_dir))
+    classifier = StyleClassifier.of_improviser(improviser)
+    return replace(improviser, styles=with_own(improviser.styles, classifier, styles_dir))
 
 
 def generate(

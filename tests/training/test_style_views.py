@@ -12,11 +12,11 @@ from lib.style.classifier import StyleClassifier
 from lib.training.loop import train
 from lib.training.stages.style_encoder import StyleEncoderStage, augmented_windows
 
-VIEWS = {"reads": "chords", "views": 2, "consistency_from": 0, "consistency": 1.0}
+VIEWS = {"reads": "chords", "views": 2, "consistency": 1.0}
 
 
 def test_training_goes_on_exactly(demo_data, tmp_path):
-    knobs = {**VIEWS, "consistency_from": 3, "decay": "constant", "ema_decay": 0.9}
+    knobs = {**VIEWS, "decay": "constant", "ema_decay": 0.9}
     train(preset("style_encoder", "tiny", **knobs, steps=6), demo_data, tmp_path, run="whole")
     for steps in (1, 4, 6):
         train(preset("style_encoder", "tiny", **knobs, steps=steps), demo_data, tmp_path, run="parts")

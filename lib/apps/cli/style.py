@@ -27,9 +27,9 @@ def identify(
     if midi is None and not make_library:
         raise configs.ConfigError("Which file? python -m lib identify FILE.mid")
     from lib.devices import choose_device
-    from lib.music.notes import read_midi
+    from lib.music.notes import read_piano, read_tempo
 
-    performance, device = read_midi(midi) if midi else None, choose_device(device)
+    (performance, left_out), device = read_piano(midi) if midi else (None, []), choose_device(device)
     from lib.style.gallery import load_classifier
     from lib.style.gallery import make_gallery as make
     from lib.style.identification import identify as ask
@@ -39,7 +39,8 @@ def identify(
             raise configs.ConfigError("--make-library wants --run RUN: the released weights have their library.")
         print(f"{run}: a library of {len(make(run, data_dir, device)[1].pianists)} recordings")
     if performance is not None:
-        found = ask(*load_classifier(run or configs.RELEASED, device), performance, top)
+        beat_s = 60 / (read_tempo(midi) or 120)
+        found = ask(*load_classifier(run or configs.RELEASED, device), performance, top, beat_s, left_out)
         print(json.dumps(found.as_values(), ensure_ascii=False) if as_json else found.describe())
 
 

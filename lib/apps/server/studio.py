@@ -18,6 +18,7 @@ from lib.devices import choose_device
 from lib.generation.generate import load_improviser
 from lib.generation.reconstruct import codec_round_trip
 from lib.music.metrics import note_f1
+from lib.music.notes import read_piano, read_tempo
 from lib.style.gallery import GALLERY, load_classifier
 from lib.style.identification import identify
 
@@ -90,8 +91,11 @@ class Studio:
 
     def identify(self, content, top):
         """identify.Identification as plain values, of a MIDI file's bytes; MidiError, TooShort, Busy."""
-        notes = read_performance(content, self.limits)
-        return self._in_turn(lambda: identify(self.classifier, self.gallery, notes, top).as_values())
+        read_performance(content, self.limits)
+        (notes, left_out), beat_s = read_piano(content), 60 / (read_tempo(content) or 120)
+        return self._in_turn(
+            lambda: identify(self.classifier, self.gallery, notes, top, beat_s, left_out).as_values()
+        )
 
     def reconstruct(self, content):
         """(Notes, plain values) of a MIDI file's bytes through the codec; MidiError, Busy."""
