@@ -33,9 +33,7 @@ def duet(
     from lib.apps.live import ports
 
     if list_ports:
-        for kind, names in zip(("inputs", "outputs"), ports.list_ports()):
-            print(f"{kind}:", *(names or ["none"]), sep="\n  ")
-        return
+        return print(ports.describe_ports())
     request = configs.build(DuetRequest, with_chart(request, chart, tune)[0])
     if input_name is None or output_name is None:
         raise configs.ConfigError("Which ports? --input NAME --output NAME; python -m lib duet --list shows them.")

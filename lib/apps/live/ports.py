@@ -65,6 +65,15 @@ def list_ports() -> tuple[list[str], list[str]]:
         raise PortError(f"This system has no MIDI ({str(error).strip()}). docs/LIVE.md says what to install.") from None
 
 
+def describe_ports() -> str:
+    """The ports by name, or the reason why there are none."""
+    try:
+        ports = list_ports()
+    except PortError as error:
+        return str(error)
+    return "\n".join("\n  ".join([f"{kind}:", *(names or ["none"])]) for kind, names in zip(("inputs", "outputs"), ports))
+
+
 def find_port(name: str, names: list[str], kind: str) -> str:
     """The one port of a list that a name means.
 
