@@ -26,9 +26,16 @@ def curve(low: float, high: float) -> type:
     return Annotated[number | several, BeforeValidator(_numbers)]
 
 
-def rule_target(option: str):
-    """A field that asks for a rule, a row of lib.music.rules.RULES; `option` is the help of its command-line option."""
-    return dataclasses.field(default=None, metadata={"option": option})
+def rule_target(option: str, label: str = "", knob: tuple | None = None):
+    """A field that asks for a rule, a row of lib.music.rules.RULES: all that command line, page and knobs know of it.
+
+    Parameters
+    ----------
+    option : help of its command-line option
+    label : its name on the server's page; "": it is not there
+    knob : (lowest, highest, step) of its knob in notebooks, and "pitch" where it is one; None: no knob
+    """
+    return dataclasses.field(default=None, metadata={"option": option, "label": label, "knob": knob})
 
 
 def _not_blank(text):
@@ -69,12 +76,16 @@ class GenerateRequest:
     tempo_bpm: Tempo = 120.0
     beats_per_bar: BeatsPerBar = 4
     style: Style = None  # None: whom the run was fine-tuned on
-    density: curve(0, 40) | None = rule_target("Notes a second: 6, or an arc over the solo: 3,9,4.")
+    density: curve(0, 40) | None = rule_target(
+        "Notes a second: 6, or an arc over the solo: 3,9,4.", "Notes a second", knob=(0.0, 16.0, 0.5)
+    )
     left_density: Density | None = rule_target("Notes a second of the keys below middle C.")
     right_density: Density | None = rule_target("Notes a second of those from middle C on.")
-    register: curve(21, 108) | None = rule_target("Mean pitch (MIDI): 60, or an arc: 50,70,55.")
-    loudness: curve(1, 127) | None = rule_target("Mean velocity: 64, or an arc: 40,90.")
-    swing: Swing | None = rule_target("Notes on eighths: 0.5 straight, 0.67 triplets.")
+    register: curve(21, 108) | None = rule_target(
+        "Mean pitch (MIDI): 60, or an arc: 50,70,55.", "Register (MIDI pitch)", knob=(40, 83, 3, "pitch")
+    )
+    loudness: curve(1, 127) | None = rule_target("Mean velocity: 64, or an arc: 40,90.", "Loudness (velocity)")
+    swing: Swing | None = rule_target("Notes on eighths: 0.5 straight, 0.67 triplets.", "Swing")
     melody: tuple[tuple[float, int], ...] | None = rule_target("Notes (seconds, MIDI pitch) that are to sound on top.")
     pitch_classes: PitchClasses | None = rule_target("Twelve weights, C to B: 1,0,1,0,1,1,0,1,0,1,0,1.")
     condition_model: Annotated[
