@@ -39,20 +39,20 @@ def serve(
         from lib.apps.server.connections import make_protocol
     except ImportError as error:
         raise configs.ConfigError(MISSING.format(error=error)) from None
-    from lib.apps.server.gate import check_door
+    from lib.apps.server.auth import check_exposure
     from lib.apps.server.limits import Limits
-    from lib.apps.server.studio import Studio
+    from lib.apps.server.service import Service
     from lib.music.audio import find_soundfont
 
-    check_door(host, token)
+    check_exposure(host, token)
     find_soundfont(soundfont)
     said = {"queued": queued, "seconds": seconds, "ttl_s": ttl, "batch": batch}
     limits = Limits(**{name: value for name, value in said.items() if value is not None})
-    studio = Studio(serve_dir, run, released, device, data_dir / configs.STYLES, limits, soundfont, queue)
+    service = Service(serve_dir, run, released, device, data_dir / configs.STYLES, limits, soundfont, queue)
     print(f"http://{host}:{port}/" if port else "the port is in the log", flush=True)
     # connections: all clients that follow events, and as many that ask
     uvicorn.run(
-        make_app(studio, token),
+        make_app(service, token),
         host=host,
         port=port,
         log_level="warning" if port else "info",

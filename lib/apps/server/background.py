@@ -11,7 +11,7 @@ from pathlib import Path
 import uvicorn
 
 from lib.apps.server.app import make_app
-from lib.apps.server.studio import Studio
+from lib.apps.server.service import Service
 
 HOST, SHUTDOWN_S = "127.0.0.1", 10.0
 
@@ -24,9 +24,9 @@ def server(folder: Path | str, run: Path | str | None = None, **options) -> Iter
     ----------
     folder : of jobs and results
     run : an improviser or a run; None: the released weights
-    options : of Studio
+    options : of Service
     """
-    app = make_app(Studio(folder, run, run is None, **options))
+    app = make_app(Service(folder, run, run is None, **options))
     config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=3)
     serving = uvicorn.Server(config)
     with socket.create_server((HOST, 0)) as listening:

@@ -8,8 +8,8 @@ import threading
 import time
 from functools import partial
 
-from lib.apps.server.orders import Work
 from lib.apps.server.results import as_values
+from lib.apps.server.schemas import Work
 from lib.config import ConfigError
 from lib.devices import give_back_memory
 from lib.generation.generate import generate_many

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from lib.apps.server.problems import Problem
+from lib.apps.server.errors import Problem
 from lib.checkpoints.config_migration import renamed
 from lib.config import GUIDED_CANDIDATES, STRICT, ConfigError
 from lib.generation.generate import Order
@@ -104,7 +104,9 @@ def check(asked, styles, limits):
     tempo_bpm = asked.tempo_bpm or (read_tempo(midi, asked.from_s) if midi else None) or PLAIN.tempo_bpm
     if not 0 < (seconds := asked.length_s(tempo_bpm)) <= limits.seconds:
         field = "bars" if asked.bars else "seconds" if asked.to_s is None else "to_s"
-        raise Problem.of_field(field, f"{seconds:g} s of music; this server plays more than 0 and at most {limits.seconds:g} s.")
+        raise Problem.of_field(
+            field, f"{seconds:g} s of music; this server plays more than 0 and at most {limits.seconds:g} s."
+        )
     request = asked.request(tempo_bpm, seconds)
     if asked.from_s is not None:
         _of_field("from_s", ConfigError, lambda: Order(request, notes, asked.from_s, asked.to_s).borders)
@@ -116,7 +118,11 @@ def check(asked, styles, limits):
 def _check_sizes(asked, limits):
     if asked.bars is not None and asked.seconds is not None:
         raise Problem.of_field("bars", "give either bars or seconds.")
-    for name, most in (("num_steps", limits.num_steps), ("num_candidates", limits.num_candidates), ("bars", limits.bars)):
+    for name, most in (
+        ("num_steps", limits.num_steps),
+        ("num_candidates", limits.num_candidates),
+        ("bars", limits.bars),
+    ):
         if (value := getattr(asked, name)) is not None and value > most:
             raise Problem.of_field(name, f"{value}; this server takes {most} at most.")
     for name in RULE_OPTIONS:

@@ -42,7 +42,12 @@ class Problem(Exception):
 
     def response(self):
         """Plain ASCII, whatever the request held."""
-        body = {"type": "about:blank", "title": TITLES.get(self.status, "Error"), "status": self.status, "detail": self.detail}
+        body = {
+            "type": "about:blank",
+            "title": TITLES.get(self.status, "Error"),
+            "status": self.status,
+            "detail": self.detail,
+        }
         if self.errors:
             body["errors"] = [{"field": field, "detail": detail} for field, detail in self.errors]
         return Response(json.dumps(body), self.status, {"Cache-Control": "no-store", **self.headers}, MEDIA_TYPE)
@@ -53,7 +58,7 @@ def answers(*statuses):
     return {status: {"description": TITLES[status], "content": {MEDIA_TYPE: {"schema": SCHEMA}}} for status in statuses}
 
 
-def say_problems(app):
+def answer_with_problems(app):
     """Let a FastAPI app answer with problems only."""
     from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException

@@ -10,8 +10,8 @@ from lib import config as configs
 from lib.apps.server.jobs import Jobs
 from lib.apps.server.limits import Limits
 from lib.apps.server.metrics import Metrics
-from lib.apps.server.orders import notes_as_rows, read_performance
 from lib.apps.server.results import Busy, Results
+from lib.apps.server.schemas import notes_as_rows, read_performance
 from lib.apps.server.worker import Worker
 from lib.checkpoints.run_dependencies import locate
 from lib.devices import choose_device
@@ -26,7 +26,7 @@ NEVER = 2**31
 WAITING = 4  # who may wait to be identified or reconstructed
 
 
-class Studio:
+class Service:
     """All of it, loaded.
 
     Parameters
@@ -38,7 +38,9 @@ class Studio:
     queue : None: jobs are played here; or redis://HOST:PORT/NUMBER: by workers, see redis_queue
     """
 
-    def __init__(self, folder, run=None, released=False, device="auto", styles_dir=None, limits=None, soundfont=None, queue=None):
+    def __init__(
+        self, folder, run=None, released=False, device="auto", styles_dir=None, limits=None, soundfont=None, queue=None
+    ):
         self.limits = limits or Limits()
         # what workers play is not to blame where the server is killed
         self.jobs = Jobs(folder, self.limits if queue is None else dataclasses.replace(self.limits, tries=NEVER))
