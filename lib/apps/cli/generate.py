@@ -1,4 +1,4 @@
-"""Play: over chords, on from a performance, or a passage of it anew."""
+"""Play: over chords, continue a performance, or infill a passage of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def generate(
     tune: Tune = None,
     melody: Annotated[Path | None, hidden("A MIDI file whose top notes are to sound: improvise around them.")] = None,
     prompt: Annotated[Path | None, typer.Option("--continue", help="A MIDI file to continue.")] = None,
-    infill: Annotated[Path | None, typer.Option(help="A MIDI file of which to play a passage anew.")] = None,
+    infill: Annotated[Path | None, typer.Option(help="A MIDI file with a passage to infill.")] = None,
     from_s: Annotated[float | None, typer.Option("--from", help="Where that passage begins, in seconds.")] = None,
     to_s: Annotated[float | None, typer.Option("--to", help="Where it ends.")] = None,
     variations: Annotated[

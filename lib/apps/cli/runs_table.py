@@ -73,9 +73,9 @@ def _summary(folder, name):
 
 
 def _newest_manifest(folder):
-    for place in [folder, *step_folders(folder)]:
+    for path in [folder, *step_folders(folder)]:
         try:
-            return read_manifest(place)
+            return read_manifest(path)
         except DamageError:
             continue
     return {}
@@ -83,12 +83,12 @@ def _newest_manifest(folder):
 
 def _mirror_state(events, step):
     """What the newest event says of the copy."""
-    found = [event for event in events if event.get("event") in ("mirrored", "mirror_failed")]
-    if not found:
+    copies = [event for event in events if event.get("event") in ("mirrored", "mirror_failed")]
+    if not copies:
         return "none"
-    if found[-1]["event"] == "mirror_failed":
-        return f"failing: {found[-1].get('reason', '')}"
-    newest = max(event["step"] for event in found if event["event"] == "mirrored")
+    if copies[-1]["event"] == "mirror_failed":
+        return f"failing: {copies[-1].get('reason', '')}"
+    newest = max(event["step"] for event in copies if event["event"] == "mirrored")
     return f"step {newest}" if newest >= step else f"behind: step {newest}"
 
 

@@ -141,7 +141,7 @@ def _halve(path):
 
 
 def _replace(made, to):
-    """Move what was made into its place, its manifest to come last."""
+    """Replace the target's files by those in `made`; the manifest comes last."""
     to.mkdir(parents=True, exist_ok=True)
     (to / MANIFEST).unlink(missing_ok=True)
     for old in [*to.glob("*.safetensors"), *to.glob("*.json")]:

@@ -1,6 +1,6 @@
 """Where FL Studio keeps the user's scripts, and putting ours there: nothing else is written, changed or removed.
 
-FL Studio keeps its user data in `Documents/Image-Line/FL Studio` unless told otherwise (Options > File settings > User
+FL Studio keeps its user data in `Documents/Image-Line/FL Studio` by default (Options > File settings > User
 data folder). It remembers the folder as "Shared data": on Windows in the registry, on macOS in an XML file of the same
 shape.
 """
@@ -69,19 +69,19 @@ def _given(folder):
     return folder
 
 
-def _remembered(said):
+def _remembered(read):
     """What FL Studio remembers, then Windows' own Documents."""
-    shared, documents = said(FL_PATHS), said(DOCUMENTS)
+    shared, documents = read(FL_PATHS), read(DOCUMENTS)
     if shared:
         yield Path(shared) / "FL Studio"
     if documents:
         yield Path(os.path.expandvars(documents)) / "Image-Line" / "FL Studio"
 
 
-def _read_registry(place):
+def _read_registry(entry):
     import winreg  # of Windows alone
 
-    key, name = place
+    key, name = entry
     try:
         with winreg.OpenKey(winreg.HKEY_CURRENT_USER, key) as opened:
             return winreg.QueryValueEx(opened, name)[0]
@@ -92,8 +92,8 @@ def _read_registry(place):
 def _mac_registry(home):
     """As _read_registry, from FL Studio's file on macOS."""
 
-    def read(place):
-        key, name = place
+    def read(entry):
+        key, name = entry
         try:
             found = ElementTree.parse(home / MAC_REGISTRY).getroot()
         except (OSError, ElementTree.ParseError):

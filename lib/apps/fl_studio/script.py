@@ -28,7 +28,7 @@ DEFAULT_TEMPO_BPM = 120.0  # where a file says nothing
 
 
 @dataclass(frozen=True)
-class Take:
+class ScriptTake:
     """A solo to choose in the script.
 
     Attributes
@@ -46,9 +46,9 @@ class Take:
 
 
 def read_take(path, tempo_bpm=None):
-    """Take from a MIDI file; its tempo where none is given, its markers as chords. MidiError as read_midi."""
+    """ScriptTake from a MIDI file; its tempo where none is given, its markers as chords. MidiError as read_midi."""
     path = Path(path)
-    return Take(path.stem, read_midi(path), tempo_bpm or read_tempo(path) or DEFAULT_TEMPO_BPM, read_markers(path))
+    return ScriptTake(path.stem, read_midi(path), tempo_bpm or read_tempo(path) or DEFAULT_TEMPO_BPM, read_markers(path))
 
 
 def ringing(notes):
@@ -70,7 +70,7 @@ def script_text(takes, name):
 
     Parameters
     ----------
-    takes : list of Take, 1 to MAX_TAKES
+    takes : list of ScriptTake, 1 to MAX_TAKES
     name : the title of its window
 
     Raises
@@ -93,7 +93,7 @@ def script_text(takes, name):
         "description": _quoted(_description(takes)),
         "takes": f"[\n{rows},\n]",
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], TEMPLATE.read_text(encoding="ascii"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda slot: parts[slot[1]], TEMPLATE.read_text(encoding="ascii"))
 
 
 def _on_the_piano(take):

@@ -53,7 +53,7 @@ class Phrase:
         self.clear()
 
     def clear(self):
-        """Begin anew; keys that are down belong to the new phrase."""
+        """Begin again; keys that are down belong to the new phrase."""
         self.rows = []  # [on_s, off_s, pitch, velocity]
         self.pedals = []
         self.down = {}  # pitch -> its row
