@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from lib import config as configs
-from lib.apps.cli import DATA_DIR, ChartFile, HiddenDataDir, HiddenDevice, Released, Run, Tune
-from lib.apps.cli.options import check_source, hidden, with_chart, with_request
+from lib.apps.cli import DATA_DIR, ChartFile, HiddenDataDir, HiddenDevice, Released, Run, Tune, hidden, option
+from lib.apps.cli.options import check_source, with_chart, with_request
 from lib.apps.live.duet_request import DuetRequest
 
 
@@ -17,9 +15,9 @@ from lib.apps.live.duet_request import DuetRequest
     DuetRequest, ("mode", "tempo_bpm", "clock", "chords", "bars", "ends_by", "style"), skipped=("own_changes",)
 )
 def duet(
-    list_ports: Annotated[bool, typer.Option("--list", help="Show the MIDI ports of this machine.")] = False,
-    input_name: Annotated[str | None, typer.Option("--input", help="Your keyboard: a name, or virtual:NAME.")] = None,
-    output_name: Annotated[str | None, typer.Option("--output", help="What sounds: a name, or virtual:NAME.")] = None,
+    list_ports: Annotated[bool, option("Show the MIDI ports of this machine.", "--list")] = False,
+    input_name: Annotated[str | None, option("Your keyboard: a name, or virtual:NAME.", "--input")] = None,
+    output_name: Annotated[str | None, option("What sounds: a name, or virtual:NAME.", "--output")] = None,
     run: Run = None,
     released: Released = False,
     chart: ChartFile = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lib.apps.cli import option
 from lib.config import ConfigError
 
 
@@ -15,16 +16,12 @@ def export(
     run: Annotated[
         Path, typer.Argument(help="A run of any stage, or a finished improviser: brad_final, data/released.")
     ],
-    to: Annotated[Path, typer.Option(help="Folder to write: new, or an earlier export.")],
-    half: Annotated[bool, typer.Option("--half", help="Weights in half precision.")] = False,
-    base: Annotated[bool, typer.Option("--base", help="Of a fine_tune run: take the base model along.")] = False,
-    figures: Annotated[
-        Path | None, typer.Option(help="JSON of names and numbers for the card; else those of validation.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="What the card calls it; the folder's name by default.")] = "",
-    interim: Annotated[
-        bool, typer.Option("--interim", help="One small file to continue training from elsewhere.")
-    ] = False,
+    to: Annotated[Path, option("Folder to write: new, or an earlier export.")],
+    half: Annotated[bool, option("Weights in half precision.", "--half")] = False,
+    base: Annotated[bool, option("Of a fine_tune run: take the base model along.", "--base")] = False,
+    figures: Annotated[Path | None, option("JSON of names and numbers for the card; else those of validation.")] = None,
+    name: Annotated[str, option("What the card calls it; the folder's name by default.")] = "",
+    interim: Annotated[bool, option("One small file to continue training from elsewhere.", "--interim")] = False,
 ):
     """Write weights, config and card; they load back by folder, or by name from the Hugging Face hub."""
     if interim:

@@ -7,11 +7,9 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from lib import config as configs
-from lib.apps.cli import DATA_DIR, ChartFile, HiddenDataDir, HiddenDevice, Released, Run, Tune
-from lib.apps.cli.options import hidden, with_chart, with_request
+from lib.apps.cli import DATA_DIR, ChartFile, HiddenDataDir, HiddenDevice, Released, Run, Tune, hidden, option
+from lib.apps.cli.options import with_chart, with_request
 from lib.generation.request import GenerateRequest
 
 COMMON = ("chords", "seconds", "seed", "tempo_bpm", "style", "density")
@@ -21,19 +19,17 @@ COMMON = ("chords", "seconds", "seed", "tempo_bpm", "style", "density")
 def generate(
     run: Run = None,
     released: Released = False,
-    out: Annotated[Path, typer.Option(help="MIDI file to write.")] = Path("solo.mid"),
-    wav: Annotated[Path | None, typer.Option(help="Sound file to write.")] = None,
+    out: Annotated[Path, option("MIDI file to write.")] = Path("solo.mid"),
+    wav: Annotated[Path | None, option("Sound file to write.")] = None,
     soundfont: Annotated[Path | None, hidden("Another .sf2 than the built-in grand.")] = None,
     chart: ChartFile = None,
     tune: Tune = None,
     melody: Annotated[Path | None, hidden("A MIDI file whose top notes are to sound: improvise around them.")] = None,
-    prompt: Annotated[Path | None, typer.Option("--continue", help="A MIDI file to continue.")] = None,
-    infill: Annotated[Path | None, typer.Option(help="A MIDI file with a passage to infill.")] = None,
-    from_s: Annotated[float | None, typer.Option("--from", help="Where that passage begins, in seconds.")] = None,
-    to_s: Annotated[float | None, typer.Option("--to", help="Where it ends.")] = None,
-    variations: Annotated[
-        int, typer.Option(min=1, help="So many, by the seeds that follow: solo-1.mid, solo-2.mid ...")
-    ] = 1,
+    prompt: Annotated[Path | None, option("A MIDI file to continue.", "--continue")] = None,
+    infill: Annotated[Path | None, option("A MIDI file with a passage to infill.")] = None,
+    from_s: Annotated[float | None, option("Where that passage begins, in seconds.", "--from")] = None,
+    to_s: Annotated[float | None, option("Where it ends.", "--to")] = None,
+    variations: Annotated[int, option("So many, by the seeds that follow: solo-1.mid, solo-2.mid ...", min=1)] = 1,
     count: Annotated[
         int | None, hidden("So many: solo-000001.mid ..., shared among accelerate's processes.", min=1)
     ] = None,

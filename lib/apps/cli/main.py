@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.apps.cli import DATA_DIR, RUNS_DIR, STOPPED_EARLY, DataDir, RunsDir
+from lib.apps.cli import DATA_DIR, RUNS_DIR, STOPPED_EARLY, DataDir, RunsDir, hidden, option
 from lib.apps.cli.data import data_app
 from lib.apps.cli.doctor import doctor
 from lib.apps.cli.duet import duet
@@ -19,7 +19,7 @@ from lib.apps.cli.fl_studio import fl_studio_app
 from lib.apps.cli.generate import generate, write_sound
 from lib.apps.cli.headless import headless
 from lib.apps.cli.listening_test import listening_test
-from lib.apps.cli.options import check_source, hidden, with_help_all
+from lib.apps.cli.options import check_source, with_help_all
 from lib.apps.cli.plan import plan
 from lib.apps.cli.serve import serve, worker
 from lib.apps.cli.style import identify, style_app
@@ -41,26 +41,18 @@ app = typer.Typer(
 @with_help_all
 def train(
     stage: Annotated[str, typer.Argument(help="vqvae, style_encoder, diffusion or fine_tune.")],
-    preset: Annotated[str, typer.Option(help="tiny, demo, laptop, colab or large.")] = "laptop",
+    preset: Annotated[str, option("tiny, demo, laptop, colab or large.")] = "laptop",
     data_dir: DataDir = DATA_DIR,
     runs_dir: RunsDir = RUNS_DIR,
-    steps: Annotated[int | None, typer.Option(help="At most so many optimizer steps.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Chunks of a forward pass.")] = None,
-    device: Annotated[str | None, typer.Option(help="cuda, mps, cpu or auto.")] = None,
-    pianist: Annotated[str | None, typer.Option(help="Whom to fine-tune on.")] = None,
-    time_budget: Annotated[
-        str | None, typer.Option(help="Stop and save in time for, e.g., 11h30m; exit code 75.")
-    ] = None,
-    mirror: Annotated[
-        str | None, typer.Option(envvar="MIRROR", help="Copy checkpoints: a folder, or rclone's REMOTE:")
-    ] = None,
-    resume: Annotated[
-        str | None, typer.Option(help="Continue a run or checkpoint: RUN, RUN/best, RUN/step-00000250.")
-    ] = None,
-    when_done: Annotated[str, typer.Option(help="nothing, release (Colab) or stop-pod (Runpod).")] = "nothing",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other field of the config: key=value.")
-    ] = None,
+    steps: Annotated[int | None, option("At most so many optimizer steps.")] = None,
+    batch_size: Annotated[int | None, option("Chunks of a forward pass.")] = None,
+    device: Annotated[str | None, option("cuda, mps, cpu or auto.")] = None,
+    pianist: Annotated[str | None, option("Whom to fine-tune on.")] = None,
+    time_budget: Annotated[str | None, option("Stop and save in time for, e.g., 11h30m; exit code 75.")] = None,
+    mirror: Annotated[str | None, option("Copy checkpoints: a folder, or rclone's REMOTE:", envvar="MIRROR")] = None,
+    resume: Annotated[str | None, option("Continue a run or checkpoint: RUN, RUN/best, RUN/step-00000250.")] = None,
+    when_done: Annotated[str, option("nothing, release (Colab) or stop-pod (Runpod).")] = "nothing",
+    settings: Annotated[list[str] | None, option("Any other field of the config: key=value.", "--set")] = None,
     run: Annotated[str | None, hidden("Name of the run's folder; the stage's name by default.")] = None,
     epochs: Annotated[int | None, hidden("At most so many passes over the music.")] = None,
     lr: Annotated[float | None, hidden("Peak learning rate.")] = None,
@@ -162,10 +154,10 @@ def list_runs(runs_dir: RunsDir = RUNS_DIR):
 
 def reconstruct(
     midi: Path,
-    run: Annotated[Path | None, typer.Option(help="A vqvae run, or an improviser's folder.")] = None,
+    run: Annotated[Path | None, option("A vqvae run, or an improviser's folder.")] = None,
     released: Annotated[bool, typer.Option("--released")] = False,
-    out: Annotated[Path, typer.Option(help="MIDI file to write.")] = Path("reconstruction.mid"),
-    wav: Annotated[Path | None, typer.Option(help="Sound file to write.")] = None,
+    out: Annotated[Path, option("MIDI file to write.")] = Path("reconstruction.mid"),
+    wav: Annotated[Path | None, option("Sound file to write.")] = None,
     device: str = "auto",
 ):
     """Send a MIDI file through the codec and back, and say how much of it survived."""

@@ -41,11 +41,6 @@ HelpAll = Annotated[
 ]
 
 
-def hidden(text: str, *names: str, **options):
-    """An option that `--help-all` alone shows."""
-    return typer.Option(*names, help=text, hidden=True, **options)
-
-
 def with_help_all(command: Callable) -> Callable:
     """A decorator: the command gets `--help-all`, which shows its hidden options too."""
     return _with_options(command, _own_parameters(command), lambda values: values)

@@ -9,17 +9,17 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.apps.cli import DATA_DIR, DataDir
+from lib.apps.cli import DATA_DIR, DataDir, option
 
 style_app = typer.Typer(no_args_is_help=True, help="Styles of your own.")
 
 
 def identify(
     midi: Annotated[Path | None, typer.Argument(help="The performance.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many pianists to name.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON, evidence by time included.")] = False,
-    run: Annotated[Path | None, typer.Option(help="A run of style_encoder; by default the released weights.")] = None,
-    make_library: Annotated[bool, typer.Option("--make-library", help="Let the run hear its corpora first.")] = False,
+    top: Annotated[int, option("How many pianists to name.", min=1)] = 5,
+    as_json: Annotated[bool, option("All of it as JSON, evidence by time included.", "--json")] = False,
+    run: Annotated[Path | None, option("A run of style_encoder; by default the released weights.")] = None,
+    make_library: Annotated[bool, option("Let the run hear its corpora first.", "--make-library")] = False,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
@@ -47,8 +47,8 @@ def identify(
 @style_app.command("add")
 def add_style(
     name: str,
-    folder: Annotated[Path, typer.Option(help="Folder of MIDI files, or one file.")],
-    run: Annotated[Path | None, typer.Option(help="The improviser it is for; by default the released one.")] = None,
+    folder: Annotated[Path, option("Folder of MIDI files, or one file.")],
+    run: Annotated[Path | None, option("The improviser it is for; by default the released one.")] = None,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
