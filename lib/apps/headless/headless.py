@@ -80,12 +80,16 @@ def fingerprint(path: Path, values: dict) -> str:
 
 
 def _read_summary(output):
+    path = output / "summary.json"
+    if not path.exists():
+        return {}
     try:
-        entries = json.loads((output / "summary.json").read_text(encoding="utf-8"))["notebooks"]
+        entries = json.loads(path.read_text(encoding="utf-8"))["notebooks"]
         results = [NotebookResult(**{**entry, "made": tuple(entry["made"])}) for entry in entries]
-        return {result.notebook: result for result in results}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}  # none yet, or not ours: everything is run
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"{path} can't be read ({error}): every notebook is run", flush=True)
+        return {}
+    return {result.notebook: result for result in results}
 
 
 def _write_summary(output, preset, results):
