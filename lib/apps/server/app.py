@@ -109,7 +109,7 @@ def _solos(service):
 
     @router.post("/v1/solos", status_code=202, response_model=JobView, responses=answers(401, 413, 422, 429))
     def ask(order: Annotated[SoloOrder, Body(openapi_examples=EXAMPLES)], response: Response):
-        """Ask for a solo; with `midi` one that goes on from a performance, with `from_s` and `to_s` too one that fills a gap."""
+        """Ask for a solo; with `midi` one that continues a performance, with `from_s` and `to_s` too one that fills a gap."""
         work = check(order, service.improviser.styles, service.limits)
         try:
             job = service.add(work)
@@ -167,12 +167,12 @@ async def _events(streams, service, job_id):
 
     streams[0] += 1
     try:
-        told, quiet = None, 0
+        sent, quiet = None, 0
         while (view := await run_in_threadpool(look)) is not None:
             ended = view["state"] in ENDED
-            if view != told:
+            if view != sent:
                 yield f"event: {view['state'] if ended else 'progress'}\ndata: {json.dumps(view)}\n\n"
-                told, quiet = view, 0
+                sent, quiet = view, 0
             elif (quiet := quiet + 1) % WORD_EVERY == 0:
                 yield ": still here\n\n"
             if ended:

@@ -69,7 +69,7 @@ def answer_with_problems(app):
 
     @app.exception_handler(RequestValidationError)
     async def unusable(request, error):
-        errors = [(_field(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in error.errors()[:20]]
+        errors = [(_field(e["loc"]), str(e.get("ctx", {}).get("error", e["msg"]))) for e in error.errors()[:20]]
         return Problem(422, "; ".join(f"{field}: {detail}" for field, detail in errors), errors).response()
 
     @app.exception_handler(HTTPException)
@@ -82,7 +82,7 @@ def answer_with_problems(app):
         return Problem(500, "The server's log says more.").response()
 
 
-def _field(place):
+def _field(location):
     """A field's name, without the part that says where requests have fields."""
-    names = [str(part) for part in place if part not in ("body", "query", "header", "path")]
+    names = [str(part) for part in location if part not in ("body", "query", "header", "path")]
     return ".".join(names)[:200] or "body"

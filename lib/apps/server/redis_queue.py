@@ -241,7 +241,7 @@ class Dispatcher(threading.Thread):
 
 
 def _reason(failure, jobs):
-    """What a client is told where a worker gave up a job."""
+    """What a client reads where a worker gave up a job."""
     if failure.orig_exc_type == "TimeLimitExceeded":
         return f"It took longer than {jobs.limits.job_s:g} s."
     log.error("a worker gave up: %s", failure)

@@ -1,4 +1,4 @@
-"""What a client asks for: GenerateRequest and the performance that a solo goes on from, or fills a gap of."""
+"""What a client asks for: GenerateRequest and the performance that a solo continues, or fills a gap of."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class SoloOrder(GenerateRequest):
     bars: Annotated[int, Field(ge=1)] | None = None  # instead of seconds
     tempo_bpm: Annotated[float, Field(ge=20, le=400)] | None = None  # None: as the MIDI file says, or 120
     num_candidates: Annotated[int, Field(ge=1, le=64)] | None = None  # None: 8 where a rule is asked, else 1
-    midi: str | None = None  # a MIDI file in base64 to go on from; with from_s and to_s: to fill that gap of
+    midi: str | None = None  # a MIDI file in base64 to continue; with from_s and to_s: to fill that gap of
     from_s: Annotated[float, Field(ge=0)] | None = None
     to_s: Annotated[float, Field(gt=0)] | None = None
 

@@ -64,7 +64,7 @@ class Service:
         self.worker.start()
 
     def close(self):
-        """End; what was being played goes on at the next start."""
+        """End; what was being played is played at the next start."""
         if self.worker.is_alive():
             self.worker.stop()
         self.jobs.close()
