@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
-from lib.apps.live.phrase import parse_cue
-from lib.config import OWN, STRICT
+from lib.config import OWN, STRICT, ConfigError
 from lib.generation.request import CHORDS_HELP, BeatsPerBar, Density, GuidanceScale, Steps, Style, Temperature, Tempo
 
 FREE, FORM = "N.C.", "blues in F"  # where no chords are given (but see model_process.chart_of)
 Channel = Annotated[int, Field(ge=1, le=16)]
+SOFT_PEDAL = 67
+CUE = re.compile(r"(cc|key):(\d{1,3})")
+
+
+def parse_cue(text: str) -> tuple[str, int | None]:
+    """("silence", None), ("cc", number) or ("key", pitch).
+
+    Raises
+    ------
+    ConfigError : says what there is
+    """
+    if text == "silence":
+        return "silence", None
+    if text == "pedal":
+        return "cc", SOFT_PEDAL
+    match = CUE.fullmatch(text)
+    if match is None or int(match[2]) > 127:
+        raise ConfigError(f"ends_by: {text!r} ends no phrase. Say silence, pedal, cc:NUMBER or key:PITCH (0 to 127).")
+    return match[1], int(match[2])
 
 
 def _checked(parse):

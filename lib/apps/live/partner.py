@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 from mido import Message
 
-from lib.apps.live.duet_request import DuetRequest
+from lib.apps.live.duet_request import DuetRequest, parse_cue
 from lib.apps.live.messages import ALL_SOUND_OFF, MidiSpan, key, pedal, without_overlap
 from lib.apps.live.model_process import Answer, Question
-from lib.apps.live.phrase import Phrase, parse_cue
+from lib.apps.live.phrase import Phrase
 from lib.apps.live.tempo import BeatGrid
 from lib.music.notes import Notes
 

@@ -7,35 +7,13 @@ Conventions: times are those of time.perf_counter; a phrase begins at its first 
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from mido import Message
 
-from lib.config import ConfigError
 from lib.music.notes import PEDAL_CONTROLLER, PEDAL_DOWN, Notes
 
-SOFT_PEDAL = 67
-CUE = re.compile(r"(cc|key):(\d{1,3})")
 BREATH_BEATS = 0.1  # without a key down: the phrase may be over
 KEPT_S = 60.0  # of a phrase: the model gets the last seconds only
-
-
-def parse_cue(text: str) -> tuple[str, int | None]:
-    """("silence", None), ("cc", number) or ("key", pitch).
-
-    Raises
-    ------
-    ConfigError : says what there is
-    """
-    if text == "silence":
-        return "silence", None
-    if text == "pedal":
-        return "cc", SOFT_PEDAL
-    match = CUE.fullmatch(text)
-    if match is None or int(match[2]) > 127:
-        raise ConfigError(f"ends_by: {text!r} ends no phrase. Say silence, pedal, cc:NUMBER or key:PITCH (0 to 127).")
-    return match[1], int(match[2])
 
 
 class Phrase:
@@ -43,7 +21,7 @@ class Phrase:
 
     Parameters
     ----------
-    cue : see parse_cue
+    cue : see duet_request.parse_cue
     silence_beats : without a key down, after which the phrase has ended (where silence ends it)
     """
 
