@@ -165,7 +165,7 @@ def observations(tracker: BeatTracker, notes: Notes, steady: bool, rng) -> tuple
     """Terms (N, 4) and gain in nats (N,) of the onsets left out."""
     groups, group = groups_of(notes), group_index(notes.onset_s)
     held = rng.random(len(groups)) < LABEL_LEFT_OUT
-    activations = hear(tracker.network, select(notes, ~held[group]), steady)
+    activations = hear(tracker.network, select(notes, ~held[group]))
     path = tracker.find_beats(groups.part(~held), activations, steady)
     terms = confidence_terms(groups.part(~held), path, activations, tracker.log_profiles)
     beat, gain = onset_gains(groups.part(held), path, tracker.log_profiles)
