@@ -46,7 +46,6 @@ NOT_RUN = {
     "python tests/benchmarks/codec.py": "takes minutes: tests/test_codec_figures.py runs its parts on few pieces",
     "python tests/benchmarks/style.py": "trains for hours: tests/test_style_figures.py runs its parts",
     "python tests/benchmarks/beats.py": "takes minutes, and recordings that can't be passed on: tests/test_beat_figures.py",
-    "python tests/benchmarks/beat_recipe.py": "trains for hours, on recordings that can't be passed on",
     "python tests/benchmarks/verification.py": "trains for half an hour, on recordings that can't be passed on",
     "python tests/benchmarks/released_steps.py": "takes minutes: tests/test_documents.py runs it for one of the weights",
     "python tests/benchmarks/pictures.py": "takes minutes: tests/test_documents.py runs it for one picture",

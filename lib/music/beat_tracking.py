@@ -1,9 +1,9 @@
 """Beats of a performance by dynamic programming over time and period: activations and onsets in, beats out.
 
-A semi-Markov model. A beat that begins at t and lasts p scores its activation, and every onset inside it by where in the
-beat it falls: the log density of its phase under a profile, relative to a flat one. Profiles differ by the kind of
-onset (bass, chord, line) and by feel (straight sixteenths, swing, straight eighths). The next beat's period changes at
-a cost. Times in seconds; the grid of the search is frames of 1 / hz.
+A semi-Markov model. A beat that begins at t and lasts p scores its activation, and every onset inside it by where in
+the beat it falls: the log density of its phase under a profile, relative to a flat one. Profiles differ by the kind of
+onset (bass, chord, line) and by feel (straight sixteenths, swing, straight eighths). A change of period costs.
+Times in seconds; the grid of the search is frames of 1 / hz.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ CHORD_NOTES = 3  # a group of at least so many notes is a chord
 WEIGHT_RANGE = (0.5, 1.6)  # of a group's loudest velocity over the median
 ACTIVATION_HZ = 50  # frames a second of activations
 LOGIT_LIMIT = 6.0
+PRIOR_SPREAD = 0.45  # of log periods round the favourite one
 GRID_LOCK = 0.6  # from which on onsets sit on a grid
 IMPOSSIBLE = np.float32(-1e18)
 
@@ -138,7 +139,7 @@ def activation_scores(activations: Activations, model: BeatModel, num_frames: in
     """Score of a beat of each period by activations, float32 (K, num_frames), by the frame in which it begins."""
     frame_s, log_period = np.arange(num_frames) / model.hz, np.log(model.periods / model.hz)
     beat = model.beat_weight * (at_times(activations.beat, frame_s) - model.beat_offset)
-    prior = -2.5 * model.prior_weight * (log_period - np.log(model.prior_s)) ** 2
+    prior = -0.5 * model.prior_weight * ((log_period - np.log(model.prior_s)) / PRIOR_SPREAD) ** 2
     return beat.astype(np.float32) + prior.astype(np.float32)[:, None]
 
 
