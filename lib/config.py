@@ -82,7 +82,7 @@ class StageConfig:
     lr: Annotated[float, Field(gt=0, le=1)] = 1e-4  # peak; start
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01  # start
     warmup_steps: Annotated[int, Field(ge=0)] = 100  # linear rise of lr; start
-    decay: Literal["constant", "cosine", "stable"] = "cosine"  # of lr: to a tenth; or, stable, only in the last fifth, to 0
+    decay: Literal["constant", "cosine", "stable"] = "cosine"  # of lr: to a tenth; stable: to 0 in the last fifth
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0  # clipping; start
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # averaged weights; 0: none
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"

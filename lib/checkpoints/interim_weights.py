@@ -1,7 +1,7 @@
 """A long training's weights in one small file: 8 bits a number, a scale a row, to continue from on another machine.
 
 Matrices are int8 with a float32 scale for each row (name.scale), all else is float16. Optimizer and run are not kept:
-`train` with `from_weights` and `first_step` goes on with schedule and music where they were, and with a fresh optimizer.
+`train` with `from_weights` and `first_step` continues the schedule and the music, with a fresh optimizer.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def read_interim_weights(path: Path | str, stage: str) -> tuple[dict[str, Tensor
             names = list(file.keys())
             facts, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} holds no interim weights ({error}). Give a file of `export --interim`.") from error
+        reason = f"{path} holds no interim weights ({error})"
+        raise CheckpointError(f"{reason}. Give a file of `export --interim`.") from error
     if facts.get("stage") != stage:
         raise CheckpointError(f"{path} holds weights of {facts.get('stage', 'nothing')}, not of {stage}.")
     weights = {}
