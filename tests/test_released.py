@@ -78,4 +78,4 @@ def test_released_tempo_maps_are_whole():
             fingerprint = str(file["fingerprint"])
         maps = read_tempo_maps(path, fingerprint)
         assert len(maps) == count and path.stat().st_size <= 4 * 2**20
-        assert all((tempo_map.bpm > 20).all() for tempo_map in maps[:200])
+        assert all(75 <= np.median(tempo_map.bpm) < 172 for tempo_map in maps)
