@@ -47,7 +47,7 @@ NOT_RUN = {
     "python tests/benchmarks/style.py": "trains for hours: tests/test_style_figures.py runs its parts",
     "python tests/benchmarks/beats.py": "takes minutes, and recordings that can't be passed on: tests/test_beat_figures.py",
     "python tests/benchmarks/release_style.py": "takes half an hour, and recordings that can't be passed on",
-    "python tests/benchmarks/style_grids.py": "takes minutes, and recordings that can't be passed on: tests/music/test_time_grid.py",
+    "python tests/benchmarks/style_grids.py": "needs recordings that cannot be passed on: tests/music/test_time_grid.py",
     "python tests/benchmarks/verification.py": "trains for half an hour, on recordings that can't be passed on",
     "python tests/benchmarks/released_steps.py": "takes minutes: tests/test_documents.py runs it for one of the weights",
     "python tests/benchmarks/pictures.py": "takes minutes: tests/test_documents.py runs it for one picture",
