@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from lib.apps.server.auth import add_middleware, bearer_of, require_same_origin
+from lib.apps.server.auth import add_middleware
 from lib.apps.server.errors import Problem, answer_with_problems, answers
 from lib.apps.server.jobs import ENDED, QueueFull
 from lib.apps.server.page import PAGE_POLICY, page_html
@@ -58,7 +59,7 @@ class StylesView(BaseModel):
 
 
 def make_app(service: Service, token: str | None = None) -> FastAPI:
-    """The ASGI application of a Service, which is opened and closed with it; `token` as of auth.bearer_of."""
+    """The ASGI application of a Service, which is opened and closed with it; `token` as of auth.Door."""
 
     @asynccontextmanager
     async def lifespan(app):
@@ -71,13 +72,12 @@ def make_app(service: Service, token: str | None = None) -> FastAPI:
         version="1",
         description="Solo piano over chords: ask, wait, listen.",
         lifespan=lifespan,
-        dependencies=[Depends(require_same_origin)],
         docs_url=None,
         redoc_url=None,
     )
     add_middleware(app, service.limits, token, lambda status: service.metrics.answers.labels(status).inc())
     answer_with_problems(app)
-    guarded = [Depends(bearer_of(token))]
+    guarded = [Depends(HTTPBearer(auto_error=False))]  # for the description; auth.Door asks for it, before any body
     app.include_router(_solos(service), dependencies=guarded)
     app.include_router(_listening(service), dependencies=guarded)
     app.include_router(_metrics(service), dependencies=guarded)

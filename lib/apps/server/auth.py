@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable
-from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, FastAPI, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import FastAPI
+from starlette.authentication import AuthenticationBackend, AuthenticationError
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import HTTPConnection
 
 from lib.apps.server.errors import Problem
 from lib.apps.server.limits import Limits
 from lib.config import ConfigError
 
+OPEN_PATHS = ("/", "/healthz", "/readyz", "/openapi.json")  # they tell nothing of anybody's music
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHORTEST_TOKEN = 12
 SECURITY_HEADERS = {
@@ -36,25 +38,40 @@ def check_exposure(host: str, token: str | None) -> None:
         )
 
 
-def bearer_of(token: str | None) -> Callable:
-    """A dependency that lets requests in whose `Authorization: Bearer` is the token; None: all."""
+class Door(AuthenticationBackend):
+    """Refuses strangers and the pages of other sites by their headers alone, before a body is read.
 
-    def require_token(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]):
-        if token is not None and not (given and hmac.compare_digest(given.credentials.encode(), token.encode())):
-            raise Problem(401, "Authorization: Bearer TOKEN is wanted.", headers={"WWW-Authenticate": "Bearer"})
+    Parameters
+    ----------
+    token : what `Authorization: Bearer TOKEN` must say but on OPEN_PATHS; None: nobody is asked
+    """
 
-    return require_token
+    def __init__(self, token: str | None):
+        self.token = token
+
+    async def authenticate(self, conn: HTTPConnection) -> None:
+        """None where a request may come in; raises Refused with the answer otherwise."""
+        origin = conn.headers.get("origin")
+        try:
+            source = urlsplit(origin or "").netloc
+        except ValueError:
+            raise Refused(Problem(400, "Origin can't be read.")) from None
+        if origin and source != conn.headers.get("host"):
+            raise Refused(Problem(403, "Pages of other sites may not use this server (Origin)."))
+        given = conn.headers.get("authorization", "").encode("latin-1")
+        if self.token is None or conn.scope["path"] in OPEN_PATHS:
+            return
+        if not hmac.compare_digest(given, b"Bearer " + self.token.encode()):
+            text = "Authorization: Bearer TOKEN is wanted."
+            raise Refused(Problem(401, text, headers={"WWW-Authenticate": "Bearer"}))
 
 
-def require_same_origin(request: Request) -> None:
-    """A dependency that refuses the pages of other sites."""
-    origin = request.headers.get("origin")
-    try:
-        source = urlsplit(origin or "").netloc
-    except ValueError:
-        raise Problem(400, "Origin can't be read.") from None
-    if origin and source != request.headers.get("host"):
-        raise Problem(403, "Pages of other sites may not use this server (Origin).")
+class Refused(AuthenticationError):
+    """A request that may not come in; `problem` is the answer."""
+
+    def __init__(self, problem: Problem):
+        super().__init__(str(problem))
+        self.problem = problem
 
 
 def add_middleware(app: FastAPI, limits: Limits, token: str | None, count: Callable[[int], None]) -> None:
@@ -66,6 +83,8 @@ def add_middleware(app: FastAPI, limits: Limits, token: str | None, count: Calla
     count : called with the status of every answer
     """
     app.add_middleware(BodyLimit, limits=limits)
+    refuse = {"on_error": lambda conn, error: error.problem.response()}
+    app.add_middleware(AuthenticationMiddleware, backend=Door(token), **refuse)
     if token is None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"], www_redirect=False)
     app.add_middleware(Answers, count=count)

@@ -1,5 +1,7 @@
 """The door: tokens, strangers, other sites' pages, bodies that are too large."""
 
+import asyncio
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -25,6 +27,25 @@ def test_a_token_is_wanted_for_all_but_the_page_and_health(guarded):
             answer = guarded.get(path, headers=headers)
             assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
     assert guarded.get("/v1/styles", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": f"Bearer {TOKEN}", "Origin": "https://evil.example"}])
+def test_a_stranger_is_refused_before_the_body_is_read(guarded, headers):
+    messages = []
+
+    async def receive():
+        messages.append("read")
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def send(message):
+        messages.append(message)
+
+    pairs = [(b"host", b"service.example"), *((k.lower().encode(), v.encode()) for k, v in headers.items())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/solos", "raw_path": b"/v1/solos", "query_string": b"",
+             "headers": pairs, "scheme": "http", "server": ("service.example", 80), "client": ("x", 1),
+             "http_version": "1.1"}  # fmt: skip
+    asyncio.run(guarded.app(scope, receive, send))
+    assert "read" not in messages and messages[0]["status"] == (403 if headers else 401)
 
 
 def test_beyond_loopback_a_token_is_demanded():
