@@ -81,7 +81,7 @@ def with_one_client(patch, tiny):
         import uvicorn
         from starlette.testclient import TestClient
 
-        from lib.apps.server import studio
+        from lib.apps.server import service
 
         def run(app, host, port, http, **named):
             assert hasattr(http, "hanging_up"), "who says nothing must be hung up on"
@@ -89,7 +89,7 @@ def with_one_client(patch, tiny):
             with TestClient(app, base_url=f"http://127.0.0.1:{port}", headers=allowed) as client:
                 assert client.get("/readyz").status_code == client.get("/v1/styles").status_code == 200
 
-        patch.setattr(studio, "load_improviser", lambda *words: tiny)
+        patch.setattr(service, "load_improviser", lambda *words: tiny)
         patch.setattr(uvicorn, "run", run)
 
 
@@ -100,10 +100,13 @@ def short(request):
 
 def tiny_with_styles(tiny, words, named):
     """The tiny improviser, which knows the styles that were added meanwhile."""
+    from lib.style.classifier import StyleClassifier
     from lib.style.embeddings import with_own
 
     styles_dir = named.get("styles_dir") or (words[3] if len(words) > 3 else None)
-    return dataclasses.replace(tiny, styles=with_own(tiny.styles, tiny.style_encoder, styles_dir)) if styles_dir else tiny
+    if not styles_dir:
+        return tiny
+    return dataclasses.replace(tiny, styles=with_own(tiny.styles, StyleClassifier.of_improviser(tiny), styles_dir))
 
 
 # --- Corpora ---------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
 import asap  # noqa: E402
 import beat_recipe as recipe  # noqa: E402
 import beats as figures  # noqa: E402
+import downbeat_recipe  # noqa: E402
 
 from lib.data.note_store import Piece  # noqa: E402
 from lib.models.beat_tracker import BeatNetwork, BeatTracker, DownbeatNetwork  # noqa: E402
@@ -98,10 +99,10 @@ def test_downbeats_and_confidence_are_fitted():
     performance = asap.AnnotatedPerformance(
         "A/B", "x", "train", False, stride(), 0.4 + 0.5 * np.arange(160), 0.4 + 2.0 * np.arange(40)
     )
-    sequences = recipe.annotated_sequences(performance, rng)
+    sequences = downbeat_recipe.annotated_sequences(performance, rng)
     assert sequences and sequences[0].downbeat.mean() == pytest.approx(0.25, abs=0.01)
-    network = recipe.fit_downbeats([sequences], steps=30, batch_size=4, width=8)
-    assert recipe.logits_of(network, sequences[0].evidence).shape == (160,)
+    network = downbeat_recipe.fit_downbeats([sequences], steps=30, batch_size=4, width=8)
+    assert downbeat_recipe.logits_of(network, sequences[0].evidence).shape == (160,)
     tracker = BeatTracker(BeatNetwork(8).eval(), DownbeatNetwork(width=8).eval(), recipe.initial_profiles())
     coefficients = recipe.confidence_coefficients(tracker, [stride(seed=1), stride(seed=2)], steady=True)
     assert len(coefficients) == 4 and np.isfinite(coefficients).all()

@@ -101,7 +101,7 @@ def check_curl(words, whole):
     assert addresses or not whole
     for body in (word for word in words if word.startswith("{")):
         pytest.importorskip("starlette")
-        from lib.apps.server.orders import SoloOrder
+        from lib.apps.server.schemas import SoloOrder
 
         config.build(SoloOrder, json.loads(body))
 
@@ -112,7 +112,7 @@ def routes():
     from lib.apps.server.app import make_app
 
     limits = SimpleNamespace(streams=1)
-    return [route.path for route in make_app(SimpleNamespace(limits=limits, metrics=None)).routes]
+    return ["/", *make_app(SimpleNamespace(limits=limits, metrics=None)).openapi()["paths"]]
 
 
 def check_sky(words, whole):

@@ -62,12 +62,12 @@ def test_what_clients_ask_is_answered(command, place, tmp_path):
     """curl's words as a request to the server itself."""
     pytest.importorskip("fastapi")
     testclient = pytest.importorskip("starlette.testclient")
-    from lib.apps.server import app, studio
+    from lib.apps.server import app, service
 
     asked = request_of(command.words, piped(place) if "@-" in command.words else None)
     token = "a" * 32
     headers = {name: os.path.expandvars(value).replace("$LIB_SERVE_TOKEN", token) for name, value in asked.headers.items()}
-    served = app.make_app(studio.Studio(tmp_path, place / "tiny", device="cpu"), token if "Authorization" in headers else None)
+    served = app.make_app(service.Service(tmp_path, place / "tiny", device="cpu"), token if "Authorization" in headers else None)
     with testclient.TestClient(served, base_url="http://127.0.0.1:8000") as client:
         answer = client.request(asked.method, asked.path, headers=headers, content=asked.content)
     assert answer.status_code in (200, 202), answer.text

@@ -5,8 +5,11 @@ import pytest
 
 from lib.config import RELEASED
 from lib.data.corpora import open_corpus
+from lib.data.tempo_maps import read_tempo_maps
 from lib.generation.generate import Order, generate, generate_many, load_improviser
 from lib.generation.request import GenerateRequest
+from lib.models.beat_tracker import BeatTracker
+from lib.music.tempo_map import BEATS_ONLY, IN_BARS
 from lib.storage.manifest import verify
 from lib.style.gallery import load_classifier
 from lib.style.identification import identify
@@ -14,7 +17,7 @@ from lib.style.identification import identify
 
 def test_every_file_is_what_the_manifest_says_and_small():
     manifest = verify(RELEASED)
-    names = ("vqvae", "style_encoder", "diffusion", "fine_tune", "styles", "changes")
+    names = ("vqvae", "style_encoder", "diffusion", "fine_tune", "styles", "changes", "beat_tracker")
     assert set(manifest["sha256"]) >= {f"{name}.safetensors" for name in names}
     assert all((RELEASED / f"{name}.safetensors").stat().st_size <= 16 * 2**20 for name in names)
     for name in ("README.md", "codec.md", "style.md", "judge.md", "improviser.md"):
@@ -58,3 +61,21 @@ def test_it_says_who_may_be_playing(demo_data):
     found = identify(classifier, gallery, open_corpus("demo", demo_data).piece_notes(0), top=30)
     assert sum(p for _, p in found.pianists) + found.unknown == pytest.approx(1)
     assert found.unknown > 0.2  # a program, none of the thirty
+
+
+def test_the_beat_tracker_is_small_and_taps_along(demo_data):
+    path = RELEASED / "beat_tracker.safetensors"
+    assert path.stat().st_size <= 1_000_000 and "non-commercial" in (RELEASED / "beat_tracker.md").read_text(encoding="utf-8")
+    store = open_corpus("demo", demo_data)
+    tempo_map = BeatTracker.load(path).track(store.piece_notes(0))
+    assert tempo_map.seconds_of(BEATS_ONLY, IN_BARS) > 0.5 * store.pieces[0].seconds
+
+
+def test_released_tempo_maps_are_whole():
+    for name, count in (("maestro", 1276), ("pijama", 2777)):
+        path = RELEASED / f"tempo_maps_{name}.npz"
+        with np.load(path) as file:
+            fingerprint = str(file["fingerprint"])
+        maps = read_tempo_maps(path, fingerprint)
+        assert len(maps) == count and path.stat().st_size <= 4 * 2**20
+        assert all(75 <= np.median(tempo_map.bpm) < 172 for tempo_map in maps)

@@ -155,7 +155,8 @@ def config_from(stage: str, values: Mapping, where: object) -> configs.StageConf
         config = configs.build(configs.STAGES[stage], current)
     except ConfigError as error:
         raise CheckpointError(f"{where} was made with a config that this version can't have: {error}") from None
-    if differing := differences(stage, values):
+    known_of_earlier = rows(EARLIER, configs.STAGES[stage])  # how it was trained, beyond doubt
+    if differing := differences(stage, {**known_of_earlier, **values}):
         log.warning("%s is of another version: %s", where, differing)
     return config
 

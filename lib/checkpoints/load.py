@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -44,16 +44,36 @@ STAGE_OF = {part: stage for stage, part in FINISHED.items()}  # part of an impro
 
 @dataclass(frozen=True)
 class Styles:
-    """A vector for each pianist: names, and vectors (P, S) of length 1."""
+    """A vector for each pianist, as a transformer knows them.
+
+    Attributes
+    ----------
+    names : P strings
+    vectors : (P, S), of length 1
+    projection : (S, S), takes vectors of the style encoder to the space of these, where the transformer was trained
+        with an earlier encoder; None: it is the same space
+    unusable : name of a style of the user's own -> why it can't be used, and the way out
+    """
 
     names: tuple[str, ...]
     vectors: Tensor
+    projection: Tensor | None = None
+    unusable: Mapping[str, str] = field(default_factory=dict)
+
+    def project(self, vectors: Tensor) -> Tensor:
+        """Vectors (N, S) of the style encoder in the space of these, of length 1."""
+        if self.projection is None:
+            return vectors
+        return functional.normalize(vectors @ self.projection.to(vectors), dim=-1)
 
     def vector(self, text: str) -> Tensor:
         """(S,), of length 1, of a name or mix (parse_mix); ConfigError names the nearest pianist to an unknown one."""
         if text in self.names:
             return self.vectors[self.names.index(text)]
-        parts = [(share, configs.choose("pianist", name, self.names)) for name, share in parse_mix(text)]
+        if text in self.unusable:
+            raise configs.ConfigError(self.unusable[text], {"style": self.unusable[text]})
+        names = (*self.names, *self.unusable)
+        parts = [(share, configs.choose("pianist", name, names)) for name, share in parse_mix(text)]
         return functional.normalize(sum(share * self.vector(name) for share, name in parts), dim=-1)
 
 
@@ -177,7 +197,14 @@ def load_style_encoder(
 
 def load_styles(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> Styles:
     """The pianists' vectors that a checkpoint of diffusion or fine_tune was trained with."""
-    return Styles(tuple(checkpoint.manifest["styles"]), checkpoint.tensors("styles")["styles"].to(device))
+    tensors = {name: tensor.to(device) for name, tensor in checkpoint.tensors("styles").items()}
+    return Styles(tuple(checkpoint.manifest["styles"]), tensors["styles"], tensors.get("projection"))
+
+
+def styles_tensors(styles: Styles) -> dict[str, Tensor]:
+    """What `load_styles` reads."""
+    projection = {} if styles.projection is None else {"projection": styles.projection}
+    return {"styles": styles.vectors, **projection}
 
 
 def load_changes(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
@@ -300,7 +327,7 @@ def save_improviser(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: getattr(improviser, name).state_dict() for name in ("vqvae", "style_encoder")}
-    tensors |= {"styles": {"styles": improviser.styles.vectors}, "changes": changes_tensors(improviser.changes)}
+    tensors |= {"styles": styles_tensors(improviser.styles), "changes": changes_tensors(improviser.changes)}
     for each in filter(None, (improviser, base)):
         tensors["diffusion" if each.pianist is None else "fine_tune"] = each.dit.state_dict()
     for name, state in tensors.items():

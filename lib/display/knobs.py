@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 
 import ipywidgets as widgets
@@ -10,10 +11,9 @@ from lib.config import GUIDED_CANDIDATES, build
 from lib.display.palette import WARNING
 from lib.music.chords import NAMES, ChordError
 
-REGISTERS = [("free", 0), *((f"{NAMES[pitch % 12]}{pitch // 12 - 1}", pitch) for pitch in range(40, 83, 3))]
 METRES, FEELS = ("4/4", "3/4", "6/8", "12/8", "5/4", "7/8"), ("free", "straight", "swing")
 RULES_ASKED, RULES_ALWAYS, RULES_OFF = "asked", "always", "off"
-RULE_CHOICES = [("for density and register", RULES_ASKED), ("for the chords too", RULES_ALWAYS), ("off", RULES_OFF)]
+RULE_CHOICES = [("where one is set", RULES_ASKED), ("for the chords too", RULES_ALWAYS), ("off", RULES_OFF)]
 FINE = ("guidance_scale", "temperature", "num_candidates", "rules")  # knobs that few need
 
 
@@ -27,8 +27,7 @@ def make_knobs(request_type, styles=()):
         "tempo_bpm": _slider(default.tempo_bpm, 40, 280, 1, ".0f", "tempo"),
         "metre": widgets.Dropdown(options=METRES, value=default.metre, description="metre", **_wide()),
         "feel": widgets.Dropdown(options=FEELS, value=default.feel, description="feel", **_wide()),
-        "density": _slider(0.0, 0, 16, 0.5, ".1f", "notes/s (0 free)"),
-        "register": widgets.SelectionSlider(options=REGISTERS, value=0, description="register", **_wide()),
+        **{name: _rule_knob(name, *spec) for name, spec in _rule_fields(request_type).items()},
         "seed": widgets.BoundedIntText(default.seed, min=0, max=2**31 - 1, description="seed", **_wide()),
         "guidance_scale": _slider(default.guidance, 1, 5, 0.1, ".1f", "guidance"),
         "temperature": _slider(default.temperature, 0.2, 1.5, 0.05, ".2f", "temperature"),
@@ -36,6 +35,22 @@ def make_knobs(request_type, styles=()):
         "num_candidates": widgets.IntSlider(GUIDED_CANDIDATES, min=2, max=16, description="candidates", **_wide()),
     }
     return {**_style_knobs(styles), **knobs} if styles else knobs
+
+
+def _rule_fields(request_type):
+    """dict name -> (lowest, highest, step, "pitch" or nothing) of the fields that ask for a rule and have a knob."""
+    knobs = {field.name: field.metadata.get("knob") for field in dataclasses.fields(request_type)}
+    return {name: knob for name, knob in knobs.items() if knob}
+
+
+def _rule_knob(name, low, high, step, unit=""):
+    """A slider of which the first value, 0, leaves the choice to the model."""
+    text = name.replace("_", " ")
+    if low == 0:
+        return _slider(0.0, 0, high, step, ".1f", "notes/s (0 free)" if name == "density" else f"{text} (0 free)")
+    values = [round(low + step * count, 6) for count in range(int((high - low) / step + 1e-9) + 1)]
+    names = [f"{NAMES[value % 12]}{value // 12 - 1}" if unit == "pitch" else f"{value:g}" for value in values]
+    return widgets.SelectionSlider(options=[("free", 0), *zip(names, values)], value=0, description=text, **_wide())
 
 
 def _slider(value, low, high, step, form, text):
@@ -64,7 +79,7 @@ def request_of(request_type, knobs):
     values.pop("seconds" if values["choruses"] else "choruses")
     style = _style(*(values.pop(name, "") for name in ("style", "style_mix", "style_share")))
     rules, candidates = values.pop("rules"), values.pop("num_candidates")
-    rule_values = {name: value for name in ("density", "register") if (value := values.pop(name))}
+    rule_values = {name: value for name in _rule_fields(request_type) if (value := values.pop(name))}
     if rules == RULES_ALWAYS or rules == RULES_ASKED and rule_values:
         rule_values["num_candidates"] = candidates
     return build(request_type, {**values, **rule_values, **({"style": style} if style else {})})

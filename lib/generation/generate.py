@@ -38,6 +38,7 @@ from lib.music.piano_roll import (
 )
 from lib.music.rules import Rule
 from lib.music.tempo_map import SLOWEST_FELT, Metre, TempoMap
+from lib.style.classifier import StyleClassifier
 from lib.style.embeddings import with_own
 
 PROMPT_LATENTS = 120  # of a prompt's end (20 beats), whose chords an invented chart continues
@@ -137,7 +138,8 @@ def load_improviser(
     if (run is None) != released:
         raise ConfigError("Give either --run RUN or --released.")
     improviser = load.load_improviser(RELEASED if released else run, choose_device(device), base)
-    return replace(improviser, styles=with_own(improviser.styles, improviser.style_encoder, styles_dir))
+    classifier = StyleClassifier.of_improviser(improviser)
+    return replace(improviser, styles=with_own(improviser.styles, classifier, styles_dir))
 
 
 def generate(

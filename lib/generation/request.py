@@ -34,9 +34,16 @@ def curve(low: float, high: float) -> type:
     return Annotated[number | several, BeforeValidator(_numbers)]
 
 
-def rule_target(option: str):
-    """A field that asks for a rule, a row of lib.music.rules.RULES; `option` is the help of its command-line option."""
-    return dataclasses.field(default=None, metadata={"option": option})
+def rule_target(option: str, label: str = "", knob: tuple | None = None):
+    """A field that asks for a rule, a row of lib.music.rules.RULES: all that command line, page and knobs know of it.
+
+    Parameters
+    ----------
+    option : help of its command-line option
+    label : its name on the server's page; "": it is not there
+    knob : (lowest, highest, step) of its knob in notebooks, and "pitch" where it is one; None: no knob
+    """
+    return dataclasses.field(default=None, metadata={"option": option, "label": label, "knob": knob})
 
 
 def _not_blank(text):
@@ -56,34 +63,59 @@ Swing = Annotated[float, Field(ge=0.5, le=0.75)]
 PitchClasses = Annotated[tuple[float, ...], Field(min_length=12, max_length=12), BeforeValidator(_numbers)]
 
 
+Style = Annotated[str | None, Field(description="A name, or a mix: 'Brad Mehldau:0.7,Bill Evans:0.3'.")]
+Seed = Annotated[int, Field(ge=0, lt=2**63, description="The same seed plays the same solo.")]
+Tempo = Annotated[float, Field(ge=20, le=400, description="Quarters a minute; places the bars.")]
+BeatsPerBar = Annotated[int, Field(ge=1, le=16, description="Quarters: 3 for a waltz.")]
+Steps = Annotated[int, Field(ge=1, le=1000, description="Denoising steps a window; fewer are ready sooner.")]
+Temperature = Annotated[float, Field(gt=0, le=5, description="Below 1 sharpens, above 1 dares more.")]
+GuidanceScale = Annotated[
+    Annotated[float, Field(ge=0, le=20)] | None,
+    Field(description="How closely it keeps to chords and style; 1: no guidance."),
+]
+CHORDS_HELP = "As on a lead sheet, a form, 'blues in F', or 'own': the pianist's."
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class GenerateRequest:
-    """What to play."""
+    """What to play. A field's description is the help of its option, and its text in the server's schema."""
 
-    chords: Annotated[str, AfterValidator(_not_blank)] = "Cmaj7 | Dm7 G7 | Em7 A7"  # repeats; see lib/music/chart.py
+    chords: Annotated[str, AfterValidator(_not_blank), Field(description=CHORDS_HELP)] = (
+        "Cmaj7 | Dm7 G7 | Em7 A7"  # repeats
+    )
     own_changes: bool = False  # the pianist invents the chords; the same as chords="own"
-    recall: Share = 0.5  # of the music of the chorus before, or of a section in capitals, that the model is reminded of
-    choruses: Annotated[int, Field(ge=1, le=200)] | None = None  # how long: this, bars, seconds, or about 30 s
-    bars: Annotated[int, Field(ge=1, le=2000)] | None = None
-    seconds: Annotated[float, Field(gt=0, le=3600)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
-    tempo_bpm: Annotated[float, Field(ge=20, le=400)] = 120.0  # quarters; places the bars
-    metre: Annotated[str, BeforeValidator(_metre)] = "4/4"
-    feel: Literal["straight", "swing", "free"] = "free"
-    style: str | None = None  # a name, or a mix NAME:SHARE,NAME:SHARE; None: whom the run was fine-tuned on
-    density: curve(0, 40) | None = rule_target("Notes a second: 6, or an arc over the solo: 3,9,4.")
+    recall: Annotated[Share, Field(description="How much of the chorus before the model is reminded of, 0 to 1.")] = 0.5
+    choruses: Annotated[int, Field(ge=1, le=200, description="How long: choruses, bars or seconds.")] | None = None
+    bars: Annotated[int, Field(ge=1, le=2000, description="How long the solo is, in bars.")] | None = None
+    seconds: Annotated[float, Field(gt=0, le=3600, description="How long the solo is.")] | None = None
+    seed: Seed = 1
+    tempo_bpm: Tempo = 120.0
+    metre: Annotated[str, BeforeValidator(_metre), Field(description="Such as 3/4, 7/8 or 12/8.")] = "4/4"
+    feel: Annotated[Literal["straight", "swing", "free"], Field(description="How a beat is divided.")] = "free"
+    style: Style = None  # None: whom the run was fine-tuned on
+    density: curve(0, 40) | None = rule_target(
+        "Notes a second: 6, or an arc over the solo: 3,9,4.", "Notes a second", knob=(0.0, 16.0, 0.5)
+    )
     left_density: Density | None = rule_target("Notes a second of the keys below middle C.")
     right_density: Density | None = rule_target("Notes a second of those from middle C on.")
-    register: curve(21, 108) | None = rule_target("Mean pitch (MIDI): 60, or an arc: 50,70,55.")
-    loudness: curve(1, 127) | None = rule_target("Mean velocity: 64, or an arc: 40,90.")
-    swing: Swing | None = rule_target("Notes on eighths: 0.5 straight, 0.67 triplets.")
+    register: curve(21, 108) | None = rule_target(
+        "Mean pitch (MIDI): 60, or an arc: 50,70,55.", "Register (MIDI pitch)", knob=(40, 83, 3, "pitch")
+    )
+    loudness: curve(1, 127) | None = rule_target("Mean velocity: 64, or an arc: 40,90.", "Loudness (velocity)")
+    swing: Swing | None = rule_target("Notes on eighths: 0.5 straight, 0.67 triplets.", "Swing")
     melody: tuple[tuple[float, int], ...] | None = rule_target("Notes (seconds, MIDI pitch) that are to sound on top.")
     pitch_classes: PitchClasses | None = rule_target("Twelve weights, C to B: 1,0,1,0,1,1,0,1,0,1,0,1.")
-    condition_model: bool = True  # chords, density and register condition the model; False: rules alone ask for them
-    num_candidates: Annotated[int, Field(ge=1, le=64)] = 1  # of SCG: of a revision; a quarter in a step; 1: no rules
-    guidance_scale: Annotated[float, Field(ge=0, le=20)] | None = None  # classifier-free, of what is played; 1: none
-    num_steps: Annotated[int, Field(ge=1, le=1000)] = 30  # denoising steps a window
-    temperature: Annotated[float, Field(gt=0, le=5)] = 0.9  # below 1 sharpens; measured: data/released/improviser.md
+    condition_model: Annotated[
+        bool,
+        Field(description="Whether chords, density and register condition the model, or rules alone ask for them."),
+    ] = True
+    num_candidates: Annotated[
+        int,
+        Field(ge=1, le=64, description="That rules choose among, of a revision (a quarter in a step); 1: no rules."),
+    ] = 1  # of SCG
+    guidance_scale: GuidanceScale = None  # classifier-free, of what is played; None: see `guidance`
+    num_steps: Steps = 30
+    temperature: Temperature = 0.9  # measured: data/released/improviser.md
 
     def __post_init__(self):
         """Both ways of asking for own changes are one."""

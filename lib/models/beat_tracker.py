@@ -16,12 +16,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lib.music.bar_lines import NUM_EVIDENCE, BarModel, bar_evidence, find_bars
 from lib.music.beat_tracking import (
     ACTIVATION_HZ,
-    PERIODS_S,
     Activations,
     BeatModel,
     BeatPath,
@@ -36,33 +34,26 @@ from lib.music.notes import Notes
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 from lib.music.tempo_map import TempoMap, fold, map_from_beats, map_without_beat
 
-BAND = 4  # keys whose longest note is one input
-NUM_INPUTS = NUM_PITCHES + NUM_PITCHES // BAND + 4
-MAX_ONSETS, LONGEST_S = 8, 4.0  # at which inputs saturate
-DILATIONS = (1, 2, 4, 8, 16, 32, 64, 128, 2, 8, 32)  # of frames at half the rate: 12 s to either side
+NUM_INPUTS = NUM_PITCHES + 1
+MAX_ONSETS = 8  # in one frame at which the count saturates
+DILATIONS = (1, 2, 4, 8, 16, 32, 64, 128, 1, 8)  # of frames at half the rate: 10 s to either side
 DOWNBEAT_DILATIONS = (1, 2, 4, 8, 16, 1)
 MIN_GROUPS, MIN_LENGTH_S = 16, 4.0  # less is too little to track
 CONFIDENCE_BEATS = 8  # beats to either side over which confidence is averaged
 MIN_RUN_BEATS = 8  # a stretch in time, or out of it, is at least so long
 
 
-def beat_inputs(notes: Notes, num_frames: int, steady: bool) -> np.ndarray:
-    """What the beat network reads, float32 (NUM_INPUTS, num_frames); notes outside the frames are left out.
+def beat_inputs(notes: Notes, num_frames: int) -> np.ndarray:
+    """What the beat network reads, float32 (NUM_INPUTS, num_frames): velocity / 127 by key, then how many notes begin.
 
-    Onsets with their velocity by key, the longest note by BAND keys, number of onsets, lowest and highest key, and
-    whether the tempo is steady.
+    Notes outside the frames are left out.
     """
     frame, key = np.rint(notes.onset_s * ACTIVATION_HZ).astype(np.int64), notes.pitch.astype(np.int64) - LOWEST_PITCH
     inside = (frame >= 0) & (frame < num_frames) & (key >= 0) & (key < NUM_PITCHES)
     frame, key = frame[inside], key[inside]
-    length = np.log1p(BAND * np.minimum(notes.duration_s[inside], LONGEST_S)) / np.log1p(BAND * LONGEST_S)
     inputs = np.zeros((NUM_INPUTS, num_frames), dtype=np.float32)
-    np.maximum.at(inputs, (key, frame), 0.3 + 0.7 * notes.velocity[inside].astype(np.float32) / 127)
-    np.maximum.at(inputs, (NUM_PITCHES + key // BAND, frame), length.astype(np.float32))
-    inputs[-4] = np.minimum(np.bincount(frame, minlength=num_frames), MAX_ONSETS) / MAX_ONSETS
-    np.maximum.at(inputs[-3], frame, (1 - key / NUM_PITCHES).astype(np.float32))
-    np.maximum.at(inputs[-2], frame, ((key + 1) / NUM_PITCHES).astype(np.float32))
-    inputs[-1] = steady
+    np.maximum.at(inputs, (key, frame), notes.velocity[inside].astype(np.float32) / 127)
+    inputs[-1] = np.minimum(np.bincount(frame, minlength=num_frames), MAX_ONSETS) / MAX_ONSETS
     return inputs
 
 
@@ -78,48 +69,39 @@ class ChannelNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-5) * self.scale + self.shift
 
 
-class GatedBlock(nn.Module):
-    """A dilated convolution with a gate (van den Oord et al. 2016, WaveNet), residual: (B, C, T) -> (B, C, T)."""
-
-    def __init__(self, width: int, dilation: int, dropout: float):
-        super().__init__()
-        self.norm, self.dropout = ChannelNorm(width), nn.Dropout1d(dropout)
-        self.widen = nn.Conv1d(width, 2 * width, 3, padding=dilation, dilation=dilation)
-        self.narrow = nn.Conv1d(width, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        value, gate = self.widen(self.norm(x)).chunk(2, 1)
-        return x + self.narrow(self.dropout(value * gate.sigmoid()))
-
-
 class BeatNetwork(nn.Module):
     """A temporal convolutional network (Davies and Böck, EUSIPCO 2019) on onsets instead of a spectrogram.
 
     Inputs (B, NUM_INPUTS, T), T even
       -> convolution of stride 2, (B, width, T / 2)
-      -> gated residual blocks
-      -> log odds (B, 2, T) of beat and downbeat, logits (B, len(PERIODS_S), T / 2) of the beat's period
+      -> residual blocks of growing dilation
+      -> log odds (B, 2, T) of beat and downbeat
     """
 
-    def __init__(self, width: int = 68, dropout: float = 0.05):
+    def __init__(self, width: int = 64, dropout: float = 0.1):
         super().__init__()
         self.stem = nn.Conv1d(NUM_INPUTS, width, 6, stride=2, padding=2)
-        self.blocks = nn.Sequential(*(GatedBlock(width, dilation, dropout) for dilation in DILATIONS))
-        self.head = nn.Sequential(ChannelNorm(width), nn.SiLU(), nn.Conv1d(width, 4 + len(PERIODS_S), 1))
+        self.blocks = nn.ModuleList(_block(width, dilation, dropout) for dilation in DILATIONS)
+        self.head = nn.Sequential(ChannelNorm(width), nn.SiLU(), nn.Conv1d(width, 4, 1))
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
-        logits = self.head(self.blocks(self.stem(inputs)))
-        events = logits[:, :4].unflatten(1, (2, 2)).transpose(2, 3).flatten(2)  # even and odd frames of each
-        return events, logits[:, 4:]
+    def forward(self, inputs: Tensor) -> Tensor:  # noqa: D102
+        x = self.stem(inputs)
+        for block in self.blocks:
+            x = x + block(x)
+        return self.head(x).unflatten(1, (2, 2)).transpose(2, 3).flatten(2)  # even and odd frames of each
+
+
+def _block(width, dilation, dropout):
+    convolution = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
+    layers = ChannelNorm(width), nn.SiLU(), convolution, nn.SiLU(), nn.Dropout1d(dropout), nn.Conv1d(width, width, 1)
+    return nn.Sequential(*layers)
 
 
 @torch.inference_mode()
-def hear(network: BeatNetwork, notes: Notes, steady: bool) -> Activations:
+def hear(network: BeatNetwork, notes: Notes) -> Activations:
     """Activations of a performance from 0 s to a second after its last onset."""
     num_frames = 2 * (int(np.ceil((notes.onset_s[-1] + 1) * ACTIVATION_HZ)) // 2 + 1)
-    events, tempo = network(torch.from_numpy(beat_inputs(notes, num_frames, steady))[None])
-    tempo = functional.log_softmax(tempo[0], 0).repeat_interleave(2, 1)
-    return Activations(*events[0].numpy(), tempo.numpy())
+    return Activations(*network(torch.from_numpy(beat_inputs(notes, num_frames))[None])[0].numpy())
 
 
 class DownbeatNetwork(nn.Module):
@@ -133,7 +115,7 @@ class DownbeatNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(evidence))
         self.register_buffer("scale", torch.ones(evidence))
         self.stem = nn.Conv1d(evidence, width, 3, padding=1)
-        self.blocks = nn.ModuleList(_plain_block(width, dilation, dropout) for dilation in DOWNBEAT_DILATIONS)
+        self.blocks = nn.ModuleList(_block(width, dilation, dropout) for dilation in DOWNBEAT_DILATIONS)
         self.head = nn.Sequential(ChannelNorm(width), nn.SiLU(), nn.Conv1d(width, 1, 1))
 
     def forward(self, evidence: Tensor) -> Tensor:  # noqa: D102
@@ -141,12 +123,6 @@ class DownbeatNetwork(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         return self.head(x)[:, 0]
-
-
-def _plain_block(width, dilation, dropout):
-    convolution = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation)
-    layers = ChannelNorm(width), nn.SiLU(), convolution, nn.SiLU(), nn.Dropout1d(dropout), nn.Conv1d(width, width, 1)
-    return nn.Sequential(*layers)
 
 
 @torch.inference_mode()
@@ -222,7 +198,7 @@ class BeatTracker:
 
     def find_written_bars(self, notes: Notes) -> tuple[np.ndarray, np.ndarray]:
         """Beats and downbeats, in seconds, as a composer writes them."""
-        activations = hear(self.network, notes, steady=False)
+        activations = hear(self.network, notes)
         beats_s = self.find_written(group_onsets(notes.onset_s, notes.pitch, notes.velocity), activations)[:-1]
         odds = downbeat_logits(self.downbeats, notes, beats_s)
         odds = odds + self.settings.written_downbeats * at_times(activations.downbeat, beats_s)
@@ -252,7 +228,7 @@ class BeatTracker:
         groups = group_onsets(notes.onset_s, notes.pitch, notes.velocity)
         if len(groups) < MIN_GROUPS or groups.time_s[-1] - groups.time_s[0] < MIN_LENGTH_S:
             return map_without_beat(notes.end_s)
-        activations = hear(self.network, notes, steady)
+        activations = hear(self.network, notes)
         path = self.find_beats(groups, activations, steady)
         own_beats_s = fold(own_beats_s) if own_beats_s is not None else None
         if own_beats_s is not None and keeps_own_grid(groups.time_s, own_beats_s, path.beats_s):

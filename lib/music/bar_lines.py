@@ -151,17 +151,14 @@ def find_bars(downbeat_logits: np.ndarray, model: BarModel) -> BarPath:
     scores = (beats == 0) * (limited * model.downbeat_weight + score)
     ways = torch.from_numpy(matrix)
     states = viterbi(torch.from_numpy(scores), lambda totals, beat: (totals[:, None] + ways).max(0)).numpy()
-    forward, backward = scores.copy(), np.zeros_like(scores)
+    weights, steps = np.exp(scores), np.exp(matrix)
+    forward, backward = weights.copy(), np.ones_like(scores)  # each beat scaled to a sum of 1
     for beat in range(1, len(scores)):
-        forward[beat] += _log_sum(forward[beat - 1][:, None] + matrix)
+        forward[beat] *= forward[beat - 1] @ steps
+        forward[beat] /= forward[beat].sum()
     for beat in range(len(scores) - 2, -1, -1):
-        backward[beat] = _log_sum((matrix + scores[beat + 1] + backward[beat + 1]).T)
-    both = forward + backward
-    posterior = np.exp(both - _log_sum(both.T)[:, None])
+        backward[beat] = steps @ (weights[beat + 1] * backward[beat + 1])
+        backward[beat] /= backward[beat].sum()
+    posterior = forward * backward
+    posterior /= posterior.sum(1, keepdims=True)
     return BarPath(beats[states], lengths[states], posterior[np.arange(len(scores)), states])
-
-
-def _log_sum(x: np.ndarray) -> np.ndarray:
-    """Log of the sum of exponentials over the first axis."""
-    peak = x.max(0)
-    return peak + np.log(np.exp(x - peak).sum(0))

@@ -1,9 +1,9 @@
 """Beats of a performance by dynamic programming over time and period: activations and onsets in, beats out.
 
-A semi-Markov model. A beat that begins at t and lasts p scores its activation, the odds of its tempo there, and every
-onset inside it by where in the beat it falls: the log density of its phase under a profile, relative to a flat one.
-Profiles differ by the kind of onset (bass, chord, line) and by feel (straight sixteenths, swing, straight eighths).
-The next beat's period changes at a cost. Times in seconds; the grid of the search is frames of 1 / hz.
+A semi-Markov model. A beat that begins at t and lasts p scores its activation, and every onset inside it by where in
+the beat it falls: the log density of its phase under a profile, relative to a flat one. Profiles differ by the kind of
+onset (bass, chord, line) and by feel (straight sixteenths, swing, straight eighths). A change of period costs.
+Times in seconds; the grid of the search is frames of 1 / hz.
 """
 
 from __future__ import annotations
@@ -19,25 +19,18 @@ BASS_BELOW = 53  # MIDI pitch; a group whose lowest note is below is bass
 CHORD_NOTES = 3  # a group of at least so many notes is a chord
 WEIGHT_RANGE = (0.5, 1.6)  # of a group's loudest velocity over the median
 ACTIVATION_HZ = 50  # frames a second of activations
-PERIODS_S = np.geomspace(0.2, 2.4, 48)  # between which tempo activations choose
 LOGIT_LIMIT = 6.0
+PRIOR_SPREAD = 0.45  # of log periods round the favourite one
 GRID_LOCK = 0.6  # from which on onsets sit on a grid
 IMPOSSIBLE = np.float32(-1e18)
 
 
 @dataclass(frozen=True)
 class Activations:
-    """What a network hears, at ACTIVATION_HZ.
-
-    Attributes
-    ----------
-    beat, downbeat : float32 (T,), log odds that a beat or a bar begins in the frame
-    tempo : float32 (len(PERIODS_S), T), log probability of the beat's period
-    """
+    """What a network hears: log odds that a beat or a bar begins in each frame, float32 (T,) at ACTIVATION_HZ."""
 
     beat: np.ndarray
     downbeat: np.ndarray
-    tempo: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,6 @@ class BeatModel:
     changes : changes of period from beat to beat that are tried either way, in frames
     feel_change : cost of another feel on the next beat, nats
     beat_weight, beat_offset : a beat scores beat_weight * (its log odds - beat_offset)
-    tempo_weight : how much the log probability of its period counts
     prior_s, prior_weight : favourite period and how much that counts
     """
 
@@ -98,7 +90,6 @@ class BeatModel:
     feel_change: float = 8.0
     beat_weight: float = 0.0
     beat_offset: float = 0.0
-    tempo_weight: float = 0.0
     prior_s: float = 0.48
     prior_weight: float = 0.15
 
@@ -148,13 +139,8 @@ def activation_scores(activations: Activations, model: BeatModel, num_frames: in
     """Score of a beat of each period by activations, float32 (K, num_frames), by the frame in which it begins."""
     frame_s, log_period = np.arange(num_frames) / model.hz, np.log(model.periods / model.hz)
     beat = model.beat_weight * (at_times(activations.beat, frame_s) - model.beat_offset)
-    prior = -2.5 * model.prior_weight * (log_period - np.log(model.prior_s)) ** 2
-    scores = (beat + prior[:, None]).astype(np.float32)
-    if model.tempo_weight:
-        nearest = np.abs(log_period[:, None] - np.log(PERIODS_S)).argmin(1)
-        frames = np.minimum((frame_s * ACTIVATION_HZ).astype(np.int64), activations.tempo.shape[1] - 1)
-        scores += np.float32(model.tempo_weight) * activations.tempo[:, frames][nearest]
-    return scores
+    prior = -0.5 * model.prior_weight * ((log_period - np.log(model.prior_s)) / PRIOR_SPREAD) ** 2
+    return beat.astype(np.float32) + prior.astype(np.float32)[:, None]
 
 
 def at_times(activation: np.ndarray, time_s: np.ndarray) -> np.ndarray:
@@ -212,7 +198,7 @@ def best_predecessor(ends: np.ndarray, costs: list, feel_change: float) -> np.nd
 
 def _trace_back(ends: np.ndarray, model: BeatModel, num_frames: int) -> BeatPath:
     """Follow the best path back from the last beat's end."""
-    periods, longest = model.periods, model.periods[-1]
+    periods, log_period, longest = model.periods, np.log(model.periods), model.periods[-1]
     tail = ends[:, :, num_frames : num_frames + longest]
     feel, k, frame = np.unravel_index(tail.argmax(), tail.shape)
     frames, feels = [frame + num_frames], []
@@ -222,7 +208,7 @@ def _trace_back(ends: np.ndarray, model: BeatModel, num_frames: int) -> BeatPath
         frames.append(frame)
         feels.append(feel)
         before = (k + changes)[(k + changes >= 0) & (k + changes < len(periods))]
-        cost = model.stiffness * np.log(periods[before] / periods[k]) ** 2
+        cost = model.stiffness * (log_period[before] - log_period[k]) ** 2
         totals = ends[:, before, frame] - cost - model.feel_change * (np.arange(len(ends)) != feel)[:, None]
         if frame < longest and totals.max() <= 0:
             return BeatPath(np.array(frames[::-1]) / model.hz, np.array(feels[::-1]))

@@ -140,22 +140,6 @@ def _kept_on_keyboard(pitch, semitones):
     return np.where((moved >= 21) & (moved <= 108), moved, pitch)
 
 
-def transcribe_again(notes: Notes, generator: np.random.Generator, strength: float = 1.0) -> Notes:
-    """What another transcriber would have made of the recording: moderate slips of every kind, at a strength of 1.
-
-    The onsets of two transcribers of one recording differ by some 10 ms, releases by 50 ms and more, velocities by 5 to
-    8; a few of a hundred notes are missing in either (Hawthorne et al. 2019; Kong et al. 2021: F1 of 0.95 to 0.97).
-    """
-    notes = drop_notes(notes, generator, 0.03 * strength)
-    notes = double_notes(notes, generator, 0.01 * strength)
-    notes = add_octave_errors(notes, generator, 0.003 * strength)
-    notes = jitter(notes, generator, 0.008 * strength)
-    notes = scale_durations(notes, generator, 0.1 * strength, 0.2 * strength, 0.02 * strength)
-    notes = bend_velocities(notes, float(np.exp(generator.uniform(-0.2, 0.2) * strength)))
-    notes = add_velocity_noise(notes, generator, 5 * strength)
-    return move_pedal_edges(notes, generator, 0.05 * strength, 0.1 * strength)
-
-
 # --- All of it ---------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ PEDAL_DOWN = 64  # the controller's value from which the pedal holds
 TICKS_PER_QUARTER = 480  # of files that are written: 20 of a roll's frame in 4/4
 TEMPO_ROUNDING = 1  # microseconds a quarter; a change of tempo by no more is no event
 SLOWEST_TEMPO = 2**24 - 1  # microseconds a quarter that a file can hold
+KEYBOARDS, BASSES = range(8), range(32, 40)  # programs of General MIDI
 MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
 MAX_PERFORMANCE_S = 24 * 3600.0  # beyond this a tempo or a time is broken
 MAX_QUARTERS = 100_000  # of a file that are looked at
@@ -152,13 +153,41 @@ def read_midi_and_quarters(source: str | Path | bytes) -> tuple[Notes, np.ndarra
     return notes, _tick_clock(score)(np.arange(count) * score.ticks_per_quarter)
 
 
-def _read(source):
-    """(symusic's Score in ticks, Notes), see read_midi."""
+def read_piano(source: Path | str | bytes) -> tuple[Notes, list[str]]:
+    """The piano of a MIDI file, and what the file holds besides: in a band, another player's bass is no piano.
+
+    Returns
+    -------
+    (Notes, list of str) : all tracks but drums, or the keyboards' alone if there are any; and what was left out, such
+        as "drums (96 notes)". MidiError as read_midi
+    """
+    score, notes = _read(source, _keyboards)
+    others = [track for track in score.tracks if len(track.notes) and track not in _keyboards(score)]
+    return notes, [f"{_title_of(track)} ({len(track.notes)} notes)" for track in others]
+
+
+def _title_of(track):
+    kind = "drums" if track.is_drum else "bass" if track.program in BASSES else f"program {track.program + 1}"
+    return f"{kind}, track {track.name.strip()!r}" if track.name.strip() else kind
+
+
+def _pitched(score):
+    return [track for track in score.tracks if not track.is_drum]
+
+
+def _keyboards(score):
+    keyboards = [track for track in _pitched(score) if track.program in KEYBOARDS and len(track.notes)]
+    return keyboards or _pitched(score)
+
+
+def _read(source, choose_tracks=_pitched):
+    """(symusic's Score in ticks, Notes of the tracks chosen), see read_midi."""
     if isinstance(source, bytes):
         score = _parse(source)
-        return score, _notes_of(score)
+        return score, _notes_of(score, choose_tracks(score))
     try:
-        return _read(Path(source).read_bytes())
+        score = _parse(Path(source).read_bytes())
+        return score, _notes_of(score, choose_tracks(score))
     except MidiError as error:
         raise MidiError(f"{source} {error}") from error
 
@@ -190,8 +219,7 @@ def _check_chunks(content):
             raise MidiError(f"is cut short: a chunk claims {length:,} bytes, {missing:,} are missing")
 
 
-def _notes_of(score):
-    tracks = [track for track in score.tracks if not track.is_drum]
+def _notes_of(score, tracks):
     arrays = [track.notes.numpy() for track in tracks if len(track.notes)]
     if not arrays:
         drums = any(len(track.notes) for track in score.tracks)

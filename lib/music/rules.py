@@ -5,7 +5,7 @@ example, 0 at the target; times are in beats from the first frame of the roll. A
 Generation with Non-Differentiable Rule Guided Diffusion" (ICML 2024): note density, pitch-class histogram, chords.
 
 A new rule is a function that makes a Rule, a row of RULES at the end, and a field of that name in
-lib/generation/request.py: command line, server and notebooks have it by then.
+lib/generation/request.py: command line, server, its page and the knobs of notebooks read that.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Styles of the user's own, made of MIDI files, and style vectors in few dimensions.
 
-A user's style is FOLDER/NAME.FINGERPRINT.json: the embedding, the files it was made from, and the fingerprint of the
-style encoder that made it (its first eight digits in the name). It means nothing to another encoder.
+A user's style is FOLDER/NAME.FINGERPRINT.json: the embedding, the files it was made from and their folder, and the
+fingerprint of the style encoder that made it (its first eight digits in the name). It means nothing to another encoder.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from pathlib import Path
@@ -20,7 +21,7 @@ from lib.config import ConfigError
 from lib.music.notes import MIDI_SUFFIXES, MidiError, read_midi
 from lib.storage.atomic_write import write_text
 from lib.storage.manifest import DamageError, sealed, unsealed
-from lib.style.classifier import TooShort
+from lib.style.classifier import StyleClassifier, TooShort
 
 LONGEST_NAME = 80
 log = logging.getLogger(__name__)
@@ -88,16 +89,22 @@ def add_style(classifier, name, folder, styles_dir):
     vector = functional.normalize(torch.stack(list(embeddings.values())).mean(0), dim=-1)
     made_by = fingerprint(classifier.style_encoder)
     facts = {"name": name.strip(), "style": vector.tolist(), "files": sorted(embeddings), "style_encoder": made_by}
+    facts["folder"] = str(folder.resolve())
     path = Path(styles_dir) / f"{name.strip()}.{made_by[:8]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, sealed(facts))
     return path, left_out
 
 
-def with_own(styles, style_encoder, styles_dir):
-    """The pianists' Styles and those of the user that this style encoder made; a user's own name comes first."""
+def with_own(styles: Styles, classifier: StyleClassifier, styles_dir: Path | str | None) -> Styles:
+    """The pianists' Styles and those of the user; a user's own name comes first.
+
+    A style of another style encoder is made anew from its MIDI files where they still are; else it is unusable, and
+    whoever asks for it is told so.
+    """
+    own, older = {}, {}
     paths = sorted(Path(styles_dir).glob("*.json")) if styles_dir else []
-    own, current = {}, fingerprint(style_encoder) if paths else ""
+    current = fingerprint(classifier.style_encoder) if paths else ""
     for path in paths:
         try:
             facts = unsealed(path.read_text(encoding="utf-8"), path)
@@ -108,9 +115,27 @@ def with_own(styles, style_encoder, styles_dir):
         if made_by == current:
             own[name] = style
         else:
-            log.info("%s was made by another style encoder: add it again for this one", path)
+            older[name] = facts.get("folder")
+    unusable = {}
+    for name in older.keys() - own.keys():
+        try:
+            own[name] = _made_anew(classifier, name, older[name], styles_dir)
+        except ConfigError as error:
+            unusable[name] = str(error)
+            log.warning("%s", error)
     if not own:
-        return styles
+        return dataclasses.replace(styles, unusable=unusable)
     kept = [i for i, name in enumerate(styles.names) if name not in own]
-    vectors = torch.cat([styles.vectors[kept], torch.stack(list(own.values())).to(styles.vectors)])
-    return Styles((*(styles.names[i] for i in kept), *own), vectors)
+    vectors = torch.cat([styles.vectors[kept], styles.project(torch.stack(list(own.values())).to(styles.vectors))])
+    return Styles((*(styles.names[i] for i in kept), *own), vectors, styles.projection, unusable)
+
+
+def _made_anew(classifier, name, folder, styles_dir):
+    """The vector (S,) of a style that another style encoder made, from the same MIDI files."""
+    if not folder or not Path(folder).exists():
+        missing = f"its MIDI files are no longer at {folder}" if folder else "it does not say where its MIDI files are"
+        reason = f"style {name!r} was made by an earlier style encoder, and {missing}"
+        raise ConfigError(f'{reason}. Make it again: python -m lib style add "{name}" --folder FOLDER')
+    path, _ = add_style(classifier, name, folder, styles_dir)
+    log.info("made the style %r anew from %s: another style encoder had made it", name, folder)
+    return torch.tensor(unsealed(path.read_text(encoding="utf-8"), path)["style"])

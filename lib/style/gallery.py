@@ -6,6 +6,7 @@ A gallery is a folder beside the style encoder's weights. It keeps their fingerp
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,53 @@ from lib.checkpoints.load import Styles, config_of, fingerprint
 from lib.checkpoints.run_dependencies import locate, require
 from lib.config import ConfigError
 from lib.data.corpora import gather_labelled, gather_pieces
+from lib.keyed_random import keyed_generator
 from lib.music.style_features import style_descriptors
 from lib.progress import progress_bar
 from lib.storage.manifest import MANIFEST, verify, write_manifest
-from lib.style.classifier import StyleClassifier, TooShort
+from lib.style.classifier import StyleClassifier, TooShort, from_first_onset
 from lib.style.verification import Features, Verifier
 
 GALLERY = "library"  # name of the folder, the same since version 0.1
+CLIP_S = (10.0, 30.0, 60.0)  # lengths, besides whole recordings, at which the boundary of known players is learnt
+CLIP_PURPOSE = "clip of {seconds:g} s"  # of random numbers: data, see keyed_random
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Between players that a classifier knows and others, learnt on performances of one length.
+
+    Attributes
+    ----------
+    seconds : the length; of whole recordings the median
+    threshold : similarity at which a player is as likely known as not
+    steepness : of the logistic curve through it
+    known_rate, unknown_rate : shares of the sample on the right side, in [0, 1]
+    """
+
+    seconds: float
+    threshold: float
+    steepness: float
+    known_rate: float
+    unknown_rate: float
+
+    @classmethod
+    def between(cls, known: np.ndarray, unknown: np.ndarray, seconds: float) -> Boundary | None:
+        """Where as many known players are lost, by similarity, as unknown ones let in; None: they do not differ."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics import roc_curve
+
+        similarity = np.concatenate([known, unknown]).astype(np.float64)
+        is_known = np.arange(len(similarity)) < len(known)
+        if similarity.std() < 1e-6 or known.mean() <= unknown.mean():
+            return None
+        scaled = (similarity / similarity.std())[:, None]
+        slope = LogisticRegression(class_weight="balanced").fit(scaled, is_known).coef_[0, 0] / similarity.std()
+        let_in, kept, thresholds = roc_curve(is_known, similarity, drop_intermediate=False)
+        threshold = float(thresholds[np.argmin(np.abs(let_in - (1 - kept)))])
+        rates = float((known >= threshold).mean()), float((unknown < threshold).mean())
+        return cls(seconds, threshold, float(slope), *rates)
 
 
 @dataclass(frozen=True)
@@ -39,7 +80,7 @@ class Gallery:
     vectors : float (N, D) of length 1, of the verifier: their products say how alike recordings are
     verifier : Verifier
     habits : float (N, len(STYLE_DESCRIPTORS))
-    known : (threshold, steepness) of `probability_of_known`; None where there were no unknown players to learn from
+    known : tuple of Boundary by rising length; empty where there were no unknown players to learn from
     """
 
     pianists: tuple[str, ...]
@@ -49,7 +90,7 @@ class Gallery:
     vectors: np.ndarray
     verifier: Verifier
     habits: np.ndarray
-    known: tuple[float, float] | None = None
+    known: tuple[Boundary, ...] = ()
 
     def by_pianist(self):
         """Styles: each pianist's mean recording, length 1."""
@@ -57,16 +98,29 @@ class Gallery:
         means = [styles[torch.from_numpy(np.array(self.pianists) == name)].mean(0) for name in names]
         return Styles(names, functional.normalize(torch.stack(means), dim=-1))
 
-    def nearest_similarity(self, vectors, names):
-        """float (N,): cosine similarity of vectors (N, D) to the nearest recording by one of these pianists."""
-        return (vectors @ self.vectors[np.isin(self.pianists, names)].T).max(1)
+    def similarity_to_known(self, vectors, names):
+        """float (N,): cosine similarity of vectors (N, D) to the nearest of these pianists' mean recordings."""
+        pianists = np.array(self.pianists)
+        means = np.stack([self.vectors[pianists == name].mean(0) for name in names if name in self.pianists])
+        return (vectors @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T).max(1)
 
-    def probability_of_known(self, vector, names):
-        """The probability in [0, 1] that a vector (D,) is one of these pianists'; None where that was not learnt."""
-        if self.known is None:
+    def boundary(self, seconds: float) -> Boundary | None:
+        """Of performances of this length, between those learnt; None where none was learnt."""
+        if not self.known:
             return None
-        threshold, steepness = self.known
-        return float(1 / (1 + np.exp(-steepness * (self.nearest_similarity(vector[None], names)[0] - threshold))))
+        rows = np.array([dataclasses.astuple(boundary) for boundary in self.known])
+        lengths = np.log(rows[:, 0])
+        return Boundary(seconds, *(float(np.interp(np.log(seconds), lengths, column)) for column in rows.T[1:]))
+
+    def probability_of_known(self, vector, names, seconds: float):
+        """The probability in [0, 1] that a performance of this length, by its vector (D,), is one of these pianists'.
+
+        None where that was not learnt.
+        """
+        if (boundary := self.boundary(seconds)) is None:
+            return None
+        above = self.similarity_to_known(vector[None], names)[0] - boundary.threshold
+        return float(1 / (1 + np.exp(-boundary.steepness * above)))
 
     def save(self, folder, classifier):
         """Write FOLDER/library with the classifier's fingerprint and temperature; embeddings in half precision."""
@@ -75,7 +129,8 @@ class Gallery:
         tensors = {name: torch.from_numpy(getattr(self, name)).half() for name in ("styles", "vectors")}
         save_file({**tensors, "habits": torch.from_numpy(self.habits).float()}, folder / "library.safetensors")
         self.verifier.save(folder)
-        names = {"pianists": self.pianists, "albums": self.albums, "titles": self.titles, "known": self.known}
+        names = {"pianists": self.pianists, "albums": self.albums, "titles": self.titles}
+        names["known"] = [dataclasses.asdict(boundary) for boundary in self.known]
         made_by = fingerprint(classifier.style_encoder)
         facts = {"kind": "library", "temperature": classifier.temperature, "style_encoder": made_by}
         write_manifest(folder, {**facts, **names})
@@ -101,8 +156,8 @@ def enrol_corpora(classifier, config, data_dir):
     -------
     (StyleClassifier, Gallery) : the classifier with its temperature, learnt on validation pieces by pianists it can
         name. The gallery holds the training pieces of these pianists, on which the verifier is fitted, and every solo
-        piece of all others. The boundary between known and unknown players is the one that best separates the
-        validation pieces from unknown players with a single album; nothing was fitted on either
+        piece of all others. The boundaries between known and unknown players, of clips and of whole recordings, best
+        separate the validation pieces from unknown players with a single album; nothing was fitted on either
 
     Raises
     ------
@@ -126,10 +181,38 @@ def enrol_corpora(classifier, config, data_dir):
     gallery = Gallery(*columns, styles, verifier.vectors(features), verifier, np.array(descriptors))
     classifier, held_out = tempered(classifier, config, data_dir)
     if held_out and single.any():
-        samples = (verifier.vectors(_features(held_out)), gallery.vectors[single])
-        boundary = _boundary(*(gallery.nearest_similarity(vectors, classifier.names) for vectors in samples))
-        gallery = dataclasses.replace(gallery, known=boundary)
+        strangers = [row for row, is_single in zip(enrolled, single, strict=True) if is_single]
+        gallery = dataclasses.replace(gallery, known=_boundaries(classifier, gallery, held_out, strangers))
     return classifier, gallery
+
+
+def _boundaries(classifier, gallery, known, unknown):
+    """A Boundary for clips of each length, and for whole recordings, of [(Piece, Notes, Prediction)] of either kind."""
+
+    def similarity(rows):
+        return gallery.similarity_to_known(gallery.verifier.vectors(_features(rows)), classifier.names)
+
+    boundaries = []
+    for seconds in CLIP_S:
+        samples = [_clips(classifier, rows, seconds) for rows in (known, unknown)]
+        if all(samples):
+            boundaries.append(Boundary.between(*map(similarity, samples), seconds))
+    whole_s = max(float(np.median([notes.end_s for _, notes, _ in known])), 2 * CLIP_S[-1])
+    boundaries.append(Boundary.between(similarity(known), similarity(unknown), whole_s))
+    return tuple(boundary for boundary in boundaries if boundary is not None)
+
+
+def _clips(classifier, rows, seconds):
+    """[(Piece, Notes, Prediction)] of a clip of each recording, drawn anywhere, that is long enough."""
+    clips, purpose = [], CLIP_PURPOSE.format(seconds=seconds)
+    for index, (piece, notes, _) in enumerate(progress_bar(rows, desc=purpose, unit="piece")):
+        start_s = keyed_generator(0, purpose, index=index).uniform(0, max(0, notes.end_s - seconds))
+        try:
+            clip = from_first_onset(notes.between(start_s, start_s + seconds))
+            clips.append((piece, clip, classifier.predict(clip)))
+        except TooShort:
+            continue
+    return clips
 
 
 def tempered(classifier, config, data_dir):
@@ -174,28 +257,6 @@ def _features(rows):
     return Features.of([prediction for _, _, prediction in rows], [notes for _, notes, _ in rows])
 
 
-def _boundary(above, below):
-    """(threshold, steepness) of the logistic curve between two samples, each counting as much; None where it falls."""
-    x = torch.from_numpy(np.concatenate([above, below]).astype(np.float64))
-    y = torch.cat([torch.ones(len(above)), torch.zeros(len(below))]).double()
-    weight = torch.cat([torch.full((n,), 0.5 / n) for n in (len(above), len(below))]).double()
-    centre, spread = x.mean(), x.std().clamp(min=1e-6)
-    line = torch.zeros(2, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([line], max_iter=200, line_search_fn="strong_wolfe")
-
-    def closure():
-        optimizer.zero_grad()
-        logits = line[0] * (x - centre) / spread + line[1]
-        loss = functional.binary_cross_entropy_with_logits(logits, y, weight, reduction="sum")
-        loss = loss + 1e-4 * line.square().sum()
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    slope, offset = line.tolist()
-    return (float(centre - spread * offset / slope), float(slope / spread)) if slope > 1e-3 else None
-
-
 def load_classifier(folder, device="cpu"):
     """(StyleClassifier, Gallery) of released weights, or of a run of style_encoder with a gallery (see `make_gallery`).
 
@@ -216,7 +277,10 @@ def load_classifier(folder, device="cpu"):
     if "vectors" not in tensors:
         raise ConfigError(f"{folder / GALLERY} was made by an earlier version. Make it again: {way_out}")
     names = [tuple(manifest[name]) for name in ("pianists", "albums", "titles")]
-    known = tuple(manifest["known"]) if manifest["known"] else None
+    if manifest["known"] and not isinstance(manifest["known"][0], dict):
+        log.warning("%s was made by an earlier version: it can't say 'none of these'. %s", folder / GALLERY, way_out)
+        manifest["known"] = []
+    known = tuple(Boundary(**values) for values in manifest["known"] or ())
     styles, vectors = (tensors[name].float().numpy() for name in ("styles", "vectors"))
     gallery = Gallery(*names, styles, vectors, Verifier.load(folder / GALLERY), tensors["habits"].numpy(), known)
     return dataclasses.replace(classifier, temperature=manifest["temperature"]), gallery

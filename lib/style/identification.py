@@ -6,13 +6,17 @@ Conventions: percentiles are in [0, 100], against the gallery's recordings; evid
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from lib.music.style_features import STYLE_DESCRIPTORS, style_descriptors
+from lib.music.time_grid import time_resolution_s
 from lib.style.classifier import EVIDENCE_S, from_first_onset
+from lib.style.gallery import Boundary
 from lib.style.verification import Features
+
+COARSE_S = 0.02  # of a grid: nobody plays onto it, a sequencer or a transcriber wrote the times
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Identification:
     habits : [HabitFound], what is most like the likeliest pianist and least like the others first
     times_s, evidence : (W,), the middle of each ten seconds, and how much more likely (in nats) they make the
         likeliest pianist than the others on average
+    boundary : between players it knows and others, for this length; None as `unknown`
+    remarks : sentences about the performance: why it tells little, what was left out of its file
     """
 
     pianists: list[tuple[str, float]]
@@ -36,6 +42,8 @@ class Identification:
     habits: list[HabitFound]
     times_s: np.ndarray
     evidence: np.ndarray
+    boundary: Boundary | None = None
+    remarks: list[str] = field(default_factory=list)
 
     def as_values(self):
         """All of it as plain values for JSON."""
@@ -48,7 +56,10 @@ class Identification:
         """A few lines for people."""
         lines = [f"{probability:6.1%}  {name}" for name, probability in self.pianists]
         unknown = "     ?" if self.unknown is None else f"{self.unknown:6.1%}"
-        lines += [f"{unknown}  none of the players it knows", "", "nearest recordings:"]
+        lines.append(f"{unknown}  none of the players it knows")
+        if self.boundary is not None:
+            lines.append(f"        {describe_rates(self.boundary)}")
+        lines += [*([""] if self.remarks else []), *self.remarks, "", "nearest recordings:"]
         for pianist, album, title, similarity in self.nearest:
             lines.append(f"  {similarity:.2f}  {pianist}: {title} ({album})")
         if self.habits:
@@ -70,6 +81,12 @@ class Identification:
         return tuple(float(self.times_s[row]) - EVIDENCE_S / 2 for row in rows)
 
 
+def describe_rates(boundary: Boundary) -> str:
+    """How often "none of the players" is right, by the length of a performance."""
+    rates = f"{boundary.known_rate:.0%} of the players it knows, {boundary.unknown_rate:.0%} of others"
+    return f"(told rightly at {boundary.seconds:.0f} s: {rates})"
+
+
 @dataclass(frozen=True)
 class HabitFound:
     """A habit of this performance beside the gallery's: its value, its percentile, that of the pianist's median."""
@@ -82,7 +99,7 @@ class HabitFound:
     pianists_percentile: float
 
 
-def identify(classifier, gallery, notes, top=5):
+def identify(classifier, gallery, notes, top=5, beat_s=None, left_out=()):
     """Who may be playing.
 
     Parameters
@@ -91,6 +108,8 @@ def identify(classifier, gallery, notes, top=5):
     gallery : Gallery
     notes : Notes
     top : how many pianists and at most how many habits to name
+    beat_s : seconds a beat of the file the notes are from, if it says so
+    left_out : what else the file holds, as of notes.read_piano
 
     Returns
     -------
@@ -103,7 +122,7 @@ def identify(classifier, gallery, notes, top=5):
     prediction, performance = classifier.predict(notes), from_first_onset(notes)
     vector = gallery.verifier.vectors(Features.of([prediction], [performance]))[0]
     similarity = gallery.vectors @ vector
-    known = gallery.probability_of_known(vector, classifier.names)
+    known = gallery.probability_of_known(vector, classifier.names, performance.end_s)
     order = prediction.log_probability.argsort()[::-1]
     share = 1.0 if known is None else known
     pianists = [(classifier.names[p], float(np.exp(prediction.log_probability[p]) * share)) for p in order[:top]]
@@ -114,7 +133,21 @@ def identify(classifier, gallery, notes, top=5):
     in_favour = evidence[:, order[0]] - others.mean(1) if others.size else np.zeros(len(evidence))
     telling = _habits_of(gallery, style_descriptors(performance), pianists[0][0])[:top]
     unknown = None if known is None else 1 - known
-    return Identification(pianists, unknown, nearest, telling, times_s, in_favour)
+    boundary, remarks = gallery.boundary(performance.end_s), _remarks(notes, beat_s, left_out)
+    return Identification(pianists, unknown, nearest, telling, times_s, in_favour, boundary, remarks)
+
+
+def _remarks(notes, beat_s, left_out):
+    """Sentences for Identification.remarks."""
+    step_s = time_resolution_s(notes.onset_s, beat_s)
+    remarks = [f"Left out of the file: {', '.join(left_out)}."] if left_out else []
+    remarks.append(f"Times in steps of {1000 * step_s:.3g} ms.")
+    missing = ["touch: every note is as loud"] if np.ptp(notes.velocity) == 0 else []
+    missing += ["timing: notes begin on the grid of a sequencer"] if step_s > COARSE_S else []
+    missing += ["pedal: there is none"] if not len(notes.pedal_s) else []
+    if missing:
+        remarks.append(f"This file tells little about who plays: it says nothing of {'; nor of '.join(missing)}.")
+    return remarks
 
 
 def _habits_of(gallery, values, pianist):

@@ -177,12 +177,12 @@ def _spread(players):
 
 def _whitening(features, players):
     """(D, D): makes the shrunk within-class covariance the identity; the identity where recordings don't differ."""
+    from sklearn.covariance import shrunk_covariance
+
     who, player = np.unique(players, return_inverse=True)
     means = np.stack([features[player == p].mean(0) for p in range(len(who))])
     rest, freedom = features - means[player], len(features) - len(who)
     if (rest**2).sum() <= 1e-6 * (features**2).sum():
         return np.eye(features.shape[1])
-    within = rest.T @ rest / freedom
-    sphere = np.eye(len(within)) * np.trace(within) / len(within)
-    spread, axes = np.linalg.eigh((1 - SHRINKAGE) * within + SHRINKAGE * sphere)
+    spread, axes = np.linalg.eigh(shrunk_covariance(rest.T @ rest / freedom, SHRINKAGE))
     return axes / np.sqrt(spread)

@@ -72,7 +72,7 @@ def groups_of(notes: Notes) -> OnsetGroups:
 
 def felt_beats(tracker: BeatTracker, notes: Notes, steady: bool = True) -> np.ndarray:
     """Felt beats of a performance, seconds."""
-    return tracker.find_beats(groups_of(notes), hear(tracker.network, notes, steady), steady).beats_s
+    return tracker.find_beats(groups_of(notes), hear(tracker.network, notes), steady).beats_s
 
 
 def excerpt(store: NoteStore, index: int, length_s: float) -> Notes:

@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "apps" / "fl_studio")]
 
 from fake_fl_studio import REAL, WHOLE, YES_NO, FLStudio  # noqa: E402
 
-from lib.apps.fl_studio.script import Take, script_text  # noqa: E402
+from lib.apps.fl_studio.script import ScriptTake, script_text  # noqa: E402
 from lib.display.palette import BLUE, INK, PALE, PAPER, QUIET, STYLE, VERMILION  # noqa: E402
 from lib.generation.generate import generate, load_improviser  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
@@ -39,7 +39,7 @@ def main():
     words = parser.parse_args()
     request = GenerateRequest(seconds=8.0, seed=3, chords="Dm7 | G7 | Cmaj7 | A7alt")
     solo = generate(load_improviser(released=True, device="cpu"), request)
-    takes = [Take(f"solo-{n}", solo.notes, request.tempo_bpm, solo.chords) for n in (1, 2)]
+    takes = [ScriptTake(f"solo-{n}", solo.notes, request.tempo_bpm, solo.chords) for n in (1, 2)]
     studio = FLStudio(ppq=96).open(script_text(takes, "Mehldau Solo"))
     studio.preview()
     with plt.rc_context(STYLE):

@@ -115,7 +115,7 @@ def compare(stage, words, folder, measured):
 
 def by_processor(measured):
     """A Measurement in seconds of the processor: of the wall's, those that this training kept one busy."""
-    seconds = {"step_s": measured.step_s * measured.own, "validate_s": measured.validate_s * measured.own}
+    seconds = {name: getattr(measured, name) * measured.own for name in ("start_s", "step_s", "validate_s")}
     return dataclasses.replace(measured, **seconds, others=0.0)
 
 

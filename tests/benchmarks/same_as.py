@@ -7,7 +7,7 @@ Checks COMMIT out beside, in a temporary folder, and runs both trees with this i
 - solos: the released weights play by the command line, plain, with the pianist's own changes, under rules, a passage
   anew and on from a performance; MIDI files are compared note for note
 - facts: fingerprints of the released models, the demo corpus, piano rolls rasterised from notes, their codes, rolls
-  decoded from them, and what `identify` says of a solo, number for number
+  decoded from them; not the style encoder, which has been trained anew since
 - stages: the other commit trains each stage whole; this tree takes a copy of that run without what came after its
   middle, resumes it, and must end on the same weights, averages, optimizer state and losses, bit for bit
 
@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -126,11 +125,6 @@ class Tree:
         print_of = self.run(__file__, "--facts-of", self.root, out, data, midi)
         return json.loads(print_of.splitlines()[-1]), dict(np.load(out))
 
-    def identify(self, midi):
-        """The scores of pianists and of recordings that a performance is near to, as `lib identify` prints them."""
-        said = self.run("-m", "lib", "identify", midi, "--device", "cpu")
-        return [line.strip() for line in said.splitlines() if re.match(r"\s*\d+\.\d+%?  ", line)]
-
     def train(self, stage, runs, data, settings, sources):
         """`lib train`, to its end."""
         words = [word for setting in settings for word in ("--set", setting)]
@@ -169,7 +163,6 @@ def write_facts(root, out, data, midi):
     (judge,) = [part for part in judge_parts if isinstance(part, torch.nn.Module)]
     models = {
         "vqvae": improviser.vqvae,
-        "style_encoder": improviser.style_encoder,
         "dit": improviser.dit,
         "base": base.dit,
         "judge": judge,
@@ -228,17 +221,14 @@ def check_facts(old, new):
     ]
     of_corpus = [] if stores[0] == stores[1] else ["demo corpus: its note stores differ"]
     of_rolls = compare_arrays("rolls", *arrays)
-    said = [tree.identify(sorted(old.work.glob("*.mid"))[0]) for tree in (old, new)]
-    of_players = [] if said[0] == said[1] else [f"identify: {said[0]} there, {said[1]} here"]
     facts = {
         "fingerprints": not of_prints,
         "demo_corpus": not of_corpus,
         "rolls": not of_rolls,
         "arrays": len(arrays[0]),
-        "identified": not of_players and len(said[0]),
     }
     print(f"facts: {facts}", flush=True)
-    return facts, of_prints + of_corpus + of_rolls + of_players
+    return facts, of_prints + of_corpus + of_rolls
 
 
 def check_stages(old, new, quick, data_dir):

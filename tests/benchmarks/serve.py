@@ -14,6 +14,7 @@ import json
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -221,6 +222,8 @@ def load(improviser, folder, quick, *words):
 
 def workers(improviser, folder, quick):
     """As load, but one worker behind a Redis plays."""
+    if not shutil.which("redis-server"):
+        raise SystemExit("workers: there is no redis-server on this machine (apt install redis-server; --only leaves it out)")
     port = free_port()
     address = f"redis://127.0.0.1:{port}/0"
     redis = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]

@@ -26,47 +26,31 @@ sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
 
 from strangers import Strangers, encoder_alone, players_outside  # noqa: E402
 from style_baselines import NGramBaseline, StatisticsBaseline  # noqa: E402
+from style_corpus import CLIP_S, Corpus  # noqa: E402
+from style_grids import MOST, half_minutes, on_grids  # noqa: E402
 
 from lib.apps.evaluate.reference_classifier import load_reference_classifier  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.checkpoints.history import read_events  # noqa: E402
 from lib.config import RELEASED, preset  # noqa: E402
-from lib.data.corpora import benchmark_split, open_corpus  # noqa: E402
+from lib.data.note_store import resolution_ms  # noqa: E402
+from lib.keyed_random import keyed_generator  # noqa: E402
 from lib.style.classifier import StyleClassifier, TooShort, from_first_onset  # noqa: E402
+from lib.style.gallery import CLIP_S as GALLERY_CLIP_S  # noqa: E402
 from lib.style.gallery import load_classifier  # noqa: E402
 from lib.style.verification import Features  # noqa: E402
 from lib.training.loop import train  # noqa: E402
 
 MEHLDAU = "Brad Mehldau"
-CLIP_S, FEWEST_NOTES = 30.0, 20
 SPLITS = ("album_0", "album_1", "album_2")
-
-
-class Corpus:
-    """PiJAMA's solo recordings and their notes."""
-
-    def __init__(self, data_dir):
-        self.store = open_corpus("pijama", data_dir)
-        self.pieces = self.store.pieces
-        solo = {i: self.store.piece_notes(i) for i in self.store.select(duets=False)}
-        self.notes = {i: notes for i, notes in solo.items() if len(notes) >= FEWEST_NOTES and notes.end_s > CLIP_S / 2}
-        self.benchmark = [i for i in self.notes if self.pieces[i].album_splits]
-
-    def part(self, name, split):
-        """Recordings of a benchmark split's train, validation or test."""
-        return [i for i in self.benchmark if benchmark_split(self.pieces[i], name) == split]
-
-    def who(self, recordings):
-        """Their pianists."""
-        return np.array([self.pieces[i].pianist for i in recordings])
 
 
 def trained_ear(words, name):
     """(StyleClassifier, seconds it was trained for): the released one, or that of RUNS/NAME, trained first where it is not done."""
     if words.quick:
-        return load_classifier(RELEASED)[0], 0.0
+        return load_classifier(words.released)[0], 0.0
     config = preset("style_encoder", "laptop", benchmark=name, steps=words.steps, mixed_precision=words.mixed_precision,
-                    validate_every=500, save_every=500, tracker="none")  # fmt: skip
+                    validate_every=250, save_every=250, tracker="none")  # fmt: skip
     result = train(config, words.data_dir, words.runs_dir, run=name)
     if not result.finished:
         raise SystemExit(result.message)
@@ -125,20 +109,37 @@ def unseen(classifier, corpus, gallery=None):
     several, single = players_outside(corpus)
     strangers = Strangers(classifier, corpus, several, single, corpus.part("album_0", "train"))
     vectors = gallery.verifier.vectors(strangers.features) if gallery else strangers.fitted()
-    asked = vectors[np.isin(strangers.who, several)]
     return {
         **strangers.figures(vectors),
         **strangers.figures(strangers.fitted(encoder_alone), "_encoder_alone"),
         **strangers.figures(strangers.styles, "_style"),
-        **({"unseen_taken_for_nobody": 1 - share_known(classifier, gallery, asked)} if gallery else {}),
+        **(unknown_players(classifier, corpus, gallery, several) if gallery else {}),
         "unseen_players": len(several),
         "gallery": len(several) + len(single),
     }
 
 
-def share_known(classifier, gallery, vectors):
-    """Share of recordings that are taken for somebody whom the classifier knows."""
-    return float(np.mean([gallery.probability_of_known(vector, classifier.names) > 0.5 for vector in vectors]))
+def unknown_players(classifier, corpus, gallery, several):
+    """Shares of unseen players' recordings, and of clips of each length, that are taken for nobody it knows."""
+    recordings = [i for i in corpus.notes if corpus.pieces[i].pianist in several]
+    return {f"unseen_taken_for_nobody{mark}": 1 - share for mark, share in shares_known(classifier, corpus, gallery, recordings)}
+
+
+def shares_known(classifier, corpus, gallery, recordings):
+    """(mark, share that is taken for somebody whom the classifier knows) of whole recordings, and of a clip of each."""
+    for seconds in (None, *GALLERY_CLIP_S):
+        heard = []
+        for i in recordings:
+            notes, generator = corpus.notes[i], keyed_generator(0, f"clip of {seconds} s", index=i)
+            start_s = generator.uniform(0, max(0.0, notes.end_s - seconds)) if seconds else 0.0
+            try:
+                heard.append(from_first_onset(notes.between(start_s, start_s + seconds) if seconds else notes))
+            except TooShort:
+                continue
+        vectors = gallery.verifier.vectors(Features.of([classifier.predict(notes) for notes in heard], heard))
+        pairs = zip(vectors, heard, strict=True)
+        known = [gallery.probability_of_known(vector, classifier.names, notes.end_s) > 0.5 for vector, notes in pairs]
+        yield f"_{seconds:g}s" if seconds else "", float(np.mean(known))
 
 
 def one_split(words, corpus, name):
@@ -206,36 +207,48 @@ def main():
     parser.add_argument("--mixed-precision", default="auto")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--released", type=Path, default=RELEASED, help="folder of the release, for --quick")
     words = parser.parse_args()
     corpus, rows, counts, first = Corpus(words.data_dir), [], np.zeros(3, int), None
+    by_grid, same_names = {}, []
     for name in SPLITS[:1] if words.quick else SPLITS:
         classifier, figures, own = one_split(words, corpus, name)
         rows.append(figures)
         counts += own
         first = first or classifier
+        gallery = load_classifier(words.released)[1] if words.quick else None
+        clips = half_minutes(corpus, corpus.part(name, "validation"), MOST)
+        grids = on_grids(classifier, gallery, corpus, clips)
+        same_names.append(grids["same_name_on_all_grids"])
+        for grid, accuracy in grids["accuracy_by_grid"].items():
+            by_grid.setdefault(grid, []).append(accuracy)
+        print(name, json.dumps(grids), flush=True)
         print(name, json.dumps({key: round(value, 4) for key, value in figures.items()}), flush=True)
     mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
     mean["accuracy_recording_spread"] = float(np.std([row["accuracy_recording"] for row in rows]))
     mean["baseline_best"] = max(mean["baseline_statistics"], mean["baseline_ngrams"])
     mean["mehldau_recall"], mean["mehldau_precision"] = float(counts[0] / counts[1]), float(counts[0] / max(1, counts[2]))
     mean["mehldau_recordings"] = int(counts[1])
+    by_grid = {grid: round(float(np.mean(found)), 4) for grid, found in by_grid.items()}
+    mean["accuracy_by_grid_range"] = max(by_grid.values()) - min(by_grid.values())
+    mean["same_name_on_all_grids"] = float(np.mean(same_names))
+    mean |= {"same_none_on_all_grids": grids["same_none_on_all_grids"]} if words.quick else {}
     if words.split == "test":  # there is no other split of the unseen
-        gallery = load_classifier(RELEASED)[1] if words.quick else None
         mean |= unseen(first, corpus, gallery)
         if gallery:
-            notes = [corpus.notes[i] for i in corpus.part("album_0", words.split)]
-            vectors = gallery.verifier.vectors(Features.of([first.predict(own) for own in notes], notes))
-            mean["known_taken_for_known"] = share_known(first, gallery, vectors)
+            known = shares_known(first, corpus, gallery, corpus.part("album_0", words.split))
+            mean |= {f"known_taken_for_known{mark}": share for mark, share in known}
     if not words.quick:
         classifier, _ = trained_ear(words, "song")
         held = corpus.part("song", words.split)
         log_probability, who = predict(classifier, corpus, held)[0], corpus.who(held)
         mean["accuracy_song_split"] = share_right(classifier.names, log_probability, who)
         mean["accuracy_pijama12_song_split"] = among_twelve(classifier.names, log_probability, who)
-    mean["parameters"] = first.parameters
+    mean["parameters"] = sum(weight.numel() for weight in first.style_encoder.parameters())
+    mean["time_resolution_ms"] = resolution_ms(corpus.store)
     mean |= judge_figures(corpus, words.split)
     print(json.dumps({"benchmark": "style", "split": words.split, "steps": words.steps, "quick": words.quick,
-                      **{key: round(value, 4) for key, value in mean.items()}}))  # fmt: skip
+                      **{key: round(value, 4) for key, value in mean.items()}, "accuracy_by_grid": by_grid}))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
 
 from strangers import Strangers, encoder_alone, players_outside  # noqa: E402
-from style import Corpus  # noqa: E402
+from style_corpus import Corpus  # noqa: E402
 
 from lib.config import preset  # noqa: E402
 from lib.style.classifier import StyleClassifier  # noqa: E402

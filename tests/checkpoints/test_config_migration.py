@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from lib import config
 from lib.apps.evaluate.reference_classifier import load_reference_classifier
 from lib.apps.headless.sweep_grid import read_sweep
-from lib.apps.server.orders import SoloOrder
+from lib.apps.server.schemas import SoloOrder
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints import config_migration
 from lib.checkpoints.checkpoint import CheckpointError
@@ -164,7 +164,7 @@ def test_differences_of_a_whole_config_are_none(stage):
 # galleries and encoded codes are kept under these
 FINGERPRINTS = {
     "vqvae": "75b06548c9db075af86a6eb717bab02b6e1d5a79169a9b4a87a392b181ee2be3",
-    "style_encoder": "b8fe826bd7127fb71f4bded82c02600a1283e11f32cd74c96e7a2045cf16cc6e",
+    "style_encoder": "58d0146e48539827bd710768882f31fe67c03f554fd1566d3fcad9c7d1e097a5",
     "judge": "2266dd860fbdfa1c1e764f5dd4b6f1304c758a58a56b5a23e2c937548664d27f",
 }
 STAGE_CONFIGS = tuple(STAGES.values())

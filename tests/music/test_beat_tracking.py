@@ -8,7 +8,6 @@ from lib.music.beat_tracking import (
     BASS,
     CHORD,
     LINE,
-    PERIODS_S,
     Activations,
     BeatModel,
     BeatPath,
@@ -95,15 +94,12 @@ def quavers():
     return OnsetGroups(0.25 * np.arange(400), np.full(400, LINE), np.ones(400))
 
 
-def heard(end_s, beats_s=(), bpm=None):
-    """Activations with peaks at beats, and with a tempo."""
+def heard(end_s, beats_s):
+    """Activations with peaks at beats."""
     frames = int(end_s * ACTIVATION_HZ) + 10
     beat = np.full(frames, -2.0, dtype=np.float32)
     beat[np.rint(np.asarray(beats_s) * ACTIVATION_HZ).astype(int)] = 3.0
-    tempo = np.zeros((len(PERIODS_S), frames), dtype=np.float32)
-    if bpm is not None:
-        tempo[:] = -20 * np.log(PERIODS_S * bpm / 60)[:, None] ** 2
-    return Activations(beat, beat, tempo)
+    return Activations(beat, beat)
 
 
 def test_activations_decide_between_levels_that_onsets_leave_open():
@@ -111,13 +107,6 @@ def test_activations_decide_between_levels_that_onsets_leave_open():
     model = BeatModel(MODEL.log_profiles, beat_weight=1.0, beat_offset=-1.0)
     path = decode(quavers(), model, heard(100, truth_s))
     assert agreement(path.beats_s, truth_s) > 0.97 and len(path.beats_s) < 205
-
-
-@pytest.mark.parametrize("bpm", [80, 120, 160])
-def test_the_heard_tempo_decides_between_levels(bpm):
-    model = BeatModel(MODEL.log_profiles, tempo_weight=1.0, prior_weight=0.0)
-    path = decode(quavers(), model, heard(100, bpm=bpm))
-    assert np.median(60 / np.diff(path.beats_s)) == pytest.approx(bpm, rel=0.03)
 
 
 def test_activations_alone_find_beats_without_profiles():
@@ -130,7 +119,7 @@ def test_activations_alone_find_beats_without_profiles():
 
 def test_no_path_beats_the_one_found_on_a_short_piece():
     """Dynamic programming against every sequence of beats there is."""
-    groups, activations = performance(0.1 + 0.5 * np.arange(5), jitter_s=0.02), heard(4, [0.6, 1.4], bpm=100)
+    groups, activations = performance(0.1 + 0.5 * np.arange(5), jitter_s=0.02), heard(4, [0.6, 1.4])
     model = BeatModel(
         MODEL.log_profiles,
         10,
@@ -139,7 +128,6 @@ def test_no_path_beats_the_one_found_on_a_short_piece():
         stiffness=10.0,
         feel_change=1.0,
         beat_weight=0.3,
-        tempo_weight=0.2,
     )
     num_frames = int(groups.time_s[-1] * model.hz) + 2
     scores = onset_scores(groups, model, num_frames) + activation_scores(activations, model, num_frames)

@@ -11,7 +11,7 @@ from lib.music.beat_grid import Timing
 from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
 from lib.music.chart import Bar, Chart
 from lib.music.chords import in_ascii, parse_chord
-from lib.music.notes import MidiError, Notes, read_markers, read_midi, read_tempo, to_midi, write_midi
+from lib.music.notes import MidiError, Notes, read_markers, read_midi, read_piano, read_tempo, to_midi, write_midi
 from lib.music.piano_roll import FRAMES_PER_BEAT
 from lib.music.tempo_map import BEATS_ONLY, IN_BARS, Metre, TempoMap, bar_table
 
@@ -45,6 +45,29 @@ def test_round_trip(tmp_path):
     assert read_markers(path) == [(pytest.approx(0.5, abs=2e-3), "Cmaj7")]
     assert midi.get_tempo_changes()[1][0] == pytest.approx(90, abs=0.01)
     assert [p.name for p in path.parent.iterdir()] == ["solo.mid"]
+
+
+def band(path, *programs, drums=True):
+    """A file of a sequencer: a track a program, and drums."""
+    midi = pretty_midi.PrettyMIDI()
+    for program in programs:
+        midi.instruments.append(pretty_midi.Instrument(program, name="Walking" if program == 32 else ""))
+    midi.instruments += [pretty_midi.Instrument(0, is_drum=True)] if drums else []
+    for index, track in enumerate(midi.instruments):
+        track.notes = [pretty_midi.Note(80, 40 + index, start / 4, start / 4 + 0.2) for start in range(20)]
+    midi.write(str(path))
+    return path
+
+
+def test_the_piano_of_a_band(tmp_path):
+    notes, left_out = read_piano(band(tmp_path / "trio.mid", 0, 32))
+    assert set(notes.pitch) == {40} and left_out == ["bass, track 'Walking' (20 notes)", "drums (20 notes)"]
+    notes, left_out = read_piano(band(tmp_path / "organ.mid", 16, 32, drums=False))  # no keyboard says that it is one
+    assert set(notes.pitch) == {40, 41} and left_out == []
+    alone = band(tmp_path / "solo.mid", 0, drums=False)
+    assert np.array_equal(read_piano(alone)[0].onset_s, read_midi(alone).onset_s) and read_piano(alone)[1] == []
+    with pytest.raises(MidiError, match="drums only"):
+        read_piano(band(tmp_path / "drums.mid"))
 
 
 def test_one_performance_after_another():

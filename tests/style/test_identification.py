@@ -14,11 +14,12 @@ from lib.config import ConfigError, preset
 from lib.data.corpora import open_corpus
 from lib.music.notes import write_midi
 from lib.music.style_features import STYLE_DESCRIPTORS, style_descriptors
+from lib.music.time_grid import put_on_grid
 from lib.storage.manifest import DamageError, read_manifest, write_manifest
 from lib.style import gallery as galleries
 from lib.style.classifier import StyleClassifier, TooShort
 from lib.style.embeddings import add_style, with_own
-from lib.style.gallery import GALLERY, _boundary, load_classifier, make_gallery
+from lib.style.gallery import GALLERY, Boundary, load_classifier, make_gallery
 from lib.style.identification import identify
 from lib.training.loop import train
 
@@ -43,9 +44,10 @@ def test_players_are_named_on_pieces_never_heard(heard):
         assert all(-1.01 <= similarity <= 1.01 for *_, similarity in found.nearest) and len(found.nearest) == 3
     assert np.mean(right) > 0.6  # of six
     assert found.unknown is None and "?  none of the players" in found.describe()  # the demo corpus has no strangers
-    known = replace(shelf, known=(0.999, 50.0))
+    known = replace(shelf, known=(Boundary(30, 0.999, 50.0, 0.7, 0.8),))
     found = identify(classifier, known, store.piece_notes(i), top=9)
     assert found.unknown > 0.1 and sum(p for _, p in found.pianists) + found.unknown == pytest.approx(1)
+    assert "70% of the players it knows, 80% of others" in found.describe()
 
 
 def test_a_recording_of_the_library_is_nearest_to_itself(heard):
@@ -105,10 +107,42 @@ def test_a_library_that_is_not_there_damaged_or_of_other_weights(heard, tiny_run
 
 def test_who_is_known_is_learnt_from_two_samples_that_differ():
     generator = np.random.default_rng(0)
-    threshold, steepness = _boundary(generator.normal(0.8, 0.05, 200), generator.normal(0.6, 0.05, 300))
-    assert 0.68 < threshold < 0.72 and steepness > 10
+    boundary = Boundary.between(generator.normal(0.8, 0.05, 200), generator.normal(0.6, 0.05, 300), 30)
+    assert 0.68 < boundary.threshold < 0.72 and boundary.steepness > 10 and boundary.seconds == 30
+    assert boundary.known_rate == pytest.approx(boundary.unknown_rate, abs=0.01) and boundary.known_rate > 0.95
     same = np.full(20, 0.7)
-    assert _boundary(same, same) is None and _boundary(same - 0.1, same) is None
+    assert Boundary.between(same, same, 30) is None and Boundary.between(same - 0.1, same, 30) is None
+
+
+def test_boundaries_between_lengths_and_an_older_gallery(heard, tmp_path, caplog):
+    _, shelf = load_classifier(heard[0])
+    assert shelf.boundary(30) is None and shelf.probability_of_known(shelf.vectors[0], shelf.pianists, 30) is None
+    shelf = replace(shelf, known=(Boundary(10, 0.2, 10, 0.6, 0.6), Boundary(40, 0.4, 30, 0.8, 0.9)))
+    assert shelf.boundary(20).threshold == pytest.approx(0.3) and shelf.boundary(20).known_rate == pytest.approx(0.7)
+    assert shelf.boundary(5).threshold == 0.2 and shelf.boundary(300).steepness == 30
+    run = shutil.copytree(heard[0], tmp_path / "run")
+    facts = {name: value for name, value in read_manifest(run / GALLERY).items() if name != "sha256"}
+    write_manifest(run / GALLERY, {**facts, "known": [0.26, 29.5]})
+    assert load_classifier(run)[1].known == () and "--make-library" in caplog.text
+
+
+def test_the_same_name_on_every_time_grid(heard):
+    """As tests/benchmarks/style_grids.py measures it on real recordings."""
+    classifier, store = StyleClassifier.of_run(heard[0]), heard[1]
+    clips = [store.piece_notes(i).between(5, 35) for i in store.select(split="validation") + store.select(split="test")]
+    grids_s = (0.0, 0.001, 0.005, 0.01, 0.02, 60 / 120 / 24, 60 / 75 / 24)
+    names = [[classifier.predict(put_on_grid(clip, step_s)).log_probability.argmax() for step_s in grids_s] for clip in clips]
+    assert len(clips) >= 6 and np.mean([len(set(row)) == 1 for row in names]) >= 0.8
+
+
+def test_a_file_of_a_sequencer_tells_little(heard):
+    classifier, shelf = load_classifier(heard[0])
+    notes = heard[1].piece_notes(0)
+    assert not any("little" in remark for remark in identify(classifier, shelf, notes).remarks)
+    dull = replace(notes, onset_s=np.rint(notes.onset_s * 8) / 8, velocity=np.full_like(notes.velocity, 80))
+    words = identify(classifier, shelf, dull, beat_s=0.5, left_out=["drums (96 notes)"]).describe()
+    assert "Left out of the file: drums (96 notes)." in words and "Times in steps of 125 ms." in words
+    assert "tells little" in words and "every note is as loud" in words and "grid of a sequencer" in words
 
 
 def test_strangers_say_from_where_on_a_player_is_known(heard, demo_data, monkeypatch):
@@ -122,8 +156,8 @@ def test_strangers_say_from_where_on_a_player_is_known(heard, demo_data, monkeyp
     by_stranger = lambda _, shown: np.array([row[0].pianist == stranger for row in shown])  # noqa: E731
     monkeypatch.setattr(galleries, "_single_album", by_stranger)
     _, found = galleries.enrol_corpora(classifier, preset("style_encoder", "demo"), demo_data)
-    assert stranger in found.pianists and found.known is not None
-    probability = [found.probability_of_known(vector, classifier.names) for vector in found.vectors]
+    assert stranger in found.pianists and [boundary.seconds for boundary in found.known][:3] == [10, 30, 60]
+    probability = [found.probability_of_known(vector, classifier.names, 100) for vector in found.vectors]
     strange = np.array(found.pianists) == stranger
     assert np.mean(np.array(probability)[strange]) < 0.4 < np.mean(np.array(probability)[~strange])
 
@@ -189,15 +223,34 @@ def test_a_style_of_ones_own(heard, tmp_path):
     assert json.loads(path.read_text())["files"] == ["a/one.mid", "b/one.mid"] and len(left_out) == 1 and "two.MID" in left_out[0]
     known = Styles(("Ann",), torch.nn.functional.normalize(torch.ones(1, len(classifier.predict(notes).style)), dim=-1))
     (tmp_path / "styles" / "broken.json").write_text("{")
-    styles = with_own(known, classifier.style_encoder, tmp_path / "styles")
+    styles = with_own(known, classifier, tmp_path / "styles")
     assert styles.names == ("Ann", "Ich selbst")
     assert float(styles.vector("Ich selbst") @ torch.from_numpy(classifier.predict(notes).style)) > 0.99
-    other = StyleClassifier.of_run(heard[0]).style_encoder
-    torch.nn.init.zeros_(other.pianists)
-    assert with_own(known, other, tmp_path / "styles").names == ("Ann",)  # another encoder's style means nothing to it
+    turned = replace(known, projection=-torch.eye(known.vectors.shape[1]))
+    moved = with_own(turned, classifier, tmp_path / "styles")
+    assert torch.allclose(moved.vector("Ich selbst"), -styles.vector("Ich selbst"))
+    assert torch.equal(moved.vector("Ann"), known.vectors[0])
     for name, folder in (("a/b", "mine"), ("a:1", "mine"), ("fine", "styles")):
         with pytest.raises(ConfigError):
             add_style(classifier, name, tmp_path / folder, tmp_path / "styles")
+
+
+def test_a_style_of_another_encoder_is_made_anew_or_refused(heard, tmp_path, caplog):
+    classifier, other = (StyleClassifier.of_run(heard[0]) for _ in range(2))
+    torch.nn.init.zeros_(other.style_encoder.pianists)  # an encoder like any other, by another fingerprint
+    write_midi(heard[1].piece_notes(0), tmp_path / "mine" / "one.mid")
+    older, _ = add_style(other, "Ich selbst", tmp_path / "mine", tmp_path / "styles")
+    known = Styles(("Ann",), torch.nn.functional.normalize(torch.ones(1, classifier.style_encoder.project.out_features)))
+    assert with_own(known, classifier, tmp_path / "styles").names == ("Ann", "Ich selbst")
+    assert len(list((tmp_path / "styles").iterdir())) == 2  # the other encoder keeps its own
+    for path in set((tmp_path / "styles").iterdir()) - {older}:
+        path.unlink()
+    shutil.rmtree(tmp_path / "mine")
+    styles = with_own(known, classifier, tmp_path / "styles")
+    assert styles.names == ("Ann",) and "Ich selbst" in caplog.text
+    for text in ("Ich selbst", "Ann:0.5,Ich selbst:0.5"):
+        with pytest.raises(ConfigError, match='earlier style encoder.*style add "Ich selbst" --folder'):
+            styles.vector(text)
 
 
 def test_an_ear_that_reads_rolls(demo_data, tmp_path):

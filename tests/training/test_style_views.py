@@ -12,11 +12,11 @@ from lib.style.classifier import StyleClassifier
 from lib.training.loop import train
 from lib.training.stages.style_encoder import StyleEncoderStage, augmented_windows
 
-VIEWS = {"reads": "chords", "views": 2, "consistency_from": 0, "consistency": 1.0}
+VIEWS = {"reads": "chords", "views": 2, "consistency": 1.0}
 
 
 def test_training_goes_on_exactly(demo_data, tmp_path):
-    knobs = {**VIEWS, "consistency_from": 3, "decay": "constant", "ema_decay": 0.9}
+    knobs = {**VIEWS, "decay": "constant", "ema_decay": 0.9}
     train(preset("style_encoder", "tiny", **knobs, steps=6), demo_data, tmp_path, run="whole")
     for steps in (1, 4, 6):
         train(preset("style_encoder", "tiny", **knobs, steps=steps), demo_data, tmp_path, run="parts")
@@ -61,10 +61,10 @@ def test_the_second_view_is_the_first_on_another_grid(demo_data):
 
 def test_consistency_counts(demo_data):
     """What two views are told apart by adds to the loss; alike, it is nothing."""
-    configs = [preset("style_encoder", "tiny", **{**VIEWS, "consistency": weight}) for weight in (0, 2)]
+    configs = [preset("style_encoder", "tiny", **{**VIEWS, "consistency": weight}) for weight in (0, 200)]
     stages = [StyleEncoderStage(config, demo_data, None, {}) for config in configs]
     stages[1].model.load_state_dict(stages[0].model.state_dict())
     without, with_it = (stage.losses(stage.model, stage.stream.batch(0)) for stage in stages)
     more = (with_it["loss"] - without["loss"]).detach()
-    assert float(more) == pytest.approx(2 * float(with_it["divergence"]), abs=2e-6)
+    assert float(more) == pytest.approx(200 * float(with_it["divergence"]), rel=1e-3)
     assert float(with_it["divergence"]) > 0

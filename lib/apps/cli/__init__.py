@@ -7,7 +7,24 @@ from typing import Annotated
 
 import typer
 
-DataDir = Annotated[Path, typer.Option(help="Folder of archives and note stores.")]
-RunsDir = Annotated[Path, typer.Option(help="Folder of runs.")]
+
+def option(text: str, *names: str, **settings):
+    """An option with its help; by default its name is the parameter's."""
+    return typer.Option(*names, help=text, **settings)
+
+
+def hidden(text: str, *names: str, **settings):
+    """An option that `--help-all` alone shows."""
+    return option(text, *names, hidden=True, **settings)
+
+
+DataDir = Annotated[Path, option("Folder of archives and note stores.")]
+RunsDir = Annotated[Path, option("Folder of runs.")]
+HiddenDataDir = Annotated[Path, hidden("Folder of archives and note stores.")]
+HiddenDevice = Annotated[str, hidden("cuda, mps, cpu or auto.")]
+Run = Annotated[Path | None, option("brad_final, or a run of diffusion or fine_tune.")]
+Released = Annotated[bool, option("Play with the weights of data/released.", "--released")]
+ChartFile = Annotated[Path | None, option("A chart of iReal Pro (irealb:// or its HTML) or MusicXML.")]
+Tune = Annotated[str | None, hidden("Which of the chart's tunes, by its title.")]
 DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
 STOPPED_EARLY = 75  # exit code: run the same command again

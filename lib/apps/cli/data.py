@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from lib.apps.cli import DATA_DIR, DataDir
+from lib.apps.cli import DATA_DIR, DataDir, option
 from lib.config import RELEASED
 
 data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, find beats, look.")
@@ -20,9 +20,9 @@ data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, fi
 def download(
     name: str,
     data_dir: DataDir = DATA_DIR,
-    url: Annotated[str | None, typer.Option(help="Another address of the archive.")] = None,
-    sha256: Annotated[str | None, typer.Option(help="Its checksum.")] = None,
-    metadata_url: Annotated[str | None, typer.Option(help="Another folder of PiJAMA's csv files.")] = None,
+    url: Annotated[str | None, option("Another address of the archive.")] = None,
+    sha256: Annotated[str | None, option("Its checksum.")] = None,
+    metadata_url: Annotated[str | None, option("Another folder of PiJAMA's csv files.")] = None,
 ):
     """Fetch a corpus, such as maestro or pijama, from its official source; continues where it was cut."""
     from lib.data import download as downloads
@@ -34,9 +34,9 @@ def download(
 def ingest(
     name: Annotated[str, typer.Argument(help="maestro, pijama or a name of your own.")],
     data_dir: DataDir = DATA_DIR,
-    archive: Annotated[Path | None, typer.Option(help="The corpus as a zip.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Your MIDI: FOLDER/PIANIST/ALBUM/TITLE.mid.")] = None,
-    metadata: Annotated[Path | None, typer.Option(help="Folder of the corpus's csv files.")] = None,
+    archive: Annotated[Path | None, option("The corpus as a zip.")] = None,
+    folder: Annotated[Path | None, option("Your MIDI: FOLDER/PIANIST/ALBUM/TITLE.mid.")] = None,
+    metadata: Annotated[Path | None, option("Folder of the corpus's csv files.")] = None,
 ):
     """Turn MIDI files into one memory-mapped note store."""
     from lib.data import ingest as ingests
@@ -51,8 +51,8 @@ def ingest(
 def beats(
     name: str,
     data_dir: DataDir = DATA_DIR,
-    processes: Annotated[int, typer.Option(min=1, help="How many track at once.")] = os.cpu_count() or 1,
-    tracker: Annotated[Path, typer.Option(help="Weights of the beat tracker.")] = RELEASED / "beat_tracker.safetensors",
+    processes: Annotated[int, option("How many track at once.", min=1)] = os.cpu_count() or 1,
+    tracker: Annotated[Path, option("Weights of the beat tracker.")] = RELEASED / "beat_tracker.safetensors",
 ):
     """Find beats and bars: write a corpus's tempo maps beside its note store. Run again, it continues."""
     from lib.data.corpora import CORPORA, open_corpus
@@ -73,7 +73,7 @@ def beats(
 def summary(
     name: str,
     data_dir: DataDir = DATA_DIR,
-    pianist: Annotated[str | None, typer.Option(help="Only this pianist's solo pieces.")] = None,
+    pianist: Annotated[str | None, option("Only this pianist's solo pieces.")] = None,
 ):
     """Pieces, hours, notes, pianists and splits of a corpus, as JSON."""
     from lib.data import corpora

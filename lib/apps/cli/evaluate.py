@@ -1,4 +1,4 @@
-"""Know what you have: the figures of a model, and the differences of two."""
+"""Evaluate a model, and compare two."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ def evaluate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Few clips: some minutes on a laptop, wide intervals.")
     ] = False,
-    clips: Annotated[int | None, typer.Option(min=2, help="So many of each set, instead of 64 (--quick: 16).")] = None,
-    guided: Annotated[int | None, typer.Option(min=0, help="So many with rules: half a minute each; 0: none.")] = None,
-    each: Annotated[int | None, typer.Option(min=0, help="So many in the style of each of twelve pianists.")] = None,
-    solos: Annotated[int | None, typer.Option(min=0, help="So many of a minute, for form.")] = None,
+    clips: Annotated[int | None, typer.Option(min=2, help="Clips of each set; 64 by default (--quick: 16).")] = None,
+    guided: Annotated[
+        int | None, typer.Option(min=0, help="Clips where rules choose, half a minute each; 0: none.")
+    ] = None,
+    each: Annotated[int | None, typer.Option(min=0, help="Clips in the style of each of twelve pianists.")] = None,
+    solos: Annotated[int | None, typer.Option(min=0, help="Solos of a minute, for form.")] = None,
     split: Annotated[str, typer.Option(help="validation or test; look at the test once, at the end.")] = "validation",
-    base: Annotated[Path | None, typer.Option(help="The model before it was adapted; else it is searched for.")] = None,
-    pianist: Annotated[str | None, typer.Option(help="Compare with somebody else's recordings.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="Where the recordings are; else the run's own corpora.")] = None,
+    base: Annotated[Path | None, typer.Option(help="The model before it was adapted; found by default.")] = None,
+    pianist: Annotated[str | None, typer.Option(help="Compare with another pianist's recordings.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Corpus of the recordings; the run's own by default.")] = None,
 ):
     """Evaluate a model against real recordings and baselines: a page and a JSON; clips are kept for next time."""
     if (run is None) != released:
@@ -57,9 +59,9 @@ def compare(
     b: Annotated[Path, typer.Argument(help="What is compared with it.")],
     data_dir: DataDir = DATA_DIR,
     out: Annotated[Path | None, typer.Option(help="Write the differences as JSON.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few clips, of runs that are not evaluated yet.")] = False,
-    clips: Annotated[int | None, typer.Option(min=2, help="So many.")] = None,
-    guided: Annotated[int | None, typer.Option(min=0, help="So many where rules choose.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few clips, of runs that have no evaluation yet.")] = False,
+    clips: Annotated[int | None, typer.Option(min=2, help="Clips of each set.")] = None,
+    guided: Annotated[int | None, typer.Option(min=0, help="Clips where rules choose.")] = None,
     split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
 ):
     """Compare two models by the same prompts and seeds: paired differences, with intervals."""

@@ -8,19 +8,22 @@ from typing import Annotated
 
 import typer
 
+from lib.apps.cli import option
 from lib.config import ConfigError
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run of any stage, or a finished improviser: brad_final, data/released.")],
-    to: Annotated[Path, typer.Option(help="Folder to write: new, or an earlier export.")],
-    half: Annotated[bool, typer.Option("--half", help="Weights in half precision.")] = False,
-    base: Annotated[bool, typer.Option("--base", help="Of a fine_tune run: take the base model along.")] = False,
-    figures: Annotated[Path | None, typer.Option(help="JSON of names and numbers for the card; else those of validation.")] = None,
-    name: Annotated[str, typer.Option(help="What the card calls it; the folder's name by default.")] = "",
-    interim: Annotated[bool, typer.Option("--interim", help="One small file to continue training from elsewhere.")] = False,
+    run: Annotated[
+        Path, typer.Argument(help="A run of any stage, or a finished improviser: brad_final, data/released.")
+    ],
+    to: Annotated[Path, option("Folder to write: new, or an earlier export.")],
+    half: Annotated[bool, option("Weights in half precision.", "--half")] = False,
+    base: Annotated[bool, option("Of a fine_tune run: take the base model along.", "--base")] = False,
+    figures: Annotated[Path | None, option("JSON of names and numbers for the card; else those of validation.")] = None,
+    name: Annotated[str, option("What the card calls it; the folder's name by default.")] = "",
+    interim: Annotated[bool, option("One small file to continue training from elsewhere.", "--interim")] = False,
 ):
-    """Write weights as safetensors with config and card; they load back by folder, or by name from the Hugging Face hub."""
+    """Write weights, config and card; they load back by folder, or by name from the Hugging Face hub."""
     if interim:
         from lib.checkpoints.checkpoint import find_origin
         from lib.checkpoints.interim_weights import write_interim_weights
@@ -28,7 +31,9 @@ def export(
 
         checkpoint = find_origin(run, run.parent, None).checkpoint or require(run, "diffusion")
         path = write_interim_weights(checkpoint, to)
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, step {checkpoint.step:,}; train --from-weights continues there")
+        print(
+            f"{path}: {path.stat().st_size / 1e6:.1f} MB, step {checkpoint.step:,}; train --from-weights continues there"
+        )
         return
     measured = _figures(figures) if figures else None
     from lib.apps.export.export import export as write
@@ -45,4 +50,6 @@ def _figures(path):
         values = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): float(value) for name, value in values.items()}
     except (ValueError, TypeError, AttributeError):
-        raise ConfigError(f"--figures {path}: wants a JSON of names and numbers, such as {{\"oa_mehldau\": 0.764}}.") from None
+        raise ConfigError(
+            f'--figures {path}: wants a JSON of names and numbers, such as {{"oa_mehldau": 0.764}}.'
+        ) from None

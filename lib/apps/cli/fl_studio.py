@@ -8,19 +8,18 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
+from lib.apps.cli import option
 
 NAME = "Mehldau Solo"
 fl_studio_app = typer.Typer(no_args_is_help=True, help="FL Studio: solos as a script in its piano roll.")
 Takes = Annotated[list[Path], typer.Argument(help="MIDI files, 1 to 4: the takes to choose from.")]
-Tempo = Annotated[float | None, typer.Option(min=20, max=400, help="Quarters a minute; else what each file says.")]
-UserData = Annotated[Path | None, typer.Option(help="FL Studio's user data folder, where it has been moved.")]
+Tempo = Annotated[float | None, option("Quarters a minute; else what each file says.", min=20, max=400)]
+UserData = Annotated[Path | None, option("FL Studio's user data folder, where it has been moved.")]
 
 
 @fl_studio_app.command()
 def write(
-    midi: Takes,
-    out: Annotated[Path, typer.Option(help="Script to write.")] = Path(f"{NAME}.pyscript"),
-    tempo: Tempo = None,
+    midi: Takes, out: Annotated[Path, option("Script to write.")] = Path(f"{NAME}.pyscript"), tempo: Tempo = None
 ):
     """Write a script; put it into FL Studio's folder `Settings/Piano roll scripts` yourself."""
     from lib.apps.fl_studio import folders
@@ -33,7 +32,7 @@ def write(
 @fl_studio_app.command()
 def install(
     midi: Takes,
-    name: Annotated[str, typer.Option(help="What FL Studio's menu calls it.")] = NAME,
+    name: Annotated[str, option("What FL Studio's menu calls it.")] = NAME,
     tempo: Tempo = None,
     user_data: UserData = None,
 ):

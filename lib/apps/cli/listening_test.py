@@ -25,8 +25,8 @@ def listening_test(
     reference: Annotated[
         str | None, typer.Option(help="The system to rate by: played openly, and once more hidden.")
     ] = None,
-    anchor: Annotated[str | None, typer.Option(help="The system that must do badly.")] = None,
-    items: Annotated[int | None, typer.Option(min=1, help="So many takes of each; all by default.")] = None,
+    anchor: Annotated[str | None, typer.Option(help="The system that must score badly.")] = None,
+    items: Annotated[int | None, typer.Option(min=1, help="Takes of each system; all by default.")] = None,
     seconds: Annotated[float, typer.Option(min=1, help="Of each take, at most.")] = 15.0,
     must_hear: Annotated[float, typer.Option(min=0, help="Seconds of each take before an answer counts.")] = 5.0,
     title: Annotated[

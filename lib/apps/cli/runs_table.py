@@ -73,9 +73,9 @@ def _summary(folder, name):
 
 
 def _newest_manifest(folder):
-    for place in [folder, *step_folders(folder)]:
+    for path in [folder, *step_folders(folder)]:
         try:
-            return read_manifest(place)
+            return read_manifest(path)
         except DamageError:
             continue
     return {}
@@ -83,12 +83,12 @@ def _newest_manifest(folder):
 
 def _mirror_state(events, step):
     """What the newest event says of the copy."""
-    found = [event for event in events if event.get("event") in ("mirrored", "mirror_failed")]
-    if not found:
+    copies = [event for event in events if event.get("event") in ("mirrored", "mirror_failed")]
+    if not copies:
         return "none"
-    if found[-1]["event"] == "mirror_failed":
-        return f"failing: {found[-1].get('reason', '')}"
-    newest = max(event["step"] for event in found if event["event"] == "mirrored")
+    if copies[-1]["event"] == "mirror_failed":
+        return f"failing: {copies[-1].get('reason', '')}"
+    newest = max(event["step"] for event in copies if event["event"] == "mirrored")
     return f"step {newest}" if newest >= step else f"behind: step {newest}"
 
 
@@ -99,11 +99,19 @@ def table(summaries, now_s=None):
     now_s = time.time() if now_s is None else now_s
     lines = [COLUMNS, *(_line(summary, now_s) for summary in summaries)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def _line(summary, now_s):
-    step = f"{summary.step:,}/{summary.total_steps:,}" if summary.total_steps else f"{summary.step:,}" if summary.step else "-"
+    step = (
+        f"{summary.step:,}/{summary.total_steps:,}"
+        if summary.total_steps
+        else f"{summary.step:,}"
+        if summary.step
+        else "-"
+    )
     loss = "-" if summary.loss is None else f"{summary.loss:.4g}"
     saved = "-" if summary.saved_at is None else _ago(now_s - summary.saved_at)
     size = f"{summary.size_bytes / 2**20:.1f} MB"

@@ -18,7 +18,9 @@ def serve(
     released: Annotated[bool, typer.Option("--released", help="Play with the weights of data/released.")] = False,
     host: Annotated[str, typer.Option(help="Beyond 127.0.0.1 it wants --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    token: Annotated[str | None, typer.Option(envvar="LIB_SERVE_TOKEN", help="What clients must say.", show_envvar=True)] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="LIB_SERVE_TOKEN", help="What clients must say.", show_envvar=True)
+    ] = None,
     serve_dir: Annotated[Path, typer.Option(help="Folder of jobs and results.")] = OUTPUT_DIR / "serve",
     soundfont: Annotated[Path | None, typer.Option(help="Another .sf2 than the built-in grand.")] = None,
     queued: Annotated[int | None, typer.Option(min=1, help="Jobs that may wait.")] = None,
@@ -37,21 +39,30 @@ def serve(
         from lib.apps.server.connections import make_protocol
     except ImportError as error:
         raise configs.ConfigError(MISSING.format(error=error)) from None
-    from lib.apps.server.gate import check_door
+    from lib.apps.server.auth import check_exposure
     from lib.apps.server.limits import Limits
-    from lib.apps.server.studio import Studio
+    from lib.apps.server.service import Service
     from lib.music.audio import find_soundfont
 
-    check_door(host, token)
+    check_exposure(host, token)
     find_soundfont(soundfont)
     said = {"queued": queued, "seconds": seconds, "ttl_s": ttl, "batch": batch}
     limits = Limits(**{name: value for name, value in said.items() if value is not None})
-    studio = Studio(serve_dir, run, released, device, data_dir / configs.STYLES, limits, soundfont, queue)
+    service = Service(serve_dir, run, released, device, data_dir / configs.STYLES, limits, soundfont, queue)
     print(f"http://{host}:{port}/" if port else "the port is in the log", flush=True)
     # connections: all clients that follow events, and as many that ask
-    uvicorn.run(make_app(studio, token), host=host, port=port, log_level="warning" if port else "info", access_log=False,
-                limit_concurrency=2 * limits.streams, timeout_graceful_shutdown=3, server_header=False,
-                http=make_protocol(limits.head_s), ws="none")  # fmt: skip
+    uvicorn.run(
+        make_app(service, token),
+        host=host,
+        port=port,
+        log_level="warning" if port else "info",
+        access_log=False,
+        limit_concurrency=2 * limits.streams,
+        timeout_graceful_shutdown=3,
+        server_header=False,
+        http=make_protocol(limits.head_s),
+        ws="none",
+    )
 
 
 def worker(

@@ -9,17 +9,17 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.apps.cli import DATA_DIR, DataDir
+from lib.apps.cli import DATA_DIR, DataDir, option
 
 style_app = typer.Typer(no_args_is_help=True, help="Styles of your own.")
 
 
 def identify(
     midi: Annotated[Path | None, typer.Argument(help="The performance.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many pianists to name.")] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON, evidence by time included.")] = False,
-    run: Annotated[Path | None, typer.Option(help="A run of style_encoder; by default the released weights.")] = None,
-    make_library: Annotated[bool, typer.Option("--make-library", help="Let the run hear its corpora first.")] = False,
+    top: Annotated[int, option("How many pianists to name.", min=1)] = 5,
+    as_json: Annotated[bool, option("All of it as JSON, evidence by time included.", "--json")] = False,
+    run: Annotated[Path | None, option("A run of style_encoder; by default the released weights.")] = None,
+    make_library: Annotated[bool, option("Let the run hear its corpora first.", "--make-library")] = False,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
@@ -27,9 +27,9 @@ def identify(
     if midi is None and not make_library:
         raise configs.ConfigError("Which file? python -m lib identify FILE.mid")
     from lib.devices import choose_device
-    from lib.music.notes import read_midi
+    from lib.music.notes import read_piano, read_tempo
 
-    performance, device = read_midi(midi) if midi else None, choose_device(device)
+    (performance, left_out), device = read_piano(midi) if midi else (None, []), choose_device(device)
     from lib.style.gallery import load_classifier
     from lib.style.gallery import make_gallery as make
     from lib.style.identification import identify as ask
@@ -39,15 +39,16 @@ def identify(
             raise configs.ConfigError("--make-library wants --run RUN: the released weights have their library.")
         print(f"{run}: a library of {len(make(run, data_dir, device)[1].pianists)} recordings")
     if performance is not None:
-        found = ask(*load_classifier(run or configs.RELEASED, device), performance, top)
+        beat_s = 60 / (read_tempo(midi) or 120)
+        found = ask(*load_classifier(run or configs.RELEASED, device), performance, top, beat_s, left_out)
         print(json.dumps(found.as_values(), ensure_ascii=False) if as_json else found.describe())
 
 
 @style_app.command("add")
 def add_style(
     name: str,
-    folder: Annotated[Path, typer.Option(help="Folder of MIDI files, or one file.")],
-    run: Annotated[Path | None, typer.Option(help="The improviser it is for; by default the released one.")] = None,
+    folder: Annotated[Path, option("Folder of MIDI files, or one file.")],
+    run: Annotated[Path | None, option("The improviser it is for; by default the released one.")] = None,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
@@ -61,4 +62,7 @@ def add_style(
     for line in left_out:
         typer.echo(f"left out {line}", err=True)
     source = "--released" if run is None else f"--run {run}"
-    print(f"{path}\npython -m lib generate {source} --data-dir {data_dir} --style {json.dumps(name.strip(), ensure_ascii=False)}")
+    print(
+        f"{path}\npython -m lib generate {source} --data-dir {data_dir}"
+        f" --style {json.dumps(name.strip(), ensure_ascii=False)}"
+    )

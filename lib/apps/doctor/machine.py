@@ -101,9 +101,9 @@ def look_at_memory():
 
 def look_at_disk(folder):
     """What is free where runs go."""
-    place = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
-    free = shutil.disk_usage(place).free / 1e9
-    if not os.access(place, os.W_OK):
+    folder = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
+    free = shutil.disk_usage(folder).free / 1e9
+    if not os.access(folder, os.W_OK):
         return Finding("disk", "missing", "the folder of runs can't be written to", "another --runs-dir, or change who owns it")
     if free >= LEAST_FREE_GB:
         return Finding("disk", "ok", f"{free:.0f} GB free for runs")

@@ -34,7 +34,7 @@ def look_at_sound():
 
 
 def look_at_ports():
-    """MIDI ports, for live playing alone; their names are not told."""
+    """MIDI ports, for live playing alone; their names are left out."""
     from lib.apps.live.ports import PortError, list_ports
 
     try:

@@ -329,7 +329,7 @@ class ClipSets:
 
     def without_chords(self, count: int) -> ClipSet:
         """So many clips of the model without any chords."""
-        return self._play("no changes", [{}] * count)
+        return self._play("without chords", [{}] * count)
 
     @cached_property
     def solos(self) -> ClipSet:
@@ -351,7 +351,8 @@ class ClipSets:
         """Over the chords of real clips."""
         self._need("with_chords", "clips")
         charts = self.charts[: self.size.with_chords]
-        return self._play(CHORDS, [{"chart": chart, "tempo_bpm": TEMPO} for chart, _ in charts])
+        requests = [{"chart": chart, "tempo_bpm": TEMPO} for chart, _ in charts]
+        return self._play("with chords", requests, title=CHORDS)
 
     @property
     def guided_orders(self):

@@ -14,7 +14,7 @@ import numpy as np
 from lib.apps.evaluate.clip_sets import PAIRED
 from lib.apps.evaluate.intervals import Figure, estimate, mean_of
 from lib.apps.evaluate.measures import ATTRIBUTES
-from lib.apps.evaluate.similarity import DISTANCES, Features, Similarity, is_centred
+from lib.apps.evaluate.similarity import DISTANCES, ClipFeatures, Similarity, is_centred
 from lib.config import ConfigError
 
 FEWEST = 6  # pairs: fewer all differ in one direction too often for an interval to mean anything
@@ -121,10 +121,10 @@ def _of_similarity(name, side, other, real, count, directions) -> Iterator[Diffe
         yield Difference(name, measure, float(a(*ones)), float(b(*ones)), figure)
 
 
-def features_of(clips: dict, count: int | None = None) -> Features:
-    """Features of the clips of an evaluation, or of the first so many."""
+def features_of(clips: dict, count: int | None = None) -> ClipFeatures:
+    """ClipFeatures of the clips of an evaluation, or of the first so many."""
     rows = np.array([clips["values"][attribute][:count] for attribute in ATTRIBUTES], float).T
-    return Features(rows, np.array(clips["styles"][:count], float), tuple(clips["groups"][:count]))
+    return ClipFeatures(rows, np.array(clips["styles"][:count], float), tuple(clips["groups"][:count]))
 
 
 def format_differences(differences: list[Difference]) -> str:

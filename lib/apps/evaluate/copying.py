@@ -9,7 +9,7 @@ and rhythm, in any key. Real held-out clips are the yardstick: players quote the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,30 +78,29 @@ def _bins(notes):
     return max(BINS, math.ceil(notes.end_s / BIN_S))
 
 
-def nearest_windows(
-    passages: np.ndarray, corpus: np.ndarray, keys: Iterable[int] = KEYS
-) -> tuple[np.ndarray, np.ndarray]:
+def nearest_windows(passages: np.ndarray, corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The similarity of each window to the one most similar to it, in whichever key.
 
     Parameters
     ----------
     passages, corpus : bool (W, 88, BINS) and (C, 88, BINS), of `windows`
-    keys : transpositions of the passages that are tried
 
     Returns
     -------
-    (float (W,), int (W,)) : the highest similarity of each, and the window of the corpus that has it
+    (float (W,), int (W,), int (W,)) : the highest similarity of each, the window of the corpus that has it, and the
+        semitones by which the passage is transposed for it
     """
     flat = corpus.reshape(len(corpus), -1).astype(np.float32)
     size = flat.sum(1)
-    best, which = np.zeros(len(passages)), np.zeros(len(passages), int)
-    for semitones in keys:
+    best, which, key = np.zeros(len(passages)), np.zeros(len(passages), int), np.full(len(passages), KEYS[0])
+    for semitones in KEYS:
         moved = transposed(passages, semitones).reshape(len(passages), -1).astype(np.float32)
         both = moved @ flat.T
         similarity = both / np.maximum(moved.sum(1)[:, None] + size - both, 1)
         value, nearest = similarity.max(1), similarity.argmax(1)
-        which, best = np.where(value > best, nearest, which), np.maximum(best, value)
-    return best, which
+        better = value > best
+        best, which, key = (np.where(better, *pair) for pair in ((value, best), (nearest, which), (semitones, key)))
+    return best, which, key
 
 
 def transposed(passages: np.ndarray, semitones: int) -> np.ndarray:
@@ -158,22 +157,18 @@ def nearest_passages(
     """
     own = [windows(notes, max(BIN_S, seconds - WINDOW_S))[:2] for notes in clips]
     owner = np.repeat(np.arange(len(clips)), [len(rolls) for rolls in own])
-    rolls, best = np.concatenate(own), [(-1.0, 0, 0, 0)] * len(clips)  # similarity, piece, its window, the clip's
+    rolls, best = np.concatenate(own), [(-1.0,)] * len(clips)  # similarity, piece, its window, semitones, the clip's
     for index, notes in progress_bar(pieces.items(), desc=desc, unit="piece"):
-        similarity, which = nearest_windows(rolls, windows(notes))
+        similarity, which, key = nearest_windows(rolls, windows(notes))
         for row, clip in enumerate(owner):
             if similarity[row] > best[clip][0]:
-                best[clip] = (float(similarity[row]), index, int(which[row]), row)
+                best[clip] = (float(similarity[row]), index, int(which[row]), int(key[row]), row)
     steps = [steps_of(notes) for notes in pieces.values()]
     passages = []
-    for number, (clip, (similarity, index, window, row)) in enumerate(zip(clips, best)):
-        piece = pieces[index]
-        target = windows(piece)[window : window + 1]
-        by_key = [nearest_windows(rolls[row : row + 1], target, (key,))[0][0] for key in KEYS]
-        start_s = max(0.0, min(window * HOP_S, _bins(piece) * BIN_S - WINDOW_S))
+    for number, (clip, (similarity, index, window, semitones, row)) in enumerate(zip(clips, best)):
+        start_s = max(0.0, min(window * HOP_S, _bins(pieces[index]) * BIN_S - WINDOW_S))
         begins = row == np.searchsorted(owner, number)  # the clip's first window
         clip_s = 0.0 if begins else max(0.0, max(seconds, _bins(clip) * BIN_S) - WINDOW_S)
-        semitones = KEYS[int(np.argmax(by_key))]
         passages.append(NearestPassage(similarity, index, start_s, clip_s, semitones, longest_run(clip, steps)))
     return passages
 

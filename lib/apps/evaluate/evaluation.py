@@ -74,16 +74,16 @@ def evaluate(
     return evaluation
 
 
-def gather(measured: Measurements, names: Iterable[str] = (), say: Callable[[str], None] = print) -> dict:
+def gather(measurements: Measurements, names: Iterable[str] = (), say: Callable[[str], None] = print) -> dict:
     """The dict of an evaluation: what was measured of which clips, and these sections of figures.
 
     Parameters
     ----------
-    measured : Measurements
+    measurements : Measurements
     names : of SECTIONS; for a comparison the clips' own values are enough
     say : called with what can't be given
     """
-    began, clip_sets = time.monotonic(), measured.clip_sets
+    began, clip_sets = time.monotonic(), measurements.clip_sets
     subject = {
         "model": str(clip_sets.run),
         "pianist": clip_sets.pianist,
@@ -101,12 +101,12 @@ def gather(measured: Measurements, names: Iterable[str] = (), say: Callable[[str
     missing = {}
     for name in names:
         try:
-            evaluation[name] = SECTIONS[name](measured)
+            evaluation[name] = SECTIONS[name](measurements)
         except Missing as reason:
             missing[name] = str(reason)
             say(f"{name}: not given. {reason}")
-    evaluation["clips"] = measured.clips()
-    evaluation["missing"] = {**measured.missing, **missing}
+    evaluation["clips"] = measurements.rows()
+    evaluation["missing"] = {**measurements.missing, **missing}
     evaluation["seconds"] = round(time.monotonic() - began, 1)
     return plain(evaluation)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cached_property
 
 import numpy as np
 
@@ -16,13 +18,12 @@ from lib.apps.evaluate.measures import (
     SMG_MISSING,
     clip_measures,
     has_second_opinion,
-    means_of,
     smg_measures,
     solo_measures,
     table_of,
 )
 from lib.apps.evaluate.reference_classifier import pianist_probability
-from lib.apps.evaluate.similarity import Features, Similarity, embedded, widest_directions
+from lib.apps.evaluate.similarity import ClipFeatures, Similarity, embedded, widest_directions
 from lib.music.metrics import note_f1
 
 DOSE_DRAWS = 100  # of the intervals of doses, of which there are many
@@ -31,8 +32,52 @@ SOLO_SETS = ("real_solos", "solos", "shuffled_solos")
 SECOND_OPINION_SETS = ("real", "generated", "markov", "shuffled")
 
 
+class MeasuredSet:
+    """A ClipSet, and what is measured of it, each once.
+
+    Parameters
+    ----------
+    clips : ClipSet
+    measurements : Measurements, whose classifiers measure it
+    measure : measures.clip_measures or measures.solo_measures
+    """
+
+    def __init__(self, clips: ClipSet, measurements: Measurements, measure=clip_measures):
+        self.clips, self._clip_sets, self._measure = clips, measurements.clip_sets, measure
+        self._reference_classifier = measurements.reference_classifier
+
+    @cached_property
+    def table(self) -> dict[str, np.ndarray]:
+        """measure -> (N,)."""
+        return table_of(self.clips, self._measure)
+
+    @cached_property
+    def features(self) -> ClipFeatures:
+        """What similarity is measured on."""
+        size = self._clip_sets.gallery.styles.shape[1]
+        styles = embedded(self._clip_sets.classifier, self.clips.clips, size)
+        return ClipFeatures(np.stack([self.table[name] for name in ATTRIBUTES], 1), styles, self.clips.groups)
+
+    @cached_property
+    def probability(self) -> np.ndarray | None:
+        """(N,) of the pianist by the reference classifier; None where it does not know him."""
+        if self._reference_classifier is None:
+            return None
+        return pianist_probability(self._reference_classifier, self.clips.clips, self._clip_sets.pianist)
+
+    def similarity(self, real: MeasuredSet, directions: np.ndarray) -> Similarity:
+        """To the held-out recordings."""
+        return Similarity(self.features, real.features, directions)
+
+    def with_judge(self, figures: dict[str, Figure]) -> dict[str, Figure]:
+        """The figures, and that of the reference classifier where it knows the pianist."""
+        return (
+            figures if self.probability is None else {**figures, "judge": mean_of(self.probability, self.clips.groups)}
+        )
+
+
 class Measurements:
-    """What is measured of each set of clips, once.
+    """The sets of an evaluation, measured.
 
     Parameters
     ----------
@@ -42,133 +87,103 @@ class Measurements:
     ----------
     missing : dict set or measure -> why it can't be given
     directions : (S, D), see similarity.widest_directions
+    reference_classifier : None where it does not know the pianist
     """
 
     def __init__(self, clip_sets: ClipSets):
-        self.clip_sets, self.missing = clip_sets, {}
+        self.clip_sets, self.missing, self._sets = clip_sets, {}, {}
         self.directions = widest_directions(clip_sets.gallery.styles)
-        self._tables, self._features, self._probabilities = {}, {}, {}
+        try:
+            self.reference_classifier = clip_sets.reference_classifier
+        except Missing as reason:
+            self.reference_classifier, self.missing["judge"] = None, str(reason)
 
-    def sets(self, names: Iterable[str] = SETS) -> dict[str, ClipSet]:
+    def __getitem__(self, name: str) -> MeasuredSet:
+        """A set; Missing where it can't be had."""
+        if name not in self._sets:
+            measure = solo_measures if name in SOLO_SETS else clip_measures
+            try:
+                self._sets[name] = MeasuredSet(self.clip_sets.get(name), self, measure)
+            except Missing as reason:
+                self.missing[name] = str(reason)
+                raise
+        return self._sets[name]
+
+    def sets(self, names: Iterable[str] = SETS) -> dict[str, MeasuredSet]:
         """The sets that can be had; why others can't is kept in `missing`."""
         sets = {}
         for name in names:
-            try:
-                sets[name] = self.clip_sets.get(name)
-            except Missing as reason:
-                self.missing[name] = str(reason)
+            with suppress(Missing):
+                sets[name] = self[name]
         return sets
 
-    def require(self, name: str) -> None:
-        """Missing where there is no such set."""
-        if name not in self.sets((name,)):
-            raise Missing(self.missing[name])
-
-    def table(self, name: str) -> dict[str, np.ndarray]:
-        """dict measure -> (N,) of a set; of solos the measures of form."""
-        if name not in self._tables:
-            measure = solo_measures if name in SOLO_SETS else clip_measures
-            self._tables[name] = table_of(self.clip_sets.get(name), measure)
-        return self._tables[name]
-
-    def features(self, name: str) -> Features:
-        """Features of a set."""
-        if name not in self._features:
-            self._features[name] = self.features_of(self.clip_sets.get(name), self.table(name))
-        return self._features[name]
-
-    def features_of(self, clip_set: ClipSet, table: dict[str, np.ndarray] | None = None) -> Features:
-        """Features of any ClipSet."""
-        table = table or table_of(clip_set, clip_measures)
-        size = self.clip_sets.gallery.styles.shape[1]
-        styles = embedded(self.clip_sets.classifier, clip_set.clips, size)
-        return Features(np.stack([table[name] for name in ATTRIBUTES], 1), styles, clip_set.groups)
-
-    def probability(self, name: str) -> np.ndarray | None:
-        """(N,) of the pianist by the reference classifier for each clip of a set; None where it does not know him."""
-        if name not in self._probabilities:
-            self._probabilities[name] = self.probability_of(self.clip_sets.get(name))
-        return self._probabilities[name]
-
-    def probability_of(self, clip_set: ClipSet) -> np.ndarray | None:
-        """The same of any ClipSet."""
-        try:
-            return pianist_probability(self.clip_sets.reference_classifier, clip_set.clips, self.clip_sets.pianist)
-        except Missing as reason:
-            self.missing["judge"] = str(reason)
-            return None
-
-    def clips(self) -> dict[str, dict]:
+    def rows(self) -> dict[str, dict]:
         """For comparisons: set -> groups, values of every clip by measure, and styles."""
         rows = {}
-        for name, clip_set in self.sets(("real", *PAIRED)).items():
-            rows[name] = {"groups": clip_set.groups, "values": dict(self.table(name))}
+        for name, measured in self.sets(("real", *PAIRED)).items():
+            rows[name] = {"groups": measured.clips.groups, "values": dict(measured.table)}
             if name not in SOLO_SETS:
-                if self.probability(name) is not None:
-                    rows[name]["values"]["judge"] = self.probability(name)
-                rows[name]["styles"] = self.features(name).styles.round(4)
+                if measured.probability is not None:
+                    rows[name]["values"]["judge"] = measured.probability
+                rows[name]["styles"] = measured.features.styles.round(4)
         return rows
 
 
-def similarity(measured: Measurements) -> dict[str, dict[str, Figure]]:
+def similarity(measurements: Measurements) -> dict[str, dict[str, Figure]]:
     """set -> measure -> Figure, against the held-out recordings."""
-    measured.require("real")
-    sections = {}
-    for name, clip_set in measured.sets().items():
-        figures = {}
-        if name != "real":
-            figures = Similarity(measured.features(name), measured.features("real"), measured.directions).figures()
-        probability = measured.probability(name)
-        sections[name] = figures if probability is None else {**figures, "judge": mean_of(probability, clip_set.groups)}
-    return sections
+    real, section = measurements["real"], {}
+    for name, measured in measurements.sets().items():
+        figures = {} if name == "real" else measured.similarity(real, measurements.directions).figures()
+        section[name] = measured.with_judge(figures)
+    return section
 
 
-def attributes(measured: Measurements) -> dict:
-    """set -> attribute -> overlapping_area and divergence."""
-    measured.require("real")
-    real, directions = measured.features("real"), measured.directions
-    names = measured.sets(name for name in SETS if name != "real")
-    return {name: Similarity(measured.features(name), real, directions).by_attribute() for name in names}
+def attributes(measurements: Measurements) -> dict:
+    """set -> attribute -> overlapping_area and divergence, against the held-out recordings."""
+    real, sets = measurements["real"], measurements.sets(name for name in SETS if name != "real")
+    return {name: measured.similarity(real, measurements.directions).by_attribute() for name, measured in sets.items()}
 
 
-def means(measured: Measurements, names: Iterable[str] = SETS) -> dict[str, dict[str, Figure]]:
+def means(measurements: Measurements, names: Iterable[str] = SETS) -> dict[str, dict[str, Figure]]:
     """set -> measure -> Figure of its mean over clips."""
-    return {name: means_of(measured.table(name), clips.groups) for name, clips in measured.sets(names).items()}
+    sets = measurements.sets(names)
+    return {
+        name: {key: mean_of(values, measured.clips.groups) for key, values in measured.table.items()}
+        for name, measured in sets.items()
+    }
 
 
-def form(measured: Measurements) -> dict[str, dict[str, Figure]]:
+def form(measurements: Measurements) -> dict[str, dict[str, Figure]]:
     """Of longer solos: real_solos, solos and shuffled_solos -> measure -> Figure."""
-    figures = means(measured, SOLO_SETS)
+    figures = means(measurements, SOLO_SETS)
     if not figures:
-        raise Missing(measured.missing["solos"])
+        raise Missing(measurements.missing["solos"])
     return figures
 
 
-def codec(measured: Measurements) -> dict[str, Figure]:
+def codec(measurements: Measurements) -> dict[str, Figure]:
     """onset, onset_offset, onset_velocity: note F1 (mir_eval) of held-out clips through the codec and back."""
-    measured.require("real")
-    real, decoded = measured.clip_sets.real, measured.clip_sets.codec
+    real, decoded = (measurements[name].clips for name in ("real", "codec"))
     rows = [dataclasses.asdict(note_f1(*pair)) for pair in zip(real.clips, decoded.clips, strict=True)]
     return {name: mean_of([row[name] for row in rows], real.groups) for name in rows[0]}
 
 
-def chord_adherence(measured: Measurements) -> dict:
+def chord_adherence(measurements: Measurements) -> dict:
     """chord_agreement of clips with chords, guided, without chords, and of real clips through the codec; rule_losses
     without and with rules."""
-    clip_sets, sets = measured.clip_sets, measured.sets((CHORDS, "guided", "codec"))
+    clip_sets = measurements.clip_sets
+    sets = {name: measured.clips for name, measured in measurements.sets((CHORDS, "guided", "codec")).items()}
     if not {CHORDS, "guided"} & set(sets):
         raise Missing("The size of this evaluation has neither clips over chords nor guided ones.")
     required = [required_half_bars(chart) for chart, _ in clip_sets.charts]
     free = clip_sets.without_chords(max(clip_sets.size.guided, min(FREE, clip_sets.size.with_chords)))
-    shown = {name: {**sets, "free": free}.get(name) for name in (CHORDS, "guided", "free", "codec")}
-    section = {
-        "chord_agreement": {name: _agreement(required, clips) for name, clips in shown.items() if clips is not None}
-    }
+    sets["free"] = free
+    names = [name for name in (CHORDS, "guided", "free", "codec") if name in sets]
+    section = {"chord_agreement": {name: _agreement(required, sets[name]) for name in names}}
     if "guided" in sets:
         orders = clip_sets.guided_orders
-        sides = [[rule_losses(*pair) for pair in zip(orders, clips)] for clips in (free.clips, sets["guided"].clips)]
-        names = sides[0][0]
-        section["rule_losses"] = {name: _drop(*([row[name] for row in side] for side in sides)) for name in names}
+        sides = [[rule_losses(*pair) for pair in zip(orders, clips.clips)] for clips in (free, sets["guided"])]
+        section["rule_losses"] = {rule: _drop(*([row[rule] for row in side] for side in sides)) for rule in sides[0][0]}
     return section
 
 
@@ -188,17 +203,18 @@ def _drop(before, after):
     return {"free": mean_of(before, groups), "guided": mean_of(after, groups), "drop": estimate(drop, groups)}
 
 
-def synthetic_transfer(measured: Measurements) -> dict:
+def synthetic_transfer(measurements: Measurements) -> dict:
     """See transfer.transfer_figures."""
-    return transfer.transfer_figures(measured.clip_sets)
+    return transfer.transfer_figures(measurements.clip_sets)
 
 
-def copied(measured: Measurements) -> dict:
+def copied(measurements: Measurements) -> dict:
     """Similarity to the nearest training passage and longest shared run, of generated and of real held-out clips; and
     each passage."""
-    pieces, store = measured.clip_sets.training_pieces, measured.clip_sets.store
+    pieces, store = measurements.clip_sets.training_pieces, measurements.clip_sets.store
     section = {}
-    for name, clips in measured.sets(("generated", "real")).items():
+    for name, measured in measurements.sets(("generated", "real")).items():
+        clips = measured.clips
         nearest = copying.nearest_passages(clips.clips, pieces, clips.seconds, f"copying: {name}")
         section[name] = {
             "likeness": mean_of([passage.likeness for passage in nearest], clips.groups),
@@ -217,33 +233,28 @@ def _title(store, index):
     return f"{piece.title or piece.member} ({piece.album})" if piece.album else piece.title or piece.member
 
 
-def self_check(measured: Measurements) -> dict:
+def self_check(measurements: Measurements) -> dict:
     """doses, verdicts, control: what the measures say of real music made worse on purpose, and of the shuffled bars."""
-    real = measured.features("real")
+    real, clip_sets = measurements["real"], measurements.clip_sets
 
     def measure(clips):
-        figures = Similarity(measured.features_of(clips), real, measured.directions).figures(DOSE_DRAWS)
-        probability = measured.probability_of(clips)
-        return figures if probability is None else {**figures, "judge": mean_of(probability, clips.groups)}
+        measured = MeasuredSet(clips, measurements)
+        return measured.with_judge(measured.similarity(real, measurements.directions).figures(DOSE_DRAWS))
 
-    rows = perturbations.dose_response(measured.clip_sets.training, measure)
-    shuffled = measure(measured.clip_sets.shuffled)
-    bad = perturbations.badness
-    control = {
-        key: bad(key, shuffled[key].value) > bad(key, figure.value)
-        for key, figure in rows[0]["figures"].items()
-        if key in shuffled
-    }
+    rows = perturbations.dose_response(clip_sets.training, measure)
+    whole, shuffled, bad = rows[0]["figures"], measure(clip_sets.shuffled), perturbations.badness
+    control = {key: bad(key, shuffled[key].value) > bad(key, whole[key].value) for key in whole if key in shuffled}
     return {"doses": rows, "verdicts": perturbations.verdicts(rows), "control": control}
 
 
-def second_opinion(measured: Measurements) -> dict[str, dict[str, Figure]]:
+def second_opinion(measurements: Measurements) -> dict[str, dict[str, Figure]]:
     """set -> measure of smg-metrics -> Figure."""
     if not has_second_opinion():
         raise Missing(SMG_MISSING)
     section = {}
-    for name, clips in measured.sets(SECOND_OPINION_SETS).items():
-        rows = [(smg_measures(notes), group) for notes, group in zip(clips.clips, clips.groups) if len(notes)]
+    for name, measured in measurements.sets(SECOND_OPINION_SETS).items():
+        pairs = zip(measured.clips.clips, measured.clips.groups)
+        rows = [(smg_measures(notes), group) for notes, group in pairs if len(notes)]
         tables, groups = zip(*rows) if rows else ((), ())
         section[name] = {key: mean_of([row[key] for row in tables], groups) for key in (tables[0] if tables else ())}
     return section

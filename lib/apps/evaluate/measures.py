@@ -11,14 +11,13 @@ from __future__ import annotations
 import importlib.util
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import entropy
 
 from lib.apps.evaluate.clip_sets import ClipSet
-from lib.apps.evaluate.intervals import Figure, mean_of
 from lib.apps.evaluate.metric_descriptions import MEANS
 from lib.music.hands import left_hand
 from lib.music.metrics import TOGETHER_S, describe
@@ -73,11 +72,6 @@ def table_of(clip_set: ClipSet, measure: Callable[[Notes, float], dict[str, floa
     """dict measure -> float (N,), from a function of clip_measures' kind."""
     rows = [measure(notes, clip_set.seconds) for notes in clip_set.clips]
     return {name: np.array([row[name] for row in rows], float) for name in rows[0]}
-
-
-def means_of(table: dict[str, np.ndarray], groups: Sequence[str]) -> dict[str, Figure]:
-    """dict measure -> Figure of its mean."""
-    return {name: mean_of(values, groups) for name, values in table.items()}
 
 
 # --- Attributes and performance features -----------------------------------------------------------------------

@@ -66,8 +66,8 @@ SIMILARITY = {
         "Distance of two normal distributions fitted to clips in an embedding (Dowson & Landau 1982; Retkowski et al. "
         "2024 for music). The embedding is our own: the released style encoder, in its eight widest directions, so "
         "that figures can't be compared with those of others.",
-        "The same encoder gives the model its style, so it is no stranger to the model. It grows when clips are few, "
-        "and two sets may have the same mean and spread and still differ.",
+        "It is related to the encoder that gives the model its style, so it is no stranger to the model. It grows "
+        "when clips are few, and two sets may have the same mean and spread and still differ.",
         ideal=AS_TRAINING,
     ),
     "nearest_style": Description(

@@ -75,7 +75,7 @@ CARD = {
         descriptions.MEANS["swing_ratio"],
         "means.{}.swing_ratio",
         "generated",
-        {name: SET_TITLES[name] for name in ("real", "markov")},
+        {"real": SET_TITLES["real"]},
     ),
     "self-similarity, 8 bars": CardRow(
         descriptions.FORM["self_similarity_8"],
@@ -135,7 +135,7 @@ def _card_html(evaluation):
         cells = "".join(f"{text}<small>{html.escape(name)}</small></td>" for text, name in zip(cells, names))
         cells += "<td></td>" * (3 - len(figures)) + f"<td>{html.escape(row.description.ideal)}</td>"
         rows.append(f"<tr><th scope='row'>{html.escape(title)}</th>{cells}</tr>")
-    columns = ("", "the model", "control", "must be worse", "ideal")
+    columns = ("", "the model", "real music", "must be worse", "ideal")
     heads = "".join(f"<th scope='col'>{name}</th>" for name in columns)
     return f"<div class='scroll'><table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
 
@@ -152,14 +152,20 @@ def write_report(path: Path | str, evaluation: dict, pairs: Sequence[Pair] = ())
     evaluation : dict of evaluation.evaluate
     pairs : list of copying.Pair, clips beside the passages most similar to them
     """
-    parts = [_head(evaluation), *(write(evaluation) for name, write in WRITERS.items() if name in evaluation)]
-    body = "\n".join([*parts, _missing(evaluation), _players(pairs) if pairs else ""])
+    parts = [_head(evaluation)]
+    for name, (title, write, described) in WRITERS.items():
+        if name in evaluation:
+            parts.append(_section(title, write(evaluation[name]), described))
+    if evaluation["missing"]:
+        parts.append(_section("What can't be given here", _missing_parts(evaluation["missing"])))
+    if pairs:
+        parts.append(_section("Every clip beside the training passage most similar to it", _player_parts(pairs)))
     music = [music_json({name: (notes, audio)}, name) for pair in pairs for name, notes, audio in pair.sides]
     page = fill_page(
         read_parts(FOLDER, "report.html"),
         title=html.escape(f"Evaluation of {_name_of(evaluation)}"),
         style=read_parts(FOLDER, "report.css"),
-        body=body,
+        body="\n".join(parts),
         music=_in_script(music),
         player=_in_script(page_of(MUSIC, TITLE) if pairs else ""),
         script=read_parts(FOLDER, "report.js"),
@@ -195,83 +201,112 @@ def _head(evaluation):
     )
 
 
-def _likeness(evaluation):
-    words = (
+def _similarity_parts(section):
+    yield (
         "Everything is measured against held-out recordings of the pianist; the second row, training recordings of the "
         "same pianist against them, is what real music reaches."
     )
-    parts = (_picture(plot_similarity(evaluation)), table(evaluation["likeness"], SIMILARITY), _paragraphs(SIMILARITY))
-    return _section("Similarity to the pianist", words, *parts)
+    yield _picture(plot_similarity({"likeness": section}))
+    yield table(section, SIMILARITY)
 
 
-def _attributes(evaluation):
-    tables = []
+def _attribute_parts(section):
     for measure in ("overlapping_area", "divergence"):
-        rows = {
-            name: {key: pair[measure] for key, pair in row.items()} for name, row in evaluation["attributes"].items()
-        }
-        tables.append(table(rows, descriptions.MEANS, SIMILARITY[measure].title))
-    return _section("Attribute by attribute", "", *tables)
+        rows = {name: {key: pair[measure] for key, pair in row.items()} for name, row in section.items()}
+        yield table(rows, descriptions.MEANS, SIMILARITY[measure].title)
 
 
-def _means(evaluation):
-    hidden = {"pitch_range", "pitch_class_entropy", "polyphony"}  # MusPy's stand there
-    known = {key: description for key, description in descriptions.MEANS.items() if key not in hidden}
-    return _section(
-        "What the clips are like", "Means over clips.", table(evaluation["means"], known), _paragraphs(known)
+def _adherence_parts(section):
+    agreement = {ADHERENCE_TITLES[name]: {"chord_agreement": row} for name, row in section["chord_agreement"].items()}
+    yield table(agreement, descriptions.ADHERENCE, "chord agreement")
+    if "rule_losses" in section:
+        losses = {name.replace("_", " "): row for name, row in section["rule_losses"].items()}
+        yield table(losses, {"free": "without rules", "guided": "with rules", "drop": "lowered by"}, "rule losses")
+
+
+def _transfer_parts(section):
+    yield (
+        f"{len(section['pianists'])} pianists, {section['clips_each']} clips each; chance is {section['chance']:.3f}. "
+        f"Tested on {len(section['tested'])} of them. "
     )
+    if section["judge_agrees"]:
+        yield f"The judge names the intended style among these for {cell(section['judge_agrees'])} of the clips."
+    rows = {"learnt from generated music": section["generated"], "learnt from real music": section["real"]}
+    yield table(rows, {"windows": "windows", "recordings": "recordings"})
 
 
-def _codec(evaluation):
-    names = {"onset": "onset and pitch", "onset_offset": "and offset", "onset_velocity": "and velocity"}
-    rows = {"codec": evaluation["codec"]}
-    return _section("What the codec loses", "", table(rows, names), _paragraphs({"codec": descriptions.CODEC}))
-
-
-def _form(evaluation):
-    words = "Of longer solos; the beat is found by one rule in all of them."
-    return _section("Form", words, table(evaluation["form"], descriptions.FORM), _paragraphs(descriptions.FORM))
-
-
-def _chord_adherence(evaluation):
-    known, part = descriptions.ADHERENCE, evaluation["obedience"]
-    agreement = {ADHERENCE_TITLES[name]: {"chord_agreement": row} for name, row in part["chord_agreement"].items()}
-    parts = [table(agreement, known, "chord agreement")]
-    if "rule_losses" in part:
-        losses = {name.replace("_", " "): row for name, row in part["rule_losses"].items()}
-        columns = {"free": "without rules", "guided": "with rules", "drop": "lowered by"}
-        parts.append(table(losses, columns, "rule losses"))
-    return _section("Chords and rules", "", *parts, _paragraphs(known))
-
-
-def _transfer(evaluation):
-    part = evaluation["transfer"]
-    rows = {"learnt from generated music": part["generated"], "learnt from real music": part["real"]}
-    share = part["judge_agrees"]
-    agrees = f"The judge names the intended style among these for {cell(share)} of the clips. " if share else ""
-    words = (
-        f"{len(part['pianists'])} pianists, {part['clips_each']} clips each; chance is {part['chance']:.3f}. "
-        f"Tested on {len(part['tested'])} of them. {agrees}"
-    )
-    columns = {"windows": "windows", "recordings": "recordings"}
-    return _section("Synthetic transfer", words, table(rows, columns), _paragraphs({"transfer": descriptions.TRANSFER}))
-
-
-def _copying(evaluation):
-    part = evaluation["copying"]
-    rows = {SET_TITLES[name]: part[name] for name in ("generated", "real") if name in part}
+def _copying_parts(section):
     columns = {"likeness": "similarity to the nearest passage", "run": "longest shared run, notes"}
-    ratios = [
-        f"Generated over real, {columns[key]}: {cell(part[f'{key}_ratio'])}."
-        for key in columns
-        if f"{key}_ratio" in part
-    ]
-    return _section("Copying", " ".join(ratios), table(rows, columns), _paragraphs({"copying": descriptions.COPYING}))
+    for key, title in columns.items():
+        if f"{key}_ratio" in section:
+            yield f"Generated over real, {title}: {cell(section[f'{key}_ratio'])}. "
+    yield table({name: section[name] for name in ("generated", "real") if name in section}, columns)
 
 
-def _players(pairs):
+def _selfcheck_parts(section):
+    doses = {
+        f"{row['damage']}, {row['dose']:g} {row['unit']}" if row["dose"] else "no damage (real against real)": row[
+            "figures"
+        ]
+        for row in section["doses"]
+    }
+    noticed = {}
+    for key, verdicts in section["verdicts"].items():
+        worse = {
+            **{damage: worse for damage, (worse, _) in verdicts.items()},
+            "bars shuffled": section["control"].get(key),
+        }
+        noticed[SIMILARITY[key].title] = {name: {True: "yes", False: "no"}.get(value) for name, value in worse.items()}
+    columns = {name: name for row in noticed.values() for name in row}
+    yield _picture(plot_selfcheck({"selfcheck": section}))
+    yield table(doses, SIMILARITY, "dose and response")
+    yield table(noticed, columns, "ranks the largest dose, and shuffled bars, lower than whole music")
+
+
+def _second_opinion_parts(section):
+    names = {key: key.removeprefix("smg_").replace("_", " ") for row in section.values() for key in row}
+    yield table(section, names)
+
+
+CODEC_COLUMNS = {"onset": "onset and pitch", "onset_offset": "and offset", "onset_velocity": "and velocity"}
+EQUAL_TO_MUSPY = {"pitch_range", "pitch_class_entropy", "polyphony"}
+SHOWN_MEANS = {key: row for key, row in descriptions.MEANS.items() if key not in EQUAL_TO_MUSPY}
+# name in evaluation.json -> title, function of the section that gives text and HTML, descriptions at its end
+WRITERS = {
+    "likeness": ("Similarity to the pianist", _similarity_parts, SIMILARITY.values()),
+    "attributes": ("Attribute by attribute", _attribute_parts, ()),
+    "means": ("Means over clips", lambda section: (table(section, SHOWN_MEANS),), SHOWN_MEANS.values()),
+    "codec": (
+        "What the codec loses",
+        lambda section: (table({"codec": section}, CODEC_COLUMNS),),
+        (descriptions.CODEC,),
+    ),
+    "form": (
+        "Form of longer solos; one rule finds the beat in all of them",
+        lambda section: (table(section, descriptions.FORM),),
+        descriptions.FORM.values(),
+    ),
+    "obedience": ("Chords and rules", _adherence_parts, descriptions.ADHERENCE.values()),
+    "transfer": ("Synthetic transfer", _transfer_parts, (descriptions.TRANSFER,)),
+    "copying": ("Copying", _copying_parts, (descriptions.COPYING,)),
+    "selfcheck": ("The measures, measured", _selfcheck_parts, (descriptions.SELFCHECK,)),
+    "second_opinion": ("A second opinion", _second_opinion_parts, (descriptions.SECOND_OPINION,)),
+}
+
+
+def _missing_parts(missing):
+    """What is not in here, and the way to it."""
+    yield "<ul>"
+    for name, reason in missing.items():
+        yield f"<li><b>{html.escape(SET_TITLES.get(name, name))}</b>: {html.escape(reason)}</li>"
+    yield "</ul>"
+
+
+def _player_parts(pairs):
     """Each clip beside the passage most similar to it."""
-    lines = []
+    sounding = sum(pair.sides[0][2] is not None for pair in pairs)
+    sound = f"the first {sounding} have a sound" if sounding else "none has a sound"
+    yield f"The most similar first. Open one to see both; {sound}."
     for number, pair in enumerate(pairs):
         frames = "".join(
             f"<iframe title='{html.escape(name, quote=True)}' data-music='{2 * number + side}' allow='autoplay'>"
@@ -279,70 +314,20 @@ def _players(pairs):
             for side, (name, _, _) in enumerate(pair.sides)
         )
         inside = f"<summary>{html.escape(pair.text)}</summary><div class='pair'>{frames}</div>"
-        lines.append(f"<details class='clip'>{inside}</details>")
-    sounding = sum(pair.sides[0][2] is not None for pair in pairs)
-    sound = f"the first {sounding} have a sound" if sounding else "none has a sound"
-    words = f"The most similar first. Open one to see both; {sound}."
-    return _section("Every clip beside the training passage most similar to it", words, *lines)
-
-
-def _selfcheck(evaluation):
-    part = evaluation["selfcheck"]
-    doses = {_dose_name(row): row["figures"] for row in part["doses"]}
-    damages = [*next(iter(part["verdicts"].values()))]
-    noticed = {}
-    for key, verdicts in part["verdicts"].items():
-        worse = {**{damage: worse for damage, (worse, _) in verdicts.items()}, "control": part["control"].get(key)}
-        noticed[SIMILARITY[key].title] = {name: {True: "yes", False: "no"}.get(value) for name, value in worse.items()}
-    columns = {**{damage: damage for damage in damages}, "control": "bars shuffled"}
-    return _section(
-        "The measures, measured",
-        "",
-        _picture(plot_selfcheck(evaluation)),
-        table(doses, SIMILARITY, "dose and response"),
-        table(noticed, columns, "ranks the largest dose, and shuffled bars, lower than whole music"),
-        _paragraphs({"selfcheck": descriptions.SELFCHECK}),
-    )
-
-
-def _dose_name(row):
-    return f"{row['damage']}, {row['dose']:g} {row['unit']}" if row["dose"] else "no damage (real against real)"
-
-
-def _second_opinion(evaluation):
-    part = evaluation["second_opinion"]
-    names = {key: key.removeprefix("smg_").replace("_", " ") for row in part.values() for key in row}
-    return _section("A second opinion", "", table(part, names), _paragraphs({"second": descriptions.SECOND_OPINION}))
-
-
-def _missing(evaluation):
-    """What is not in here, and the way to it."""
-    lines = "".join(
-        f"<li><b>{html.escape(SET_TITLES.get(name, name))}</b>: {html.escape(reason)}</li>"
-        for name, reason in evaluation["missing"].items()
-    )
-    return _section("What can't be given here", "", f"<ul>{lines}</ul>") if lines else ""
-
-
-WRITERS = {
-    "likeness": _likeness,
-    "attributes": _attributes,
-    "means": _means,
-    "codec": _codec,
-    "form": _form,
-    "obedience": _chord_adherence,
-    "transfer": _transfer,
-    "copying": _copying,
-    "selfcheck": _selfcheck,
-    "second_opinion": _second_opinion,
-}
+        yield f"<details class='clip'>{inside}</details>"
 
 
 # --- Parts of the page -----------------------------------------------------------------------------------------
 
 
-def _section(title, words, *parts):
-    return f"<section><h2>{html.escape(title)}</h2>{f'<p>{words}</p>' if words else ''}{''.join(parts)}</section>"
+def _section(title, parts, described=()):
+    """A section of the page: text and HTML, then a paragraph a measure: what it is, and what it can't tell."""
+    paragraphs = "".join(
+        f"<p class='cant'><b>{html.escape(row.title)}.</b> {html.escape(row.means)} "
+        f"<i>What it can't tell:</i> {html.escape(row.silent_on)}</p>"
+        for row in described
+    )
+    return f"<section><h2>{html.escape(title)}</h2>{''.join(parts)}{paragraphs}</section>"
 
 
 def _picture(figure):
@@ -388,12 +373,3 @@ def _column_title(column):
         return html.escape(column)
     small = "; ".join(filter(None, [column.unit, f"ideal: {column.ideal}"]))
     return f"{html.escape(column.title)}<br><small>{html.escape(small)}</small>"
-
-
-def _paragraphs(known):
-    """A paragraph a measure: what it is, and what it can't tell."""
-    return "".join(
-        f"<p class='cant'><b>{html.escape(description.title)}.</b> {html.escape(description.means)} "
-        f"<i>What it can't tell:</i> {html.escape(description.silent_on)}</p>"
-        for description in known.values()
-    )

@@ -128,7 +128,7 @@ def embedded(classifier: StyleClassifier, clips: Sequence[Notes], size: int) -> 
 
 
 @dataclass(frozen=True)
-class Features:
+class ClipFeatures:
     """What similarity is measured on.
 
     Attributes
@@ -153,11 +153,11 @@ class Similarity:
 
     Parameters
     ----------
-    clips, real : Features
+    clips, real : ClipFeatures
     directions : (S, D), see widest_directions
     """
 
-    def __init__(self, clips: Features, real: Features, directions: np.ndarray):
+    def __init__(self, clips: ClipFeatures, real: ClipFeatures, directions: np.ndarray):
         self.clips, self.real, self.directions = clips, real, directions
         columns = zip(clips.attributes.T, real.attributes.T)
         self.densities = dict(zip(ATTRIBUTES, (Densities(*pair) for pair in columns)))

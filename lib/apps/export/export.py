@@ -1,6 +1,7 @@
 """Trained weights as a folder for others: safetensors, config.json and a card (README.md), in the hub's layout.
 
-What is exported loads back wherever a run can be named, by its folder or by its name on the hub (run_dependencies.locate).
+What is exported loads back wherever a run can be named, by its folder or by its name on the hub
+(run_dependencies.locate).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lib.config import ConfigError
 from lib.storage.atomic_write import write_text
 from lib.storage.manifest import MANIFEST, DamageError, read_manifest, verify, write_manifest
 
-LIBRARY = "library"  # the recordings that an ear has heard, beside its weights
+LIBRARY = "library"  # the gallery of recordings beside a style encoder's weights
 CONFIG, CARD = "config.json", "README.md"
 MODEL_TYPE = "brad-mehldau-ai"
 
@@ -32,7 +33,7 @@ def export(run, to, half=False, base=False, name="", figures=None):
 
     Parameters
     ----------
-    run : of any stage (its best checkpoint), or a finished folder; one of diffusion or fine_tune takes its codec and its ear along
+    run : of any stage (its best checkpoint), or a finished folder; with what diffusion and fine_tune build on
     to : folder, new or an earlier export, which is replaced
     half : weights in half precision
     base : of a fine_tune run, take the model before it was adapted along
@@ -48,7 +49,7 @@ def export(run, to, half=False, base=False, name="", figures=None):
     CheckpointError : nothing to export there; ConfigError : `to` is a folder with something else in it
     """
     run, to = locate(run), Path(to)
-    _check_place(run, to)
+    _check_target(run, to)
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch)
         what, facts, config, measured = _gather(run, made, base)
@@ -56,7 +57,10 @@ def export(run, to, half=False, base=False, name="", figures=None):
             for path in made.glob("*.safetensors"):
                 _halve(path)
         _replace(made, to)
-    write_text(to / CONFIG, json.dumps({"model_type": MODEL_TYPE, "architectures": [what], **config}, indent=1, ensure_ascii=False))
+    write_text(
+        to / CONFIG,
+        json.dumps({"model_type": MODEL_TYPE, "architectures": [what], **config}, indent=1, ensure_ascii=False),
+    )
     text = card(what, _corpora(config), _rows(to, facts), figures or measured, facts.get("pianist"), name or to.name)
     write_text(to / CARD, text)
     write_manifest(to, facts)
@@ -64,7 +68,7 @@ def export(run, to, half=False, base=False, name="", figures=None):
     return to
 
 
-def _check_place(run, to):
+def _check_target(run, to):
     """ConfigError where something would be lost."""
     if to.resolve() == run.resolve() or run.resolve() in to.resolve().parents:
         raise ConfigError(f"--to {to} is the run itself: name another folder.")
@@ -76,7 +80,9 @@ def _is_export(folder):
     try:
         return CONFIG in read_manifest(folder)["sha256"]
     except DamageError:  # of an export that was cut short, its card and config are there
-        return (folder / CONFIG).is_file() and json.loads((folder / CONFIG).read_text("utf-8")).get("model_type") == MODEL_TYPE
+        return (folder / CONFIG).is_file() and json.loads((folder / CONFIG).read_text("utf-8")).get(
+            "model_type"
+        ) == MODEL_TYPE
 
 
 def _gather(run, made, base):
@@ -100,7 +106,12 @@ def _gather_finished(folder, made):
         if file.endswith(".safetensors"):
             shutil.copyfile(folder / file, made / file)
     facts = {key: value for key, value in manifest.items() if key != "sha256"}
-    return "improviser", facts, {"configs": manifest["configs"], "pianist": manifest["pianist"]}, facts.get("figures", {})
+    return (
+        "improviser",
+        facts,
+        {"configs": manifest["configs"], "pianist": manifest["pianist"]},
+        facts.get("figures", {}),
+    )
 
 
 def _gather_improviser(checkpoint, made, base):
@@ -130,7 +141,7 @@ def _halve(path):
 
 
 def _replace(made, to):
-    """Move what was made into its place, its manifest to come last."""
+    """Replace the target's files by those in `made`; the manifest comes last."""
     to.mkdir(parents=True, exist_ok=True)
     (to / MANIFEST).unlink(missing_ok=True)
     for old in [*to.glob("*.safetensors"), *to.glob("*.json")]:
@@ -146,7 +157,10 @@ def _corpora(config):
 
 def _rows(folder, facts):
     """What a card says of the weights."""
-    sizes = {path.stem: sum(tensor.numel() for tensor in load_file(path).values()) for path in sorted(folder.glob("*.safetensors"))}
+    sizes = {
+        path.stem: sum(tensor.numel() for tensor in load_file(path).values())
+        for path in sorted(folder.glob("*.safetensors"))
+    }
     dtype = {tensor.dtype for path in folder.glob("*.safetensors") for tensor in load_file(path).values()}
     numbers = {f"numbers in {name}": f"{size:,}" for name, size in sizes.items()}
     step = {"steps": f"{facts['step']:,}"} if facts.get("step") else {}

@@ -1,6 +1,7 @@
-"""The card of exported weights: README.md as the Hugging Face hub reads it, facts as YAML at its top, words for people below.
+"""The card of exported weights: README.md as the Hugging Face hub reads it, facts as YAML at its top, text below.
 
-Format: https://huggingface.co/docs/hub/model-cards (fields: https://github.com/huggingface/hub-docs/blob/main/modelcard.md).
+Format: https://huggingface.co/docs/hub/model-cards (fields:
+https://github.com/huggingface/hub-docs/blob/main/modelcard.md).
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from lib.config import REPOSITORY
 from lib.data.corpora import CORPORA
 
 STRICTEST_FIRST = ("cc-by-nc-sa-4.0", "cc-by-nc-4.0")
-UNKNOWN = "music of one's own: its licence is for who exported this to say"
+UNKNOWN = "music of one's own: whoever exported this states its licence"
 TAGS = ["music", "midi", "piano", "jazz", "symbolic-music"]
 WHAT = {
     "vqvae": "The codec: piano rolls as codes, and back.",
-    "style_encoder": "The ear: hears a passage and says who may be playing.",
-    "improviser": "An improviser at the piano: a codec, an ear and a masked-diffusion transformer, all that is needed to play.",
+    "style_encoder": "The style encoder: embeds a passage and names who may be playing.",
+    "improviser": "An improviser at the piano: a codec, a style encoder and a masked-diffusion transformer.",
 }
 USE = {
-    "vqvae": "python -m lib reconstruct FILE.mid --run hf://OWNER/NAME\npython -m lib train diffusion --vqvae-run hf://OWNER/NAME",
+    "vqvae": "python -m lib reconstruct FILE.mid --run hf://OWNER/NAME\n"
+    "python -m lib train diffusion --vqvae-run hf://OWNER/NAME",
     "style_encoder": "python -m lib train diffusion --style-encoder-run hf://OWNER/NAME",
     "improviser": "python -m lib generate --run hf://OWNER/NAME --out solo.mid",
 }
@@ -30,7 +32,10 @@ def licence_of(corpora):
     found = {CORPORA[name].licence for name in corpora if name in CORPORA}
     strange = [name for name in corpora if name not in CORPORA]
     if strange or found <= {None}:
-        return {"license": "other", "license_name": "of-the-training-music" if strange else "demo-music-free-of-licence"}
+        return {
+            "license": "other",
+            "license_name": "of-the-training-music" if strange else "demo-music-free-of-licence",
+        }
     return {"license": next(name for name in STRICTEST_FIRST if name in found)}
 
 
@@ -69,7 +74,9 @@ def card(what, corpora, facts=None, figures=None, pianist=None, name=""):
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     titles = [CORPORA[name].title if name in CORPORA else f"{name}: {UNKNOWN}" for name in corpora]
     sources = "\n".join(f"- {title}" for title in titles)
-    limits = "non-commercial use only" if licence_of(corpora)["license"] != "other" else "as far as the music above allows"
+    limits = (
+        "non-commercial use only" if licence_of(corpora)["license"] != "other" else "as far as the music above allows"
+    )
     return f"""---
 {head}---
 
@@ -81,8 +88,8 @@ def card(what, corpora, facts=None, figures=None, pianist=None, name=""):
 {USE[what]}
 ```
 
-A folder with these files does as well as the name. `manifest.json` holds the sha256 of each file and is checked when it is
-loaded; `config.json` says how it was trained.
+A folder with these files does as well as the name. `manifest.json` holds the sha256 of each file and is checked when
+it is loaded; `config.json` says how it was trained.
 
 | | |
 |---|---|

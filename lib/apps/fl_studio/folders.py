@@ -1,7 +1,8 @@
 """Where FL Studio keeps the user's scripts, and putting ours there: nothing else is written, changed or removed.
 
-FL Studio keeps its user data in `Documents/Image-Line/FL Studio` unless told otherwise (Options > File settings > User data
-folder). It remembers the folder as "Shared data": on Windows in the registry, on macOS in an XML file of the same shape.
+FL Studio keeps its user data in `Documents/Image-Line/FL Studio` by default (Options > File settings > User
+data folder). It remembers the folder as "Shared data": on Windows in the registry, on macOS in an XML file of the same
+shape.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def user_data(given=None, system=None, home=None, registry=None):
     usual = [home.glob(f"{documents}/Image-Line/FL Studio") for documents in USUAL]
     found = sorted({folder.resolve() for folders in usual for folder in folders if folder.is_dir()})
     if not found:
-        raise ConfigError(f"There is no folder Documents/Image-Line/FL Studio in {home}: has FL Studio run once? {HINT}")
+        raise ConfigError(
+            f"There is no folder Documents/Image-Line/FL Studio in {home}: has FL Studio run once? {HINT}"
+        )
     if len(found) > 1:
         raise ConfigError(f"Several folders could be FL Studio's: {', '.join(map(str, found))}. {HINT}")
     return found[0]
@@ -60,23 +63,25 @@ def _given(folder):
     within = folder / "FL Studio"
     folder = within if within.is_dir() else folder
     if not (folder / "Settings").is_dir():
-        raise ConfigError(f"--user-data {folder} has no folder Settings: it is not FL Studio's user data folder. {HINT}")
+        raise ConfigError(
+            f"--user-data {folder} has no folder Settings: it is not FL Studio's user data folder. {HINT}"
+        )
     return folder
 
 
-def _remembered(said):
+def _remembered(read):
     """What FL Studio remembers, then Windows' own Documents."""
-    shared, documents = said(FL_PATHS), said(DOCUMENTS)
+    shared, documents = read(FL_PATHS), read(DOCUMENTS)
     if shared:
         yield Path(shared) / "FL Studio"
     if documents:
         yield Path(os.path.expandvars(documents)) / "Image-Line" / "FL Studio"
 
 
-def _read_registry(place):
+def _read_registry(entry):
     import winreg  # of Windows alone
 
-    key, name = place
+    key, name = entry
     try:
         with winreg.OpenKey(winreg.HKEY_CURRENT_USER, key) as opened:
             return winreg.QueryValueEx(opened, name)[0]
@@ -87,8 +92,8 @@ def _read_registry(place):
 def _mac_registry(home):
     """As _read_registry, from FL Studio's file on macOS."""
 
-    def read(place):
-        key, name = place
+    def read(entry):
+        key, name = entry
         try:
             found = ElementTree.parse(home / MAC_REGISTRY).getroot()
         except (OSError, ElementTree.ParseError):

@@ -1,7 +1,7 @@
 """Solos as a script for FL Studio's piano roll: the notes are literals in it, so that it needs no file and no network.
 
-Conventions: a script counts in beats (quarters) of its take's tempo, and FL Studio in ticks, `score.PPQ` a beat; the script
-brings one to the other. It has no sustain pedal to give, so a note rings as long as the pedal held it.
+Conventions: a script counts in beats (quarters) of its take's tempo, and FL Studio in ticks, `score.PPQ` a beat; the
+script brings one to the other. It has no sustain pedal to give, so a note rings as long as the pedal held it.
 
 What a script may do is documented in Image-Line's API stubs (github.com/IL-Group/FL-Studio-API-Stubs,
 src/piano_roll_scripting/flpianoroll) and in the reference that FL Studio installs ("Piano roll script reference.txt").
@@ -28,7 +28,7 @@ DEFAULT_TEMPO_BPM = 120.0  # where a file says nothing
 
 
 @dataclass(frozen=True)
-class Take:
+class ScriptTake:
     """A solo to choose in the script.
 
     Attributes
@@ -46,9 +46,9 @@ class Take:
 
 
 def read_take(path, tempo_bpm=None):
-    """Take from a MIDI file; its tempo where none is given, its markers as chords. MidiError as read_midi."""
+    """ScriptTake from a MIDI file; its tempo where none is given, its markers as chords. MidiError as read_midi."""
     path = Path(path)
-    return Take(path.stem, read_midi(path), tempo_bpm or read_tempo(path) or DEFAULT_TEMPO_BPM, read_markers(path))
+    return ScriptTake(path.stem, read_midi(path), tempo_bpm or read_tempo(path) or DEFAULT_TEMPO_BPM, read_markers(path))
 
 
 def ringing(notes):
@@ -70,7 +70,7 @@ def script_text(takes, name):
 
     Parameters
     ----------
-    takes : list of Take, 1 to MAX_TAKES
+    takes : list of ScriptTake, 1 to MAX_TAKES
     name : the title of its window
 
     Raises
@@ -78,13 +78,22 @@ def script_text(takes, name):
     ConfigError : there are none or too many takes, too many notes, or a take without a note for the piano
     """
     if not 1 <= len(takes) <= MAX_TAKES:
-        raise ConfigError(f"A script holds 1 to {MAX_TAKES} takes, not {len(takes)}. Write several, each with its --name or --out.")
+        raise ConfigError(
+            f"A script holds 1 to {MAX_TAKES} takes, not {len(takes)}. Write several, each with its --name or --out."
+        )
     takes = [dataclasses.replace(take, notes=_on_the_piano(take)) for take in takes]
     if (total := sum(len(take.notes) for take in takes)) > MAX_NOTES:
-        raise ConfigError(f"A script holds {MAX_NOTES:,} notes at most, these takes have {total:,}. Write a script a take.")
+        raise ConfigError(
+            f"A script holds {MAX_NOTES:,} notes at most, these takes have {total:,}. Write a script a take."
+        )
     rows = ",\n".join(_take_text(number, take) for number, take in enumerate(takes, 1))
-    parts = {"signature": SIGNATURE, "name": _quoted(name), "description": _quoted(_description(takes)), "takes": f"[\n{rows},\n]"}
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], TEMPLATE.read_text(encoding="ascii"))
+    parts = {
+        "signature": SIGNATURE,
+        "name": _quoted(name),
+        "description": _quoted(_description(takes)),
+        "takes": f"[\n{rows},\n]",
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda slot: parts[slot[1]], TEMPLATE.read_text(encoding="ascii"))
 
 
 def _on_the_piano(take):

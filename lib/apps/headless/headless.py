@@ -69,7 +69,7 @@ class NotebookResult:
 
 
 def fingerprint(path: Path, values: dict) -> str:
-    """Hex digest of a notebook's cells, its parameters and all code under lib/, that of pages and templates included."""
+    """Hex digest of a notebook's cells, its parameters and all files under lib/, scripts and styles of pages too."""
     digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode())
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         digest.update("".join(cell["source"]).encode() + b"\0")
@@ -80,12 +80,16 @@ def fingerprint(path: Path, values: dict) -> str:
 
 
 def _read_summary(output):
+    path = output / "summary.json"
+    if not path.exists():
+        return {}
     try:
-        entries = json.loads((output / "summary.json").read_text(encoding="utf-8"))["notebooks"]
+        entries = json.loads(path.read_text(encoding="utf-8"))["notebooks"]
         results = [NotebookResult(**{**entry, "made": tuple(entry["made"])}) for entry in entries]
-        return {result.notebook: result for result in results}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}  # none yet, or not ours: everything is run
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"{path} can't be read ({error}): every notebook is run", flush=True)
+        return {}
+    return {result.notebook: result for result in results}
 
 
 def _write_summary(output, preset, results):
@@ -121,12 +125,14 @@ def _count_events(runs):
 
 
 def _status(runs, before):
-    """STOPPED_EARLY, "resumed" or "done", by what the runs in a folder have reported since `before`, of _count_events."""
+    """STOPPED_EARLY, "resumed" or "done", by the events of the runs in a folder since `before`, of _count_events."""
     new = [read_events(run)[before.get(run, 0) :] for run in _count_events(runs)]
     ends = [[event["event"] for event in events if event["event"] in ("stopped", "finished")] for events in new]
     if any(end and end[-1] == "stopped" for end in ends):
         return STOPPED_EARLY
-    return "resumed" if any(event["event"] == "start" and event["step"] for events in new for event in events) else "done"
+    return (
+        "resumed" if any(event["event"] == "start" and event["step"] for events in new for event in events) else "done"
+    )
 
 
 # --- Running -------------------------------------------------------------------------------
@@ -146,7 +152,7 @@ class _Stream:
 
 @contextlib.contextmanager
 def _environment(mirror: str | None) -> Iterator[None]:
-    """The variables that a kernel inherits, for as long as it runs; the user's own stay, but for MIRROR where one is given."""
+    """The variables that a kernel inherits; the user's own stay, but for MIRROR where one is given."""
     changed = {name: value for name, value in KERNEL_ENVIRONMENT.items() if name not in os.environ}
     changed |= {"MIRROR": mirror} if mirror else {}
     before = {name: os.environ.get(name) for name in changed}
@@ -167,9 +173,17 @@ def _execute(path: Path, copy: Path, values: dict, mirror: str | None) -> None:
     try:
         with _environment(mirror):
             papermill.execute_notebook(
-                str(path), str(copy), parameters=values, cwd=str(ROOT), kernel_name="python3", progress_bar=False,
-                start_timeout=180, stdout_file=stream, stderr_file=stream, extra_arguments=[KERNEL_LOG],
-            )  # fmt: skip
+                str(path),
+                str(copy),
+                parameters=values,
+                cwd=str(ROOT),
+                kernel_name="python3",
+                progress_bar=False,
+                start_timeout=180,
+                stdout_file=stream,
+                stderr_file=stream,
+                extra_arguments=[KERNEL_LOG],
+            )
     except papermill.PapermillExecutionError as error:
         lines = ANSI.sub("", "\n".join(error.traceback)).strip().splitlines()[-TRACEBACK_LINES:]
         raise NotebookError(path.stem, copy, f"{error.ename}: {error.evalue}", "\n".join(lines)) from None
@@ -210,7 +224,7 @@ def run(
     overrides : dict, "NOTEBOOK.NAME" -> value, such as {"02_vqvae.batch_size": 8}
     output_dir, data_dir, runs_dir : folders; None takes outputs/PRESET, data and runs/PRESET
     again : run also what has succeeded before
-    mirror : where trainings copy their checkpoints, a folder or a remote; None: as the notebooks choose (MIRROR, or Drive)
+    mirror : where trainings copy their checkpoints, a folder or a remote; None: MIRROR, or Drive on Colab
 
     Returns
     -------
@@ -229,8 +243,12 @@ def run(
         check_values(notebook, values.get("preset", preset), values)
     home = google_colab_shim.mount()
     folders = google_colab_shim.folders(home, preset, data_dir or "", runs_dir or "", output_dir or "")
-    shared = {"preset": preset, "data_dir": str(folders.data), "runs_dir": str(folders.runs),
-              "output_dir": str(folders.output)}  # fmt: skip
+    shared = {
+        "preset": preset,
+        "data_dir": str(folders.data),
+        "runs_dir": str(folders.runs),
+        "output_dir": str(folders.output),
+    }
     return _run_chain(paths, shared, assigned, folders, mirror, again)
 
 

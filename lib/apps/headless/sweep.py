@@ -7,8 +7,9 @@
       03_style_encoder.lr: [1e-3, 3e-4]
       03_style_encoder.batch_size: [4, 8]
 
-What comes before the first notebook that differs is run once, for all cells. Each cell has its own folders of outputs and runs;
-what has succeeded is not run again (headless.py), so that running the sweep again runs failed and missing cells alone.
+What comes before the first notebook that differs is run once, for all cells. Each cell has its own folders of outputs
+and runs; what has succeeded is not run again (headless.py), so that running the sweep again runs failed and missing
+cells alone.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def run_sweep(
 
     Parameters
     ----------
-    output_dir, data_dir, runs_dir : as lib.apps.headless.headless.run takes them; cells have folders below sweep-NAME in them
+    output_dir, data_dir, runs_dir : as headless.run takes them; cells have folders below sweep-NAME in them
     again : run also what has succeeded
 
     Returns
@@ -81,8 +82,16 @@ def run_sweep(
     output.mkdir(exist_ok=True)
 
     def run(notebooks, values, name):
-        return headless.run(",".join(path.stem for path in notebooks), sweep.preset, values, output / name, folders.data,
-                            runs / name, again, _mirror_of(folders.mirror, sweep, name))  # fmt: skip
+        return headless.run(
+            ",".join(path.stem for path in notebooks),
+            sweep.preset,
+            values,
+            output / name,
+            folders.data,
+            runs / name,
+            again,
+            _mirror_of(folders.mirror, sweep, name),
+        )
 
     cells = [Cell(values, folder=sweep.folder(values)) for values in sweep.cells]
     shared, values = sweep.shared_folder, _values_of(sweep.shared, sweep.common)
@@ -168,8 +177,20 @@ def _rows(cells):
     """A head and a row a cell, of text and numbers."""
     figures = list(dict.fromkeys(name for cell in cells for name in cell.figures or {}))
     head = [*cells[0].values, "status", "seconds", *figures, "folder", "why"]
-    return [head, *([*cell.values.values(), cell.status, cell.seconds, *((cell.figures or {}).get(name, "") for name in figures),
-                     cell.folder, cell.why] for cell in cells)]  # fmt: skip
+    return [
+        head,
+        *(
+            [
+                *cell.values.values(),
+                cell.status,
+                cell.seconds,
+                *((cell.figures or {}).get(name, "") for name in figures),
+                cell.folder,
+                cell.why,
+            ]
+            for cell in cells
+        ),
+    ]
 
 
 def _markdown(cells):

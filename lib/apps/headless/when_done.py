@@ -34,4 +34,6 @@ def _stop_pod():
         return f"Pod {pod} was not stopped: runpodctl is not installed. {by_hand}"
     done = subprocess.run([binary, "stop", "pod", pod], capture_output=True, text=True)
     said = (done.stdout + done.stderr).strip()
-    return said if done.returncode == 0 else f"Pod {pod} was not stopped (runpodctl: {said or done.returncode}). {by_hand}"
+    return (
+        said if done.returncode == 0 else f"Pod {pod} was not stopped (runpodctl: {said or done.returncode}). {by_hand}"
+    )

@@ -1,9 +1,9 @@
 """Call and response: the human's phrase ends, the partner answers on the next beat.
 
-The answer is made while the human still plays. Where silence ends phrases, each breath may be the end: the model is asked then, and
-has the rest of the silence. Where a pedal, controller or key ends them, it is asked again and again, so that its prompt
-is never older than a bar. An answer that is late enters on a later bar line; one to a part of the phrase, because
-the human continued, is never played.
+The answer is made while the human still plays. Where silence ends phrases, each breath may be the end: the model is
+asked then, and has the rest of the silence. Where a pedal, controller or key ends them, it is asked again and again, so
+that its prompt is never older than a bar. An answer that is late enters on a later bar line; one to a part of the
+phrase, because the human continued, is never played.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class CallAndResponse(Partner):
             self._ask(now_s, grid)
 
     def _is_fresh(self, asked_s: float | None, grid: BeatGrid) -> bool:
-        """Whether a question of that time had the phrase as its prompt: all of it, or all but its last bar where a cue ended it."""
+        """Whether a question of that time had all of the phrase as its prompt, or all but the last bar before a cue."""
         if asked_s is None:
             return False
         recent = not self._ends_by_silence and self.ended_s - asked_s <= self.bar * grid.beat_s
@@ -132,9 +132,18 @@ class CallAndResponse(Partner):
         notes = ScheduledNotes(self.answer.notes, question.beat_s, entry, entry, end, channel=channel)
         self.scheduled.append(notes)
         self.placed = True
-        self.report("placed", "", entry_s=grid.time_of(entry), first_s=grid.time_of(notes.first_beat), beat_s=grid.beat_s,
-                    entry_beat=entry, ended_s=self.ended_s, released_s=self.phrase.released_s, late=self.late,
-                    ends_s=grid.time_of(end))  # fmt: skip
+        self.report(
+            "placed",
+            "",
+            entry_s=grid.time_of(entry),
+            first_s=grid.time_of(notes.first_beat),
+            beat_s=grid.beat_s,
+            entry_beat=entry,
+            ended_s=self.ended_s,
+            released_s=self.phrase.released_s,
+            late=self.late,
+            ends_s=grid.time_of(end),
+        )
 
     def _begin(self):
         self.report("answers", f"answering {len(self.phrase)} notes", notes=len(self.phrase))

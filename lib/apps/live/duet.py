@@ -1,7 +1,8 @@
 """A duet over real ports: four processes, and the loop that keeps them together.
 
-This process listens and decides; the model, the scheduler (which holds the output port) and its watchdog are processes of their
-own. Whichever of them dies, nothing sounds on: a model is started again, without scheduler or watchdog the duet ends.
+This process listens and decides; the model, the scheduler (which holds the output port) and its watchdog are processes
+of their own. Whichever of them dies, nothing sounds on: a model is started again, without scheduler or watchdog the
+duet ends.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Journal:
     """
 
     def __init__(self, say: Callable = print, path: Path | None = None):
-        self.say, self.file = say, None if path is None else open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        self.say, self.file = say, None
+        if path is not None:
+            self.file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
     def __call__(self, event: str, text: str, **fields) -> None:
         if text:
@@ -206,7 +209,7 @@ class LiveDuet:
             self.partner.reset()
 
     def close(self) -> bool:
-        """Silence, and end all processes: whether all is silent. Where the output is away, wait for it; Ctrl-C gives it up."""
+        """Silence, and end all processes: whether all is silent. Waits for an output that is away."""
         with ignored_signals():
             self.monitor.over.set()
             for part in (self.output, self.input, self.model):
@@ -237,7 +240,12 @@ class LiveDuet:
 
 
 def play_duet(
-    request: DuetRequest, input_name: str, output_name: str, loading: Mapping, say: Callable = print, journal: Path | None = None
+    request: DuetRequest,
+    input_name: str,
+    output_name: str,
+    loading: Mapping,
+    say: Callable = print,
+    journal: Path | None = None,
 ) -> None:
     """Play until Ctrl-C or SIGTERM.
 

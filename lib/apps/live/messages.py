@@ -1,6 +1,7 @@
 """MIDI messages as bytes: what makes a port silent, and which messages play notes.
 
-Conventions: channels are 0-15 inside, 1-16 to people; times are those of time.perf_counter, which all processes of a machine share.
+Conventions: channels are 0-15 inside, 1-16 to people; times are those of time.perf_counter, which all processes of a
+machine share.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ RETRIGGER_S = 0.005  # a key is up so long before it is struck again
 
 @dataclass(frozen=True, order=True)
 class MidiSpan:
-    """A key or the pedal, from its beginning to its end. Both are sent as one, so that no note-on is without its note-off.
+    """A key or the pedal, from its beginning to its end: given as one, so that no note-on is without its note-off.
 
     Attributes
     ----------
@@ -43,7 +44,7 @@ def pedal(down_s: float, up_s: float, channel: int = 0) -> MidiSpan:
 
 
 def song_position(tick: int) -> list[bytes]:
-    """[the message] with the position of a clock's next tick, in whole sixteenths; [] where it is out of MIDI's range."""
+    """[the message] with a clock's next position, in whole sixteenths; [] where it is out of MIDI's range."""
     sixteenth = tick * 4 // CLOCKS_A_BEAT
     return [bytes((SONG_POSITION, sixteenth & 0x7F, sixteenth >> 7))] if sixteenth <= LAST_SIXTEENTH else []
 
@@ -90,7 +91,7 @@ class SoundingKeys:
 
 
 def without_overlap(spans: Iterable[MidiSpan]) -> list[MidiSpan]:
-    """Spans in order in which a key is up before it is struck again; one that would be no longer than that is left out."""
+    """Spans in order in which a key is up before it is struck again; what would be too short for that is left out."""
     kept, last = [], {}
     for span in sorted(spans):
         index = last.get(span.on[:2])

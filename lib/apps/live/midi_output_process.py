@@ -30,7 +30,9 @@ class MidiOutputProcess:
         self.orders, orders = context.Pipe()
         notes_in, notes_out = context.Pipe(duplex=False)
         self.watchdog = context.Process(target=run_watchdog, args=(name, notes_in), name="watchdog", daemon=True)
-        self.scheduler = context.Process(target=run_scheduler, args=(name, orders, notes_out), name="scheduler", daemon=True)
+        self.scheduler = context.Process(
+            target=run_scheduler, args=(name, orders, notes_out), name="scheduler", daemon=True
+        )
         for process in (self.watchdog, self.scheduler):
             process.start()
         for end in (orders, notes_in, notes_out):

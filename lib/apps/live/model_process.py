@@ -80,7 +80,11 @@ def request_of(question: Question, request: DuetRequest, own_changes: bool = Fal
     tempo_bpm = min(max(60.0 / question.beat_s, 20.0), 400.0)
     values = {
         **({"own_changes": True} if own_changes else {"chords": request.form}),
-        **{"tempo_bpm": tempo_bpm, "beats_per_bar": request.beats_per_bar, "seconds": question.beats * 60.0 / tempo_bpm},
+        **{
+            "tempo_bpm": tempo_bpm,
+            "beats_per_bar": request.beats_per_bar,
+            "seconds": question.beats * 60.0 / tempo_bpm,
+        },
         **{"seed": request.seed + question.number, "style": request.style, "recall": 0.0},
         **{"num_steps": request.num_steps, "temperature": request.temperature},
     }
@@ -97,12 +101,16 @@ def chart_of(request: DuetRequest, improviser: Improviser) -> Chart | None:
     """
     from lib.music.chart import Chart
 
-    if request.own_changes or (request.mode == "call" and request.chords is None and any(map(len, improviser.changes.values()))):
+    if request.own_changes or (
+        request.mode == "call" and request.chords is None and any(map(len, improviser.changes.values()))
+    ):
         return None
     return Chart.parse(request.form, request.beats_per_bar)
 
 
-def answer(question: Question, request: DuetRequest, improviser: Improviser, chart: Chart | None, callback=None) -> Answer:
+def answer(
+    question: Question, request: DuetRequest, improviser: Improviser, chart: Chart | None, callback=None
+) -> Answer:
     """Let the model play; `callback` of generate may raise to end it."""
     from lib.generation.generate import generate_many
 
@@ -118,7 +126,9 @@ def left_hand_of(notes: Notes) -> Notes:
     from lib.music.hands import left_hand
 
     chosen = left_hand(notes)
-    return Notes(notes.onset_s[chosen], notes.duration_s[chosen], notes.pitch[chosen], notes.velocity[chosen], notes.pedal_s)
+    return Notes(
+        notes.onset_s[chosen], notes.duration_s[chosen], notes.pitch[chosen], notes.velocity[chosen], notes.pedal_s
+    )
 
 
 class _SupersededError(Exception):
@@ -145,7 +155,9 @@ def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
     try:
         improviser = load_improviser(**loading)
         chart = chart_of(request, improviser)
-        reason = answer(Question(0, None, 0, request.beats_per_bar, 60.0 / request.tempo_bpm), request, improviser, chart).reason
+        reason = answer(
+            Question(0, None, 0, request.beats_per_bar, 60.0 / request.tempo_bpm), request, improviser, chart
+        ).reason
     except (ValueError, OSError, RuntimeError) as error:
         reason = str(error)
     with contextlib.suppress(EOFError, OSError):
@@ -186,7 +198,9 @@ class ModelProcess:
         self.asked, self.ready = {}, False  # number of the question in work -> when it was asked
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=run_model, args=(theirs, self.request, self.loading), name="model", daemon=True)
+        self.process = context.Process(
+            target=run_model, args=(theirs, self.request, self.loading), name="model", daemon=True
+        )
         self.process.start()
         theirs.close()
 

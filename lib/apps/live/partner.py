@@ -1,7 +1,7 @@
 """The partner: receives messages, knows the beat, asks the model ahead of time, hands its notes to the scheduler.
 
-What call and response (call.py) and taking turns (turns.py) share. Nothing here waits and nothing reads a clock: `receive` and
-`tick` get the time, so that a test, or a rehearsal, can play an hour in a second.
+What call and response (call.py) and taking turns (turns.py) share. Nothing here waits and nothing reads a clock:
+`receive` and `tick` get the time, so that a test, or a rehearsal, can play an hour in a second.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 from mido import Message
 
-from lib.apps.live.duet_request import DuetRequest
+from lib.apps.live.duet_request import DuetRequest, parse_cue
 from lib.apps.live.messages import ALL_SOUND_OFF, MidiSpan, key, pedal, without_overlap
 from lib.apps.live.model_process import Answer, Question
-from lib.apps.live.phrase import Phrase, parse_cue
+from lib.apps.live.phrase import Phrase
 from lib.apps.live.tempo import BeatGrid
 from lib.music.notes import Notes
 
@@ -36,7 +36,9 @@ class ScheduledNotes:
     channel : 0-15
     """
 
-    def __init__(self, notes: Notes, beat_s: float, at_beat, entry_beat, end_beat, on_beat: bool = True, channel: int = 0):
+    def __init__(
+        self, notes: Notes, beat_s: float, at_beat, entry_beat, end_beat, on_beat: bool = True, channel: int = 0
+    ):
         self.end_beat, self.channel = end_beat, channel
         on = at_beat + notes.onset_s / beat_s
         off = np.minimum(on + notes.duration_s / beat_s, end_beat)
@@ -55,10 +57,17 @@ class ScheduledNotes:
         """Spans that begin before a time, each handed out once."""
         until = grid.beat_at(until_s)
         now, self.rows = [row for row in self.rows if row[0] < until], [row for row in self.rows if row[0] >= until]
-        downs, self.pedals = [row for row in self.pedals if row[0] < until], [row for row in self.pedals if row[0] >= until]
+        downs, self.pedals = (
+            [row for row in self.pedals if row[0] < until],
+            [row for row in self.pedals if row[0] >= until],
+        )
         self.played += now
-        keys = [key(grid.time_of(on), grid.time_of(off), pitch, velocity, self.channel) for on, off, pitch, velocity in now]
-        return without_overlap([*keys, *(pedal(grid.time_of(down), grid.time_of(up), self.channel) for down, up in downs)])
+        keys = [
+            key(grid.time_of(on), grid.time_of(off), pitch, velocity, self.channel) for on, off, pitch, velocity in now
+        ]
+        return without_overlap(
+            [*keys, *(pedal(grid.time_of(down), grid.time_of(up), self.channel) for down, up in downs)]
+        )
 
     def all_rows(self) -> list[tuple]:
         """(on, off, pitch, velocity) in beats, played and to come."""
@@ -77,7 +86,9 @@ class Partner:
     report : callable(event, text, **fields), called with what happens; the text is for people, or empty
     """
 
-    def __init__(self, request: DuetRequest, tempo, output, model, report: Callable = lambda event, text, **fields: None):
+    def __init__(
+        self, request: DuetRequest, tempo, output, model, report: Callable = lambda event, text, **fields: None
+    ):
         self.request, self.tempo, self.output, self.model, self.report = request, tempo, output, model, report
         self.phrase = Phrase(parse_cue(request.ends_by), request.silence_beats)
         self.scheduled, self.number, self.answer = [], 0, None

@@ -1,41 +1,19 @@
 """The human's phrase: from MIDI messages to Notes, and when it has ended.
 
-Conventions: times are those of time.perf_counter; a phrase begins at its first note. What ends it is one of `silence` (so many
-beats without a key down), `pedal` (the soft pedal), `cc:NUMBER` (a controller or a foot switch) or `key:PITCH`, a key that is
-then no part of the music.
+Conventions: times are those of time.perf_counter; a phrase begins at its first note. What ends it is one of `silence`
+(so many beats without a key down), `pedal` (the soft pedal), `cc:NUMBER` (a controller or a foot switch) or
+`key:PITCH`, a key that is then no part of the music.
 """
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from mido import Message
 
-from lib.config import ConfigError
 from lib.music.notes import PEDAL_CONTROLLER, PEDAL_DOWN, Notes
 
-SOFT_PEDAL = 67
-CUE = re.compile(r"(cc|key):(\d{1,3})")
 BREATH_BEATS = 0.1  # without a key down: the phrase may be over
 KEPT_S = 60.0  # of a phrase: the model gets the last seconds only
-
-
-def parse_cue(text: str) -> tuple[str, int | None]:
-    """("silence", None), ("cc", number) or ("key", pitch).
-
-    Raises
-    ------
-    ConfigError : says what there is
-    """
-    if text == "silence":
-        return "silence", None
-    if text == "pedal":
-        return "cc", SOFT_PEDAL
-    match = CUE.fullmatch(text)
-    if match is None or int(match[2]) > 127:
-        raise ConfigError(f"ends_by: {text!r} ends no phrase. Say silence, pedal, cc:NUMBER or key:PITCH (0 to 127).")
-    return match[1], int(match[2])
 
 
 class Phrase:
@@ -43,7 +21,7 @@ class Phrase:
 
     Parameters
     ----------
-    cue : see parse_cue
+    cue : see duet_request.parse_cue
     silence_beats : without a key down, after which the phrase has ended (where silence ends it)
     """
 
@@ -53,7 +31,7 @@ class Phrase:
         self.clear()
 
     def clear(self):
-        """Begin anew; keys that are down belong to the new phrase."""
+        """Begin again; keys that are down belong to the new phrase."""
         self.rows = []  # [on_s, off_s, pitch, velocity]
         self.pedals = []
         self.down = {}  # pitch -> its row
@@ -144,4 +122,6 @@ class Phrase:
         pedals = [*self.pedals, *([(self.pedal_down_s, now_s)] if self.pedal_down_s is not None else [])]
         pedal_s = np.clip(np.array(pedals).reshape(-1, 2) - start_s, 0, None)
         durations_s = np.maximum(np.subtract(off_s, on_s), 0.001)
-        return Notes.from_arrays(np.subtract(on_s, start_s), durations_s, pitch, velocity, pedal_s[pedal_s[:, 1] > pedal_s[:, 0]])
+        return Notes.from_arrays(
+            np.subtract(on_s, start_s), durations_s, pitch, velocity, pedal_s[pedal_s[:, 1] > pedal_s[:, 0]]
+        )

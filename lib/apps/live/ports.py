@@ -1,8 +1,8 @@
 """MIDI ports by name: those of the system, virtual ones, and sockets.
 
-A port is named as `list_ports` shows it, or by a part of that which no other port has. `virtual:NAME` makes a port that other
-programs see (Linux and macOS). `socket:HOST:PORT` speaks plain MIDI bytes over TCP, as mido's sockets do. The environment
-variable MIDO_BACKEND chooses another system than the usual, e.g. mido.backends.rtmidi/UNIX_JACK.
+A port is named as `list_ports` shows it, or by a part of that which no other port has. `virtual:NAME` makes a port that
+other programs see (Linux and macOS). `socket:HOST:PORT` speaks plain MIDI bytes over TCP, as mido's sockets do. The
+environment variable MIDO_BACKEND chooses another system than the usual, e.g. mido.backends.rtmidi/UNIX_JACK.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mido import Backend, Message, Parser
 
 from lib.config import ConfigError, nearest
 
-# put behind a name, and another one when the port is plugged in again; elsewhere a number is the name's own ("IAC Driver Bus 2")
+# put behind a name, and another one when the port is plugged in again; elsewhere a number is the name's own
 SYSTEM_NUMBERS = {"linux": r" \d+:\d+$", "win32": r" \d+$"}
 CONNECT_S = 0.5  # a socket that does not answer by then is not there
 VIRTUAL, SOCKET = "virtual:", "socket:"
@@ -41,11 +41,17 @@ def backend() -> Backend:
     try:
         chosen.load()
     except ImportError as error:
-        wheels = "" if (3, 10) <= sys.version_info[:2] <= (3, 12) else (
-            f" There are no wheels of it for Python {sys.version_info[0]}.{sys.version_info[1]}: use Python 3.10, 3.11 or 3.12,"
-            " or a C++ compiler with pip.")  # fmt: skip
+        wheels = (
+            ""
+            if (3, 10) <= sys.version_info[:2] <= (3, 12)
+            else (
+                f" There are no wheels of it for Python {sys.version_info[0]}.{sys.version_info[1]}: use Python 3.10,"
+                " 3.11 or 3.12, or a C++ compiler with pip."
+            )
+        )
         raise PortError(
-            f"Live MIDI wants python-rtmidi, which is not installed ({error}): pip install -r requirements-live.txt.{wheels}"
+            f"Live MIDI wants python-rtmidi, which is not installed ({error}): "
+            f"pip install -r requirements-live.txt.{wheels}"
         ) from None
     return chosen
 
@@ -57,6 +63,15 @@ def list_ports() -> tuple[list[str], list[str]]:
         return chosen.get_input_names(), chosen.get_output_names()
     except (OSError, RuntimeError) as error:
         raise PortError(f"This system has no MIDI ({str(error).strip()}). docs/LIVE.md says what to install.") from None
+
+
+def describe_ports() -> str:
+    """The ports by name, or the reason why there are none."""
+    try:
+        ports = list_ports()
+    except PortError as error:
+        return str(error)
+    return "\n".join("\n  ".join([f"{kind}:", *(names or ["none"])]) for kind, names in zip(("inputs", "outputs"), ports))
 
 
 def find_port(name: str, names: list[str], kind: str) -> str:
@@ -74,7 +89,9 @@ def find_port(name: str, names: list[str], kind: str) -> str:
     if matches:
         raise PortError(f"--{kind} {name!r} could be {', '.join(map(repr, matches))}: write more of its name.")
     hint = nearest(name, names) if names else " There are none."
-    raise PortError(f"There is no MIDI {kind} {name!r}.{hint} python -m lib duet --list shows all; docs/LIVE.md says more.")
+    raise PortError(
+        f"There is no MIDI {kind} {name!r}.{hint} python -m lib duet --list shows all; docs/LIVE.md says more."
+    )
 
 
 def _plain(name):

@@ -1,7 +1,7 @@
 """Priority and signals of the duet's processes.
 
-The scheduler goes before all others when the processor is short, the model after them. Scheduler and watchdog outlive the
-command, to silence what it left, so that what ends the command must not reach them.
+The scheduler goes before all others when the processor is short, the model after them. Scheduler and watchdog outlive
+the command, to silence what it left, so that what ends the command must not reach them.
 """
 
 from __future__ import annotations

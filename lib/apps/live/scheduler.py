@@ -1,8 +1,9 @@
 """The scheduler: the process that holds the output port and sends each note at its time.
 
-It knows no model. It gets orders over a pipe, ahead of time, and ends what it began: on `bye`, on SIGTERM, when the port is back
-after it was lost, and when the other end of the pipe is gone. It reports every key to the watchdog (watchdog.py) before it goes
-down, so that even a kill -9 of this process leaves nothing hanging, nor a port that is away while this process ends.
+It knows no model. It gets orders over a pipe, ahead of time, and ends what it began: on `bye`, on SIGTERM, when the
+port is back after it was lost, and when the other end of the pipe is gone. It reports every key to the watchdog
+(watchdog.py) before it goes down, so that even a kill -9 of this process leaves nothing hanging, nor a port that is
+away while this process ends.
 """
 
 from __future__ import annotations
@@ -57,10 +58,15 @@ class Scheduler:
     notify : callable(bytes), called with each message: before one that begins a key is sent, after others
     """
 
-    def __init__(self, open_port: Callable, clock: Callable = time.perf_counter, notify: Callable = lambda message: None):
+    def __init__(
+        self, open_port: Callable, clock: Callable = time.perf_counter, notify: Callable = lambda message: None
+    ):
         self.open_port, self.clock, self.notify = open_port, clock, notify
         self.port, self.sounding = open_port(), SoundingKeys()
-        self.heap, self.count = [], itertools.count()  # rows (due_s, rank, count, message, MidiSpan or state of the clock)
+        self.heap, self.count = (
+            [],
+            itertools.count(),
+        )  # rows (due_s, rank, count, message, MidiSpan or state of the clock)
         self.ticking = None  # origin_s, beat_s and number of the next tick
         self.lost, self.checked_s = 0, clock()
         self.sent, self.dropped = collections.deque(maxlen=SENT), 0
@@ -78,7 +84,9 @@ class Scheduler:
     def clear(self) -> None:
         """Drop what is to come and release what sounds, other players' sound left alone; a clock continues."""
         self._drop_notes()
-        self._send([*silence(self.sounding.keys, ()), *(bytes((CONTROL | c, SUSTAIN, 0)) for c in self.sounding.channels)])
+        self._send(
+            [*silence(self.sounding.keys, ()), *(bytes((CONTROL | c, SUSTAIN, 0)) for c in self.sounding.channels)]
+        )
 
     def panic(self) -> None:
         """Drop what is to come and silence all channels that were ever played on; a clock continues."""
@@ -106,7 +114,7 @@ class Scheduler:
         self._drop_notes()
 
     def report(self) -> dict:
-        """Since the last report: (due_s, sent_s, message) of each; how often the port was lost, spans that were dropped."""
+        """Since the last report: (due_s, sent_s, message) of each; how often the port was lost, dropped spans."""
         sent = list(self.sent)
         self.sent.clear()
         return {"sent": sent, "lost": self.lost, "dropped": self.dropped, "open": self.port is not None}
@@ -127,14 +135,14 @@ class Scheduler:
                 self.sent.append((due_s, self.clock(), message))
 
     def may_check(self) -> bool:
-        """Whether it is time to check the port: now and then, in a gap between messages; a clock leaves small ones only."""
+        """Whether it is time to check the port: now and then, in a gap between messages; a clock leaves small ones."""
         now_s = self.clock()
         if now_s - self.checked_s <= IDLE_S:
             return False
         return self.port is None or self.due_s is None or self.due_s - now_s > GAP_S
 
     def check(self) -> None:
-        """See whether the port is lost; open a lost one again and silence every channel: nobody knows what was lost on the way."""
+        """See whether the port is lost; open a lost one again and silence all channels."""
         self.checked_s = self.clock()
         if self.port is not None:
             with self._losing():
@@ -158,7 +166,7 @@ class Scheduler:
         heapq.heappush(self.heap, (due_s, rank, next(self.count), message, owner))
 
     def _follow_up(self, due_s: float, message: bytes, owner: object) -> bool:
-        """Push what follows a message, a span's end or the next tick: whether the message itself is still to be sent."""
+        """Push what follows a message (a span's end, the next tick): whether the message itself is still to be sent."""
         in_time = self.clock() <= due_s + STALE_S
         if message == CLOCK:
             if owner is not self.ticking:  # of a clock that was stopped
@@ -230,7 +238,9 @@ def run_scheduler(name: str, orders: Connection, watchdog: Connection) -> None:
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         keys = sorted(scheduler.sounding.keys)
-        if scheduler.close() and is_available(name, "output"):  # not every system reports that what was sent went nowhere
+        if scheduler.close() and is_available(
+            name, "output"
+        ):  # not every system reports that what was sent went nowhere
             _say_goodbye(watchdog)
         else:
             for channel, pitch in keys:  # they may be down still

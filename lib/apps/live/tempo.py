@@ -1,7 +1,7 @@
 """Where the beats are: a tempo of one's own, or a MIDI clock that is followed.
 
-Conventions: a beat is a quarter; beat 0 is where the music (or the other's song) begins, and bars are counted from there. Times
-are those of time.perf_counter.
+Conventions: a beat is a quarter; beat 0 is where the music (or the other's song) begins, and bars are counted from
+there. Times are those of time.perf_counter.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class ClockTempo:
             self.line = self._fit(self.ticks) or self.line
 
     def _turn_to_strays(self):
-        """Take a new tempo up, where the last few ticks agree on one; ticks that were held up and come at once agree on none."""
+        """Follow a new tempo, where the last few ticks agree on one; ticks that were held up agree on none."""
         recent = list(self.strays)[-ASTRAY_TICKS:]
         if len(recent) < ASTRAY_TICKS:
             return
@@ -161,7 +161,7 @@ class ClockTempo:
 
     @staticmethod
     def _fit(ticks):
-        """(origin_s, tick_s) of the straight line nearest to the ticks, single late ones do not move it much; None: no tempo."""
+        """(origin_s, tick_s) of the straight line nearest to the ticks; None: no tempo."""
         number, time_s = np.array(ticks).T
         middle, middle_s = number.mean(), time_s.mean()
         tick_s = ((number - middle) @ (time_s - middle_s)) / ((number - middle) @ (number - middle))

@@ -1,9 +1,9 @@
 """Taking turns over a chart, and comping: where the partner plays is known from the form, bar by bar.
 
-Trading fours: so many bars are the human's, so many the partner's. Comping: all of them are both's, and the partner is asked for a
-few bars at a time. The model is asked as late as its speed allows, so that its prompt is as recent as possible. What comes late
-enters on a later bar line, with the bars that are over left out: it stays with the chart. Where it comes too late for its turn, it
-is given more time, if need be by leaving turns out.
+Trading fours: so many bars are the human's, so many the partner's. Comping: all of them are both's, and the partner is
+asked for a few bars at a time. The model is asked as late as its speed allows, so that its prompt is as recent as
+possible. What comes late enters on a later bar line, with the bars that are over left out: it stays with the chart.
+Where it comes too late for its turn, it is given more time, if need be by leaving turns out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Turns(Partner):
         if grid is not None and self.offset:
             channel = self.request.click_channel - 1
             clicks = [(grid.time_of(beat), CLICKS[beat % self.bar != 0]) for beat in range(self.offset)]
-            self.output.order("play", [key(at_s, at_s + CLICK_S, pitch, CLICK_VELOCITY, channel) for at_s, pitch in clicks])
+            self.output.order(
+                "play", [key(at_s, at_s + CLICK_S, pitch, CLICK_VELOCITY, channel) for at_s, pitch in clicks]
+            )
 
     def step(self, now_s: float, grid: BeatGrid) -> None:
         """Ask in time for the next turn, and enter."""
@@ -78,11 +80,22 @@ class Turns(Partner):
         entry, end = self.turn if in_time else grid.next_bar(now_s + LEAD_S), self.turn + self.beats
         if entry < end:
             on_beat, channel = self.request.mode == "fours", self.request.channel - 1
-            notes = ScheduledNotes(self.answer.notes, self.answer.question.beat_s, self.turn, entry, end, on_beat, channel)
+            notes = ScheduledNotes(
+                self.answer.notes, self.answer.question.beat_s, self.turn, entry, end, on_beat, channel
+            )
             self.scheduled.append(notes)
             first_s = None if notes.first_beat is None else grid.time_of(notes.first_beat)
-            self.report("placed", "", entry_s=grid.time_of(entry), first_s=first_s, beat_s=grid.beat_s, entry_beat=entry,
-                        late=not in_time, ends_s=grid.time_of(end), turn_beat=self.turn)  # fmt: skip
+            self.report(
+                "placed",
+                "",
+                entry_s=grid.time_of(entry),
+                first_s=first_s,
+                beat_s=grid.beat_s,
+                entry_beat=entry,
+                late=not in_time,
+                ends_s=grid.time_of(end),
+                turn_beat=self.turn,
+            )
             self._next_turn()
 
     def _be_late(self, starts_s: float) -> None:
@@ -94,7 +107,7 @@ class Turns(Partner):
         self.turn, self.asked, self.late, self.answer = self.turn + self.cycle, False, False, None
 
     def _miss(self, now_s: float, grid: BeatGrid) -> None:
-        """Continue with the first turn that it has the time for: asked for each, a slow model would never come to an end."""
+        """Continue with the first turn that it has the time for: asked for each, a slow model would never finish."""
         self.model.give_up()
         self._next_turn()
         while grid.time_of(self.turn) < now_s + self._lead_s():

@@ -1,7 +1,7 @@
 """The watchdog: a process without a port that silences the output if the scheduler, which holds the port, could not.
 
-The scheduler reports each note to it. When the pipe ends without a goodbye, the scheduler was killed, or the port was away when it
-ended: then the watchdog opens the port, as soon as it is back.
+The scheduler reports each note to it. When the pipe ends without a goodbye, the scheduler was killed, or the port was
+away when it ended: then the watchdog opens the port, as soon as it is back.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from lib.apps.live.process import detach_from_terminal
 PATIENCE_S = 60.0  # a port that is not back by then is given up
 # between tries, more and more: a port may be free only after the system has cleared up after who held it
 FIRST_WAIT_S, LONGEST_WAIT_S, WAIT_GROWTH = 0.05, 0.5, 1.2
-# over JACK a message may be lost right after a port is opened; some systems drop what is still on its way when it closes
+# over JACK a message may be lost right after a port is opened; some systems drop what is on its way when it closes
 REPEATS, HOLD_S = 2, 0.2
 GOODBYE = b"bye"
 
 
 def run_watchdog(name: str, pipe: Connection) -> None:
-    """The process: follow the notes until the pipe ends, then silence what is left; exit code 1 where that was not possible.
+    """The process: follow the notes until the pipe ends, then silence what is left; exit code 1 where it could not.
 
     Parameters
     ----------
@@ -45,10 +45,16 @@ def run_watchdog(name: str, pipe: Connection) -> None:
 
 def silence_port(name: str, sounding: SoundingKeys, open_port: Callable = open_output) -> bool:
     """Open the port, waiting for it, and end all that sounds: whether that could be done."""
-    messages, wait_s, deadline_s = silence(sounding.keys, sounding.channels), FIRST_WAIT_S, time.monotonic() + PATIENCE_S
+    messages, wait_s, deadline_s = (
+        silence(sounding.keys, sounding.channels),
+        FIRST_WAIT_S,
+        time.monotonic() + PATIENCE_S,
+    )
     while time.monotonic() < deadline_s:
         try:
-            with contextlib.closing(open_port(name)) as port:  # where ports are exclusive, a broken one kept open bars the next try
+            with contextlib.closing(
+                open_port(name)
+            ) as port:  # where ports are exclusive, a broken one kept open bars the next try
                 for _ in range(REPEATS):
                     for message in messages:
                         port.send(message)

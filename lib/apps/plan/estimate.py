@@ -175,15 +175,16 @@ class Estimate:
 
     def _parts_s(self, measured_work):
         config, measurement, device = self.config, self.measurement, self.machine.device
-        step_s, validate_s = _table_s(config, self.work, device)
+        start_s, (step_s, validate_s) = START_S, _table_s(config, self.work, device)
         if measurement is not None:
             of_table = _table_s(measurement.config, measured_work, device)
+            start_s = measurement.start_s
             step_s *= measurement.step_s / of_table[0]
             validate_s *= measurement.validate_s / of_table[1]
         validations = math.ceil(self.steps / config.validate_every)
         saves = math.ceil(self.steps / max(1, config.save_every - config.save_every // 10))
         return {
-            "start": START_S + SETUP_S[self.stage] * self.music.train_hours,
+            "start": start_s + SETUP_S[self.stage] * self.music.train_hours,
             "encode": ENCODE_S * self._encoded_hours(),
             "steps": self.steps * step_s,
             "validate": validations * validate_s,

@@ -46,6 +46,7 @@ class Measurement:
     Attributes
     ----------
     config : of the stage
+    start_s : of Python, torch and the suite, before the training begins
     step_s, validate_s : median seconds of a step; least ones of a validation, beside which checkpoints are saved
     spread : half the distance of the quartiles of a step's time, as a share of its median
     own, others : processors that this training kept busy; share of all of them that other programs took meanwhile
@@ -53,6 +54,7 @@ class Measurement:
     """
 
     config: StageConfig
+    start_s: float
     step_s: float
     validate_s: float
     spread: float
@@ -96,7 +98,8 @@ def measure(
     configs.choose("preset", preset, configs.PRESETS)
     measured = {}
     for stage in progress_bar(list(stages), desc="measure", unit="stage"):
-        request = json.dumps({"stage": stage, "preset": preset, "seconds": seconds, "settings": list(settings)})
+        request = {"stage": stage, "preset": preset, "seconds": seconds, "settings": list(settings)}
+        request = json.dumps({**request, "began": time.time()})
         command = [sys.executable, "-m", "lib.apps.plan.measurements", request]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if done.returncode:
@@ -143,14 +146,16 @@ def best_for(stage: str, measured: dict[str, Measurement]) -> Measurement | None
     return measured.get(stage) or (measured.get("diffusion") if stage == "fine_tune" else None)
 
 
-def train_briefly(config: StageConfig, seconds: float, folder: Path) -> Measurement:
+def train_briefly(config: StageConfig, seconds: float, folder: Path, started: float) -> Measurement:
     """Train on the demo corpus for about so many seconds, and read the run's own log.
 
     The first VALIDATE_EVERY steps and a validation are done in any case; then it continues while there is time.
+    `started` is when this process was asked for, by time.time.
     """
     from lib.devices import choose_device
     from lib.training.loop import train
 
+    start_s = time.time() - started
     prepare(["demo"], folder / "data")
     brief = {"corpora": ("demo",), "tracker": "none", "epochs": 10**6, "save_every": 10**6, "log_every": 1}
     brief = replace(config, **brief, steps=VALIDATE_EVERY, validate_every=VALIDATE_EVERY)
@@ -169,7 +174,7 @@ def train_briefly(config: StageConfig, seconds: float, folder: Path) -> Measurem
     low, middle, high = statistics.quantiles(steps, n=4)
     others = others_since(before) if device == "cpu" else 0.0
     spread = (high - low) / 2 / middle
-    return Measurement(config, middle, min(validations), spread, own, others, peak_bytes(device))
+    return Measurement(config, start_s, middle, min(validations), spread, own, others, peak_bytes(device))
 
 
 def peak_bytes(kind: str) -> int:
@@ -193,7 +198,8 @@ def main():
     request = json.loads(sys.argv[1])
     config = configs.preset(request["stage"], request["preset"], **configs.parse_settings(request["settings"]))
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(train_briefly(config, request["seconds"], Path(folder)).as_values()))
+        measurement = train_briefly(config, request["seconds"], Path(folder), request["began"])
+    print(json.dumps(measurement.as_values()))
 
 
 # --- Runs --------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from lib.checkpoints.config_migration import renamed_settings
 from lib.checkpoints.history import read_rows
 from lib.config import StageConfig
 from lib.google_colab_shim import Folders
+from lib.training.loop import TrainResult, train
 
 GPU_PRESETS = ((20, "large"), (0, "colab"))  # from so many GB of memory: what is measured without --preset
 # hours of an RTX 3090 that people expect, and dollars in all; they know no base model of their own
@@ -180,6 +181,14 @@ def estimate_line(settings: StageConfig, folders: Folders) -> str:
     here, measured = at_hand(), remembered()
     line = format_estimate(Estimate(settings, here, folders.data, best_for(stage, measured)), here)
     return " ".join(filter(None, [line, busy_text(here, measured)]))
+
+
+def train_with_estimate(settings: StageConfig, folders: Folders) -> TrainResult:
+    """Train a stage; print before what it will take here, and after it what it took."""
+    print(estimate_line(settings, folders))
+    result = train(settings, folders.data, folders.runs, mirror=folders.mirror)
+    print(result.message, actuals_line(settings, folders), sep="\n")
+    return result
 
 
 def actuals_line(settings: StageConfig, folders: Folders) -> str:

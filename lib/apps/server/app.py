@@ -7,17 +7,19 @@ import json
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal
 
-from fastapi import Body, FastAPI, Path, Query, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from lib.apps.server.gate import Gate
+from lib.apps.server.auth import add_middleware
+from lib.apps.server.errors import Problem, answer_with_problems, answers
 from lib.apps.server.jobs import ENDED, QueueFull
-from lib.apps.server.orders import SoloOrder, check
 from lib.apps.server.page import PAGE_POLICY, page_html
-from lib.apps.server.problems import Problem, answers, say_problems
 from lib.apps.server.results import KINDS, Busy
+from lib.apps.server.schemas import SoloOrder, check
+from lib.apps.server.service import Service
 from lib.music.notes import MidiError, to_midi
 from lib.style.classifier import TooShort
 
@@ -31,7 +33,9 @@ EXAMPLES = {
               "value": {"chords": "blues in F", "bars": 12, "tempo_bpm": 160, "density": [4, 9, 5]}},
     "mix": {"summary": "Two pianists", "value": {"style": "Brad Mehldau:0.7,Bill Evans:0.3", "seconds": 10}},
 }  # fmt: skip
-MIDI_BODY = {"requestBody": {"required": True, "content": {"audio/midi": {"schema": {"type": "string", "format": "binary"}}}}}
+MIDI_BODY = {
+    "requestBody": {"required": True, "content": {"audio/midi": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
 class JobView(BaseModel):
@@ -54,68 +58,76 @@ class StylesView(BaseModel):
     styles: list[str]
 
 
-def make_app(studio, token=None):
-    """The ASGI application of a Studio.
-
-    Parameters
-    ----------
-    studio : Studio; it is opened and closed with the application
-    token : see Gate
-    """
+def make_app(service: Service, token: str | None = None) -> FastAPI:
+    """The ASGI application of a Service, which is opened and closed with it; `token` as of auth.Door."""
 
     @asynccontextmanager
-    async def life(app):
-        studio.open()
+    async def lifespan(app):
+        service.open()
         yield
-        await run_in_threadpool(studio.close)
+        await run_in_threadpool(service.close)
 
-    app = FastAPI(title="Brad Mehldau AI", version="1", description="Solo piano over chords: ask, wait, listen.",
-                  lifespan=life, docs_url=None, redoc_url=None)  # fmt: skip
-    app.state.studio, app.state.streams = studio, 0
-    app.add_middleware(Gate, limits=studio.limits, token=token,
-                       answered=lambda status: studio.metrics.answers.labels(status).inc())  # fmt: skip
-    say_problems(app)
-    _add_solos(app, studio)
-    _add_listening(app, studio)
-    _add_watching(app, studio)
+    app = FastAPI(
+        title="Brad Mehldau AI",
+        version="1",
+        description="Solo piano over chords: ask, wait, listen.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    add_middleware(app, service.limits, token, lambda status: service.metrics.answers.labels(status).inc())
+    answer_with_problems(app)
+    guarded = [Depends(HTTPBearer(auto_error=False))]  # for the description; auth.Door asks for it, before any body
+    app.include_router(_solos(service), dependencies=guarded)
+    app.include_router(_listening(service), dependencies=guarded)
+    app.include_router(_metrics(service), dependencies=guarded)
+    app.include_router(_watching(service))
     return app
 
 
-def _view(studio, job):
-    ahead = studio.jobs.ahead_of(job.id) if job.state == "queued" else 0
+def _view(service, job):
+    ahead = service.jobs.ahead_of(job.id) if job.state == "queued" else 0
     here = f"/v1/solos/{job.id}"
-    links = {"self": here, "events": f"{here}/events", **({k: f"{here}.{k}" for k in KINDS} if job.state == "done" else {})}
-    return JobView(id=job.id, state=job.state, progress=studio.progress(job), ahead=ahead, error=job.error,
+    links = {
+        "self": here,
+        "events": f"{here}/events",
+        **({k: f"{here}.{k}" for k in KINDS} if job.state == "done" else {}),
+    }
+    return JobView(id=job.id, state=job.state, progress=service.progress(job), ahead=ahead, error=job.error,
                    created_s=job.created_s, ended_s=job.ended_s, links=links)  # fmt: skip
 
 
-def _find(studio, job_id):
-    job = studio.jobs.find(job_id)
+def _find(service, job_id):
+    job = service.jobs.find(job_id)
     if job is None:
         raise Problem(404, "There is no such job, or it ended so long ago that it was forgotten.")
     return job
 
 
-def _add_solos(app, studio):
-    @app.post("/v1/solos", status_code=202, response_model=JobView, responses=answers(401, 413, 422, 429), tags=["solos"])
-    def ask(order: Annotated[SoloOrder, Body(openapi_examples=EXAMPLES)], response: Response):
-        """Ask for a solo; with `midi` one that goes on from a performance, with `from_s` and `to_s` too one that fills a gap."""
-        work = check(order, studio.improviser.styles, studio.limits)
-        try:
-            job = studio.add(work)
-        except QueueFull:
-            raise Problem(429, f"{studio.limits.queued} jobs are waiting already; try again soon.", headers=SOON) from None
-        response.headers["Location"] = f"/v1/solos/{job.id}"
-        return _view(studio, job)
+def _solos(service):
+    router, streams = APIRouter(tags=["solos"]), [0]  # how many clients follow events
 
-    @app.get("/v1/solos/{job_id}.{kind}", response_class=Response, responses=answers(401, 404, 409, 422, 429), tags=["solos"])
+    @router.post("/v1/solos", status_code=202, response_model=JobView, responses=answers(401, 413, 422, 429))
+    def ask(order: Annotated[SoloOrder, Body(openapi_examples=EXAMPLES)], response: Response):
+        """Ask for a solo; with `midi` one that continues a performance, with `from_s` and `to_s` too one that fills a gap."""
+        work = check(order, service.improviser.styles, service.limits)
+        try:
+            job = service.add(work)
+        except QueueFull:
+            raise Problem(
+                429, f"{service.limits.queued} jobs are waiting already; try again soon.", headers=SOON
+            ) from None
+        response.headers["Location"] = f"/v1/solos/{job.id}"
+        return _view(service, job)
+
+    @router.get("/v1/solos/{job_id}.{kind}", response_class=Response, responses=answers(401, 404, 409, 422, 429))
     def result(job_id: JobId, kind: Kind):
         """The result: .mid, .wav, .json (notes, chords, rules) or .html (the player, all in one page)."""
-        job = _find(studio, job_id)
+        job = _find(service, job_id)
         if job.state != "done":
             raise Problem(409, f"The job is {job.state}: there is no result{' yet' if job.state not in ENDED else ''}.")
         try:
-            path = studio.results.path(job.id, kind)
+            path = service.results.path(job.id, kind)
         except Busy:
             raise Problem(429, "Sound is being made for others; try again.", headers=SOON) from None
         if path is None:
@@ -124,51 +136,54 @@ def _add_solos(app, studio):
         name = None if kind == "html" else f"solo-{job.id[:8]}.{kind}"
         return FileResponse(path, media_type=KINDS[kind], filename=name, headers=headers)
 
-    @app.get("/v1/solos/{job_id}", response_model=JobView, responses=answers(401, 404, 422), tags=["solos"])
+    @router.get("/v1/solos/{job_id}", response_model=JobView, responses=answers(401, 404, 422))
     def status(job_id: JobId):
         """How far a job is."""
-        return _view(studio, _find(studio, job_id))
+        return _view(service, _find(service, job_id))
 
-    @app.delete("/v1/solos/{job_id}", response_model=JobView, responses=answers(401, 404, 422), tags=["solos"])
+    @router.delete("/v1/solos/{job_id}", response_model=JobView, responses=answers(401, 404, 422))
     def cancel(job_id: JobId):
         """Cancel a job that has not ended; one that has stays as it is."""
-        studio.cancel(_find(studio, job_id))
-        return _view(studio, _find(studio, job_id))
+        service.cancel(_find(service, job_id))
+        return _view(service, _find(service, job_id))
 
-    @app.get("/v1/solos/{job_id}/events", response_class=StreamingResponse, tags=["solos"],
+    @router.get("/v1/solos/{job_id}/events", response_class=StreamingResponse,
              responses={200: {"content": {"text/event-stream": {}}}, **answers(401, 404, 422, 429)})  # fmt: skip
     async def events(job_id: JobId):
         """Progress as server-sent events: `progress` whenever it changes, then one named by how the job ended."""
-        await run_in_threadpool(_find, studio, job_id)
-        if app.state.streams >= studio.limits.streams:
+        await run_in_threadpool(_find, service, job_id)
+        if streams[0] >= service.limits.streams:
             raise Problem(429, "Too many clients follow events; ask for the status instead.", headers=SOON)
-        stream = _events(app, studio, job_id)
+        stream = _events(streams, service, job_id)
         return StreamingResponse(stream, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
+    return router
 
-async def _events(app, studio, job_id):
+
+async def _events(streams, service, job_id):
     def look():
-        job = studio.jobs.find(job_id)
-        return None if job is None else _view(studio, job).model_dump()
+        job = service.jobs.find(job_id)
+        return None if job is None else _view(service, job).model_dump()
 
-    app.state.streams += 1
+    streams[0] += 1
     try:
-        told, quiet = None, 0
+        sent, quiet = None, 0
         while (view := await run_in_threadpool(look)) is not None:
             ended = view["state"] in ENDED
-            if view != told:
+            if view != sent:
                 yield f"event: {view['state'] if ended else 'progress'}\ndata: {json.dumps(view)}\n\n"
-                told, quiet = view, 0
+                sent, quiet = view, 0
             elif (quiet := quiet + 1) % WORD_EVERY == 0:
                 yield ": still here\n\n"
             if ended:
                 return
             await asyncio.sleep(EVENTS_EVERY_S)
     finally:
-        app.state.streams -= 1
+        streams[0] -= 1
 
 
-def _add_listening(app, studio):
+def _listening(service):
+    router = APIRouter(tags=["listening"])
     refusals = answers(401, 413, 422, 429)
 
     def listen(function, *words):
@@ -179,43 +194,55 @@ def _add_listening(app, studio):
         except Busy:
             raise Problem(429, "Others are being listened to; try again.", headers=SOON) from None
 
-    @app.post("/v1/identify", responses=refusals, openapi_extra=MIDI_BODY, tags=["listening"])
+    @router.post("/v1/identify", responses=refusals, openapi_extra=MIDI_BODY)
     async def identify(request: Request, top: Annotated[int, Query(ge=1, le=30)] = 5):
         """Who may be playing a MIDI file (the body), and what speaks for it."""
-        return JSONResponse(await run_in_threadpool(listen, studio.identify, await request.body(), top))
+        return JSONResponse(await run_in_threadpool(listen, service.identify, await request.body(), top))
 
-    @app.post("/v1/reconstruct", responses=refusals, openapi_extra=MIDI_BODY, tags=["listening"])
+    @router.post("/v1/reconstruct", responses=refusals, openapi_extra=MIDI_BODY)
     async def reconstruct(request: Request, form: Annotated[Literal["json", "mid"], Query()] = "json"):
         """A MIDI file (the body) through the codec and back: the best that the model could say of it."""
-        notes, values = await run_in_threadpool(listen, studio.reconstruct, await request.body())
+        notes, values = await run_in_threadpool(listen, service.reconstruct, await request.body())
         if form == "json":
             return JSONResponse(values)
         return Response(await run_in_threadpool(to_midi, notes), media_type=KINDS["mid"])
 
-    @app.get("/v1/styles", response_model=StylesView, responses=answers(401), tags=["listening"])
+    @router.get("/v1/styles", response_model=StylesView, responses=answers(401))
     def styles():
         """Whose styles may be asked for."""
-        return StylesView(own=studio.improviser.pianist, styles=list(studio.improviser.styles.names))
+        return StylesView(own=service.improviser.pianist, styles=list(service.improviser.styles.names))
+
+    return router
 
 
-def _add_watching(app, studio):
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+def _watching(service):
+    router = APIRouter()
+
+    @router.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page():
         return HTMLResponse(page_html(), headers={"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-store"})
 
-    @app.get("/healthz", tags=["watching"])
+    @router.get("/healthz", tags=["watching"])
     def healthy():
         """The process answers."""
         return {"status": "ok"}
 
-    @app.get("/readyz", responses=answers(503), tags=["watching"])
+    @router.get("/readyz", responses=answers(503), tags=["watching"])
     def ready():
         """Jobs are being played."""
-        if not studio.ready:
+        if not service.ready:
             raise Problem(503, "The worker does not run.")
         return {"status": "ready"}
 
-    @app.get("/metrics", response_class=Response, responses=answers(401), tags=["watching"])
+    return router
+
+
+def _metrics(service):
+    router = APIRouter(tags=["watching"])
+
+    @router.get("/metrics", response_class=Response, responses=answers(401))
     def metrics():
         """For Prometheus."""
-        return Response(studio.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router

@@ -1,6 +1,6 @@
 """Connections that are not kept for nothing: a client that does not say what it wants is hung up on.
 
-uvicorn waits for a request's head for ever. Bodies have a limit of their own, in gate.py.
+uvicorn waits for a request's head for ever. Bodies have a limit of their own, in auth.py.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class QueueFull(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """A row: times are Unix seconds, `work` and `midi` are what orders.Work.from_json takes, `weight` is its candidates."""
+    """A row: times are Unix seconds, `work` and `midi` are what schemas.Work.from_json takes, `weight` is its candidates."""
 
     id: str
     state: str
@@ -74,7 +74,9 @@ class Jobs:
             self.requeue()
         except sqlite3.OperationalError as error:
             self._db.close()
-            raise ConfigError(f"{path}: {error}. Is another server running there? Give this one its own --serve-dir.") from None
+            raise ConfigError(
+                f"{path}: {error}. Is another server running there? Give this one its own --serve-dir."
+            ) from None
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise ConfigError(f"{path} can't be read ({error}). Move it away, or give another --serve-dir.") from None
@@ -85,7 +87,7 @@ class Jobs:
             self._db.close()
 
     def add(self, work):
-        """Accept orders.Work: the Job, kept safe on disk; QueueFull where too many wait."""
+        """Accept schemas.Work: the Job, kept safe on disk; QueueFull where too many wait."""
         job_id, now_s = uuid.uuid4().hex, time.time()
         row = (job_id, work.to_json(), work.midi, work.shape, work.request.num_candidates, now_s)
         with self._lock:
@@ -108,7 +110,9 @@ class Jobs:
     def ahead_of(self, job_id):
         """How many wait in front of it."""
         with self._lock:
-            words = "SELECT count(*) FROM jobs WHERE state = 'queued' AND number < (SELECT number FROM jobs WHERE id = ?)"
+            words = (
+                "SELECT count(*) FROM jobs WHERE state = 'queued' AND number < (SELECT number FROM jobs WHERE id = ?)"
+            )
             return self._db.execute(words, (job_id,)).fetchone()[0]
 
     def take(self, most=None):

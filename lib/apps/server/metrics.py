@@ -19,7 +19,9 @@ class Metrics:
         self.accepted = Counter("mehldau_jobs_accepted", "Jobs accepted", registry=registry)
         self._ended = Counter("mehldau_jobs_ended", "Jobs ended", ["state"], registry=registry)
         self._waited = Histogram("mehldau_job_seconds", "From accept to done", buckets=SECONDS, registry=registry)
-        self._batch = Histogram("mehldau_batch_jobs", "Jobs played together", buckets=(1, 2, 4, 8, 16, 32), registry=registry)
+        self._batch = Histogram(
+            "mehldau_batch_jobs", "Jobs played together", buckets=(1, 2, 4, 8, 16, 32), registry=registry
+        )
         self._playing = Histogram("mehldau_batch_seconds", "Time a batch took", buckets=SECONDS, registry=registry)
         for state in ("queued", "running"):
             gauge = Gauge(f"mehldau_jobs_{state}", f"Jobs that are {state}", registry=registry)

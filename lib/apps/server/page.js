@@ -1,6 +1,5 @@
 const $ = id => document.getElementById(id);
-const NUMBERS = ["seconds", "tempo_bpm", "swing", "temperature", "guidance_scale", "seed", "from_s", "to_s"];
-const ARCS = ["density", "register"];
+const NUMBERS = ["seconds", "tempo_bpm", "temperature", "guidance_scale", "seed", "from_s", "to_s"];
 const FIELD = { style: "style", bars: "seconds", body: "midi" };  // where the server names another field than the page has
 let job = null;
 
@@ -30,7 +29,7 @@ async function base64(file) {
 async function order() {
   const wanted = { chords: $("chords").value };
   for (const id of NUMBERS) if ($(id).value !== "") wanted[id] = Number($(id).value);
-  for (const id of ARCS) if ($(id).value.trim()) wanted[id] = $(id).value.trim();
+  for (const knob of document.querySelectorAll(".rule")) if (knob.value.trim()) wanted[knob.id] = knob.value.trim();
   const [first, second, share] = [$("style").value, $("mix").value, Number($("share").value)];
   const style = first && second && first !== second ? `${first}:${(1 - share).toFixed(2)},${second}:${share.toFixed(2)}` : first || second;
   if (style) wanted.style = style;

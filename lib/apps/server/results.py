@@ -11,7 +11,7 @@ import threading
 import uuid
 from pathlib import Path
 
-from lib.apps.server.orders import notes_as_rows, notes_from_rows
+from lib.apps.server.schemas import notes_as_rows, notes_from_rows
 from lib.display.player import player_html
 from lib.music.audio import render_audio, write_wav
 from lib.music.hands import left_hand

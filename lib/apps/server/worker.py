@@ -8,8 +8,8 @@ import threading
 import time
 from functools import partial
 
-from lib.apps.server.orders import Work
 from lib.apps.server.results import as_values
+from lib.apps.server.schemas import Work
 from lib.config import ConfigError
 from lib.devices import give_back_memory
 from lib.generation.generate import generate_many
@@ -66,7 +66,7 @@ class Worker(threading.Thread):
                 else:
                     self.jobs.arrived.wait(1.0)
             except Exception:  # such as a full disk: what it was busy with is tried again
-                log.exception("the worker goes on")
+                log.exception("the worker continues")
                 self._ending.wait(1.0)
                 self._requeue()
 
@@ -162,7 +162,7 @@ def play(improviser, jobs, limits, wanted):
 
 
 def reason(job_id, error):
-    """What a client is told of an error; one that is not meant for clients goes to the log."""
+    """What a client reads of an error; one that is not meant for clients goes to the log."""
     if isinstance(error, (TooSlow, *MEANT_FOR_CLIENTS)):
         return str(error)
     log.error("job %s", job_id, exc_info=error)

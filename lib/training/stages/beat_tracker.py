@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lib.models.beat_tracker import BeatNetwork, beat_inputs
-from lib.music.beat_tracking import ACTIVATION_HZ, PERIODS_S, group_index
+from lib.music.beat_tracking import ACTIVATION_HZ, group_index
 from lib.music.notes import Notes, select
 
 EXCERPT_FRAMES = 1500  # 30 s
@@ -23,10 +23,8 @@ TRANSPOSITIONS = (-5, 6)
 SWING_SHARE, SWING_RANGE = 0.35, (0.56, 0.70)  # share of excerpts swung, where the second eighth then lies
 STIFF_SHARE, STIFFNESS = 0.5, (0.3, 1.0)  # share of excerpts whose tempo is pulled towards a constant one, and how far
 DROP_SHARE, MAX_DROPPED = 0.7, 0.25  # share of excerpts that lack onset groups, at most so many of them
-LOUDNESS, LENGTH_SPREAD = (0.7, 1.3), 0.1  # factor of the velocities, spread of the log of the lengths
+LOUDNESS = (0.7, 1.3)  # factor of the velocities
 POSITIVE_WEIGHT = (2.0, 3.0)  # of beats and of downbeats
-PERIOD_WIDTH = 0.06  # of the tempo's target, in log period
-TEMPO_WEIGHT = 0.05  # of the tempo's loss
 KNOWN_EARLY = 3  # frames before a beat that belong to it
 
 
@@ -72,11 +70,10 @@ def alter(notes: Notes, beats_s: np.ndarray, new_s: np.ndarray, swung: bool, rng
     notes = select(notes, (notes.onset_s >= grid[0]) & (notes.onset_s < grid[-1]))
     index = np.arange(len(grid))
     position = np.interp(notes.onset_s, grid, index)
-    stretch = (np.diff(new_grid) / np.diff(grid))[np.minimum(position.astype(np.int64), len(grid) - 2)]
     position = swing(position, rng) if swung else position
     notes = Notes(
         np.interp(position, index, new_grid),
-        notes.duration_s * stretch * np.exp(rng.normal(0, LENGTH_SPREAD)),
+        notes.duration_s,
         notes.pitch.astype(np.int64) + rng.integers(TRANSPOSITIONS[0], TRANSPOSITIONS[1] + 1),
         np.clip(notes.velocity * rng.uniform(*LOUDNESS), 1, 127),
     )
@@ -85,12 +82,12 @@ def alter(notes: Notes, beats_s: np.ndarray, new_s: np.ndarray, swung: bool, rng
     return select(notes, (rng.random(len(group) + 1) >= dropped)[group])
 
 
-def excerpt(example: Example, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def excerpt(example: Example, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A random, altered excerpt of EXCERPT_FRAMES (T).
 
     Returns
     -------
-    (inputs (NUM_INPUTS, T), beats and downbeats (2, T), how much they count (2, T), period (len(PERIODS_S), T / 2))
+    (inputs (NUM_INPUTS, T), beats and downbeats (2, T), how much they count (2, T))
     """
     length_s, beats_s = EXCERPT_FRAMES / ACTIVATION_HZ, example.beats_s
     start_s = rng.choice(beats_s[example.known]) - rng.uniform(0, 0.8 * length_s)
@@ -101,7 +98,7 @@ def excerpt(example: Example, rng: np.random.Generator) -> tuple[np.ndarray, np.
     notes = alter(example.notes, old_s, new_s, not example.steady, rng)
     targets = np.stack([smear(new_s), smear(new_s[np.isin(old_s, example.downbeats_s)])])
     weights = np.stack([spans(new_s, known[part]) for known in (example.known, example.downbeat_known)])
-    return beat_inputs(notes, EXCERPT_FRAMES, example.steady), targets, weights, period_target(new_s)
+    return beat_inputs(notes, EXCERPT_FRAMES), targets, weights
 
 
 def smear(times_s: np.ndarray) -> np.ndarray:
@@ -122,25 +119,12 @@ def spans(beats_s: np.ndarray, known: np.ndarray) -> np.ndarray:
     return (inside & known[np.maximum(beat, 0)]).astype(np.float32)
 
 
-def period_target(beats_s: np.ndarray) -> np.ndarray:
-    """Probability of each period, the mean of three beats, at half the rate: float32 (len(PERIODS_S), T / 2)."""
-    gaps_s = np.diff(beats_s, append=2 * beats_s[-1] - beats_s[-2])
-    mean_s = np.convolve(gaps_s, np.ones(3), "same") / np.convolve(np.ones(len(gaps_s)), np.ones(3), "same")
-    frame_s = 2 * np.arange(EXCERPT_FRAMES // 2) / ACTIVATION_HZ
-    beat = np.clip(np.searchsorted(beats_s, frame_s, "right") - 1, 0, len(beats_s) - 1)
-    period_s = np.clip(mean_s[beat], PERIODS_S[0], PERIODS_S[-1])
-    near = np.exp(-0.5 * (np.log(PERIODS_S[:, None] / period_s) / PERIOD_WIDTH) ** 2)
-    return (near / near.sum(0)).astype(np.float32)
-
-
-def beat_loss(network: BeatNetwork, inputs: Tensor, targets: Tensor, weights: Tensor, period: Tensor) -> Tensor:
-    """Binary cross-entropy of beats and downbeats where they are known, and a little of the period's cross-entropy."""
-    events, tempo = (logits.float() for logits in network(inputs))
+def beat_loss(network: BeatNetwork, inputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Binary cross-entropy of beats and downbeats where they are known."""
+    events = network(inputs).float()
     positive = torch.tensor(POSITIVE_WEIGHT)[:, None]
     loss = functional.binary_cross_entropy_with_logits(events, targets, pos_weight=positive, reduction="none")
-    tempo_loss, tempo_weights = -(period * tempo.log_softmax(1)).sum(1), weights[:, 0, ::2]
-    tempo_loss = (tempo_loss * tempo_weights).sum() / tempo_weights.sum().clamp(min=1)
-    return (loss * weights).sum() / weights.sum().clamp(min=1) + TEMPO_WEIGHT * tempo_loss
+    return (loss * weights).sum() / weights.sum().clamp(min=1)
 
 
 def fit_beat_network(
@@ -151,7 +135,7 @@ def fit_beat_network(
     seed: int = 0,
     report: Callable[[str], None] = print,
 ) -> BeatNetwork:
-    """Train a network in place: AdamW, warm-up, a constant rate for 15 % of the steps, then a cosine to zero.
+    """Train a network in place: AdamW, warm-up, then a cosine to zero.
 
     Parameters
     ----------
@@ -162,9 +146,9 @@ def fit_beat_network(
     optimizer = torch.optim.AdamW(network.parameters(), peak_rate, weight_decay=0.02, betas=(0.9, 0.98))
     network.train()
     for step in range(steps):
-        decay = 0.5 * (1 + np.cos(np.pi * max(0.0, (step / steps - 0.15) / 0.85)))
+        decay = 0.5 * (1 + np.cos(np.pi * step / steps))
         for group in optimizer.param_groups:
-            group["lr"] = peak_rate * min(1.0, (step + 1) / 150) * (decay + 0.005)
+            group["lr"] = peak_rate * min(1.0, (step + 1) / 100) * (decay + 0.01)
         columns = zip(*(excerpt(example, rng) for example in draw(rng)))
         batch = [torch.from_numpy(np.stack(column)) for column in columns]
         with torch.autocast("cpu", torch.bfloat16):

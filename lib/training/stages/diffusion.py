@@ -22,6 +22,7 @@ from lib.checkpoints.load import (
     load_vqvae,
     make_dit,
     save_improviser,
+    styles_tensors,
 )
 from lib.checkpoints.run_dependencies import require
 from lib.config import DiffusionConfig, FineTuneConfig
@@ -86,7 +87,7 @@ class DiffusionStage(Stage):
 
     def tensors(self):
         """The pianists' vectors and their changes: resuming changes nothing about them."""
-        return {"styles": {"styles": self.styles.vectors}, "changes": changes_tensors(self.changes)}
+        return {"styles": styles_tensors(self.styles), "changes": changes_tensors(self.changes)}
 
     def _embed(self, train):
         return embed_pianists(self.style_encoder, self.style_config, train, self.config)
@@ -202,7 +203,7 @@ class DiffusionStage(Stage):
         """(B, S): the pianist's vector, or (half of the time, and always for the unknown) that of another passage."""
         seed, stream = self.config.seed, batch.stream
         shares = uniform(seed, STYLE_PASSAGE_PURPOSE, batch.step, batch.indices).tolist()
-        of_passages = stream.styles(batch.items, shares, self.device)
+        of_passages = self.styles.project(stream.styles(batch.items, shares, self.device))
         of_pianists, is_known = stream.pianist_styles(batch.items)
         by_name = uniform(seed, STYLE_SOURCE_PURPOSE, batch.step, batch.indices, self.device) < BY_NAME
         return torch.where((by_name & is_known)[:, None], of_pianists, of_passages)
@@ -223,7 +224,7 @@ class FineTuneStage(DiffusionStage):
         own = embed_pianists(self.style_encoder, self.style_config, train, self.config)
         others = [i for i, name in enumerate(base.names) if name not in own.names]
         names = (*(base.names[i] for i in others), *own.names)
-        return Styles(names, torch.cat([base.vectors[others], own.vectors]))
+        return Styles(names, torch.cat([base.vectors[others], base.project(own.vectors)]), base.projection)
 
     def _read_changes(self):
         """Those of the base run, with all that there are of the pianist."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import torch
 from torch.nn import functional
@@ -42,13 +40,13 @@ class StyleEncoderStage(Stage):
     def losses(self, model, batch):
         """Cross-entropy over pianists with a margin (Wang et al. 2018, CosFace), and accuracy.
 
-        From step `consistency_from` on a step takes half of the passages, each on two time grids, and adds how far the
-        two answers are apart: the mean of both divergences (Wu et al. 2021, R-Drop), times `consistency`.
+        Passages on two time grids add how far the two answers are apart: the mean of both divergences (Wu et al. 2021,
+        R-Drop), times `consistency`.
         """
-        views = self.views(batch.step)
-        passages = dataclasses.replace(batch, examples=batch.examples[::views], indices=batch.indices[::views])
-        target = self.classes[passages.items].to(self.device).repeat(views)
-        _, logits = model(self.varied(passages))  # (V B, P)
+        target = self.classes[batch.items].to(self.device)
+        _, logits = model(self.varied(batch))  # (V B, P)
+        views = len(logits) // len(target)
+        target = target.repeat(views)
         margin = model.log_scale.exp() * self.config.margin * functional.one_hot(target, len(self.names))
         figures = self._figures(logits - margin, logits, target)
         if views == 1:
@@ -57,10 +55,6 @@ class StyleEncoderStage(Stage):
         divergence = ((one.exp() - other.exp()) * (one - other)).sum(-1).mean() / 2
         loss = figures["loss"] + self.config.consistency * divergence
         return {**figures, "loss": loss, "divergence": divergence.detach()}
-
-    def views(self, step: int) -> int:
-        """On how many time grids a step reads each of its passages."""
-        return self.config.views if self.config.reads == "chords" and step >= self.config.consistency_from else 1
 
     def validation_losses(self, model, batch):
         """Losses of what was played, unvaried and without a margin; held-out albums, each pianist as often."""
@@ -80,7 +74,7 @@ class StyleEncoderStage(Stage):
                     keyed_generator(self.config.seed, VIEW_PURPOSE.format(view=view), batch.step, i)
                     for i in batch.indices
                 ]
-                for view in range(self.views(batch.step))
+                for view in range(self.config.views)
             ]
             notes = batch.stream.long_windows(batch.examples)
             return augmented_windows(notes, generators, self.config.augmentation, self.device)

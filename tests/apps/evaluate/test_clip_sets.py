@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.apps.evaluate.clip_sets import Missing, clips_of_others, real_clips, spread
+from lib.apps.evaluate.clip_sets import CHORDS, Missing, Size, clips_of_others, real_clips, spread
 from lib.apps.evaluate.players import ClipPlayer, MarkovBaseline, make_orders
 from lib.data.corpora import open_corpus
 from lib.generation.generate import load_improviser
@@ -38,6 +38,7 @@ def test_what_is_not_there_is_named(store):
 
 
 def test_spread():
+    assert spread(list(range(8))) == [0, 4, 2, 6, 1, 5, 3, 7], "bits backwards"
     assert sorted(spread(list(range(10)))) == list(range(10)) and np.ptp(spread(list(range(64)))[:4]) > 30
 
 
@@ -68,3 +69,10 @@ def test_clips_are_kept_by_model_and_request(noise, tmp_path, monkeypatch):
     player.play(requests, "x")
     with pytest.raises(TypeError):
         player.play(make_orders([{"seconds": 3.0, "num_steps": 3}]), "x")  # another request
+
+
+def test_sizes_of_notebooks_and_of_files():
+    assert Size.for_preset("demo") == Size(8, 4, 0, 1, 1, 32.0) and Size.for_preset("tiny").solo_s == 18.0
+    assert Size.for_preset("laptop", clips=64, guided=2) == Size(64, 32, 2, 8, 8, 32.0)
+    size = Size(clips=5, with_chords=2)
+    assert Size.of(size.values()) == size and size.values()[CHORDS] == 2

@@ -44,9 +44,9 @@ def test_windows_hold_the_keys_that_are_down():
 def test_a_copy_in_another_key_is_found():
     piece, other = music(0), music(1)
     corpus = np.concatenate([windows(other), windows(piece)])
-    likeness, which = nearest_windows(windows(moved(piece.between(8.0, 16.0), 3))[:1], corpus)
-    assert likeness[0] > 0.85 and which[0] == len(windows(other)) + 2
-    likeness, _ = nearest_windows(windows(music(2))[:1], corpus)
+    likeness, which, key = nearest_windows(windows(moved(piece.between(8.0, 16.0), 3))[:1], corpus)
+    assert likeness[0] > 0.85 and which[0] == len(windows(other)) + 2 and key[0] == -3
+    likeness, _, _ = nearest_windows(windows(music(2))[:1], corpus)
     assert likeness[0] < 0.2
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import sqrtm
 from scipy.stats import gaussian_kde
 
 from lib.apps.evaluate.similarity import Densities, frechet_distance, nearest_are_own, standardised
@@ -52,6 +53,21 @@ def test_frechet_distance_of_known_distributions():
     assert frechet_distance(own, wide, *ones(own, wide)) == pytest.approx(3, abs=0.25)  # (2 - 1)^2 in three directions
     few = own[:2]  # fewer points than directions are no trouble
     assert np.isfinite(frechet_distance(few, own, *ones(few, own)))
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_frechet_distance_is_that_of_its_formula(count):
+    """With weights as if clips were there so often, and the matrix square root that the paper has; also of few clips."""
+    generator = np.random.default_rng(count)
+    own, other = generator.normal(size=(2, count, 8)) * np.linspace(0.2, 2, 8)
+    weights = generator.integers(0, 3, count)
+    weights[:2] = 1
+    (mean, covariance), (other_mean, other_covariance) = (
+        (points.mean(0), np.cov(points.T, ddof=0)) for points in (np.repeat(own, weights, 0), other)
+    )
+    root = np.trace(sqrtm(covariance @ other_covariance).real)
+    expected = ((mean - other_mean) ** 2).sum() + np.trace(covariance + other_covariance) - 2 * root
+    assert frechet_distance(own, other, weights, np.ones(count)) == pytest.approx(expected, abs=1e-4)
 
 
 def test_nearest_neighbours_tell_what_differs_and_not_what_is_alike():

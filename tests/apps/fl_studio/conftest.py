@@ -38,13 +38,13 @@ def text(takes):
 
 @pytest.fixture(scope="session")
 def take_of():
-    """callable(pitches, ...) -> Take: a key after the other."""
-    from lib.apps.fl_studio.script import Take
+    """callable(pitches, ...) -> ScriptTake: a key after the other."""
+    from lib.apps.fl_studio.script import ScriptTake
     from lib.music.notes import Notes
 
     def make(pitches, beats=0.5, tempo_bpm=120.0, chords=(), name="plain"):
         onset_s = np.arange(len(pitches)) * beats * 60 / tempo_bpm
         velocity = np.linspace(1, 127, len(pitches))
-        return Take(name, Notes.from_arrays(onset_s, np.full(len(pitches), 0.2), pitches, velocity), tempo_bpm, chords)
+        return ScriptTake(name, Notes.from_arrays(onset_s, np.full(len(pitches), 0.2), pitches, velocity), tempo_bpm, chords)
 
     return make

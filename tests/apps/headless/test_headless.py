@@ -120,6 +120,13 @@ def test_a_second_run_does_nothing_again(run, executed, tmp_path):
     assert len(executed) == 6
 
 
+def test_a_damaged_summary_is_said_and_everything_is_run(run, executed, tmp_path, capsys):
+    run()
+    (tmp_path / "output_dir" / "summary.json").write_text("{", encoding="utf-8")
+    run()
+    assert len(executed) == 6 and "summary.json can't be read" in capsys.readouterr().out
+
+
 def test_a_changed_parameter_runs_that_notebook_and_those_after_it(run, executed):
     run()
     run(overrides={"02_vqvae.batch_size": 4})

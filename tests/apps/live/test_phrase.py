@@ -3,7 +3,8 @@
 import pytest
 from mido import Message
 
-from lib.apps.live.phrase import Phrase, parse_cue
+from lib.apps.live.duet_request import parse_cue
+from lib.apps.live.phrase import Phrase
 from lib.config import ConfigError
 
 BEAT_S = 0.5

@@ -11,7 +11,6 @@ from lib.apps.plan.estimate import (
     KNOWN,
     OTHER,
     SAME,
-    START_S,
     UNMEASURED,
     Estimate,
     advise,
@@ -31,7 +30,7 @@ T4, R3090, R4090, CPU = (ENVIRONMENTS[name] for name in ("colab-t4", "runpod-309
 
 def measured(stage="vqvae", preset="laptop", step_s=0.2, others=0.0, peak_bytes=500_000_000, **sizes):
     config = of_preset(stage, preset, **sizes)
-    return Measurement(config, step_s, 3.0, spread=0.01, own=1.0, others=others, peak_bytes=peak_bytes)
+    return Measurement(config, 2.0, step_s, 3.0, spread=0.01, own=1.0, others=others, peak_bytes=peak_bytes)
 
 
 # --- Time --------------------------------------------------------------------------------------------------------
@@ -54,7 +53,7 @@ def test_another_size_is_the_tables_corrected():
 def test_all_that_takes_time_is_counted():
     config = of_preset("diffusion", "laptop", steps=1000)
     row = Estimate(config, CPU, measurement=measured("diffusion", step_s=2.0))
-    assert row.parts_s["start"] == pytest.approx(START_S + 0.13 * 175.69) and row.parts_s["steps"] == pytest.approx(2000)
+    assert row.parts_s["start"] == pytest.approx(2.0 + 0.13 * 175.69) and row.parts_s["steps"] == pytest.approx(2000)
     assert row.parts_s["validate"] == pytest.approx(2 * 3.0), "after 500 steps and at the end"
     assert row.parts_s["save"] == pytest.approx((5 + 1) * 8e-9 * row.checkpoint_bytes), "every 225 steps, and the best"
     assert row.parts_s["encode"] == pytest.approx((175.69 + 21.66) * 10.0)

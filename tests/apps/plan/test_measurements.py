@@ -12,7 +12,7 @@ from lib.checkpoints.history import EVENTS, NAME
 
 
 def as_measured(stage, preset="laptop", others=0.0):
-    return Measurement(of_preset(stage, preset), 1.0, 3.0, spread=0.01, own=1.0, others=others, peak_bytes=400_000_000)
+    return Measurement(of_preset(stage, preset), 2.0, 1.0, 3.0, spread=0.01, own=1.0, others=others, peak_bytes=400_000_000)
 
 
 # --- Measuring ---------------------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ def test_a_machine_is_measured(tmp_path):
     assert set(measured) == set(measurements.STAGES) == set(remembered(tmp_path / "plan.json"))
     for stage, row in measured.items():
         assert (configs.stage_of(row.config), row.config.preset) == (stage, "tiny")
-        assert 0 < row.step_s < 10 and row.validate_s > 0 and row.own > 0 and 0 <= row.others <= 1
+        assert row.start_s > 0.3 and 0 < row.step_s < 10 and row.validate_s > 0 and row.own > 0 and 0 <= row.others <= 1
         assert 200e6 < row.peak_bytes < 3e9 and row.config.corpora == ("demo",)
 
 

@@ -5,8 +5,10 @@ from importlib.util import find_spec
 import pytest
 
 # without the server's packages test_installed.py says so, and these can't even be imported
-OF_THE_SERVER = ["test_app.py", "test_connections.py", "test_gate.py", "test_job_store.py", "test_page.py", "test_process.py",
-                 "test_redis.py"]  # fmt: skip
+OF_THE_SERVER = [
+    *("test_app.py", "test_background.py", "test_connections.py", "test_auth.py", "test_job_store.py", "test_page.py"),
+    *("test_process.py", "test_redis.py"),
+]
 collect_ignore = [] if find_spec("fastapi") and find_spec("httpx") else OF_THE_SERVER
 
 
@@ -19,26 +21,26 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def make_studio(finished):
-    """A function that loads a Studio for a folder."""
+def make_service(finished):
+    """A function that loads a Service for a folder."""
     from lib.apps.server.limits import Limits
-    from lib.apps.server.studio import Studio
+    from lib.apps.server.service import Service
 
-    return lambda folder, **limits: Studio(folder, finished, device="cpu", limits=Limits(**limits))
+    return lambda folder, **limits: Service(folder, finished, device="cpu", limits=Limits(**limits))
 
 
 @pytest.fixture(scope="module")
-def studio(make_studio, tmp_path_factory):
+def service(make_service, tmp_path_factory):
     """One with small limits."""
-    return make_studio(tmp_path_factory.mktemp("serve"), queued=6, seconds=60.0, bars=64, performance_s=60.0, notes=2000)
+    return make_service(tmp_path_factory.mktemp("serve"), queued=6, seconds=60.0, bars=64, performance_s=60.0, notes=2000)
 
 
 @pytest.fixture(scope="module")
-def client(studio):
+def client(service):
     """An HTTP client of the application, which runs."""
     from starlette.testclient import TestClient
 
     from lib.apps.server.app import make_app
 
-    with TestClient(make_app(studio), base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as opened:
+    with TestClient(make_app(service), base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as opened:
         yield opened

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from serving import wait_for
 
-from lib.apps.server.orders import notes_from_rows
+from lib.apps.server.schemas import notes_from_rows
 from lib.generation.generate import generate, infill
 from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes, read_midi, to_midi
@@ -37,13 +37,13 @@ def same(notes, rows):
     return pitches == notes.pitch.tolist() and np.allclose(onsets_s, notes.onset_s, atol=1e-3)
 
 
-def test_a_solo_from_asking_to_hearing(client, studio):
+def test_a_solo_from_asking_to_hearing(client, service):
     asked = client.post("/v1/solos", json={**QUICK, "seed": 5})
     assert asked.status_code == 202 and asked.headers["location"] == asked.json()["links"]["self"]
     job = wait_for(client, asked.json())
     assert job["state"] == "done" and job["progress"] == 1.0
     result = client.get(job["links"]["json"]).json()
-    alone = generate(studio.improviser, GenerateRequest(**{**QUICK, "seconds": 4.0, "seed": 5}))
+    alone = generate(service.improviser, GenerateRequest(**{**QUICK, "seconds": 4.0, "seed": 5}))
     assert len(alone.notes) > 5 and same(alone.notes, result["notes"])
     assert [symbol for _, symbol in result["chords"]] == ["Dm7", "G7", "Cmaj7"]
     assert same(read_midi(client.get(job["links"]["mid"]).content), result["notes"])
@@ -65,33 +65,33 @@ def test_events_tell_progress_until_the_end(client):
     assert shares == sorted(shares) and shares[-1] == 1
 
 
-def test_going_on_and_filling_a_gap(client, studio, performance):
+def test_going_on_and_filling_a_gap(client, service, performance):
     content, notes = base64.b64encode(performance).decode(), read_midi(performance)
     on, gap = wait_for(client, ask(client, midi=content)), wait_for(client, ask(client, midi=content, from_s=5, to_s=9))
     request = GenerateRequest(**{**QUICK, "seconds": 4.0})
-    alone = generate(studio.improviser, request, prompt=notes), infill(studio.improviser, request, notes, 5, 9)
+    alone = generate(service.improviser, request, prompt=notes), infill(service.improviser, request, notes, 5, 9)
     for job, solo in zip((on, gap), alone):
         result = client.get(job["links"]["json"]).json()
         assert same(solo.notes, result["notes"]) and result["begins_s"] == pytest.approx(solo.begins_s)
 
 
-def test_a_job_is_cancelled_within_a_second_and_the_next_one_plays(client, studio):
+def test_a_job_is_cancelled_within_a_second_and_the_next_one_plays(client, service):
     job = ask(client, **LONG)
     while client.get(job["links"]["self"]).json()["progress"] == 0:
         time.sleep(0.02)
     began_s = time.monotonic()
     assert client.delete(job["links"]["self"]).json()["state"] == "cancelled"
     after = wait_for(client, ask(client))
-    assert after["state"] == "done" and studio.jobs.count("running") == 0
-    assert studio.jobs.find(after["id"]).started_s - time.time() + time.monotonic() - began_s < 1, "the worker was free at once"
+    assert after["state"] == "done" and service.jobs.count("running") == 0
+    assert service.jobs.find(after["id"]).started_s - time.time() + time.monotonic() - began_s < 1, "the worker was free at once"
     assert client.get(f"/v1/solos/{job['id']}.mid").status_code == 409
     assert client.delete(job["links"]["self"]).json()["state"] == "cancelled"
     assert client.delete(after["links"]["self"]).json()["state"] == "done"
 
 
-def test_a_full_queue_is_said_and_nothing_accepted_is_lost(client, studio):
+def test_a_full_queue_is_said_and_nothing_accepted_is_lost(client, service):
     busy = ask(client, **LONG)
-    while studio.jobs.count("queued"):
+    while service.jobs.count("queued"):
         time.sleep(0.01)
     answers = [client.post("/v1/solos", json={**QUICK, "seed": seed}) for seed in range(9)]
     accepted = [answer.json() for answer in answers if answer.status_code == 202]
@@ -148,7 +148,7 @@ def test_midi_has_limits(client, performance):
     assert "to_s" in refused(performance, from_s=3, to_s=2)
 
 
-def test_a_pedal_that_is_held_for_a_day_ends_with_the_music(client, performance, studio):
+def test_a_pedal_that_is_held_for_a_day_ends_with_the_music(client, performance, service):
     notes = read_midi(performance)
     held = to_midi(Notes(notes.onset_s, notes.duration_s, notes.pitch, notes.velocity, np.array([[1.0, 80_000.0]])))
     job = wait_for(client, ask(client, midi=base64.b64encode(held).decode()))
@@ -182,8 +182,8 @@ def test_who_plays_and_what_the_codec_keeps(client, performance):
     assert "say nothing about who plays" in client.post("/v1/identify", content=short).json()["detail"]
 
 
-def test_styles_health_and_openapi(client, studio):
-    assert client.get("/v1/styles").json() == {"own": None, "styles": list(studio.improviser.styles.names)}
+def test_styles_health_and_openapi(client, service):
+    assert client.get("/v1/styles").json() == {"own": None, "styles": list(service.improviser.styles.names)}
     assert client.get("/healthz").json() == {"status": "ok"} and client.get("/readyz").json() == {"status": "ready"}
     schema = client.get("/openapi.json").json()
     order = schema["components"]["schemas"]["SoloOrder"]["properties"]
@@ -195,12 +195,12 @@ def test_styles_health_and_openapi(client, studio):
         client.delete(answer.json()["links"]["self"])
 
 
-def test_a_worker_that_died_is_not_ready(make_studio, tmp_path):
+def test_a_worker_that_died_is_not_ready(make_service, tmp_path):
     from starlette.testclient import TestClient
 
     from lib.apps.server.app import make_app
 
-    studio = make_studio(tmp_path)
-    with TestClient(make_app(studio), base_url="http://localhost") as client:
-        studio.worker.stop()
+    service = make_service(tmp_path)
+    with TestClient(make_app(service), base_url="http://localhost") as client:
+        service.worker.stop()
         assert client.get("/readyz").status_code == 503 and client.get("/healthz").status_code == 200

@@ -9,8 +9,8 @@ from contextlib import closing
 import pytest
 
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed (pip install -r requirements-serve.txt)")
+from lib.apps.server.auth import BodyLimit  # noqa: E402
 from lib.apps.server.connections import make_protocol  # noqa: E402
-from lib.apps.server.gate import Gate  # noqa: E402
 from lib.apps.server.limits import Limits  # noqa: E402
 
 HEAD = b"POST /v1/identify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n"
@@ -24,9 +24,9 @@ async def echo(scope, receive, send):
 
 @pytest.fixture(scope="module")
 def address():
-    """Of a server behind the gate with limits of a second each."""
+    """Of a server behind the limit with limits of a second each."""
     limits = Limits(head_s=1.0, body_s=1.0)
-    app = Gate(echo, limits=limits, token=None, answered=lambda status: None)
+    app = BodyLimit(echo, limits)
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="warning", lifespan="off", http=make_protocol(limits.head_s))
     server = uvicorn.Server(config)

@@ -8,7 +8,7 @@ from serving import until
 
 from lib.apps.server.jobs import Jobs, QueueFull
 from lib.apps.server.limits import Limits
-from lib.apps.server.orders import Work
+from lib.apps.server.schemas import Work
 from lib.config import ConfigError
 from lib.generation.request import GenerateRequest
 

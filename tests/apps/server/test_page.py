@@ -16,22 +16,22 @@ expect, TOKEN = sync_api.expect, "a token of the tests"
 
 
 @pytest.fixture(scope="module")
-def open_server(make_studio, tmp_path_factory):
-    """A function that serves from a thread: (address, studio)."""
+def open_server(make_service, tmp_path_factory):
+    """A function that serves from a thread: (address, service)."""
     import uvicorn
 
     running = []
 
     def opener(token=None):
-        studio, port = make_studio(tmp_path_factory.mktemp("page"), seconds=60.0), free_port()
-        config = uvicorn.Config(make_app(studio, token), port=port, log_level="error", timeout_graceful_shutdown=1)
+        service, port = make_service(tmp_path_factory.mktemp("page"), seconds=60.0), free_port()
+        config = uvicorn.Config(make_app(service, token), port=port, log_level="error", timeout_graceful_shutdown=1)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()
         running.append((server, thread))
         while not server.started:
             time.sleep(0.02)
-        return f"http://127.0.0.1:{port}", studio
+        return f"http://127.0.0.1:{port}", service
 
     yield opener
     for server, thread in running:

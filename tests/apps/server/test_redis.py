@@ -1,7 +1,6 @@
 """Workers over a real Redis: three of them, one killed in the middle, and every job has one result; batches of like shape."""
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -21,8 +20,8 @@ from lib.apps.server import worker as playing  # noqa: E402
 from lib.apps.server.jobs import Jobs  # noqa: E402
 from lib.apps.server.limits import Limits  # noqa: E402
 from lib.apps.server.metrics import Metrics  # noqa: E402
-from lib.apps.server.orders import Work  # noqa: E402
 from lib.apps.server.results import Results  # noqa: E402
+from lib.apps.server.schemas import Work  # noqa: E402
 from lib.generation.generate import load_improviser  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
 
@@ -85,7 +84,6 @@ def test_three_workers_one_killed(queue, workers, finished, tmp_path):
         workers[0].kill()
         ended = [wait_for(client, job, 180) for job in jobs]
         results = [client.get(f"/v1/solos/{job['id']}.json").json() for job in ended]
-    assert not redis_queue.connect(queue).keys(redis_queue.key("result", "*")), "they are the server's now"
     assert [job["state"] for job in ended] == ["done"] * 12 and [r["request"]["seed"] for r in results] == [*range(12)]
     assert len(list((tmp_path / "serve" / "results").iterdir())) == 12
 
@@ -112,160 +110,186 @@ def works(count, **values):
 
 
 @pytest.fixture
-def player(queue, finished, monkeypatch):
-    """A worker's hands, in this process; `played` are the seeds of each batch that went through the model."""
-    played, generate_many = [], playing.generate_many
+def played(monkeypatch):
+    """The seeds of each batch that goes through the model."""
+    seeds, generate_many = [], playing.generate_many
 
     def counting(improviser, orders):
-        played.append([order.request.seed for order in orders])
+        seeds.append([order.request.seed for order in orders])
         return generate_many(improviser, orders)
 
     monkeypatch.setattr(playing, "generate_many", counting)
-    player = redis_worker.Player(queue, load_improviser(finished, device="cpu"), Limits(tries=2))
+    return seeds
+
+
+@pytest.fixture
+def improviser(finished):
+    return load_improviser(finished, device="cpu")
+
+
+@pytest.fixture
+def player(queue, improviser, played):
+    """A worker's hands, in this process."""
+    player = redis_worker.Player(queue, improviser, Limits(tries=2))
     player.played = played
     yield player
-    for connection in (player.connection, player.glance, player.broker.client):
+    for connection in (player.client, player.quick):
         connection.close()
 
 
+def job_id(seed):
+    return f"{seed:032x}"
+
+
 def rows_of(*works):
-    return [redis_queue.Parcel(f"{work.request.seed:032x}", work.to_json(), work.midi).as_plain() for work in works]
+    return [redis_queue.Parcel(job_id(work.request.seed), work.to_json(), work.midi).as_plain() for work in works]
 
 
-def waiting(player):
-    """Messages that wait, as lists of seeds; they are taken out."""
-    ids = player.broker.do_fetch(redis_queue.QUEUE, 100)
-    messages = [redis_queue.dramatiq.Message.decode(content) for content in ids]
-    return [[json.loads(work)["request"]["seed"] for _, work, _ in message.args[0]] for message in messages]
-
-
-def begin(player, *works):
-    """Take jobs, as a worker does."""
-    player._within_tries([redis_queue.Parcel.from_plain(row) for row in rows_of(*works)])
-
-
-def be_killed_with(player, *works):
-    begin(player, *works)
-    for work in works:
-        player.connection.delete(redis_queue.key("playing", f"{work.request.seed:032x}"))  # in time it is over by itself
-
-
-def answer(player, seed):
-    return json.loads(player.connection.get(redis_queue.key("result", f"{seed:032x}")) or "null")
-
-
-def test_jobs_of_like_shape_share_a_batch_with_one_worker(queue, finished, player, tmp_path):
-    jobs = Jobs(tmp_path, Limits())
-    ids = [jobs.add(work).id for work in [*works(5), *works(3, seconds=8.0)]]
-    dispatcher = redis_queue.Dispatcher(jobs, Results(tmp_path / "results"), Metrics(jobs), queue)
-    worker = redis_worker.make_worker(queue, player.improviser, Limits())
-    worker.start()
+@contextlib.contextmanager
+def dispatching(jobs, queue, folder):
+    dispatcher = redis_queue.Dispatcher(jobs, Results(folder / "results"), Metrics(jobs), queue)
     dispatcher.start()
     try:
-        assert until(lambda: all(jobs.find(job_id).state == "done" for job_id in ids), 60)
+        yield dispatcher
     finally:
         dispatcher.stop()
+
+
+@contextlib.contextmanager
+def working(queue, improviser):
+    worker = redis_worker.make_worker(queue, improviser, Limits())
+    worker.start()
+    try:
+        yield worker
+    finally:
         worker.stop()
-    assert player.played == [[0, 1, 2, 3, 4], [0, 1, 2]], "eight jobs, two batches"
-    assert 'mehldau_batch_jobs_sum 8.0' in dispatcher.metrics.text().decode()
+
+
+def test_jobs_of_like_shape_share_a_batch_with_one_worker(queue, improviser, played, tmp_path):
+    jobs = Jobs(tmp_path, Limits())
+    ids = [jobs.add(work).id for work in [*works(5), *works(3, seconds=8.0)]]
+    with working(queue, improviser), dispatching(jobs, queue, tmp_path) as dispatcher:
+        assert until(lambda: all(jobs.find(job_id).state == "done" for job_id in ids), 60)
+    assert played == [[0, 1, 2, 3, 4], [0, 1, 2]], "eight jobs, two batches"
+    assert "mehldau_batch_jobs_sum 8.0" in dispatcher.metrics.text().decode()
     assert len(list((tmp_path / "results").iterdir())) == 8
     jobs.close()
 
 
-def test_one_that_fails_in_company_is_tried_alone(player):
-    good, bad = works(2)[1], Work(GenerateRequest(seed=0, seconds=2.0, num_steps=4, style="Nobody Known"))
-    player.perform(rows_of(bad, good))
-    alone = waiting(player)
-    assert alone == [[0], [1]] and answer(player, 1) is None
-    for work in (bad, good):
-        player.perform(rows_of(work))
-    assert "Nobody Known" in answer(player, 0)["error"] and answer(player, 1)["notes"] is not None
+def test_one_that_fails_in_company_is_played_alone(queue, improviser, played, tmp_path):
+    jobs = Jobs(tmp_path, Limits())
+    bad, good = Work(GenerateRequest(seed=0, seconds=2.0, num_steps=4, style="Nobody Known")), works(2)[1]
+    ids = [jobs.add(work).id for work in (bad, good)]
+    with working(queue, improviser), dispatching(jobs, queue, tmp_path):
+        assert until(lambda: all(jobs.find(job_id).state in ("done", "failed") for job_id in ids), 60)
+    failed, done = (jobs.find(job_id) for job_id in ids)
+    assert "Nobody Known" in failed.error and done.state == "done" and played[0] == [0, 1]
+    jobs.close()
+
+
+def test_a_queue_that_redis_forgot_is_sent_again(queue, improviser, played, tmp_path, monkeypatch):
+    monkeypatch.setattr(redis_queue, "LOST_S", 0.3)
+    jobs = Jobs(tmp_path, Limits())
+    job = jobs.add(works(1)[0])
+    with dispatching(jobs, queue, tmp_path) as dispatcher:
+        assert until(lambda: any(batch.message for batch in dispatcher._sent))
+        dispatcher.redis.flushall()
+        with working(queue, improviser):
+            assert until(lambda: jobs.find(job.id).state == "done", 60)
+    jobs.close()
+
+
+def test_a_worker_that_ends_gives_its_batch_to_another(queue, improviser, played, tmp_path):
+    jobs = Jobs(tmp_path, Limits())
+    job = jobs.add(works(1, seconds=170.0, num_steps=100)[0])
+    with dispatching(jobs, queue, tmp_path) as dispatcher:
+        with working(queue, improviser):
+            assert until(lambda: dispatcher.progress.get(job.id), 60)
+        assert played == [[0]] and jobs.find(job.id).state == "running", "it was interrupted"
+        with working(queue, improviser):
+            assert until(lambda: len(played) == 2, 60)
+            jobs.cancel(job.id)
+    jobs.close()
 
 
 def test_a_cancelled_job_ends_no_other_and_all_cancelled_end_the_batch(player, monkeypatch):
     monkeypatch.setattr(playing, "LOOK_EVERY_S", 0.0)
-    cancel = [redis_queue.key("cancel", f"{seed:032x}") for seed in range(2)]
     look, looks = player._still_wanted, []
 
-    def cancelling(shares):
+    def cancelling(batch_id, shares):
         looks.append(dict(shares))
-        for name in cancel[: 1 + player.both]:
-            player.connection.set(name, 1)
-        return look(shares)
+        redis_queue.post(player.client, redis_queue.CANCELLED, batch_id, [job_id(seed) for seed in player.cancelled])
+        return look(batch_id, shares)
 
     monkeypatch.setattr(player, "_still_wanted", cancelling)
-    player.both = False
-    player.perform(rows_of(*works(2)))
-    assert answer(player, 1)["notes"] is not None and len(looks) >= 4 and answer(player, 0) is None
-    assert float(player.connection.get(redis_queue.key("progress", f"{1:032x}"))) > 0.5
-    player.connection.flushall()
+    player.cancelled = [0]
+    answers = player.perform("one", rows_of(*works(2)))
+    assert answers[job_id(1)]["notes"] is not None and len(looks) >= 4
+    assert redis_queue.read(player.client, redis_queue.PROGRESS, "one")[job_id(1)] > 0.5
     looks.clear()
-    player.both = True
-    player.perform(rows_of(*works(2)))
-    assert len(looks) == 1 and not player.connection.keys(redis_queue.key("result", "*"))
+    player.cancelled = [0, 1]
+    assert player.perform("both", rows_of(*works(2))) == {} and len(looks) == 1
+    assert player.perform("both", rows_of(*works(2))) == {} and len(player.played) == 2, "nobody wants it any more"
 
 
-def test_what_a_worker_was_killed_with_is_played_alone_and_the_first_result_stays(player):
-    batch = works(3)
-    be_killed_with(player, *batch)
-    player.perform(rows_of(*batch))
-    assert waiting(player) == [[0], [1], [2]] and not player.played
-    player.perform(rows_of(batch[0]))
-    first = answer(player, 0)
-    player.perform(rows_of(batch[0]))
-    player._leave(f"{0:032x}", {"error": "later"})
-    assert player.played == [[0]] and answer(player, 0) == first
-    be_killed_with(player, batch[1])
-    player.perform(rows_of(batch[1]))
-    assert "each time it was tried" in answer(player, 1)["error"] and player.played == [[0]]
+def test_what_workers_die_with_is_played_alone_and_not_for_ever(player):
+    def die_with(batch_id, *works):
+        def die(*words):
+            raise SystemExit
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(player, "_play", die)
+            patch.setattr(player.counters, "decr", lambda *words: None)  # a dead process counts nothing back
+            with contextlib.suppress(SystemExit):
+                return player.perform(batch_id, rows_of(*works))
+
+    batch = works(2)
+    die_with("batch", *batch)
+    with pytest.raises(redis_worker.InCompany):
+        player.perform("batch", rows_of(*batch))
+    assert not player.played and player.perform("alone", rows_of(batch[0]))[job_id(0)]["notes"] is not None
+    for _ in range(2):
+        die_with("poison", batch[1])
+    assert "each time it was tried" in player.perform("poison", rows_of(batch[1]))[job_id(1)]["error"]
+    assert player.played == [[0]]
 
 
-def test_what_another_worker_plays_now_is_left_to_it_and_blamed_for_nothing(player):
-    batch, names = works(2), [redis_queue.key("tries", f"{seed:032x}") for seed in range(2)]
-    begin(player, *batch)
-    assert 0 < player.connection.pttl(redis_queue.key("playing", f"{0:032x}")) < redis_queue.HEARTBEAT_MS
-    for _ in range(3):  # servers that start
-        player.perform(rows_of(*batch))
-    assert not player.played and not waiting(player) and player.connection.mget(names) == ["1", "1"]
-    player.connection.delete(redis_queue.key("playing", f"{0:032x}"))
-    player._still_wanted({f"{0:032x}": 0.5})
-    player.perform(rows_of(batch[0]))
-    assert not player.played, "it plays on"
-
-
-def test_a_worker_that_outlives_a_job_gives_its_try_back(player):
+def test_a_worker_that_outlives_a_job_is_not_counted(player):
     good, bad = works(2)[1], Work(GenerateRequest(seed=0, seconds=2.0, num_steps=4, style="Nobody Known"))
     for _ in range(4):
-        player.perform(rows_of(bad, good))
-    assert waiting(player) == [[0], [1]] * 4 and player.played == [[0, 1]] * 4, "it never came to be tried too often"
-    player.perform(rows_of(good))
-    assert answer(player, 1)["notes"] is not None
+        with pytest.raises(redis_worker.InCompany):
+            player.perform("batch", rows_of(bad, good))
+    assert player.played == [[0, 1]] * 4, "it never came to be tried too often"
 
 
 def test_a_redis_that_is_away_for_a_moment_costs_no_solo(port, tmp_path):
     with redis_server(port, tmp_path) as address:
         player = redis_worker.Player(address, None, Limits())
-    parcels = [redis_queue.Parcel.from_plain(row) for row in rows_of(*works(2))]
-    calls = [lambda: player._leave(parcels[0].id, {"notes": []}), lambda: player._wanted(parcels),
-             lambda: player._within_tries(parcels), lambda: player._send_on(parcels)]
+    message = redis_queue.dramatiq.Message(redis_queue.QUEUE, redis_queue.ACTOR, (), {}, {})
+    calls = [
+        lambda: redis_queue.post(player.client, redis_queue.PROGRESS, "batch", {"job": 0.5}),
+        lambda: redis_queue.read(player.client, redis_queue.CANCELLED, "batch"),
+        lambda: player.counters.incr("key", 1, 2, 1000),
+        lambda: player.broker.enqueue(message),
+    ]
     with ThreadPoolExecutor(len(calls)) as hands:
         began_s = time.monotonic()
-        assert player._still_wanted({parcels[0].id: 0.5}) and time.monotonic() - began_s < 1.0, "the music doesn't wait"
+        assert player._still_wanted("batch", {"job": 0.5}) and time.monotonic() - began_s < 1.0, "the music doesn't wait"
         waiting_calls = [hands.submit(call) for call in calls]
         time.sleep(0.3)
         assert not any(call.done() for call in waiting_calls)
         with redis_server(port, tmp_path):
             for call in waiting_calls:
                 call.result()
-            assert answer(player, 0) == {"notes": []} and len(waiting(player)) == 2
-            for connection in (player.connection, player.glance, player.broker.client):
+            assert player.broker.do_qsize(redis_queue.QUEUE) == 1
+            for connection in (player.client, player.quick):
                 connection.close()
 
 
 def test_a_silent_redis_holds_no_broker(queue):
-    pool = redis_queue.make_broker(queue).client.connection_pool
-    assert pool.connection_kwargs["socket_timeout"] == redis_queue.SILENT_S == pool.connection_kwargs["socket_connect_timeout"]
-    pool.disconnect()
+    with redis_queue.connect(queue) as client:
+        options = redis_queue.make_broker(client, Limits()).client.connection_pool.connection_kwargs
+        assert options["socket_timeout"] == redis_queue.SILENT_S == options["socket_connect_timeout"]
 
 
 def test_a_worker_plays_until_it_is_told_to_end(monkeypatch, tmp_path):

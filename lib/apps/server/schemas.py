@@ -1,4 +1,4 @@
-"""What a client asks for: GenerateRequest and the performance that a solo goes on from, or fills a gap of."""
+"""What a client asks for: GenerateRequest and the performance that a solo continues, or fills a gap of."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from lib.apps.server.problems import Problem
+from lib.apps.server.errors import Problem
 from lib.checkpoints.config_migration import renamed
 from lib.config import GUIDED_CANDIDATES, STRICT, ConfigError
 from lib.generation.generate import Order
@@ -33,7 +33,7 @@ class SoloOrder(GenerateRequest):
     bars: Annotated[int, Field(ge=1)] | None = None  # instead of seconds
     tempo_bpm: Annotated[float, Field(ge=20, le=400)] | None = None  # None: as the MIDI file says, or 120
     num_candidates: Annotated[int, Field(ge=1, le=64)] | None = None  # None: 8 where a rule is asked, else 1
-    midi: str | None = None  # a MIDI file in base64 to go on from; with from_s and to_s: to fill that gap of
+    midi: str | None = None  # a MIDI file in base64 to continue; with from_s and to_s: to fill that gap of
     from_s: Annotated[float, Field(ge=0)] | None = None
     to_s: Annotated[float, Field(gt=0)] | None = None
 
@@ -104,7 +104,9 @@ def check(asked, styles, limits):
     tempo_bpm = asked.tempo_bpm or (read_tempo(midi, asked.from_s) if midi else None) or PLAIN.tempo_bpm
     if not 0 < (seconds := asked.length_s(tempo_bpm)) <= limits.seconds:
         field = "bars" if asked.bars else "seconds" if asked.to_s is None else "to_s"
-        raise Problem.of_field(field, f"{seconds:g} s of music; this server plays more than 0 and at most {limits.seconds:g} s.")
+        raise Problem.of_field(
+            field, f"{seconds:g} s of music; this server plays more than 0 and at most {limits.seconds:g} s."
+        )
     request = asked.request(tempo_bpm, seconds)
     if asked.from_s is not None:
         _of_field("from_s", ConfigError, lambda: Order(request, notes, asked.from_s, asked.to_s).borders)
@@ -116,7 +118,11 @@ def check(asked, styles, limits):
 def _check_sizes(asked, limits):
     if asked.bars is not None and asked.seconds is not None:
         raise Problem.of_field("bars", "give either bars or seconds.")
-    for name, most in (("num_steps", limits.num_steps), ("num_candidates", limits.num_candidates), ("bars", limits.bars)):
+    for name, most in (
+        ("num_steps", limits.num_steps),
+        ("num_candidates", limits.num_candidates),
+        ("bars", limits.bars),
+    ):
         if (value := getattr(asked, name)) is not None and value > most:
             raise Problem.of_field(name, f"{value}; this server takes {most} at most.")
     for name in RULE_OPTIONS:

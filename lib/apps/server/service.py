@@ -10,14 +10,15 @@ from lib import config as configs
 from lib.apps.server.jobs import Jobs
 from lib.apps.server.limits import Limits
 from lib.apps.server.metrics import Metrics
-from lib.apps.server.orders import notes_as_rows, read_performance
 from lib.apps.server.results import Busy, Results
+from lib.apps.server.schemas import notes_as_rows, read_performance
 from lib.apps.server.worker import Worker
 from lib.checkpoints.run_dependencies import locate
 from lib.devices import choose_device
 from lib.generation.generate import load_improviser
 from lib.generation.reconstruct import codec_round_trip
 from lib.music.metrics import note_f1
+from lib.music.notes import read_piano, read_tempo
 from lib.style.gallery import GALLERY, load_classifier
 from lib.style.identification import identify
 
@@ -25,7 +26,7 @@ NEVER = 2**31
 WAITING = 4  # who may wait to be identified or reconstructed
 
 
-class Studio:
+class Service:
     """All of it, loaded.
 
     Parameters
@@ -37,7 +38,9 @@ class Studio:
     queue : None: jobs are played here; or redis://HOST:PORT/NUMBER: by workers, see redis_queue
     """
 
-    def __init__(self, folder, run=None, released=False, device="auto", styles_dir=None, limits=None, soundfont=None, queue=None):
+    def __init__(
+        self, folder, run=None, released=False, device="auto", styles_dir=None, limits=None, soundfont=None, queue=None
+    ):
         self.limits = limits or Limits()
         # what workers play is not to blame where the server is killed
         self.jobs = Jobs(folder, self.limits if queue is None else dataclasses.replace(self.limits, tries=NEVER))
@@ -61,7 +64,7 @@ class Studio:
         self.worker.start()
 
     def close(self):
-        """End; what was being played goes on at the next start."""
+        """End; what was being played is played at the next start."""
         if self.worker.is_alive():
             self.worker.stop()
         self.jobs.close()
@@ -90,8 +93,11 @@ class Studio:
 
     def identify(self, content, top):
         """identify.Identification as plain values, of a MIDI file's bytes; MidiError, TooShort, Busy."""
-        notes = read_performance(content, self.limits)
-        return self._in_turn(lambda: identify(self.classifier, self.gallery, notes, top).as_values())
+        read_performance(content, self.limits)
+        (notes, left_out), beat_s = read_piano(content), 60 / (read_tempo(content) or 120)
+        return self._in_turn(
+            lambda: identify(self.classifier, self.gallery, notes, top, beat_s, left_out).as_values()
+        )
 
     def reconstruct(self, content):
         """(Notes, plain values) of a MIDI file's bytes through the codec; MidiError, Busy."""

@@ -42,7 +42,12 @@ class Problem(Exception):
 
     def response(self):
         """Plain ASCII, whatever the request held."""
-        body = {"type": "about:blank", "title": TITLES.get(self.status, "Error"), "status": self.status, "detail": self.detail}
+        body = {
+            "type": "about:blank",
+            "title": TITLES.get(self.status, "Error"),
+            "status": self.status,
+            "detail": self.detail,
+        }
         if self.errors:
             body["errors"] = [{"field": field, "detail": detail} for field, detail in self.errors]
         return Response(json.dumps(body), self.status, {"Cache-Control": "no-store", **self.headers}, MEDIA_TYPE)
@@ -53,7 +58,7 @@ def answers(*statuses):
     return {status: {"description": TITLES[status], "content": {MEDIA_TYPE: {"schema": SCHEMA}}} for status in statuses}
 
 
-def say_problems(app):
+def answer_with_problems(app):
     """Let a FastAPI app answer with problems only."""
     from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException
@@ -64,7 +69,7 @@ def say_problems(app):
 
     @app.exception_handler(RequestValidationError)
     async def unusable(request, error):
-        errors = [(_field(e["loc"]), e["msg"].removeprefix("Value error, ")) for e in error.errors()[:20]]
+        errors = [(_field(e["loc"]), str(e.get("ctx", {}).get("error", e["msg"]))) for e in error.errors()[:20]]
         return Problem(422, "; ".join(f"{field}: {detail}" for field, detail in errors), errors).response()
 
     @app.exception_handler(HTTPException)
@@ -77,7 +82,7 @@ def say_problems(app):
         return Problem(500, "The server's log says more.").response()
 
 
-def _field(place):
+def _field(location):
     """A field's name, without the part that says where requests have fields."""
-    names = [str(part) for part in place if part not in ("body", "query", "header", "path")]
+    names = [str(part) for part in location if part not in ("body", "query", "header", "path")]
     return ".".join(names)[:200] or "body"
