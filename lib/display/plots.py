@@ -159,7 +159,8 @@ def _describe_losses(history, names, runtimes):
         last_values = {row["split"]: row[name] for row in history if name in row}
         values = ", ".join(f"{value:.3g} in {split}" for split, value in last_values.items())
         parts.append(f"{name.replace('_', ' ')} {values}")
-    last, times = max((row["step"] for row in history), default=0), f"{len(runtimes)} runtime{'s' * (len(runtimes) != 1)}"
+    last = max((row["step"] for row in history), default=0)
+    times = f"{len(runtimes)} runtime{'s' * (len(runtimes) != 1)}"
     return f"Training curves, {last} steps in {times}. In the end: {'; '.join(parts) or 'nothing logged'}"
 
 
