@@ -28,7 +28,7 @@ CHORDS_DIM = 2 * CHORD_DIM + 1  # the chord now, the next one, how far away it i
 ATTRIBUTES_DIM = 4  # density, register, and whether each is given
 TEMPO_DIM, FEEL_DIM = 2, 4  # their values, and whether they are given
 TYPICAL_DENSITY = 1.7  # log(1 + notes a beat): 4.5
-TYPICAL_TEMPO, TEMPO_RANGE = math.log(115.0), 0.25  # log felt beats a minute; half of what is usual around it
+TYPICAL_TEMPO, TEMPO_RANGE = math.log(122.0), 0.2  # log felt beats a minute; half of what is usual around it
 CHORD_DECAY_BEATS = 4.0
 
 
