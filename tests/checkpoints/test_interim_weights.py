@@ -1,7 +1,10 @@
 """Weights in 8 bits: small, near what they were, and a new run goes on from them with schedule and music."""
 
+import sys
+
 import pytest
 
+from lib.apps.cli.main import main
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.checkpoint import CheckpointError
 from lib.checkpoints.history import read_history
@@ -66,3 +69,18 @@ def test_what_is_none_is_refused(trained, demo_data, tmp_path):
     other = preset("vqvae", "tiny", channels=32, **QUIET)
     with pytest.raises((ConfigError, CheckpointError), match="weights.safetensors"):
         train(other, demo_data, tmp_path / "runs", from_weights=path)
+
+
+def test_the_command_writes_them_and_training_takes_them(trained, demo_data, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "weights.safetensors"
+
+    def typed(*words):
+        monkeypatch.setattr(sys, "argv", ["python -m lib", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code or 0
+
+    assert typed("export", trained, "--to", path, "--interim") == 0 and "step 6" in capsys.readouterr().out
+    words = ("train", "vqvae", "--preset", "tiny", "--steps", 8, "--data-dir", demo_data, "--runs-dir", tmp_path / "runs")
+    assert typed(*words, "--from-weights", path) == 0
+    assert [row["step"] for row in read_history(tmp_path / "runs" / "vqvae") if row["split"] == "train"] == [7, 8]
