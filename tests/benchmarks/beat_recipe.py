@@ -31,7 +31,7 @@ from lib.models.beat_tracker import (  # noqa: E402
     BeatTracker,
     TrackerSettings,
     confidence_terms,
-    hear,
+    predict_activations,
 )
 from lib.music.bar_lines import bar_evidence  # noqa: E402
 from lib.music.beat_tracking import (  # noqa: E402
@@ -165,7 +165,7 @@ def observations(tracker: BeatTracker, notes: Notes, steady: bool, rng) -> tuple
     """Terms (N, 4) and gain in nats (N,) of the onsets left out."""
     groups, group = groups_of(notes), group_index(notes.onset_s)
     held = rng.random(len(groups)) < LABEL_LEFT_OUT
-    activations = hear(tracker.network, select(notes, ~held[group]))
+    activations = predict_activations(tracker.network, select(notes, ~held[group]))
     path = tracker.find_beats(groups.part(~held), activations, steady)
     terms = confidence_terms(groups.part(~held), path, activations, tracker.log_profiles)
     beat, gain = onset_gains(groups.part(held), path, tracker.log_profiles)
