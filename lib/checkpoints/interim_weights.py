@@ -7,6 +7,7 @@ Matrices are int8 with a float32 scale for each row (name.scale), all else is fl
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -39,8 +40,17 @@ def write_interim_weights(checkpoint: Checkpoint, path: Path | str) -> Path:
     return Path(path)
 
 
-def read_interim_weights(path: Path | str, stage: str) -> tuple[dict[str, Tensor], int]:
-    """(weights of a stage's model, the optimizer step that they were taken after).
+@dataclass(frozen=True)
+class InterimWeights:
+    """Weights of a model in full precision, the optimizer step that training continues at, and the file they are of."""
+
+    weights: dict[str, Tensor]
+    step: int
+    path: Path
+
+
+def read_interim_weights(path: Path | str, stage: str, first_step: int | None = None) -> InterimWeights:
+    """The weights of a stage's model; `first_step` None: the step that they were taken after.
 
     Raises
     ------
@@ -61,4 +71,4 @@ def read_interim_weights(path: Path | str, stage: str) -> tuple[dict[str, Tensor
             scale = tensors.get(name + SCALE)
             rows = value.float() if scale is None else value.float().flatten(0, -2) * scale[:, None]
             weights[name] = rows.view_as(value)
-    return weights, int(facts["step"])
+    return InterimWeights(weights, int(facts["step"]) if first_step is None else first_step, Path(path))

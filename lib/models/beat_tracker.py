@@ -1,7 +1,7 @@
 """What is learnt about beats: a network for beats, one for bar lines, phase profiles, and the tracker made of them.
 
-The beat network hears onsets in time and gives activations; the profiles say where in the beat onsets fall; the
-downbeat network hears what is played beat by beat. `BeatTracker.track` makes the tempo map of a performance.
+The beat network takes onsets over time and gives activations; the profiles say where in the beat onsets fall; the
+downbeat network takes what is played beat by beat. `BeatTracker.track` makes the tempo map of a performance.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _block(width, dilation, dropout):
 
 
 @torch.inference_mode()
-def hear(network: BeatNetwork, notes: Notes) -> Activations:
+def predict_activations(network: BeatNetwork, notes: Notes) -> Activations:
     """Activations of a performance from 0 s to a second after its last onset."""
     num_frames = 2 * (int(np.ceil((notes.onset_s[-1] + 1) * ACTIVATION_HZ)) // 2 + 1)
     return Activations(*network(torch.from_numpy(beat_inputs(notes, num_frames))[None])[0].numpy())
@@ -198,7 +198,7 @@ class BeatTracker:
 
     def find_written_bars(self, notes: Notes) -> tuple[np.ndarray, np.ndarray]:
         """Beats and downbeats, in seconds, as a composer writes them."""
-        activations = hear(self.network, notes)
+        activations = predict_activations(self.network, notes)
         beats_s = self.find_written(group_onsets(notes.onset_s, notes.pitch, notes.velocity), activations)[:-1]
         odds = downbeat_logits(self.downbeats, notes, beats_s)
         odds = odds + self.settings.written_downbeats * at_times(activations.downbeat, beats_s)
@@ -228,7 +228,7 @@ class BeatTracker:
         groups = group_onsets(notes.onset_s, notes.pitch, notes.velocity)
         if len(groups) < MIN_GROUPS or groups.time_s[-1] - groups.time_s[0] < MIN_LENGTH_S:
             return map_without_beat(notes.end_s)
-        activations = hear(self.network, notes)
+        activations = predict_activations(self.network, notes)
         path = self.find_beats(groups, activations, steady)
         own_beats_s = fold(own_beats_s) if own_beats_s is not None else None
         if own_beats_s is not None and keeps_own_grid(groups.time_s, own_beats_s, path.beats_s):

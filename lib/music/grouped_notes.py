@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.music.note_windows import INTERVALS, WIDEST_INTERVAL, NoteWindows
+from lib.music.note_windows import INTERVALS, WIDEST_INTERVAL, NoteWindows, against
 from lib.music.notes import Notes
 from lib.music.piano_roll import LOWEST_PITCH
 
@@ -82,9 +82,6 @@ def features(windows: NoteWindows, lags: int) -> tuple[Tensor, Tensor]:
     """
     onset_s, duration_s, pitch, velocity, pedal = windows.values.unbind(1)
     index = torch.arange(pitch.shape[1], device=pitch.device)
-
-    def against(values, lag):
-        return values - functional.pad(values, (lag, 0))[:, : values.shape[1]]
 
     def intervals(lag):
         wide = against(pitch, lag).clamp(-WIDEST_INTERVAL, WIDEST_INTERVAL).long() + WIDEST_INTERVAL

@@ -110,7 +110,7 @@ def _walk(rows, random, after):
         return int(random.choice(np.flatnonzero(is_chord)))
 
     def like(before_it, semitones, quality):
-        """A place of this quality, from which it goes on, come to in this way where there are enough of those."""
+        """A place of this quality, that another chord follows, come to in this way where there are enough of those."""
         alike = goes_on & (qualities == quality)
         nearer = alike & (before == before_it) & (interval == semitones)
         places = np.flatnonzero(nearer if nearer.sum() >= FEWEST else alike)

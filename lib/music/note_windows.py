@@ -75,6 +75,11 @@ def context_sizes(lags):
     return [INTERVALS] * lags + [GAPS] * lags + [*PLAIN] + [2 * SHADES + 2] * VELOCITY_LAGS
 
 
+def against(values: Tensor, lag: int) -> Tensor:
+    """(B, L): each value less the one `lag` places before it; the first ones less 0."""
+    return values - functional.pad(values, (lag, 0))[:, : values.shape[1]]
+
+
 def contexts(windows, lags):
     """Each note's features.
 
@@ -90,9 +95,6 @@ def contexts(windows, lags):
     """
     onset_s, duration_s, pitch, velocity, pedal = windows.values.unbind(1)
     place = torch.arange(pitch.shape[1], device=pitch.device)
-
-    def against(values, lag):
-        return values - functional.pad(values, (lag, 0))[:, : values.shape[1]]
 
     def known(choice, lag):
         return torch.where(place >= lag, choice.long() + 1, 0)

@@ -124,10 +124,8 @@ def train(
     budget = Budget(time_budget_s, epochs_this_runtime)
     sources = {"vqvae": vqvae_run, "style_encoder": style_encoder_run, "diffusion": diffusion_run}
     folder = run_folder(stage_name, runs_dir, run, resume)
-    begin_with = None
-    if from_weights:
-        weights, step = read_interim_weights(from_weights, stage_name)
-        begin_with = weights, step if first_step is None else first_step, Path(from_weights)
+    if first_step is not None and from_weights is None:
+        raise configs.ConfigError("first_step says where from_weights continues: give --from-weights FILE too.")
     if resume and mirror is None:
         resumed_checkpoint(runs_dir, resume)
     with ExitStack() as stack:
@@ -143,12 +141,14 @@ def train(
                 bring_back(storage, config, folder, runs_dir, sources, data_dir)
         wait_for_all()
         stage, origin, sources = make_stage(config, stage_name, data_dir, folder, runs_dir, resume, sources)
+        is_new = from_weights is not None and origin.checkpoint is None
+        initial = read_interim_weights(from_weights, stage_name, first_step) if is_new else None
         stack.enter_context(logging_to(folder))
         if is_main:
             write_text(folder / "config.json", json.dumps(configs.as_values(stage.config), indent=1))
         accelerator = make_accelerator(stage.config, folder, wandb_project)
         copies = start_mirror(storage, stage.config, folder, data_dir, stack)
-        run = Run(stage_name, stage, origin, sources, accelerator, lease, copies, begin_with)
+        run = Run(stage_name, stage, origin, sources, accelerator, lease, copies, initial)
         reason = _steps(run, budget)
         accelerator.end_training()
         seconds = time.monotonic() - began

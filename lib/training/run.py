@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
@@ -20,6 +19,7 @@ from lib.checkpoints.async_saver import AsyncSaver
 from lib.checkpoints.checkpoint import Origin, find_origin
 from lib.checkpoints.config_migration import check_config, config_from
 from lib.checkpoints.history import append_event
+from lib.checkpoints.interim_weights import InterimWeights
 from lib.checkpoints.lease import NAME as LEASE
 from lib.checkpoints.lease import Lease, LeaseError
 from lib.checkpoints.mirror import Mirror
@@ -50,7 +50,7 @@ class Run:
     sources : the runs that it builds on, by stage
     accelerator : of devices.make_accelerator
     lease, mirror : None where there is none
-    begin_with : (weights, step, their file) that a new run begins with instead of random weights at step 0; None: these
+    initial : InterimWeights that a new run begins with; None: random weights at step 0
 
     Attributes
     ----------
@@ -70,15 +70,15 @@ class Run:
         accelerator,
         lease: Lease | None,
         mirror: Mirror | None,
-        begin_with: tuple[dict[str, Tensor], int, Path] | None = None,
+        initial: InterimWeights | None = None,
     ):
         self.stage_name, self.stage, self.origin, self.lease, self.mirror = stage_name, stage, origin, lease, mirror
         self.folder, checkpoint = origin.folder, origin.checkpoint
         paths = {name: os.path.relpath(path, self.folder) for name, path in sources.items()}
         self.sources = {"sources": paths, "source_sha256": weights_sha256(sources)}
         self.total = total_steps(stage.config, stage.stream.num_chunks)
-        begin_with = None if checkpoint else begin_with
-        self.start = self.step = checkpoint.step if checkpoint else begin_with[1] if begin_with else 0
+        start_from = checkpoint or initial
+        self.start = self.step = start_from.step if start_from else 0
         self.skipped, self.best, self.best_step = 0, math.inf, None
         self.log = RunLog(self.folder, stage_name, stage, accelerator, self.step, self.total)
         self.saver = AsyncSaver(self.step)
@@ -88,8 +88,8 @@ class Run:
         self.trainer = Trainer(stage, accelerator, adjustments, self.total, self.log.event)
         if checkpoint is not None:
             self.restore(checkpoint)
-        if begin_with:
-            self.trainer.begin_with(begin_with[0], begin_with[2])
+        elif initial is not None:
+            self.trainer.begin_with(initial.weights, initial.path)
 
     @property
     def is_done(self) -> bool:

@@ -31,7 +31,7 @@ from lib.models.beat_tracker import (  # noqa: E402
     BeatTracker,
     TrackerSettings,
     confidence_terms,
-    hear,
+    predict_activations,
 )
 from lib.music.bar_lines import bar_evidence  # noqa: E402
 from lib.music.beat_tracking import (  # noqa: E402
@@ -45,7 +45,7 @@ from lib.music.beat_tracking import (  # noqa: E402
     phases_at,
 )
 from lib.music.notes import Notes, select  # noqa: E402
-from lib.training.stages.beat_tracker import Example, fit_beat_network  # noqa: E402
+from lib.training.stages.beat_tracker import LabelledNotes, fit_beat_network  # noqa: E402
 
 BINS = 48
 PEAKS = {  # phase and height of what is played between the beats, by feel: bass, chord, line
@@ -165,7 +165,7 @@ def observations(tracker: BeatTracker, notes: Notes, steady: bool, rng) -> tuple
     """Terms (N, 4) and gain in nats (N,) of the onsets left out."""
     groups, group = groups_of(notes), group_index(notes.onset_s)
     held = rng.random(len(groups)) < LABEL_LEFT_OUT
-    activations = hear(tracker.network, select(notes, ~held[group]))
+    activations = predict_activations(tracker.network, select(notes, ~held[group]))
     path = tracker.find_beats(groups.part(~held), activations, steady)
     terms = confidence_terms(groups.part(~held), path, activations, tracker.log_profiles)
     beat, gain = onset_gains(groups.part(held), path, tracker.log_profiles)
@@ -210,20 +210,20 @@ def jazz_labels(store: NoteStore, indices, model: BeatModel, report) -> dict[int
     return labels
 
 
-def annotated_example(performance: AnnotatedPerformance) -> Example:
+def annotated_example(performance: AnnotatedPerformance) -> LabelledNotes:
     known = np.ones(len(performance.beats_s), dtype=bool)
-    return Example(performance.notes, performance.beats_s, performance.downbeats_s, known, known, steady=False)
+    return LabelledNotes(performance.notes, performance.beats_s, performance.downbeats_s, known, known, steady=False)
 
 
-def labelled_example(notes: Notes, labels: BeatLabels) -> Example:
+def labelled_example(notes: Notes, labels: BeatLabels) -> LabelledNotes:
     """A piece with tracked beats; where its bars begin is unknown."""
     nowhere = np.zeros(len(labels.beats_s), dtype=bool)
-    return Example(notes, labels.beats_s, labels.beats_s[:0], labels.known, nowhere, steady=True)
+    return LabelledNotes(notes, labels.beats_s, labels.beats_s[:0], labels.known, nowhere, steady=True)
 
 
-def examples_drawn(performances: list[AnnotatedPerformance], jazz: list[Example]):
+def examples_drawn(performances: list[AnnotatedPerformance], jazz: list[LabelledNotes]):
     """A function that draws a batch: pieces of (n)ASAP by the root of how many performances they have, and jazz."""
-    by_piece: dict[str, list[Example]] = {}
+    by_piece: dict[str, list[LabelledNotes]] = {}
     for performance in performances:
         by_piece.setdefault(performance.folder, []).append(annotated_example(performance))
     pieces = list(by_piece.values())

@@ -35,7 +35,7 @@ import mir_eval  # noqa: E402
 from asap import read_asap  # noqa: E402
 
 from lib.data.note_store import NoteStore  # noqa: E402
-from lib.models.beat_tracker import BeatTracker, hear  # noqa: E402
+from lib.models.beat_tracker import BeatTracker, predict_activations  # noqa: E402
 from lib.music.bar_lines import MAX_LENGTH, beat_positions, chroma_by_beat  # noqa: E402
 from lib.music.beat_tracking import OnsetGroups, group_index, group_onsets, phase_lock  # noqa: E402
 from lib.music.notes import Notes, select  # noqa: E402
@@ -72,7 +72,7 @@ def groups_of(notes: Notes) -> OnsetGroups:
 
 def felt_beats(tracker: BeatTracker, notes: Notes, steady: bool = True) -> np.ndarray:
     """Felt beats of a performance, seconds."""
-    return tracker.find_beats(groups_of(notes), hear(tracker.network, notes), steady).beats_s
+    return tracker.find_beats(groups_of(notes), predict_activations(tracker.network, notes), steady).beats_s
 
 
 def excerpt(store: NoteStore, index: int, length_s: float) -> Notes:

@@ -29,7 +29,8 @@ def newest(run):
 def test_they_are_small_and_near(trained, tmp_path):
     checkpoint = newest(trained)
     path = write_interim_weights(checkpoint, tmp_path / "weights.safetensors")
-    weights, step = read_interim_weights(path, "vqvae")
+    interim = read_interim_weights(path, "vqvae")
+    weights, step = interim.weights, interim.step
     exact = checkpoint.weights()
     assert step == 6 and weights.keys() == exact.keys()
     assert path.stat().st_size < 0.35 * sum(4 * value.numel() for value in exact.values())
@@ -57,6 +58,16 @@ def test_another_first_step(trained, demo_data, tmp_path):
     config = preset("vqvae", "tiny", steps=12, **QUIET)
     result = train(config, demo_data, tmp_path / "runs", from_weights=path, first_step=10)
     assert [row["step"] for row in read_history(result.run) if row["split"] == "train"] == [11, 12]
+
+
+def test_a_first_step_alone_is_an_error_and_a_run_that_goes_on_needs_the_file_no_more(trained, demo_data, tmp_path):
+    with pytest.raises(ConfigError, match="--from-weights FILE"):
+        train(preset("vqvae", "tiny", **QUIET), demo_data, tmp_path / "runs", first_step=3)
+    path, config = tmp_path / "weights.safetensors", preset("vqvae", "tiny", steps=8, **QUIET)
+    write_interim_weights(newest(trained), path)
+    train(config, demo_data, tmp_path / "runs", from_weights=path)
+    path.unlink()
+    assert train(config, demo_data, tmp_path / "runs", from_weights=path).step == 8
 
 
 def test_what_is_none_is_refused(trained, demo_data, tmp_path):

@@ -11,7 +11,7 @@ from lib.models.beat_tracker import (
     DownbeatNetwork,
     TrackerSettings,
     beat_inputs,
-    hear,
+    predict_activations,
     steady_runs,
 )
 from lib.music.beat_tracking import ACTIVATION_HZ, LINE, keeps_own_grid
@@ -54,7 +54,7 @@ def test_onsets_lie_in_their_frames_and_keys():
 
 def test_activations_do_not_depend_on_what_follows_much_later():
     network, notes = BeatNetwork(16).eval(), stride(beats=120)
-    short, long = (hear(network, part) for part in (notes.between(0.0, 45.0), notes))
+    short, long = (predict_activations(network, part) for part in (notes.between(0.0, 45.0), notes))
     frames = 30 * ACTIVATION_HZ
     for name in ("beat", "downbeat"):
         assert np.allclose(getattr(short, name)[..., :frames], getattr(long, name)[..., :frames], atol=1e-4)

@@ -9,7 +9,7 @@ from lib.music.beat_tracking import ACTIVATION_HZ
 from lib.music.notes import Notes
 from lib.training.stages.beat_tracker import (
     EXCERPT_FRAMES,
-    Example,
+    LabelledNotes,
     excerpt,
     fit_beat_network,
     smear,
@@ -23,7 +23,7 @@ def example(steady=True, beats=120, period_s=0.5):
     beats_s = 3.0 + period_s * np.arange(beats)
     notes = Notes(beats_s, np.full(beats, 0.3), np.full(beats, 60), np.full(beats, 70))
     half = np.arange(beats) < beats // 2
-    return Example(notes, beats_s, beats_s[::4], half, half, steady)
+    return LabelledNotes(notes, beats_s, beats_s[::4], half, half, steady)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -29,7 +29,7 @@ KNOWN_EARLY = 3  # frames before a beat that belong to it
 
 
 @dataclass(frozen=True)
-class Example:
+class LabelledNotes:
     """One performance to learn from.
 
     Attributes
@@ -82,7 +82,7 @@ def alter(notes: Notes, beats_s: np.ndarray, new_s: np.ndarray, swung: bool, rng
     return select(notes, (rng.random(len(group) + 1) >= dropped)[group])
 
 
-def excerpt(example: Example, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def excerpt(example: LabelledNotes, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A random, altered excerpt of EXCERPT_FRAMES (T).
 
     Returns
@@ -129,7 +129,7 @@ def beat_loss(network: BeatNetwork, inputs: Tensor, targets: Tensor, weights: Te
 
 def fit_beat_network(
     network: BeatNetwork,
-    draw: Callable[[np.random.Generator], list[Example]],
+    draw: Callable[[np.random.Generator], list[LabelledNotes]],
     steps: int,
     peak_rate: float = 3e-3,
     seed: int = 0,
