@@ -24,9 +24,11 @@ from lib.display.palette import (
     RIGHT,
     on_paper,
 )
+from lib.music.beat_notes import in_beats
 from lib.music.tempo_map import BEATS_ONLY, FASTEST_FELT, IN_BARS, NO_BEAT, SLOWEST_FELT, TempoMap
 
 MATCH_S = 0.04  # an onset that is off by no more is the same note
+PICKUP_BEATS = 0.5  # by which the first note may come before its bar and get no row of its own
 
 
 @on_paper
@@ -58,6 +60,47 @@ def plot_piano_roll(notes, chords=(), title="", ax=None, hands=None):
     ax.set_xlim(right=max([ax.get_xlim()[1], *(time_s + 1 for time_s, _ in chords)]))
     played = "" if hands is None else f", {int(np.sum(hands))} of them by the left hand"
     return described(ax.figure, titled(title, f"Piano roll: {describe_notes(notes)}{played}{format_chords(chords)}"))
+
+
+@on_paper
+def plot_bars(notes, tempo_map: TempoMap, chords=(), title="", bars_per_row=4, hands=None) -> Figure:
+    """Notes on their bar grid, so many bars a row: bars are equally wide whatever the tempo does, and are numbered.
+
+    Parameters
+    ----------
+    notes, chords, title, hands : as of plot_piano_roll
+    tempo_map : of the notes; rows begin with its first known bar, and are as long as so many of these
+    bars_per_row : those of a chorus show what comes back in the next one
+    """
+    beats = in_beats(notes, tempo_map)
+    known = tempo_map.bars[tempo_map.bars["kind"] == IN_BARS]
+    length = bars_per_row * (float(known["beats"][0]) if len(known) else 4.0)
+    anchor = float(known["start"][0]) if len(known) else 0.0
+    span = (beats.onset[[0, -1]] if len(beats) else np.full(2, anchor)) - anchor
+    begin = anchor + length * np.floor((span[0] + PICKUP_BEATS) / length)
+    count = max(1, int(np.ceil((anchor + span[1] + 1e-3 - begin) / length)))
+    low, high = _pitch_range([notes])
+    size = {"figsize": (11, 0.5 + 1.25 * count), "layout": "constrained"}
+    figure, axes = plt.subplots(count, 1, sharey=True, squeeze=False, **size)
+    colours = _colours(axes[0, 0], notes, hands)
+    edges = np.stack([beats.onset, beats.release], 1)[..., None]  # (N, 2 ends, 1)
+    rows = np.concatenate([edges, np.broadcast_to(notes.pitch[:, None, None], edges.shape)], -1)
+    symbols = [(float(tempo_map.to_beats(time_s)), symbol) for time_s, symbol in chords]
+    taps = tempo_map.to_beats(tempo_map.taps_s())
+    for ax, first in zip(axes[:, 0], begin + length * np.arange(count)):
+        ax.add_collection(LineCollection(rows, colors=colours, linewidths=2.2, capstyle="butt"))
+        ax.set(xlim=(first, first + length), ylim=(low - 2, high + 7), yticks=[36, 60, 84], yticklabels=["C2", "C4", "C6"])
+        ax.vlines(taps, *ax.get_ylim(), colors=PALE, linewidth=0.5, zorder=0)
+        ax.vlines(known["start"], *ax.get_ylim(), colors=QUIET, linewidth=0.9, zorder=0)
+        here = (known["start"] > first - 1e-3) & (known["start"] < first + length - 1e-3)
+        ax.set_xticks(known["start"][here], 1 + np.flatnonzero(here))
+        for position, symbol in symbols:
+            if first - 1e-3 <= position < first + length - 1e-3:
+                ax.text(position, high + 2, f" {symbol}", fontsize=7, color=QUIET)
+    axes[-1, 0].set_xlabel("bar")
+    figure.suptitle(title)
+    text = f"{len(known)} bars, {bars_per_row} a row: {describe_notes(notes)}{format_chords(chords)}"
+    return described(figure, titled(title, text))
 
 
 def _colours(ax, notes, hands):

@@ -16,13 +16,16 @@ from lib.music.piano_roll import notes_to_piano_roll, piano_roll_to_notes
 from lib.music.tempo_map import TempoMap
 
 
-def reconstruct(run: Path | str, notes: Notes, device: str = "auto") -> tuple[Notes, NoteF1]:
+def reconstruct(
+    run: Path | str, notes: Notes, device: str = "auto", tempo_map: TempoMap = STEADY
+) -> tuple[Notes, NoteF1]:
     """Notes through the codec and back, in one pass however long they are.
 
     Parameters
     ----------
     run : a vqvae run, or the folder of a finished improviser
     notes : Notes
+    tempo_map : whose beats the codec counts in; by default a frame is 20 ms
 
     Returns
     -------
@@ -33,7 +36,7 @@ def reconstruct(run: Path | str, notes: Notes, device: str = "auto") -> tuple[No
     CheckpointError : nothing to load there
     """
     vqvae, _ = load_vqvae(run, choose_device(device))
-    estimate = codec_round_trip(vqvae, notes)
+    estimate = codec_round_trip(vqvae, notes, tempo_map)
     return estimate, note_f1(notes, estimate)
 
 

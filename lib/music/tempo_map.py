@@ -143,6 +143,12 @@ class TempoMap:
         """Where the bars of a kind begin, in seconds."""
         return self.to_seconds(self.bars["start"][self.bars["kind"] == kind])
 
+    def taps_s(self) -> np.ndarray:
+        """Where a listener taps, in seconds: the beats of each bar from its bar line on, none where there is no beat."""
+        timed = self.bars[self.bars["kind"] != NO_BEAT]
+        taps = (row["start"] + np.arange(0, row["beats"] - SHORTEST_PART) for row in timed)
+        return self.to_seconds(np.concatenate([np.zeros(0), *taps]))
+
     def seconds_of(self, *kinds: int) -> float:
         """How long the bars of some kinds last together."""
         edges_s = self.to_seconds(np.append(self.bars["start"], self.num_beats - 1))

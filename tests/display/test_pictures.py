@@ -30,6 +30,7 @@ from lib.music.hands import left_hand  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
 from lib.music.rules import note_density, pitch_class_histogram  # noqa: E402
+from lib.music.tempo_map import Metre, TempoMap  # noqa: E402
 
 FOLDER = Path(__file__).with_name("pictures")
 DPI, SIZE, COARSE = 160, (200, 80), 8  # SIZE: width and height of a reference's axes; 8 x 8 pixels are compared as one
@@ -67,6 +68,7 @@ def sampled():
 PICTURES = {
     "piano_roll": lambda: plots.plot_piano_roll(NOTES, CHORDS, "a solo"),
     "hands": lambda: plots.plot_piano_roll(NOTES, CHORDS, "a solo", hands=left_hand(NOTES)),
+    "bars": lambda: plots.plot_bars(NOTES, TempoMap.constant(120.0, Metre(7, 8), 10), CHORDS, "sevens", 5, left_hand(NOTES)),
     "piano_rolls": lambda: plots.plot_piano_rolls({"one": NOTES, "other": solo(12, 5)}),
     "reconstruction": lambda: plots.plot_reconstruction(NOTES, solo(14)),
     "losses": lambda: plots.plot_losses(HISTORY),
@@ -81,6 +83,7 @@ PICTURES = {
 WORDS = {
     "piano_roll": "a solo. Piano roll: 88 notes in 16.0 s, G2 to B5, velocity 25 to 118; chords Cmaj7, Am7, Dm7, G7",
     "hands": "24 of them by the left hand",
+    "bars": "sevens. 10 bars, 5 a row: 88 notes",
     "piano_rolls": "one: 88 notes",
     "reconstruction": "notes kept",
     "losses": "80 steps in 2 runtimes. In the end: loss 0.4 in train, 0.44 in validation",

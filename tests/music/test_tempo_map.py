@@ -81,6 +81,14 @@ def test_constant_tempo():
     assert tempo_map.bar_lines_s() == pytest.approx(1 + 0.5 * 3.5 * np.arange(4))
 
 
+def test_taps_begin_anew_on_each_bar_line_and_rest_where_there_is_no_beat():
+    sevens = TempoMap.constant(120.0, Metre.parse("7/8"), 2)
+    assert sevens.taps_s() == pytest.approx(0.5 * np.array([0, 1, 2, 3, 3.5, 4.5, 5.5, 6.5]))
+    bars = [bar_table([0], [2], NO_BEAT, 0.0), bar_table([2], [3], BEATS_ONLY, 0.5), bar_table([5], [3], IN_BARS, 1.0, Metre(3, 4))]
+    assert TempoMap(np.arange(9.0), np.concatenate(bars)).taps_s() == pytest.approx(np.arange(2.0, 8.0))
+    assert not len(map_without_beat(4.0).taps_s())
+
+
 def test_a_map_grows_to_cover_a_recording():
     tempo_map = jump_map()
     wide = tempo_map.covering(-1.0, 20.0)
