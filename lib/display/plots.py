@@ -89,7 +89,8 @@ def plot_bars(notes, tempo_map: TempoMap, chords=(), title="", bars_per_row=4, h
     taps = tempo_map.to_beats(tempo_map.taps_s())
     for ax, first in zip(axes[:, 0], begin + length * np.arange(count)):
         ax.add_collection(LineCollection(rows, colors=colours, linewidths=2.2, capstyle="butt"))
-        ax.set(xlim=(first, first + length), ylim=(low - 2, high + 7), yticks=[36, 60, 84], yticklabels=["C2", "C4", "C6"])
+        ax.set(xlim=(first, first + length), ylim=(low - 2, high + 7))
+        ax.set_yticks([36, 60, 84], ["C2", "C4", "C6"])
         ax.vlines(taps, *ax.get_ylim(), colors=PALE, linewidth=0.5, zorder=0)
         ax.vlines(known["start"], *ax.get_ylim(), colors=QUIET, linewidth=0.9, zorder=0)
         here = (known["start"] > first - 1e-3) & (known["start"] < first + length - 1e-3)

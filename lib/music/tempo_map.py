@@ -144,7 +144,7 @@ class TempoMap:
         return self.to_seconds(self.bars["start"][self.bars["kind"] == kind])
 
     def taps_s(self) -> np.ndarray:
-        """Where a listener taps, in seconds: the beats of each bar from its bar line on, none where there is no beat."""
+        """Where a listener taps, in seconds: each bar's beats from its bar line on, none where there is no beat."""
         timed = self.bars[self.bars["kind"] != NO_BEAT]
         taps = (row["start"] + np.arange(0, row["beats"] - SHORTEST_PART) for row in timed)
         return self.to_seconds(np.concatenate([np.zeros(0), *taps]))
