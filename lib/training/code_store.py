@@ -1,6 +1,6 @@
 """The codes of whole pieces, encoded once: training a generator then needs neither codec nor style encoder.
 
-A folder DATA/codes/frames/CORPUS holds a file for each piece with what is known of its latent frames in any key
+A folder DATA/codes/frames-LAYOUT/CORPUS holds a file for each piece with what is known of its latent frames in any key
 (coded_stream.FRAME). DATA/codes/CODEC/CORPUS holds the codes of each piece, a file for each key that it is encoded in,
 DATA/codes/STYLE_ENCODER/CORPUS the styles of passages of each piece. CODEC and STYLE_ENCODER are fingerprints of the
 weights; the names of files carry that of the piece's tempo map. Files are written whole, so that several processes may
@@ -41,6 +41,7 @@ from lib.storage.atomic_write import atomic_write
 from lib.training.coded_stream import AS_PLAYED, FRAME, NEVER, CodedStream
 from lib.training.stream import Example, Stream
 
+FRAMES_VERSION = 1  # another one where the same layout holds other values: of chord recognition, of likeness
 PASSAGES_PER_PIECE = 16  # at most, whose styles are kept
 BASS_CEILING = 60  # MIDI pitch (C4), from which on an onset is no bass
 
@@ -59,7 +60,7 @@ class CodeStore:
         self.vqvae, self.style_encoder, self.style_config = vqvae, style_encoder, style_config
         self.device = next(vqvae.parameters()).device
         codes = Path(data_dir) / "codes"
-        self.frames_folder = codes / "frames"
+        self.frames_folder = codes / f"frames-{_mark([FRAMES_VERSION, FRAME.descr])}"
         self.codes_folder, self.styles_folder = (codes / fingerprint(model)[:12] for model in (vqvae, style_encoder))
 
     def encode(self, stream: CodedStream) -> CodedStream:
