@@ -19,7 +19,7 @@ from lib.devices import choose_device
 from lib.generation.request import USUAL_S, GenerateRequest
 from lib.generation.sliding_window import OVERLAP, Conditioning, Passage, decode, fill_passages
 from lib.models.vqvae import GROUPS
-from lib.music.beat_grid import UNKNOWN_CLOCK, clock_frames
+from lib.music.beat_grid import UNKNOWN_CLOCK, clock_frames, tempo_frames
 from lib.music.beat_notes import in_beats, in_seconds
 from lib.music.chart import Bar, Chart
 from lib.music.chord_recognition import recognise_chords
@@ -308,10 +308,7 @@ def _passage(improviser, plan):
         before = 0 if order.notes is None else OVERLAP
         length = _whole_bars(plan, max(last - first, SHORTEST_WINDOW - before))
     start, end = first - before, last + after if order.is_infilling else first
-    clock = np.pad(clock_frames(plan.around, max(0, end)), ((max(0, -start), 0), (0, 0)))
-    clock = clock[max(0, start) :]
-    clock[: max(0, -start)] = UNKNOWN_CLOCK
-    conditioning = Conditioning.of(plan.request, plan.chart, length, clock[:before], clock[before + last - first :])
+    conditioning = Conditioning.of(plan.request, plan.chart, length, before, *_time(plan, start, end, length))
     codes = torch.zeros(1, len(conditioning), GROUPS, dtype=torch.long, device=improviser.device)
     mask = torch.zeros(1, len(conditioning), dtype=torch.bool, device=improviser.device)
     mask[:, before : before + length] = True
@@ -321,6 +318,21 @@ def _passage(improviser, plan):
         with torch.inference_mode():
             codes[:, : end - start] = improviser.vqvae.encode(piano_roll)
     return Passage(conditioning, codes, mask, before, order.callback, order.rules)
+
+
+def _time(plan, start, end, length):
+    """(clock, bpm) of latent frames from `start`: by the map of the notes until `end`, then by the request for `length`.
+
+    In an infilled passage the bars and the tempo of the notes go on.
+    """
+    around, timing, silent = plan.around, plan.request.timing, max(0, -start)
+    clock, bpm = (of(around, max(0, end))[max(0, start) :] for of in (clock_frames, tempo_frames))
+    clock = np.concatenate([np.tile(np.array(UNKNOWN_CLOCK, clock.dtype), (silent, 1)), clock])
+    bpm = np.pad(bpm, (silent, 0), constant_values=np.nan)
+    if plan.order.is_infilling:
+        return clock, bpm
+    clock = np.concatenate([clock, timing.clock(plan.chart, length)])
+    return clock, np.pad(bpm, (0, length), constant_values=timing.felt_bpm)
 
 
 def _whole_bars(plan, length):

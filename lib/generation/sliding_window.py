@@ -28,7 +28,6 @@ from lib.music.piano_roll import LATENTS_PER_BEAT, WINDOW, PianoRoll
 from lib.music.rules import CURVES, RULES, Rule, Span, chord_progression, total_loss
 
 OVERLAP = 8 * LATENTS_PER_BEAT  # latent frames given from the window before
-NO_CLOCK = np.zeros((0, 3), np.int64)
 FEELS = {"straight": (-1.0, 0.04, 0.04), "swing": (0.85, 0.36, 0.05)}  # medians of the straightest and most swung 15 %
 # purposes of random numbers; data: see lib/keyed_random.py
 RECALL_PURPOSE, WINDOW_PURPOSE = "recall", "window {} step {}"
@@ -47,6 +46,7 @@ class Conditioning:
     curves : name of rules.CURVES -> float32 (L,), the target, NaN where there is none; density in notes a beat
     sources : int64 (L,), the latent frame of the whole whose music each comes back to; -1: none
     clock : int64 (L, 3), of beat_grid.clock_frames
+    bpm : float32 (L,), felt beats a minute, NaN where there is no beat
     start : when the first latent frame is, in latent frames from the beginning of the chart
     """
 
@@ -57,6 +57,7 @@ class Conditioning:
     curves: dict[str, np.ndarray]
     sources: np.ndarray
     clock: np.ndarray
+    bpm: np.ndarray
     start: int = 0
 
     @classmethod
@@ -65,8 +66,9 @@ class Conditioning:
         request: GenerateRequest,
         chart: Chart,
         length: int,
-        before: np.ndarray = NO_CLOCK,
-        after: np.ndarray = NO_CLOCK,
+        before: int = 0,
+        clock: np.ndarray | None = None,
+        bpm: np.ndarray | None = None,
     ) -> Conditioning:
         """Of a request for so many latent frames of music.
 
@@ -74,20 +76,24 @@ class Conditioning:
         ----------
         chart : what is played
         length : latent frames
-        before, after : the clock of latent frames around it, which have no targets
+        before : latent frames before it, which have no targets
+        clock, bpm : of the latent frames before it, of its own and of those after it, which have no targets either;
+            None: it stands alone, in the request's time
         """
-        timing, around = request.timing, (len(before), len(after))
+        timing = request.timing
+        if clock is None:
+            clock, bpm = timing.clock(chart, length), np.full(length, timing.felt_bpm, np.float32)
+        around = before, len(clock) - before - length
         chords, sources = chart.frames(length, timing.latents_per_quarter)
         chorus = round(chart.quarters * timing.latents_per_quarter)
         position = np.arange(length)
         sources = np.where(sources < 0, position - chorus, sources)  # of the form, else the chorus before
-        sources = np.pad(np.where(sources < 0, -1, sources + len(before)), around, constant_values=-1)
+        sources = np.pad(np.where(sources < 0, -1, sources + before), around, constant_values=-1)
         curves = {name: _curve(getattr(request, name), length, *around) for name in CURVES}
         curves["density"] *= 60 / timing.felt_bpm  # notes a beat
-        chords = [None] * len(before) + chords + [None] * len(after)
-        clock = np.concatenate([before, timing.clock(chart, length), after])
+        chords = [None] * around[0] + chords + [None] * around[1]
         following = next_chords(chord_frames(chords).numpy())
-        return cls(request, chart, chords, following, curves, sources, clock, -len(before))
+        return cls(request, chart, chords, following, curves, sources, clock, bpm, -before)
 
     def __len__(self):
         return len(self.chords)
@@ -97,7 +103,7 @@ class Conditioning:
         part = slice(first, last)
         curves = {name: values[part] for name, values in self.curves.items()}
         following, until = self.next_chords
-        rest = curves, self.sources[part], self.clock[part], self.start + first
+        rest = curves, self.sources[part], self.clock[part], self.bpm[part], self.start + first
         return Conditioning(self.request, self.chart, self.chords[part], (following[part], until[part]), *rest)
 
     def rules(self) -> list[Rule]:
@@ -131,7 +137,7 @@ class Conditioning:
             chords=chords[None].to(device),
             attributes=attributes(density, register)[None].to(device),
             clock=torch.from_numpy(self.clock.astype(np.int64))[None].to(device),
-            tempo=tempo(torch.full(size, request.timing.felt_bpm))[None].to(device),
+            tempo=tempo(torch.from_numpy(self.bpm))[None].to(device),
             feel=feel_condition(of_feel).expand(*size, -1)[None].to(device),
             reference=reference,
             referred=referred,

@@ -10,7 +10,8 @@ the same feel, through the codec, by their own maps; a cell counts where real R 
 
 `eighths_over_real`, `triplets_over_real`, `sixteenths_over_real`: medians over the cells that count, `plain_r` the better
 of triplets and sixteenths, the lowest cell. `metre_heard_over_real`: how often the tracker's bars are those asked for.
-`chord_on_time_over_real`: share of changes with a bass or a chord within 60 ms, over chance (half a beat off) and real.
+Bars of less than three felt beats may be heard as twice as long. `chord_on_time_over_real`: share of changes with a bass
+or a chord within 60 ms, over chance (half a beat off) and real (changes as recognised).
 `tempo_error`: median over 60-s solos of |log| of the period, within 5 %, at which R is highest. `spread_over_real`:
 standard deviation of onsets from the nearest twelfth of a beat. One JSON line last.
 """
@@ -37,7 +38,8 @@ from lib.generation.request import GenerateRequest  # noqa: E402
 from lib.models.beat_tracker import load_track  # noqa: E402
 from lib.music.beat_grid import clock_frames, feel, tempo_frames  # noqa: E402
 from lib.music.beat_notes import in_beats  # noqa: E402
-from lib.music.piano_roll import LATENT_STRIDE, notes_to_piano_roll  # noqa: E402
+from lib.music.chord_recognition import recognise_chords  # noqa: E402
+from lib.music.piano_roll import LATENT_STRIDE, notes_to_piano_roll, sounding_roll  # noqa: E402
 from lib.music.tempo_map import IN_BARS  # noqa: E402
 from lib.progress import progress_bar  # noqa: E402
 
@@ -48,6 +50,7 @@ CHART = "Dm7 | G7 | Cmaj7 | A7"
 BARS, BATCH, LONG_S, LONG_SOLOS = 8, 16, 60.0, 8
 PASSAGE_BEATS, NEAR_TEMPO, SWUNG, STRAIGHT = 32, 0.15, 0.2, -0.4  # of real passages
 ON_TIME_S, TOGETHER_S, BASS_BELOW = 0.06, 0.03, 60
+FEWEST_BEATS = 3  # of a bar, as the tracker looks for them
 
 
 def lock(positions, harmonic):
@@ -67,7 +70,7 @@ def figures(positions):
 
 
 def real_passages(data_dir, pianist, vqvae):
-    """[(felt bpm, feel, positions in beats, notes, map)] of the pianist's passages in known bars, through the codec."""
+    """[(felt bpm, feel, positions in beats, notes, map, changes_s)] of the pianist's passages in known bars, decoded."""
     store = open_corpus("pijama", data_dir)
     maps, passages = open_tempo_maps(store), []
     for index in progress_bar(store.select(pianist=pianist), desc="real", unit="piece"):
@@ -91,8 +94,10 @@ def real_passages(data_dir, pianist, vqvae):
             shifted = type(own)(own.beats_s - start_s, own.bars)
             decoded = codec_round_trip(vqvae, excerpt, shifted)
             kind = "swing" if lies > SWUNG else "straight" if lies < STRAIGHT else ""
+            chords = recognise_chords(sounding_roll(roll), torch.from_numpy(clock[None, part].astype(np.int64)))[0].numpy()
+            changes = 1 + np.flatnonzero((chords[1:] != chords[:-1]).any(1) & (chords[1:, 0] >= 0))
             row = (float(np.nanmedian(bpm[part])), kind, shifted.to_beats(decoded.onset_s), decoded, shifted)
-            passages.append(row)
+            passages.append((*row, shifted.to_seconds(changes / 6)))
     return passages
 
 
@@ -100,6 +105,8 @@ def bars_heard(track, notes, beats):
     """Whether most bars that the tracker is sure of have so many beats; None where it is sure of none."""
     bars = track(notes, None).bars
     known = bars["beats"][bars["kind"] == IN_BARS]
+    while beats < FEWEST_BEATS:
+        beats *= 2
     return None if not len(known) else bool((np.abs(known - beats) < 0.1).mean() > 0.5)
 
 
@@ -169,11 +176,10 @@ def main():
                 shown = {name: f"{own[name]:.2f} / {other[name]:.2f}" for name in (*HARMONICS, "spread")}
                 print(tempo, metre, kind, len(alike), "real passages;", shown, flush=True)
     real_changes = []
-    for bpm, _, _, notes, tempo_map in real:
+    for bpm, _, _, notes, tempo_map, changes_s in real:
         known = tempo_map.bars["beats"][tempo_map.bars["kind"] == IN_BARS]
         heard.append(bars_heard(track, notes, float(np.median(known))))
-        lines_s = tempo_map.bar_lines_s()
-        real_changes.append((notes, lines_s[(lines_s >= 0) & (lines_s <= notes.end_s)], 60 / bpm))
+        real_changes.append((notes, changes_s, 60 / bpm))
     result = summary(cells, on_time, real_changes, asked_heard, heard)
     long = [
         GenerateRequest(**common, tempo_bpm=tempo, seconds=LONG_S, seed=seed, feel=FEELS[seed % 2])

@@ -180,6 +180,16 @@ def test_new_music_in_a_passage_lies_on_the_beats_of_the_performance(pianist):
     assert same(solo.notes.between(0, solo.begins_s), played.between(0, solo.begins_s))
 
 
+def test_a_passage_has_the_bars_and_the_tempo_of_the_performance(pianist):
+    beats_s = np.cumsum(np.r_[0, np.full(20, 0.5), np.full(20, 0.4)])  # 120, then 150
+    tempo_map = TempoMap(beats_s, bar_table(3.0 * np.arange(13), np.full(13, 3.0), IN_BARS, 1.0, Metre(3, 4)))
+    played, told = Notes.from_arrays(beats_s[:40], np.full(40, 0.3), 40 + np.arange(40), np.full(40, 80)), []
+    infill(pianist, request(), played, 10.0, 14.0, rules=lambda part: told.append(part) or [], tempo_map=tempo_map)
+    clock, bpm, first = told[0].clock, told[0].bpm, -told[0].start
+    assert clock[first, 1] == 2 * 6 and set(clock[:first, 2]) == {18}, "the 21st beat is the third of a bar"
+    assert bpm[first - 40] == pytest.approx(120, rel=0.02) and bpm[first + 40] == pytest.approx(150, rel=0.02)
+
+
 def test_what_comes_before_a_passage_and_after_it_is_heard(pianist, demo_data):
     played = open_corpus("demo", demo_data).piece_notes(0).between(0, 20.0)
     after = played.between(0, 10.0).followed_by(open_corpus("demo", demo_data).piece_notes(7).between(0, 10.0), 10.0)
