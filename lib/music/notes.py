@@ -280,6 +280,14 @@ def _pedal_of(track, end):
     return intervals[intervals[:, 1] > intervals[:, 0]]
 
 
+def read_metres(source: Path | str | bytes) -> list[tuple[float, int, int]]:
+    """[(position in quarters, numerator, denominator)] of a MIDI file's time signatures (4/4 where it begins with none)."""
+    score, _ = _read(source)
+    found = sorted(score.time_signatures, key=lambda metre: metre.time)
+    metres = [(each.time / score.ticks_per_quarter, each.numerator, each.denominator) for each in found]
+    return metres if metres and metres[0][0] <= 0 else [(0.0, 4, 4), *metres]
+
+
 def read_tempo(source: Path | str | bytes, at_s: float | None = None) -> float | None:
     """Quarters a minute of a MIDI file (as read_midi takes it) at a time, or at its end; None where it gives none."""
     score, _ = _read(source)

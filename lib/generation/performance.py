@@ -1,0 +1,68 @@
+"""A performance that a user brings, and when its beats are: as its file writes them, or tracked."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from lib.config import RELEASED
+from lib.models.beat_tracker import BeatTracker
+from lib.music.beat_grid import Timing
+from lib.music.beat_tracking import sits_on_grid
+from lib.music.notes import Notes, read_metres, read_midi_and_quarters
+from lib.music.tempo_map import BEATS_ONLY, IN_BARS, UNITS, Metre, TempoMap, bar_table
+
+TRACKER = RELEASED / "beat_tracker.safetensors"
+SAME_QUARTER = 1e-3  # quarters by which a bar may be short and still be whole
+
+load_tracker = lru_cache(maxsize=1)(BeatTracker.load)
+
+
+def read_performance(source: Path | str | bytes) -> tuple[Notes, TempoMap]:
+    """The notes of a MIDI file and their tempo map.
+
+    Where the notes sit on the triplets or sixteenths of the file's own beats, its tempos and time signatures are the
+    map: a file of a DAW, or a solo of ours. Otherwise (a recording, whose file says 120 whatever was played) beats and
+    bars are tracked.
+
+    Parameters
+    ----------
+    source : as of music.notes.read_midi, which raises MidiError
+    """
+    notes, quarters_s = read_midi_and_quarters(source)
+    if sits_on_grid(notes.onset_s, quarters_s):
+        return notes, written_map(quarters_s, read_metres(source))
+    return notes, load_tracker(TRACKER).track(notes)
+
+
+def written_map(quarters_s: np.ndarray, metres: list[tuple[float, int, int]]) -> TempoMap:
+    """The map of written bars: beats as they are felt, 75 to 170 a minute.
+
+    Parameters
+    ----------
+    quarters_s : (Q,) when quarters begin, in seconds
+    metres : (position in quarters, numerator, denominator), the first at 0
+    """
+    (_, *first), end = metres[0], len(quarters_s) - 1
+    metre = Metre.parse("{}/{}".format(*first)) if first[1] in UNITS else Metre(4, 4)
+    per_quarter = Timing.of(60 / float(np.median(np.diff(quarters_s))), metre).beats_per_quarter
+    tables, edges = [], [start for start, *_ in metres[1:]] + [end]
+    for (start, numerator, denominator), last in zip(metres, edges, strict=True):
+        length = 4 * numerator / denominator  # quarters
+        starts = np.arange(start, min(last, end) - SAME_QUARTER, length)
+        quarters = np.diff(np.append(starts, last if last < end else start + length * len(starts)))
+        table = bar_table(starts * float(per_quarter), quarters * float(per_quarter), IN_BARS, 1.0)
+        is_whole = np.abs(quarters - length) < SAME_QUARTER
+        table["kind"] = np.where(is_whole, IN_BARS, BEATS_ONLY)
+        table["numerator"], table["denominator"] = (
+            np.where(is_whole & (denominator in UNITS), number, 0) for number in (numerator, denominator)
+        )
+        tables.append(table)
+    bars, felt = np.concatenate(tables), Fraction(1, 4) / per_quarter
+    bars["felt"] = felt.numerator, felt.denominator
+    num_beats = max(2, int(end * per_quarter) + 1)
+    beats_s = np.interp(np.arange(num_beats) / float(per_quarter), np.arange(len(quarters_s)), quarters_s)
+    return TempoMap(beats_s, bars)
