@@ -321,7 +321,7 @@ def _passage(improviser, plan):
 
 
 def _time(plan, start, end, length):
-    """(clock, bpm) of latent frames from `start`: by the map of the notes until `end`, then by the request for `length`.
+    """(clock, bpm) of latent frames from `start`: by the map of the notes until `end`, then as asked for `length`.
 
     In an infilled passage the bars and the tempo of the notes go on.
     """
