@@ -281,7 +281,7 @@ def _pedal_of(track, end):
 
 
 def read_metres(source: Path | str | bytes) -> list[tuple[float, int, int]]:
-    """[(position in quarters, numerator, denominator)] of a MIDI file's time signatures; it begins in 4/4 by default."""
+    """[(position in quarters, numerator, denominator)] of a MIDI file's time signatures; 4/4 by default."""
     score, _ = _read(source)
     found = sorted(score.time_signatures, key=lambda metre: metre.time)
     metres = [(each.time / score.ticks_per_quarter, each.numerator, each.denominator) for each in found]
