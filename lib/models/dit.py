@@ -29,6 +29,7 @@ ATTRIBUTES_DIM = 4  # density, register, and whether each is given
 TEMPO_DIM, FEEL_DIM = 2, 4  # their values, and whether they are given
 TYPICAL_DENSITY = 1.7  # log(1 + notes a beat): 4.5
 TYPICAL_TEMPO, TEMPO_RANGE = math.log(122.0), 0.2  # log felt beats a minute; half of what is usual around it
+TYPICAL_FRAME_S = 0.08  # latent frames that TYPICAL_LOGIT was measured on; longer ones begin more
 CHORD_DECAY_BEATS = 4.0
 
 
@@ -320,7 +321,7 @@ def classifier_free(
             contexts = dit(codes.repeat(2, 1, 1), mask.repeat(2, 1), both).unflatten(0, (2, -1))
         else:
             contexts = torch.stack([dit(codes, mask, repeated), parent.contexts[1].repeat(times, 1, 1)])
-        return Posterior(dit, contexts, guidance_scale, temperature, guide_pedal)
+        return Posterior(dit, contexts, guidance_scale, temperature, guide_pedal, typical_logits(repeated))
 
     return predict
 
@@ -336,6 +337,7 @@ class Posterior:
     guidance_scale : of two contexts, on the log posterior of what is played, not of whether anything is
     temperature : below 1 sharpens
     guide_pedal : whether guidance is of the pedal, too
+    typical_logits : (B, N), of something beginning in a band; None: those of TYPICAL_FRAME_S
     """
 
     dit: DiT
@@ -343,9 +345,11 @@ class Posterior:
     guidance_scale: float = 1.0
     temperature: float = 1.0
     guide_pedal: bool = True
+    typical_logits: Tensor | None = None
 
     def __getitem__(self, rows) -> Posterior:
-        return replace(self, contexts=self.contexts[:, rows])
+        typical = None if self.typical_logits is None else self.typical_logits[rows]
+        return replace(self, contexts=self.contexts[:, rows], typical_logits=typical)
 
     def sample(self, mask: Tensor, uniform: Tensor) -> Tensor:
         """Codes of the frames of a mask, group after group, by one uniform number each.
@@ -360,6 +364,7 @@ class Posterior:
         int64 (M, G)
         """
         dit, head, uniform = self.dit, self.dit.head, uniform[mask]  # (M, G)
+        typical = TYPICAL_LOGIT if self.typical_logits is None else self.typical_logits[mask]
         contexts = head.from_context(self.contexts[:, mask])  # (C, M, W)
         sampled = torch.zeros_like(contexts[0])  # the codes sampled so far, embedded
         codes = torch.full(uniform.shape, SILENT, device=uniform.device)
@@ -370,7 +375,8 @@ class Posterior:
         for band in range(head.bands):
             pattern, expression, index = 2 * band, 2 * band + 1, torch.tensor(band, device=codes.device)
             features = head.features(contexts[0] + sampled + head.of_band[band])
-            rows, rest = self._struck(head.onset(features)[:, 0] + head.onset_bias[band], uniform[:, pattern])
+            onset = head.onset(features)[:, 0] + head.onset_bias[band]
+            rows, rest = self._struck(onset.float() - typical, typical, uniform[:, pattern])
             others = head.features(contexts[1:, rows] + sampled[rows] + head.of_band[band])
             logits = head.pattern_logits(torch.cat([features[None, rows], others]), index)
             codes[rows, pattern] = 1 + pick(self._guided(logits) / self.temperature, rest)
@@ -384,14 +390,13 @@ class Posterior:
         codes[:, -1] = pick(self._guided(logits), uniform[:, -1])  # never sharpened: it would hardly ever lift
         return codes
 
-    def _struck(self, logits, uniform):
+    def _struck(self, above, typical, uniform):
         """Where something begins in a band: rows (R,) of the M, and what is left of their uniform numbers (R,).
 
-        Whether anything begins is not guided, and sharpened around how often it does: guided it would be noise, and
-        sharpened around one half silence.
+        Whether anything begins is not guided, and its logits (M,) are sharpened as they lie `above` what is typical:
+        guided it would be noise, and sharpened around one half silence.
         """
-        onset = (logits.float() - TYPICAL_LOGIT) / self.temperature + TYPICAL_LOGIT
-        chance = torch.sigmoid(-onset)  # (M,), of silence
+        chance = torch.sigmoid(-above / self.temperature - typical)  # (M,), of silence
         rows = (uniform > chance).nonzero()[:, 0]
         return rows, (uniform[rows] - chance[rows]) / (1 - chance[rows])
 
@@ -401,6 +406,12 @@ class Posterior:
         if not unconditional:
             return conditional
         return unconditional[0] + self.guidance_scale * (conditional - unconditional[0])
+
+
+def typical_logits(conditions: Conditions) -> Tensor:
+    """(B, N): how likely something begins in a band of frames as long as the tempo makes them."""
+    log_bpm = conditions.tempo[..., 0] * TEMPO_RANGE + TYPICAL_TEMPO  # the typical one where it is unknown
+    return TYPICAL_LOGIT + math.log(60 / LATENTS_PER_BEAT / TYPICAL_FRAME_S) - log_bpm
 
 
 def pick(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from lib.models.dit import (
     harmony,
     pick,
     tempo,
+    typical_logits,
 )
 from lib.models.frame_head import TYPICAL_LOGIT
 from lib.models.vqvae import CELLS, GROUPS, PEDALS
@@ -132,6 +134,24 @@ def test_guidance_and_temperature_sharpen():
         assert len(posterior.sample(mask, uniform).unique(dim=0)) < len(plain.unique(dim=0))
 
 
+def test_onsets_are_sharpened_around_what_is_typical_of_frames_so_long():
+    at_125, unknown, at_half = (
+        typical_logits(dataclasses.replace(conditions(1, 6), tempo=tempo(torch.full((1, 6), bpm))))
+        for bpm in (125.0, math.nan, 62.5)
+    )
+    assert torch.allclose(at_125, torch.tensor(TYPICAL_LOGIT)) and (unknown - at_125).abs().max() < 0.03
+    assert torch.allclose(at_half - at_125, torch.tensor(math.log(2)))
+    model, mask, uniform = shaken(), torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 5)
+    contexts, higher = torch.randn(1, 1, 500, 64), torch.full((1, 500), TYPICAL_LOGIT + math.log(2))
+    plain, sharp = ({"temperature": temperature} for temperature in (1.0, 0.3))
+    onsets = [
+        (Posterior(model, contexts, **way, typical_logits=typical).sample(mask, uniform)[:, 0] > 0).sum()
+        for way in (plain, sharp)
+        for typical in (None, higher)
+    ]
+    assert onsets[0] == onsets[1] and onsets[3] < onsets[2], "where nothing is sharpened nothing changes"
+
+
 def test_the_pedal_is_never_sharpened_and_guided_where_it_should_be():
     model, mask, uniform = shaken(), torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 5)
     torch.nn.init.zeros_(model.head.from_codes)  # the other codes do not matter
@@ -172,7 +192,7 @@ def test_chords_tempo_and_feel_as_the_model_reads_them():
     read = harmony(chords, chords.flip(1), torch.tensor([[0.0, torch.inf]]))
     assert read.shape == (1, 2, CHORDS_DIM) and read[0, :, -1].tolist() == [1, 0] and read[0, 0, CHORD_DIM + 1] == 1
     bpm = tempo(torch.tensor([[75.0, 170.0, torch.nan]]))
-    assert -2 < bpm[0, 0, 0] < -1 and 1 < bpm[0, 1, 0] < 2 and bpm[0, 2].tolist() == [0, 0] and (bpm[0, :2, 1] == 1).all()
+    assert -3 < bpm[0, 0, 0] < -2 and 1 < bpm[0, 1, 0] < 2 and bpm[0, 2].tolist() == [0, 0] and (bpm[0, :2, 1] == 1).all()
     feeling = feel_condition(torch.tensor([[-1.0, 0.1, 0.3], [torch.nan] * 3]))
     assert feeling[0, -1] == 1 and feeling[1].tolist() == [0, 0, 0, 0]
 
