@@ -121,7 +121,7 @@ def test_the_readme_has_the_same_address():
 @each_notebook
 def test_parameters_are_few_and_have_forms(path):
     names = parameters_of(path)
-    assert 5 <= len(names) <= 8
+    assert 5 <= len(names) <= 12
     source = code(path)[2]
     assert source.count("#@param") == len(names) == len(source.splitlines())
     assert set(names) >= {"preset", "output_dir", "runs_dir"}

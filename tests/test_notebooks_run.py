@@ -13,8 +13,8 @@ NAMES = ("00_setup", "01_data", "02_vqvae", "03_style_encoder", "04_diffusion", 
          "07_evaluate", "08_serve")  # fmt: skip
 pytestmark = pytest.mark.slow
 # preset tiny, trained long enough to play a note
-ENOUGH = {"06_listen.seconds": 6, "06_listen.density": 5, "02_vqvae.steps": 250, "02_vqvae.lr": 3e-3,
-          "04_diffusion.steps": 150, "04_diffusion.lr": 3e-3, "08_serve.seconds": 6}  # fmt: skip
+ENOUGH = {"06_listen.bars": 4, "06_listen.metre": "3/4", "06_listen.feel": "swing", "02_vqvae.steps": 250, "02_vqvae.lr": 3e-3,
+          "04_diffusion.steps": 150, "04_diffusion.lr": 3e-3, "08_serve.bars": 4}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
