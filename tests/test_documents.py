@@ -91,9 +91,10 @@ def test_versions_and_names_agree():
     assert licence.startswith("MIT License") and "The Brad Mehldau AI authors" in licence
 
 
-def test_which_commit_goes_with_saved_notebooks_is_said():
+def test_which_commits_go_with_saved_notebooks_and_with_runs_in_seconds_is_said():
     for name in ("CHANGELOG.md", "docs/FAQ.md"):
         assert config.LAST_COMMIT_OF_OLD_LAYOUT in text_of(ROOT / name)
+        assert config.LAST_COMMIT_IN_SECONDS in text_of(ROOT / name)
 
 
 def test_results_say_what_the_cards_say():
