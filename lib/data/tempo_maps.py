@@ -98,8 +98,14 @@ def read_tempo_maps(path: Path | str, fingerprint: str) -> list[TempoMap]:
 
 
 def open_tempo_maps(store: NoteStore) -> list[TempoMap]:
-    """The maps of a store's pieces, from the file beside it; CorpusError where there is none that fits."""
-    return read_tempo_maps(store.path.parent / MAPS_NAME, store_fingerprint(store))
+    """The maps of a store's pieces: those beside it, else the released ones; CorpusError where none fit."""
+    path, fingerprint = store.path.parent / MAPS_NAME, store_fingerprint(store)
+    try:
+        return read_tempo_maps(path, fingerprint)
+    except CorpusError:
+        if not take_released_maps(store):
+            raise
+        return read_tempo_maps(path, fingerprint)
 
 
 def take_released_maps(store: NoteStore, released: Path | None = None) -> str | None:

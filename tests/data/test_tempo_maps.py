@@ -1,10 +1,12 @@
 """Tempo maps of a corpus are tracked once, continue where they were stopped, and are read as they were written."""
 
+import shutil
 from functools import partial
 
 import numpy as np
 import pytest
 
+from lib.data.corpora import open_corpus
 from lib.data.ingest import ingest
 from lib.data.note_store import CorpusError, Piece, write_note_store
 from lib.data.prepare import copy_store, prepare
@@ -110,6 +112,12 @@ def test_a_corpus_of_ones_own_is_prepared_without_maps_and_training_says_what_to
     store = prepare(["mine"], tmp_path / "data")["mine"]
     with pytest.raises(CorpusError, match="no tempo maps.*python -m lib data beats"):
         tempo_maps_of([(store, 0)])
+
+
+def test_a_note_store_that_was_ingested_or_mirrored_without_its_maps_gets_the_released_ones(demo_data, tmp_path):
+    shutil.copytree(demo_data / "demo", tmp_path / "demo", ignore=shutil.ignore_patterns(MAPS_NAME))
+    store = open_corpus("demo", tmp_path)
+    assert len(open_tempo_maps(store)) == len(store) and (tmp_path / "demo" / MAPS_NAME).exists()
 
 
 def test_released_maps_are_taken_where_they_fit(tmp_path):
