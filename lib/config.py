@@ -164,7 +164,7 @@ class DiffusionConfig(StageConfig):
     drop_clock: Share = 0.15  # place in beat and bar
     drop_tempo: Share = 0.3
     drop_feel: Share = 0.4
-    drop_reference: Share = 0.5  # the whole passage; of the others a third to a half of the frames
+    drop_reference: Share = 0.25  # the whole passage; of the others a third to a half of the frames
     prefix_share: Share = 0.5  # examples whose beginning is given (continuation), half of them the end too (infilling)
     encodings: Count = 2  # times that each piece is encoded, each in another key and tempo, before training
 

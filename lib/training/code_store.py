@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from lib.checkpoints.load import fingerprint
 from lib.config import StyleEncoderConfig
@@ -29,11 +30,9 @@ from lib.music.piano_roll import (
     CHUNK_S,
     LATENT_STRIDE,
     LATENTS_PER_BEAT,
-    LOWEST_PITCH,
     NUM_PITCHES,
     WINDOW,
     PianoRoll,
-    pitch_class_sums,
     sounding_roll,
 )
 from lib.progress import progress_bar
@@ -41,9 +40,9 @@ from lib.storage.atomic_write import atomic_write
 from lib.training.coded_stream import AS_PLAYED, FRAME, NEVER, CodedStream
 from lib.training.stream import Example, Stream
 
-FRAMES_VERSION = 1  # another one where the same layout holds other values: of chord recognition, of likeness
+FRAMES_VERSION = 2  # another one where the same layout holds other values: of chord recognition, of likeness
 PASSAGES_PER_PIECE = 16  # at most, whose styles are kept
-BASS_CEILING = 60  # MIDI pitch (C4), from which on an onset is no bass
+LEAST_ALIKE = 0.25  # cosine: about a fifth of the windows have a passage so like them, and share a third of the onsets
 
 
 class CodeStore:
@@ -136,7 +135,7 @@ def latent_frames(roll: PianoRoll, clock: np.ndarray, bpm: np.ndarray) -> np.nda
 
 
 def most_alike(begun: np.ndarray, clock: np.ndarray) -> np.ndarray:
-    """Where in a piece the window begins that is most like each: by the pitch classes of each beat, and of its bass.
+    """Where in a piece the window begins that is most like each, by which keys begin when.
 
     Parameters
     ----------
@@ -145,32 +144,22 @@ def most_alike(begun: np.ndarray, clock: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    int64 (N,) : of a window in the same phase of a like bar, and no part of this one; -1 where there is none, and where
-        no window may begin
+    int64 (N,) : of a window in the same phase of a like bar, and no part of this one; -1 where none is as like as
+        LEAST_ALIKE, and where no window may begin
     """
     alike, starts = np.full(len(clock), -1), window_starts(clock, WINDOW)
+    blurred = ndimage.convolve1d((begun > 0).astype(np.float32), (0.5, 1.0, 0.5), axis=1, mode="constant")
     for phase in np.unique(starts % LATENTS_PER_BEAT):
         own = starts[(starts % LATENTS_PER_BEAT == phase) & (starts + WINDOW <= len(clock))]
-        passages = np.lib.stride_tricks.sliding_window_view(_per_beat(begun[:, phase:]), WINDOW // LATENTS_PER_BEAT, 0)
-        passages = passages[own // LATENTS_PER_BEAT].reshape(len(own), -1)  # (S, 24 * 32)
-        likeness = passages @ passages.T
+        if not len(own):
+            continue
+        passages = np.stack([blurred[:, first : first + WINDOW].ravel() for first in own])
+        passages /= np.maximum(np.linalg.norm(passages, axis=1, keepdims=True), 1e-6)
+        likeness = passages @ passages.T  # (S, S), cosines
         apart = np.abs(own[:, None] - own) >= WINDOW
-        likeness[~(apart & (clock[own][:, None] == clock[own]).all(-1))] = -np.inf
-        if len(own):
-            best = likeness.argmax(1)
-            alike[own] = np.where(np.isfinite(likeness.max(1)), own[best], -1)
+        likeness[~(apart & (clock[own][:, None] == clock[own]).all(-1))] = -1
+        alike[own] = np.where(likeness.max(1) >= LEAST_ALIKE, own[likeness.argmax(1)], -1)
     return alike
-
-
-def _per_beat(begun):
-    """(88, N) -> float32 (N // 6, 24): of each beat, chroma and the pitch class of its bass, unit length each."""
-    count = begun.shape[1] // LATENTS_PER_BEAT
-    beats = begun[:, : count * LATENTS_PER_BEAT].reshape(88, count, LATENTS_PER_BEAT)
-    lowest = np.where(beats[: BASS_CEILING - LOWEST_PITCH].any(0), (beats > 0).argmax(0), -1)  # (count, 6)
-    bass = (((lowest + LOWEST_PITCH) % 12)[..., None] == np.arange(12)) & (lowest >= 0)[..., None]
-    chroma = pitch_class_sums(torch.from_numpy(beats.sum(-1))[None])[0].T.numpy()
-    parts = (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6) for part in (chroma, bass.sum(1)))
-    return np.concatenate(list(parts), 1).astype(np.float32)
 
 
 def _mark(facts):

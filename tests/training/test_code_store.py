@@ -200,13 +200,12 @@ def begun(bars, keys_of):
 
 
 def test_the_passage_most_like_a_window_is_its_repetition():
-    """Thirty bars: eight, eight others, the first eight an octave higher, and six more of their own."""
-    themes = np.random.default_rng(0).integers(0, 12, (3, 8, 4))
-    order = [(0, 60), (1, 60), (0, 72), (2, 60)]
+    """Thirty bars: eight, eight others, the first eight with every other bar changed, and six more of their own."""
+    themes = np.random.default_rng(0).integers(0, 36, (3, 8, 4))
 
     def key(bar, beat):
-        theme, base = order[bar // 8]
-        return int(base + themes[theme, bar % 8, beat])
+        theme = (0, 1, 0, 2)[bar // 8]
+        return int(40 + 20 * (theme == 2) + themes[theme, bar % 8, beat] + (bar // 8 == 2 and bar % 2))
 
     clock = clock_frames(TempoMap.constant(120, Metre(4, 4), 30), 720)
     alike = most_alike(begun(30, key), clock)
@@ -217,16 +216,19 @@ def test_the_passage_most_like_a_window_is_its_repetition():
 
 def test_a_reference_never_overlaps_and_has_the_same_phase_of_a_like_bar():
     random = np.random.default_rng(1)
-    three = bar_table(3.0 * np.arange(20) + 60, [3.0] * 20, 2, 1.0, Metre(3, 4))
-    table = np.concatenate([TempoMap.constant(120, Metre(4, 4), 15).bars, three, bar_table([120], [60], NO_BEAT, 0.0)])
-    clock = clock_frames(TempoMap(np.arange(181) * 0.5, table), 1080)
-    notes = (random.uniform(size=(88, 1080)) < 0.02).astype(float)
+    fours = bar_table(4.0 * np.arange(30), [4.0] * 30, 2, 1.0, Metre(4, 4))
+    threes = bar_table(120 + 3.0 * np.arange(40), [3.0] * 40, 2, 1.0, Metre(3, 4))
+    table = np.concatenate([fours, threes, bar_table([240], [60], NO_BEAT, 0.0)])
+    clock = clock_frames(TempoMap(np.arange(301) * 0.5, table), 1800)
+    phrases = (np.tile((random.uniform(size=(88, length)) < 0.02), 4)[:, :720] for length in (192, 198))
+    notes = np.concatenate([*phrases, random.uniform(size=(88, 360)) < 0.02], 1)
     alike = most_alike(notes, clock)
     at = np.flatnonzero(alike >= 0)
     assert len(at) > 20 and (np.abs(alike[at] - at) >= WINDOW).all()
     assert (clock[at] == clock[alike[at]]).all() and (at % LATENTS_PER_BEAT == alike[at] % LATENTS_PER_BEAT).all()
     assert (alike[at] + WINDOW <= len(clock)).all()
     assert {tuple(row) for row in clock[at]} >= {(0, 0, 24), (0, 0, 18)}, "bars of both metres have references"
+    assert at.max() < 1440, "where nothing comes back there is no reference"
     assert (most_alike(notes[:, : 2 * WINDOW - 1], clock[: 2 * WINDOW - 1]) == -1).all(), "too short for two"
 
 
