@@ -95,7 +95,7 @@ def with_one_client(patch, tiny):
 
 def short(request):
     """The same wish, soon fulfilled."""
-    return dataclasses.replace(request, seconds=1.0, num_steps=1)
+    return dataclasses.replace(request, choruses=None, bars=None, seconds=1.0, num_steps=1)
 
 
 def tiny_with_styles(tiny, words, named):
