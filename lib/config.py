@@ -1,8 +1,9 @@
 """Every knob of the suite: one frozen dataclass a stage, the presets, and nothing hidden elsewhere.
 
 Conventions: sizes are counts, `_s` is seconds, `lr` is the peak learning rate, a `step` is one optimizer step
-over a global batch of `batch_size * gradient_accumulation` chunks of 10.24 s. The reason behind a number
-stands beside it; "start" marks a customary starting point that has not been measured here.
+over a global batch of `batch_size * gradient_accumulation` windows of 32 beats (a style encoder's are passages of 256
+notes or 10.24 s). The reason behind a number stands beside it; "start" marks a customary starting point that has not
+been measured here.
 """
 
 from __future__ import annotations
@@ -75,9 +76,9 @@ class StageConfig:
     preset: str = "laptop"  # which row of presets it came from
     corpora: Words = ("maestro",)  # note stores under the data folder
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # everything random follows from it
-    epochs: Count = 50  # start; passes over the training chunks
+    epochs: Count = 50  # start; passes over the training music
     steps: Count | None = None  # a limit in optimizer steps; None: epochs decide
-    batch_size: Count = 16  # chunks in one forward pass; start
+    batch_size: Count = 16  # windows in one forward pass; start
     gradient_accumulation: Count = 1  # forward passes in one optimizer step
     optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the matrices inside, AdamW for the rest
     lr: Annotated[float, Field(gt=0, le=1)] = 1e-4  # peak; start
@@ -90,7 +91,7 @@ class StageConfig:
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"  # auto: bf16 from capability 8, fp16 on older GPUs
     log_every: Count = 10  # steps
     validate_every: Count = 500  # steps
-    validation_batches: Count = 8  # the same chunks each time
+    validation_batches: Count = 8  # the same windows each time
     save_every: Count = 250  # steps; the most that a dead runtime can cost
     keep_checkpoints: Count = 5  # the newest; the best is kept besides
     mirror_verify_minutes: Annotated[float, Field(ge=0)] | None = None  # None: each copy on a folder, hourly on rclone
@@ -99,7 +100,7 @@ class StageConfig:
     tracker: Literal["tensorboard", "none"] = "tensorboard"
     transpose_low: Annotated[int, Field(ge=-12, le=0)] = -5  # semitones: all twelve keys, no key twice
     transpose_high: Annotated[int, Field(ge=0, le=12)] = 6
-    tempo_spread: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # tempo 0.9 to 1.1
+    tempo_spread: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # of a style encoder: tempo 0.9 to 1.1
     velocity_spread: Annotated[float, Field(ge=0, le=0.5)] = 0.15  # velocity scaled by 0.85 to 1.15
 
 
@@ -166,7 +167,7 @@ class DiffusionConfig(StageConfig):
     drop_feel: Share = 0.4
     drop_reference: Share = 0.25  # the whole passage; of the others a third to a half of the frames
     prefix_share: Share = 0.5  # examples whose beginning is given (continuation), half of them the end too (infilling)
-    encodings: Count = 2  # times that each piece is encoded, each in another key and tempo, before training
+    encodings: Count = 2  # times that each piece is encoded, each in another key, before training
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
