@@ -59,7 +59,8 @@ def test_links_and_anchors_are_read_as_github_does(tmp_path):
 
 # --- What belongs together -------------------------------------------------------------------------------------
 
-TWINS = {"README.md": "docs/README.ko.md", "docs/TRAINING_GUIDE.md": "docs/TRAINING_GUIDE.ko.md"}
+TWINS = {"README.md": "docs/README.ko.md", "docs/TRAINING_GUIDE.md": "docs/TRAINING_GUIDE.ko.md",
+         "docs/TIME.md": "docs/TIME.ko.md"}  # fmt: skip
 
 
 @pytest.mark.parametrize("english", TWINS)
