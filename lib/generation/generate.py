@@ -20,7 +20,7 @@ from lib.generation.request import USUAL_S, GenerateRequest
 from lib.generation.sliding_window import OVERLAP, Conditioning, Passage, decode, fill_passages
 from lib.models.vqvae import GROUPS
 from lib.music.beat_grid import UNKNOWN_CLOCK, clock_frames, tempo_frames
-from lib.music.beat_notes import in_beats, in_seconds
+from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
 from lib.music.chart import Bar, Chart
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import NO_CHORD
@@ -96,7 +96,7 @@ class Order:
     request : GenerateRequest
     notes : Notes of a prompt, or, with from_s and to_s, of the performance of which that passage is infilled; or None
     from_s, to_s : the passage, or None
-    callback, rules, chart, tempo_map : as for `generate`
+    callback, rules, chart, tempo_map, theme : as for `generate`
     """
 
     request: GenerateRequest
@@ -107,6 +107,7 @@ class Order:
     rules: Callable | None = None
     chart: Chart | None = None
     tempo_map: TempoMap | None = None
+    theme: BeatNotes | None = None
 
     @property
     def is_infilling(self) -> bool:
@@ -150,6 +151,7 @@ def generate(
     rules: Callable | None = None,
     chart: Chart | None = None,
     tempo_map: TempoMap | None = None,
+    theme: BeatNotes | None = None,
 ) -> Solo:
     """Play a solo.
 
@@ -164,12 +166,15 @@ def generate(
         request; they choose where num_candidates is 2 or more
     chart : None, or a Chart that is played instead of request.chords
     tempo_map : of the prompt; None: it is in the request's tempo, with a bar line at 0
+    theme : None, or BeatNotes from a bar line on: the music comes back to it with each chorus, as far as request.recall
+        says, instead of to its own last chorus
 
     Raises
     ------
     ChordError, ConfigError : a symbol or a pianist is unknown
     """
-    return generate_many(improviser, [Order(request, prompt, None, None, callback, rules, chart, tempo_map)])[0]
+    order = Order(request, prompt, None, None, callback, rules, chart, tempo_map, theme)
+    return generate_many(improviser, [order])[0]
 
 
 def infill(
@@ -308,16 +313,23 @@ def _passage(improviser, plan):
         before = 0 if order.notes is None else OVERLAP
         length = _whole_bars(plan, max(last - first, SHORTEST_WINDOW - before))
     start, end = first - before, last + after if order.is_infilling else first
-    conditioning = Conditioning.of(plan.request, plan.chart, length, before, *_time(plan, start, end, length))
+    known = 0 if order.theme is None else math.ceil(order.theme.end) * LATENTS_PER_BEAT
+    theme = _encode(improviser, order.theme, known) if known else None
+    conditioning = Conditioning.of(plan.request, plan.chart, length, before, *_time(plan, start, end, length), known)
     codes = torch.zeros(1, len(conditioning), GROUPS, dtype=torch.long, device=improviser.device)
     mask = torch.zeros(1, len(conditioning), dtype=torch.bool, device=improviser.device)
     mask[:, before : before + length] = True
     if end > start:
         given = in_beats(order.notes, plan.around).between(start / LATENTS_PER_BEAT, end / LATENTS_PER_BEAT)
-        piano_roll = notes_to_piano_roll(given, (end - start) * LATENT_STRIDE).to(improviser.device)
-        with torch.inference_mode():
-            codes[:, : end - start] = improviser.vqvae.encode(piano_roll)
-    return Passage(conditioning, codes, mask, before, order.callback, order.rules)
+        codes[:, : end - start] = _encode(improviser, given, end - start)
+    return Passage(conditioning, codes, mask, before, order.callback, order.rules, theme)
+
+
+@torch.inference_mode()
+def _encode(improviser, notes, num_latents):
+    """Codes (1, N, G) of BeatNotes."""
+    piano_roll = notes_to_piano_roll(notes, num_latents * LATENT_STRIDE)
+    return improviser.vqvae.encode(piano_roll.to(improviser.device))
 
 
 def _time(plan, start, end, length):

@@ -85,6 +85,7 @@ class GenerateRequest:
     )
     own_changes: bool = False  # the pianist invents the chords; the same as chords="own"
     recall: Annotated[Share, Field(description="How much of the chorus before the model is reminded of, 0 to 1.")] = 0.5
+    vamp: Annotated[int, Field(ge=1, le=16, description="Bars that come back again and again, changed.")] | None = None
     choruses: Annotated[int, Field(ge=1, le=200, description="How long: choruses, bars or seconds.")] | None = None
     bars: Annotated[int, Field(ge=1, le=2000, description="How long the solo is, in bars.")] | None = None
     seconds: Annotated[float, Field(gt=0, le=3600, description="How long the solo is.")] | None = None

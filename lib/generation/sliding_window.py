@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import reduce
 
 import numpy as np
@@ -26,6 +27,7 @@ from lib.music.chart import Chart, chord_features, chord_frames, next_chords
 from lib.music.chords import Chord
 from lib.music.piano_roll import LATENTS_PER_BEAT, WINDOW, PianoRoll
 from lib.music.rules import CURVES, RULES, Rule, Span, chord_progression, total_loss
+from lib.music.tempo_map import Metre
 
 OVERLAP = 8 * LATENTS_PER_BEAT  # latent frames given from the window before
 FEELS = {"straight": (-1.0, 0.04, 0.04), "swing": (0.85, 0.36, 0.05)}  # medians of the straightest and most swung 15 %
@@ -44,7 +46,7 @@ class Conditioning:
     chords : L of Chord or None
     next_chords : chord frames int8 (L, 3) of the one that comes next, and in how many latent frames (L,), or infinity
     curves : name of rules.CURVES -> float32 (L,), the target, NaN where there is none; density in notes a beat
-    sources : int64 (L,), the latent frame of the whole whose music each comes back to; -1: none
+    sources : int64 (L,), the latent frame of the whole, or of the theme, whose music each comes back to; -1: none
     clock : int64 (L, 3), of beat_grid.clock_frames
     bpm : float32 (L,), felt beats a minute, NaN where there is no beat
     start : when the first latent frame is, in latent frames from the beginning of the chart
@@ -69,6 +71,7 @@ class Conditioning:
         before: int = 0,
         clock: np.ndarray | None = None,
         bpm: np.ndarray | None = None,
+        theme: int = 0,
     ) -> Conditioning:
         """Of a request for so many latent frames of music.
 
@@ -79,16 +82,23 @@ class Conditioning:
         before : latent frames before it, which have no targets
         clock, bpm : of the latent frames before it, of its own and of those after it, which have no targets either;
             None: it stands alone, in the request's time
+        theme : latent frames of a theme that the music comes back to instead of itself; 0: there is none
         """
         timing = request.timing
         if clock is None:
             clock, bpm = timing.clock(chart, length), np.full(length, timing.felt_bpm, np.float32)
         around = before, len(clock) - before - length
         chords, sources = chart.frames(length, timing.latents_per_quarter)
-        chorus = round(chart.quarters * timing.latents_per_quarter)
-        position = np.arange(length)
-        sources = np.where(sources < 0, position - chorus, sources)  # of the form, else the chorus before
-        sources = np.pad(np.where(sources < 0, -1, sources + before), around, constant_values=-1)
+        position, chorus = np.arange(length), round(chart.quarters * timing.latents_per_quarter)
+        if theme:  # with each chorus, or each two where it is longer
+            sources = position % (-(-theme // chorus) * chorus)
+            sources = np.where(sources < theme, sources, -1)
+        elif request.vamp:
+            sources = np.where(position < (vamp := vamp_length(request)), -1, position % vamp + before)
+        else:
+            sources = np.where(sources < 0, position - chorus, sources)  # of the form, else the chorus before
+            sources = np.where(sources < 0, -1, sources + before)
+        sources = np.pad(sources, around, constant_values=-1)
         curves = {name: _curve(getattr(request, name), length, *around) for name in CURVES}
         curves["density"] *= 60 / timing.felt_bpm  # notes a beat
         chords = [None] * around[0] + chords + [None] * around[1]
@@ -144,6 +154,13 @@ class Conditioning:
         )
 
 
+def vamp_length(request: GenerateRequest) -> int:
+    """Latent frames of its vamp; 0: it asks for none."""
+    metre = Metre.parse(request.metre)
+    quarters = Fraction(4 * metre.numerator, metre.denominator) * (request.vamp or 0)
+    return round(quarters * request.timing.latents_per_quarter)
+
+
 def _curve(target, length, before, after):
     """(before + length + after,) of a number, of several spread evenly over `length` frames, or of None."""
     values = np.full(before + length + after, np.nan, np.float32)
@@ -164,6 +181,7 @@ class Passage:
     before : latent frames that are given before the new music begins
     callback : None, or callable(dict) after each step and revision, see lib.generation.generate
     own_rules : None, or callable(Conditioning) -> list of Rule, beside those of the request
+    theme : codes (1, T, G) of the theme that it comes back to; None: it comes back to itself
     """
 
     conditioning: Conditioning
@@ -172,6 +190,7 @@ class Passage:
     before: int = 0
     callback: Callable | None = None
     own_rules: Callable | None = None
+    theme: Tensor | None = None
 
     def rules(self, first: int, last: int | None) -> list[Rule]:
         """Those of the request and one's own, for latent frames first to last - 1."""
@@ -180,19 +199,22 @@ class Passage:
 
 
 def _windows(passage):
-    """Slices of the windows that have something to generate, each WINDOW long, or as long as the passage.
+    """[(slice, end)] of the windows that have something to generate, and where what is kept of each ends.
 
-    Each begins on a bar line, where bars are unknown on a beat, but for the last, which ends with the passage. Each but
-    the first is given OVERLAP latent frames or more.
+    Each is WINDOW long, or as long as the passage. Each begins on a bar line, where bars are unknown on a beat, but for
+    the last, which ends with the passage. Each but the first is given OVERLAP latent frames or more. Of the first window
+    of a vamp the vamp alone is kept, which the same window then comes back to.
     """
-    length = passage.codes.shape[1]
+    length, request = passage.codes.shape[1], passage.conditioning.request
     possible, last = window_starts(passage.conditioning.clock, min(WINDOW, length)), max(0, length - WINDOW)
     starts = [0]
     while starts[-1] < last:
         later = possible[(possible > starts[-1]) & (possible <= starts[-1] + WINDOW - OVERLAP)]
         starts.append(min(last, int(later[-1]) if len(later) else starts[-1] + WINDOW - OVERLAP))
-    parts = [slice(start, start + min(WINDOW, length)) for start in starts]
-    return [part for part in parts if passage.mask[:, part].any()]
+    parts = [(slice(start, start + min(WINDOW, length)), length) for start in starts]
+    if request.vamp and passage.theme is None:
+        parts.insert(0, (parts[0][0], passage.before + vamp_length(request)))
+    return [(part, end) for part, end in parts if passage.mask[:, part].any()]
 
 
 def fill_passages(improviser: Improviser, passages: Sequence[Passage]) -> None:
@@ -211,22 +233,22 @@ def fill_passages(improviser: Improviser, passages: Sequence[Passage]) -> None:
         batches = defaultdict(list)
         for passage, parts in todo:
             if number < len(parts):
-                window = Window(improviser, passage, parts[number], number, len(parts))
+                window = Window(improviser, passage, *parts[number], number, len(parts))
                 batches[window.batch_key()].append(window)
         for windows in batches.values():
             codes = _generate_windows(improviser, windows)
             for row, window in enumerate(windows):
-                window.codes[:], window.mask[:] = codes[row], False
+                window.keep(codes[row])
 
 
 def _reference(passage, part):
     """What a window comes back to: codes (1, N, G), and bool (1, N), a share `recall` of the frames, by the seed."""
     conditioning, mask = passage.conditioning, passage.mask[0]
     sources = torch.from_numpy(conditioning.sources[part]).to(mask.device)
-    at = sources.clamp(min=0)
+    at, codes = sources.clamp(min=0), passage.codes if passage.theme is None else passage.theme
     chance = uniforms(conditioning.request.seed, RECALL_PURPOSE, [part.start], (len(at),), mask.device)[0]
-    referred = (sources >= 0) & ~mask[at] & (chance < conditioning.request.recall)
-    return passage.codes[:, at], referred[None]
+    referred = (sources >= 0) & (chance < conditioning.request.recall)
+    return codes[:, at], (referred & ~mask[at] if passage.theme is None else referred)[None]
 
 
 class Window:
@@ -236,6 +258,7 @@ class Window:
     ----------
     request, callback : the passage's
     codes, mask : (N, G) and bool (N,), views of the passage's
+    num_kept : of how many frames what is generated is kept
     number, num_windows : which window this is of those that have something to generate
     rules : list of Rule
     conditions : Conditions (B = 1)
@@ -245,10 +268,10 @@ class Window:
     num_revisions : of what offends the rules, after sampling
     """
 
-    def __init__(self, improviser: Improviser, passage: Passage, part: slice, number: int, num_windows: int):
+    def __init__(self, improviser: Improviser, passage: Passage, part: slice, end: int, number: int, num_windows: int):
         request = passage.conditioning.request
         self.request, self.callback, self.number, self.num_windows = request, passage.callback, number, num_windows
-        self.codes, self.mask = passage.codes[0, part], passage.mask[0, part]
+        self.codes, self.mask, self.num_kept = passage.codes[0, part], passage.mask[0, part], end - part.start
         self.rules = passage.rules(part.start, part.stop)
         style, reference = improviser.style(request.style), _reference(passage, part)
         self.conditions = passage.conditioning.between(part.start, part.stop).model_conditions(style, *reference)
@@ -256,6 +279,10 @@ class Window:
         self.num_steps = min(request.num_steps, int(self.mask.sum()))
         self.num_candidates = request.num_candidates if self.rules else 1
         self.num_revisions = sampling.NUM_REVISIONS if self.num_candidates > 1 and self.num_steps else 0
+
+    def keep(self, codes: Tensor) -> None:
+        """Write what was generated (N, G) into the passage, as far as it is kept."""
+        self.codes[: self.num_kept], self.mask[: self.num_kept] = codes[: self.num_kept], False
 
     def batch_key(self) -> tuple:
         """What must be the same of windows that are generated together."""

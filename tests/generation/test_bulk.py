@@ -51,9 +51,7 @@ def test_there_is_a_solo_a_number_as_its_seed_plays_it(alone, improviser, tmp_pa
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_the_files_are_the_same_whatever_the_number_of_processes(alone, improviser, tmp_path, world):
-    made = [
-        make_solos(improviser, REQUEST, tmp_path / "solo.mid", 7, 2, share=Share(rank, world)) for rank in range(world)
-    ]
+    made = [make_solos(improviser, REQUEST, tmp_path / "solo.mid", 7, 2, share=Share(rank, world)) for rank in range(world)]
     assert sum(one.made for one in made) == 7 and files(tmp_path) == alone
 
 
@@ -168,6 +166,4 @@ def test_the_command_in_one_process(improviser, tmp_path, monkeypatch):
     ]
     said = CliRunner().invoke(app, words, catch_exceptions=False).output
     assert "process 1 of 1: 3 solos made, 0 were there" in said
-    assert json.loads((tmp_path / "solo.order.json").read_text())["batch"] == 4 and is_whole(
-        tmp_path / "solo-000003.mid"
-    )
+    assert json.loads((tmp_path / "solo.order.json").read_text())["batch"] == 4 and is_whole(tmp_path / "solo-000003.mid")

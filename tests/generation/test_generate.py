@@ -78,24 +78,17 @@ def test_a_solo_is_in_time_whatever_tempo_and_metre(pianist, tmp_path, tempo_bpm
     assert np.array_equal(np.rint(back.onset * FRAMES_PER_BEAT), np.rint(frames)), "the file has the exact frames"
 
 
-@pytest.mark.parametrize(
-    ("fields", "seconds"), [({"choruses": 2}, 8.0), ({"bars": 3}, 6.0), ({}, 30.0), ({"seconds": 5.5}, 5.5)]
-)
+@pytest.mark.parametrize(("fields", "seconds"), [({"choruses": 2}, 8.0), ({"bars": 3}, 6.0), ({}, 30.0), ({"seconds": 5.5}, 5.5)])
 def test_choruses_bars_or_seconds(tiny_runs, improviser, fields, seconds):
     chart = {"chords": "Cmaj7 | Dm7"} if fields else {"chords": "Cmaj7 | Dm7 | G7"}
     solo = generate(improviser, build(GenerateRequest, {**chart, "num_steps": 1, **fields}))
     assert (solo.begins_s, solo.ends_s) == (0.0, seconds)
-    assert (
-        solo.piano_roll.num_frames == math.ceil(seconds * 2 * 6 - 1e-9) * 4
-        and solo.notes.onset_s.max(initial=0) < seconds
-    )
+    assert solo.piano_roll.num_frames == math.ceil(seconds * 2 * 6 - 1e-9) * 4 and solo.notes.onset_s.max(initial=0) < seconds
 
 
 @pytest.mark.parametrize("seconds", [5.0, 10.24, 25.0])
 def test_as_long_as_asked(pianist, seconds):
-    ends_s = [
-        generate(pianist, request(seconds=seconds, seed=seed)).notes.onset_s.max(initial=0) for seed in range(1, 9)
-    ]
+    ends_s = [generate(pianist, request(seconds=seconds, seed=seed)).notes.onset_s.max(initial=0) for seed in range(1, 9)]
     assert 0.7 * seconds < max(ends_s) < seconds  # so little trained, it may rest for a while
 
 
@@ -207,6 +200,21 @@ def test_the_chorus_before_is_a_reference_from_the_second_window_on(pianist):
     assert not same(reminded.between(16.0, 30.0), free.between(16.0, 30.0))
 
 
+def test_a_vamp_is_kept_before_it_comes_back(pianist):
+    """Its own bars are those of a solo without one; what comes after them is another."""
+    plain, vamp = (generate(pianist, request(seconds=None, bars=8, recall=1.0, vamp=bars)) for bars in (None, 2))
+    assert same(plain.notes.between(0, 4.0), vamp.notes.between(0, 4.0))
+    assert not same(plain.notes.between(4.0, 16.0), vamp.notes.between(4.0, 16.0))
+
+
+def test_a_theme_is_a_reference_from_the_first_bar_on(pianist, demo_data):
+    theme = in_beats(open_corpus("demo", demo_data).piece_notes(0), TempoMap.constant(120, Metre(4, 4), 30)).between(0, 8)
+    solos = [
+        generate(pianist, request(recall=recall), theme=notes).notes for recall, notes in ((1.0, None), (1.0, theme), (0.0, theme))
+    ]
+    assert not same(solos[0], solos[1]) and same(solos[0], solos[2])
+
+
 @pytest.mark.parametrize("other", [{"feel": "swing"}, {"feel": "straight"}, {"metre": "3/4"}, {"tempo_bpm": 132.0}])
 def test_feel_metre_and_tempo_are_told_to_the_model(pianist, other):
     """Other music, in frames, for the same seed: the model hears the difference."""
@@ -250,9 +258,7 @@ def test_rules_bring_the_solo_nearer(pianist):
 
 def test_a_short_passage_is_guided_in_the_last_half_of_its_steps_and_revised(pianist, monkeypatch):
     counts, states = [], []
-    monkeypatch.setattr(
-        "lib.diffusion.sampling.guided_steps", lambda count: counts.append(count) or guided_steps(count)
-    )
+    monkeypatch.setattr("lib.diffusion.sampling.guided_steps", lambda count: counts.append(count) or guided_steps(count))
     notes = generate(pianist, request(seconds=10.24)).notes
     infill(pianist, request(num_steps=30, num_candidates=2, density=9.0), notes, 4.0, 4.8, states.append)
     assert counts == [10] and {state["num_steps"] for state in states} == {10 + NUM_REVISIONS}  # 1.6 beats
@@ -351,6 +357,4 @@ def test_solos_that_are_alike_share_the_passes_of_the_model(pianist, monkeypatch
     reports = [[], [], []]
     generate_many(pianist, [Order(request(seed=seed), callback=reports[seed].append) for seed in range(3)])
     assert set(sizes) == {6} and [len(states) for states in reports] == [4, 4, 4]  # each with its chords, and without
-    assert all(
-        isinstance(states[0]["piano_roll"](), PianoRoll) and len(states[0]["piano_roll"]()) == 1 for states in reports
-    )
+    assert all(isinstance(states[0]["piano_roll"](), PianoRoll) and len(states[0]["piano_roll"]()) == 1 for states in reports)

@@ -165,6 +165,27 @@ def test_sections_come_back_from_their_first_time_and_small_letters_from_the_cho
     assert (np.diff(sources[2]) == 1).all() and (whole.sources[:6] == -1).all()
 
 
+@pytest.mark.parametrize(("metre", "bar"), [("4/4", 24), ("7/8", 21)])
+def test_a_vamp_comes_back_to_its_first_bars(metre, bar):
+    whole = conditioning(8 * bar, before=6, metre=metre, vamp=2)
+    assert (whole.sources[: 6 + 2 * bar] == -1).all()
+    assert np.array_equal(whole.sources[6 + 2 * bar :], np.tile(6 + np.arange(2 * bar), 3))
+    windows = _windows(dataclasses.replace(passage(whole, masked=6), before=6))
+    assert windows[0] == (slice(0, min(WINDOW, len(whole))), 6 + 2 * bar) and windows[1][0] == windows[0][0], "kept, then come back to"
+
+
+def test_a_theme_comes_back_with_each_chorus():
+    request = build(GenerateRequest, {"chords": "Cmaj7 | Dm7", "recall": 1.0})
+    for theme, period in ((36, 48), (48, 48), (60, 96)):
+        whole = Conditioning.of(request, request.parsed_chart(), 192, theme=theme)
+        position = np.arange(192) % period
+        assert np.array_equal(whole.sources, np.where(position < theme, position, -1))
+        codes = 1000 + torch.arange(theme)[None, :, None].expand(-1, -1, 23)
+        reference, referred = _reference(dataclasses.replace(passage(whole, 0), theme=codes), slice(48, 144))
+        assert torch.equal(referred[0], torch.from_numpy(position < theme)[48:144])
+        assert torch.equal(reference[0, :, 0][referred[0]], 1000 + torch.from_numpy(position)[48:144][referred[0]])
+
+
 # --- Windows ---------------------------------------------------------------------------------------------------------
 
 
@@ -172,10 +193,8 @@ def test_sections_come_back_from_their_first_time_and_small_letters_from_the_cho
 @pytest.mark.parametrize("length", [96, 192, 210, 480, 1001])
 def test_windows_begin_on_bars_overlap_and_cover_everything(metre, length):
     whole = passage(conditioning(length, metre=metre), masked=0)
-    parts = _windows(whole)
-    assert (
-        parts[0].start == 0 and parts[-1].stop == length and all(p.stop - p.start == min(WINDOW, length) for p in parts)
-    )
+    parts = [part for part, end in _windows(whole) if end == length]
+    assert parts[0].start == 0 and parts[-1].stop == length and all(p.stop - p.start == min(WINDOW, length) for p in parts)
     starts = window_starts(whole.conditioning.clock, min(WINDOW, length))
     assert all(part.start in starts for part in parts[:-1])
     assert all(before.stop - after.start >= OVERLAP for before, after in zip(parts, parts[1:]))
@@ -185,6 +204,6 @@ def test_windows_begin_on_bars_overlap_and_cover_everything(metre, length):
 def test_windows_that_have_nothing_to_generate_are_left_out():
     whole = passage(conditioning(960), masked=0)
     whole.mask[:, :700] = False
-    assert all(part.stop > 700 for part in _windows(whole)) and len(_windows(whole)) < len(
+    assert all(part.stop > 700 for part, _ in _windows(whole)) and len(_windows(whole)) < len(
         _windows(passage(conditioning(960), 0))
     )
