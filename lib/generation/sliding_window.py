@@ -202,8 +202,8 @@ def _windows(passage):
     """[(slice, end)] of the windows that have something to generate, and where what is kept of each ends.
 
     Each is WINDOW long, or as long as the passage. Each begins on a bar line, where bars are unknown on a beat, but for
-    the last, which ends with the passage. Each but the first is given OVERLAP latent frames or more. Of the first window
-    of a vamp the vamp alone is kept, which the same window then comes back to.
+    the last, which ends with the passage. Each but the first is given OVERLAP latent frames or more. Of the first
+    window of a vamp the vamp alone is kept, which the same window then comes back to.
     """
     length, request = passage.codes.shape[1], passage.conditioning.request
     possible, last = window_starts(passage.conditioning.clock, min(WINDOW, length)), max(0, length - WINDOW)
