@@ -52,7 +52,6 @@ NOT_RUN = {
     "python tests/benchmarks/released_steps.py": "takes minutes: tests/test_documents.py runs it for one of the weights",
     "python tests/benchmarks/pictures.py": "takes minutes: tests/test_documents.py runs it for one picture",
     "python tests/benchmarks/contact_sheet.py": "needs recordings that can't be passed on",
-    "python tests/benchmarks/objectives.py": "trains for minutes, on recordings that can't be passed on",
     "python tests/benchmarks/transformers.py": "trains for minutes, on recordings that can't be passed on",
     "python tests/benchmarks/candidates.py": "takes an hour, on recordings that can't be passed on",
     "python tests/benchmarks/generate.py": "takes hours, and recordings that can't be passed on",

@@ -39,12 +39,12 @@ from lib.models.beat_tracker import load_track  # noqa: E402
 from lib.music.beat_grid import clock_frames, feel, tempo_frames  # noqa: E402
 from lib.music.beat_notes import in_beats  # noqa: E402
 from lib.music.chord_recognition import recognise_chords  # noqa: E402
+from lib.music.metrics import PARTS_OF_BEAT, phase_lock, spread_of_twelfths  # noqa: E402
 from lib.music.piano_roll import LATENT_STRIDE, notes_to_piano_roll, sounding_roll  # noqa: E402
 from lib.music.tempo_map import IN_BARS  # noqa: E402
 from lib.progress import progress_bar  # noqa: E402
 
 TEMPOS, METRES, FEELS = (72, 96, 120, 160, 210), ("4/4", "3/4"), ("straight", "swing")
-HARMONICS = {"eighths": 2, "triplets": 3, "sixteenths": 4, "fifths": 5}
 FEWEST_R = 0.2  # of real passages: below, a cell says nothing
 CHART = "Dm7 | G7 | Cmaj7 | A7"
 BARS, BATCH, LONG_S, LONG_SOLOS = 8, 16, 60.0, 8
@@ -53,20 +53,11 @@ ON_TIME_S, TOGETHER_S, BASS_BELOW = 0.06, 0.03, 60
 FEWEST_BEATS = 3  # of a bar, as the tracker looks for them
 
 
-def lock(positions, harmonic):
-    """|mean exp(2 pi i h x)| of positions in beats, and how many there are."""
-    return abs(np.exp(2j * np.pi * harmonic * positions).mean()) if len(positions) else 0.0
-
-
-def spread(positions):
-    """Standard deviation of positions from the nearest twelfth of a beat, in beats."""
-    return float(np.std(positions * 12 - np.rint(positions * 12)) / 12) if len(positions) else 0.0
-
-
 def figures(positions):
     """R of each harmonic and the spread, of the pooled positions of several clips."""
     pooled = np.concatenate([np.zeros(0), *positions])
-    return {**{name: lock(pooled, h) for name, h in HARMONICS.items()}, "spread": spread(pooled), "onsets": len(pooled)}
+    locks = {name: phase_lock(pooled, parts) for name, parts in PARTS_OF_BEAT.items()}
+    return {**locks, "spread": spread_of_twelfths(pooled), "onsets": len(pooled)}
 
 
 def real_passages(data_dir, pianist, vqvae):
@@ -133,7 +124,7 @@ def share_on_time(rows):
 def tempo_error(solo):
     """|log| of the period within 5 % of the asked one at which R of triplets or sixteenths is highest."""
     beats, ratios = solo.notes.onset_s * solo.request.timing.felt_bpm / 60, np.exp(np.linspace(-0.05, 0.05, 401))
-    locks = [max(lock(beats * ratio, 3), lock(beats * ratio, 4)) for ratio in ratios]
+    locks = [max(phase_lock(beats * ratio, parts) for parts in (3, 4)) for ratio in ratios]
     return abs(float(np.log(ratios[int(np.argmax(locks))])))
 
 
@@ -173,7 +164,7 @@ def main():
                 on_time += [(solo.notes, [t for t, _ in solo.chords], 60 / felt) for solo in solos]
                 beats = float(solos[0].tempo_map.bars["beats"][0])
                 asked_heard += [bars_heard(track, solo.notes, beats) for solo in solos]
-                shown = {name: f"{own[name]:.2f} / {other[name]:.2f}" for name in (*HARMONICS, "spread")}
+                shown = {name: f"{own[name]:.2f} / {other[name]:.2f}" for name in (*PARTS_OF_BEAT, "spread")}
                 print(tempo, metre, kind, len(alike), "real passages;", shown, flush=True)
     real_changes = []
     for bpm, _, _, notes, tempo_map, changes_s in real:
@@ -193,7 +184,7 @@ def main():
 def summary(cells, on_time, real_on_time, asked_heard, heard):
     """The figures over all cells."""
     result = {}
-    for name in HARMONICS:
+    for name in PARTS_OF_BEAT:
         ratios = [cell["own"][name] / cell["real"][name] for cell in cells if cell["real"][name] >= FEWEST_R]
         result[f"{name}_over_real"] = float(np.median(ratios)) if ratios else None
         result[f"{name}_over_real_range"] = [float(min(ratios)), float(max(ratios))] if ratios else None

@@ -35,10 +35,12 @@ from lab import Lab, copy_project, serve  # noqa: E402
 from lib.display.player import player_html, takes_html  # noqa: E402
 from lib.music.audio import Audio, render_audio  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
+from lib.music.tempo_map import Metre, TempoMap  # noqa: E402
 
 SECONDS = 60
 SYMBOLS = ("Dm7", "G7", "Cmaj7", "A7b9", "Dm7b5", "G7alt", "Cm6", "Bbmaj7/D")
 CHORDS = [(2.0 * bar, SYMBOLS[bar % 8]) for bar in range(SECONDS // 2)]
+GRID = TempoMap.constant(120, Metre(4, 4), SECONDS // 2)
 NOTEBOOK_HEIGHT = 1000
 WIDTHS = ((360, 640), (1280, 480), (2560, 800))
 SEEKS_S = (0.0, 3.2, 7.77, 12.3456, 17.01)
@@ -152,10 +154,10 @@ def measure(folder, scratch):
 def write_pages(folder):
     """The pages that are measured, and the size of a minute's."""
     solo, other = improvisation(600, 1), improvisation(600, 2)
-    pages = {"minute": player_html(solo, render_audio(solo.between(0, SECONDS - 2)), "Solo", CHORDS, 120)}
+    pages = {"minute": player_html(solo, render_audio(solo.between(0, SECONDS - 2)), "Solo", CHORDS, GRID)}
     sound = render_audio(other)
     takes = {"original": (solo, sound), "\uc7ac\uad6c\uc131": (other, sound), "silent": (other, None)}
-    pages["takes"] = takes_html(takes, "Dm7 G7 | \ube0c\ub798\ub4dc", CHORDS, 120)
+    pages["takes"] = takes_html(takes, "Dm7 G7 | \ube0c\ub798\ub4dc", CHORDS, GRID)
     for count in (2250, 5000):  # of 2,250 notes 2,000 are in view while the page is scrolled
         pages[f"notes_{count}"] = player_html(improvisation(count, 3), sound, f"{count} notes", CHORDS)
     pages["clicks"] = player_html(*clicks(), "clicks")

@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
 from lib.apps.evaluate.clip_sets import real_clips  # noqa: E402
+from lib.apps.evaluate.clips import Clip, Prompt, make_orders  # noqa: E402
 from lib.apps.evaluate.measures import ATTRIBUTES, attributes  # noqa: E402
 from lib.config import build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
@@ -33,11 +34,10 @@ from lib.display.palette import GENERATED, REAL, on_paper  # noqa: E402
 from lib.display.player import write_player  # noqa: E402
 from lib.display.plots import plot_piano_roll, plot_piano_rolls  # noqa: E402
 from lib.display.rule_plots import plot_rules  # noqa: E402
-from lib.generation.generate import generate, load_improviser  # noqa: E402
+from lib.generation.generate import generate, generate_many, load_improviser  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
 from lib.music.audio import render_audio  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
-from lib.music.piano_roll import CHUNK_S  # noqa: E402
 
 CHART = "Cm7 | Fm7 | Bb7 | Ebmaj7 | Abmaj7 | Dm7b5 | G7b9 | Cm6"
 PIANISTS = ("Brad Mehldau", "Bill Evans", "Art Tatum", "Thelonious Monk")
@@ -71,9 +71,11 @@ def styles(improviser, words):
 def real_beside(improviser, words):
     """The seven attributes that the overlapping area compares, each as a histogram of real and of generated clips."""
     real = real_clips(open_corpus("pijama", words.data_dir), "Brad Mehldau", "validation", COUNT).clips
-    wishes = [{"own_changes": True, "seconds": CHUNK_S, "seed": seed + 1} for seed in range(len(real))]
-    made = [generate(improviser, build(GenerateRequest, wish)).notes for wish in wishes]
-    rows = [[attributes(notes, CHUNK_S) for notes in clips] for clips in (real, made)]
+    prompts = [Prompt.of(clip) for clip in real]
+    orders = make_orders([{**prompt.fields(), "chords": prompt.chart.text()} for prompt in prompts])
+    solos = generate_many(improviser, orders)
+    made = [Clip.asked(order.request, solo.notes) for order, solo in zip(orders, solos, strict=True)]
+    rows = [[attributes(clip) for clip in clips] for clips in (real, made)]
     figure, axes = plt.subplots(2, 4, figsize=(10, 4.4), layout="constrained")
     for ax, name in zip(axes.flat, ATTRIBUTES):
         values = [[row[name] for row in kind] for kind in rows]
@@ -91,7 +93,8 @@ def player(improviser, words):
 
     played = generate(improviser, build(GenerateRequest, {**SIDE, "seconds": 15.0, "seed": 3}))
     with tempfile.TemporaryDirectory() as folder:
-        path = write_player(Path(folder) / "player.html", played.notes, render_audio(played.notes), CHART, played.chords, 132.0)
+        take = played.notes, render_audio(played.notes), CHART, played.chords, played.tempo_map
+        path = write_player(Path(folder) / "player.html", *take)
         with open_browser() as browser:
             page = browser.new_page(viewport={"width": 960, "height": 420})
             page.goto(path.as_uri())

@@ -94,8 +94,9 @@ def measure(name, precision, words, folder):
     from lib.checkpoints.run_dependencies import DEPENDENCIES
     from lib.devices import choose_device
     from lib.training import loop
+    from lib.training.coded_stream import BeatStream, CodedStream
     from lib.training.stages import style_encoder
-    from lib.training.stream import CodedStream, Stream
+    from lib.training.stream import Stream
 
     stage, settings, _ = WEIGHTS[name]
     real = words.data_dir is not None and name in FROM_STORES
@@ -104,7 +105,8 @@ def measure(name, precision, words, folder):
     config = configs.preset(stage, "laptop", steps=total, epochs=10**6, device=words.device, mixed_precision=precision,
                             **CHEAP, **corpora, **settings)  # fmt: skip
     clock = Clock(choose_device(words.device), total)
-    data = [(Stream, "batch"), (Stream, "piano_roll"), (Stream, "passages"), (CodedStream, "read"),
+    data = [(Stream, "batch"), (Stream, "piano_roll"), (Stream, "passages"), (BeatStream, "piano_roll"),
+            (CodedStream, "read"), (Stream, "long_windows"),
             (CodedStream, "styles"), (style_encoder, "vary"), (style_encoder, "note_windows")]  # fmt: skip
     built_on = {f"{source}_run": configs.RELEASED for source in DEPENDENCIES[stage]}
     with contextlib.ExitStack() as patches:

@@ -82,7 +82,6 @@ def size_of(quick=False, clips=None, guided=None, each=None, solos=None):
     """clip_sets.Size of these options."""
     from lib.apps.evaluate.clip_sets import QUICK, Size
 
-    with_chords = clips and min(clips, Size.with_chords)
-    given = {"clips": clips, "guided": guided, "each": each, "solos": solos, "with_chords": with_chords}
+    given = {"clips": clips, "guided": guided, "each": each, "solos": solos}
     given = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(QUICK if quick else Size(), **given)

@@ -1,4 +1,8 @@
-"""Sets of clips that an evaluation compares: of a model, of real pianists, of baselines; each made on first use."""
+"""Sets of clips that an evaluation compares: of a model, of real pianists, of baselines; each made on first use.
+
+Real ones are cut on the bars of their own tempo maps. A model is asked for the tempo, metre and chords of each, so that
+what differs is how it plays, not what.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +10,39 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 from scipy.stats.qmc import Halton
 
-from lib.apps.evaluate.chord_adherence import TEMPO, chart_of
-from lib.apps.evaluate.players import ClipPlayer, MarkovBaseline, make_orders
+from lib.apps.evaluate.clips import CLIP_BEATS, USUAL_BAR, Clip, Prompt, cut, from_zero, make_orders, passages
+from lib.apps.evaluate.players import ClipPlayer, MarkovBaseline
 from lib.apps.evaluate.reference_classifier import load_reference_classifier
 from lib.checkpoints.load import is_finished
 from lib.checkpoints.run_dependencies import require, resolve_dependency
 from lib.config import GUIDED_CANDIDATES, RELEASED, ConfigError
 from lib.data.corpora import open_corpus
 from lib.data.note_store import CorpusError, NoteStore
-from lib.generation.generate import load_improviser
+from lib.data.tempo_maps import open_tempo_maps
+from lib.generation.generate import Order, load_improviser
 from lib.generation.reconstruct import codec_round_trip
+from lib.generation.request import GenerateRequest
+from lib.music.beat_notes import in_seconds
 from lib.music.chart import Chart
 from lib.music.notes import Notes
-from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S
+from lib.music.tempo_map import TempoMap
 from lib.style.classifier import StyleClassifier
 from lib.style.gallery import load_classifier
 
-BAR_S = 1.28  # eight bars in a clip of 10.24 s
-FEWEST_NOTES = 2  # of a chart's clip: fewer say nothing about density
-LEAST_DENSITY, MOST_DENSITY = 0.1, 40.0  # that a request may have
-CHARTS = (
+SOLO_BEATS = 128  # 32 bars of 4/4
+PLAIN_TEMPO, PLAIN_DENSITY = 120.0, 6.0  # where there is no real clip to take them from
+PLAIN_CHARTS = (
     "Cmaj7 | Dm7 G7 | Em7 A7 | Dm7 G7",
     "Cm7 | F7 | Bbmaj7 | Ebmaj7",
     "F7 | Bb7 | F7 | C7",
     "Am7b5 D7 | Gm7 | C7 | Fmaj7",
 )
-CHORDS = "told"  # evaluation.json's key of the clips that follow a chart, ClipSets.with_chords
 # key -> title, in the order of the report; keys are attributes of ClipSets
 SETS = {
     "real": "held-out recordings",
@@ -48,7 +54,7 @@ SETS = {
     "codec": "codec alone",
     "shuffled": "shuffled bars",
 }
-PAIRED = ("generated", CHORDS, "guided", "solos")  # sets of the model whose clips answer the same prompts everywhere
+PAIRED = ("generated", "guided", "solos")  # sets of the model whose clips answer the same prompts everywhere
 
 
 class Missing(ValueError):
@@ -62,45 +68,48 @@ class ClipSet:
     Attributes
     ----------
     name : one word or two
-    clips : N Notes
+    clips : N Clip
     groups : N names, the recording that each is from
-    positions : N (piece index, start_s) of real clips, else ()
-    seconds : length of each
+    pieces : N indices in the note store of real clips, else ()
     """
 
     name: str
-    clips: list[Notes]
+    clips: list[Clip]
     groups: tuple[str, ...]
-    positions: tuple[tuple[int, float], ...] = ()
-    seconds: float = CHUNK_S
+    pieces: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    @classmethod
-    def of_generated(cls, name: str, clips: Sequence[Notes], seconds: float = CHUNK_S) -> ClipSet:
-        """Clips that have nothing to do with each other."""
-        return cls(name, list(clips), tuple(f"{name} {number}" for number in range(len(clips))), (), seconds)
+    @property
+    def notes(self) -> list[Notes]:
+        """Of each clip."""
+        return [clip.notes for clip in self.clips]
 
-    def changed(self, name: str, change: Callable[[Notes, int], Notes]) -> ClipSet:
-        """The clips, each changed by callable(Notes, seed) -> Notes."""
-        clips = [change(notes, seed) for seed, notes in enumerate(self.clips)]
+    @classmethod
+    def of_generated(cls, name: str, clips: Sequence[Clip]) -> ClipSet:
+        """Clips that have nothing to do with each other."""
+        return cls(name, list(clips), tuple(f"{name} {number}" for number in range(len(clips))))
+
+    def changed(self, name: str, change: Callable[[Clip, int], Notes]) -> ClipSet:
+        """The clips, the notes of each changed by callable(Clip, seed) -> Notes."""
+        clips = [clip.with_notes(change(clip, seed)) for seed, clip in enumerate(self.clips)]
         return dataclasses.replace(self, name=name, clips=clips)
 
     def shuffled(self, seed: int = 0) -> ClipSet:
-        """The control that must score badly: the bars of all clips in random order; each bar is real, none leads on."""
-        starts_s = np.arange(0, self.seconds - BAR_S / 2, BAR_S)
-        cut = [notes.until(self.seconds) for notes in self.clips]
-        bars = [notes.between(start_s, start_s + BAR_S) for notes in cut for start_s in starts_s]
-        order = np.random.default_rng(seed).permutation(len(bars)).reshape(len(self), -1)
-        clips = []
-        for first, *rest in order:
-            clip = bars[first]
-            for number, bar in enumerate(rest, 1):
-                clip = clip.followed_by(bars[bar], number * BAR_S)
-            clips.append(clip)
-        groups = tuple(f"shuffled {number}" for number in range(len(clips)))
-        return ClipSet("shuffled bars", clips, groups, (), self.seconds)
+        """The control that must score badly: stretches of a bar of all clips in random order, in the beats of the clip
+        where each comes to lie; each is real, none leads on."""
+        counts = [clip.beats // USUAL_BAR for clip in self.clips]
+        places = [(clip, first * USUAL_BAR) for clip, count in zip(self.clips, counts) for first in range(count)]
+        order = np.random.default_rng(seed).permutation(len(places))
+        notes = {id(clip): clip.notes.between(0, 0) for clip in self.clips}
+        for (clip, first), chosen in zip(places, order):
+            source, start = places[chosen]
+            bar = in_seconds(source.in_beats.between(start, start + USUAL_BAR), from_zero(clip.tempo_map, first))
+            at_s = float(clip.tempo_map.to_seconds(first))
+            notes[id(clip)] = notes[id(clip)].followed_by(bar.until(clip.seconds - at_s), at_s)
+        clips = [clip.with_notes(notes[id(clip)]) for clip in self.clips]
+        return ClipSet("shuffled bars", clips, tuple(f"shuffled {number}" for number in range(len(clips))))
 
 
 @dataclass(frozen=True)
@@ -109,37 +118,27 @@ class Size:
 
     Attributes
     ----------
-    clips : of each set, 10.24 s each
-    with_chords, guided : clips over the chords of a real clip; those of them where rules choose, too
+    clips : of each set, CLIP_BEATS each
+    guided : of those over a chart, clips where rules choose, too
     each : clips in the style of each of twelve pianists
-    solos, solo_s : longer solos, for form, and how long they are
+    solos, solo_beats : longer solos, for form, and how long they are
     """
 
     clips: int = 64
-    with_chords: int = 32
     guided: int = 8
     each: int = 16
     solos: int = 16
-    solo_s: float = 64.0
+    solo_beats: int = SOLO_BEATS
 
     @classmethod
     def for_preset(cls, preset: str, clips: int = 0, guided: int = 0) -> Size:
         """What suits a preset in a notebook; `clips` 0: a handful, for a first look."""
         clips = clips or {"tiny": 3, "demo": 8}.get(preset, 32)
         few = max(1, clips // 8)
-        return cls(clips, clips // 2, guided, few, few, min(32.0, 6.0 * clips))
-
-    @classmethod
-    def of(cls, values: dict) -> Size:
-        """Of evaluation.json's values, see `values`."""
-        return cls(**{"with_chords" if name == CHORDS else name: value for name, value in values.items()})
-
-    def values(self) -> dict:
-        """As evaluation.json has it."""
-        return {CHORDS if name == "with_chords" else name: value for name, value in dataclasses.asdict(self).items()}
+        return cls(clips, guided, few, few, min(64, 12 * clips))
 
 
-QUICK = Size(clips=16, with_chords=8, guided=2, each=4, solos=4, solo_s=48.0)
+QUICK = Size(clips=16, guided=2, each=4, solos=4, solo_beats=96)
 
 
 def spread(items: Sequence) -> list:
@@ -148,47 +147,46 @@ def spread(items: Sequence) -> list:
 
 
 def real_clips(
-    store: NoteStore, pianist: str | None, split: str, count: int, seconds: float = CHUNK_S, name: str = "real"
+    store: NoteStore, pianist: str | None, split: str, count: int, beats: int = CLIP_BEATS, name: str = "real"
 ) -> ClipSet:
     """`count` clips of a pianist's solo pieces of a split, evenly spread over all of their time.
 
     Raises
     ------
-    Missing : the split holds no piece that is long enough
+    Missing : the split holds no passage in time that is long enough; CorpusError : the store has no tempo maps
     """
-    positions = []
+    maps, places = open_tempo_maps(store), []
     for index in store.select(pianist=pianist, split=split, duets=False):
-        piece = store.pieces[index]
-        starts_s = np.arange(piece.start_s, piece.end_s - seconds, seconds)
-        positions += [(index, float(start_s)) for start_s in starts_s]
-    if not positions:
-        raise Missing(f"{store.path.parent.name} has no {split} recording of {pianist} of {seconds:g} s or more.")
-    chosen = np.linspace(0, len(positions) - 1, min(count, len(positions)))
-    return _cut(store, spread([positions[round(index)] for index in chosen]), seconds, name)
+        places += [(int(index), *place) for place in passages(maps[index], beats)]
+    if not places:
+        raise Missing(f"{store.path.parent.name} has no {split} recording of {pianist} with {beats} beats in time.")
+    chosen = np.linspace(0, len(places) - 1, min(count, len(places)))
+    return _cut(store, maps, spread([places[round(index)] for index in chosen]), name)
 
 
-def clips_of_others(store: NoteStore, pianist: str | None, split: str, count: int, seconds: float = CHUNK_S) -> ClipSet:
+def clips_of_others(store: NoteStore, pianist: str | None, split: str, count: int, beats: int = CLIP_BEATS) -> ClipSet:
     """As many clips of other pianists, one of each in turn, from the middle of a recording.
 
     Raises
     ------
-    Missing : there are none
+    Missing : there are none; CorpusError : the store has no tempo maps
     """
-    by_name = []
+    maps, by_name = open_tempo_maps(store), []
     for name in store.pianists:
         indices = store.select(pianist=name, split=split, duets=False) if name != pianist else ()
-        pieces = [(index, store.pieces[index]) for index in indices if store.pieces[index].seconds > seconds]
-        by_name.append([(index, (piece.start_s + piece.end_s - seconds) / 2) for index, piece in pieces])
+        found = [(int(index), passages(maps[index], beats)) for index in indices]
+        by_name.append([(index, *places[len(places) // 2]) for index, places in found if places])
     rounds = max(map(len, by_name), default=0)
-    positions = [middles[turn] for turn in range(rounds) for middles in by_name if turn < len(middles)]
-    if not positions:
+    places = [middles[turn] for turn in range(rounds) for middles in by_name if turn < len(middles)]
+    if not places:
         raise Missing(f"{store.path.parent.name} has no {split} recording of another pianist than {pianist}.")
-    return _cut(store, spread(positions[:count]), seconds, "other pianists")
+    return _cut(store, maps, spread(places[:count]), "other pianists")
 
 
-def _cut(store, positions, seconds, name):
-    clips = [store.piece_notes(index, start_s, start_s + seconds) for index, start_s in positions]
-    return ClipSet(name, clips, tuple(store.pieces[index].member for index, _ in positions), tuple(positions), seconds)
+def _cut(store: NoteStore, maps: list[TempoMap], places, name):
+    clips = [cut(store, maps[index], index, first, beats) for index, first, beats in places]
+    pieces = tuple(index for index, _, _ in places)
+    return ClipSet(name, clips, tuple(store.pieces[index].member for index in pieces), pieces)
 
 
 def load_base(run: Path, improviser):
@@ -239,7 +237,7 @@ class ClipSets:
 
     def get(self, name: str) -> ClipSet:
         """The set of a key of evaluation.json; Missing where it can't be had."""
-        return getattr(self, "with_chords" if name == CHORDS else name)
+        return getattr(self, name)
 
     @cached_property
     def base(self) -> ClipPlayer:
@@ -259,11 +257,12 @@ class ClipSets:
 
     @cached_property
     def store(self) -> NoteStore:
-        """NoteStore with the pianist; Missing, with the way to it, where there is none."""
+        """NoteStore with the pianist and tempo maps; Missing, with the way to it, where there is none."""
         reasons = []
         for name in (self.corpus,) if self.corpus else self.tuned.configs["dit"].corpora:
             try:
                 store = open_corpus(name, self.data_dir)
+                open_tempo_maps(store)
             except CorpusError as error:
                 reasons.append(str(error))
                 continue
@@ -273,7 +272,7 @@ class ClipSets:
         raise Missing(" ".join(reasons))
 
     @cached_property
-    def training_pieces(self) -> dict[int, Notes]:
+    def training_pieces(self) -> dict[int, Clip]:
         """Piece index -> training recording of the pianist; Missing where there is none."""
         if self.pianist is None:
             raise Missing(
@@ -283,7 +282,8 @@ class ClipSets:
         indices = self.store.select(pianist=self.pianist, split="train", duets=False)
         if not len(indices):
             raise Missing(f"{self.store.path.parent.name} has no training recording of {self.pianist}.")
-        return {index: self.store.piece_notes(index) for index in indices}
+        maps = open_tempo_maps(self.store)
+        return {int(index): Clip.of_piece(self.store.piece_notes(index), maps[index]) for index in indices}
 
     # --- Real ones -----------------------------------------------------------------------------
 
@@ -306,7 +306,7 @@ class ClipSets:
     def real_solos(self) -> ClipSet:
         """Held-out passages of a minute or so."""
         self._need("solos")
-        return real_clips(self.store, self.pianist, self.split, self.size.solos, self.size.solo_s)
+        return real_clips(self.store, self.pianist, self.split, self.size.solos, self.size.solo_beats)
 
     @cached_property
     def shuffled_solos(self) -> ClipSet:
@@ -315,53 +315,55 @@ class ClipSets:
 
     # --- The model's ---------------------------------------------------------------------------
 
-    def _need(self, name, option=None):
+    def _need(self, name):
         if not getattr(self.size, name):
-            raise Missing(f"The size of this evaluation has none: --{option or name} 0.")
+            raise Missing(f"The size of this evaluation has none: --{name} 0.")
 
-    def _play(self, name, requests, seconds=CHUNK_S, title=None):
-        return ClipSet.of_generated(title or name, self.player.play(make_orders(requests), name), seconds)
+    def _play(self, player, name, requests):
+        return ClipSet.of_generated(name, player.play(make_orders(requests), name))
+
+    @cached_property
+    def prompts(self) -> list[Prompt]:
+        """What is asked for: tempo, metre, chords and density of real clips, or plain ones where there are none."""
+        try:
+            return [Prompt.of(clip) for clip in self.real.clips]
+        except Missing:
+            return [Prompt(Chart.parse(text), PLAIN_TEMPO, PLAIN_DENSITY) for text in PLAIN_CHARTS]
+
+    def _requests(self, count, density=False, **fields):
+        """Fields of requests with the chords of prompts."""
+        for prompt in islice(cycle(self.prompts), count):
+            wanted = {"density": prompt.density} if density else {}
+            yield {**prompt.fields(), "chords": prompt.chart.text(), **wanted, **fields}
 
     @cached_property
     def generated(self) -> ClipSet:
-        """In the pianist's style, over changes of the model's own."""
-        return self._play("generated", [{"own_changes": True}] * self.size.clips)
+        """In the pianist's style, each over the chords of a real clip."""
+        return self._play(self.player, "generated", self._requests(self.size.clips))
 
     def without_chords(self, count: int) -> ClipSet:
         """So many clips of the model without any chords."""
-        return self._play("without chords", [{}] * count)
+        return self._play(
+            self.player, "without chords", [prompt.fields() for prompt in islice(cycle(self.prompts), count)]
+        )
 
     @cached_property
     def solos(self) -> ClipSet:
         """Longer solos over changes of the model's own."""
         self._need("solos")
-        seconds = self.size.solo_s
-        return self._play("solos", [{"own_changes": True, "seconds": seconds}] * self.size.solos, seconds, "generated")
-
-    @cached_property
-    def charts(self) -> list[tuple[Chart, float]]:
-        """Charts and densities to request: those of real clips, or four plain charts where there are none."""
         try:
-            return [(chart_of(notes), density_of(notes)) for notes in self.real.clips if len(notes) >= FEWEST_NOTES]
+            prompts = [Prompt.of(clip) for clip in self.real_solos.clips]
         except Missing:
-            return [(Chart.parse(text), 6.0) for text in CHARTS] * -(-self.size.with_chords // len(CHARTS))
-
-    @cached_property
-    def with_chords(self) -> ClipSet:
-        """Over the chords of real clips."""
-        self._need("with_chords", "clips")
-        charts = self.charts[: self.size.with_chords]
-        requests = [{"chart": chart, "tempo_bpm": TEMPO} for chart, _ in charts]
-        return self._play("with chords", requests, title=CHORDS)
+            prompts = self.prompts
+        common = {"own_changes": True, "chords": GenerateRequest.chords}
+        requests = [{**prompt.fields(self.size.solo_beats), **common} for prompt in prompts]
+        return self._play(self.player, "solos", islice(cycle(requests), self.size.solos))
 
     @property
-    def guided_orders(self):
+    def guided_orders(self) -> list[Order]:
         """Orders with the same chords and density, where candidates compete by both rules."""
         self._need("guided")
-        fixed = {"tempo_bpm": TEMPO, "num_candidates": GUIDED_CANDIDATES}
-        return make_orders(
-            {"chart": chart, "density": density, **fixed} for chart, density in self.charts[: self.size.guided]
-        )
+        return make_orders(self._requests(self.size.guided, True, num_candidates=GUIDED_CANDIDATES))
 
     @cached_property
     def guided(self) -> ClipSet:
@@ -373,27 +375,25 @@ class ClipSets:
     @cached_property
     def base_clips(self) -> ClipSet:
         """Of the base model, without a style."""
-        orders = make_orders([{"own_changes": True}] * self.size.clips)
-        return ClipSet.of_generated("base model", self.base.play(orders, "base model"))
+        return self._play(self.base, "base model", self._requests(self.size.clips))
 
     @cached_property
     def markov(self) -> ClipSet:
-        """Of an order-5 Markov model of the training recordings."""
-        model = MarkovBaseline(list(self.training_pieces.values()))
-        clips = [model.play(CHUNK_S, seed) for seed in range(self.size.clips)]
-        return ClipSet.of_generated("Markov, order 5", clips)
+        """Of an order-5 Markov model of the training recordings, in the beats of the model's clips."""
+        model = MarkovBaseline([piece.in_beats for piece in self.training_pieces.values()])
+        played = (
+            clip.with_notes(in_seconds(model.play(clip.beats, seed), clip.tempo_map))
+            for seed, clip in enumerate(self.generated.clips)
+        )
+        return ClipSet.of_generated("Markov, order 5", list(played))
 
     @cached_property
     def codec(self) -> ClipSet:
         """The held-out clips through the codec and back: the best that the model could do."""
-        return self.real.changed("codec", lambda notes, _: codec_round_trip(self.tuned.vqvae, notes, CHUNK_FRAMES))
+        vqvae = self.tuned.vqvae
+        return self.real.changed("codec", lambda clip, _: codec_round_trip(vqvae, clip.notes, clip.tempo_map))
 
     @cached_property
     def shuffled(self) -> ClipSet:
         """The held-out clips' bars in random order."""
         return self.real.shuffled()
-
-
-def density_of(notes: Notes) -> float:
-    """Notes a second, within the range of a request."""
-    return float(np.clip(len(notes) / CHUNK_S, LEAST_DENSITY, MOST_DENSITY))

@@ -85,7 +85,7 @@ def _check_comparable(evaluation, other):
     """ConfigError where two evaluations looked at other recordings, or requested other chords."""
     for what, pair in (
         ("splits", [side["split"] for side in (evaluation, other)]),
-        ("lengths of solos", [side["size"]["solo_s"] for side in (evaluation, other)]),
+        ("lengths of solos", [side["size"]["solo_beats"] for side in (evaluation, other)]),
     ):
         if pair[0] != pair[1]:
             raise ConfigError(
@@ -93,7 +93,7 @@ def _check_comparable(evaluation, other):
             )
     if any(prompt != its for prompt, its in zip(evaluation["prompts"], other["prompts"])):
         raise ConfigError(
-            "The two evaluations have different chords, those of other recordings or of another number of clips: "
+            "The two evaluations have different prompts, those of other recordings or of another number of clips: "
             "evaluate both with the same --data-dir, --corpus and --clips."
         )
 

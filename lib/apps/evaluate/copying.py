@@ -1,9 +1,9 @@
 """What is taken from training music: for each clip the passage most similar to it, and the longest run of notes they
 share.
 
-Conventions: a window is a binary roll of keys that are down, WINDOW_S long, in bins of BIN_S; similarity is Jaccard's,
-cells that both have over cells that either has, in whichever of twelve keys. A run counts notes in the same intervals
-and rhythm, in any key. Real held-out clips are the yardstick: players quote themselves, too.
+Conventions: a window is a binary roll of keys that are down, WINDOW_BEATS long, BINS_PER_BEAT a beat, so that the tempo
+hides no copy; similarity is Jaccard's, cells that both have over cells that either has, in whichever of twelve keys. A
+run counts notes in the same intervals and rhythm, in any key. Real held-out clips are the yardstick: players quote themselves, too.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from lib.apps.evaluate.clip_sets import ClipSet
+from lib.apps.evaluate.clips import Clip
 from lib.music.audio import Audio, render_audio
+from lib.music.beat_notes import BeatNotes
 from lib.music.notes import Notes
-from lib.music.piano_roll import CHUNK_S, LOWEST_PITCH, NUM_PITCHES
+from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 from lib.progress import progress_bar
 
-BIN_S, WINDOW_S, HOP_S = 0.05, 8.0, 4.0
-BINS = round(WINDOW_S / BIN_S)
+BINS_PER_BEAT, WINDOW_BEATS, HOP_BEATS = 12, 16, 8
+BINS = WINDOW_BEATS * BINS_PER_BEAT
 KEYS = range(-5, 7)  # semitones: twelve transpositions
 # borders between classes of gaps: together, fast, ..., a pause
-RHYTHMS_S = (0.03, 0.09, 0.14, 0.2, 0.3, 0.45, 0.7, 1.2)
+RHYTHMS = (0.06, 0.2, 0.29, 0.42, 0.58, 0.83, 1.4, 2.4)  # beats
 PRIME = np.uint64(1_000_003)
 
 
@@ -58,24 +60,24 @@ class Pair:
     sides: tuple[tuple[str, Notes, Audio | None], ...]
 
 
-def windows(notes: Notes, hop_s: float = HOP_S) -> np.ndarray:
-    """bool (W, 88, BINS) of a performance, every hop_s seconds; the last one ends with it."""
+def windows(notes: BeatNotes, hop: int = HOP_BEATS) -> np.ndarray:
+    """bool (W, 88, BINS) of a performance, every `hop` beats; the last one ends with it."""
     length = _bins(notes)
-    first = np.clip(np.rint(notes.onset_s / BIN_S).astype(int), 0, length - 1)
-    last = np.maximum(np.rint((notes.onset_s + notes.duration_s) / BIN_S).astype(int), first + 1)
+    first = np.clip(np.rint(notes.onset * BINS_PER_BEAT).astype(int), 0, length - 1)
+    last = np.maximum(np.rint(notes.release * BINS_PER_BEAT).astype(int), first + 1)
     roll = np.zeros((NUM_PITCHES, length + 1), np.int32)
     key = notes.pitch.astype(int) - LOWEST_PITCH
     inside = (key >= 0) & (key < NUM_PITCHES)
     np.add.at(roll, (key[inside], first[inside]), 1)
     np.add.at(roll, (key[inside], last[inside].clip(max=length)), -1)
     down = roll.cumsum(1)[:, :length] > 0
-    starts = {*range(0, length - BINS + 1, round(hop_s / BIN_S)), length - BINS}
+    starts = {*range(0, length - BINS + 1, hop * BINS_PER_BEAT), length - BINS}
     return np.stack([down[:, start : start + BINS] for start in sorted(starts)])
 
 
 def _bins(notes):
     """How many `windows` cover."""
-    return max(BINS, math.ceil(notes.end_s / BIN_S))
+    return max(BINS, math.ceil(notes.end * BINS_PER_BEAT))
 
 
 def nearest_windows(passages: np.ndarray, corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -110,18 +112,18 @@ def transposed(passages: np.ndarray, semitones: int) -> np.ndarray:
     return padded[:, reach - semitones : reach - semitones + NUM_PITCHES]
 
 
-def steps_of(notes: Notes) -> np.ndarray:
+def steps_of(notes: BeatNotes) -> np.ndarray:
     """int (N - 1,): from each note to the next, the interval and the class of the gap as one number."""
-    gap = np.searchsorted(RHYTHMS_S, np.diff(notes.onset_s))
-    return (np.diff(notes.pitch.astype(int)) + 128) * (len(RHYTHMS_S) + 1) + gap
+    gap = np.searchsorted(RHYTHMS, np.diff(notes.onset))
+    return (np.diff(notes.pitch.astype(int)) + 128) * (len(RHYTHMS) + 1) + gap
 
 
-def longest_run(passage: Notes, corpus: Sequence[np.ndarray]) -> int:
+def longest_run(passage: BeatNotes, corpus: Sequence[np.ndarray]) -> int:
     """How many notes in a row a passage has in common with one of others, in any key.
 
     Parameters
     ----------
-    passage : Notes
+    passage : BeatNotes
     corpus : list of `steps_of` performances
 
     Returns
@@ -145,54 +147,58 @@ def _hashes(steps, length):
 
 
 def nearest_passages(
-    clips: Sequence[Notes], pieces: dict[int, Notes], seconds: float = CHUNK_S, desc: str = "copying"
+    clips: Sequence[Clip], pieces: dict[int, Clip], desc: str = "copying"
 ) -> list[NearestPassage]:
     """The NearestPassage of each clip.
 
     Parameters
     ----------
-    clips : list of Notes
-    pieces : dict piece index -> Notes, the training music
-    seconds : length of the clips
+    clips : list of Clip
+    pieces : dict piece index -> Clip, the training music
     """
-    own = [windows(notes, max(BIN_S, seconds - WINDOW_S))[:2] for notes in clips]
+    own = [windows(clip.in_beats, max(1, clip.beats - WINDOW_BEATS))[:2] for clip in clips]
     owner = np.repeat(np.arange(len(clips)), [len(rolls) for rolls in own])
     rolls, best = np.concatenate(own), [(-1.0,)] * len(clips)  # similarity, piece, its window, semitones, the clip's
-    for index, notes in progress_bar(pieces.items(), desc=desc, unit="piece"):
-        similarity, which, key = nearest_windows(rolls, windows(notes))
+    for index, piece in progress_bar(pieces.items(), desc=desc, unit="piece"):
+        similarity, which, key = nearest_windows(rolls, windows(piece.in_beats))
         for row, clip in enumerate(owner):
             if similarity[row] > best[clip][0]:
                 best[clip] = (float(similarity[row]), index, int(which[row]), int(key[row]), row)
-    steps = [steps_of(notes) for notes in pieces.values()]
+    steps = [steps_of(piece.in_beats) for piece in pieces.values()]
     passages = []
     for number, (clip, (similarity, index, window, semitones, row)) in enumerate(zip(clips, best)):
-        start_s = max(0.0, min(window * HOP_S, _bins(pieces[index]) * BIN_S - WINDOW_S))
+        piece = pieces[index]
+        start = min(window * HOP_BEATS, _bins(piece.in_beats) / BINS_PER_BEAT - WINDOW_BEATS)
         begins = row == np.searchsorted(owner, number)  # the clip's first window
-        clip_s = 0.0 if begins else max(0.0, max(seconds, _bins(clip) * BIN_S) - WINDOW_S)
-        passages.append(NearestPassage(similarity, index, start_s, clip_s, semitones, longest_run(clip, steps)))
+        clip_start = 0.0 if begins else max(clip.beats, _bins(clip.in_beats) / BINS_PER_BEAT) - WINDOW_BEATS
+        start_s, clip_s = (float(own.tempo_map.to_seconds(at)) for own, at in ((piece, start), (clip, clip_start)))
+        run = longest_run(clip.in_beats, steps)
+        passages.append(NearestPassage(similarity, index, start_s, clip_s, semitones, run))
     return passages
 
 
-def pairs_of(clips: ClipSet, nearest: list[dict], pieces: dict[int, Notes], sounding: int = 0) -> list[Pair]:
+def pairs_of(clips: ClipSet, nearest: list[dict], pieces: dict[int, Clip], sounding: int = 0) -> list[Pair]:
     """Pair of each clip, the most similar first.
 
     Parameters
     ----------
     clips : ClipSet
     nearest : list of dict, NearestPassage's fields and `title`, one a clip
-    pieces : dict piece index -> Notes
+    pieces : dict piece index -> Clip
     sounding : so many get a sound
     """
     order = sorted(range(len(nearest)), key=lambda index: -nearest[index]["likeness"])
     return [_pair(clips.clips[i], nearest[i], pieces, rank < sounding, i + 1) for rank, i in enumerate(order)]
 
 
-def _pair(notes, nearest, pieces, sounding, number):
-    start_s = max(0.0, nearest["start_s"] - nearest["clip_s"])
-    passage = pieces[nearest["piece"]].between(start_s, start_s + CHUNK_S)
+def _pair(clip, nearest, pieces, sounding, number):
+    piece = pieces[nearest["piece"]]
+    start = piece.tempo_map.to_beats(nearest["start_s"]) - clip.tempo_map.to_beats(nearest["clip_s"])
+    start_s, end_s = piece.tempo_map.to_seconds(max(0.0, start) + np.array([0, clip.beats]))
+    passage = piece.notes.between(start_s, end_s)
     moved = f", {nearest['semitones']:+d} semitones" if nearest["semitones"] else ""
     source = f"{nearest['title']}, {start_s:.0f} s"
     similarity = f"similarity {nearest['likeness']:.2f} to {source}{moved}"
-    sides = ((f"clip {number}", notes), (source, passage))
+    sides = ((f"clip {number}", clip.notes), (source, passage))
     sides = tuple((name, side, render_audio(side) if sounding else None) for name, side in sides)
     return Pair(f"Clip {number}: {similarity}; {nearest['run']} notes in a row", sides)

@@ -24,7 +24,7 @@ from lib.config import RELEASED, ConfigError
 from lib.storage.atomic_write import write_text
 from lib.style.gallery import load_classifier
 
-FORMAT = "evaluation 1"
+FORMAT = "evaluation 2"
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 SOUNDING = 4  # pairs of the page that have a sound: each is some 300 kB
 
@@ -93,10 +93,10 @@ def gather(measurements: Measurements, names: Iterable[str] = (), say: Callable[
     evaluation = {
         "format": FORMAT,
         "subject": subject,
-        "size": clip_sets.size.values(),
+        "size": dataclasses.asdict(clip_sets.size),
         "split": clip_sets.split,
         "made": time.strftime("%Y-%m-%d %H:%M"),
-        "prompts": [[chart.text(), density] for chart, density in clip_sets.charts],
+        "prompts": [prompt.values() for prompt in clip_sets.prompts],
     }
     missing = {}
     for name in names:
@@ -142,7 +142,7 @@ def read_evaluation(path: Path | str) -> dict:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is not an evaluation ({error}).") from None
     if not isinstance(evaluation, dict) or evaluation.get("format") != FORMAT:
-        raise ConfigError(f"{path} is not an evaluation of this version ({FORMAT}).")
+        raise ConfigError(f"{path} is not an evaluation of this version ({FORMAT}). Evaluate anew.")
     return evaluation
 
 
@@ -170,7 +170,7 @@ def compare(
     paths = (Path(first), Path(second))
     known = {path: read_evaluation(path) for path in paths if (path / JSON_NAME).exists() or path.suffix == ".json"}
     for evaluation in known.values():
-        size, split = Size.of(evaluation["size"]), evaluation["split"]
+        size, split = Size(**evaluation["size"]), evaluation["split"]
     runs = {
         path: ClipSets(path, data_dir, Path(folder) / name_of(path, split), size, split)
         for path in paths

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
+from itertools import cycle
 
 import numpy as np
 
 from lib.apps.evaluate import copying, perturbations, transfer
-from lib.apps.evaluate.chord_adherence import agreements, required_half_bars, rule_losses
-from lib.apps.evaluate.clip_sets import CHORDS, PAIRED, SETS, ClipSet, ClipSets, Missing
+from lib.apps.evaluate.chord_adherence import agreements, rule_losses
+from lib.apps.evaluate.clip_sets import PAIRED, SETS, ClipSet, ClipSets, Missing
 from lib.apps.evaluate.intervals import Figure, estimate, mean_of, ratio_of
 from lib.apps.evaluate.measures import (
     ATTRIBUTES,
@@ -24,7 +25,7 @@ from lib.apps.evaluate.measures import (
 )
 from lib.apps.evaluate.reference_classifier import pianist_probability
 from lib.apps.evaluate.similarity import ClipFeatures, Similarity, embedded, widest_directions
-from lib.music.metrics import note_f1
+from lib.music.metrics import PARTS_OF_BEAT, mean_phase, note_f1
 
 DOSE_DRAWS = 100  # of the intervals of doses, of which there are many
 FREE = 8  # clips without chords, at most, where no more are guided
@@ -55,7 +56,7 @@ class MeasuredSet:
     def features(self) -> ClipFeatures:
         """What similarity is measured on."""
         size = self._clip_sets.gallery.styles.shape[1]
-        styles = embedded(self._clip_sets.classifier, self.clips.clips, size)
+        styles = embedded(self._clip_sets.classifier, self.clips.notes, size)
         return ClipFeatures(np.stack([self.table[name] for name in ATTRIBUTES], 1), styles, self.clips.groups)
 
     @cached_property
@@ -63,7 +64,7 @@ class MeasuredSet:
         """(N,) of the pianist by the reference classifier; None where it does not know him."""
         if self._reference_classifier is None:
             return None
-        return pianist_probability(self._reference_classifier, self.clips.clips, self._clip_sets.pianist)
+        return pianist_probability(self._reference_classifier, self.clips.notes, self._clip_sets.pianist)
 
     def similarity(self, real: MeasuredSet, directions: np.ndarray) -> Similarity:
         """To the held-out recordings."""
@@ -161,10 +162,37 @@ def form(measurements: Measurements) -> dict[str, dict[str, Figure]]:
     return figures
 
 
+def in_time(measurements: Measurements) -> dict[str, dict[str, Figure]]:
+    """set -> part of the beat -> Figure of the phase lock R of the onsets of all its clips; `grid` is the better of
+    triplets and sixteenths. `other_beats` are the held-out clips by the beats of one another."""
+    sets = {name: measured.clips for name, measured in measurements.sets().items()}
+    if "real" in sets:
+        clips = sets["real"].clips
+        moved = [dataclasses.replace(beats, notes=clip.notes) for clip, beats in zip(clips, clips[1:] + clips[:1])]
+        sets["other_beats"] = dataclasses.replace(sets["real"], clips=moved)
+    return {name: _locks(clip_set) for name, clip_set in sets.items()}
+
+
+def _locks(clip_set):
+    positions = [clip.in_beats.onset for clip in clip_set.clips]
+    counts = np.array(list(map(len, positions)))
+    sums = {
+        name: counts * [mean_phase(onsets, parts) for onsets in positions] for name, parts in PARTS_OF_BEAT.items()
+    }
+
+    def lock(*names):
+        def statistic(weights):
+            return max(abs(weights @ sums[name]) for name in names) / max(weights @ counts, 1)
+
+        return estimate(statistic, clip_set.groups, bounds=(0, 1))
+
+    return {"grid": lock("triplets", "sixteenths"), **{name: lock(name) for name in sums}}
+
+
 def codec(measurements: Measurements) -> dict[str, Figure]:
     """onset, onset_offset, onset_velocity: note F1 (mir_eval) of held-out clips through the codec and back."""
     real, decoded = (measurements[name].clips for name in ("real", "codec"))
-    rows = [dataclasses.asdict(note_f1(*pair)) for pair in zip(real.clips, decoded.clips, strict=True)]
+    rows = [dataclasses.asdict(note_f1(*pair)) for pair in zip(real.notes, decoded.notes, strict=True)]
     return {name: mean_of([row[name] for row in rows], real.groups) for name in rows[0]}
 
 
@@ -172,14 +200,11 @@ def chord_adherence(measurements: Measurements) -> dict:
     """chord_agreement of clips with chords, guided, without chords, and of real clips through the codec; rule_losses
     without and with rules."""
     clip_sets = measurements.clip_sets
-    sets = {name: measured.clips for name, measured in measurements.sets((CHORDS, "guided", "codec")).items()}
-    if not {CHORDS, "guided"} & set(sets):
-        raise Missing("The size of this evaluation has neither clips over chords nor guided ones.")
-    required = [required_half_bars(chart) for chart, _ in clip_sets.charts]
-    free = clip_sets.without_chords(max(clip_sets.size.guided, min(FREE, clip_sets.size.with_chords)))
-    sets["free"] = free
-    names = [name for name in (CHORDS, "guided", "free", "codec") if name in sets]
-    section = {"chord_agreement": {name: _agreement(required, sets[name]) for name in names}}
+    sets = {name: measured.clips for name, measured in measurements.sets(("generated", "guided", "codec")).items()}
+    sets["free"] = free = clip_sets.without_chords(max(clip_sets.size.guided, min(FREE, clip_sets.size.clips)))
+    charts = [prompt.chart for prompt in clip_sets.prompts]
+    names = [name for name in ("generated", "guided", "free", "codec") if name in sets]
+    section = {"chord_agreement": {name: _agreement(charts, sets[name]) for name in names}}
     if "guided" in sets:
         orders = clip_sets.guided_orders
         sides = [[rule_losses(*pair) for pair in zip(orders, clips.clips)] for clips in (free, sets["guided"])]
@@ -187,9 +212,9 @@ def chord_adherence(measurements: Measurements) -> dict:
     return section
 
 
-def _agreement(required, clips):
-    rows = [agreements(*pair) for pair in zip(required, clips.clips)]
-    return mean_of(np.concatenate(rows), np.repeat(clips.groups[: len(rows)], list(map(len, rows))))
+def _agreement(charts, clips):
+    rows = [agreements(*pair) for pair in zip(cycle(charts), clips.clips)]
+    return mean_of(np.concatenate(rows), np.repeat(clips.groups, list(map(len, rows))))
 
 
 def _drop(before, after):
@@ -215,7 +240,7 @@ def copied(measurements: Measurements) -> dict:
     section = {}
     for name, measured in measurements.sets(("generated", "real")).items():
         clips = measured.clips
-        nearest = copying.nearest_passages(clips.clips, pieces, clips.seconds, f"copying: {name}")
+        nearest = copying.nearest_passages(clips.clips, pieces, f"copying: {name}")
         section[name] = {
             "likeness": mean_of([passage.likeness for passage in nearest], clips.groups),
             "run": mean_of([passage.run for passage in nearest], clips.groups),
@@ -254,7 +279,7 @@ def second_opinion(measurements: Measurements) -> dict[str, dict[str, Figure]]:
     section = {}
     for name, measured in measurements.sets(SECOND_OPINION_SETS).items():
         pairs = zip(measured.clips.clips, measured.clips.groups)
-        rows = [(smg_measures(notes), group) for notes, group in pairs if len(notes)]
+        rows = [(smg_measures(clip), group) for clip, group in pairs if len(clip.notes)]
         tables, groups = zip(*rows) if rows else ((), ())
         section[name] = {key: mean_of([row[key] for row in tables], groups) for key in (tables[0] if tables else ())}
     return section
@@ -265,6 +290,7 @@ SECTIONS = {
     "likeness": similarity,
     "attributes": attributes,
     "means": means,
+    "in_time": in_time,
     "form": form,
     "codec": codec,
     "obedience": chord_adherence,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lib.apps.evaluate.clip_sets import CHORDS, SETS
+from lib.apps.evaluate.clip_sets import SETS
 
 SET_TITLES = {
     **SETS,
     "real_solos": "held-out solos",
     "solos": "the model's solos",
     "shuffled_solos": "held-out solos, bars shuffled",
+    "other_beats": "held-out, another's beats",
 }
 ADHERENCE_TITLES = {
-    CHORDS: "with a chart",
+    "generated": "with a chart",
     "guided": "with a chart, and rules choose",
     "free": "without chords",
     "codec": "codec alone",
@@ -90,7 +91,7 @@ SIMILARITY = {
         "judge",
         "The mean probability of the pianist by the judge, the reference classifier: it knows thirty pianists and has "
         "no part in generation.",
-        "It reads ten seconds at a time, is wrong about four half minutes of ten, and knows style, not quality: a "
+        "It hears a quarter of a minute at a time, is wrong about four half minutes of ten, and knows style, not quality: a "
         "caricature can please it more than the pianist does.",
         "0 to 1",
         "as held-out recordings",
@@ -137,9 +138,8 @@ MEANS = {
     ),
     "swing_ratio": Description(
         "swing ratio",
-        "Median ratio of neighbouring melody gaps that last about a beat together; 1 straight, 2 triplets.",
-        "Performances have no written beats, so any uneven pair counts, and the laid-back line against a steady left "
-        "hand is not seen.",
+        "How the melody's second eighth divides the beat, the median; 1 straight, 2 triplets.",
+        "Beats of recordings are found by a tracker, which errs; a laid-back line looks the more swung.",
         "long : short",
     ),
     "hand_independence": Description(
@@ -157,7 +157,7 @@ MEANS = {
             ("pitch_range", "pitch range", " (Dong et al. 2020)", "As ours, which it must equal.", "semitones"),
             ("n_pitches_used", "keys used", "", "Grows with the number of notes.", "keys"),
             ("n_pitch_classes_used", "pitch classes used", "", "A passing note counts as much as a tonic.", "of 12"),
-            ("polyphony", "polyphony", ", in steps of 10 ms", "The pedal is left out.", "keys"),
+            ("polyphony", "polyphony", ", in steps of a 24th of a beat", "The pedal is left out.", "keys"),
             ("polyphony_rate", "polyphony rate", ": two keys or more", "A held drone makes it 1.", "share of time"),
             ("pitch_entropy", "pitch entropy", ", over 128 keys", "Grows with the number of notes.", "bits"),
             ("pitch_class_entropy", "pitch-class entropy", "", "As ours, which it must equal.", "bits"),
@@ -168,7 +168,28 @@ MEANS = {
                 "Jazz leaves scales on purpose: higher is not better.",
                 "0 to 1",
             ),
-            ("empty_beat_rate", "empty beats", "; a beat is half a second here", "As the longest silence.", "share"),
+            ("empty_beat_rate", "empty beats", "", "As the longest silence.", "share"),
+        )
+    },
+}
+IN_TIME = {
+    "grid": Description(
+        "in time",
+        "Phase lock R of all onsets to the beats: to triplets or to sixteenths, whichever is higher. 1: all lie at one "
+        "place of each part of a beat. Generated clips are taken by the beats that were asked for, recordings by their "
+        "own map; by the beats of another clip, music is in time by chance alone.",
+        "It asks for a steady grid: playing behind the beat lowers it, and a machine's stiffness raises it beyond what "
+        "people play. The tracker's errors lower that of recordings.",
+        "0 to 1",
+        "as held-out recordings",
+    ),
+    **{
+        name: Description(name, f"R at {name}.", silent_on, "0 to 1")
+        for name, silent_on in (
+            ("eighths", "Triplets lower it."),
+            ("triplets", "Straight playing lowers it."),
+            ("sixteenths", "Swing lowers it."),
+            ("fifths", "Nobody plays fifths: a control, low where there are enough onsets."),
         )
     },
 }
@@ -184,8 +205,8 @@ FORM = {
             f"self-similarity, {bars} bars",
             f"How much more the solo resembles itself {bars} bars later, in harmony and rhythm, than at other "
             "distances; 0: no form.",
-            "Bars are guessed from one tempo for the whole passage, which rubato defeats; a minute holds one return "
-            "of a long form.",
+            "Bars of recordings are found by a tracker, and a beat too many hides a return; a minute holds one return of "
+            "a long form.",
             "cosine",
         )
         for bars in (4, 8, 16)
@@ -202,10 +223,10 @@ CODEC = Description(
 ADHERENCE = {
     "chord_agreement": Description(
         "chord agreement",
-        "Share of half bars whose recognised chord has the root and the class of quality of the chart; the charts are "
+        "Share of beats whose recognised chord has the root and the class of quality of the chart; the charts are "
         "those of real held-out clips.",
         "The recogniser errs, most on the rich chords that jazz lives on; a good substitution counts as wrong.",
-        "share of half bars",
+        "share of beats",
         "as the codec alone",
     ),
     "rule_losses": Description(
@@ -244,6 +265,6 @@ SELFCHECK = Description(
 )
 SECOND_OPINION = Description(
     "a second opinion",
-    "The single-file measures of smg-metrics, computed from the clips' MIDI files; bars are those of 120 a minute.",
+    "The single-file measures of smg-metrics, computed from the clips' MIDI files, which have their tempo and bars.",
     "Most are MusPy's under another name; those that count bars mean little where nobody plays in them.",
 )

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import spearmanr
 
-from lib.apps.evaluate.clip_sets import BAR_S, ClipSet
+from lib.apps.evaluate.clip_sets import ClipSet
+from lib.apps.evaluate.clips import Clip
 from lib.apps.evaluate.intervals import Figure
 from lib.music.notes import Notes
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
@@ -21,17 +22,18 @@ HIGHEST = LOWEST_PITCH + NUM_PITCHES - 1
 BETTER_HIGH = ("overlapping_area", "judge")  # of the other measures of similarity less is better
 
 
-def jittered(notes: Notes, seed: int, spread_s: float) -> Notes:
+def jittered(clip: Clip, seed: int, spread_s: float) -> Notes:
     """Each note begins earlier or later (a normal spread, seconds), as long as before."""
+    notes = clip.notes
     moved = np.random.default_rng(seed).normal(0, spread_s, len(notes)) if spread_s else 0.0
     onset_s = np.clip(notes.onset_s + moved, 0, None)
     return Notes.from_arrays(onset_s, notes.duration_s, notes.pitch, notes.velocity, notes.pedal_s)
 
 
-def bars_transposed(notes: Notes, seed: int, share: float) -> Notes:
+def bars_transposed(clip: Clip, seed: int, share: float) -> Notes:
     """A share of the bars moved to another key, each to one of its own."""
-    generator = np.random.default_rng(seed)
-    bar = (notes.onset_s // BAR_S).astype(int)
+    generator, notes = np.random.default_rng(seed), clip.notes
+    bar = (clip.in_beats.onset // clip.beats_per_bar).astype(int)
     bars = int(bar.max(initial=0)) + 1
     steps = generator.integers(1, FURTHEST + 1, bars) * generator.choice([-1, 1], bars)
     steps[generator.permutation(bars)[round(share * bars) :]] = 0
@@ -40,9 +42,9 @@ def bars_transposed(notes: Notes, seed: int, share: float) -> Notes:
     return Notes.from_arrays(notes.onset_s, notes.duration_s, pitch, notes.velocity, notes.pedal_s)
 
 
-def notes_replaced(notes: Notes, seed: int, share: float) -> Notes:
+def notes_replaced(clip: Clip, seed: int, share: float) -> Notes:
     """A share of the notes played on any key at all, within the clip's range."""
-    generator = np.random.default_rng(seed)
+    generator, notes = np.random.default_rng(seed), clip.notes
     chosen = generator.random(len(notes)) < share
     low, high = (int(notes.pitch.min()), int(notes.pitch.max())) if len(notes) else (60, 60)
     pitch = np.where(chosen, generator.integers(low, high + 1, len(notes)), notes.pitch)
@@ -73,7 +75,7 @@ def dose_response(clip_set: ClipSet, measure: Callable[[ClipSet], dict[str, Figu
     cases = [(name, dose) for name, (_, doses, _) in DOSES.items() for dose in doses]
     for name, dose in progress_bar(cases, desc="doses", unit="dose"):
         change, _, unit = DOSES[name]
-        damaged = clip_set.changed(name, lambda notes, seed, change=change, dose=dose: change(notes, seed, dose))
+        damaged = clip_set.changed(name, lambda clip, seed, change=change, dose=dose: change(clip, seed, dose))
         rows.append({"damage": name, "dose": dose, "unit": unit, "figures": measure(damaged)})
     return rows
 

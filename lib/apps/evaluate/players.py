@@ -7,37 +7,24 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from lib.apps.evaluate.clips import Clip
 from lib.checkpoints.load import Improviser
-from lib.config import build
 from lib.generation.generate import Order, generate_many
-from lib.generation.request import GenerateRequest
-from lib.music.notes import MidiError, Notes, read_midi, write_midi
-from lib.music.piano_roll import CHUNK_S, LOWEST_PITCH, NUM_PITCHES
+from lib.music.beat_notes import BeatNotes
+from lib.music.notes import MidiError, read_midi, write_midi
+from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 from lib.progress import progress_bar
 
 BATCH = 8  # clips that share a batch: each is the same as alone
 ORDER = 5  # symbols of a Markov state at most
 FEWEST = 2  # times that a state must have been seen
-GAPS_S = np.array([0.0, 0.02, 0.06, 0.1, 0.14, 0.18, 0.24, 0.32, 0.45, 0.65, 1.0, 1.6, 3.0])
-DURATIONS_S = np.array([0.03, 0.06, 0.1, 0.15, 0.22, 0.32, 0.5, 0.8, 1.3, 2.5, 5.0])
-
-
-def make_orders(requests: Iterable[dict]) -> list[Order]:
-    """An Order a request, seeds 1, 2, ..., see `make_order`."""
-    return [make_order({"seed": number, **request}) for number, request in enumerate(requests, 1)]
-
-
-def make_order(request: dict) -> Order:
-    """Order of a clip: fields of GenerateRequest, and `chart` for the chords of a Chart; without either no chords."""
-    chart = request.get("chart")
-    default = {} if request.get("own_changes") else {"chords": chart.text() if chart else "N.C."}
-    fields = {name: value for name, value in request.items() if name != "chart"}
-    return Order(build(GenerateRequest, {**default, "seconds": CHUNK_S, **fields}), chart=chart)
+GAPS = np.array([0, 1, 3, 4, 6, 8, 9, 12, 16, 18, 24, 36, 48, 96]) / 24  # beats
+DURATIONS = np.array([1, 2, 3, 4, 6, 8, 12, 18, 24, 36, 60, 120]) / 24  # beats
 
 
 class ClipPlayer:
@@ -53,8 +40,8 @@ class ClipPlayer:
         self.improviser, self.folder = improviser, None if folder is None else Path(folder)
         self.fingerprint = improviser.fingerprint()
 
-    def play(self, orders: Sequence[Order], name: str) -> list[Notes]:
-        """A clip an order; `name` stands on the progress bar and in the file names."""
+    def play(self, orders: Sequence[Order], name: str) -> list[Clip]:
+        """A Clip an order; `name` stands on the progress bar and in the file names."""
         paths = [self._path(order.request, name) for order in orders]
         clips = [_read(path) for path in paths]
         todo = [index for index, notes in enumerate(clips) if notes is None]
@@ -63,9 +50,9 @@ class ClipPlayer:
                 batch = todo[first : first + BATCH]
                 solos = generate_many(self.improviser, [orders[index] for index in batch])
                 for index, solo in zip(batch, solos, strict=True):
-                    clips[index] = _keep(paths[index], solo.new_notes)
+                    clips[index] = _keep(paths[index], solo)
                 bar.update(len(batch))
-        return clips
+        return [Clip.asked(order.request, notes) for order, notes in zip(orders, clips, strict=True)]
 
     def _path(self, request, name):
         """Where a clip is, or is to be: its digest stands at the end, whatever set it was first played for."""
@@ -85,24 +72,25 @@ def _read(path):
         return None
 
 
-def _keep(path, notes):
+def _keep(path, solo):
     """The notes as the file holds them; a clip without a note is not kept, for no MIDI file may be empty."""
-    return notes if path is None or not len(notes) else read_midi(write_midi(notes, path))
+    notes = solo.new_notes
+    return notes if path is None or not len(notes) else read_midi(write_midi(notes, path, solo.tempo_map))
 
 
 class MarkovBaseline:
-    """A Markov model over (interval, duration, onset gap), with the pianist's own touch and pedal.
+    """A Markov model over (interval, duration, onset gap), in beats, with the pianist's own touch and pedal.
 
     A state is the last symbols, five at most. The longest state that was seen at least FEWEST times decides (Katz's
     back-off, without discounts).
 
     Parameters
     ----------
-    performances : list of Notes
+    performances : list of BeatNotes
     order : symbols a state has at most
     """
 
-    def __init__(self, performances: Sequence[Notes], order: int = ORDER):
+    def __init__(self, performances: Sequence[BeatNotes], order: int = ORDER):
         self.order, self.followers = order, [defaultdict(list) for _ in range(order + 1)]
         self.starts, self.pedals = [], []
         for notes in performances:
@@ -110,27 +98,27 @@ class MarkovBaseline:
 
     def _count(self, notes):
         interval = np.diff(notes.pitch.astype(int))
-        gap, duration = _nearest(np.diff(notes.onset_s), GAPS_S), _nearest(notes.duration_s[1:], DURATIONS_S)
+        gap, duration = _nearest(np.diff(notes.onset), GAPS), _nearest((notes.release - notes.onset)[1:], DURATIONS)
         symbols = list(zip(interval.tolist(), duration.tolist(), gap.tolist(), strict=True))
         for index, symbol in enumerate(symbols):
             follower = (*symbol, int(notes.velocity[index + 1]))
             for length in range(min(self.order, index) + 1):
                 self.followers[length][tuple(symbols[index - length : index])].append(follower)
         self.starts.append((int(notes.pitch[0]), symbols[: self.order]))
-        self.pedals.append(notes.pedal_s)
+        self.pedals.append(notes.pedal)
 
-    def play(self, seconds: float, seed: int) -> Notes:
-        """Notes of so many seconds; the pedal is a stretch of a real performance's."""
+    def play(self, beats: float, seed: int) -> BeatNotes:
+        """Notes of so many beats; the pedal is a stretch of a real performance's."""
         generator = np.random.default_rng(seed)
         pitch, symbols = self.starts[generator.integers(len(self.starts))]
-        symbols, time_s, rows = list(symbols), 0.0, []
-        while time_s < seconds:
+        symbols, beat, rows = list(symbols), 0.0, []
+        while beat < beats:
             interval, duration, gap, velocity = self._next(symbols, pitch, generator)
-            pitch, time_s = pitch + interval, time_s + float(GAPS_S[gap])
-            rows.append((time_s, float(DURATIONS_S[duration]), pitch, velocity))
+            pitch, beat = pitch + interval, beat + float(GAPS[gap])
+            rows.append((beat, beat + float(DURATIONS[duration]), pitch, velocity))
             symbols.append((interval, duration, gap))
-        columns = zip(*(row for row in rows if row[0] < seconds), strict=True)
-        return Notes.from_arrays(*columns, self._pedal(seconds, generator))
+        columns = np.array([row for row in rows if row[0] < beats]).reshape(-1, 4).T
+        return BeatNotes(*columns, self._pedal(beats, generator))
 
     def _next(self, symbols, pitch, generator):
         lowest, highest = LOWEST_PITCH - pitch, LOWEST_PITCH + NUM_PITCHES - 1 - pitch
@@ -141,12 +129,12 @@ class MarkovBaseline:
                 return followers[generator.integers(len(followers))]
         raise ValueError("no performance was counted")
 
-    def _pedal(self, seconds, generator):
-        pedal_s = self.pedals[generator.integers(len(self.pedals))]
-        if not len(pedal_s):
-            return ()
-        start_s = generator.uniform(0, max(0.1, pedal_s[-1, 1] - seconds))
-        cut = np.clip(pedal_s, start_s, start_s + seconds) - start_s
+    def _pedal(self, beats, generator):
+        pedal = self.pedals[generator.integers(len(self.pedals))]
+        if not len(pedal):
+            return pedal
+        start = generator.uniform(0, max(0.1, pedal[-1, 1] - beats))
+        cut = np.clip(pedal, start, start + beats) - start
         return cut[cut[:, 1] > cut[:, 0]]
 
 

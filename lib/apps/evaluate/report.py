@@ -15,7 +15,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 from lib.apps.evaluate import metric_descriptions as descriptions
-from lib.apps.evaluate.clip_sets import CHORDS
+from lib.apps.evaluate.clips import CLIP_BEATS
 from lib.apps.evaluate.copying import Pair
 from lib.apps.evaluate.metric_descriptions import ADHERENCE_TITLES, SET_TITLES, SIMILARITY, Description
 from lib.apps.evaluate.plots import OWN_SETS, plot_selfcheck, plot_similarity
@@ -71,11 +71,11 @@ CARD = {
     "Fréchet music distance": _similarity("frechet_style", "training", "markov"),
     "nearest neighbour, style": _similarity("nearest_style", "training", "markov"),
     "judge": _similarity("judge", "real", "others"),
-    "swing ratio": CardRow(
-        descriptions.MEANS["swing_ratio"],
-        "means.{}.swing_ratio",
+    "in time": CardRow(
+        descriptions.IN_TIME["grid"],
+        "in_time.{}.grid",
         "generated",
-        {"real": SET_TITLES["real"]},
+        {name: SET_TITLES[name] for name in ("real", "other_beats")},
     ),
     "self-similarity, 8 bars": CardRow(
         descriptions.FORM["self_similarity_8"],
@@ -86,7 +86,7 @@ CARD = {
     "chord agreement": CardRow(
         descriptions.ADHERENCE["chord_agreement"],
         "obedience.chord_agreement.{}",
-        CHORDS,
+        "generated",
         {name: ADHERENCE_TITLES[name] for name in ("codec", "free")},
     ),
     "transfer, windows": CardRow(
@@ -189,8 +189,8 @@ def _head(evaluation):
     subject, size = evaluation["subject"], evaluation["size"]
     looks = LOOK_ONCE if evaluation["split"] == "test" else VALIDATION
     facts = (
-        f"{subject['parameters']:,} parameters, weights {subject['weights']}; {size['clips']} clips of 10.24 s and "
-        f"{size['solos']} solos of {size['solo_s']:g} s; {evaluation['split']} split; made {evaluation['made']} in "
+        f"{subject['parameters']:,} parameters, weights {subject['weights']}; {size['clips']} clips of {CLIP_BEATS} beats "
+        f"and {size['solos']} solos of {size['solo_beats']}; {evaluation['split']} split; made {evaluation['made']} in "
         f"{evaluation['seconds']:.0f} s."
     )
     return (
@@ -276,13 +276,18 @@ WRITERS = {
     "likeness": ("Similarity to the pianist", _similarity_parts, SIMILARITY.values()),
     "attributes": ("Attribute by attribute", _attribute_parts, ()),
     "means": ("Means over clips", lambda section: (table(section, SHOWN_MEANS),), SHOWN_MEANS.values()),
+    "in_time": (
+        "In time",
+        lambda section: (table(section, descriptions.IN_TIME),),
+        (descriptions.IN_TIME["grid"],),
+    ),
     "codec": (
         "What the codec loses",
         lambda section: (table({"codec": section}, CODEC_COLUMNS),),
         (descriptions.CODEC,),
     ),
     "form": (
-        "Form of longer solos; one rule finds the beat in all of them",
+        "Form of longer solos",
         lambda section: (table(section, descriptions.FORM),),
         descriptions.FORM.values(),
     ),

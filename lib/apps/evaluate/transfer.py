@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 import numpy as np
 
-from lib.apps.evaluate.clip_sets import ClipSet, ClipSets, Missing
+from lib.apps.evaluate.clip_sets import ClipSet, ClipSets, Missing, real_clips
+from lib.apps.evaluate.clips import Prompt, cut, make_orders, passages
 from lib.apps.evaluate.intervals import mean_of
-from lib.apps.evaluate.players import ClipPlayer, make_orders
+from lib.apps.evaluate.players import ClipPlayer
 from lib.apps.evaluate.reference_classifier import log_probabilities
 from lib.checkpoints.load import Improviser
 from lib.data.note_store import NoteStore
+from lib.data.tempo_maps import open_tempo_maps
+from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes
-from lib.music.piano_roll import CHUNK_S
 from lib.music.style_features import note_statistics
 
 TWELVE = (
@@ -66,7 +69,7 @@ def transfer_figures(clip_sets: ClipSets) -> dict:
     """
     names = pianists_of(clip_sets.base.improviser, clip_sets.store)
     each = clip_sets.size.each
-    generated, clips = generated_windows(clip_sets.base, names, each)
+    generated, clips = generated_windows(clip_sets.base, clip_sets.store, names, each)
     held_out = real_windows(clip_sets.store, names, clip_sets.split)
     if not len(held_out.pianists):
         corpus = clip_sets.store.path.parent.name
@@ -98,7 +101,7 @@ def _judge_agrees(clip_sets, names, clips):
         return None
     if not set(names) <= set(classifier.names):
         return None
-    named = log_probabilities(classifier, clips.clips, names).argmax(1)
+    named = log_probabilities(classifier, clips.notes, names).argmax(1)
     return mean_of(named == np.repeat(np.arange(len(names)), clip_sets.size.each), clips.groups)
 
 
@@ -112,26 +115,32 @@ def pianists_of(improviser: Improviser, store: NoteStore) -> list[str]:
     return known
 
 
-def generated_windows(player: ClipPlayer, names: Sequence[str], each: int) -> tuple[LabelledWindows, ClipSet]:
-    """(LabelledWindows, ClipSet) of `each` clips in the style of each; Missing where that is 0."""
+def generated_windows(
+    player: ClipPlayer, store: NoteStore, names: Sequence[str], each: int
+) -> tuple[LabelledWindows, ClipSet]:
+    """(LabelledWindows, ClipSet) of `each` clips in the style of each, at tempos and in metres of its training
+    recordings; Missing where that is 0."""
     if not each:
         raise Missing("The size of this evaluation has no clips of twelve styles: --each 0.")
-    requests = [{"style": name, "own_changes": True} for name in names for _ in range(each)]
-    clips = player.play(make_orders(requests), "twelve styles")
-    windows = LabelledWindows.of(clips, np.repeat(names, each), [f"clip {number}" for number in range(len(clips))])
-    return windows, ClipSet.of_generated("twelve", clips)
+    requests = []
+    for name in names:
+        common = {"style": name, "own_changes": True, "chords": GenerateRequest.chords}
+        prompts = [Prompt.of(clip) for clip in real_clips(store, name, "train", each).clips]
+        requests += [{**prompt.fields(), **common} for prompt in islice(cycle(prompts), each)]
+    clips = ClipSet.of_generated("twelve", player.play(make_orders(requests), "twelve styles"))
+    return LabelledWindows.of(clips.notes, np.repeat(names, each), clips.groups), clips
 
 
 def real_windows(store: NoteStore, names: Sequence[str], split: str, most: int = WINDOWS) -> LabelledWindows:
-    """Windows of real solo recordings of a split, CHUNK_S each, `most` of each recording."""
-    clips, pianists, recordings = [], [], []
+    """Passages in time of real solo recordings of a split, `most` of each recording."""
+    clips, pianists, recordings, maps = [], [], [], open_tempo_maps(store)
     for index in store.select(split=split, duets=False):
         piece = store.pieces[index]
-        if piece.pianist in names and piece.seconds > CHUNK_S:
-            starts_s = np.linspace(piece.start_s, piece.end_s - CHUNK_S, min(most, int(piece.seconds // CHUNK_S)))
-            clips += [store.piece_notes(index, start_s, start_s + CHUNK_S) for start_s in starts_s]
-            pianists += [piece.pianist] * len(starts_s)
-            recordings += [piece.member] * len(starts_s)
+        places = passages(maps[index]) if piece.pianist in names else []
+        chosen = np.linspace(0, len(places) - 1, min(most, len(places))).round().astype(int)
+        clips += [cut(store, maps[index], index, *places[place]).notes for place in chosen]
+        pianists += [piece.pianist] * len(chosen)
+        recordings += [piece.member] * len(chosen)
     return LabelledWindows.of(clips, pianists, recordings)
 
 

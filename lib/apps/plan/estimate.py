@@ -20,8 +20,11 @@ from lib.apps.plan.work import FLOAT_BYTES, step_work
 from lib.config import ConfigError, StageConfig
 from lib.data.corpora import CORPORA, gather_labelled, gather_pieces, in_published_test
 from lib.data.note_store import CorpusError
-from lib.music.piano_roll import LATENT_RATE_HZ
-from lib.training.stream import FRAME, Stream
+from lib.data.tempo_maps import tempo_maps_of
+from lib.models.vqvae import GROUPS
+from lib.music.piano_roll import WINDOW
+from lib.training.coded_stream import FRAME, BeatStream
+from lib.training.stream import Stream
 from lib.training.trainer import total_steps
 
 UNMEASURED, OTHER, SAME = 2.0, 1.5, 1.15  # hours may be so many times more or less: never measured; other preset; same
@@ -30,15 +33,16 @@ RELEASED_CODES = 1024  # patterns of the released codec, which a measurement of 
 START_S = 8.0  # of Python, torch and accelerate, before anything
 # an hour of training music: dictionaries, and the styles of pianists
 SETUP_S = {"vqvae": 0.02, "style_encoder": 0.002, "diffusion": 0.13, "fine_tune": 0.13}
-# what one core of an AMD EPYC (Zen 4) needs besides the model: a chunk of training, from the note store; a chunk of
+# what one core of an AMD EPYC (Zen 4) needs besides the model: an example of training, from the note store; one of
 # validation, where the codec decodes, and notes are matched
-CHUNK_S = {"vqvae": 0.8e-3, "style_encoder": 0.3e-3, "diffusion": 0.5e-3, "fine_tune": 0.5e-3}
-HELD_OUT_S = {**CHUNK_S, "vqvae": 40e-3}
-ENCODE_S = 10.0  # an hour of music, into codes and chords
+EXAMPLE_S = {"vqvae": 0.8e-3, "style_encoder": 0.3e-3, "diffusion": 0.5e-3, "fine_tune": 0.5e-3}
+HELD_OUT_S = {**EXAMPLE_S, "vqvae": 40e-3}
+ENCODE_S, ENCODE_KEY_S = 3.1, 1.2  # an hour of music, into chords and styles; and into the codes of a key
 SAVE_S = 8e-9  # a byte of a checkpoint: copied, written, hashed, read again
 SPARE_MINUTES = 10.0  # of each runtime: installing, copying, saving
 RESIDENT_BYTES = 340e6  # of Python and its libraries
 OWN_STORE_BYTES = 60e6  # of a corpus of the user's own that is not counted
+CODE_BYTES = 2  # on disk
 ACTIVATIONS, HALF_ACTIVATIONS = 1.5, 0.65  # of what the backward pass needs, at the worst moment; of it in 16 bit
 
 
@@ -52,25 +56,25 @@ def of_preset(stage: str, name: str, **overrides) -> StageConfig:
 
 
 class Music(NamedTuple):
-    """What a stage trains on: chunks of 10.24 s in its training pieces, and the pieces' hours."""
+    """What a stage trains on: windows of 32 beats (of a style encoder 10.24 s) in its training pieces, and their hours."""
 
-    chunks: int
+    windows: int
     train_hours: float
     validation_hours: float
 
 
 # of MAESTRO v3.0.0, PiJAMA and the demo corpus; tests/apps/plan/test_estimate.py holds it against the note stores
 KNOWN = {
-    ("vqvae", "maestro"): Music(55_512, 159.24, 19.43),
-    ("vqvae", "pijama"): Music(57_857, 167.62, 20.98),
+    ("vqvae", "maestro"): Music(36_435, 159.24, 19.43),
+    ("vqvae", "pijama"): Music(37_408, 167.62, 20.98),
     ("style_encoder", "pijama"): Music(33_732, 97.70, 12.95),
-    ("diffusion", "maestro"): Music(55_512, 159.24, 19.43),
-    ("diffusion", "pijama"): Music(60_637, 175.69, 21.66),
-    ("fine_tune", "pijama"): Music(2_348, 6.77, 0.80),
-    ("vqvae", "demo"): Music(277, 0.85, 0.41),
+    ("diffusion", "maestro"): Music(36_435, 159.24, 19.43),
+    ("diffusion", "pijama"): Music(39_212, 175.69, 21.66),
+    ("fine_tune", "pijama"): Music(1_459, 6.77, 0.80),
+    ("vqvae", "demo"): Music(184, 0.85, 0.41),
     ("style_encoder", "demo"): Music(277, 0.85, 0.41),
-    ("diffusion", "demo"): Music(277, 0.85, 0.41),
-    ("fine_tune", "demo"): Music(44, 0.13, 0.08),
+    ("diffusion", "demo"): Music(184, 0.85, 0.41),
+    ("fine_tune", "demo"): Music(30, 0.13, 0.08),
 }
 
 
@@ -107,7 +111,9 @@ def _counted(stage, corpora, given, data_dir):
 
     train, validation = pieces("train"), pieces("validation")
     hours = [sum(store.pieces[i].seconds for store, i in rows) / 3600 for rows in (train, validation)]
-    return Music(Stream(train, None).num_chunks, *hours)
+    in_seconds = stage == "style_encoder"
+    stream = Stream(train, None) if in_seconds else BeatStream(train, tempo_maps_of(train), None)
+    return Music(stream.num_chunks, *hours)
 
 
 # --- A stage -----------------------------------------------------------------------------------------------------
@@ -153,7 +159,7 @@ class Estimate:
         self.config, self.machine, self.measurement = config, machine, measurement
         self.stage, self.preset, self.environment = configs.stage_of(config), config.preset, machine.name
         self.work, self.music = step_work(config, codes), music_of(config, data_dir)
-        self.steps = steps or total_steps(config, self.music.chunks)
+        self.steps = steps or total_steps(config, self.music.windows)
         self.gflop = round(self.work.flops / 1e9, 2)
         measured_work = measurement and step_work(measurement.config, RELEASED_CODES)
         same_stage = measurement is not None and configs.stage_of(measurement.config) == self.stage
@@ -185,7 +191,7 @@ class Estimate:
         saves = math.ceil(self.steps / max(1, config.save_every - config.save_every // 10))
         return {
             "start": start_s + SETUP_S[self.stage] * self.music.train_hours,
-            "encode": ENCODE_S * self._encoded_hours(),
+            "encode": self._per_hour(ENCODE_S, ENCODE_KEY_S),
             "steps": self.steps * step_s,
             "validate": validations * validate_s,
             "save": (saves + validations / 2) * SAVE_S * self.checkpoint_bytes,  # the best one besides
@@ -202,10 +208,10 @@ class Estimate:
         quiet = 1 - others_then
         return quiet / bar, bar * max(1.0, quiet / max(1 - others_now, 0.05)), basis
 
-    def _encoded_hours(self):
-        """Of music that the stage encodes before its first step."""
-        encodings = getattr(self.config, "encodings", 0)
-        return self.music.train_hours * encodings + self.music.validation_hours if encodings else 0.0
+    def _per_hour(self, once, in_a_key):
+        """Of the music that the stage encodes before its first step: what an hour takes once, and in each key."""
+        keys, (_, train_hours, validation_hours) = getattr(self.config, "encodings", 0), self.music
+        return train_hours * (once + keys * in_a_key) + validation_hours * (once + in_a_key) if keys else 0.0
 
     @property
     def checkpoint_bytes(self) -> float:
@@ -216,7 +222,8 @@ class Estimate:
     @property
     def codes_bytes(self) -> float:
         """Of the encoded pieces."""
-        return FRAME.itemsize * LATENT_RATE_HZ * 3600 * self._encoded_hours()
+        latents_per_hour = WINDOW * self.music.windows / self.music.train_hours
+        return latents_per_hour * self._per_hour(FRAME.itemsize, CODE_BYTES * GROUPS)
 
     def _stores_bytes(self):
         names = self.config.corpora
@@ -242,8 +249,8 @@ def _table_s(config, work, device):
     """Seconds of one step and of one validation, by the table of devices."""
     stage = configs.stage_of(config)
     compute_s = device.seconds(work.flops, work.optimizer_flops, config.mixed_precision != "no")
-    step_s = CHUNK_S[stage] * work.chunks + max(compute_s, work.kernels * device.launch_s)
-    return step_s, config.validation_batches * (HELD_OUT_S[stage] * work.chunks + step_s / 3)
+    step_s = EXAMPLE_S[stage] * work.examples + max(compute_s, work.kernels * device.launch_s)
+    return step_s, config.validation_batches * (HELD_OUT_S[stage] * work.examples + step_s / 3)
 
 
 # --- A preset, and a budget --------------------------------------------------------------------------------------
@@ -337,7 +344,7 @@ def _ways(preset):
     share = work.optimizer_flops / work.flops
     fewer, half = max(1, vqvae.epochs // 10), max(1, diffusion.epochs // 2)
     if share > MUCH:
-        words = f"Muon's own work is {share:.0%} of a step of {diffusion.batch_size} chunks"
+        words = f"Muon's own work is {share:.0%} of a step of {diffusion.batch_size} windows"
         words = f"train diffusion --set gradient_accumulation={ACCUMULATED}: {words}"
         yield words, "diffusion", {"gradient_accumulation": ACCUMULATED}
     yield f"train vqvae --epochs {fewer}: the codec learns early", "vqvae", {"epochs": fewer}

@@ -16,18 +16,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from lib import config as configs
 from lib.config import StageConfig
 from lib.models import dit, style_encoder, vqvae
-from lib.music.chart import CHORD_DIM
 from lib.music.note_windows import VALUES, WINDOW_NOTES, NoteWindows
 from lib.music.piano_roll import CHUNK_FRAMES, NUM_PITCHES, WINDOW, PianoRoll
+from lib.training.coded_stream import SHORT_SHARE, SHORT_WINDOWS
 from lib.training.optimizers import make_optimizer
 
 FLOAT_BYTES = 4
 PIANISTS = 30  # of PiJAMA's benchmark
 MASKED = 0.41  # latent frames of a step that are masked, after rounding up: mean of 200 steps
-CODED = (
-    12.6  # codes of a masked frame that are not implied: 12 always, the others where a note begins; mean of PiJAMA's
-)
-KINDS_OF_CODES = 3  # pattern, expression, pedal
+STRUCK = 0.75  # bands of a latent frame in which something begins; mean of PiJAMA's
+# of the longest window's latent frames, on average over steps
+WINDOW_SHARE = 1 - SHORT_SHARE + SHORT_SHARE * sum(SHORT_WINDOWS) / len(SHORT_WINDOWS) / WINDOW
 
 
 @dataclass(frozen=True)
@@ -39,17 +38,17 @@ class StepWork:
     flops : of the model, forward and back, and of the optimizer
     optimizer_flops : of `flops`, what Muon adds
     kernels : operations that a device is asked to start; optimizer_kernels : of them, the optimizer's
-    chunks : examples of 10.24 s
+    examples : windows of 32 beats and, of some steps, shorter ones; of a style encoder 10.24 s
     parameters : numbers that are trained
     optimizer_floats : numbers that the optimizer keeps
-    saved_floats : activations that the backward pass needs, of one forward pass (batch_size)
+    saved_floats : activations that the backward pass needs, of one forward pass (batch_size), of the longest windows
     """
 
     flops: float
     optimizer_flops: float
     kernels: int
     optimizer_kernels: int
-    chunks: int
+    examples: int
     parameters: int
     optimizer_floats: int
     saved_floats: float
@@ -73,21 +72,21 @@ def step_work(config: StageConfig, codes: int | None = None) -> StepWork:
     stage = "diffusion" if configs.stage_of(config) == "fine_tune" else configs.stage_of(config)
     sizes = tuple((name, getattr(config, name)) for name in SIZES[stage])
     codes = codes or configs.preset("vqvae", config.preset).codes
-    chunk = _work_of_a_chunk(stage, config.preset, sizes, codes if stage == "diffusion" else 0)
-    passes = config.gradient_accumulation
-    model_flops = (chunk.flops - chunk.optimizer_flops) * config.batch_size * passes
+    one = _work_of_an_example(stage, config.preset, sizes, codes if stage == "diffusion" else 0)
+    passes, share = config.gradient_accumulation, WINDOW_SHARE if stage == "diffusion" else 1.0
+    model_flops = (one.flops - one.optimizer_flops) * share * config.batch_size * passes
     return replace(
-        chunk,
-        flops=model_flops + chunk.optimizer_flops,
-        kernels=(chunk.kernels - chunk.optimizer_kernels) * passes + chunk.optimizer_kernels,
-        chunks=config.batch_size * passes,
-        saved_floats=chunk.saved_floats * config.batch_size,
+        one,
+        flops=model_flops + one.optimizer_flops,
+        kernels=(one.kernels - one.optimizer_kernels) * passes + one.optimizer_kernels,
+        examples=config.batch_size * passes,
+        saved_floats=one.saved_floats * config.batch_size,
     )
 
 
 @lru_cache(maxsize=64)
-def _work_of_a_chunk(stage, preset, sizes, codes):
-    """StepWork of a batch of one chunk, counted while it runs without numbers."""
+def _work_of_an_example(stage, preset, sizes, codes):
+    """StepWork of a batch of one example, counted while it runs without numbers."""
     config = configs.preset(stage, preset, **dict(sizes))
     with torch.random.fork_rng(devices=()):  # whoever estimates draws nothing
         model, compute_loss = _model_and_loss(config, codes)
@@ -102,6 +101,8 @@ def _work_of_a_chunk(stage, preset, sizes, codes):
 
     optimizer = make_optimizer(model, config)
     parts = (optimizer.muon, optimizer.adamw) if config.optimizer == "muon" else (optimizer,)
+    for group in parts[-1].param_groups if next(model.parameters()).is_meta else ():
+        group.update(fused=False, foreach=True)  # the meta device knows no fused AdamW
     with FlopCounterMode(display=False) as counted, KernelCounter() as kernels:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = compute_loss()
@@ -122,7 +123,7 @@ def _work_of_a_chunk(stage, preset, sizes, codes):
 
 
 def _model_and_loss(config, codes):
-    """(model, callable -> loss of a batch of one chunk), on the meta device where it can be."""
+    """(model, callable -> loss of a batch of one example), on the meta device where it can be."""
     stage = configs.stage_of(config)
     if stage == "vqvae":  # small, and its codebook's autocast knows no meta device
         model = vqvae.VQVAE.from_config(config)
@@ -133,7 +134,7 @@ def _model_and_loss(config, codes):
         else:
             style_dim = configs.preset("style_encoder", config.preset).style_dim
             vectors = torch.zeros(vqvae.GROUPS, codes, vqvae.CELLS)
-            model, compute_loss = dit.DiT.from_config(config, style_dim, vectors, vqvae.KINDS), _diffusion_loss
+            model, compute_loss = dit.DiT.from_config(config, style_dim, vectors, vqvae.PEDALS), _diffusion_loss
 
     def on_meta():
         with torch.device("meta"):
@@ -159,33 +160,24 @@ def _style_loss(model, config):
 
 def _diffusion_loss(model, config):
     music = torch.zeros(1, WINDOW, vqvae.GROUPS, dtype=torch.int64)
-    chords, attributes = (torch.zeros(1, WINDOW, size) for size in (CHORD_DIM, dit.ATTRIBUTES_DIM))
-    conditions = dit.Conditions(torch.zeros(1, model.embed_style.in_features), chords, attributes)
-    context = model(music, torch.zeros(1, WINDOW, dtype=torch.bool), conditions)
+    sizes = (dit.CHORDS_DIM, dit.ATTRIBUTES_DIM, dit.TEMPO_DIM, dit.FEEL_DIM)
+    chords, attributes, tempo, feel = (torch.zeros(1, WINDOW, size) for size in sizes)
+    clock, given = torch.zeros(1, WINDOW, 3, dtype=torch.int64), torch.zeros(1, WINDOW, dtype=torch.bool)
+    style = torch.zeros(1, model.embed_style.in_features)
+    conditions = dit.Conditions(style, chords, attributes, clock, tempo, feel, music, given)
+    context = model(music, given, conditions)
     masked = round(MASKED * WINDOW)
     return model.nll(context[0, :masked], music[0, :masked])[0].sum()
 
 
 class KernelCounter(TorchDispatchMode):
-    """Counts kernels; on the meta device it also says how many values of a mask are true, as in real music."""
+    """Counts kernels; on the meta device something begins in as many bands of a latent frame as in real music."""
 
     count = 0
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         self.count += not function.is_view
-        if arguments and getattr(arguments[0], "is_meta", False):
-            if function is torch.ops.aten.nonzero.default:
-                return _rows_of(arguments[0])
-            if function is torch.ops.aten.index.Tensor:
-                indices = (
-                    [index] if index is None or index.dtype != torch.bool else _rows_of(index).unbind(1)
-                    for index in arguments[1]
-                )
-                arguments = (arguments[0], [column for columns in indices for column in columns])
+        if function is torch.ops.aten.nonzero.default and arguments[0].is_meta:
+            struck = arguments[0]  # bool (M, bands)
+            return torch.zeros(round(STRUCK * len(struck)), struck.ndim, dtype=torch.int64, device="meta")
         return function(*arguments, **(options or {}))
-
-
-def _rows_of(mask):
-    """Its nonzero: of the codes of frames (M, G) those that are not implied, of a list of codes those of one kind."""
-    share = CODED / mask.shape[1] if mask.ndim == 2 else 1 / KINDS_OF_CODES
-    return torch.zeros(round(share * mask.numel()), mask.ndim, dtype=torch.int64, device="meta")

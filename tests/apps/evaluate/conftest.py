@@ -31,7 +31,7 @@ def likeness(noise, demo_data, tmp_path_factory, few_draws):
 
     folder = tmp_path_factory.mktemp("likeness")
     material = ClipSets(noise, demo_data, folder, FEW, pianist=PIANIST)
-    return gather(Measurements(material), ("likeness", "means", "copying"), say=str), folder
+    return gather(Measurements(material), ("likeness", "means", "in_time", "copying"), say=str), folder
 
 
 @pytest.fixture(scope="session")

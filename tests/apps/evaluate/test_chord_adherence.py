@@ -1,64 +1,63 @@
-"""Chords told and recognised, and what rules say."""
+"""Chords requested and recognised, a beat at a time, and what rules say."""
 
 import numpy as np
 import pytest
 
-from lib.apps.evaluate.chord_adherence import (
-    TEMPO,
-    agreement,
-    agreements,
-    chart_of,
-    half_bars,
-    required_half_bars,
-    rule_losses,
-)
-from lib.apps.evaluate.players import make_order
+from lib.apps.evaluate.chord_adherence import agreement, agreements, required_chords, rule_losses
+from lib.apps.evaluate.clips import Clip, Prompt, chart_of, make_orders
 from lib.music.chart import Chart, chord_frames
 from lib.music.chords import parse_chord
 from lib.music.notes import Notes
+from lib.music.tempo_map import Metre, TempoMap
 
 CHART = Chart.parse("C Am7 | Dm7 G7 | Em7 A7 | Dm7 G7 | C Fmaj7 | Bm7b5 E7 | Am7 D7 | G7 C")
+WALTZ = Chart.parse("C | Am7 | Dm7 | G7", (3, 4))
+SILENCE = Notes.from_arrays([], [], [], [])
 
 
-def played(chart, tempo_bpm=TEMPO):
-    """Every half bar's chord as a block, its root below."""
-    rows, half_s = [], 2 * 60 / tempo_bpm
-    for number, chord in enumerate(chord for bar in chart.bars for _, chord in bar.chords):
+def played(chart, bpm=100.0, up=0):
+    """Every chord as a block, its root below, again on each beat."""
+    beats, rows = int(chart.quarters), []
+    for beat, chord in enumerate(chart.frames(beats, 1)[0]):
         pitches = [36 + chord.root, *(60 + (chord.root + interval) % 12 for interval in chord.intervals)]
-        rows += [(number * half_s, half_s * 0.95, pitch) for pitch in pitches]
+        rows += [(beat * 60 / bpm, 0.95 * 60 / bpm, pitch + up) for pitch in pitches]
     onset_s, duration_s, pitch = zip(*rows)
-    return Notes.from_arrays(onset_s, duration_s, pitch, np.full(len(rows), 80))
+    metre = Metre(*chart.bars[0].metre)
+    notes = Notes.from_arrays(onset_s, duration_s, pitch, np.full(len(rows), 80))
+    return Clip(notes, TempoMap.constant(bpm, metre, len(chart.bars)), beats)
 
 
-@pytest.fixture
-def order():
-    return make_order({"chart": CHART, "tempo_bpm": TEMPO, "density": 5.0, "num_candidates": 2})
+@pytest.mark.parametrize("bpm", [80, 160])
+def test_what_is_played_as_asked_agrees(bpm):
+    asked, clip = required_chords(CHART, 32), played(CHART, bpm)
+    symbols = ["C", "C", "Am7", "Am7", "Dm7"]
+    assert (asked[:5] == chord_frames([parse_chord(symbol) for symbol in symbols]).numpy()).all() and len(asked) == 32
+    assert agreement([CHART], [clip]) > 0.8
+    assert agreement([CHART], [played(CHART, bpm, up=1)]) == 0
 
 
-def frames(*symbols):
-    return chord_frames([None if symbol is None else parse_chord(symbol) for symbol in symbols]).numpy()
+def test_beats_without_a_chord_are_not_counted():
+    assert len(agreements(Chart.parse("C | N.C. | N.C. | N.C."), played(CHART))) == 8
+    silent = played(CHART).with_notes(SILENCE)
+    assert (silent.chords() == -1).all() and not agreements(Chart.parse("C"), silent).any()
 
 
-def test_what_is_played_as_asked_agrees():
-    notes, asked = played(CHART), required_half_bars(CHART)
-    assert (asked[:4] == frames("C", "Am7", "Dm7", "G7")).all() and len(asked) == 16
-    assert agreement([asked], [notes]) > 0.8
-    up = Notes.from_arrays(notes.onset_s, notes.duration_s, notes.pitch + 1, notes.velocity)
-    assert agreement([asked], [up]) == 0
+@pytest.mark.parametrize("chart", [CHART, WALTZ])
+def test_a_chart_of_a_clip_can_be_asked_for(chart):
+    clip = played(chart)
+    prompt = Prompt.of(clip)
+    assert (required_chords(chart_of(clip), clip.beats) == clip.chords()).all()
+    assert prompt.beats_per_bar == chart.bars[0].metre[0] and prompt.tempo_bpm == pytest.approx(100)
+    (order,) = make_orders([{**prompt.fields(clip.beats), "chords": prompt.chart.text()}])
+    assert order.request.parsed_chart().frames(clip.beats, 1)[0] == prompt.chart.frames(clip.beats, 1)[0]
+    asked = Clip.asked(order.request, clip.notes)
+    assert asked.beats == clip.beats and asked.seconds == pytest.approx(clip.seconds)
+    assert (asked.clock == clip.clock).all()
 
 
-def test_half_bars_without_a_chord_are_not_asked_for():
-    assert len(agreements(frames(*["C"] * 4, *[None] * 12), played(CHART))) == 4
-    silence = Notes.from_arrays([], [], [], [])
-    assert (half_bars(silence) == -1).all() and not agreements(frames(*["C"] * 16), silence).any()
-
-
-def test_a_chart_is_what_can_be_asked_for():
-    again = required_half_bars(chart_of(played(CHART)))
-    assert (again == half_bars(played(CHART))).all()
-
-
-def test_rule_losses(order):
-    right, nothing = rule_losses(order, played(CHART)), rule_losses(order, Notes.from_arrays([], [], [], []))
+def test_rule_losses():
+    fields = {"chords": CHART.text(), "bars": 8, "tempo_bpm": 100, "density": 5.0, "num_candidates": 2}
+    (order,), clip = make_orders([fields]), played(CHART)
+    right, nothing = rule_losses(order, clip), rule_losses(order, clip.with_notes(SILENCE))
     assert set(right) == {"note_density", "chord_progression"}
     assert all(right[name] < nothing[name] for name in right)

@@ -36,8 +36,8 @@ def test_a_mistake_is_named(words, message, tmp_path):
 
 def test_sizes():
     assert size_of() == Size() and size_of(quick=True) == QUICK
-    assert size_of(clips=8) == Size(clips=8, with_chords=8) and size_of(True, guided=0, each=3, solos=0).each == 3
-    assert size_of(True, guided=0).guided == 0 and size_of(clips=100).with_chords == Size.with_chords
+    assert size_of(clips=8) == Size(clips=8) and size_of(True, guided=0, each=3, solos=0).each == 3
+    assert size_of(True, guided=0).guided == 0
 
 
 @pytest.mark.slow

@@ -91,8 +91,8 @@ def test_fewer_clips_are_compared_as_far_as_they_go(found, directions):
     ("change", "message"),
     [
         (lambda other: other.update(split="test"), "different splits"),
-        (lambda other: other["size"].update(solo_s=99.0), "different lengths"),
-        (lambda other: other["prompts"].reverse(), "have different chords"),
+        (lambda other: other["size"].update(solo_beats=99), "different lengths"),
+        (lambda other: other["prompts"].reverse(), "have different prompts"),
         (lambda other: other.update(clips={}), "no clips in common"),
     ],
 )

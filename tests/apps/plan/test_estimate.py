@@ -56,7 +56,7 @@ def test_all_that_takes_time_is_counted():
     assert row.parts_s["start"] == pytest.approx(2.0 + 0.13 * 175.69) and row.parts_s["steps"] == pytest.approx(2000)
     assert row.parts_s["validate"] == pytest.approx(2 * 3.0), "after 500 steps and at the end"
     assert row.parts_s["save"] == pytest.approx((5 + 1) * 8e-9 * row.checkpoint_bytes), "every 225 steps, and the best"
-    assert row.parts_s["encode"] == pytest.approx((175.69 + 21.66) * 10.0)
+    assert row.parts_s["encode"] == pytest.approx((175.69 + 21.66) * (3.1 + 1.2)), "chords and styles, then one key"
     assert row.hours * 3600 == pytest.approx(sum(row.parts_s.values()))
 
 
@@ -161,7 +161,7 @@ def test_the_demo_corpus_is_known_as_it_is_counted(demo_data):
     for stage in configs.STAGES:
         config = configs.preset(stage, "demo")
         known, counted = music_of(config), music_of(config, demo_data)
-        assert known.chunks == counted.chunks, stage
+        assert known.windows == counted.windows, stage
         assert known[1:] == pytest.approx(counted[1:], abs=0.01)
 
 
@@ -171,7 +171,7 @@ def test_the_real_corpora_are_known_as_they_are_counted(stage):
         pytest.skip("the note stores of the real corpora are not in data/")
     config = configs.preset(stage, "large")
     known, counted = music_of(config), music_of(config, ROOT / "data")
-    assert known.chunks == counted.chunks and known.train_hours == pytest.approx(counted.train_hours, abs=0.02)
+    assert known.windows == counted.windows and known.train_hours == pytest.approx(counted.train_hours, abs=0.02)
     for name in config.corpora:
         size = (ROOT / "data" / name / "notes.store").stat().st_size
         assert CORPORA[name].store_bytes == pytest.approx(size, rel=0.01)
@@ -180,7 +180,7 @@ def test_the_real_corpora_are_known_as_they_are_counted(stage):
 def test_a_missing_store_falls_back_and_an_unknown_corpus_is_named(tmp_path):
     config = configs.preset("vqvae", "laptop")
     assert music_of(config, tmp_path) == music_of(config)
-    assert music_of(config).chunks == KNOWN["vqvae", "maestro"].chunks + KNOWN["vqvae", "pijama"].chunks
+    assert music_of(config).windows == KNOWN["vqvae", "maestro"].windows + KNOWN["vqvae", "pijama"].windows
     with pytest.raises(ConfigError, match="'mine'.*data ingest mine"):
         music_of(configs.preset("vqvae", "laptop", corpora="mine"), tmp_path)
 

@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lib import config as configs
 from lib.apps.plan.estimate import of_preset
-from lib.apps.plan.work import FLOAT_BYTES, step_work
+from lib.apps.plan.work import FLOAT_BYTES, WINDOW_SHARE, step_work
 from lib.devices import make_accelerator
 from lib.training.loop import optimizer_step
 from lib.training.stages import STAGES
@@ -70,7 +70,7 @@ def test_the_work_of_a_diffusion_model(demo_data, tmp_path):
     assert work.flops == pytest.approx(sum(counted_flops(trainer, step) for step in steps) / 4, rel=0.1)
     check_parameters(work, trainer)
     saved = sum(saved_bytes(trainer, step) for step in steps) / 4
-    assert work.saved_floats * FLOAT_BYTES == pytest.approx(saved, rel=0.15)
+    assert WINDOW_SHARE * work.saved_floats * FLOAT_BYTES == pytest.approx(saved, rel=0.15), "some windows are short"
 
 
 def saved_bytes(trainer, step):

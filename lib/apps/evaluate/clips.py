@@ -1,0 +1,183 @@
+"""Clips: music with its beats, cut on the bars of its own tempo map; and what a model is asked for beside a real one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from lib.data.note_store import NoteStore
+from lib.generation.generate import Order
+from lib.generation.request import GenerateRequest
+from lib.music.beat_grid import clock_frames, window_starts
+from lib.music.beat_notes import BeatNotes, in_beats
+from lib.music.chart import Bar, Chart
+from lib.music.chord_recognition import recognise_chords
+from lib.music.chords import NO_CHORD, Chord
+from lib.music.notes import Notes
+from lib.music.piano_roll import LATENT_STRIDE, LATENTS_PER_BEAT, WINDOW, PianoRoll, notes_to_piano_roll, sounding_roll
+from lib.music.tempo_map import FASTEST_FELT, SLOWEST_FELT, TempoMap
+
+CLIP_BEATS = WINDOW // LATENTS_PER_BEAT  # 32: eight bars of 4/4, as much as a model sees at once
+USUAL_BAR = 4  # beats, where the bars are not known
+LEAST_IN_TIME = 0.9  # of a passage whose beats are known
+LEAST_DENSITY, MOST_DENSITY = 0.1, 40.0  # that a request may have
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Music with its beats.
+
+    Attributes
+    ----------
+    notes : Notes
+    tempo_map : TempoMap of them, its position 0 at 0 s
+    beats : how long it is, in felt beats
+    """
+
+    notes: Notes
+    tempo_map: TempoMap
+    beats: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return float(self.tempo_map.to_seconds(self.beats))
+
+    @property
+    def felt_bpm(self) -> float:
+        """Felt beats a minute, the mean."""
+        return 60 * self.beats / self.seconds
+
+    @cached_property
+    def in_beats(self) -> BeatNotes:
+        """Its notes in beats."""
+        return in_beats(self.notes, self.tempo_map)
+
+    @cached_property
+    def clock(self) -> np.ndarray:
+        """Of its latent frames, see beat_grid.clock_frames."""
+        return clock_frames(self.tempo_map, self.beats * LATENTS_PER_BEAT)
+
+    @property
+    def beats_per_bar(self) -> int:
+        """Of most of its bars."""
+        return usual_bar(self.clock)
+
+    @property
+    def piano_roll(self) -> PianoRoll:
+        """PianoRoll (B = 1) of its beats."""
+        return notes_to_piano_roll(self.in_beats, self.beats * LATENTS_PER_BEAT * LATENT_STRIDE)
+
+    def with_notes(self, notes: Notes) -> Clip:
+        """The same beats under other notes."""
+        return replace(self, notes=notes)
+
+    @classmethod
+    def of_piece(cls, notes: Notes, tempo_map: TempoMap) -> Clip:
+        """A whole performance."""
+        return cls(notes, from_zero(tempo_map, 0), max(1, tempo_map.num_beats - 1))
+
+    @classmethod
+    def asked(cls, request: GenerateRequest, notes: Notes) -> Clip:
+        """A solo of a request's tempo, metre and length."""
+        timing, bar = request.timing, Chart((Bar.of([None], tuple(map(int, request.metre.split("/")))),))
+        beats = round(request.quarters(bar) * timing.beats_per_quarter)
+        return cls(notes, timing.tempo_map(bar, beats * LATENTS_PER_BEAT), beats)
+
+    def chords(self) -> np.ndarray:
+        """int8 (beats, 3): the most frequent chord frame (lib.music.chart) of each beat; of a tie the earlier."""
+        clock = torch.from_numpy(self.clock.astype(np.int64))[None]
+        frames = recognise_chords(sounding_roll(self.piano_roll), clock)[0].view(self.beats, -1, 3).tolist()
+        rows = [[tuple(frame) for frame in row] for row in frames]
+        return np.array([max(dict.fromkeys(row), key=row.count) for row in rows], np.int8)
+
+
+def from_zero(tempo_map: TempoMap, first: int) -> TempoMap:
+    """A map from one of its beats on, which comes at 0 s."""
+    part = tempo_map.from_beat(first)
+    return TempoMap(part.beats_s - part.beats_s[0], part.bars)
+
+
+def usual_bar(clock: np.ndarray) -> int:
+    """Beats of most bars of a clock (N, 3); USUAL_BAR where none is known, or they have no whole number of beats."""
+    lengths = clock[clock[:, 2] > 0, 2]
+    latents = int(np.bincount(lengths).argmax()) if len(lengths) else 0
+    return USUAL_BAR if not latents or latents % LATENTS_PER_BEAT else latents // LATENTS_PER_BEAT
+
+
+def passages(tempo_map: TempoMap, beats: int = CLIP_BEATS) -> list[tuple[int, int]]:
+    """(first beat, beats) of passages in time, one after another: whole bars of `beats` beats at most.
+
+    They begin on bar lines, where bars are not known on beats.
+    """
+    clock = clock_frames(tempo_map, (tempo_map.num_beats - 1) * LATENTS_PER_BEAT)
+    found, free, length = [], 0, beats * LATENTS_PER_BEAT
+    for start in map(int, window_starts(clock, length)):
+        part = clock[start : start + length]
+        is_whole = start >= free and part[0, 0] == start % LATENTS_PER_BEAT == 0 and len(part) == length
+        if is_whole and (part[:, 0] < LATENTS_PER_BEAT).mean() >= LEAST_IN_TIME:
+            bar = usual_bar(part)
+            found.append((start // LATENTS_PER_BEAT, beats // bar * bar))
+            free = start + beats // bar * bar * LATENTS_PER_BEAT
+    return found
+
+
+def cut(store: NoteStore, tempo_map: TempoMap, index: int, first: int, beats: int) -> Clip:
+    """The Clip of a piece from one of its beats on."""
+    start_s, end_s = tempo_map.to_seconds([first, first + beats])
+    return Clip(store.piece_notes(index).between(start_s, end_s), from_zero(tempo_map, first), beats)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a real clip is like, as a model can be asked for it.
+
+    Attributes
+    ----------
+    chart : the chords that are recognised, a beat at a time
+    tempo_bpm : quarters a minute: each is a felt beat
+    density : notes a second
+    """
+
+    chart: Chart
+    tempo_bpm: float
+    density: float
+
+    @classmethod
+    def of(cls, clip: Clip) -> Prompt:
+        """That of a clip."""
+        density = len(clip.notes) / clip.seconds
+        bpm = float(np.clip(clip.felt_bpm, SLOWEST_FELT, FASTEST_FELT))
+        return cls(chart_of(clip), bpm, float(np.clip(density, LEAST_DENSITY, MOST_DENSITY)))
+
+    @property
+    def beats_per_bar(self) -> int:
+        """Of all bars."""
+        return self.chart.bars[0].metre[0]
+
+    def fields(self, beats: int = CLIP_BEATS) -> dict:
+        """Of a GenerateRequest of its tempo and metre, whole bars of `beats` beats at most, without chords."""
+        bars, metre = beats // self.beats_per_bar, f"{self.beats_per_bar}/4"
+        return {"tempo_bpm": self.tempo_bpm, "metre": metre, "bars": bars, "chords": NO_CHORD[0]}
+
+    def values(self) -> list:
+        """For JSON."""
+        return [self.chart.text(), self.beats_per_bar, self.tempo_bpm, self.density]
+
+
+def chart_of(clip: Clip) -> Chart:
+    """The Chart of a clip's own chords: a quarter is a beat."""
+    rows, bar = clip.chords().tolist(), clip.beats_per_bar
+    chords = [None if root < 0 else Chord.of(root, quality, bass) for root, quality, bass in rows]
+    chords += [chords[-1]] * (-len(chords) % bar)
+    return Chart(tuple(Bar.of(chords[first : first + bar], (bar, 4)) for first in range(0, len(chords), bar)))
+
+
+def make_orders(requests: list[dict]) -> list[Order]:
+    """An Order for the fields of each request, seeds 1, 2, ..."""
+    from lib.config import build
+
+    return [Order(build(GenerateRequest, {"seed": number, **fields})) for number, fields in enumerate(requests, 1)]
