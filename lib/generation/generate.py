@@ -95,8 +95,9 @@ class Order:
     ----------
     request : GenerateRequest
     notes : Notes of a prompt, or, with from_s and to_s, of the performance of which that passage is infilled; or None
-    from_s, to_s : the passage, or None
+    from_s, to_s : the passage, or None; to_s alone: after a prompt the music begins on the first beat from there on
     callback, rules, chart, tempo_map, theme : as for `generate`
+    into_bar : quarters of the first bar that are over when the music begins, where its changes are the pianist's own
     """
 
     request: GenerateRequest
@@ -108,6 +109,7 @@ class Order:
     chart: Chart | None = None
     tempo_map: TempoMap | None = None
     theme: BeatNotes | None = None
+    into_bar: Fraction = Fraction(0)
 
     @property
     def is_infilling(self) -> bool:
@@ -268,8 +270,10 @@ def _plan(improviser, order):
         rows = changes_by(improviser.changes, request.style or improviser.pianist)
         after = None if order.notes is None else _last_changes(order.notes, around, first)
         felt = replace(metre, felt=Fraction(1, 4) / timing.beats_per_quarter)  # as the rows count beats
-        chart = invent_chart(rows, math.ceil(quarters / bar.quarters), felt, request.seed, after)
+        chart = invent_chart(rows, math.ceil((order.into_bar + quarters) / bar.quarters), felt, request.seed, after)
         request = replace(request, chords=chart.text(), own_changes=False)
+        if order.into_bar:
+            chart, request = chart.excerpt(order.into_bar, quarters), replace(request, bars=None, choruses=1)
     chart = chart or request.parsed_chart()
     last = last or first + math.ceil(request.quarters(chart) * timing.latents_per_quarter)
     return _Plan(order, request, chart, around, first, last)
@@ -343,8 +347,17 @@ def _time(plan, start, end, length):
     bpm = np.pad(bpm, (silent, 0), constant_values=np.nan)
     if plan.order.is_infilling:
         return clock, bpm
-    clock = np.concatenate([clock, timing.clock(plan.chart, length)])
+    clock = np.concatenate([clock, _continued(clock, timing.clock(plan.chart, length))])
     return clock, np.pad(bpm, (0, length), constant_values=timing.felt_bpm)
+
+
+def _continued(before, clock):
+    """The clock of new music; where its first bar is but the rest of the bar in which it begins, it counts on."""
+    _, since, length = before[-1] if len(before) else UNKNOWN_CLOCK
+    rest = length - since - 1
+    if 0 < rest == clock[0, 2]:
+        clock[:rest, 1:] = np.column_stack([clock[:rest, 1] + since + 1, np.full(rest, length)])
+    return clock
 
 
 def _whole_bars(plan, length):

@@ -66,7 +66,8 @@ PitchClasses = Annotated[tuple[float, ...], Field(min_length=12, max_length=12),
 Style = Annotated[str | None, Field(description="A name, or a mix: 'Brad Mehldau:0.7,Bill Evans:0.3'.")]
 Seed = Annotated[int, Field(ge=0, lt=2**63, description="The same seed plays the same solo.")]
 Tempo = Annotated[float, Field(ge=20, le=400, description="Quarters a minute; places the bars.")]
-BeatsPerBar = Annotated[int, Field(ge=1, le=16, description="Quarters: 3 for a waltz.")]
+MetreText = Annotated[str, BeforeValidator(_metre), Field(description="Such as 3/4, 7/8 or 12/8.")]
+Feel = Annotated[Literal["straight", "swing", "free"], Field(description="How a beat is divided.")]
 Steps = Annotated[int, Field(ge=1, le=1000, description="Denoising steps a window; fewer are ready sooner.")]
 Temperature = Annotated[float, Field(gt=0, le=5, description="Below 1 sharpens, above 1 dares more.")]
 GuidanceScale = Annotated[
@@ -91,8 +92,8 @@ class GenerateRequest:
     seconds: Annotated[float, Field(gt=0, le=3600, description="How long the solo is.")] | None = None
     seed: Seed = 1
     tempo_bpm: Tempo = 120.0
-    metre: Annotated[str, BeforeValidator(_metre), Field(description="Such as 3/4, 7/8 or 12/8.")] = "4/4"
-    feel: Annotated[Literal["straight", "swing", "free"], Field(description="How a beat is divided.")] = "free"
+    metre: MetreText = "4/4"
+    feel: Feel = "free"
     style: Style = None  # None: whom the run was fine-tuned on
     density: curve(0, 40) | None = rule_target(
         "Notes a second: 6, or an arc over the solo: 3,9,4.", "Notes a second", knob=(0.0, 16.0, 0.5)

@@ -121,7 +121,7 @@ class Timing:
     @classmethod
     def of(cls, tempo_bpm: float, metre: Metre) -> Timing:
         """That of a tempo and a metre."""
-        beats_per_quarter = Fraction(1, 4) / metre.felt
+        beats_per_quarter = 1 / metre.quarters_per_beat
         while tempo_bpm * beats_per_quarter < SLOWEST_FELT:
             beats_per_quarter *= 2
         while tempo_bpm * beats_per_quarter > FASTEST_FELT:

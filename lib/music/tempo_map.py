@@ -68,6 +68,11 @@ class Metre:
         """Felt beats a bar."""
         return float(Fraction(self.numerator, self.denominator) / self.felt)
 
+    @property
+    def quarters_per_beat(self) -> Fraction:
+        """Quarters a felt beat: 1 in 4/4, 3/2 in 12/8."""
+        return 4 * self.felt
+
     def __str__(self) -> str:
         return f"{self.numerator}/{self.denominator}"
 

@@ -2,17 +2,17 @@
 
 The answer is made while the human still plays. Where silence ends phrases, each breath may be the end: the model is
 asked then, and has the rest of the silence. Where a pedal, controller or key ends them, it is asked again and again, so
-that its prompt is never older than a bar. An answer that is late enters on a later bar line; one to a part of the
-phrase, because the human continued, is never played.
+that its prompt is never older than a bar. An answer that is late enters whole bars later, so that its bars stay those
+of the grid; one to a part of the phrase, because the human continued, is never played.
 """
 
 from __future__ import annotations
 
 import math
 
-from lib.apps.live.partner import HORIZON_S, LEAD_S, Partner, ScheduledNotes
+from lib.apps.live.partner import HORIZON_S, LEAD_S, Partner
 from lib.apps.live.tempo import BeatGrid
-from lib.music.notes import Notes
+from lib.music.beat_notes import BeatNotes
 
 BARS = (1, 8)  # of an answer that is as long as the phrase
 FEWEST = 3  # notes of a phrase before an answer is made ahead of a cue
@@ -28,14 +28,17 @@ class CallAndResponse(Partner):
 
     def reset(self) -> None:
         """Nothing is asked and nothing planned."""
-        self.answer, self.num_prompted, self.asked_s, self.spare = None, 0, None, None
+        self.answer, self.num_prompted, self.asked_s, self.start, self.spare = None, 0, None, None, None
         self.entry, self.ended_s, self.late, self.placed, self.answering = None, None, False, False, False
+
+    def phrase_begins(self, now_s: float) -> None:
+        """Your first note is beat one, unless a clock, or an answer, says where beat one is."""
+        if not self.tempo.follows and self.request.clock != "out" and not self.scheduled:
+            self.phrase.clear()
+            self.tempo.begin(now_s)
 
     def note_began(self, now_s: float) -> None:
         """A phrase begins, continues after all, or is played into an answer."""
-        begins = len(self.phrase) == 1
-        if begins and not self.tempo.follows and self.request.clock != "out" and not self.scheduled:
-            self.tempo.begin(now_s)  # your first note is the one
         if self.entry is not None and not self.answering and self._ends_by_silence:
             self.withdraw()
             self.entry, self.ended_s, self.placed = None, None, False
@@ -47,14 +50,14 @@ class CallAndResponse(Partner):
 
     def step(self, now_s: float, grid: BeatGrid) -> None:
         """Ask in a breath; plan the entry at the end; enter; listen again."""
-        if self.answering and not (self.scheduled and grid.beat_at(now_s) < self.scheduled[-1].end_beat):
+        if self.answering and not (self.scheduled and grid.beat_at(now_s) < self.scheduled[-1].end):
             self.answering = False
             self.report("listens", "listening")
         if self.answering:
             return
         if self.entry is None:
             self._prepare(now_s, grid)
-            if self.phrase.ended(now_s, grid.beat_s):
+            if self.phrase.ended(grid.beat_at(now_s)):
                 self._plan(now_s, grid)
         if self.entry is not None:
             self._enter(now_s, grid)
@@ -72,8 +75,7 @@ class CallAndResponse(Partner):
         if self.num_prompted == len(self.phrase):
             return
         if self._ends_by_silence:
-            breathes = self.phrase.breathes(now_s, grid.beat_s)
-            if breathes:
+            if self.phrase.breathes(grid.beat_at(now_s)):
                 self._ask(now_s, grid)
             elif self.num_prompted > 0:
                 self.model.drop()  # it works on a part of the phrase
@@ -83,24 +85,29 @@ class CallAndResponse(Partner):
             self._ask(now_s, grid)
 
     def _ask(self, now_s: float, grid: BeatGrid) -> None:
-        expected_s = now_s + max(0.0, self.request.silence_beats * grid.beat_s - self.phrase.silent_s(now_s))
+        beat = grid.beat_at(now_s)
+        ends = beat if self.phrase.cued else beat + max(0.0, self.request.silence_beats - self.phrase.silence(beat))
         self.num_prompted, self.asked_s = len(self.phrase), now_s
-        prompt = self.phrase.notes(now_s)
-        self.ask(prompt, max(0, grid.next_beat(expected_s + LEAD_S)), self._beats(prompt, grid), grid.beat_s)
+        self.start = max(0.0, grid.next_beat(grid.time_of(ends) + LEAD_S))
+        prompt = self.phrase.notes(beat)
+        self.ask(prompt, self.start, self._beats(prompt), grid)
 
-    def _beats(self, prompt: Notes, grid: BeatGrid) -> int:
-        bars = self.request.bars or min(max(math.ceil(prompt.end_s / grid.beat_s / self.bar - 0.25), BARS[0]), BARS[1])
-        return bars * self.bar
+    def _beats(self, prompt: BeatNotes) -> float:
+        length = (max(prompt.release) - self.phrase.begun) / self.bar
+        return self.bar * (self.request.bars or min(max(math.ceil(length - 0.25), BARS[0]), BARS[1]))
 
     def _plan(self, now_s: float, grid: BeatGrid) -> None:
         self.entry, self.ended_s, self.late = grid.next_beat(now_s + LEAD_S), now_s, False
-        self.report("phrase_ended", "", ended_s=now_s, released_s=self.phrase.released_s, notes=len(self.phrase))
+        self.report("phrase_ended", "", ended_s=now_s, released_s=self._released_s(grid), notes=len(self.phrase))
         has_spare = not self._ends_by_silence and self.answer is None and self.spare is not None
         if has_spare and self._is_fresh(self.spare[1], grid):
             self.answer, self.asked_s = self.spare
             self.model.drop()
         elif not self._is_fresh(self.asked_s, grid):
             self._ask(now_s, grid)
+            self.entry = self.start
+        elif self._ends_by_silence:
+            self.entry = max(self.start, grid.next_beat(now_s + LEAD_S / 2))  # as it was foreseen
 
     def _is_fresh(self, asked_s: float | None, grid: BeatGrid) -> bool:
         """Whether a question of that time had all of the phrase as its prompt, or all but the last bar before a cue."""
@@ -120,30 +127,22 @@ class CallAndResponse(Partner):
 
     def _be_late(self, now_s: float, grid: BeatGrid) -> None:
         if not self.late:
-            self.report("late", "late: it enters on a later bar line", entry_s=grid.time_of(self.entry))
-        self.late, self.entry = True, grid.next_bar(now_s + LEAD_S)
+            self.report("late", "late: it enters in a later bar", entry_s=grid.time_of(self.entry))
+        bars = math.ceil((grid.beat_at(now_s + LEAD_S) - self.entry) / self.bar)
+        self.late, self.entry = True, self.entry + max(1, bars) * self.bar
         if now_s - self.ended_s > GIVE_UP_BARS * self.bar * grid.beat_s:
             self.report("given_up", "no answer this time")
             self._start_over()
 
     def _place(self, grid: BeatGrid) -> None:
-        question, entry = self.answer.question, self.entry
-        end, channel = entry + question.beats, self.request.channel - 1
-        notes = ScheduledNotes(self.answer.notes, question.beat_s, entry, entry, end, channel=channel)
-        self.scheduled.append(notes)
+        released_s, end = self._released_s(grid), self.entry + self.answer.question.beats
+        times = {"ended_s": self.ended_s, "released_s": released_s}
+        self.schedule(self.entry, self.entry, end, grid, late=self.late, **times)
         self.placed = True
-        self.report(
-            "placed",
-            "",
-            entry_s=grid.time_of(entry),
-            first_s=grid.time_of(notes.first_beat),
-            beat_s=grid.beat_s,
-            entry_beat=entry,
-            ended_s=self.ended_s,
-            released_s=self.phrase.released_s,
-            late=self.late,
-            ends_s=grid.time_of(end),
-        )
+
+    def _released_s(self, grid: BeatGrid) -> float | None:
+        """When the phrase's last key was released; None: it is down."""
+        return None if self.phrase.released is None else grid.time_of(self.phrase.released)
 
     def _begin(self):
         self.report("answers", f"answering {len(self.phrase)} notes", notes=len(self.phrase))

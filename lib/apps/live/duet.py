@@ -18,6 +18,7 @@ from pathlib import Path
 
 from lib.apps.live.call import CallAndResponse
 from lib.apps.live.duet_request import DuetRequest
+from lib.apps.live.messages import CLOCKS_A_QUARTER
 from lib.apps.live.midi_output_process import MidiOutputProcess
 from lib.apps.live.model_process import ModelProcess
 from lib.apps.live.ports import VIRTUAL, PortError, is_available, open_input
@@ -25,6 +26,7 @@ from lib.apps.live.process import ProcessError, ignored_signals
 from lib.apps.live.tempo import ClockTempo, OwnTempo
 from lib.apps.live.turns import Turns
 from lib.apps.live.watchdog import PATIENCE_S
+from lib.music.tempo_map import Metre
 
 TICK_S = 0.004  # between ticks of the partner, where no message comes
 CHECK_S = 1.0  # between checks of ports and processes
@@ -124,8 +126,8 @@ class PortMonitor(threading.Thread):
 
 def partner_of(request: DuetRequest, output, model, report: Callable = lambda event, text, **fields: None):
     """The Partner that a request asks for, with its tempo."""
-    follows = request.clock == "in"
-    tempo = ClockTempo(request.beats_per_bar) if follows else OwnTempo(request.tempo_bpm, request.beats_per_bar)
+    metre = Metre.parse(request.metre)
+    tempo = ClockTempo(metre) if request.clock == "in" else OwnTempo(request.tempo_bpm, metre)
     return (CallAndResponse if request.mode == "call" else Turns)(request, tempo, output, model, report)
 
 
@@ -173,8 +175,9 @@ class LiveDuet:
             self.partner.tempo.begin(now_s + CHECK_S / 2)
         if self.request.clock == "out":
             grid = self.partner.tempo.now
-            beat = max(0, grid.next_beat(time.perf_counter() + CHECK_S / 4))
-            self.output.order("start_clock", grid.time_of(beat), grid.beat_s, beat * 24)
+            beat = max(0.0, grid.next_beat(time.perf_counter() + CHECK_S / 4))
+            tick = round(beat * float(grid.metre.quarters_per_beat) * CLOCKS_A_QUARTER)
+            self.output.order("start_clock", grid.time_of(beat), grid.quarter_s, tick)
         self.journal("ready", "ready: play. Ctrl-C ends it")
 
     def run(self, until: Callable = lambda: False) -> None:
@@ -193,7 +196,7 @@ class LiveDuet:
     def check(self) -> None:
         """Look after ports and processes. ProcessError : scheduler or watchdog have died."""
         if self.input.check(self.monitor.listed["input"]):
-            self.partner.phrase.release_all(time.perf_counter())
+            self.partner.release_all(time.perf_counter())
         if self.output_listed and not self.monitor.listed["output"]:
             self.output.order("lose")
         self.output_listed = self.monitor.listed["output"]

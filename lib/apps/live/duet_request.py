@@ -9,7 +9,17 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
 from lib.config import OWN, STRICT, ConfigError
-from lib.generation.request import CHORDS_HELP, BeatsPerBar, Density, GuidanceScale, Steps, Style, Temperature, Tempo
+from lib.generation.request import (
+    CHORDS_HELP,
+    Density,
+    Feel,
+    GuidanceScale,
+    MetreText,
+    Steps,
+    Style,
+    Temperature,
+    Tempo,
+)
 
 FREE, FORM = "N.C.", "blues in F"  # where no chords are given (but see model_process.chart_of)
 Channel = Annotated[int, Field(ge=1, le=16)]
@@ -61,7 +71,8 @@ class DuetRequest:
         "call"
     )
     tempo_bpm: Tempo = 120.0  # a clock that is followed has its own
-    beats_per_bar: BeatsPerBar = 4
+    metre: MetreText = "4/4"
+    feel: Feel = "free"
     clock: _described(Literal["own", "in", "out"], "Its own tempo, follow a MIDI clock, or send one.") = "own"
     chords: _described(Annotated[str, _checked(_readable)] | None, CHORDS_HELP) = None  # see music/chart.py
     own_changes: bool = False  # the pianist invents the chords; the same as chords="own"

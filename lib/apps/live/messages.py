@@ -12,7 +12,7 @@ from dataclasses import dataclass
 NOTE_OFF, NOTE_ON, CONTROL = 0x80, 0x90, 0xB0
 SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF = 64, 120, 123
 CLOCK, START, CONTINUE, STOP = b"\xf8", b"\xfa", b"\xfb", b"\xfc"
-CLOCKS_A_BEAT = 24
+CLOCKS_A_QUARTER = 24
 SONG_POSITION, LAST_SIXTEENTH = 0xF2, 0x3FFF  # 14 bits of sixteenths
 RETRIGGER_S = 0.005  # a key is up so long before it is struck again
 
@@ -45,7 +45,7 @@ def pedal(down_s: float, up_s: float, channel: int = 0) -> MidiSpan:
 
 def song_position(tick: int) -> list[bytes]:
     """[the message] with a clock's next position, in whole sixteenths; [] where it is out of MIDI's range."""
-    sixteenth = tick * 4 // CLOCKS_A_BEAT
+    sixteenth = tick * 4 // CLOCKS_A_QUARTER
     return [bytes((SONG_POSITION, sixteenth & 0x7F, sixteenth >> 7))] if sixteenth <= LAST_SIXTEENTH else []
 
 

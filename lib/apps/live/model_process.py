@@ -1,6 +1,7 @@
-"""The process that has the model: asked for so many beats after a prompt, it answers with Notes.
+"""The process that has the model: asked for so many beats after a prompt, it answers with notes on those beats.
 
-Only the last question counts: a new one, or the end of the pipe, ends the one in work at its next denoising step.
+Beats are those of tempo.py. Only the last question counts: a new one, or the end of the pipe, ends the one in work at
+its next denoising step.
 """
 
 from __future__ import annotations
@@ -12,14 +13,19 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.process import ProcessError, lower_priority
 from lib.config import build
 from lib.generation.request import GenerateRequest
-from lib.music.notes import Notes
+from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
+from lib.music.notes import SLOWEST_FASTEST
+from lib.music.tempo_map import Metre, TempoMap
 
 if TYPE_CHECKING:
     from lib.checkpoints.load import Improviser
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 
 COMPING = {"density": 4.0, "register": 50.0}  # where it accompanies
 AT_ONCE = {"guidance_scale": 1.0}  # where it must be ready in a breath: guidance doubles the work
+PROMPT_BEATS = 20  # that the model is given of what was played
 FIRST_GUESS_S = 2.0  # how long an answer may take, before one was made
 FORGET = 0.5  # of an older measurement, each time
 
@@ -39,52 +46,62 @@ class Question:
     Attributes
     ----------
     number : identifies its Answer
-    prompt : Notes played so far, or None
-    start_beat : of the chart, where the music is to begin
+    prompt : BeatNotes of the PROMPT_BEATS before the music begins, from 0 on
+    start : beat of the chart on which it is to begin
     beats : how long it is to be
     beat_s : length of a beat now
     """
 
     number: int
-    prompt: Notes | None
-    start_beat: int
-    beats: int
+    prompt: BeatNotes
+    start: float
+    beats: float
     beat_s: float
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model played: Notes from 0 on, or None where it failed, for a `reason`."""
+    """What the model played: BeatNotes from 0 on, or None where it failed, for a `reason`."""
 
     question: Question
-    notes: Notes | None
+    notes: BeatNotes | None
     reason: str = ""
 
 
 def order_of(question: Question, request: DuetRequest, chart: Chart | None, callback: Callable | None = None) -> Order:
-    """generate.Order of a Question.
+    """generate.Order of a Question: its prompt at the tempo of now, its bar lines where those of the chart are.
 
     Parameters
     ----------
     chart : of which the Question's beats are taken; None: the changes are the pianist's own
     """
     from lib.generation.generate import Order
+    from lib.music.chart import Bar, Chart
 
-    prompt = question.prompt if question.prompt is not None and len(question.prompt) else None
-    excerpt = chart and chart.excerpt(question.start_beat, question.beats)
-    return Order(request_of(question, request, own_changes=chart is None), prompt, callback=callback, chart=excerpt)
+    asked, metre = request_of(question, request, own_changes=chart is None), Metre.parse(request.metre)
+    start, length, given = (
+        Fraction(beats) * metre.quarters_per_beat for beats in (question.start, question.beats, PROMPT_BEATS)
+    )
+    bars = Chart((Bar.of([None], (metre.numerator, metre.denominator)),))
+    order = {"callback": callback, "chart": chart and chart.excerpt(start, length), "into_bar": start % bars.quarters}
+    if not len(question.prompt):
+        return Order(asked, **order)
+    before = bars.excerpt((start - given) % bars.quarters, given + bars.quarters)
+    tempo_map = asked.timing.tempo_map(before, round(before.quarters * asked.timing.latents_per_quarter))
+    steady = _steady(asked)
+    begins_s = float(steady.to_seconds(PROMPT_BEATS))
+    prompt = in_seconds(question.prompt, steady).until(begins_s)
+    return Order(asked, prompt, to_s=begins_s, tempo_map=tempo_map, **order)
 
 
 def request_of(question: Question, request: DuetRequest, own_changes: bool = False) -> GenerateRequest:
     """GenerateRequest of a Question."""
-    tempo_bpm = min(max(60.0 / question.beat_s, 20.0), 400.0)
+    quarters_per_beat = float(Metre.parse(request.metre).quarters_per_beat)
+    tempo_bpm = min(max(60.0 / question.beat_s * quarters_per_beat, SLOWEST_FASTEST[0]), SLOWEST_FASTEST[1])
+    bars = round(question.beats / Metre.parse(request.metre).beats)
     values = {
-        **({"own_changes": True} if own_changes else {"chords": request.form}),
-        **{
-            "tempo_bpm": tempo_bpm,
-            "beats_per_bar": request.beats_per_bar,
-            "seconds": question.beats * 60.0 / tempo_bpm,
-        },
+        **({"own_changes": True, "bars": bars} if own_changes else {"chords": request.form, "choruses": 1}),
+        **{"tempo_bpm": tempo_bpm, "metre": request.metre, "feel": request.feel},
         **{"seed": request.seed + question.number, "style": request.style, "recall": 0.0},
         **{"num_steps": request.num_steps, "temperature": request.temperature},
     }
@@ -92,6 +109,12 @@ def request_of(question: Question, request: DuetRequest, own_changes: bool = Fal
     given = {"density": request.density, "guidance_scale": request.guidance_scale}
     values |= usual | {name: value for name, value in given.items() if value is not None}
     return build(GenerateRequest, values)
+
+
+def _steady(asked: GenerateRequest) -> TempoMap:
+    """The map of the duet's beats at a request's tempo, from 0 s on."""
+    metre = Metre.parse(asked.metre)
+    return TempoMap.constant(asked.tempo_bpm / float(metre.quarters_per_beat), metre, 1)
 
 
 def chart_of(request: DuetRequest, improviser: Improviser) -> Chart | None:
@@ -105,7 +128,16 @@ def chart_of(request: DuetRequest, improviser: Improviser) -> Chart | None:
         request.mode == "call" and request.chords is None and any(map(len, improviser.changes.values()))
     ):
         return None
-    return Chart.parse(request.form, request.beats_per_bar)
+    metre = Metre.parse(request.metre)
+    return Chart.parse(request.form, (metre.numerator, metre.denominator))
+
+
+def warm_up_question(request: DuetRequest) -> Question:
+    """A Question of one bar after a note."""
+    metre = Metre.parse(request.metre)
+    columns = (np.array([value]) for value in (PROMPT_BEATS - 1.0, PROMPT_BEATS - 0.5, 60, 64))
+    beat_s = 60.0 / request.tempo_bpm * float(metre.quarters_per_beat)
+    return Question(0, BeatNotes(*columns, np.zeros((0, 2))), 0.0, metre.beats, beat_s)
 
 
 def answer(
@@ -113,22 +145,17 @@ def answer(
 ) -> Answer:
     """Let the model play; `callback` of generate may raise to end it."""
     from lib.generation.generate import generate_many
+    from lib.music.hands import left_hand
+    from lib.music.notes import select
 
     try:
         (solo,) = generate_many(improviser, [order_of(question, request, chart, callback)])
     except (ValueError, RuntimeError) as error:
         return Answer(question, None, str(error))
-    return Answer(question, left_hand_of(solo.new_notes) if request.mode == "comp" else solo.new_notes)
-
-
-def left_hand_of(notes: Notes) -> Notes:
-    """The notes of the left hand."""
-    from lib.music.hands import left_hand
-
-    chosen = left_hand(notes)
-    return Notes(
-        notes.onset_s[chosen], notes.duration_s[chosen], notes.pitch[chosen], notes.velocity[chosen], notes.pedal_s
-    )
+    notes = solo.new_notes
+    if request.mode == "comp":
+        notes = select(notes, left_hand(notes))
+    return Answer(question, in_beats(notes, _steady(solo.request)))
 
 
 class _SupersededError(Exception):
@@ -155,9 +182,7 @@ def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
     try:
         improviser = load_improviser(**loading)
         chart = chart_of(request, improviser)
-        reason = answer(
-            Question(0, None, 0, request.beats_per_bar, 60.0 / request.tempo_bpm), request, improviser, chart
-        ).reason
+        reason = answer(warm_up_question(request), request, improviser, chart).reason
     except (ValueError, OSError, RuntimeError) as error:
         reason = str(error)
     with contextlib.suppress(EOFError, OSError):

@@ -6,6 +6,7 @@ What call and response (call.py) and taking turns (turns.py) share. Nothing here
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 
 import numpy as np
@@ -13,14 +14,15 @@ from mido import Message
 
 from lib.apps.live.duet_request import DuetRequest, parse_cue
 from lib.apps.live.messages import ALL_SOUND_OFF, MidiSpan, key, pedal, without_overlap
-from lib.apps.live.model_process import Answer, Question
+from lib.apps.live.model_process import PROMPT_BEATS, Answer, Question
 from lib.apps.live.phrase import Phrase
 from lib.apps.live.tempo import BeatGrid
-from lib.music.notes import Notes
+from lib.music.beat_notes import BeatNotes
 
 LEAD_S = 0.03  # so long before its time a note must be with the scheduler
 HORIZON_S = 0.4  # so far ahead notes are handed out; what comes later can still follow the tempo, or be withdrawn
-PROMPT_S = 10.0  # of what was played goes to the model
+UNSTAMPED = 256  # messages that wait for a clock's first beat
+OF_PHRASES = ("note_on", "note_off", "control_change")
 
 
 class ScheduledNotes:
@@ -28,50 +30,38 @@ class ScheduledNotes:
 
     Parameters
     ----------
-    notes : Notes from 0 on, at beat_s a beat
-    beat_s : of the Notes
-    at_beat : of the BeatGrid, where 0 is
-    entry_beat, end_beat : what begins before or after is left out, what is held over the end is released there
-    on_beat : move all of it, so that its first note is on the entry's beat
+    notes : BeatNotes from 0 on
+    start : of the BeatGrid, where 0 is
+    entry, end : what begins before or after is left out, what is held over the end is released there
     channel : 0-15
     """
 
-    def __init__(
-        self, notes: Notes, beat_s: float, at_beat, entry_beat, end_beat, on_beat: bool = True, channel: int = 0
-    ):
-        self.end_beat, self.channel = end_beat, channel
-        on = at_beat + notes.onset_s / beat_s
-        off = np.minimum(on + notes.duration_s / beat_s, end_beat)
-        pedals = at_beat + notes.pedal_s / beat_s
-        kept = (on >= entry_beat - 1e-9) & (on < end_beat)
-        late = float(on[kept][0]) - entry_beat if kept.any() else 0.0
-        move = late if on_beat and late < 1 else late % 1.0 if on_beat else 0.0
-        columns = (on[kept] - move, off[kept] - move, notes.pitch[kept], notes.velocity[kept])
+    def __init__(self, notes: BeatNotes, start: float, entry: float, end: float, channel: int = 0):
+        self.end, self.channel = end, channel
+        kept = notes.between(entry - start, end - start)
+        columns = (kept.onset + entry, np.minimum(kept.release + entry, end), kept.pitch, kept.velocity)
         self.rows = list(zip(*(column.tolist() for column in columns)))  # plain numbers: the scheduler has no numpy
-        pedals = np.clip(pedals - move, entry_beat, end_beat)
-        self.pedals = pedals[pedals[:, 1] > pedals[:, 0]].tolist()
-        self.first_beat = self.rows[0][0] if self.rows else None
+        self.pedals = (kept.pedal + entry).tolist()
+        self.first = self.rows[0][0] if self.rows else None
         self.played = []  # rows that were handed out
 
     def due(self, grid: BeatGrid, until_s: float) -> list[MidiSpan]:
         """Spans that begin before a time, each handed out once."""
-        until = grid.beat_at(until_s)
-        now, self.rows = [row for row in self.rows if row[0] < until], [row for row in self.rows if row[0] >= until]
-        downs, self.pedals = (
-            [row for row in self.pedals if row[0] < until],
-            [row for row in self.pedals if row[0] >= until],
-        )
+        until, at, channel = grid.beat_at(until_s), grid.time_of, self.channel
+        now, self.rows = _parted(self.rows, until)
+        downs, self.pedals = _parted(self.pedals, until)
         self.played += now
-        keys = [
-            key(grid.time_of(on), grid.time_of(off), pitch, velocity, self.channel) for on, off, pitch, velocity in now
-        ]
-        return without_overlap(
-            [*keys, *(pedal(grid.time_of(down), grid.time_of(up), self.channel) for down, up in downs)]
-        )
+        keys = [key(at(on), at(off), pitch, velocity, channel) for on, off, pitch, velocity in now]
+        return without_overlap([*keys, *(pedal(at(down), at(up), channel) for down, up in downs)])
 
     def all_rows(self) -> list[tuple]:
         """(on, off, pitch, velocity) in beats, played and to come."""
         return [*self.played, *self.rows]
+
+
+def _parted(rows, until):
+    """Rows that begin before a beat, and the others."""
+    return [row for row in rows if row[0] < until], [row for row in rows if row[0] >= until]
 
 
 class Partner:
@@ -86,26 +76,50 @@ class Partner:
     report : callable(event, text, **fields), called with what happens; the text is for people, or empty
     """
 
+    offset = 0.0  # beats before the chart's first bar
+
     def __init__(
         self, request: DuetRequest, tempo, output, model, report: Callable = lambda event, text, **fields: None
     ):
         self.request, self.tempo, self.output, self.model, self.report = request, tempo, output, model, report
         self.phrase = Phrase(parse_cue(request.ends_by), request.silence_beats)
         self.scheduled, self.number, self.answer = [], 0, None
+        self.unstamped = collections.deque(maxlen=UNSTAMPED)  # (message, time_s)
         self.halted = True
 
     @property
-    def bar(self) -> int:
+    def bar(self) -> float:
         """Beats of a bar."""
-        return self.request.beats_per_bar
+        return self.tempo.metre.beats
 
     def receive(self, message: Message, now_s: float) -> None:
         """Take in a message of the human's. All notes off is no panic: old keyboards send it with each last key."""
         self.tempo.receive(message, now_s)
         if message.type == "control_change" and message.control == ALL_SOUND_OFF:
             self.panic()
-        elif self.phrase.receive(message, now_s):
-            self.note_began(now_s)
+            return
+        if message.type in OF_PHRASES:
+            self.unstamped.append((message, now_s))
+        self._stamp(now_s)
+
+    def _stamp(self, now_s: float) -> None:
+        """Give the phrase what came in, on its beats: a clock that has begun says after half a beat where they are."""
+        while self.unstamped and self.tempo.grid(now_s) is not None:
+            message, at_s = self.unstamped.popleft()
+            if at_s < self.tempo.since_s:
+                continue
+            if self.phrase.may_begin(message):
+                self.phrase_begins(at_s)
+            if self.phrase.receive(message, self.tempo.grid(now_s).beat_at(at_s)):
+                self.note_began(at_s)
+
+    def release_all(self, now_s: float) -> None:
+        """The keyboard is gone: no key of it is down."""
+        if (grid := self.tempo.grid(now_s)) is not None:
+            self.phrase.release_all(grid.beat_at(now_s))
+
+    def phrase_begins(self, now_s: float) -> None:
+        """The human is about to strike the first key of a phrase."""
 
     def note_began(self, now_s: float) -> None:
         """The human has struck a key."""
@@ -119,7 +133,7 @@ class Partner:
         self.halted = False
         self._receive_answer()
         self.step(now_s, grid)
-        self.scheduled = [notes for notes in self.scheduled if grid.beat_at(now_s) < notes.end_beat + self.bar]
+        self.scheduled = [notes for notes in self.scheduled if grid.beat_at(now_s) < notes.end + self.bar]
         for notes in self.scheduled:
             if spans := notes.due(grid, now_s + HORIZON_S):
                 self.output.order("play", spans)
@@ -129,11 +143,19 @@ class Partner:
         """What this kind of partner does."""
         raise NotImplementedError
 
-    def ask(self, prompt: Notes | None, start_beat: int, beats: int, beat_s: float) -> None:
-        """Ask the model; an earlier question is dropped."""
+    def ask(self, prompt: BeatNotes, start: float, beats: float, grid: BeatGrid) -> None:
+        """Ask the model for music from a beat on, after a prompt on the grid; an earlier question is dropped."""
         self.number, self.answer = self.number + 1, None
-        prompt = None if prompt is None else prompt.between(max(0.0, prompt.end_s - PROMPT_S), prompt.end_s + 1)
-        self.model.ask(Question(self.number, prompt, start_beat, beats, beat_s))
+        prompt = prompt.between(start - PROMPT_BEATS, start)
+        self.model.ask(Question(self.number, prompt, start - self.offset, beats, grid.beat_s))
+
+    def schedule(self, start: float, entry: float, end: float, grid: BeatGrid, **fields) -> None:
+        """Plan the answer, whose beat 0 is `start`, from an entry to an end; `fields` are for the journal."""
+        notes = ScheduledNotes(self.answer.notes, start, entry, end, self.request.channel - 1)
+        self.scheduled.append(notes)
+        times = {"entry_s": entry, "first_s": notes.first, "ends_s": end}
+        fields |= {name: None if beat is None else grid.time_of(beat) for name, beat in times.items()}
+        self.report("placed", "", entry_beat=entry, beat_s=grid.beat_s, **fields)
 
     def withdraw(self) -> None:
         """Take back what is to come and end what sounds of it."""

@@ -6,19 +6,22 @@ The model's answers take as long as they took on this machine, so that one too l
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from dataclasses import dataclass
 
+import numpy as np
 from mido import Message
 
 from lib.apps.live.duet import partner_of
 from lib.apps.live.duet_request import DuetRequest
-from lib.apps.live.messages import MidiSpan, key, pedal, without_overlap
+from lib.apps.live.messages import MidiSpan, is_note_on, key, pedal, without_overlap
 from lib.apps.live.model_process import FIRST_GUESS_S, Answer, Question, answer, chart_of
-from lib.apps.live.phrase import Phrase
+from lib.apps.live.tempo import BeatGrid
 from lib.checkpoints.load import Improviser
 from lib.config import ConfigError
 from lib.music.notes import Notes
+from lib.music.tempo_map import TempoMap
 
 FOOT_SWITCH = 20  # the controller that ends the phrase: the phrase itself may have rests
 ANSWER_S, TICK_S = 120.0, 0.005  # an answer that is not over by then is not waited for
@@ -35,12 +38,14 @@ class Rehearsal:
     answer : Notes from 0 on, empty where none came in time
     answers_s : when the answer began, in seconds of the call; where there is none, the end of the call
     remarks : what the partner said meanwhile, such as that it was late
+    tempo_map : TempoMap of both, its first bar line at the call's first note; None without a call
     """
 
     call: Notes
     answer: Notes
     answers_s: float
     remarks: list[str]
+    tempo_map: TempoMap | None = None
 
     @property
     def notes(self) -> Notes:
@@ -116,29 +121,30 @@ def rehearse(phrase: Notes, request: DuetRequest, improviser: Improviser) -> Reh
     end_s = phrase.end_s
     while not studio.is_over and studio.now_s < end_s + ANSWER_S:
         while incoming and incoming[0][0] <= studio.now_s:
-            partner.receive(incoming.pop(0)[1], studio.now_s)
+            at_s, message = incoming.pop(0)
+            partner.receive(message, at_s)
         partner.tick(studio.now_s)
         studio.now_s += TICK_S
     if not studio.is_over:
         studio.remarks.append(f"no answer within {ANSWER_S:g} s")
-    return _written_down(phrase, studio.spans, studio.remarks)
+    return _written_down(phrase, studio.spans, studio.remarks, partner.tempo.now)
 
 
 def messages_of(notes: Notes) -> list[tuple[float, bytes]]:
     """(time_s, message) of Notes and their pedal, in order; a key is up before it is struck again."""
     rows = zip(notes.onset_s.tolist(), notes.duration_s.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
     spans = [key(on_s, on_s + seconds, int(pitch), int(velocity)) for on_s, seconds, pitch, velocity in rows]
-    return _messages(without_overlap([*spans, *(pedal(down_s, up_s) for down_s, up_s in notes.pedal_s.tolist())]))
-
-
-def _messages(spans: list[MidiSpan]) -> list[tuple[float, bytes]]:
+    spans = without_overlap([*spans, *(pedal(down_s, up_s) for down_s, up_s in notes.pedal_s.tolist())])
     return sorted(pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off)))
 
 
-def _written_down(phrase: Notes, spans: list[MidiSpan], remarks: list[str]) -> Rehearsal:
+def _written_down(phrase: Notes, spans: list[MidiSpan], remarks: list[str], grid: BeatGrid) -> Rehearsal:
     """Rehearsal of the spans that were sent."""
-    answered = Phrase()
-    for at_s, content in _messages(spans):
-        answered.receive(Message.from_bytes(content), at_s)
-    notes = answered.notes(max((span.off_s for span in spans), default=0.0))
-    return Rehearsal(phrase, notes, answered.begun_s if len(notes) else phrase.end_s, remarks)
+    keys = [span for span in spans if is_note_on(span.on)]
+    pedals = [(span.on_s, span.off_s) for span in spans if not is_note_on(span.on)]
+    answers_s = min((span.on_s for span in keys), default=phrase.end_s)
+    rows = np.array([(span.on_s - answers_s, span.off_s - span.on_s, *span.on[1:]) for span in keys]).reshape(-1, 4)
+    answer = Notes.from_arrays(*rows.T, (np.array(pedals).reshape(-1, 2) - answers_s).clip(min=0))
+    num_bars = math.ceil(grid.beat_at(answers_s + answer.end_s) / grid.metre.beats)
+    tempo_map = TempoMap.constant(60 / grid.beat_s, grid.metre, max(1, num_bars), grid.origin_s)
+    return Rehearsal(phrase, answer, answers_s, remarks, tempo_map)

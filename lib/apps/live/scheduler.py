@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection
 
 from lib.apps.live.messages import (
     CLOCK,
-    CLOCKS_A_BEAT,
+    CLOCKS_A_QUARTER,
     CONTINUE,
     CONTROL,
     NOTE_ON,
@@ -67,7 +67,7 @@ class Scheduler:
             [],
             itertools.count(),
         )  # rows (due_s, rank, count, message, MidiSpan or state of the clock)
-        self.ticking = None  # origin_s, beat_s and number of the next tick
+        self.ticking = None  # origin_s, quarter_s and number of the next tick
         self.lost, self.checked_s = 0, clock()
         self.sent, self.dropped = collections.deque(maxlen=SENT), 0
 
@@ -93,9 +93,9 @@ class Scheduler:
         self._drop_notes()
         self._send(silence(self.sounding.keys, self.sounding.channels or {0}))
 
-    def start_clock(self, origin_s: float, beat_s: float, tick: int = 0) -> None:
-        """MIDI clock, 24 ticks a beat: start, or continue from a later tick after its song position."""
-        self.ticking = (origin_s, beat_s, tick)
+    def start_clock(self, origin_s: float, quarter_s: float, tick: int = 0) -> None:
+        """MIDI clock, 24 ticks a quarter: start, or continue from a later tick after its song position."""
+        self.ticking = (origin_s, quarter_s, tick)
         for message in [*song_position(tick), CONTINUE] if tick else [START]:
             self._push(origin_s, message)
         self._push(origin_s, CLOCK, self.ticking)
@@ -171,9 +171,9 @@ class Scheduler:
         if message == CLOCK:
             if owner is not self.ticking:  # of a clock that was stopped
                 return False
-            origin_s, beat_s, tick = self.ticking
-            self.ticking = (origin_s, beat_s, tick + 1)
-            self._push(due_s + beat_s / CLOCKS_A_BEAT, CLOCK, self.ticking)
+            origin_s, quarter_s, tick = self.ticking
+            self.ticking = (origin_s, quarter_s, tick + 1)
+            self._push(due_s + quarter_s / CLOCKS_A_QUARTER, CLOCK, self.ticking)
         elif owner is None:  # a span's end: never too late
             return True
         elif in_time:

@@ -8,12 +8,14 @@ Where it comes too late for its turn, it is given more time, if need be by leavi
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lib.apps.live.messages import key
-from lib.apps.live.partner import LEAD_S, Partner, ScheduledNotes
+from lib.apps.live.partner import LEAD_S, Partner
 from lib.apps.live.tempo import BeatGrid
-from lib.music.notes import Notes
+from lib.music.beat_notes import BeatNotes
 
 TURN_BARS = {"fours": 4, "comp": 2}
 MARGIN, RESERVE_S = 1.3, 0.15  # on top of how long the model is expected to take
@@ -29,7 +31,7 @@ class Turns(Partner):
         super().__init__(*arguments, **named)
         request = self.request
         self.beats = (request.bars or TURN_BARS[request.mode]) * self.bar
-        self.offset = 0 if self.tempo.follows else request.count_in * self.bar
+        self.offset = 0.0 if self.tempo.follows else request.count_in * self.bar
         self.cycle = self.beats if request.mode == "comp" else 2 * self.beats
         self.first_turn = self.offset + (self.beats if request.mode == "fours" and request.first == "you" else 0)
         self.reset()
@@ -43,21 +45,20 @@ class Turns(Partner):
         self.tempo.begin(now_s + COUNT_IN_DELAY_S)
         grid = self.tempo.grid(now_s)
         if grid is not None and self.offset:
-            channel = self.request.click_channel - 1
-            clicks = [(grid.time_of(beat), CLICKS[beat % self.bar != 0]) for beat in range(self.offset)]
-            self.output.order(
-                "play", [key(at_s, at_s + CLICK_S, pitch, CLICK_VELOCITY, channel) for at_s, pitch in clicks]
-            )
+            bars, beats = range(self.request.count_in), range(math.ceil(self.bar))
+            clicks = [(grid.time_of(bar * self.bar + beat), CLICKS[beat > 0]) for bar in bars for beat in beats]
+            sound = CLICK_VELOCITY, self.request.click_channel - 1
+            self.output.order("play", [key(at_s, at_s + CLICK_S, pitch, *sound) for at_s, pitch in clicks])
 
     def step(self, now_s: float, grid: BeatGrid) -> None:
         """Ask in time for the next turn, and enter."""
         if self.turn is None:
-            turns = max(0, np.ceil((grid.beat_at(now_s + LEAD_S) - self.first_turn) / self.cycle - 1e-9))
-            self.turn = self.first_turn + int(turns) * self.cycle
+            turns = max(0, math.ceil((grid.beat_at(now_s + LEAD_S) - self.first_turn) / self.cycle - 1e-9))
+            self.turn = self.first_turn + turns * self.cycle
         starts_s = grid.time_of(self.turn)
         if not self.asked and now_s >= starts_s - self._lead_s():
             self.asked = True
-            self.ask(self._prompt(now_s, grid), self.turn - self.offset, self.beats, grid.beat_s)
+            self.ask(self._prompt(grid.beat_at(now_s)), self.turn, self.beats, grid)
         if self.asked and self.answer is not None:
             self._enter(now_s, grid)
         elif now_s > starts_s - LEAD_S / 2:
@@ -79,29 +80,13 @@ class Turns(Partner):
             self._be_late(grid.time_of(self.turn))
         entry, end = self.turn if in_time else grid.next_bar(now_s + LEAD_S), self.turn + self.beats
         if entry < end:
-            on_beat, channel = self.request.mode == "fours", self.request.channel - 1
-            notes = ScheduledNotes(
-                self.answer.notes, self.answer.question.beat_s, self.turn, entry, end, on_beat, channel
-            )
-            self.scheduled.append(notes)
-            first_s = None if notes.first_beat is None else grid.time_of(notes.first_beat)
-            self.report(
-                "placed",
-                "",
-                entry_s=grid.time_of(entry),
-                first_s=first_s,
-                beat_s=grid.beat_s,
-                entry_beat=entry,
-                late=not in_time,
-                ends_s=grid.time_of(end),
-                turn_beat=self.turn,
-            )
+            self.schedule(self.turn, entry, end, grid, late=not in_time, turn_beat=self.turn)
             self._next_turn()
 
     def _be_late(self, starts_s: float) -> None:
         if not self.late:
             self.late = True
-            self.report("late", "late: it enters on a later bar line", entry_s=starts_s)
+            self.report("late", "late: it enters in a later bar", entry_s=starts_s)
 
     def _next_turn(self):
         self.turn, self.asked, self.late, self.answer = self.turn + self.cycle, False, False, None
@@ -113,18 +98,10 @@ class Turns(Partner):
         while grid.time_of(self.turn) < now_s + self._lead_s():
             self.turn += self.cycle
 
-    def _prompt(self, now_s: float, grid: BeatGrid) -> Notes | None:
+    def _prompt(self, beat: float) -> BeatNotes:
         """Notes of both, until now and, of the partner's, as far as they are planned."""
-        human = self.phrase.notes(now_s)
-        start_s = self.phrase.begun_s or 0.0
-        rows = [(human.onset_s + start_s, human.duration_s, human.pitch, human.velocity)]
-        partner = [row for notes in self.scheduled for row in notes.all_rows()]
-        if partner:
-            on, off, pitch, velocity = np.array(partner).T
-            rows.append((grid.time_of(on), (off - on) * grid.beat_s, pitch, velocity))
-        on_s, *rest = map(np.concatenate, zip(*rows))
-        if not len(on_s):
-            return None
-        first_s = on_s.min()
-        pedal_s = (human.pedal_s + start_s - first_s).clip(min=0)
-        return Notes.from_arrays(on_s - first_s, *rest, pedal_s)
+        human = self.phrase.notes(beat)
+        partner = np.array([row for notes in self.scheduled for row in notes.all_rows()]).reshape(-1, 4)
+        rows = np.concatenate([np.column_stack([human.onset, human.release, human.pitch, human.velocity]), partner])
+        on, off, pitch, velocity = rows[np.argsort(rows[:, 0], kind="stable")].T
+        return BeatNotes(on, off, pitch.astype(np.uint8), velocity.astype(np.uint8), human.pedal)

@@ -9,7 +9,8 @@ from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.messages import is_note_on
 from lib.apps.live.model_process import Answer
 from lib.apps.live.tempo import OwnTempo
-from lib.music.notes import Notes
+from lib.music.beat_notes import BeatNotes
+from lib.music.tempo_map import Metre
 
 STEP_S = 0.005
 
@@ -31,7 +32,9 @@ class Output:
 
 
 class Model:
-    """Answers `takes_s` after the last ask with quavers from middle C up, the first of them 0.1 s late, as models are."""
+    """Answers `takes_s` after the last ask with eighths from middle C up, on the beat; `late` beats late."""
+
+    late = 0.0
 
     def __init__(self, stage, takes_s):
         self.stage, self.takes_s, self.expected_s, self.took_s = stage, takes_s, takes_s, takes_s
@@ -54,8 +57,9 @@ class Model:
         if self.current is None or self.stage.now_s < self.current[1]:
             return None
         ask, self.current = self.current[0], None
-        onset_s = np.arange(2 * ask.beats) * ask.beat_s / 2
-        return Answer(ask, Notes.from_arrays(onset_s + 0.1, onset_s * 0 + 0.1, 60 + np.arange(len(onset_s)) % 12, onset_s * 0 + 80))
+        onset = np.arange(2 * ask.beats) / 2 + self.late
+        columns = onset, onset + 0.2, 60 + np.arange(len(onset)) % 12, np.full(len(onset), 80)
+        return Answer(ask, BeatNotes(*columns, np.zeros((0, 2))))
 
 
 class Stage:
@@ -64,7 +68,7 @@ class Stage:
     def __init__(self, kind, takes_s=0.5, **options):
         self.now_s, self.events, self.output, self.model = 1000.0, [], Output(), Model(self, takes_s)
         self.request = DuetRequest(**options)
-        self.tempo = OwnTempo(self.request.tempo_bpm, self.request.beats_per_bar)
+        self.tempo = OwnTempo(self.request.tempo_bpm, Metre.parse(self.request.metre))
         self.partner = kind(self.request, self.tempo, self.output, self.model, self.report)
 
     def report(self, kind, text, **values):

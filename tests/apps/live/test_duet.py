@@ -26,6 +26,7 @@ PORTS = ["--input", "socket:127.0.0.1:1", "--output", "socket:127.0.0.1:1"]
 
 @pytest.mark.parametrize(("words", "why"), [
     (["--mode", "fourz", *PORTS, "--released"], "mode"), (["--tempo", "900", *PORTS, "--released"], "tempo_bpm"),
+    (["--metre", "4", *PORTS, "--released"], "127.0.0.1:1"), (["--metre", "7/9", *PORTS, "--released"], "metre.*7/8"),
     (["--ends-by", "bell", *PORTS, "--released"], "ends_by.*key:PITCH"), (["--chords", "H7", *PORTS, "--released"], "H7"),
     (["--released"], "--input NAME --output NAME.*--list"), (PORTS, "--run RUN or --released"),
     ([*PORTS, "--released"], "127.0.0.1:1 does not answer"),
@@ -60,10 +61,10 @@ def test_a_journal_tells_people_and_files(tmp_path):
     said = []
     journal = Journal(said.append, tmp_path / "duet.jsonl")
     journal("placed", "", entry_s=1.5)
-    journal("late", "late: it enters on a later bar line")
+    journal("late", "late: it enters in a later bar")
     journal.close()
     lines = [json.loads(line) for line in (tmp_path / "duet.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert said == ["late: it enters on a later bar line"] and [line["kind"] for line in lines] == ["placed", "late"]
+    assert said == ["late: it enters in a later bar"] and [line["kind"] for line in lines] == ["placed", "late"]
 
 
 class Output:
