@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import socket
 
 import numpy as np
@@ -104,7 +103,7 @@ def test_the_released_model_answers_on_the_grid_of_the_tempo_that_is_asked_for(f
         found = rehearse(PHRASE, request, improviser)
         onset = found.tempo_map.to_beats(found.answers_s + found.answer.onset_s)
         assert len(onset) >= 10 and any("answering 16 notes" in text for text in found.remarks)
-        assert 8 - 1 / 24 <= onset[0] and found.tempo_map.to_beats(found.notes.end_s) <= math.ceil(onset[0] / 4) * 4 + 16 + 1e-6
+        assert onset[0] >= 8 - 1 / 24 and onset[-1] - onset[0] <= 16
         beats.append(onset)
     locks = [phase_lock(np.concatenate(beats), np.arange(60.0), (each,))[0] for each in (division, 7 - division)]
     assert locks[0] >= 0.5 > locks[1], locks
