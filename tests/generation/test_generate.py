@@ -1,6 +1,7 @@
 """From a run to a solo: reproducible, as long as asked, over the chords asked, steered by rules."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from lib.diffusion.sampling import NUM_REVISIONS, guided_steps
 from lib.generation.generate import Order, generate, generate_many, infill, load_improviser
 from lib.generation.request import GenerateRequest
 from lib.music.beat_notes import in_beats
+from lib.music.chart import Chart
 from lib.music.chords import ChordError
 from lib.music.notes import Notes, read_midi
 from lib.music.piano_roll import FRAMES_PER_BEAT, PianoRoll
@@ -171,6 +173,31 @@ def test_new_music_in_a_passage_lies_on_the_beats_of_the_performance(pianist):
     assert len(new) and np.abs(frames - np.rint(frames)).max() < 1e-6
     assert solo.chords[0][0] == pytest.approx(beats_s[first]) and solo.chords[1][0] == pytest.approx(beats_s[first + 4])
     assert same(solo.notes.between(0, solo.begins_s), played.between(0, solo.begins_s))
+
+
+def test_music_that_begins_within_a_bar_goes_on_in_it(pianist):
+    """As in a duet: a prompt of two beats and a quarter, then silence; the music is to begin on the fourth beat."""
+    prompt, four, told = Notes.from_arrays([0.0, 0.5, 1.0], [0.4, 0.4, 0.2], [60, 62, 64], [80] * 3), Metre(4, 4), []
+    chart = Chart.parse("Cmaj7 | Dm7").excerpt(3, 8)
+
+    def rules(part):
+        told.append(part)
+        return []
+
+    order = {"notes": prompt, "to_s": 1.5, "rules": rules, "tempo_map": TempoMap.constant(120.0, four, 4)}
+    charted, own = generate_many(
+        pianist,
+        [
+            Order(request(seconds=None, choruses=1), chart=chart, **order),
+            Order(request(seconds=None, bars=2, own_changes=True), into_bar=Fraction(3), **order),
+        ],
+    )
+    for solo, part in zip((charted, own), told[:2], strict=True):
+        assert (solo.begins_s, solo.ends_s) == (1.5, pytest.approx(5.5))
+        first = -part.start
+        assert part.clock[first : first + 12, 1].tolist() == [*range(18, 24), *range(6)], "a beat, then a bar line"
+        assert set(part.clock[first : first + 12, 2].tolist()) == {24}
+        assert solo.tempo_map.bar_lines_s()[-3:] == pytest.approx([1.5, 2.0, 4.0])
 
 
 def test_a_passage_has_the_bars_and_the_tempo_of_the_performance(pianist):
