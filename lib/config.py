@@ -284,6 +284,11 @@ def build(config_type: type[T], values: Mapping[str, Any]) -> T:
     except ValidationError as error:
         lines, fields = [], {}
         for e in error.errors():
+            cause = e.get("ctx", {}).get("error")
+            if isinstance(cause, ConfigError):
+                lines.append(str(cause))
+                fields |= cause.fields
+                continue
             text = f"{e['msg']} (got {e['input']!r})"
             lines.append(f"{'.'.join(map(str, e['loc'])) or 'value'}: {text}")
             fields.setdefault(str(e["loc"][0]) if e["loc"] else "value", text)

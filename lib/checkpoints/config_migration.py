@@ -86,12 +86,14 @@ def renamed(owner: type | str, values: Mapping, source: str) -> dict:
     new_names, reasons, current = rows(RENAMED, owner), rows(REMOVED, owner), {}
     for name, value in values.items():
         if name in reasons:
-            raise ConfigError(f"{source}{name} is no longer a setting: {reasons[name]}. Leave it out.")
+            reason = f"is no longer a setting: {reasons[name]}. Leave it out."
+            raise ConfigError(f"{source}{name} {reason}", {name: reason})
         new = new_names.get(name, name)
         if new != name:
             _announce(f"{source}{name} is now called {new}; the old name is accepted in this release, not in the next.")
         if new in current:
-            raise ConfigError(f"{source}{name}: {new} is given twice, by its old and its new name. Leave one out.")
+            reason = f"{new} is given twice, by its old and its new name. Leave one out."
+            raise ConfigError(f"{source}{name}: {reason}", {name: reason})
         current[new] = value
     return current
 

@@ -21,12 +21,12 @@ from lib.generation.sliding_window import OVERLAP, Conditioning, Passage, decode
 from lib.models.vqvae import GROUPS
 from lib.music.beat_grid import UNKNOWN_CLOCK, clock_frames, tempo_frames
 from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
-from lib.music.chart import Bar, Chart
+from lib.music.chart import Chart
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import NO_CHORD
 from lib.music.hands import left_hand
 from lib.music.harmony import changes_by, invent_chart, read_changes
-from lib.music.notes import Notes, write_midi
+from lib.music.notes import Notes, to_midi
 from lib.music.piano_roll import (
     LATENT_STRIDE,
     LATENTS_PER_BEAT,
@@ -38,6 +38,7 @@ from lib.music.piano_roll import (
 )
 from lib.music.rules import Rule
 from lib.music.tempo_map import SLOWEST_FELT, Metre, TempoMap
+from lib.storage.atomic_write import atomic_write
 from lib.style.classifier import StyleClassifier
 from lib.style.embeddings import with_own
 
@@ -82,9 +83,20 @@ class Solo:
         """name -> loss of each rule on the new music."""
         return {rule.name: float(rule.loss(self.piano_roll)[0]) for rule in self.rules}
 
+    @property
+    def length_s(self) -> float:
+        """Of the new music."""
+        return self.ends_s - self.begins_s
+
+    def midi(self) -> bytes:
+        """A MIDI file with a track a hand, tempo, metre, and chords as markers."""
+        return to_midi(self.notes, self.tempo_map, self.chords, left_hand(self.notes))
+
     def write(self, path: Path | str) -> Path:
-        """A MIDI file with a track a hand, tempo, metre, and chords as markers: its Path."""
-        return write_midi(self.notes, path, self.tempo_map, self.chords, left_hand(self.notes))
+        """Write the MIDI file: its Path."""
+        with atomic_write(path) as partial:
+            partial.write_bytes(self.midi())
+        return Path(path)
 
 
 @dataclass(frozen=True)
@@ -255,17 +267,15 @@ class _Plan:
 
 def _plan(improviser, order):
     request, metre, timing = order.request, Metre.parse(order.request.metre), order.request.timing
-    end_s = 0.0 if order.notes is None else max(order.notes.end_s, order.to_s or 0.0)
-    bar = Chart((Bar.of([None], (metre.numerator, metre.denominator)),))
-    around = order.tempo_map or timing.tempo_map(bar, WINDOW + math.ceil(end_s / timing.seconds(1)))
-    around, first, last = around.covering(0.0, end_s + 120.0 / SLOWEST_FELT), 0, None
     if order.is_infilling:
-        first, last = _gap(order, around)
-    elif order.notes is not None:
-        first = math.ceil(around.to_beats(end_s) - TOLERANCE) * LATENTS_PER_BEAT
+        around, first, last = find_passage(order)
+    else:
+        around, last = _map_around(order), None
+        begins = 0.0 if order.notes is None else around.to_beats(max(order.notes.end_s, order.to_s or 0.0))
+        first = math.ceil(begins - TOLERANCE) * LATENTS_PER_BEAT
     chart = order.chart
     if request.own_changes:
-        seconds = timing.seconds(last - first) if last else request.seconds or USUAL_S
+        bar, seconds = request.blank_chart(), timing.seconds(last - first) if last else request.seconds or USUAL_S
         quarters = bar.quarters * request.bars if request.bars and not last else seconds * request.tempo_bpm / 60
         rows = changes_by(improviser.changes, request.style or improviser.pianist)
         after = None if order.notes is None else _last_changes(order.notes, around, first)
@@ -279,19 +289,37 @@ def _plan(improviser, order):
     return _Plan(order, request, chart, around, first, last)
 
 
-def _gap(order, around):
-    """(first, last) latent frame of a passage to infill, the first on a beat; ConfigError where it is no passage."""
+def _map_around(order):
+    """TempoMap of the notes that there are, or in the request's tempo, with some beats more than they need."""
+    timing, end_s = order.request.timing, 0.0 if order.notes is None else max(order.notes.end_s, order.to_s or 0.0)
+    num_latents = WINDOW + math.ceil(end_s / timing.seconds(1))
+    around = order.tempo_map or timing.tempo_map(order.request.blank_chart(), num_latents)
+    return around.covering(0.0, end_s + 120.0 / SLOWEST_FELT)
+
+
+def find_passage(order: Order) -> tuple[TempoMap, int, int]:
+    """The passage that an order infills.
+
+    Returns
+    -------
+    (TempoMap of what is around it, first, last) : latent frames of the map, the first on a beat
+
+    Raises
+    ------
+    ConfigError : it is no passage of the performance, or holds no beat to begin on
+    """
     from_s, to_s, end_s = order.from_s, order.to_s, order.notes.end_s
+    words = f"--from {from_s:g} --to {to_s:g}"
     if not (0 <= from_s < to_s and from_s < end_s):
         reason = f"is no passage of a performance of {end_s:.1f} s."
-        fields = {"passage": f"{from_s:g} to {to_s:g} {reason}"}
-        raise ConfigError(f"--from {from_s:g} --to {to_s:g} {reason}", fields)
+        raise ConfigError(f"{words} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
+    around = _map_around(order)
     first, last = (float(around.to_beats(second)) for second in (from_s, to_s))
     beat = math.ceil(first - TOLERANCE)
     if beat >= last - TOLERANCE:
         reason = f"holds no beat to begin on: the next one comes at {around.to_seconds(beat):.2f} s."
-        raise ConfigError(f"--from {from_s:g} --to {to_s:g} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
-    return beat * LATENTS_PER_BEAT, math.ceil(last * LATENTS_PER_BEAT - TOLERANCE)
+        raise ConfigError(f"{words} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
+    return around, beat * LATENTS_PER_BEAT, math.ceil(last * LATENTS_PER_BEAT - TOLERANCE)
 
 
 def _last_changes(notes, around, first):

@@ -12,10 +12,11 @@ from lib.config import RELEASED
 from lib.models.beat_tracker import BeatTracker
 from lib.music.beat_grid import Timing
 from lib.music.beat_tracking import sits_on_grid
-from lib.music.notes import Notes, read_metres, read_midi_and_quarters
-from lib.music.tempo_map import BEATS_ONLY, IN_BARS, UNITS, Metre, TempoMap, bar_table
+from lib.music.notes import SLOWEST_FASTEST, Notes, read_metres, read_midi_and_quarters
+from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, UNITS, Metre, TempoMap, bar_table
 
 TRACKER = RELEASED / "beat_tracker.safetensors"
+TEMPO_BEATS = 4  # before new music, of which its tempo is taken
 SAME_QUARTER = 1e-3  # quarters by which a bar may be short and still be whole
 
 load_tracker = lru_cache(maxsize=1)(BeatTracker.load)
@@ -33,9 +34,28 @@ def read_performance(source: Path | str | bytes) -> tuple[Notes, TempoMap]:
     source : as of music.notes.read_midi, which raises MidiError
     """
     notes, quarters_s = read_midi_and_quarters(source)
-    if sits_on_grid(notes.onset_s, quarters_s):
+    if _are_plausible(quarters_s) and sits_on_grid(notes.onset_s, quarters_s):
         return notes, written_map(quarters_s, read_metres(source))
     return notes, load_tracker(TRACKER).track(notes)
+
+
+def _are_plausible(quarters_s):
+    """Whether quarters come one after another, at a tempo that music has."""
+    gaps_s = np.diff(quarters_s)
+    slowest, fastest = SLOWEST_FASTEST
+    return len(gaps_s) > 0 and gaps_s.min() > 0 and slowest <= 60 / np.median(gaps_s) <= fastest
+
+
+def tempo_and_metre(tempo_map: TempoMap, second: float) -> dict:
+    """What a map says of the music before a second, as fields of a GenerateRequest: tempo_bpm and metre where known."""
+    at = float(np.clip(tempo_map.to_beats(second), 1, tempo_map.num_beats - 1))
+    index = int(np.clip(tempo_map.bar_index(at - SAME_QUARTER), 0, len(tempo_map.bars) - 1))
+    bar, first = tempo_map.bars[index], max(0.0, at - TEMPO_BEATS)
+    if bar["kind"] == NO_BEAT:
+        return {}
+    bpm = 60 * (at - first) / (tempo_map.to_seconds(at) - tempo_map.to_seconds(first))
+    found = {"tempo_bpm": round(float(bpm * tempo_map.quarters_per_beat[index]), 2)}
+    return found | ({"metre": f"{bar['numerator']}/{bar['denominator']}"} if bar["kind"] == IN_BARS and bar["numerator"] else {})
 
 
 def written_map(quarters_s: np.ndarray, metres: list[tuple[float, int, int]]) -> TempoMap:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from lib.config import OWN, STRICT, Share, build
+from lib.config import OWN, STRICT, ConfigError, Share, build
 from lib.music.tempo_map import Metre
 
 if TYPE_CHECKING:
@@ -126,11 +126,12 @@ class GenerateRequest:
             object.__setattr__(self, "own_changes", True)
         elif self.own_changes:
             reason = f"own_changes leaves the chords to the pianist, but {self.chords!r} is asked for"
-            raise ValueError(f"{reason}. Leave one out")
+            raise ConfigError(f"{reason}. Leave one out", {"own_changes": reason})
 
         lengths = [name for name in ("choruses", "bars", "seconds") if getattr(self, name) is not None]
         if len(lengths) > 1:
-            raise ValueError(f"{' and '.join(lengths)} both say how long the music is. Give one of them")
+            reason = f"{' and '.join(lengths)} each say how long the music is. Give one of them"
+            raise ConfigError(reason, {lengths[-1]: reason})
 
     @property
     def timing(self) -> Timing:
@@ -145,6 +146,21 @@ class GenerateRequest:
 
         metre = Metre.parse(self.metre)
         return Chart.parse(self.chords, (metre.numerator, metre.denominator))
+
+    def blank_chart(self) -> Chart:
+        """One bar in its metre, without a chord."""
+        from lib.music.chart import Bar, Chart
+
+        metre = Metre.parse(self.metre)
+        return Chart((Bar.of([None], (metre.numerator, metre.denominator)),))
+
+    @property
+    def length_s(self) -> float:
+        """How long the music is in seconds; of a pianist's own changes within a bar. ChordError where it has no chart."""
+        if self.own_changes and self.choruses:
+            return self.choruses * USUAL_S
+        chart = self.blank_chart() if self.own_changes else self.parsed_chart()
+        return float(60 * self.quarters(chart) / Fraction(self.tempo_bpm))
 
     def quarters(self, chart: Chart) -> Fraction:
         """How long the music is over a chart."""

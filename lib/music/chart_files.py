@@ -1,6 +1,7 @@
 """Charts of other programs: iReal Pro (irealb:// or its HTML) and MusicXML.
 
-Conventions: repeats, endings and codas are played out; a bar's chords share it as the file says, beat by beat.
+Conventions: repeats, endings and codas are played out; a bar's chords share it as the file says, beat by beat; a chart
+is in the metre that the file begins in.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ IREAL = re.compile(r"irealb://[^\"'<>\s]+")
 # how far the player is to transpose; pyRealParser 0.1.0 stumbles over it
 IREAL_KEY = re.compile(r"(?:=|%3D)-?\d+(?:=|%3D)(?=1r34LbKcu7)", re.IGNORECASE)
 IREAL_CHORD = re.compile(r"n|[A-GW][b#]?[^A-GWn/]*(?:/[A-G][b#]?)?")
+IREAL_METRES = {(1, 2): (12, 8)}  # written T12
 OTHER_KINDS = {"power": "5", "pedal": "5", "seventh-flat-five": "7b5"}  # of MusicXML, by another name here
 SLOWEST_BPM, FASTEST_BPM = 20, 400  # a tempo beyond is none
 
@@ -38,9 +40,9 @@ class ChartFile:
     chart: Chart
 
     @property
-    def beats_per_bar(self) -> int:
-        """Quarters a bar."""
-        return int(self.chart.bars[0].quarters)
+    def metre(self) -> str:
+        """Such as "3/4"."""
+        return "{}/{}".format(*self.chart.bars[0].metre)
 
 
 def read_chart(path: Path | str, tune: str | None = None) -> ChartFile:
@@ -86,8 +88,7 @@ def _ireal_tunes(path):
 
 
 def _ireal(tune, path):
-    bars, before, (beats, unit) = [], "n", tune.time_signature
-    metre = (max(1, round(beats * 4 / unit)), 4)
+    bars, before, metre = [], "n", IREAL_METRES.get(tune.time_signature, tune.time_signature)
     for measure in tune.measures_as_strings:
         chords, where = [], f"{path}, {tune.title}, bar {len(bars) + 1}"
         for symbol in IREAL_CHORD.findall(measure.replace("7at", "7alt")):  # pyRealParser takes every l for "large"
@@ -120,11 +121,11 @@ def _music_xml(path):
         raise ChordError(f"{path} holds no chord symbols (MusicXML <harmony>).")
     measures = list(part.getElementsByClass("Measure"))
     signature = part.recurse().getElementsByClass("TimeSignature").first()
-    beats = 4 if signature is None else max(1, round(signature.barDuration.quarterLength))
+    metre = (4, 4) if signature is None else (signature.numerator, signature.denominator)
     marks = [mark.getQuarterBPM() for mark in score.recurse().getElementsByClass(tempo.MetronomeMark)]
     bars, chord = [], None  # nothing is known before the first chord
     for number, measure in enumerate(measures):
-        bars.append(_bar(measure, beats, chord, f"{path}, bar {number + 1}"))
+        bars.append(_bar(measure, metre, chord, f"{path}, bar {number + 1}"))
         chord = bars[-1].chords[-1][1]
     title = score.metadata.bestTitle if score.metadata else None
     return ChartFile(title or path.stem, Chart(tuple(bars), tempo_bpm=_tempo(marks[0] if marks else None)))
@@ -140,15 +141,16 @@ def _played_out(part):
         return part
 
 
-def _bar(measure, beats, chord, where):
-    """A bar in which the chord before goes on until another comes, on a beat."""
+def _bar(measure, metre, chord, where):
+    """A bar in which the chord before continues until another comes, on a beat as the metre counts them."""
     from music21 import harmony
 
+    beats, unit = metre
     chords = {Fraction(0): chord}
     for symbol in measure.getElementsByClass(harmony.ChordSymbol):
-        beat = Fraction(min(beats - 1, int(symbol.offset + 0.01)))
+        beat = Fraction(4 * min(beats - 1, int(symbol.offset * unit / 4 + 0.01)), unit)
         chords[beat] = None if isinstance(symbol, harmony.NoChord) else _spelled(symbol, where)
-    return Bar(tuple(sorted(chords.items(), key=lambda item: item[0])), (beats, 4))
+    return Bar(tuple(sorted(chords.items(), key=lambda item: item[0])), metre)
 
 
 def _spelled(symbol, where):

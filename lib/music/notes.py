@@ -283,7 +283,8 @@ def _pedal_of(track, end):
 def read_metres(source: Path | str | bytes) -> list[tuple[float, int, int]]:
     """[(position in quarters, numerator, denominator)] of a MIDI file's time signatures; 4/4 by default."""
     score, _ = _read(source)
-    found = sorted(score.time_signatures, key=lambda metre: metre.time)
+    possible = [each for each in score.time_signatures if 0 < each.numerator < 33 and 0 < each.denominator < 33]
+    found = sorted(possible, key=lambda metre: metre.time)
     metres = [(each.time / score.ticks_per_quarter, each.numerator, each.denominator) for each in found]
     return metres if metres and metres[0][0] <= 0 else [(0.0, 4, 4), *metres]
 

@@ -117,9 +117,10 @@ def hostile_value(chance):
     return chance.choice(words)
 
 
-FIELDS = ("chords", "recall", "seconds", "bars", "seed", "tempo_bpm", "beats_per_bar", "style", "density", "left_density",
-          "register", "loudness", "swing", "melody", "pitch_classes", "told", "condition_model", "own_changes", "num_candidates",
-          "guidance_scale", "num_steps", "temperature", "midi", "from_s", "to_s", "__class__")  # fmt: skip
+FIELDS = ("chords", "recall", "vamp", "choruses", "bars", "seconds", "seed", "tempo_bpm", "metre", "beats_per_bar", "feel",
+          "style", "density", "left_density", "register", "loudness", "swing", "melody", "pitch_classes", "told",
+          "condition_model", "own_changes", "num_candidates", "guidance_scale", "num_steps", "temperature", "midi", "from_s",
+          "to_s", "__class__")  # fmt: skip
 
 
 def hostile_order(chance):
@@ -204,7 +205,7 @@ def load(improviser, folder, quick, *words):
         place = folder / name
         with serving(improviser, place, "--batch", batch, "--queued", 100, *words) as (_, client):
             clients = Clients(client.base_url, lasts_s, count=count)
-            results = [path.name for path in (place / "results").iterdir()]
+            results = list((place / "results").glob("*.json"))
             found[name] = {
                 "jobs": len(clients.accepted),
                 "lost": len(set(clients.accepted) - set(clients.done)),
@@ -251,12 +252,12 @@ def kill(improviser, folder, quick):
             wait_for(client, jobs[4 + 8 * number], 150)
             process.kill()
             process.wait()
-        before = sum(1 for path in (place / "results").iterdir() if not path.name.endswith(".part"))
+        before = len(list((place / "results").glob("*.json")))
         with serving(improviser, place) as (_, client):
             ended = [wait_for(client, client.get(job["links"]["self"]).json(), 150) for job in jobs]
             seeds = [client.get(f"/v1/solos/{job['id']}.json").json().get("request", {}).get("seed") for job in ended]
         lost += sum(job["state"] != "done" or seed != n for n, (job, seed) in enumerate(zip(ended, seeds)))
-        duplicated += sum(1 for _ in (place / "results").iterdir()) - len(jobs)
+        duplicated += len(list((place / "results").glob("*.json"))) - len(jobs)
         print(f"round {number}: {before} of {len(jobs)} were done at the kill", file=sys.stderr)
     return {"rounds": rounds, "jobs": 40 * rounds, "lost_after_kill": lost, "duplicated_after_kill": duplicated}
 

@@ -40,7 +40,7 @@ def test_ireal_html_with_endings_repeats_and_another_bass(tmp_path):
     path = tmp_path / "shared.html"
     path.write_text(f'<html><a href="{ireal(("Ours", LONG, 132))}">Ours</a></html>')
     read = read_chart(path)
-    assert (read.title, read.beats_per_bar, read.chart.tempo_bpm) == ("Ours", 4, 132)
+    assert (read.title, read.metre, read.chart.tempo_bpm) == ("Ours", "4/4", 132)
     head = [["D-7"], ["Gh7", "C7b9"], ["F-^7"], ["F-^7"]]
     first = [["Bb-7"], ["Eb7susadd3"], ["Ab^7#11"], [None]]
     assert symbols(read) == [*head, *first, *head, ["Db^9"], ["G7alt/B"], ["C69", "C69", "C69/G"], ["C+"]]
@@ -50,8 +50,15 @@ def test_ireal_waltz_without_a_tempo(tmp_path):
     path = tmp_path / "waltz.txt"
     path.write_text(ireal(("Three", "[T34C^7 |A-7 |D-7 |G7 Z", 0)))
     read = read_chart(path)
-    assert read.beats_per_bar == 3 and read.chart.tempo_bpm is None
+    assert read.metre == "3/4" and read.chart.tempo_bpm is None
     assert symbols(read) == [["C^7"], ["A-7"], ["D-7"], ["G7"]]
+
+
+@pytest.mark.parametrize(("mark", "metre"), [("T78", "7/8"), ("T12", "12/8"), ("T68", "6/8"), ("T22", "2/2"), ("T54", "5/4")])
+def test_ireal_metres_are_read_as_they_are_written(mark, metre, tmp_path):
+    path = tmp_path / "odd.txt"
+    path.write_text(ireal(("Odd", f"[{mark}C^7 |A-7 D-7 |G7 Z", 0)))
+    assert read_chart(path).metre == metre and symbols(read_chart(path)) == [["C^7"], ["A-7", "D-7"], ["G7"]]
 
 
 def test_of_several_tunes_one_is_chosen_by_its_title(tmp_path):
@@ -111,7 +118,7 @@ def test_music_xml_with_alterations_a_bass_and_a_repeat(tmp_path):
         harmony("F", "minor-sixth", 1) + "NOTE" + REPEAT, "NOTE", first=TEMPO,
     ))  # fmt: skip
     read = read_chart(path)
-    assert (read.title, read.beats_per_bar, read.chart.tempo_bpm) == ("Our Tune", 4, 96)
+    assert (read.title, read.metre, read.chart.tempo_bpm) == ("Our Tune", "4/4", 96)
     bars = symbols(read)
     assert len(bars) == 7 and bars[:3] == bars[3:6]
     assert bars[0] == ["Bbmaj7/D"] and bars[2] == ["F#m6"] and bars[6] == ["F#m6"]  # what is not written goes on
@@ -123,7 +130,7 @@ def test_music_xml_begins_without_chords_and_in_three(tmp_path):
     path = tmp_path / "waltz.xml"
     path.write_text(music_xml("NOTE", harmony("D", "minor-seventh", offset=1) + "NOTE", beats=3))
     read = read_chart(path)
-    assert read.beats_per_bar == 3 and read.chart.tempo_bpm is None
+    assert read.metre == "3/4" and read.chart.tempo_bpm is None
     assert symbols(read) == [[None], [None, "Dm7", "Dm7"]]
 
 

@@ -12,7 +12,7 @@ from lib.apps.cli import DATA_DIR, ChartFile, HiddenDataDir, HiddenDevice, Relea
 from lib.apps.cli.options import with_chart, with_request
 from lib.generation.request import GenerateRequest
 
-COMMON = ("chords", "seconds", "seed", "tempo_bpm", "style", "density")
+COMMON = ("chords", "choruses", "bars", "seconds", "seed", "tempo_bpm", "metre", "feel", "style", "density")
 
 
 @with_request(GenerateRequest, COMMON, skipped=("own_changes", "condition_model"))
@@ -39,7 +39,8 @@ def generate(
     **request,
 ):
     """Improvise over chords; the same seed plays the same solo."""
-    from lib.music.notes import read_midi, read_tempo
+    from lib.generation.performance import read_performance, tempo_and_metre
+    from lib.music.notes import read_midi
     from lib.music.style_features import top_line
 
     if (infill is None) != (from_s is None or to_s is None) or (infill and prompt):
@@ -49,9 +50,9 @@ def generate(
             "--count goes without --infill, --wav and --variations, and --batch only with --count."
         )
     request, read = with_chart(request, chart, tune)
-    performance = prompt or infill
-    if performance and "tempo_bpm" not in request and (tempo_bpm := read_tempo(performance, from_s)):
-        request["tempo_bpm"] = tempo_bpm
+    notes, tempo_map = read_performance(prompt or infill) if prompt or infill else (None, None)
+    if notes is not None:
+        request = {**tempo_and_metre(tempo_map, notes.end_s if from_s is None else from_s), **request}
     if melody:
         request["melody"] = top_line(read_midi(melody))
     candidates = request.get("num_candidates")
@@ -60,38 +61,36 @@ def generate(
         request = dataclasses.replace(request, num_candidates=configs.GUIDED_CANDIDATES)
     from lib.generation import generate as generation
     from lib.music import audio
-    from lib.music.chart import Chart
 
     if read is None and not request.own_changes:  # what is misspelt is said before anything is loaded or written
-        read = Chart.parse(request.chords, request.beats_per_bar)
+        read = request.parsed_chart()
     audio.find_soundfont(soundfont)
-    notes = read_midi(performance) if performance else None
+    loading = run, released, device, data_dir / configs.STYLES
+    order = generation.Order(request, notes, from_s, to_s, chart=read, tempo_map=tempo_map)
     if count is not None:
-        return _make_many(request, notes, out, count, batch, (run, released, device, data_dir / configs.STYLES))
-    improviser = generation.load_improviser(run, released, device, data_dir / configs.STYLES)
+        return _make_many(order, out, count, batch, loading)
+    improviser = generation.load_improviser(*loading)
     for number in range(variations):
         variation = dataclasses.replace(request, seed=request.seed + number)
-        if infill:
-            solo = generation.infill(improviser, variation, notes, from_s, to_s, _ProgressBar(), chart=read)
-        else:
-            solo = generation.generate(improviser, variation, _ProgressBar(), notes, chart=read)
+        each = dataclasses.replace(order, request=variation, callback=_ProgressBar())
         mark = "" if variations == 1 else f"-{number + 1}"
+        (solo,) = generation.generate_many(improviser, [each])
         _write(solo, out.with_stem(out.stem + mark), wav and wav.with_stem(wav.stem + mark), soundfont)
 
 
 def _write(solo, path, wav, soundfont):
     """The solo's files, and what it is like as a line of JSON."""
-    from lib.music.metrics import describe
+    from lib.generation.bulk import facts_of
 
-    new, length_s = solo.new_notes, solo.ends_s - solo.begins_s
+    facts = facts_of(solo)
     solo.write(path)
-    print(f"{path}: {len(new)} notes, {length_s:g} s of music in {solo.seconds:.1f} s")
+    print(f"{path}: {facts['measures']['notes']} notes, {solo.length_s:g} s of music in {solo.seconds:.1f} s")
     if wav is not None:
         write_sound(solo.notes, wav, soundfont)
-    print(json.dumps({**describe(new, length_s), "rule_losses": solo.rule_losses}))
+    print(json.dumps({**facts["measures"], "rule_losses": facts["rule_losses"]}))
 
 
-def _make_many(request, prompt, out, count, batch, loading):
+def _make_many(order, out, count, batch, loading):
     """This process's share of the solos; see lib/generation/bulk.py."""
     from lib.devices import choose_device
     from lib.generation import generate as generation
@@ -101,7 +100,7 @@ def _make_many(request, prompt, out, count, batch, loading):
     share, device = Share.of_environment(), choose_device(device)
     set_device(device, share)
     improviser = generation.load_improviser(run, released, device, styles_dir)
-    done = make_solos(improviser, request, out, count, batch, prompt, share)
+    done = make_solos(improviser, order, out, count, batch, share)
     print(
         f"process {share.rank + 1} of {share.world}: {done.made} solos made, {done.kept} were there; {out.parent}",
         flush=True,

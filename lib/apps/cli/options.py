@@ -18,6 +18,7 @@ import typer
 from lib.config import ConfigError
 
 OPTION_OF = {"tempo_bpm": "--tempo"}  # fields whose option has another name
+EARLIER = {"metre": ("beats_per_bar", int)}  # fields -> their name in earlier versions, taken for one release, and type
 FILES_INSTEAD = ("melody",)  # a command takes a file for it
 PLAIN = (int, float, bool)  # what an option's text is read as here; the request reads all other text
 
@@ -66,11 +67,14 @@ def with_request(
         )
         options = [_parameter(request_type, name, name in common) for name in fields]
         first, rest = options[: len(common)], options[len(common) :]
+        earlier = {old: _earlier_parameter(name, old, kind) for name, (old, kind) in EARLIER.items() if name in fields}
 
         def given(values):
-            return {name: value for name, value in values.items() if name not in fields or value is not None}
+            values = {name: value for name, value in values.items() if name not in fields or value is not None}
+            old = {name: values.pop(name, None) for name in earlier}
+            return values if set(old.values()) == {None} else _renamed(request_type, values, old)
 
-        return _with_options(command, [*first, *own, *rest], given)
+        return _with_options(command, [*first, *own, *rest, *earlier.values()], given)
 
     return decorate
 
@@ -116,6 +120,20 @@ def _parameter(request_type, name, is_common):
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+def _earlier_parameter(name, old, kind):
+    described = typer.Option(f"--{old.replace('_', '-')}", help=f"Now --{name}.", hidden=True, show_default=False)
+    return inspect.Parameter(
+        old, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, described]
+    )
+
+
+def _renamed(request_type, values, old):
+    """The options with this version's names for those that were given by earlier ones."""
+    from lib.checkpoints.config_migration import renamed
+
+    return renamed(request_type, {**{name: value for name, value in old.items() if value is not None}, **values}, "--")
+
+
 def _base_type(hint) -> tuple[type, tuple[str, ...]]:
     """(int, float, bool or str, the choices of a Literal) of a field's type."""
     if get_origin(hint) is Literal:
@@ -127,7 +145,7 @@ def _base_type(hint) -> tuple[type, tuple[str, ...]]:
 
 
 def with_chart(request: dict[str, Any], chart: Path | None, tune: str | None) -> tuple[dict[str, Any], Any]:
-    """The request's options completed from a file of iReal Pro or MusicXML: chords, tempo_bpm, beats_per_bar.
+    """The request's options completed from a file of iReal Pro or MusicXML: chords, tempo_bpm, metre.
 
     Parameters
     ----------
@@ -153,10 +171,10 @@ def with_chart(request: dict[str, Any], chart: Path | None, tune: str | None) ->
 
     read = read_chart(chart, tune)
     text = read.chart.text()
-    print(f"{chart}: {read.title}, {read.beats_per_bar} beats a bar: {text}")
+    print(f"{chart}: {read.title}, {read.metre}: {text}")
     tempo = {} if read.chart.tempo_bpm is None else {"tempo_bpm": read.chart.tempo_bpm}
-    request = {"beats_per_bar": read.beats_per_bar, **tempo, **request, "chords": text}
-    return request, read.chart if request["beats_per_bar"] == read.beats_per_bar else None
+    request = {"metre": read.metre, **tempo, **request, "chords": text}
+    return request, read.chart if request["metre"] == read.metre else None
 
 
 def check_source(run: Path | None, released: bool) -> None:

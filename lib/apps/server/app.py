@@ -20,7 +20,7 @@ from lib.apps.server.page import PAGE_POLICY, page_html
 from lib.apps.server.results import KINDS, Busy
 from lib.apps.server.schemas import SoloOrder, check
 from lib.apps.server.service import Service
-from lib.music.notes import MidiError, to_midi
+from lib.music.notes import MidiError
 from lib.style.classifier import TooShort
 
 SOON = {"Retry-After": "2"}
@@ -29,8 +29,9 @@ JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As POST /v1/s
 Kind = Annotated[Literal["mid", "wav", "json", "html"], Path(description="MIDI, sound, notes, or the player page.")]
 EXAMPLES = {
     "changes": {"summary": "Ten seconds over changes", "value": {"chords": "Dm7 G7 | Cmaj7", "seconds": 10, "seed": 1}},
-    "blues": {"summary": "A blues of 12 bars, busier towards the middle",
-              "value": {"chords": "blues in F", "bars": 12, "tempo_bpm": 160, "density": [4, 9, 5]}},
+    "blues": {"summary": "Two choruses of a swung blues, busier towards the middle",
+              "value": {"chords": "blues in F", "choruses": 2, "tempo_bpm": 160, "feel": "swing", "density": [4, 9, 5]}},
+    "waltz": {"summary": "Sixteen bars of three", "value": {"chords": "Am7 | D7 | Gmaj7 | Cmaj7", "bars": 16, "metre": "3/4"}},
     "mix": {"summary": "Two pianists", "value": {"style": "Brad Mehldau:0.7,Bill Evans:0.3", "seconds": 10}},
 }  # fmt: skip
 MIDI_BODY = {
@@ -127,11 +128,13 @@ def _solos(service):
         if job.state != "done":
             raise Problem(409, f"The job is {job.state}: there is no result{' yet' if job.state not in ENDED else ''}.")
         try:
-            path = service.results.path(job.id, kind)
+            path = service.results.path(job.id, "mid" if kind == "json" else kind)
         except Busy:
             raise Problem(429, "Sound is being made for others; try again.", headers=SOON) from None
         if path is None:
             raise Problem(404, "The result was forgotten.")
+        if kind == "json":
+            return JSONResponse(service.results.values(job.id))
         headers = {"Content-Security-Policy": PAGE_POLICY} if kind == "html" else {}
         name = None if kind == "html" else f"solo-{job.id[:8]}.{kind}"
         return FileResponse(path, media_type=KINDS[kind], filename=name, headers=headers)
@@ -202,10 +205,8 @@ def _listening(service):
     @router.post("/v1/reconstruct", responses=refusals, openapi_extra=MIDI_BODY)
     async def reconstruct(request: Request, form: Annotated[Literal["json", "mid"], Query()] = "json"):
         """A MIDI file (the body) through the codec and back: the best that the model could say of it."""
-        notes, values = await run_in_threadpool(listen, service.reconstruct, await request.body())
-        if form == "json":
-            return JSONResponse(values)
-        return Response(await run_in_threadpool(to_midi, notes), media_type=KINDS["mid"])
+        midi, values = await run_in_threadpool(listen, service.reconstruct, await request.body())
+        return JSONResponse(values) if form == "json" else Response(midi, media_type=KINDS["mid"])
 
     @router.get("/v1/styles", response_model=StylesView, responses=answers(401))
     def styles():

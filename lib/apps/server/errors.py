@@ -69,7 +69,7 @@ def answer_with_problems(app):
 
     @app.exception_handler(RequestValidationError)
     async def unusable(request, error):
-        errors = [(_field(e["loc"]), str(e.get("ctx", {}).get("error", e["msg"]))) for e in error.errors()[:20]]
+        errors = [pair for e in error.errors()[:20] for pair in _fields_of(e)]
         return Problem(422, "; ".join(f"{field}: {detail}" for field, detail in errors), errors).response()
 
     @app.exception_handler(HTTPException)
@@ -80,6 +80,12 @@ def answer_with_problems(app):
     async def broken(request, error):
         log.error("%s %s", request.method, request.url.path, exc_info=error)
         return Problem(500, "The server's log says more.").response()
+
+
+def _fields_of(error):
+    """(field, what is wrong with it) of one of pydantic's errors; a ConfigError names its fields itself."""
+    cause = error.get("ctx", {}).get("error", error["msg"])
+    return list(getattr(cause, "fields", {}).items()) or [(_field(error["loc"]), str(cause))]
 
 
 def _field(location):

@@ -1,6 +1,7 @@
 const $ = id => document.getElementById(id);
-const NUMBERS = ["seconds", "tempo_bpm", "temperature", "guidance_scale", "seed", "from_s", "to_s"];
-const FIELD = { style: "style", bars: "seconds", body: "midi" };  // where the server names another field than the page has
+const NUMBERS = ["tempo_bpm", "temperature", "guidance_scale", "seed", "from_s", "to_s"];
+// where the server names another field than the page has
+const FIELD = { choruses: "length", bars: "length", seconds: "length", body: "midi" };
 let job = null;
 
 function say(text) { $("said").textContent = text; }
@@ -27,7 +28,9 @@ async function base64(file) {
 }
 
 async function order() {
-  const wanted = { chords: $("chords").value };
+  const wanted = { chords: $("chords").value, feel: $("feel").value };
+  if ($("metre").value.trim()) wanted.metre = $("metre").value;
+  if ($("length").value !== "") wanted[$("unit").value] = Number($("length").value);
   for (const id of NUMBERS) if ($(id).value !== "") wanted[id] = Number($(id).value);
   for (const knob of document.querySelectorAll(".rule")) if (knob.value.trim()) wanted[knob.id] = knob.value.trim();
   const [first, second, share] = [$("style").value, $("mix").value, Number($("share").value)];

@@ -9,29 +9,28 @@ import json
 import math
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from lib.apps.server.errors import Problem
 from lib.checkpoints.config_migration import renamed
 from lib.config import GUIDED_CANDIDATES, STRICT, ConfigError
-from lib.generation.generate import Order
-from lib.generation.request import RULE_OPTIONS, GenerateRequest, request_from
-from lib.music.chart import Chart
+from lib.generation.generate import Order, find_passage
+from lib.generation.performance import read_performance, tempo_and_metre
+from lib.generation.request import RULE_OPTIONS, GenerateRequest, MetreText, Tempo, request_from
 from lib.music.chords import ChordError
-from lib.music.notes import MidiError, Notes, read_midi, read_tempo
+from lib.music.notes import MidiError, read_midi
 
-PLAIN = GenerateRequest()
+LENGTHS = ("choruses", "bars", "seconds")
+BEATS_ALIKE = 10  # solos whose lengths in felt beats differ by fewer may be played together
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SoloOrder(GenerateRequest):
     """A GenerateRequest as the server takes it: what is left out is chosen as on the command line."""
 
-    seconds: Annotated[float, Field(gt=0, le=3600)] | None = None
-    bars: Annotated[int, Field(ge=1)] | None = None  # instead of seconds
-    tempo_bpm: Annotated[float, Field(ge=20, le=400)] | None = None  # None: as the MIDI file says, or 120
+    tempo_bpm: Tempo | None = None  # None: as the MIDI file says, or 120
+    metre: MetreText | None = None  # None: as the MIDI file says, or 4/4
     num_candidates: Annotated[int, Field(ge=1, le=64)] | None = None  # None: 8 where a rule is asked, else 1
     midi: str | None = None  # a MIDI file in base64 to continue; with from_s and to_s: to fill that gap of
     from_s: Annotated[float, Field(ge=0)] | None = None
@@ -43,17 +42,12 @@ class SoloOrder(GenerateRequest):
         """Fields by the names of this version."""
         return renamed(GenerateRequest, values, "") if isinstance(values, dict) else values
 
-    def length_s(self, tempo_bpm):
-        """Of the new music."""
-        if self.to_s is not None:
-            return self.to_s - self.from_s
-        return self.bars * self.beats_per_bar * 60 / tempo_bpm if self.bars else self.seconds or PLAIN.seconds
-
-    def request(self, tempo_bpm, seconds):
-        """GenerateRequest with everything decided."""
-        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(GenerateRequest)}
-        candidates = self.num_candidates or (GUIDED_CANDIDATES if self.asks_for_rules else 1)
-        return GenerateRequest(**{**own, "seconds": seconds, "tempo_bpm": tempo_bpm, "num_candidates": candidates})
+    def request(self, timing: dict) -> GenerateRequest:
+        """GenerateRequest with everything decided; tempo_bpm and metre of a performance stand in for what is left out."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(GenerateRequest)}
+        values |= {name: value for name, value in timing.items() if values[name] is None}
+        values["num_candidates"] = self.num_candidates or (GUIDED_CANDIDATES if self.asks_for_rules else 1)
+        return GenerateRequest(**{name: value for name, value in values.items() if value is not None})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,14 +78,22 @@ class Work:
 
     def order(self, limits, callback=None):
         """generate.Order."""
-        notes = None if self.midi is None else read_performance(self.midi, limits)
-        return Order(self.request, notes, self.from_s, self.to_s, callback)
+        if self.midi is None:
+            return Order(self.request, callback=callback)
+        notes, tempo_map = check_performance(self.midi, limits)
+        return Order(self.request, notes, self.from_s, self.to_s, callback, tempo_map=tempo_map)
+
+    @property
+    def length_s(self):
+        """Of the new music."""
+        return self.request.length_s if self.to_s is None else self.to_s - self.from_s
 
     @property
     def shape(self):
         """What must be the same for two to be worth playing together."""
-        seconds = self.request.seconds if self.to_s is None else self.to_s - self.from_s
-        return f"{math.ceil(seconds / 5)} {self.request.num_steps} {self.request.num_candidates} {self.to_s is None}"
+        beats = self.length_s / 60 * self.request.timing.felt_bpm
+        settings = self.request.num_steps, self.request.num_candidates, self.to_s is None
+        return " ".join(map(str, (math.ceil(beats / BEATS_ALIKE), *settings)))
 
 
 def check(asked, styles, limits):
@@ -100,24 +102,28 @@ def check(asked, styles, limits):
     midi = None if asked.midi is None else decode_midi(asked.midi)
     if (asked.from_s is None) != (asked.to_s is None) or (asked.from_s is not None and midi is None):
         raise Problem.of_field("from_s" if asked.from_s is None else "to_s", "from_s, to_s and midi go together.")
-    notes = None if midi is None else _of_field("midi", MidiError, read_performance, midi, limits)
-    tempo_bpm = asked.tempo_bpm or (read_tempo(midi, asked.from_s) if midi else None) or PLAIN.tempo_bpm
-    if not 0 < (seconds := asked.length_s(tempo_bpm)) <= limits.seconds:
-        field = "bars" if asked.bars else "seconds" if asked.to_s is None else "to_s"
-        raise Problem.of_field(
-            field, f"{seconds:g} s of music; this server plays more than 0 and at most {limits.seconds:g} s."
-        )
-    request = asked.request(tempo_bpm, seconds)
+    timing = {}
+    if midi is not None:
+        notes, tempo_map = _of_field("midi", MidiError, check_performance, midi, limits)
+        timing = tempo_and_metre(tempo_map, notes.end_s if asked.from_s is None else asked.from_s)
+    work = Work(asked.request(timing), midi, asked.from_s, asked.to_s)
+    if work.request.style is not None:
+        _of_field("style", ConfigError, styles.vector, work.request.style)
+    bars = 0 if work.request.own_changes else len(_of_field("chords", ChordError, work.request.parsed_chart).bars)
+    if bars > limits.bars:
+        raise Problem.of_field("chords", f"{bars} bars; this server takes {limits.bars} at most.")
+    if work.length_s > limits.seconds:
+        given = [name for name in LENGTHS if getattr(asked, name) is not None]
+        field = "to_s" if asked.to_s is not None else given[0] if given else "chords"
+        text = f"{work.length_s:g} s of music; this server plays {limits.seconds:g} s at most."
+        raise Problem.of_field(field, text)
     if asked.from_s is not None:
-        _of_field("from_s", ConfigError, lambda: Order(request, notes, asked.from_s, asked.to_s).borders)
-    if request.style is not None:
-        _of_field("style", ConfigError, styles.vector, request.style)
-    return Work(request, midi, asked.from_s, asked.to_s)
+        order = Order(work.request, notes, asked.from_s, asked.to_s, tempo_map=tempo_map)
+        _of_field("from_s", ConfigError, find_passage, order)
+    return work
 
 
 def _check_sizes(asked, limits):
-    if asked.bars is not None and asked.seconds is not None:
-        raise Problem.of_field("bars", "give either bars or seconds.")
     for name, most in (
         ("num_steps", limits.num_steps),
         ("num_candidates", limits.num_candidates),
@@ -131,9 +137,6 @@ def _check_sizes(asked, limits):
     for name in ("chords", "style"):
         if len(getattr(asked, name) or "") > limits.chart_characters:
             raise Problem.of_field(name, f"this server reads {limits.chart_characters} characters at most.")
-    bars = 0 if asked.own_changes else len(_of_field("chords", ChordError, Chart.parse, asked.chords).bars)
-    if bars > limits.bars:
-        raise Problem.of_field("chords", f"{bars} bars; this server takes {limits.bars} at most.")
 
 
 def _of_field(field, kind, function, *words):
@@ -152,7 +155,7 @@ def decode_midi(text):
         raise Problem.of_field("midi", "is not base64.") from None
 
 
-def read_performance(content, limits):
+def check_notes(content, limits):
     """Notes of a MIDI file's bytes within the limits, no pedal beyond the last note; MidiError says what is wrong."""
     if content.count(b"MTrk") > limits.tracks:  # each takes a parser some kB: 2 MB of them, 300 MB
         raise MidiError(f"has {content.count(b'MTrk'):,} tracks; this server takes {limits.tracks} at most")
@@ -165,12 +168,13 @@ def read_performance(content, limits):
     return dataclasses.replace(notes, pedal_s=pedal_s[pedal_s[:, 1] > pedal_s[:, 0]])
 
 
+def check_performance(content, limits):
+    """(Notes, TempoMap) of such a file."""
+    notes = check_notes(content, limits)
+    return notes, read_performance(content)[1]
+
+
 def notes_as_rows(notes):
     """(rows, pedal): [onset_s, duration_s, pitch, velocity] a note, [down_s, up_s] a pedal."""
     columns = (notes.onset_s.round(4), notes.duration_s.round(4), notes.pitch, notes.velocity)
     return [list(row) for row in zip(*(column.tolist() for column in columns))], notes.pedal_s.round(4).tolist()
-
-
-def notes_from_rows(rows, pedal):
-    """Notes of what notes_as_rows gave."""
-    return Notes.from_arrays(*(np.array([row[i] for row in rows]) for i in range(4)), pedal)

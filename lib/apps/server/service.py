@@ -11,14 +11,14 @@ from lib.apps.server.jobs import Jobs
 from lib.apps.server.limits import Limits
 from lib.apps.server.metrics import Metrics
 from lib.apps.server.results import Busy, Results
-from lib.apps.server.schemas import notes_as_rows, read_performance
+from lib.apps.server.schemas import check_notes, check_performance, notes_as_rows
 from lib.apps.server.worker import Worker
 from lib.checkpoints.run_dependencies import locate
 from lib.devices import choose_device
 from lib.generation.generate import load_improviser
 from lib.generation.reconstruct import codec_round_trip
 from lib.music.metrics import note_f1
-from lib.music.notes import read_piano, read_tempo
+from lib.music.notes import read_piano, read_tempo, to_midi
 from lib.style.gallery import GALLERY, load_classifier
 from lib.style.identification import identify
 
@@ -93,18 +93,20 @@ class Service:
 
     def identify(self, content, top):
         """identify.Identification as plain values, of a MIDI file's bytes; MidiError, TooShort, Busy."""
-        read_performance(content, self.limits)
+        check_notes(content, self.limits)
         (notes, left_out), beat_s = read_piano(content), 60 / (read_tempo(content) or 120)
         return self._in_turn(
             lambda: identify(self.classifier, self.gallery, notes, top, beat_s, left_out).as_values()
         )
 
     def reconstruct(self, content):
-        """(Notes, plain values) of a MIDI file's bytes through the codec; MidiError, Busy."""
-        notes = read_performance(content, self.limits)
-        back = self._in_turn(lambda: codec_round_trip(self.improviser.vqvae, notes))
+        """(MIDI file, plain values) of a MIDI file's bytes through the codec, in its beats; MidiError, Busy."""
+        notes, tempo_map = check_performance(content, self.limits)
+        tempo_map = tempo_map.covering(0.0, notes.end_s)
+        back = self._in_turn(lambda: codec_round_trip(self.improviser.vqvae, notes, tempo_map))
         rows, pedal = notes_as_rows(back)
-        return back, {"notes": rows, "pedal": pedal, "f1": dataclasses.asdict(note_f1(notes, back))}
+        values = {"notes": rows, "pedal": pedal, "f1": dataclasses.asdict(note_f1(notes, back))}
+        return to_midi(back, tempo_map), values
 
     def _in_turn(self, work):
         if not self._seats.acquire(blocking=False):

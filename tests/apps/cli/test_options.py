@@ -4,7 +4,8 @@ import pytest
 from command_line import lib
 
 from lib.apps.cli.main import COMMANDS
-from lib.config import ConfigError
+from lib.apps.cli.options import with_request
+from lib.config import ConfigError, build
 from lib.generation.request import GenerateRequest
 
 NAMES = [[], *([name] for _, name, *_ in COMMANDS if name != "worker")]
@@ -46,6 +47,20 @@ def test_underscores_are_hyphens(tmp_path):
     assert "There is no folder of runs" in lib("runs", "--runs_dir", tmp_path / "none", check=2).stderr
 
 
+def test_quarters_a_bar_are_taken_for_a_metre_in_this_release(capsys):
+    command = with_request(GenerateRequest, ("chords",))(lambda **request: build(GenerateRequest, request))
+    assert command(beats_per_bar=3, help_all=False).metre == "3/4"
+    assert "--beats_per_bar is now called metre" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="metre is given twice"):
+        command(beats_per_bar=3, metre="7/8", help_all=False)
+    assert "--beats-per-bar" in lib("generate", "--help-all", check=0).stdout
+
+
+def test_one_length_at_most():
+    refused = lib("generate", "--released", "--bars", "4", "--seconds", "8", check=2).stderr
+    assert "Error: bars and seconds each say how long the music is. Give one of them" in refused
+
+
 def test_a_value_out_of_range_names_its_field():
     assert "num_steps" in lib("generate", "--released", "--num-steps", "0", check=2).stderr
     assert "mode" in lib("duet", "--mode", "fourz", check=2).stderr
@@ -59,8 +74,8 @@ def test_a_chart_completes_what_is_not_said(tmp_path):
     chart = tmp_path / "waltz.html"
     chart.write_text("irealb://" + quote("Ours=Me=Waltz=C==1r34LbKcu7[T34C^7 |A-7 |D-7 |G7 Z==90=0"), encoding="utf-8")
     request, read = with_chart({"seed": 3}, chart, None)
-    assert (request["seed"], request["tempo_bpm"], request["beats_per_bar"]) == (3, 90, 3) and read is not None
-    request, read = with_chart({"tempo_bpm": 120.0, "beats_per_bar": 4}, chart, None)
-    assert (request["tempo_bpm"], request["beats_per_bar"]) == (120, 4) and read is None
+    assert (request["seed"], request["tempo_bpm"], request["metre"]) == (3, 90, "3/4") and read is not None
+    request, read = with_chart({"tempo_bpm": 120.0, "metre": "4/4"}, chart, None)
+    assert (request["tempo_bpm"], request["metre"]) == (120, "4/4") and read is None
     with pytest.raises(ConfigError, match="not both"):
         with_chart({"chords": "C"}, chart, None)

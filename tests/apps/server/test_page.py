@@ -76,7 +76,10 @@ def wait_until(frame, condition, seconds=15):
         time.sleep(0.05)
 
 
-def generate(page, **knobs):
+def generate(page, seconds=None, **knobs):
+    if seconds is not None:
+        page.locator("#unit").select_option("seconds")
+        page.locator("#length").fill(str(seconds))
     for name, value in knobs.items():
         page.locator(f"#{name}").fill(str(value))
     page.get_by_role("button", name="Generate").click()
@@ -99,6 +102,19 @@ def test_knobs_are_set_and_the_solo_sounds(open_page, served):
     assert download.value.suggested_filename.endswith(".mid")
 
 
+def test_metre_feel_and_length_are_asked_for(open_page, served):
+    page = open_page(served[0])
+    page.locator("#feel").select_option("swing")
+    generate(page, chords="Am7 | D7", metre="7/8", tempo_bpm=140, length=3)
+    expect(page.locator("#said")).to_have_text("done", timeout=30_000)
+    played = page.evaluate("() => ask(job.links.json).then(answer => answer.json())")
+    request = played["request"]
+    assert [request[name] for name in ("metre", "feel", "choruses", "tempo_bpm")] == ["7/8", "swing", 3, 140]
+    assert played["bars_s"] == pytest.approx(1.5 * np.arange(6)), "three choruses of two bars"
+    bars = page.frames[1].evaluate("() => music.takes[0].bars.slice(0, 3)")
+    assert bars == [[0.0, 1], [1.5, 2], [3.0, 3]], "the player has them, too"
+
+
 def test_cancel(open_page, served):
     page = open_page(served[0])
     page.locator("#mix").select_option("Bill Evans")
@@ -112,13 +128,15 @@ def test_cancel(open_page, served):
 
 
 def test_faults_stand_under_their_fields(open_page, served):
-    page = open_page(served[0], refusals=2)
+    page = open_page(served[0], refusals=3)
     generate(page, chords="Cmaj7 | Qm7")
     page.wait_for_selector(".fault")
     assert "Qm7" in page.locator("label:has(#chords) .fault").inner_text()
     assert page.locator("#chords").get_attribute("aria-invalid") == "true"
-    generate(page, chords="Cmaj7", seconds=61)
-    page.wait_for_selector("label:has(#seconds) .fault")
+    generate(page, chords="Cmaj7", metre="4/5", seconds=61)
+    page.wait_for_selector("label:has(#metre) .fault")
+    generate(page, metre="4/4")
+    page.wait_for_selector("label:has(#length) .fault")
     assert page.locator(".fault").count() == 1
 
 
