@@ -147,6 +147,15 @@ def test_a_tempo_that_is_not_felt_is_written_all_the_same(tempo, metre, bar_s, f
     assert np.abs(frames - np.rint(frames)).max() < 0.05 and frames.max() < 4 * bar_s * felt / 60 * 24
 
 
+def test_a_theme_and_a_vamp_are_taken(tiny_runs, tmp_path):
+    theme = write_midi(Notes.from_arrays([0, 0.5, 1, 1.5], [0.4] * 4, [60, 64, 67, 72], [80] * 4), tmp_path / "theme.mid")
+    words = ["generate", "--run", tiny_runs / "brad_final", "--bars", "4", "--num-steps", "2", "--count", "1"]
+    lib(*words, "--theme", theme, "--vamp", "2", "--out", tmp_path / "a.mid", check=0)
+    assert len(json.loads((tmp_path / "a.order.json").read_text())["theme"]) == 16
+    assert "theme" in lib(*words, "--vamp", "2", "--out", tmp_path / "a.mid", check=2).stderr
+    assert "none.mid" in lib(*words, "--theme", tmp_path / "none.mid", "--out", tmp_path / "b.mid", check=2).stderr
+
+
 def test_fine_tuning_on_a_folder(demo_midi, tiny_runs, tmp_path):
     data, folder = tmp_path / "data", tmp_path / "My Playing"
     shutil.copytree(demo_midi / "Cora Canonby", folder)

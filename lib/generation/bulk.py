@@ -25,6 +25,7 @@ from lib.config import ConfigError, as_values
 from lib.generation.generate import Order, Solo, generate_many
 from lib.generation.performance import written_map
 from lib.generation.request import request_from
+from lib.music.beat_notes import STEADY, in_seconds
 from lib.music.metrics import describe
 from lib.music.notes import MidiError, Notes, read_metres, read_midi, read_midi_and_quarters, to_midi
 from lib.music.tempo_map import TempoMap
@@ -178,9 +179,12 @@ def _batch_of_order(improviser, order, out, batch):
         previous = unsealed(path.read_text(encoding="utf-8"), path)
         previous["request"] = json.loads(json.dumps(as_values(request_from(previous["request"], path))))
     batch = batch or (previous["batch"] if previous else BATCH[improviser.device.type])
-    before = None if order.notes is None else hashlib.sha256(to_midi(order.notes, order.tempo_map)).hexdigest()[:16]
-    values = {"request": as_values(order.request), "batch": batch, "model": improviser.fingerprint()[:16]}
-    values = json.loads(json.dumps({**values, "before": before}))
+    values = {"request": as_values(order.request), "batch": batch, "model": improviser.fingerprint()[:16], "before": None}
+    if order.notes is not None:
+        values["before"] = hashlib.sha256(to_midi(order.notes, order.tempo_map)).hexdigest()[:16]
+    if order.theme is not None:
+        values["theme"] = hashlib.sha256(to_midi(in_seconds(order.theme, STEADY))).hexdigest()[:16]
+    values = json.loads(json.dumps(values))
     if previous is None:
         write_text(path, sealed(values), unique=True)  # each process writes the same
     elif previous != values:

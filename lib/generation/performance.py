@@ -11,6 +11,7 @@ import numpy as np
 from lib.config import RELEASED
 from lib.models.beat_tracker import BeatTracker
 from lib.music.beat_grid import Timing
+from lib.music.beat_notes import BeatNotes, in_beats
 from lib.music.beat_tracking import sits_on_grid
 from lib.music.notes import SLOWEST_FASTEST, Notes, read_metres, read_midi_and_quarters
 from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, UNITS, Metre, TempoMap, bar_table
@@ -56,6 +57,15 @@ def tempo_and_metre(tempo_map: TempoMap, second: float) -> dict:
     bpm = 60 * (at - first) / (tempo_map.to_seconds(at) - tempo_map.to_seconds(first))
     found = {"tempo_bpm": round(float(bpm * tempo_map.quarters_per_beat[index]), 2)}
     return found | ({"metre": f"{bar['numerator']}/{bar['denominator']}"} if bar["kind"] == IN_BARS and bar["numerator"] else {})
+
+
+def read_theme(source: Path | str | bytes) -> BeatNotes:
+    """A MIDI file as a theme: in beats, from the bar line (or beat) on before its first note; MidiError as read_midi."""
+    notes, tempo_map = read_performance(source)
+    in_file = in_beats(notes, tempo_map)
+    first = max(0.0, float(in_file.onset[0]))
+    bar = tempo_map.bars[int(np.clip(tempo_map.bar_index(first), 0, len(tempo_map.bars) - 1))]
+    return in_file.between(float(bar["start"]) if bar["kind"] == IN_BARS else np.floor(first), np.inf)
 
 
 def written_map(quarters_s: np.ndarray, metres: list[tuple[float, int, int]]) -> TempoMap:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lib.generation.performance import read_performance, written_map
+from lib.generation.performance import read_performance, read_theme, tempo_and_metre, written_map
 from lib.music.notes import Notes, to_midi
-from lib.music.tempo_map import BEATS_ONLY, IN_BARS, Metre, TempoMap, bar_table
+from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, Metre, TempoMap, bar_table
 
 
 def midi_of(tempo_map, onsets_in_beats, path):
@@ -62,3 +62,24 @@ def test_a_recording_is_tracked(tmp_path):
     assert np.median(tempo_map.bpm) == pytest.approx(132, rel=0.02)
     near = np.abs(tempo_map.beats_s[5:-5, None] - beats_s).min(1)
     assert np.median(near) < 0.03, "on the beats that were played, not on the file's"
+
+
+def test_a_theme_begins_with_its_bar(tmp_path):
+    theme = read_theme(midi_of(TempoMap.constant(100.0, Metre.parse("3/4"), 4), [4, 4.5, 5, 7], tmp_path / "theme.mid"))
+    assert theme.onset == pytest.approx([1, 1.5, 2, 4], abs=1e-3), "a rest of a bar is left out, a pick-up is not"
+
+
+@pytest.mark.parametrize(("metre", "bpm"), [("4/4", 120.0), ("7/8", 90.0), ("12/8", 100.0)])
+def test_tempo_and_metre_go_on(metre, bpm):
+    tempo_map = TempoMap.constant(bpm, Metre.parse(metre), 4)
+    quarters_bpm = bpm * 4 * float(Metre.parse(metre).felt)
+    assert tempo_and_metre(tempo_map, 4.0) == {"tempo_bpm": pytest.approx(quarters_bpm, abs=0.01), "metre": metre}
+
+
+@pytest.mark.parametrize(
+    "quarters_s", [np.zeros(9), np.arange(9) * 60.0, np.arange(9) * 1e-6, np.array([0.0, 0.5, 0.5, 1.0, 1.5])]
+)
+def test_a_file_whose_beats_no_music_has_is_tracked(quarters_s, monkeypatch):
+    notes = Notes.from_arrays(quarters_s, np.full(len(quarters_s), 0.1), np.full(len(quarters_s), 60), np.full(len(quarters_s), 80))
+    monkeypatch.setattr("lib.generation.performance.read_midi_and_quarters", lambda source: (notes, quarters_s))
+    assert (read_performance(b"")[1].bars["kind"] == NO_BEAT).all()

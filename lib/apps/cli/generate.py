@@ -25,6 +25,7 @@ def generate(
     chart: ChartFile = None,
     tune: Tune = None,
     melody: Annotated[Path | None, hidden("A MIDI file whose top notes are to sound: improvise around them.")] = None,
+    theme: Annotated[Path | None, hidden("A MIDI file that the music comes back to with each chorus.")] = None,
     prompt: Annotated[Path | None, option("A MIDI file to continue.", "--continue")] = None,
     infill: Annotated[Path | None, option("A MIDI file with a passage to infill.")] = None,
     from_s: Annotated[float | None, option("Where that passage begins, in seconds.", "--from")] = None,
@@ -39,7 +40,7 @@ def generate(
     **request,
 ):
     """Improvise over chords; the same seed plays the same solo."""
-    from lib.generation.performance import read_performance, tempo_and_metre
+    from lib.generation.performance import read_performance, read_theme, tempo_and_metre
     from lib.music.notes import read_midi
     from lib.music.style_features import top_line
 
@@ -66,7 +67,8 @@ def generate(
         read = request.parsed_chart()
     audio.find_soundfont(soundfont)
     loading = run, released, device, data_dir / configs.STYLES
-    order = generation.Order(request, notes, from_s, to_s, chart=read, tempo_map=tempo_map)
+    around = {"tempo_map": tempo_map, "theme": read_theme(theme) if theme else None}
+    order = generation.Order(request, notes, from_s, to_s, chart=read, **around)
     if count is not None:
         return _make_many(order, out, count, batch, loading)
     improviser = generation.load_improviser(*loading)

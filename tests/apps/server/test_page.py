@@ -94,7 +94,7 @@ def test_knobs_are_set_and_the_solo_sounds(open_page, served):
     player.get_by_role("button", name="Play").click()
     frame = page.frames[1]
     wait_until(frame, "() => soundOf(state.take).currentTime > 0.5")
-    assert frame.evaluate("() => music.takes[0].notes.length") > 5 and frame.evaluate("() => music.chords[0][1]") == "Dm7"
+    assert frame.evaluate("() => music.takes[0].notes.length") > 5 and frame.evaluate("() => music.takes[0].chords[0][1]") == "Dm7"
     request = page.evaluate("() => ask(job.links.json).then(answer => answer.json()).then(found => found.request)")
     assert (request["style"], request["chords"], request["seed"]) == ("Bill Evans", "Dm7 G7 | Cmaj7", 7)
     with page.expect_download() as download:
