@@ -179,7 +179,8 @@ def _batch_of_order(improviser, order, out, batch):
         previous = unsealed(path.read_text(encoding="utf-8"), path)
         previous["request"] = json.loads(json.dumps(as_values(request_from(previous["request"], path))))
     batch = batch or (previous["batch"] if previous else BATCH[improviser.device.type])
-    values = {"request": as_values(order.request), "batch": batch, "model": improviser.fingerprint()[:16], "before": None}
+    values = {"request": as_values(order.request), "batch": batch, "before": None}
+    values["model"] = improviser.fingerprint()[:16]
     if order.notes is not None:
         values["before"] = hashlib.sha256(to_midi(order.notes, order.tempo_map)).hexdigest()[:16]
     if order.theme is not None:

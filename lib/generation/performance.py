@@ -56,11 +56,13 @@ def tempo_and_metre(tempo_map: TempoMap, second: float) -> dict:
         return {}
     bpm = 60 * (at - first) / (tempo_map.to_seconds(at) - tempo_map.to_seconds(first))
     found = {"tempo_bpm": round(float(bpm * tempo_map.quarters_per_beat[index]), 2)}
-    return found | ({"metre": f"{bar['numerator']}/{bar['denominator']}"} if bar["kind"] == IN_BARS and bar["numerator"] else {})
+    if bar["kind"] == IN_BARS and bar["numerator"]:
+        found["metre"] = f"{bar['numerator']}/{bar['denominator']}"
+    return found
 
 
 def read_theme(source: Path | str | bytes) -> BeatNotes:
-    """A MIDI file as a theme: in beats, from the bar line (or beat) on before its first note; MidiError as read_midi."""
+    """A MIDI file as a theme: in beats, from the bar (or beat) of its first note on; MidiError as read_midi."""
     notes, tempo_map = read_performance(source)
     in_file = in_beats(notes, tempo_map)
     first = max(0.0, float(in_file.onset[0]))

@@ -156,7 +156,7 @@ class GenerateRequest:
 
     @property
     def length_s(self) -> float:
-        """How long the music is in seconds; of a pianist's own changes within a bar. ChordError where it has no chart."""
+        """How long the music is in seconds, to a bar where its changes are the pianist's; ChordError: of its chords."""
         if self.own_changes and self.choruses:
             return self.choruses * USUAL_S
         chart = self.blank_chart() if self.own_changes else self.parsed_chart()

@@ -8,26 +8,24 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.apps.cli import DATA_DIR, OUTPUT_DIR, DataDir
+from lib.apps.cli import DATA_DIR, OUTPUT_DIR, DataDir, Released, Run, option
 
 MISSING = "The server needs some packages more: pip install -r requirements-serve.txt ({error})"
 
 
 def serve(
-    run: Annotated[Path | None, typer.Option(help="brad_final, or a run of diffusion or fine_tune.")] = None,
-    released: Annotated[bool, typer.Option("--released", help="Play with the weights of data/released.")] = False,
-    host: Annotated[str, typer.Option(help="Beyond 127.0.0.1 it wants --token.")] = "127.0.0.1",
+    run: Run = None,
+    released: Released = False,
+    host: Annotated[str, option("Beyond 127.0.0.1 it wants --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    token: Annotated[
-        str | None, typer.Option(envvar="LIB_SERVE_TOKEN", help="What clients must say.", show_envvar=True)
-    ] = None,
-    serve_dir: Annotated[Path, typer.Option(help="Folder of jobs and results.")] = OUTPUT_DIR / "serve",
-    soundfont: Annotated[Path | None, typer.Option(help="Another .sf2 than the built-in grand.")] = None,
-    queued: Annotated[int | None, typer.Option(min=1, help="Jobs that may wait.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=1, help="Music that may be asked for at once.")] = None,
-    ttl: Annotated[float | None, typer.Option(min=1, help="Seconds that results are kept.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Solos that are played together.")] = None,
-    queue: Annotated[str | None, typer.Option(help="redis://HOST:6379/0: let `python -m lib worker` play.")] = None,
+    token: Annotated[str | None, option("What clients must say.", envvar="LIB_SERVE_TOKEN", show_envvar=True)] = None,
+    serve_dir: Annotated[Path, option("Folder of jobs and results.")] = OUTPUT_DIR / "serve",
+    soundfont: Annotated[Path | None, option("Another .sf2 than the built-in grand.")] = None,
+    queued: Annotated[int | None, option("Jobs that may wait.", min=1)] = None,
+    seconds: Annotated[float | None, option("Music that may be asked for at once.", min=1)] = None,
+    ttl: Annotated[float | None, option("Seconds that results are kept.", min=1)] = None,
+    batch: Annotated[int | None, option("Solos that are played together.", min=1)] = None,
+    queue: Annotated[str | None, option("redis://HOST:6379/0: let `python -m lib worker` play.")] = None,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
@@ -66,9 +64,9 @@ def serve(
 
 
 def worker(
-    queue: Annotated[str, typer.Option(help="The server's: redis://HOST:6379/0")],
-    run: Annotated[Path | None, typer.Option(help="The same as the server's: brad_final, or a run.")] = None,
-    released: Annotated[bool, typer.Option("--released", help="Play with the weights of data/released.")] = False,
+    queue: Annotated[str, option("The server's: redis://HOST:6379/0")],
+    run: Annotated[Path | None, option("The same as the server's: brad_final, or a run.")] = None,
+    released: Released = False,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):

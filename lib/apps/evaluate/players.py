@@ -14,9 +14,9 @@ import numpy as np
 
 from lib.apps.evaluate.clips import Clip
 from lib.checkpoints.load import Improviser
+from lib.generation.bulk import SoloStore, facts_of
 from lib.generation.generate import Order, generate_many
 from lib.music.beat_notes import BeatNotes
-from lib.music.notes import MidiError, read_midi, write_midi
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 from lib.progress import progress_bar
 
@@ -37,45 +37,44 @@ class ClipPlayer:
     """
 
     def __init__(self, improviser: Improviser, folder: Path | str | None = None):
-        self.improviser, self.folder = improviser, None if folder is None else Path(folder)
+        self.improviser, self.store = improviser, None if folder is None else SoloStore(Path(folder))
         self.fingerprint = improviser.fingerprint()
 
     def play(self, orders: Sequence[Order], name: str) -> list[Clip]:
         """A Clip an order; `name` stands on the progress bar and in the file names."""
-        paths = [self._path(order.request, name) for order in orders]
-        clips = [_read(path) for path in paths]
+        names = [self._name_of(order.request, name) for order in orders]
+        clips = [self._read(each) for each in names]
         todo = [index for index, notes in enumerate(clips) if notes is None]
         with progress_bar(total=len(orders), desc=name, unit="clip", initial=len(orders) - len(todo)) as bar:
             for first in range(0, len(todo), BATCH):
                 batch = todo[first : first + BATCH]
                 solos = generate_many(self.improviser, [orders[index] for index in batch])
                 for index, solo in zip(batch, solos, strict=True):
-                    clips[index] = _keep(paths[index], solo)
+                    clips[index] = self._keep(names[index], solo)
                 bar.update(len(batch))
         return [Clip.asked(order.request, notes) for order, notes in zip(orders, clips, strict=True)]
 
-    def _path(self, request, name):
-        """Where a clip is, or is to be: its digest stands at the end, whatever set it was first played for."""
-        if self.folder is None:
+    def _name_of(self, request, name):
+        """What a clip is called, or is to be: its digest stands at the end, whatever set it was first played for."""
+        if self.store is None:
             return None
         values = json.dumps([self.fingerprint, dataclasses.asdict(request)], sort_keys=True)
         digest = hashlib.sha256(values.encode()).hexdigest()[:12]
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-        return next(self.folder.glob(f"*-{digest}.mid"), self.folder / f"{slug}-{request.seed:04d}-{digest}.mid")
+        path = next(self.store.folder.glob(f"*-{digest}.mid"), None)
+        return f"{slug}-{request.seed:04d}-{digest}" if path is None else path.stem
 
+    def _read(self, name):
+        """Notes of a clip that was played before, or None; a damaged one counts as none."""
+        facts = self.store.facts(name) if self.store else None
+        return None if facts is None else self.store.notes(name).between(facts["begins_s"], facts["ends_s"])
 
-def _read(path):
-    """Notes of a clip that was played before, or None; a damaged file counts as none."""
-    try:
-        return read_midi(path) if path is not None and path.exists() else None
-    except MidiError:
-        return None
-
-
-def _keep(path, solo):
-    """The notes as the file holds them; a clip without a note is not kept, for no MIDI file may be empty."""
-    notes = solo.new_notes
-    return notes if path is None or not len(notes) else read_midi(write_midi(notes, path, solo.tempo_map))
+    def _keep(self, name, solo):
+        """The notes as the file holds them."""
+        if self.store is None:
+            return solo.new_notes
+        self.store.write(name, solo.midi(), facts_of(solo))
+        return self._read(name)
 
 
 class MarkovBaseline:

@@ -27,13 +27,14 @@ SOON = {"Retry-After": "2"}
 EVENTS_EVERY_S, WORD_EVERY = 0.25, 40  # a comment now and then keeps proxies from closing the stream
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As POST /v1/solos gave it.")]
 Kind = Annotated[Literal["mid", "wav", "json", "html"], Path(description="MIDI, sound, notes, or the player page.")]
+BLUES = {"chords": "blues in F", "choruses": 2, "tempo_bpm": 160, "feel": "swing", "density": [4, 9, 5]}
+WALTZ = {"chords": "Am7 | D7 | Gmaj7 | Cmaj7", "bars": 16, "metre": "3/4"}
 EXAMPLES = {
     "changes": {"summary": "Ten seconds over changes", "value": {"chords": "Dm7 G7 | Cmaj7", "seconds": 10, "seed": 1}},
-    "blues": {"summary": "Two choruses of a swung blues, busier towards the middle",
-              "value": {"chords": "blues in F", "choruses": 2, "tempo_bpm": 160, "feel": "swing", "density": [4, 9, 5]}},
-    "waltz": {"summary": "Sixteen bars of three", "value": {"chords": "Am7 | D7 | Gmaj7 | Cmaj7", "bars": 16, "metre": "3/4"}},
+    "blues": {"summary": "Two choruses of a swung blues, busier towards the middle", "value": BLUES},
+    "waltz": {"summary": "Sixteen bars of three", "value": WALTZ},
     "mix": {"summary": "Two pianists", "value": {"style": "Brad Mehldau:0.7,Bill Evans:0.3", "seconds": 10}},
-}  # fmt: skip
+}
 MIDI_BODY = {
     "requestBody": {"required": True, "content": {"audio/midi": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -110,7 +111,7 @@ def _solos(service):
 
     @router.post("/v1/solos", status_code=202, response_model=JobView, responses=answers(401, 413, 422, 429))
     def ask(order: Annotated[SoloOrder, Body(openapi_examples=EXAMPLES)], response: Response):
-        """Ask for a solo; with `midi` one that continues a performance, with `from_s` and `to_s` too one that fills a gap."""
+        """Ask for a solo; with `midi` it continues a performance, with `from_s` and `to_s` too it infills a passage."""
         work = check(order, service.improviser.styles, service.limits)
         try:
             job = service.add(work)

@@ -1,4 +1,4 @@
-"""What became of jobs: solos in generation.bulk's store, and the sound and pages that are made of them when asked for."""
+"""What became of jobs: solos in generation.bulk's store, and sound and pages that are made when asked for."""
 
 from __future__ import annotations
 

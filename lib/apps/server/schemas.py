@@ -43,7 +43,7 @@ class SoloOrder(GenerateRequest):
         return renamed(GenerateRequest, values, "") if isinstance(values, dict) else values
 
     def request(self, timing: dict) -> GenerateRequest:
-        """GenerateRequest with everything decided; tempo_bpm and metre of a performance stand in for what is left out."""
+        """GenerateRequest with everything decided: tempo_bpm and metre of a performance where they are left out."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(GenerateRequest)}
         values |= {name: value for name, value in timing.items() if values[name] is None}
         values["num_candidates"] = self.num_candidates or (GUIDED_CANDIDATES if self.asks_for_rules else 1)

@@ -93,14 +93,14 @@ def test_clips_are_kept_by_model_and_request(noise, tmp_path, monkeypatch):
     player = ClipPlayer(load_improviser(noise, device="cpu"), tmp_path)
     requests = make_orders([{"bars": 2, "num_steps": 2}] * 2)
     first = player.play(requests, "Some Set!")
-    names = sorted(path.name for path in tmp_path.iterdir())
+    names = sorted(path.name for path in tmp_path.glob("*.mid"))
     assert [name[:14] for name in names] == ["some-set-0001-", "some-set-0002-"]
     plain = ClipPlayer(player.improviser).play(requests, "x")
     assert pitches(plain) == pitches(first)
     (tmp_path / names[0]).write_bytes(b"damaged")
     again = player.play(make_orders([{"bars": 2, "num_steps": 2}] * 2), "other name")
     assert pitches(again) == pitches(first)
-    assert sorted(path.name for path in tmp_path.iterdir()) == names, "one is played anew, in its place"
+    assert sorted(path.name for path in tmp_path.glob("*.mid")) == names, "one is played anew, in its place"
     monkeypatch.setattr("lib.apps.evaluate.players.generate_many", None)
     player.play(requests, "x")
     with pytest.raises(TypeError):
