@@ -30,7 +30,6 @@ from lib.config import ConfigError
 RENAMED: dict[str, dict[str, str]] = {
     "DiffusionConfig": {"hidden": "width", "layers": "depth", "drop_knobs": "drop_attributes"},
     "GenerateRequest": {"told": "condition_model", "beats_per_bar": "metre"},
-    "DuetRequest": {"beats_per_bar": "metre"},
     "Verifier": {"usual": "mean_std"},
 }
 # owner -> {name in earlier versions: what became of it, a sentence without its full stop}

@@ -1,4 +1,4 @@
-"""Call and response: the human's phrase ends, the partner answers on the next beat.
+"""Call and response: the human's phrase ends, the partner answers on the next beat that it can be ready for.
 
 The answer is made while the human still plays. Where silence ends phrases, each breath may be the end: the model is
 asked then, and has the rest of the silence. Where a pedal, controller or key ends them, it is asked again and again, so
@@ -87,8 +87,8 @@ class CallAndResponse(Partner):
     def _ask(self, now_s: float, grid: BeatGrid) -> None:
         beat = grid.beat_at(now_s)
         ends = beat if self.phrase.cued else beat + max(0.0, self.request.silence_beats - self.phrase.silence(beat))
-        self.num_prompted, self.asked_s = len(self.phrase), now_s
-        self.start = max(0.0, grid.next_beat(grid.time_of(ends) + LEAD_S))
+        ready_s = max(grid.time_of(ends), now_s + self.lead_s) + LEAD_S
+        self.num_prompted, self.asked_s, self.start = len(self.phrase), now_s, max(0.0, grid.next_beat(ready_s))
         prompt = self.phrase.notes(beat)
         self.ask(prompt, self.start, self._beats(prompt), grid)
 

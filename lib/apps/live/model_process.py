@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 COMPING = {"density": 4.0, "register": 50.0}  # where it accompanies
 AT_ONCE = {"guidance_scale": 1.0}  # where it must be ready in a breath: guidance doubles the work
 PROMPT_BEATS = 20  # that the model is given of what was played
-FIRST_GUESS_S = 2.0  # how long an answer may take, before one was made
 FORGET = 0.5  # of an older measurement, each time
 
 
@@ -132,14 +131,6 @@ def chart_of(request: DuetRequest, improviser: Improviser) -> Chart | None:
     return Chart.parse(request.form, (metre.numerator, metre.denominator))
 
 
-def warm_up_question(request: DuetRequest) -> Question:
-    """A Question of one bar after a note."""
-    metre = Metre.parse(request.metre)
-    columns = (np.array([value]) for value in (PROMPT_BEATS - 1.0, PROMPT_BEATS - 0.5, 60, 64))
-    beat_s = 60.0 / request.tempo_bpm * float(metre.quarters_per_beat)
-    return Question(0, BeatNotes(*columns, np.zeros((0, 2))), 0.0, metre.beats, beat_s)
-
-
 def answer(
     question: Question, request: DuetRequest, improviser: Improviser, chart: Chart | None, callback=None
 ) -> Answer:
@@ -158,6 +149,23 @@ def answer(
     return Answer(question, in_beats(notes, _steady(solo.request)))
 
 
+def warm_up_question(request: DuetRequest) -> Question:
+    """A Question of one bar after a note."""
+    metre = Metre.parse(request.metre)
+    columns = (np.array([value]) for value in (PROMPT_BEATS - 1.0, PROMPT_BEATS - 0.5, 60, 64))
+    beat_s = 60.0 / request.tempo_bpm * float(metre.quarters_per_beat)
+    return Question(0, BeatNotes(*columns, np.zeros((0, 2))), 0.0, metre.beats, beat_s)
+
+
+def warm_up(request: DuetRequest, improviser: Improviser, chart: Chart | None) -> tuple[str, float]:
+    """Answer twice, as the first time is slow: the reason why it failed, or "", and the seconds that it took."""
+    for _ in range(2):
+        began_s = time.perf_counter()
+        reason = answer(warm_up_question(request), request, improviser, chart).reason
+        took_s = time.perf_counter() - began_s
+    return reason, took_s
+
+
 class _SupersededError(Exception):
     """A newer question has come in."""
 
@@ -167,7 +175,8 @@ def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
 
     Parameters
     ----------
-    pipe : in come Question or None (drop the one in work), out goes an error's text ("" once it is ready), then Answer
+    pipe : in come Question or None (drop the one in work); out goes an error's text ("" once it is ready) with the
+        seconds that an answer takes, then Answer
     loading : keyword arguments of improviser.load_improviser
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends it
@@ -182,11 +191,11 @@ def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
     try:
         improviser = load_improviser(**loading)
         chart = chart_of(request, improviser)
-        reason = answer(warm_up_question(request), request, improviser, chart).reason
+        reason, took_s = warm_up(request, improviser, chart)
     except (ValueError, OSError, RuntimeError) as error:
-        reason = str(error)
+        reason, took_s = str(error), 0.0
     with contextlib.suppress(EOFError, OSError):
-        pipe.send(reason)
+        pipe.send((reason, took_s))
         while not reason:
             _answer_newest(pipe, request, improviser, chart)
 
@@ -216,7 +225,7 @@ class ModelProcess:
 
     def __init__(self, request: DuetRequest, loading: Mapping, clock: Callable = time.perf_counter):
         self.request, self.loading, self.clock = request, loading, clock
-        self.expected_s, self.took_s = FIRST_GUESS_S, None
+        self.expected_s, self.took_s = 0.0, None
         self._start()
 
     def _start(self):
@@ -237,7 +246,9 @@ class ModelProcess:
     def wait(self, seconds: float) -> None:
         """Until the model is ready. ProcessError : it does not come."""
         try:
-            error = self.pipe.recv() if self.pipe.poll(seconds) else f"The model was not ready after {seconds:g} s."
+            error = f"The model was not ready after {seconds:g} s."
+            if self.pipe.poll(seconds):
+                error, self.expected_s = self.pipe.recv()
         except (EOFError, OSError):
             error = "The model's process ended while it was loading."
         if error:
@@ -268,7 +279,7 @@ class ModelProcess:
             while self.pipe.poll(0):
                 message = self.pipe.recv()
                 if not isinstance(message, Answer):
-                    self.ready = not message
+                    self.ready = not message[0]
                 elif message.question.number in self.asked:
                     self.took_s = self.clock() - self.asked.pop(message.question.number)
                     self.expected_s = max(self.took_s, FORGET * self.expected_s + (1 - FORGET) * self.took_s)

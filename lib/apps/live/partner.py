@@ -21,6 +21,7 @@ from lib.music.beat_notes import BeatNotes
 
 LEAD_S = 0.03  # so long before its time a note must be with the scheduler
 HORIZON_S = 0.4  # so far ahead notes are handed out; what comes later can still follow the tempo, or be withdrawn
+MARGIN, RESERVE_S = 1.3, 0.15  # on top of how long the model is expected to take
 UNSTAMPED = 256  # messages that wait for a clock's first beat
 OF_PHRASES = ("note_on", "note_off", "control_change")
 
@@ -91,6 +92,11 @@ class Partner:
     def bar(self) -> float:
         """Beats of a bar."""
         return self.tempo.metre.beats
+
+    @property
+    def lead_s(self) -> float:
+        """So long before music is to begin the model has to be asked."""
+        return MARGIN * self.model.expected_s + RESERVE_S
 
     def receive(self, message: Message, now_s: float) -> None:
         """Take in a message of the human's. All notes off is no panic: old keyboards send it with each last key."""

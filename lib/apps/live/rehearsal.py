@@ -16,7 +16,7 @@ from mido import Message
 from lib.apps.live.duet import partner_of
 from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.messages import MidiSpan, is_note_on, key, pedal, without_overlap
-from lib.apps.live.model_process import FIRST_GUESS_S, Answer, Question, answer, chart_of
+from lib.apps.live.model_process import Answer, Question, answer, chart_of, warm_up
 from lib.apps.live.tempo import BeatGrid
 from lib.checkpoints.load import Improviser
 from lib.config import ConfigError
@@ -59,7 +59,8 @@ class _Studio:
     def __init__(self, request, improviser):
         self.request, self.improviser, self.chart = request, improviser, chart_of(request, improviser)
         self.now_s, self.spans, self.events, self.remarks = 0.0, [], [], []
-        self.expected_s, self.took_s, self.question, self.asked_s, self.answer = FIRST_GUESS_S, None, None, 0.0, None
+        self.took_s, self.question, self.asked_s, self.answer = None, None, 0.0, None
+        self.expected_s = warm_up(request, improviser, self.chart)[1]
 
     def order(self, name: str, spans: tuple[MidiSpan, ...] = ()) -> None:
         if name != "play":  # clear, panic

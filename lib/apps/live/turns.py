@@ -18,7 +18,6 @@ from lib.apps.live.tempo import BeatGrid
 from lib.music.beat_notes import BeatNotes
 
 TURN_BARS = {"fours": 4, "comp": 2}
-MARGIN, RESERVE_S = 1.3, 0.15  # on top of how long the model is expected to take
 CLICK_S, CLICKS = 0.05, (76, 77)  # General MIDI: wood blocks, high on one
 CLICK_VELOCITY = 90
 COUNT_IN_DELAY_S = 0.3  # from start to the first click
@@ -56,7 +55,7 @@ class Turns(Partner):
             turns = max(0, math.ceil((grid.beat_at(now_s + LEAD_S) - self.first_turn) / self.cycle - 1e-9))
             self.turn = self.first_turn + turns * self.cycle
         starts_s = grid.time_of(self.turn)
-        if not self.asked and now_s >= starts_s - self._lead_s():
+        if not self.asked and now_s >= starts_s - self.lead_s:
             self.asked = True
             self.ask(self._prompt(grid.beat_at(now_s)), self.turn, self.beats, grid)
         if self.asked and self.answer is not None:
@@ -70,9 +69,6 @@ class Turns(Partner):
     def failed(self) -> None:
         """This turn is empty."""
         self._next_turn()
-
-    def _lead_s(self) -> float:
-        return MARGIN * self.model.expected_s + RESERVE_S
 
     def _enter(self, now_s: float, grid: BeatGrid) -> None:
         in_time = now_s <= grid.time_of(self.turn) - LEAD_S / 2
@@ -95,7 +91,7 @@ class Turns(Partner):
         """Continue with the first turn that it has the time for: asked for each, a slow model would never finish."""
         self.model.give_up()
         self._next_turn()
-        while grid.time_of(self.turn) < now_s + self._lead_s():
+        while grid.time_of(self.turn) < now_s + self.lead_s:
             self.turn += self.cycle
 
     def _prompt(self, beat: float) -> BeatNotes:

@@ -11,9 +11,10 @@ def played():
     from lib.generation.request import GenerateRequest
 
     improviser, steps = load_improviser(released=True, device="cpu"), {"num_steps": 10}
-    asked = [GenerateRequest(bars=8, seed=1, chords="Cmaj7 | Dm7 G7 | Em7 A7", feel="straight", **steps),
-             GenerateRequest(bars=4, seed=2, chords="FΔ/A | B♭ø", tempo_bpm=133.0, metre="12/8", feel="swing", **steps)]  # fmt: skip
-    return [generate(improviser, request) for request in asked]
+    straight = GenerateRequest(bars=8, seed=1, chords="Cmaj7 | Dm7 G7 | Em7 A7", feel="straight", **steps)
+    chords, time = "FΔ/A | B♭ø", {"tempo_bpm": 133.0, "metre": "12/8", "feel": "swing"}
+    swung = GenerateRequest(bars=4, seed=2, chords=chords, **time, **steps)
+    return [generate(improviser, request) for request in (straight, swung)]
 
 
 @pytest.fixture(scope="session")

@@ -39,11 +39,21 @@ def test_it_is_as_long_as_asked_and_then_listens():
 @pytest.mark.parametrize(("metre", "beats"), [("4/4", 4), ("7/8", 3.5)])
 def test_what_is_late_says_so_and_enters_whole_bars_later_so_that_its_bars_are_those_of_the_grid(metre, beats):
     stage = Stage(CallAndResponse, takes_s=2.3, metre=metre)
+    stage.model.expected_s = 0.5
     begun_s, _ = stage.phrase()
     stage.wait(6)
     assert stage.kinds()[:4] == ["phrase_ended", "late", "placed", "answers"]
     late = (stage.played[0][0] - begun_s) / BEAT_S - stage.model.asks[0].start
     assert late > 0 and late % beats == pytest.approx(0)
+
+
+def test_a_model_that_is_known_to_be_slow_is_asked_for_a_beat_that_it_can_be_ready_for():
+    stage = Stage(CallAndResponse, takes_s=1.5)
+    begun_s, _ = stage.phrase()
+    stage.wait(6)
+    assert stage.kinds()[:3] == ["phrase_ended", "placed", "answers"]
+    first = (stage.played[0][0] - begun_s) / BEAT_S
+    assert first == pytest.approx(stage.model.asks[0].start) == pytest.approx(7)
 
 
 def test_nothing_of_an_answer_is_shifted():

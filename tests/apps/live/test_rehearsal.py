@@ -50,6 +50,7 @@ def questions(monkeypatch):
         return Answer(question, BeatNotes(*columns, np.zeros((0, 2))))
 
     monkeypatch.setattr(rehearsal, "answer", scale)
+    monkeypatch.setattr(rehearsal, "warm_up", lambda *_: ("", 0.1))
     return questions
 
 
