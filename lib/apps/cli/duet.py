@@ -11,9 +11,10 @@ from lib.apps.cli.options import check_source, with_chart, with_request
 from lib.apps.live.duet_request import DuetRequest
 
 
-@with_request(
-    DuetRequest, ("mode", "tempo_bpm", "clock", "chords", "bars", "ends_by", "style"), skipped=("own_changes",)
-)
+COMMON = ("mode", "tempo_bpm", "metre", "feel", "clock", "chords", "bars", "ends_by", "style")
+
+
+@with_request(DuetRequest, COMMON, skipped=("own_changes",))
 def duet(
     list_ports: Annotated[bool, option("Show the MIDI ports of this machine.", "--list")] = False,
     input_name: Annotated[str | None, option("Your keyboard: a name, or virtual:NAME.", "--input")] = None,
