@@ -10,7 +10,6 @@ from lib.apps.cli import DATA_DIR, ChartFile, HiddenDataDir, HiddenDevice, Relea
 from lib.apps.cli.options import check_source, with_chart, with_request
 from lib.apps.live.duet_request import DuetRequest
 
-
 COMMON = ("mode", "tempo_bpm", "metre", "feel", "clock", "chords", "bars", "ends_by", "style")
 
 

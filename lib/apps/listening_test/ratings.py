@@ -85,7 +85,7 @@ def evaluate(key: dict, ballots: list[dict], seed: int = 0) -> dict:
     Returns
     -------
     dict for JSON : listeners, answers; pairs (a, b, wins, losses, ties, win_rate of a, interval, verdict), systems (win
-        rate over all pairs), first_shown (share of choices that fell on A: 0.5 where sides do not matter); scores (mean,
+        rate over all pairs), first_shown (share of choices of A: 0.5 where sides do not matter); scores (mean,
         interval, median), score_differences; agreement (Krippendorff's alpha of choices and of scores), careless
         (listeners, see REFERENCE_FROM)
 
@@ -94,12 +94,8 @@ def evaluate(key: dict, ballots: list[dict], seed: int = 0) -> dict:
     ConfigError : nobody has answered anything
     """
     system_of = {take: facts["system"] for take, facts in key["takes"].items()}
-    answers = [
-        {**answer, "listener": ballot["listener"]}
-        for ballot in ballots
-        for answer in ballot["answers"]
-        if not answer.get("broken")
-    ]
+    answers = [{**answer, "listener": ballot["listener"]} for ballot in ballots for answer in ballot["answers"]]
+    answers = [answer for answer in answers if not answer.get("broken")]
     if not answers:
         raise ConfigError("There are no answers to evaluate.")
     choices, ratings = ([answer for answer in answers if answer["kind"] == kind] for kind in ("ab", "rate"))

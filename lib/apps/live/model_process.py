@@ -95,19 +95,21 @@ def order_of(question: Question, request: DuetRequest, chart: Chart | None, call
 
 def request_of(question: Question, request: DuetRequest, own_changes: bool = False) -> GenerateRequest:
     """GenerateRequest of a Question."""
-    quarters_per_beat = float(Metre.parse(request.metre).quarters_per_beat)
-    tempo_bpm = min(max(60.0 / question.beat_s * quarters_per_beat, SLOWEST_FASTEST[0]), SLOWEST_FASTEST[1])
-    bars = round(question.beats / Metre.parse(request.metre).beats)
+    metre = Metre.parse(request.metre)
+    tempo_bpm = 60.0 / question.beat_s * float(metre.quarters_per_beat)
     values = {
-        **({"own_changes": True, "bars": bars} if own_changes else {"chords": request.form, "choruses": 1}),
-        **{"tempo_bpm": tempo_bpm, "metre": request.metre, "feel": request.feel},
-        **{"seed": request.seed + question.number, "style": request.style, "recall": 0.0},
-        **{"num_steps": request.num_steps, "temperature": request.temperature},
+        "tempo_bpm": float(np.clip(tempo_bpm, *SLOWEST_FASTEST)),
+        "seed": request.seed + question.number,
+        "recall": 0.0,
+        **{name: getattr(request, name) for name in ("metre", "feel", "style", "num_steps", "temperature")},
     }
+    if own_changes:
+        values |= {"own_changes": True, "bars": round(question.beats / metre.beats)}
+    else:
+        values |= {"chords": request.form, "choruses": 1}
     usual = COMPING if request.mode == "comp" else AT_ONCE if request.mode == "call" else {}
     given = {"density": request.density, "guidance_scale": request.guidance_scale}
-    values |= usual | {name: value for name, value in given.items() if value is not None}
-    return build(GenerateRequest, values)
+    return build(GenerateRequest, values | usual | {name: value for name, value in given.items() if value is not None})
 
 
 def _steady(asked: GenerateRequest) -> TempoMap:

@@ -36,7 +36,7 @@ class Phrase:
         self.clear()
 
     def clear(self):
-        """Begin again; keys that are down belong to the new phrase, and so does a pedal that is."""
+        """Begin again; a pedal that is down is down in the new phrase too."""
         self.rows = []  # [on, off, pitch, velocity]
         self.pedals = []
         self.down = {}  # pitch -> its row

@@ -41,18 +41,12 @@ def backend() -> Backend:
     try:
         chosen.load()
     except ImportError as error:
-        wheels = (
-            ""
-            if (3, 10) <= sys.version_info[:2] <= (3, 12)
-            else (
-                f" There are no wheels of it for Python {sys.version_info[0]}.{sys.version_info[1]}: use Python 3.10,"
-                " 3.11 or 3.12, or a C++ compiler with pip."
-            )
-        )
-        raise PortError(
-            f"Live MIDI wants python-rtmidi, which is not installed ({error}): "
-            f"pip install -r requirements-live.txt.{wheels}"
-        ) from None
+        missing, version = f"python-rtmidi, which is not installed ({error})", sys.version_info[:2]
+        way = "pip install -r requirements-live.txt."
+        if not (3, 10) <= version <= (3, 12):
+            way += " There are no wheels of it for Python {}.{}: use Python 3.10, 3.11 or 3.12,".format(*version)
+            way += " or a C++ compiler with pip."
+        raise PortError(f"Live MIDI wants {missing}: {way}") from None
     return chosen
 
 
@@ -71,7 +65,8 @@ def describe_ports() -> str:
         ports = list_ports()
     except PortError as error:
         return str(error)
-    return "\n".join("\n  ".join([f"{kind}:", *(names or ["none"])]) for kind, names in zip(("inputs", "outputs"), ports))
+    rows = zip(("inputs:", "outputs:"), ports)
+    return "\n".join("\n  ".join([kind, *(names or ["none"])]) for kind, names in rows)
 
 
 def find_port(name: str, names: list[str], kind: str) -> str:

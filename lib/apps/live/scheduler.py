@@ -63,10 +63,8 @@ class Scheduler:
     ):
         self.open_port, self.clock, self.notify = open_port, clock, notify
         self.port, self.sounding = open_port(), SoundingKeys()
-        self.heap, self.count = (
-            [],
-            itertools.count(),
-        )  # rows (due_s, rank, count, message, MidiSpan or state of the clock)
+        self.heap = []  # rows (due_s, rank, count, message, MidiSpan or state of the clock)
+        self.count = itertools.count()
         self.ticking = None  # origin_s, quarter_s and number of the next tick
         self.lost, self.checked_s = 0, clock()
         self.sent, self.dropped = collections.deque(maxlen=SENT), 0
@@ -238,9 +236,8 @@ def run_scheduler(name: str, orders: Connection, watchdog: Connection) -> None:
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         keys = sorted(scheduler.sounding.keys)
-        if scheduler.close() and is_available(
-            name, "output"
-        ):  # not every system reports that what was sent went nowhere
+        # not every system reports that what was sent went nowhere
+        if scheduler.close() and is_available(name, "output"):
             _say_goodbye(watchdog)
         else:
             for channel, pitch in keys:  # they may be down still

@@ -45,16 +45,12 @@ def run_watchdog(name: str, pipe: Connection) -> None:
 
 def silence_port(name: str, sounding: SoundingKeys, open_port: Callable = open_output) -> bool:
     """Open the port, waiting for it, and end all that sounds: whether that could be done."""
-    messages, wait_s, deadline_s = (
-        silence(sounding.keys, sounding.channels),
-        FIRST_WAIT_S,
-        time.monotonic() + PATIENCE_S,
-    )
+    messages = silence(sounding.keys, sounding.channels)
+    wait_s, deadline_s = FIRST_WAIT_S, time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
         try:
-            with contextlib.closing(
-                open_port(name)
-            ) as port:  # where ports are exclusive, a broken one kept open bars the next try
+            # where ports are exclusive, a broken one kept open bars the next try
+            with contextlib.closing(open_port(name)) as port:
                 for _ in range(REPEATS):
                     for message in messages:
                         port.send(message)

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from instruments import Keyboard, Synthesizer, wait_for
+from instruments import Keyboard, Synthesizer, read_journal, wait_for
 from typer.testing import CliRunner
 
 from lib.apps.cli.main import app
@@ -19,6 +20,7 @@ from lib.apps.live.duet import Journal, LiveDuet, MidiInput
 from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.process import ProcessError
 from lib.config import ConfigError
+from lib.music.beat_tracking import phase_lock
 
 ROOT = Path(__file__).resolve().parents[3]
 PORTS = ["--input", "socket:127.0.0.1:1", "--output", "socket:127.0.0.1:1"]
@@ -198,6 +200,26 @@ def test_fours_until_a_signal_and_then_silence(tmp_path, number):
         assert wait_for(duet.synthesizer.is_silent)
         if number != signal.SIGKILL:
             assert duet.process.wait(20) == 0 and b"Traceback" not in duet.process.stderr.read()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("metre", "bar"), [("4/4", 4), ("7/8", 3.5)])
+def test_what_is_heard_lies_on_the_beats_of_the_clock_that_is_sent(tmp_path, metre, bar):
+    """Each note on one of the 24 frames of a beat, in time as a whole, and turns on bar lines."""
+    words = ["--mode", "fours", "--first", "me", "--tempo", "140", "--clock", "out", "--chords", "blues in F", "--feel", "straight"]
+    with Duet(tmp_path, *words, "--metre", metre) as duet:
+        assert wait_for(lambda: duet.told("ready"), 120)
+        assert wait_for(lambda: len(read_journal(duet.journal, "placed")) > 1, 60)
+        assert wait_for(lambda: len(duet.synthesizer.notes_on()) > 60, 60)
+        heard, beat_s = list(duet.synthesizer.heard), 60 / 140
+        placed = read_journal(duet.journal, "placed")
+    ticks = np.array([at_s for at_s, message in heard if message.type == "clock"])
+    origin_s = np.median(ticks - np.arange(len(ticks)) * beat_s / 24)
+    beats = np.array([(at_s - origin_s) / beat_s for at_s, m in heard if m.type == "note_on" and m.velocity and m.channel == 0])
+    assert np.percentile(np.abs(beats * 24 - np.rint(beats * 24)), 80) < 0.25
+    assert phase_lock(beats, np.arange(200.0), (4,))[0] >= 0.4
+    turns = [(line["entry_s"] - origin_s) / beat_s for line in placed]
+    assert turns == pytest.approx([bar * round(turn / bar) for turn in turns], abs=0.02)
 
 
 @pytest.mark.slow
