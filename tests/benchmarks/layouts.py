@@ -7,6 +7,7 @@ import importlib
 # name -> where this tree has it, then where config.LAST_COMMIT_OF_OLD_LAYOUT had it; "" where it may be gone
 NAMES = {
     "load_improviser": ("lib.checkpoints.load:load_improviser", "lib.training.trained:load_improviser"),
+    "load_vqvae": ("lib.checkpoints.load:load_vqvae", "lib.training.trained:load_vqvae"),
     "fingerprint": ("lib.checkpoints.load:fingerprint", "lib.training.trained:fingerprint"),
     "load_reference_classifier": (
         "lib.apps.evaluate.reference_classifier:load_reference_classifier",

@@ -47,20 +47,30 @@ def look_at_ports():
 
 
 def look_at_corpora(data_dir):
-    """Which note stores can be opened."""
+    """Which note stores can be opened, and have tempo maps."""
     from lib.data.corpora import CORPORA, open_corpus
     from lib.data.note_store import CorpusError
+    from lib.data.tempo_maps import open_tempo_maps
 
-    said, broken = [], []
+    said, broken, without_maps = [], [], []
     for name in CORPORA:
         if not (Path(data_dir) / name / "notes.store").exists():
             continue
         try:
-            said.append(f"{name} ({len(open_corpus(name, data_dir).pieces):,} pieces)")
+            store = open_corpus(name, data_dir)
         except (CorpusError, OSError) as error:
             broken.append(f"{name}: {error}")
+            continue
+        said.append(f"{name} ({len(store.pieces):,} pieces)")
+        try:
+            open_tempo_maps(store)
+        except (CorpusError, OSError):
+            without_maps.append(name)
     if broken:
         return Finding("corpora", "missing", "; ".join(broken), "delete that folder, then: python -m lib data ingest NAME")
+    if without_maps:
+        says = f"{', '.join(said)}; without tempo maps: {', '.join(without_maps)}"
+        return Finding("corpora", "note", says, f"python -m lib data beats {without_maps[0]}")
     if said:
         return Finding("corpora", "ok", ", ".join(said))
     return Finding("corpora", "note", "none yet", "python -m lib data demo, or: python -m lib data download pijama")

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -189,10 +190,14 @@ def test_ports_are_counted_not_named(monkeypatch):
     assert "python-rtmidi" in look_at_ports().says and look_at_ports().fix
 
 
-def test_corpora(demo_data, tmp_path):
+def test_corpora(demo_data, tmp_path, monkeypatch):
     assert look_at_corpora(demo_data).says == "demo (60 pieces)"
     assert look_at_corpora(tmp_path).state == "note" and look_at_corpora(tmp_path).fix
     (tmp_path / "demo").mkdir()
+    shutil.copy(demo_data / "demo" / "notes.store", tmp_path / "demo")
+    monkeypatch.setattr("lib.data.tempo_maps.RELEASED", tmp_path)
+    assert look_at_corpora(tmp_path).says == "demo (60 pieces); without tempo maps: demo"
+    assert look_at_corpora(tmp_path).fix == "python -m lib data beats demo"
     (tmp_path / "demo" / "notes.store").write_bytes(b"no store")
     found = look_at_corpora(tmp_path)
     assert found.state == "missing" and found.says.startswith("demo:") and "ingest" in found.fix
