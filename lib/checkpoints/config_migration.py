@@ -40,6 +40,7 @@ REMOVED: dict[str, dict[str, str]] = {
         "latent_noise": "nothing is added to the codes in training",
         "onset_weight": "onsets are looked up in a table of patterns",
     },
+    "StyleEncoderConfig": {"consistency_from": "two views of a passage are compared from the first step on"},
     "GenerateRequest": {"order": "codes are unmasked in random order"},
 }
 # owner -> {field that came since: what a config without it was trained with}, where the default is another

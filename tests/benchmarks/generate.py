@@ -105,7 +105,8 @@ def likeness(bench):
 
 def baselines(bench):
     """The same of a Markov model, the base model and the codec's reconstructions."""
-    sets = {"markov": bench.markov.clips, "base": bench.base_clips.clips, "codec": bench.codec.clips}
+    sets = {"markov": bench.markov.clips, "base": bench.base_clips.clips, "codec": bench.codec.clips,
+            "flattened": bench.flattened.clips}  # fmt: skip
     found = {f"oa_{name}": overlap(clips, bench.real.clips)["oa"] for name, clips in sets.items()}
     return found | {f"judge_{name}": judge_mean(bench.reference_classifier, clips) for name, clips in sets.items()}
 

@@ -274,7 +274,7 @@ def check_stages(old, new, quick, data_dir):
         f"validate_every={2 * half}",
         "keep_checkpoints=1000",
     ]
-    results, differences = {}, []
+    results, differences, chosen = {}, [], QUICK["stages"] if old.is_in_beats else ("style_encoder",)
     tasks = [(name, *STAGES[name], None) for name in STAGES if " " not in name or not quick]
     tasks += [
         (f"{stage} {corpus}", stage, [f"corpora={corpus}"], data_dir)
@@ -292,7 +292,7 @@ def check_stages(old, new, quick, data_dir):
                 for source in ("vqvae", "style_encoder", "diffusion")[: 2 + (stage == "fine_tune")]
             }
         old.train(stage, where.parent, stores or old.work / "data", [*common, *settings], sources)
-        if quick and name == stage and name not in QUICK["stages"]:
+        if quick and name == stage and name not in chosen:
             continue  # the others build on it
         copy = new.work / name.replace(" ", "-")
         shutil.copytree(where.parent if name == stage else where, copy if name == stage else copy / stage)

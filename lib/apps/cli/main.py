@@ -45,7 +45,7 @@ def train(
     data_dir: DataDir = DATA_DIR,
     runs_dir: RunsDir = RUNS_DIR,
     steps: Annotated[int | None, option("At most so many optimizer steps.")] = None,
-    batch_size: Annotated[int | None, option("Chunks of a forward pass.")] = None,
+    batch_size: Annotated[int | None, option("Examples of a forward pass.")] = None,
     device: Annotated[str | None, option("cuda, mps, cpu or auto.")] = None,
     pianist: Annotated[str | None, option("Whom to fine-tune on.")] = None,
     time_budget: Annotated[str | None, option("Stop and save in time for, e.g., 11h30m; exit code 75.")] = None,
@@ -160,14 +160,15 @@ def reconstruct(
     wav: Annotated[Path | None, option("Sound file to write.")] = None,
     device: str = "auto",
 ):
-    """Send a MIDI file through the codec and back, and say how much of it survived."""
+    """Send a MIDI file through the codec and back, in its own beats, and say how much of it survived."""
     check_source(run, released)
+    from lib.generation.performance import read_performance
     from lib.generation.reconstruct import reconstruct as through_codec
-    from lib.music.notes import read_midi, write_midi
+    from lib.music.notes import write_midi
 
-    original = read_midi(midi)
-    notes, score = through_codec(configs.RELEASED if released else run, original, device)
-    write_midi(notes, out)
+    original, tempo_map = read_performance(midi)
+    notes, score = through_codec(configs.RELEASED if released else run, original, device, tempo_map)
+    write_midi(notes, out, tempo_map)
     print(
         f"{out}: {len(notes)} notes for {len(original)}; onset F1 {score.onset:.3f}, with offset "
         f"{score.onset_offset:.3f}, with velocity {score.onset_velocity:.3f}"

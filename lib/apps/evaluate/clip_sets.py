@@ -31,7 +31,7 @@ from lib.generation.request import GenerateRequest
 from lib.music.beat_notes import in_seconds
 from lib.music.chart import Chart
 from lib.music.notes import Notes
-from lib.music.tempo_map import TempoMap
+from lib.music.tempo_map import Metre, TempoMap
 from lib.style.classifier import StyleClassifier
 from lib.style.gallery import load_classifier
 
@@ -52,6 +52,7 @@ SETS = {
     "others": "other pianists",
     "markov": "Markov, order 5",
     "codec": "codec alone",
+    "flattened": "codec, steady tempo",
     "shuffled": "shuffled bars",
 }
 PAIRED = ("generated", "guided", "solos")  # sets of the model whose clips answer the same prompts everywhere
@@ -392,6 +393,17 @@ class ClipSets:
         """The held-out clips through the codec and back: the best that the model could do."""
         vqvae = self.tuned.vqvae
         return self.real.changed("codec", lambda clip, _: codec_round_trip(vqvae, clip.notes, clip.tempo_map))
+
+    @cached_property
+    def flattened(self) -> ClipSet:
+        """The same at their mean tempo, kept steady: the most that a solo on a steady grid can reach."""
+        clips = []
+        for clip in self.real.clips:
+            bar = clip.beats_per_bar
+            steady = TempoMap.constant(clip.felt_bpm, Metre(bar, 4), clip.beats // bar)
+            notes = codec_round_trip(self.tuned.vqvae, in_seconds(clip.in_beats, steady), steady)
+            clips.append(Clip(notes, steady, clip.beats))
+        return dataclasses.replace(self.real, name="flattened", clips=clips)
 
     @cached_property
     def shuffled(self) -> ClipSet:

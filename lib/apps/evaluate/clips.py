@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from lib.config import build
 from lib.data.note_store import NoteStore
 from lib.generation.generate import Order
 from lib.generation.request import GenerateRequest
@@ -178,6 +179,4 @@ def chart_of(clip: Clip) -> Chart:
 
 def make_orders(requests: list[dict]) -> list[Order]:
     """An Order for the fields of each request, seeds 1, 2, ..."""
-    from lib.config import build
-
     return [Order(build(GenerateRequest, {"seed": number, **fields})) for number, fields in enumerate(requests, 1)]

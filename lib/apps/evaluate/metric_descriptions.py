@@ -94,7 +94,7 @@ SIMILARITY = {
         "It hears a quarter of a minute at a time, is wrong about four half minutes of ten, and knows style, not quality: a "
         "caricature can please it more than the pianist does.",
         "0 to 1",
-        "as held-out recordings",
+        "as held-out recordings, at a steady tempo through the codec",
     ),
 }
 MEANS = {

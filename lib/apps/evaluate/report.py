@@ -70,7 +70,7 @@ CARD = {
     "overlapping area": _similarity("overlapping_area", "training", "shuffled"),
     "Fréchet music distance": _similarity("frechet_style", "training", "markov"),
     "nearest neighbour, style": _similarity("nearest_style", "training", "markov"),
-    "judge": _similarity("judge", "real", "others"),
+    "judge": _similarity("judge", "flattened", "others"),
     "in time": CardRow(
         descriptions.IN_TIME["grid"],
         "in_time.{}.grid",

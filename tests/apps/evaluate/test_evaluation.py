@@ -46,7 +46,7 @@ def test_all_sets_are_there_and_ranked_as_they_must_be(likeness):
     assert list(found["likeness"]) == list(SETS)
     areas = {name: row["overlapping_area"]["value"] for name, row in found["likeness"].items() if name != "real"}
     assert areas["codec"] > areas["training"] > areas["generated"], "the codec above real music, real music above noise"
-    assert areas["training"] > areas["markov"]
+    assert areas["training"] > areas["markov"] and areas["flattened"] > areas["training"]
     distances = {
         name: row["frechet_style"]["value"] for name, row in found["likeness"].items() if "frechet_style" in row
     }
@@ -112,6 +112,7 @@ def test_every_measure_has_its_words():
 def test_recordings_are_in_time_and_noise_is_not(likeness):
     found = {name: row["grid"]["value"] for name, row in likeness[0]["in_time"].items()}
     assert found["real"] > 0.5 and found["codec"] == pytest.approx(found["real"], abs=0.05)
+    assert found["flattened"] == pytest.approx(found["codec"], abs=0.02)
     assert found["training"] > 0.5 and max(found["generated"], found["base_clips"]) < 0.3
     assert found["other_beats"] < found["real"]
 
