@@ -10,7 +10,7 @@ import typer
 
 from lib import config as configs
 from lib.apps.cli import DATA_DIR, RUNS_DIR, STOPPED_EARLY, DataDir, RunsDir, hidden, option
-from lib.apps.cli.data import data_app
+from lib.apps.cli.data import beats, data_app
 from lib.apps.cli.doctor import doctor
 from lib.apps.cli.duet import duet
 from lib.apps.cli.evaluate import compare, evaluate
@@ -125,7 +125,7 @@ def parse_budget(text: str) -> int:
 
 
 def _own_corpus(stage, folder, data_dir, pianist):
-    """Settings for fine-tuning on a folder, which is ingested."""
+    """Settings for fine-tuning on a folder, which is ingested, and its beats found."""
     from lib.data.ingest import MidiFolder, ingest_source
 
     if stage != "fine_tune":
@@ -135,6 +135,7 @@ def _own_corpus(stage, folder, data_dir, pianist):
     player = pianist or folder.name
     report = ingest_source(f"own-{folder.name}", data_dir, MidiFolder(folder), pianist=player)
     print(f"{report.name}: {report.pieces:,} pieces, {report.hours:.2f} h, {len(report.skipped)} skipped")
+    beats(report.name, data_dir)
     return {"corpora": (report.name,), "pianist": player}
 
 
