@@ -54,8 +54,8 @@ def tempo_and_metre(tempo_map: TempoMap, second: float) -> dict:
     bar, first = tempo_map.bars[index], max(0.0, at - TEMPO_BEATS)
     if bar["kind"] == NO_BEAT:
         return {}
-    bpm = 60 * (at - first) / (tempo_map.to_seconds(at) - tempo_map.to_seconds(first))
-    found = {"tempo_bpm": round(float(bpm * tempo_map.quarters_per_beat[index]), 2)}
+    felt_bpm = 60 * (at - first) / (tempo_map.to_seconds(at) - tempo_map.to_seconds(first))
+    found = {"tempo_bpm": round(float(np.clip(felt_bpm * tempo_map.quarters_per_beat[index], *SLOWEST_FASTEST)), 2)}
     if bar["kind"] == IN_BARS and bar["numerator"]:
         found["metre"] = f"{bar['numerator']}/{bar['denominator']}"
     return found

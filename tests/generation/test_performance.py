@@ -76,6 +76,12 @@ def test_tempo_and_metre_go_on(metre, bpm):
     assert tempo_and_metre(tempo_map, 4.0) == {"tempo_bpm": pytest.approx(quarters_bpm, abs=0.01), "metre": metre}
 
 
+def test_a_tempo_that_no_request_may_have_is_brought_within():
+    beats_s = np.cumsum(np.r_[0, np.full(8, 0.5), np.full(8, 7.0)])
+    bars = bar_table(4.0 * np.arange(4), np.full(4, 4.0), IN_BARS, 1.0, Metre(4, 4))
+    assert tempo_and_metre(TempoMap(beats_s, bars), beats_s[-1]) == {"tempo_bpm": 20.0, "metre": "4/4"}
+
+
 @pytest.mark.parametrize(
     "quarters_s", [np.zeros(9), np.arange(9) * 60.0, np.arange(9) * 1e-6, np.array([0.0, 0.5, 0.5, 1.0, 1.5])]
 )

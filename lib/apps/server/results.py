@@ -7,6 +7,7 @@ import itertools
 import math
 import shutil
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 from lib.apps.server.schemas import notes_as_rows
@@ -23,6 +24,24 @@ class Busy(Exception):
     """Too many wait for the same thing."""
 
 
+class Turns:
+    """What is done one at a time: `with turns.taken():`; Busy where more than a few wait for it."""
+
+    def __init__(self, waiting):
+        self._seats, self._turn = threading.BoundedSemaphore(waiting), threading.Lock()
+
+    @contextmanager
+    def taken(self):
+        """A block that has its turn."""
+        if not self._seats.acquire(blocking=False):
+            raise Busy
+        try:
+            with self._turn:
+                yield
+        finally:
+            self._seats.release()
+
+
 class Results:
     """Solos by the ids of their jobs; sound and page are made when first asked for, then kept.
 
@@ -35,8 +54,7 @@ class Results:
 
     def __init__(self, folder, soundfont=None, sound_bytes=math.inf):
         self.store, self.soundfont, self.sound_bytes = SoloStore(Path(folder)), soundfont, sound_bytes
-        self._making = threading.Lock()  # one at a time: the sound of minutes takes much memory
-        self._seats = threading.BoundedSemaphore(WAITING)
+        self._making = Turns(WAITING)  # the sound of minutes takes much memory
         for part in self.store.folder.glob(f"*{PARTIAL}"):
             part.unlink()
 
@@ -66,15 +84,10 @@ class Results:
         """
         path = self.store.path(job_id, f".{kind}")
         if not path.exists() and self.has(job_id):
-            if not self._seats.acquire(blocking=False):
-                raise Busy
-            try:
-                with self._making:
-                    if not path.exists():
-                        self._make(job_id, path)
-                        self._make_room()
-            finally:
-                self._seats.release()
+            with self._making.taken():
+                if not path.exists():
+                    self._make(job_id, path)
+                    self._make_room()
         return path if path.exists() else None
 
     def _make(self, job_id, path):

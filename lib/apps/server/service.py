@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 from pathlib import Path
 
 from lib import config as configs
 from lib.apps.server.jobs import Jobs
 from lib.apps.server.limits import Limits
 from lib.apps.server.metrics import Metrics
-from lib.apps.server.results import Busy, Results
+from lib.apps.server.results import Results, Turns
 from lib.apps.server.schemas import check_notes, check_performance, notes_as_rows
 from lib.apps.server.worker import Worker
 from lib.checkpoints.run_dependencies import locate
@@ -50,7 +49,7 @@ class Service:
         home = configs.RELEASED if released or not (locate(run) / GALLERY).exists() else run
         self.classifier, self.gallery = load_classifier(home, choose_device(device))
         self.worker = self._worker(queue)
-        self._seats, self._turn = threading.BoundedSemaphore(WAITING), threading.Lock()
+        self._listening = Turns(WAITING)
 
     def _worker(self, queue):
         if queue is None:
@@ -95,24 +94,15 @@ class Service:
         """identify.Identification as plain values, of a MIDI file's bytes; MidiError, TooShort, Busy."""
         check_notes(content, self.limits)
         (notes, left_out), beat_s = read_piano(content), 60 / (read_tempo(content) or 120)
-        return self._in_turn(
-            lambda: identify(self.classifier, self.gallery, notes, top, beat_s, left_out).as_values()
-        )
+        with self._listening.taken():
+            return identify(self.classifier, self.gallery, notes, top, beat_s, left_out).as_values()
 
     def reconstruct(self, content):
         """(MIDI file, plain values) of a MIDI file's bytes through the codec, in its beats; MidiError, Busy."""
         notes, tempo_map = check_performance(content, self.limits)
         tempo_map = tempo_map.covering(0.0, notes.end_s)
-        back = self._in_turn(lambda: codec_round_trip(self.improviser.vqvae, notes, tempo_map))
+        with self._listening.taken():
+            back = codec_round_trip(self.improviser.vqvae, notes, tempo_map)
         rows, pedal = notes_as_rows(back)
         values = {"notes": rows, "pedal": pedal, "f1": dataclasses.asdict(note_f1(notes, back))}
         return to_midi(back, tempo_map), values
-
-    def _in_turn(self, work):
-        if not self._seats.acquire(blocking=False):
-            raise Busy
-        try:
-            with self._turn:
-                return work()
-        finally:
-            self._seats.release()
