@@ -140,7 +140,7 @@ def test_the_page_begins_with_the_card(evaluated):
 def test_a_second_evaluation_plays_nothing_anew(noise, demo_data, likeness, monkeypatch):
     found, folder = likeness
     before = {path: path.stat().st_mtime_ns for path in (folder / "clips").iterdir()}
-    assert len(before) == FEW.clips
+    assert len(before) == 2 * FEW.clips, "notes and facts of each"
     monkeypatch.setattr("lib.apps.evaluate.players.generate_many", None)  # nobody is to call it
     again = gather(Measurements(ClipSets(noise, demo_data, folder, FEW, pianist=PIANIST)))
     assert again["clips"] == found["clips"]

@@ -240,3 +240,12 @@ def test_a_kernel_gets_the_mirror_and_nothing_is_left_of_it(run, notebooks, tmp_
 def test_lines_are_indented_and_colours_left_out(capsys):
     headless._Stream().write("\x1b[31mred\x1b[0m\rtrain: 50%|###   | 1/2\n\nfinished\n")
     assert capsys.readouterr().out.splitlines() == ["   red", "   train: 50%|###   | 1/2", "   finished"]
+
+
+def test_quarters_a_bar_of_an_earlier_sweep_are_a_metre():
+    paths = notebook_parameters.select("06")
+    (values,) = notebook_parameters.assign(paths, {"06_listen.beats_per_bar": 3}).values()
+    assert values == {"metre": "3"}
+    notebook_parameters.check_values("06_listen", "demo", values)
+    with pytest.raises(ConfigError, match="for example 4/4, 3/4, 7/8 or 12/8"):
+        notebook_parameters.check_values("06_listen", "demo", {"metre": "3/5"})
