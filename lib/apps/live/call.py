@@ -2,8 +2,9 @@
 
 The answer is made while the human still plays. Where silence ends phrases, each breath may be the end: the model is
 asked then, and has the rest of the silence. Where a pedal, controller or key ends them, it is asked again and again, so
-that its prompt is never older than a bar. An answer that is late enters whole bars later, so that its bars stay those
-of the grid; one to a part of the phrase, because the human continued, is never played.
+that its prompt is never older than a bar. An answer that is late, or ready long before it was expected, enters whole
+bars later or earlier, so that its bars stay those of the grid; one to a part of the phrase, because the human
+continued, is never played.
 """
 
 from __future__ import annotations
@@ -117,6 +118,9 @@ class CallAndResponse(Partner):
         return recent or self.num_prompted == len(self.phrase)
 
     def _enter(self, now_s: float, grid: BeatGrid) -> None:
+        if self.answer is not None and not self.placed:
+            early = (self.entry - grid.beat_at(now_s + LEAD_S)) // self.bar
+            self.entry -= max(0.0, early) * self.bar
         if self.placed:
             if now_s >= grid.time_of(self.entry):
                 self._begin()

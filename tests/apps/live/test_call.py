@@ -56,6 +56,15 @@ def test_a_model_that_is_known_to_be_slow_is_asked_for_a_beat_that_it_can_be_rea
     assert first == pytest.approx(stage.model.asks[0].start) == pytest.approx(7)
 
 
+def test_an_answer_that_is_ready_long_before_it_was_expected_enters_whole_bars_earlier():
+    stage = Stage(CallAndResponse, takes_s=0.5)
+    stage.model.expected_s = 5.0
+    begun_s, _ = stage.phrase()
+    stage.wait(6)
+    first, start = (stage.played[0][0] - begun_s) / BEAT_S, stage.model.asks[0].start
+    assert start > 12 and 4 <= first < 8.1 and (start - first) % 4 == pytest.approx(0)
+
+
 def test_nothing_of_an_answer_is_shifted():
     stage = Stage(CallAndResponse)
     stage.model.late = 1 / 12
