@@ -12,11 +12,13 @@ from lib.config import RELEASED
 from lib.models.beat_tracker import BeatTracker
 from lib.music.beat_grid import Timing
 from lib.music.beat_notes import BeatNotes, in_beats
-from lib.music.beat_tracking import sits_on_grid
+from lib.music.beat_tracking import phase_lock, sits_on_grid
 from lib.music.notes import SLOWEST_FASTEST, Notes, read_metres, read_midi_and_quarters
+from lib.music.piano_roll import FRAMES_PER_BEAT
 from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, UNITS, Metre, TempoMap, bar_table
 
 TRACKER = RELEASED / "beat_tracker.safetensors"
+ON_FRAMES = 0.9  # lock of onsets to frames, as our solos have it and no recording
 TEMPO_BEATS = 4  # before new music, of which its tempo is taken
 SAME_QUARTER = 1e-3  # quarters by which a bar may be short and still be whole
 
@@ -26,17 +28,20 @@ load_tracker = lru_cache(maxsize=1)(BeatTracker.load)
 def read_performance(source: Path | str | bytes) -> tuple[Notes, TempoMap]:
     """The notes of a MIDI file and their tempo map.
 
-    Where the notes sit on the triplets or sixteenths of the file's own beats, its tempos and time signatures are the
-    map: a file of a DAW, or a solo of ours. Otherwise (a recording, whose file says 120 whatever was played) beats and
-    bars are tracked.
+    Where the notes sit on the triplets or sixteenths of the file's own beats, or exactly on its frames, its tempos and
+    time signatures are the map: a file of a DAW, or a solo of ours. Otherwise (a recording, whose file says 120
+    whatever was played) beats and bars are tracked.
 
     Parameters
     ----------
     source : as of music.notes.read_midi, which raises MidiError
     """
     notes, quarters_s = read_midi_and_quarters(source)
-    if _are_plausible(quarters_s) and sits_on_grid(notes.onset_s, quarters_s):
-        return notes, written_map(quarters_s, read_metres(source))
+    if _are_plausible(quarters_s):
+        written = written_map(quarters_s, read_metres(source))
+        on_frames = phase_lock(notes.onset_s, written.beats_s, (FRAMES_PER_BEAT,))[0] >= ON_FRAMES
+        if on_frames or sits_on_grid(notes.onset_s, quarters_s):
+            return notes, written
     return notes, load_tracker(TRACKER).track(notes)
 
 

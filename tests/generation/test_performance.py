@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lib.generation.performance import read_performance, read_theme, tempo_and_metre, written_map
+from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes, to_midi
 from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, Metre, TempoMap, bar_table
 
@@ -26,6 +27,15 @@ def test_a_file_of_ours_keeps_its_beats_and_bars(metre, bpm, tmp_path):
     assert (tempo_map.bars[:7]["kind"] == IN_BARS).all()
     for name in ("start", "beats", "numerator", "denominator", "felt"):
         assert np.allclose(tempo_map.bars[:7][name], written.bars[:7][name]), name
+
+
+@pytest.mark.parametrize(("metre", "tempo_bpm"), [("4/4", 240.0), ("12/8", 100.0), ("3/4", 60.0)])
+def test_a_solo_of_ours_keeps_its_beats_however_freely_it_is_played(metre, tempo_bpm, tmp_path):
+    request = GenerateRequest(metre=metre, tempo_bpm=tempo_bpm)
+    written = request.timing.tempo_map(request.blank_chart(), 192)
+    onsets = np.unique(np.random.default_rng(0).integers(0, 24 * 28, 60)) / 24
+    _, tempo_map = read_performance(midi_of(written, onsets, tmp_path / "own.mid"))
+    assert np.allclose(tempo_map.beats_s[:28], written.beats_s[:28], atol=1e-3) and (tempo_map.bars["kind"] == IN_BARS).all()
 
 
 def test_a_tempo_change_and_a_change_of_metre_are_read(tmp_path):
