@@ -42,7 +42,7 @@ VARIANTS = {  # candidates in a step, from this share of the steps on, revisions
 
 def steered(bench, variant, count):
     """Figures of one variant over so many clips."""
-    requests, seconds, clips = list(bench._requests(count, density=True)), [], []
+    requests, seconds, clips = list(bench.requests(count, density=True)), [], []
     in_step, first, revisions, ways = variant
     with whole.steering(in_step / ways, first, revisions):
         for order in make_orders([{**request, "num_candidates": ways} for request in requests]):

@@ -169,7 +169,7 @@ def paper(bench):
     """scg_speedup: the paper's schedule on our model over ours, extrapolated from as many steps as there are latent frames
     (more would settle nothing), 16 candidates at each, no revisions; scg_paper_loss_ratio: our rule loss over that schedule's."""
     torch.set_num_threads(2)
-    wishes = list(bench._requests(1 if bench.words.quick else 4, density=True))
+    wishes = list(bench.requests(1 if bench.words.quick else 4, density=True))
     steps, losses = {}, {}
     for name, extra in (("paper", {"num_candidates": PAPER_CANDIDATES, "num_steps": WINDOW}), ("free", {"num_steps": WINDOW}),
                         ("ours", {"num_candidates": GUIDED_CANDIDATES})):  # fmt: skip
@@ -302,7 +302,7 @@ for first in range(0, len(requests), 8):
 
 def earlier(bench):
     """oa_earlier, oa_difference with its paired interval: the release in seconds over the same charts, at the same tempos."""
-    orders = make_orders(bench._requests(bench.count))
+    orders = make_orders(bench.requests(bench.count))
     requests = [
         {"chords": o.request.chords, "tempo_bpm": o.request.tempo_bpm, "seconds": clip.seconds, "seed": o.request.seed,
          "beats_per_bar": clip.beats_per_bar}

@@ -7,7 +7,7 @@ what differs is how it plays, not what.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle, islice
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats.qmc import Halton
 
-from lib.apps.evaluate.clips import CLIP_BEATS, USUAL_BAR, Clip, Prompt, cut, from_zero, make_orders, passages
+from lib.apps.evaluate.clips import CLIP_BEATS, Clip, ClipSet, Prompt, cut, make_orders, passages
 from lib.apps.evaluate.players import ClipPlayer, MarkovBaseline
 from lib.apps.evaluate.reference_classifier import load_reference_classifier
 from lib.checkpoints.load import is_finished
@@ -30,7 +30,6 @@ from lib.generation.reconstruct import codec_round_trip
 from lib.generation.request import GenerateRequest
 from lib.music.beat_notes import in_seconds
 from lib.music.chart import Chart
-from lib.music.notes import Notes
 from lib.music.tempo_map import Metre, TempoMap
 from lib.style.classifier import StyleClassifier
 from lib.style.gallery import load_classifier
@@ -60,57 +59,6 @@ PAIRED = ("generated", "guided", "solos")  # sets of the model whose clips answe
 
 class Missing(ValueError):
     """A figure that can't be given here; the message says why, and the way out."""
-
-
-@dataclass(frozen=True)
-class ClipSet:
-    """Clips that are measured together.
-
-    Attributes
-    ----------
-    name : one word or two
-    clips : N Clip
-    groups : N names, the recording that each is from
-    pieces : N indices in the note store of real clips, else ()
-    """
-
-    name: str
-    clips: list[Clip]
-    groups: tuple[str, ...]
-    pieces: tuple[int, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    @property
-    def notes(self) -> list[Notes]:
-        """Of each clip."""
-        return [clip.notes for clip in self.clips]
-
-    @classmethod
-    def of_generated(cls, name: str, clips: Sequence[Clip]) -> ClipSet:
-        """Clips that have nothing to do with each other."""
-        return cls(name, list(clips), tuple(f"{name} {number}" for number in range(len(clips))))
-
-    def changed(self, name: str, change: Callable[[Clip, int], Notes]) -> ClipSet:
-        """The clips, the notes of each changed by callable(Clip, seed) -> Notes."""
-        clips = [clip.with_notes(change(clip, seed)) for seed, clip in enumerate(self.clips)]
-        return dataclasses.replace(self, name=name, clips=clips)
-
-    def shuffled(self, seed: int = 0) -> ClipSet:
-        """The control that must score badly: stretches of a bar of all clips in random order, in the beats of the clip
-        where each comes to lie; each is real, none leads on."""
-        counts = [clip.beats // USUAL_BAR for clip in self.clips]
-        places = [(clip, first * USUAL_BAR) for clip, count in zip(self.clips, counts) for first in range(count)]
-        order = np.random.default_rng(seed).permutation(len(places))
-        notes = {id(clip): clip.notes.between(0, 0) for clip in self.clips}
-        for (clip, first), chosen in zip(places, order):
-            source, start = places[chosen]
-            bar = in_seconds(source.in_beats.between(start, start + USUAL_BAR), from_zero(clip.tempo_map, first))
-            at_s = float(clip.tempo_map.to_seconds(first))
-            notes[id(clip)] = notes[id(clip)].followed_by(bar.until(clip.seconds - at_s), at_s)
-        clips = [clip.with_notes(notes[id(clip)]) for clip in self.clips]
-        return ClipSet("shuffled bars", clips, tuple(f"shuffled {number}" for number in range(len(clips))))
 
 
 @dataclass(frozen=True)
@@ -331,8 +279,8 @@ class ClipSets:
         except Missing:
             return [Prompt(Chart.parse(text), PLAIN_TEMPO, PLAIN_DENSITY) for text in PLAIN_CHARTS]
 
-    def _requests(self, count, density=False, **fields):
-        """Fields of requests with the chords of prompts."""
+    def requests(self, count: int, density: bool = False, **fields) -> Iterator[dict]:
+        """Fields of so many requests, of the tempo, metre and chords of prompts, and their density where it is wanted."""
         for prompt in islice(cycle(self.prompts), count):
             wanted = {"density": prompt.density} if density else {}
             yield {**prompt.fields(), "chords": prompt.chart.text(), **wanted, **fields}
@@ -340,7 +288,7 @@ class ClipSets:
     @cached_property
     def generated(self) -> ClipSet:
         """In the pianist's style, each over the chords of a real clip."""
-        return self._play(self.player, "generated", self._requests(self.size.clips))
+        return self._play(self.player, "generated", self.requests(self.size.clips))
 
     def without_chords(self, count: int) -> ClipSet:
         """So many clips of the model without any chords."""
@@ -364,7 +312,7 @@ class ClipSets:
     def guided_orders(self) -> list[Order]:
         """Orders with the same chords and density, where candidates compete by both rules."""
         self._need("guided")
-        return make_orders(self._requests(self.size.guided, True, num_candidates=GUIDED_CANDIDATES))
+        return make_orders(self.requests(self.size.guided, True, num_candidates=GUIDED_CANDIDATES))
 
     @cached_property
     def guided(self) -> ClipSet:
@@ -376,7 +324,7 @@ class ClipSets:
     @cached_property
     def base_clips(self) -> ClipSet:
         """Of the base model, without a style."""
-        return self._play(self.base, "base model", self._requests(self.size.clips))
+        return self._play(self.base, "base model", self.requests(self.size.clips))
 
     @cached_property
     def markov(self) -> ClipSet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -13,7 +14,7 @@ from lib.data.note_store import NoteStore
 from lib.generation.generate import Order
 from lib.generation.request import GenerateRequest
 from lib.music.beat_grid import clock_frames, window_starts
-from lib.music.beat_notes import BeatNotes, in_beats
+from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
 from lib.music.chart import Bar, Chart
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import NO_CHORD, Chord
@@ -94,6 +95,57 @@ class Clip:
         frames = recognise_chords(sounding_roll(self.piano_roll), clock)[0].view(self.beats, -1, 3).tolist()
         rows = [[tuple(frame) for frame in row] for row in frames]
         return np.array([max(dict.fromkeys(row), key=row.count) for row in rows], np.int8)
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Clips that are measured together.
+
+    Attributes
+    ----------
+    name : one word or two
+    clips : N Clip
+    groups : N names, the recording that each is from
+    pieces : N indices in the note store of real clips, else ()
+    """
+
+    name: str
+    clips: list[Clip]
+    groups: tuple[str, ...]
+    pieces: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    @property
+    def notes(self) -> list[Notes]:
+        """Of each clip."""
+        return [clip.notes for clip in self.clips]
+
+    @classmethod
+    def of_generated(cls, name: str, clips: Sequence[Clip]) -> ClipSet:
+        """Clips that have nothing to do with each other."""
+        return cls(name, list(clips), tuple(f"{name} {number}" for number in range(len(clips))))
+
+    def changed(self, name: str, change: Callable[[Clip, int], Notes]) -> ClipSet:
+        """The clips, the notes of each changed by callable(Clip, seed) -> Notes."""
+        clips = [clip.with_notes(change(clip, seed)) for seed, clip in enumerate(self.clips)]
+        return replace(self, name=name, clips=clips)
+
+    def shuffled(self, seed: int = 0) -> ClipSet:
+        """The control that must score badly: stretches of a bar of all clips in random order, in the beats of the clip
+        where each comes to lie; each is real, none leads on."""
+        counts = [clip.beats // USUAL_BAR for clip in self.clips]
+        places = [(clip, first * USUAL_BAR) for clip, count in zip(self.clips, counts) for first in range(count)]
+        order = np.random.default_rng(seed).permutation(len(places))
+        notes = {id(clip): clip.notes.between(0, 0) for clip in self.clips}
+        for (clip, first), chosen in zip(places, order):
+            source, start = places[chosen]
+            bar = in_seconds(source.in_beats.between(start, start + USUAL_BAR), from_zero(clip.tempo_map, first))
+            at_s = float(clip.tempo_map.to_seconds(first))
+            notes[id(clip)] = notes[id(clip)].followed_by(bar.until(clip.seconds - at_s), at_s)
+        clips = [clip.with_notes(notes[id(clip)]) for clip in self.clips]
+        return ClipSet("shuffled bars", clips, tuple(f"shuffled {number}" for number in range(len(clips))))
 
 
 def from_zero(tempo_map: TempoMap, first: int) -> TempoMap:

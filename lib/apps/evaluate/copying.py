@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from lib.apps.evaluate.clip_sets import ClipSet
-from lib.apps.evaluate.clips import Clip
+from lib.apps.evaluate.clips import Clip, ClipSet
 from lib.music.audio import Audio, render_audio
 from lib.music.beat_notes import BeatNotes
 from lib.music.notes import Notes

@@ -12,7 +12,8 @@ import numpy as np
 
 from lib.apps.evaluate import copying, perturbations, transfer
 from lib.apps.evaluate.chord_adherence import agreements, rule_losses
-from lib.apps.evaluate.clip_sets import PAIRED, SETS, ClipSet, ClipSets, Missing
+from lib.apps.evaluate.clip_sets import PAIRED, SETS, ClipSets, Missing
+from lib.apps.evaluate.clips import ClipSet
 from lib.apps.evaluate.intervals import Figure, estimate, mean_of, ratio_of
 from lib.apps.evaluate.measures import (
     ATTRIBUTES,

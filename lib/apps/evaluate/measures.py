@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import entropy
 
-from lib.apps.evaluate.clip_sets import ClipSet
-from lib.apps.evaluate.clips import Clip
+from lib.apps.evaluate.clips import Clip, ClipSet
 from lib.apps.evaluate.metric_descriptions import MEANS
 from lib.music.beat_grid import SECOND_EIGHTH
 from lib.music.hands import left_hand

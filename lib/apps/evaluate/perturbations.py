@@ -10,8 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import spearmanr
 
-from lib.apps.evaluate.clip_sets import ClipSet
-from lib.apps.evaluate.clips import Clip
+from lib.apps.evaluate.clips import Clip, ClipSet
 from lib.apps.evaluate.intervals import Figure
 from lib.music.notes import Notes
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES

@@ -12,8 +12,8 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from lib.apps.evaluate.clip_sets import ClipSet, ClipSets, Missing, real_clips
-from lib.apps.evaluate.clips import Prompt, cut, make_orders, passages
+from lib.apps.evaluate.clip_sets import ClipSets, Missing, real_clips
+from lib.apps.evaluate.clips import ClipSet, Prompt, cut, make_orders, passages
 from lib.apps.evaluate.intervals import mean_of
 from lib.apps.evaluate.players import ClipPlayer
 from lib.apps.evaluate.reference_classifier import log_probabilities

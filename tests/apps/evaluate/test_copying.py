@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.apps.evaluate.clip_sets import ClipSet
-from lib.apps.evaluate.clips import Clip
+from lib.apps.evaluate.clips import Clip, ClipSet
 from lib.apps.evaluate.copying import (
     BINS,
     longest_run,

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lib.apps.evaluate.clip_sets import ClipSet
-from lib.apps.evaluate.clips import Clip
+from lib.apps.evaluate.clips import Clip, ClipSet
 from lib.apps.evaluate.intervals import Figure
+from lib.apps.evaluate.measures import attributes
 from lib.apps.evaluate.perturbations import (
     DOSES,
     badness,
@@ -81,6 +81,14 @@ def test_shuffled_bars_are_the_same_bars(notes):
     assert [len(played) for played in shuffled.notes] != [len(played) for played in clips.notes]
     assert sum(map(len, shuffled.notes)) == sum(map(len, clips.notes))
     assert len(set(shuffled.groups)) == 3 and shuffled.notes[0].end_s < 10.24 + 0.3
+
+
+def test_shuffled_bars_do_not_go_on_from_each_other(notes):
+    columns, pitch = (notes.onset_s, notes.duration_s), notes.pitch % 5
+    clips = [clip_of(Notes.from_arrays(*columns, low + pitch, notes.velocity)) for low in (40, 60, 80)]
+    shuffled = ClipSet("real", clips, ("a", "b", "c")).shuffled()
+    ranges = [[attributes(clip)["pitch_range"] for clip in part] for part in (clips, shuffled.clips)]
+    assert max(ranges[0]) < 5 and min(ranges[1]) > 20
 
 
 def clips():
