@@ -72,8 +72,10 @@ STAGES = {
 MODELS = {"vqvae": "VQVAE", "style_encoder": "StyleEncoder", "diffusion": "DiT", "fine_tune": "DiT"}
 # these read note stores directly; the others would have to encode a corpus first
 FROM_STORES = {"vqvae": "maestro", "style_encoder": "pijama"}
+OTHER_DEFAULTS = ("views", "consistency")  # settings whose defaults have changed since some commits
 IN_BEATS = ("vqvae", "diffusion", "fine_tune")  # stages whose examples are in beats
 IN_SECONDS = "that commit counts in seconds"
+OTHER_OPTIMIZER = "AdamW is fused since, and Muon takes matrices of one shape together"
 QUICK = {"solos": ("plain", "ruled", "infilled"), "stages": ("vqvae", "diffusion")}
 TIMEOUT_S = 1800
 
@@ -297,7 +299,9 @@ def check_stages(old, new, quick, data_dir):
         copy = new.work / name.replace(" ", "-")
         shutil.copytree(where.parent if name == stage else where, copy if name == stage else copy / stage)
         keep_first_half(copy / stage, half)
-        new.train(stage, copy, stores or new.work / "data", [*common, *settings], sources)
+        trained = json.loads((where / "config.json").read_text(encoding="utf-8"))
+        same = [f"{setting}={trained[setting]}" for setting in OTHER_DEFAULTS if setting in trained]
+        new.train(stage, copy, stores or new.work / "data", [*common, *same, *settings], sources)
         found = compare_runs(name, where, copy / stage, (name_in_tree("RENAMED") or {}).get(MODELS[stage], {}))
         found += [] if resumed_at(copy / stage) == half else [f"{name}: was not resumed at step {half}"]
         results[name], differences = not found, differences + found
@@ -350,6 +354,8 @@ def main():
         new, figures, differences = Tree(ROOT, folder / "here"), {}, []
         skipped = [] if old.is_in_beats else ["solos", "improvisers", *IN_BEATS]
         figures["not_compared"] = dict.fromkeys(skipped, IN_SECONDS)
+        if not old.is_in_beats:
+            ONLY_CLOSE.update({name: OTHER_OPTIMIZER for name, (stage, _) in STAGES.items() if stage not in IN_BEATS})
         for tree in (old, new):
             tree.run("-m", "lib", "data", "demo", "--data-dir", tree.work / "data")
         for part, check in {
