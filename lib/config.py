@@ -235,7 +235,8 @@ _PRESETS = {
     # 3.69; style_encoder no difference after 100
     "laptop": {
         "vqvae": {"lr": 2e-3},
-        "style_encoder": {"lr": 2e-3},
+        # each passage on two grids of time: names that stay the same (data/released/style.md)
+        "style_encoder": {"lr": 2e-3, "views": 2, "batch_size": 16, "consistency": 15.0, "ema_decay": 0.999},
         # jazz alone: hours, not days
         "diffusion": {"corpora": ("pijama",), "encodings": 1, "batch_size": 32, "lr": 2e-3},
         "fine_tune": {"encodings": 4, "lr": 5e-4},

@@ -28,7 +28,8 @@ def test_every_preset_builds_and_survives_json(stage, name):
 def test_starting_points():
     assert preset("diffusion", "laptop").epochs == 50
     assert preset("fine_tune", "colab").lr == 5e-6
-    assert preset("style_encoder", "laptop").batch_size == 32
+    style = preset("style_encoder", "laptop")
+    assert style.batch_size * style.views == 32
     assert (preset("vqvae", "colab").batch_size, preset("vqvae", "colab").epochs) == (8, 30)
     assert preset("fine_tune", "laptop").pianist == "Brad Mehldau"
 

@@ -18,7 +18,7 @@ TICKS_PER_QUARTER = (96, 120, 192, 220, 240, 384, 480, 960)
 FILE_TEMPOS_BPM = (50.0, 220.0)  # a recording in a file has any tempo, often 120
 FRAMES_PER_BEAT = (12, 24)
 PLAYED_TEMPOS_BPM = (75.0, 170.0)
-GRID_SHARES = (0.25, 0.25, 0.2, 0.3)  # none, milliseconds, ticks, frames of a beat
+GRID_SHARES = (0.2, 0.15, 0.15, 0.5)  # none, milliseconds, ticks, frames of a beat
 PARTS_OF_A_BEAT = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, *TICKS_PER_QUARTER)
 PLAIN_STEPS_S = (0.05, 0.04, 0.025, *MILLISECOND_GRIDS_S, *(0.5 / ticks for ticks in TICKS_PER_QUARTER))
 
@@ -74,7 +74,8 @@ def draw_grid(generator: np.random.Generator) -> float:
     if kind == 1:
         return float(generator.choice(MILLISECOND_GRIDS_S))
     parts, tempos_bpm = (TICKS_PER_QUARTER, FILE_TEMPOS_BPM) if kind == 2 else (FRAMES_PER_BEAT, PLAYED_TEMPOS_BPM)
-    return 60.0 / float(generator.uniform(*tempos_bpm)) / int(generator.choice(parts))
+    slowest, fastest = tempos_bpm  # uniform in the period: slow tempos have the widest grids
+    return float(generator.uniform(60.0 / fastest, 60.0 / slowest)) / int(generator.choice(parts))
 
 
 def put_on_random_grid(notes: Notes, generator: np.random.Generator) -> Notes:

@@ -203,7 +203,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", "--data", type=Path, default=ROOT / "data")
     parser.add_argument("--runs-dir", type=Path, default=ROOT / "runs" / "style")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--mixed-precision", default="auto")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--quick", action="store_true")
