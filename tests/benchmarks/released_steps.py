@@ -29,7 +29,7 @@ from lib import config as configs  # noqa: E402
 # name -> stage, settings beside the preset's, optimizer steps in all (the cards in data/released say so)
 WEIGHTS = {
     "vqvae": ("vqvae", {}, 5000),
-    "style_encoder": ("style_encoder", {}, 2000),
+    "style_encoder": ("style_encoder", {}, 6000),
     "diffusion": ("diffusion", {}, 5000),
     "fine_tune": ("fine_tune", {"pianist": "Cora Canonby"}, 400),
     "judge": ("style_encoder", {"reads": "roll", "seed": 1}, 2500),

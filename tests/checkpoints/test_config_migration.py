@@ -164,7 +164,7 @@ def test_differences_of_a_whole_config_are_none(stage):
 # galleries and encoded codes are kept under these
 FINGERPRINTS = {
     "vqvae": "75b06548c9db075af86a6eb717bab02b6e1d5a79169a9b4a87a392b181ee2be3",
-    "style_encoder": "58d0146e48539827bd710768882f31fe67c03f554fd1566d3fcad9c7d1e097a5",
+    "style_encoder": "931d35ab692284a99a840232168cd66bd2e00a8223d8e786deb9767751164bc1",
     "judge": "2266dd860fbdfa1c1e764f5dd4b6f1304c758a58a56b5a23e2c937548664d27f",
 }
 STAGE_CONFIGS = tuple(STAGES.values())
