@@ -108,8 +108,8 @@ def is_complete(words):
 
 
 def after_module(words):
-    """What follows `-m lib`."""
-    return words[words.index("-m") + 2 :]
+    """What follows `-m lib`, or torchrun's `-m -- lib`."""
+    return words[words.index("lib") + 1 :]
 
 
 def ours(command):
