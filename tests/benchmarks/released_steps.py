@@ -32,7 +32,7 @@ WEIGHTS = {
     "style_encoder": ("style_encoder", {}, 6000),
     "diffusion": ("diffusion", {}, 5000),
     "fine_tune": ("fine_tune", {"pianist": "Cora Canonby"}, 400),
-    "judge": ("style_encoder", {"reads": "roll", "seed": 1}, 2500),
+    "judge": ("style_encoder", {"reads": "roll", "seed": 1, "views": 1, "batch_size": 32}, 2500),
 }
 FROM_STORES = ("vqvae", "style_encoder", "judge")  # the others would have to encode a whole corpus first
 CHEAP = {"log_every": 1000, "validation_batches": 1, "validate_every": 10**6, "save_every": 10**6, "tracker": "none"}
