@@ -84,7 +84,7 @@ def with_one_client(patch, tiny):
         from lib.apps.server import service
 
         def run(app, host, port, http, **named):
-            assert hasattr(http, "hanging_up"), "who says nothing must be hung up on"
+            assert hasattr(http, "hang_up_if_idle"), "who says nothing must be hung up on"
             allowed = {"Authorization": f"Bearer {'a' * 32}"}
             with TestClient(app, base_url=f"http://127.0.0.1:{port}", headers=allowed) as client:
                 assert client.get("/readyz").status_code == client.get("/v1/styles").status_code == 200

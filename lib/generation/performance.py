@@ -66,9 +66,8 @@ def tempo_and_metre(tempo_map: TempoMap, second: float) -> dict:
     return found
 
 
-def read_theme(source: Path | str | bytes) -> BeatNotes:
-    """A MIDI file as a theme: in beats, from the bar (or beat) of its first note on; MidiError as read_midi."""
-    notes, tempo_map = read_performance(source)
+def as_theme(notes: Notes, tempo_map: TempoMap) -> BeatNotes:
+    """A performance as a theme: in beats, from the bar (or beat) of its first note on."""
     in_file = in_beats(notes, tempo_map)
     first = max(0.0, float(in_file.onset[0]))
     bar = tempo_map.bars[int(np.clip(tempo_map.bar_index(first), 0, len(tempo_map.bars) - 1))]

@@ -120,7 +120,7 @@ def hostile_value(chance):
 FIELDS = ("chords", "recall", "vamp", "choruses", "bars", "seconds", "seed", "tempo_bpm", "metre", "beats_per_bar", "feel",
           "style", "density", "left_density", "register", "loudness", "swing", "melody", "pitch_classes", "told",
           "condition_model", "own_changes", "num_candidates", "guidance_scale", "num_steps", "temperature", "midi", "from_s",
-          "to_s", "__class__")  # fmt: skip
+          "to_s", "theme", "__class__")  # fmt: skip
 
 
 def hostile_order(chance):
@@ -133,7 +133,7 @@ def hostile_order(chance):
 def hostile_midi_order(chance):
     """A mutated MIDI file to go on from, or to fill a gap of."""
     order = {"midi": base64.b64encode(mutated_midi(chance)).decode(), "seconds": 1, "num_steps": 1}
-    gap = chance.choice(({}, {"from_s": 1, "to_s": 2}, {"from_s": 1e9, "to_s": 2e9}))
+    gap = chance.choice(({}, {"from_s": 1, "to_s": 2}, {"from_s": 1e9, "to_s": 2e9}, {"theme": order["midi"]}))
     return "/v1/solos", json.dumps({**order, **gap}).encode()
 
 

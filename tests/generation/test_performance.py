@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.generation.performance import read_performance, read_theme, tempo_and_metre, written_map
+from lib.generation.performance import as_theme, read_performance, tempo_and_metre, written_map
 from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes, to_midi
 from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, Metre, TempoMap, bar_table
@@ -75,7 +75,8 @@ def test_a_recording_is_tracked(tmp_path):
 
 
 def test_a_theme_begins_with_its_bar(tmp_path):
-    theme = read_theme(midi_of(TempoMap.constant(100.0, Metre.parse("3/4"), 4), [4, 4.5, 5, 7], tmp_path / "theme.mid"))
+    path = midi_of(TempoMap.constant(100.0, Metre.parse("3/4"), 4), [4, 4.5, 5, 7], tmp_path / "theme.mid")
+    theme = as_theme(*read_performance(path))
     assert theme.onset == pytest.approx([1, 1.5, 2, 4], abs=1e-3), "a rest of a bar is left out, a pick-up is not"
 
 

@@ -40,7 +40,7 @@ def generate(
     **request,
 ):
     """Improvise over chords; the same seed plays the same solo."""
-    from lib.generation.performance import read_performance, read_theme, tempo_and_metre
+    from lib.generation.performance import as_theme, read_performance, tempo_and_metre
     from lib.music.notes import read_midi
     from lib.music.style_features import top_line
 
@@ -67,7 +67,7 @@ def generate(
         read = request.parsed_chart()
     audio.find_soundfont(soundfont)
     loading = run, released, device, data_dir / configs.STYLES
-    around = {"tempo_map": tempo_map, "theme": read_theme(theme) if theme else None}
+    around = {"tempo_map": tempo_map, "theme": as_theme(*read_performance(theme)) if theme else None}
     order = generation.Order(request, notes, from_s, to_s, chart=read, **around)
     if count is not None:
         return _make_many(order, out, count, batch, loading)

@@ -31,10 +31,7 @@ def serve(
 ):
     """Play for others: a REST server, and a page with knobs and the player at http://127.0.0.1:8000/."""
     try:
-        import uvicorn
-
-        from lib.apps.server.app import make_app
-        from lib.apps.server.connections import make_protocol
+        from lib.apps.server.background import serve as serve_at
     except ImportError as error:
         raise configs.ConfigError(MISSING.format(error=error)) from None
     from lib.apps.server.auth import check_exposure
@@ -44,23 +41,11 @@ def serve(
 
     check_exposure(host, token)
     find_soundfont(soundfont)
-    said = {"queued": queued, "seconds": seconds, "ttl_s": ttl, "batch": batch}
-    limits = Limits(**{name: value for name, value in said.items() if value is not None})
+    given = {"queued": queued, "seconds": seconds, "ttl_s": ttl, "batch": batch}
+    limits = Limits(**{name: value for name, value in given.items() if value is not None})
     service = Service(serve_dir, run, released, device, data_dir / configs.STYLES, limits, soundfont, queue)
     print(f"http://{host}:{port}/" if port else "the port is in the log", flush=True)
-    # connections: all clients that follow events, and as many that ask
-    uvicorn.run(
-        make_app(service, token),
-        host=host,
-        port=port,
-        log_level="warning" if port else "info",
-        access_log=False,
-        limit_concurrency=2 * limits.streams,
-        timeout_graceful_shutdown=3,
-        server_header=False,
-        http=make_protocol(limits.head_s),
-        ws="none",
-    )
+    serve_at(service, host, port, token)
 
 
 def worker(
@@ -72,23 +57,23 @@ def worker(
 ):
     """Play the jobs of a server that was started with --queue; as many workers as there are machines."""
     try:
-        from lib.apps.server.redis_queue import without_password
-        from lib.apps.server.redis_worker import make_worker
+        from lib.apps.server.redis_queue import make_worker, without_password
     except ImportError as error:
         raise configs.ConfigError(MISSING.format(error=error)) from None
     import signal
-    import threading
+    import time
 
     from lib.apps.server.limits import Limits
+    from lib.apps.server.scheduler import Player
     from lib.generation.generate import load_improviser
 
     improviser = load_improviser(run, released, device, data_dir / configs.STYLES)
-    playing = make_worker(queue, improviser, Limits())
-    over = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
-    playing.start()
-    print(f"playing for {without_password(queue)}", flush=True)
-    while not over.wait(0.5):  # without a limit Windows would not hear Ctrl-C
-        pass
-    playing.stop()
+    playing = make_worker(queue, Player(improviser, Limits()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        playing.start()
+        print(f"playing for {without_password(queue)}", flush=True)
+        while True:
+            time.sleep(1.0)
+    except KeyboardInterrupt:
+        playing.stop()

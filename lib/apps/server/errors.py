@@ -4,91 +4,86 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 
-from starlette.responses import Response
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException as StarletteError
 
 log = logging.getLogger(__name__)
 TITLES = {400: "Bad request", 401: "A token is wanted", 403: "Refused", 404: "Not found", 405: "Method not allowed",
-          408: "Too slow", 409: "Not now", 410: "Gone", 413: "Too large", 415: "Wrong content type", 422: "Unusable request",
-          429: "Too many requests", 500: "Internal error", 503: "Not ready"}  # fmt: skip
+          408: "Too slow", 409: "Not now", 413: "Too large", 422: "Unusable request", 429: "Too many requests",
+          500: "Internal error", 503: "Not ready"}  # fmt: skip
 MEDIA_TYPE = "application/problem+json"
-SCHEMA = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {
-            "type": "array",
-            "items": {"type": "object", "properties": {"field": {"type": "string"}, "detail": {"type": "string"}}},
-        },
-    },
-}
 
 
-class Problem(Exception):
-    """A request that is refused: its status, and what is wrong with which fields."""
+class ProblemBody(BaseModel):
+    """What a client reads; `errors` has a row {"field": NAME, "detail": TEXT} a field that is wrong."""
 
-    def __init__(self, status, detail, errors=(), headers=None):
-        super().__init__(detail)
-        self.status, self.detail, self.errors, self.headers = status, detail, list(errors), headers or {}
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] = []
+
+
+class Problem(HTTPException):
+    """A request that is refused.
+
+    Parameters
+    ----------
+    fields : field -> what is wrong with it
+    """
+
+    def __init__(self, status: int, detail: str, fields: Mapping[str, str] | None = None, **headers: str):
+        super().__init__(status, detail, {name.replace("_", "-"): value for name, value in headers.items()})
+        self.fields = fields or {}
 
     @classmethod
-    def of_field(cls, field, detail):
+    def of_field(cls, field: str, detail: object) -> Problem:
         """422 for one field."""
-        return cls(422, f"{field}: {detail}", [(field, str(detail))])
-
-    def response(self):
-        """Plain ASCII, whatever the request held."""
-        body = {
-            "type": "about:blank",
-            "title": TITLES.get(self.status, "Error"),
-            "status": self.status,
-            "detail": self.detail,
-        }
-        if self.errors:
-            body["errors"] = [{"field": field, "detail": detail} for field, detail in self.errors]
-        return Response(json.dumps(body), self.status, {"Cache-Control": "no-store", **self.headers}, MEDIA_TYPE)
+        return cls(422, f"{field}: {detail}", {field: str(detail)})
 
 
-def answers(*statuses):
+def respond(error: StarletteError) -> Response:
+    """A refusal as problem+json, in plain ASCII whatever the request held."""
+    title = TITLES.get(error.status_code, "Error")
+    body = {"type": "about:blank", "title": title, "status": error.status_code, "detail": str(error.detail)}
+    if fields := getattr(error, "fields", None):
+        body["errors"] = [{"field": field, "detail": detail} for field, detail in fields.items()]
+    headers = {"Cache-Control": "no-store", **(error.headers or {})}
+    return Response(json.dumps(body), error.status_code, headers, MEDIA_TYPE)
+
+
+def answers(*statuses: int) -> dict:
     """OpenAPI's `responses` for these statuses."""
-    return {status: {"description": TITLES[status], "content": {MEDIA_TYPE: {"schema": SCHEMA}}} for status in statuses}
+    content = {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}
+    return {status: {"description": TITLES[status], "content": content} for status in statuses}
 
 
-def answer_with_problems(app):
-    """Let a FastAPI app answer with problems only."""
-    from fastapi.exceptions import RequestValidationError
-    from starlette.exceptions import HTTPException
+def answer_with_problems(app: FastAPI) -> None:
+    """Let an app answer every error as problem+json."""
 
-    @app.exception_handler(Problem)
-    async def refused(request, problem):
-        return problem.response()
+    @app.exception_handler(StarletteError)
+    async def refuse(request: Request, error: StarletteError):
+        return respond(error)
 
     @app.exception_handler(RequestValidationError)
-    async def unusable(request, error):
-        errors = [pair for e in error.errors()[:20] for pair in _fields_of(e)]
-        return Problem(422, "; ".join(f"{field}: {detail}" for field, detail in errors), errors).response()
-
-    @app.exception_handler(HTTPException)
-    async def plain(request, error):
-        return Problem(error.status_code, str(error.detail), headers=error.headers).response()
+    async def refuse_fields(request: Request, error: RequestValidationError):
+        fields = {}
+        for each in error.errors()[:20]:  # a ConfigError names its fields itself
+            cause = each.get("ctx", {}).get("error", each["msg"])
+            fields |= getattr(cause, "fields", None) or {_field_of(each["loc"]): str(cause)}
+        return respond(Problem(422, "; ".join(f"{field}: {detail}" for field, detail in fields.items()), fields))
 
     @app.exception_handler(Exception)
-    async def broken(request, error):
+    async def fail(request: Request, error: Exception):
         log.error("%s %s", request.method, request.url.path, exc_info=error)
-        return Problem(500, "The server's log says more.").response()
+        return respond(Problem(500, "The server's log says more."))
 
 
-def _fields_of(error):
-    """(field, what is wrong with it) of one of pydantic's errors; a ConfigError names its fields itself."""
-    cause = error.get("ctx", {}).get("error", error["msg"])
-    return list(getattr(cause, "fields", {}).items()) or [(_field(error["loc"]), str(cause))]
-
-
-def _field(location):
+def _field_of(location):
     """A field's name, without the part that says where requests have fields."""
     names = [str(part) for part in location if part not in ("body", "query", "header", "path")]
     return ".".join(names)[:200] or "body"

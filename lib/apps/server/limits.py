@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-HOUR_S = 3600.0
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -24,7 +22,6 @@ class Limits:
     job_s : a job that plays longer fails
     tries : a job that has ended the process so often fails
     ttl_s, kept : how long, and how many, finished jobs and their results are kept
-    sound_bytes : of sound and pages that are kept; the oldest go first, and are made again when asked for
     streams : clients that may follow events at a time
     """
 
@@ -44,7 +41,6 @@ class Limits:
     batch: int = 32
     job_s: float = 300.0
     tries: int = 3
-    ttl_s: float = 24 * HOUR_S
+    ttl_s: float = 24 * 3600.0
     kept: int = 5_000
-    sound_bytes: int = 4 * 2**30
     streams: int = 200

@@ -1,5 +1,6 @@
 const $ = id => document.getElementById(id);
 const NUMBERS = ["tempo_bpm", "temperature", "guidance_scale", "seed", "from_s", "to_s"];
+const LOOK_EVERY_MS = 250;
 // where the server names another field than the page has
 const FIELD = { choruses: "length", bars: "length", seconds: "length", body: "midi" };
 let job = null;
@@ -20,11 +21,13 @@ async function ask(path, options = {}) {
   throw new Refused(answer.status, await answer.json().catch(() => ({})));
 }
 
-async function base64(file) {
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  let text = "";
-  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-  return btoa(text);
+function base64(file) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
 }
 
 async function order() {
@@ -36,7 +39,7 @@ async function order() {
   const [first, second, share] = [$("style").value, $("mix").value, Number($("share").value)];
   const style = first && second && first !== second ? `${first}:${(1 - share).toFixed(2)},${second}:${share.toFixed(2)}` : first || second;
   if (style) wanted.style = style;
-  if ($("midi").files.length) wanted.midi = await base64($("midi").files[0]);
+  for (const id of ["midi", "theme"]) if ($(id).files.length) wanted[id] = await base64($(id).files[0]);
   return wanted;
 }
 
@@ -55,27 +58,13 @@ function showFaults(errors) {
   }
 }
 
-async function* events(answer) {
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let text = ""; ;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    text += value;
-    for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) {
-      const data = text.slice(0, end).split("\n").find(line => line.startsWith("data: "));
-      if (data) yield JSON.parse(data.slice(6));
-    }
-  }
-}
-
-async function follow(started) {
-  let last = started;
-  for await (const state of events(await ask(started.links.events))) {
-    last = state;
+async function follow(state) {
+  for (; ["queued", "running"].includes(state.state); state = await (await ask(state.links.self)).json()) {
     $("progress").value = state.progress;
     say(state.state === "queued" ? `${state.ahead} ahead` : "playing");
+    await new Promise(resolve => setTimeout(resolve, LOOK_EVERY_MS));
   }
-  return last;
+  return state;
 }
 
 async function generate() {

@@ -1,4 +1,4 @@
-"""What a server plays with: the improviser, the classifier, the jobs, the worker; without a word of HTTP."""
+"""What a server plays with: the improviser, the classifier, the jobs, the scheduler; without a word of HTTP."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import dataclasses
 from pathlib import Path
 
 from lib import config as configs
-from lib.apps.server.jobs import Jobs
+from lib.apps.server.jobs import Job, Jobs
 from lib.apps.server.limits import Limits
 from lib.apps.server.metrics import Metrics
-from lib.apps.server.results import Results, Turns
-from lib.apps.server.schemas import check_notes, check_performance, notes_as_rows
-from lib.apps.server.worker import Worker
+from lib.apps.server.results import Results, Turns, notes_as_rows
+from lib.apps.server.scheduler import Player, Scheduler
+from lib.apps.server.schemas import SoloOrder, check, check_notes, check_performance, shape_of, write_order
 from lib.checkpoints.run_dependencies import locate
 from lib.devices import choose_device
 from lib.generation.generate import load_improviser
@@ -32,77 +32,69 @@ class Service:
     ----------
     folder : of jobs and results
     run, released, device, styles_dir : as load_improviser takes them
-    limits : Limits
     soundfont : path of an .sf2, or None
     queue : None: jobs are played here; or redis://HOST:PORT/NUMBER: by workers, see redis_queue
     """
 
     def __init__(
-        self, folder, run=None, released=False, device="auto", styles_dir=None, limits=None, soundfont=None, queue=None
+        self,
+        folder: Path | str,
+        run: Path | str | None = None,
+        released: bool = False,
+        device: str = "auto",
+        styles_dir: Path | None = None,
+        limits: Limits | None = None,
+        soundfont: Path | None = None,
+        queue: str | None = None,
     ):
         self.limits = limits or Limits()
         # what workers play is not to blame where the server is killed
-        self.jobs = Jobs(folder, self.limits if queue is None else dataclasses.replace(self.limits, tries=NEVER))
-        self.results = Results(Path(folder) / "results", soundfont, self.limits.sound_bytes)
+        self.jobs = Jobs(folder, self.limits, None if queue is None else NEVER)
+        self.results = Results(Path(folder) / "results", soundfont)
         self.metrics = Metrics(self.jobs)
         self.improviser = load_improviser(run, released, device, styles_dir)
         home = configs.RELEASED if released or not (locate(run) / GALLERY).exists() else run
         self.classifier, self.gallery = load_classifier(home, choose_device(device))
-        self.worker = self._worker(queue)
-        self._listening = Turns(WAITING)
+        self.scheduler = Scheduler(self.jobs, self.results, self.metrics, self._player(queue))
+        self._turns = Turns(WAITING)
 
-    def _worker(self, queue):
+    def _player(self, queue):
         if queue is None:
-            return Worker(self.jobs, self.results, self.improviser, self.metrics)
-        from lib.apps.server.redis_queue import Dispatcher
+            return Player(self.improviser, self.limits)
+        from lib.apps.server.redis_queue import RemotePlayer
 
-        return Dispatcher(self.jobs, self.results, self.metrics, queue)
+        return RemotePlayer(queue, self.limits)
 
-    def open(self):
-        """Begin to play."""
-        self.worker.start()
-
-    def close(self):
+    def close(self) -> None:
         """End; what was being played is played at the next start."""
-        if self.worker.is_alive():
-            self.worker.stop()
+        if self.scheduler.is_alive():
+            self.scheduler.stop()
         self.jobs.close()
 
-    @property
-    def ready(self):
-        """Whether jobs are being played."""
-        return self.worker.is_alive()
-
-    def add(self, work):
-        """Accept Work: the Job; jobs.QueueFull where too many wait."""
-        job = self.jobs.add(work)
+    def add(self, asked: SoloOrder) -> Job:
+        """Accept what is asked for: the Job; Problem where it can't be, jobs.QueueFull where too many wait."""
+        order = check(asked, self.improviser.styles, self.limits)
+        job = self.jobs.add(write_order(asked), shape_of(order), order.request.num_candidates)
         self.metrics.accepted.inc()
         return job
 
-    def cancel(self, job):
-        """Whether there was something to cancel: what has ended stays as it is."""
+    def cancel(self, job: Job) -> None:
+        """What has ended stays as it is."""
         if self.jobs.cancel(job.id):
-            self.metrics.ended("cancelled")
-            return True
-        return False
+            self.metrics.ended.labels("cancelled").inc()
 
-    def progress(self, job):
-        """Share in [0, 1] that is played."""
-        return 1.0 if job.state == "done" else round(self.worker.progress.get(job.id, 0.0), 3)
-
-    def identify(self, content, top):
-        """identify.Identification as plain values, of a MIDI file's bytes; MidiError, TooShort, Busy."""
+    def identify(self, content: bytes, top: int) -> dict:
+        """Identification.as_values of a MIDI file's bytes; MidiError, TooShort, Busy."""
         check_notes(content, self.limits)
         (notes, left_out), beat_s = read_piano(content), 60 / (read_tempo(content) or 120)
-        with self._listening.taken():
+        with self._turns.taken():
             return identify(self.classifier, self.gallery, notes, top, beat_s, left_out).as_values()
 
-    def reconstruct(self, content):
+    def reconstruct(self, content: bytes) -> tuple[bytes, dict]:
         """(MIDI file, plain values) of a MIDI file's bytes through the codec, in its beats; MidiError, Busy."""
         notes, tempo_map = check_performance(content, self.limits)
         tempo_map = tempo_map.covering(0.0, notes.end_s)
-        with self._listening.taken():
+        with self._turns.taken():
             back = codec_round_trip(self.improviser.vqvae, notes, tempo_map)
-        rows, pedal = notes_as_rows(back)
-        values = {"notes": rows, "pedal": pedal, "f1": dataclasses.asdict(note_f1(notes, back))}
+        values = {**notes_as_rows(back), "f1": dataclasses.asdict(note_f1(notes, back))}
         return to_midi(back, tempo_map), values

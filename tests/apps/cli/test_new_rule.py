@@ -22,7 +22,7 @@ class Request(GenerateRequest):
 
 
 def test_command_line_page_and_knobs_have_a_new_rule(monkeypatch):
-    from lib.apps.server.page import page_html
+    from lib.apps.server.app import page_html
 
     monkeypatch.setitem(rules.RULES, "staccato", lambda target, span: rules.note_density(target))
     command = with_request(Request, ("chords",))(lambda **request: request)

@@ -5,14 +5,15 @@ import io
 import json
 import time
 import wave
-from types import SimpleNamespace
 
 import mido
 import numpy as np
 import pytest
 from serving import wait_for
 
+from lib.apps.server.schemas import SoloOrder
 from lib.generation.generate import generate, infill
+from lib.generation.performance import as_theme, read_performance
 from lib.generation.request import GenerateRequest
 from lib.music.beat_grid import Timing
 from lib.music.notes import Notes, read_midi, read_tempo, to_midi
@@ -93,8 +94,8 @@ def test_requests_of_earlier_versions_are_taken(client, service):
     assert client.get(taken["links"]["json"]).json()["request"]["metre"] == "3/4"
     saved = {"chords": "Dm7 | G7", "seconds": 4.0, "seed": 1, "tempo_bpm": 120.0, "beats_per_bar": 3, "order": "random"}
     text = json.dumps({"request": {**saved, "num_steps": 2, "num_candidates": 1}, "from_s": None, "to_s": None})
-    work = SimpleNamespace(to_json=lambda: text, midi=None, shape="old", request=GenerateRequest())
-    job = wait_for(client, {"state": "queued", "links": {"self": f"/v1/solos/{service.jobs.add(work).id}"}})
+    job_id = service.jobs.add(text, "old", 1).id
+    job = wait_for(client, {"state": "queued", "links": {"self": f"/v1/solos/{job_id}"}})
     assert job["state"] == "done" and client.get(job["links"]["json"]).json()["bars_s"] == pytest.approx([0, 1.5, 3])
 
 
@@ -138,6 +139,18 @@ def test_a_performance_is_continued_in_its_own_beats(client):
     was = read_midi(base64.b64decode(content))
     kept = was.onset_s[(was.onset_s < infilled["begins_s"] - 1e-3) | (was.onset_s >= 8.0)]
     assert [row[0] for row in outside] == kept.round(4).tolist(), "to the tick"
+
+
+def test_a_theme_is_what_the_music_comes_back_to(client, service, performance):
+    """As the command line's --theme; the file is beside the one that is continued."""
+    theme = base64.b64encode(performance).decode()
+    job = wait_for(client, ask(client, theme=theme, midi=theme, recall=1.0))
+    request = GenerateRequest(**{**QUICK, "seconds": 4.0, "recall": 1.0})
+    notes, tempo_map = read_performance(performance)
+    alone = generate(service.improviser, request, prompt=notes, theme=as_theme(notes, tempo_map))
+    assert same(alone.notes, client.get(job["links"]["json"]).json()["notes"])
+    order = SoloOrder(theme=theme).order(service.limits)
+    assert order.notes is None and order.theme.onset.tolist() == as_theme(notes, tempo_map).onset.tolist()
 
 
 def test_a_job_is_cancelled_within_a_second_and_the_next_one_plays(client, service):
@@ -195,6 +208,8 @@ def test_a_full_queue_is_said_and_nothing_accepted_is_lost(client, service):
     ({"tempo": 100}, "tempo", "Unexpected keyword"),
     ({"midi": "!!"}, "midi", "base64"),
     ({"midi": base64.b64encode(b"MThd nothing").decode()}, "midi", "is cut short"),
+    ({"theme": "!!"}, "theme", "base64"),
+    ({"theme": base64.b64encode(b"MThd nothing").decode()}, "theme", "is cut short"),
     ({"from_s": 1, "to_s": 2}, "to_s", "go together"),
     ({"style": "\ud800"}, "style", "Unknown pianist"),
 ])  # fmt: skip
@@ -225,7 +240,8 @@ def test_midi_has_limits(client, performance):
 def test_a_pedal_that_is_held_for_a_day_ends_with_the_music(client, performance, service):
     notes = read_midi(performance)
     held = to_midi(Notes(notes.onset_s, notes.duration_s, notes.pitch, notes.velocity, np.array([[1.0, 80_000.0]])))
-    job = wait_for(client, ask(client, midi=base64.b64encode(held).decode()))
+    content = base64.b64encode(held).decode()
+    job = wait_for(client, ask(client, midi=content, theme=content))
     assert client.get(job["links"]["json"]).json()["pedal"][0][1] <= 20.1
 
 
@@ -261,7 +277,7 @@ def test_styles_health_and_openapi(client, service):
     assert client.get("/healthz").json() == {"status": "ok"} and client.get("/readyz").json() == {"status": "ready"}
     schema = client.get("/openapi.json").json()
     order = schema["components"]["schemas"]["SoloOrder"]["properties"]
-    assert {*GenerateRequest.__dataclass_fields__, "midi", "from_s", "to_s"} <= set(order)
+    assert {*GenerateRequest.__dataclass_fields__, "midi", "from_s", "to_s", "theme"} <= set(order)
     examples = schema["paths"]["/v1/solos"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     for example in examples.values():
         answer = client.post("/v1/solos", json={**example["value"], "num_steps": 1, "num_candidates": 1})
@@ -276,5 +292,5 @@ def test_a_worker_that_died_is_not_ready(make_service, tmp_path):
 
     service = make_service(tmp_path)
     with TestClient(make_app(service), base_url="http://localhost") as client:
-        service.worker.stop()
+        service.scheduler.stop()
         assert client.get("/readyz").status_code == 503 and client.get("/healthz").status_code == 200

@@ -1,5 +1,6 @@
 """The page at / in a real Chromium, from a real server: knobs, a solo that sounds, cancel, faults under their fields."""
 
+import base64
 import threading
 import time
 
@@ -146,6 +147,9 @@ def test_a_file_is_gone_on_from(open_page, served, tmp_path):
     page.locator("#midi").set_input_files(write_midi(notes, tmp_path / "mine.mid"))
     generate(page, seconds=4)
     expect(page.locator("#said")).to_have_text("done", timeout=30_000)
+    page.locator("#theme").set_input_files(tmp_path / "mine.mid")
+    asked = page.evaluate("() => order()")
+    assert asked["theme"] == asked["midi"] == base64.b64encode((tmp_path / "mine.mid").read_bytes()).decode()
     found = page.evaluate("() => ask(job.links.json).then(answer => answer.json())")
     assert found["begins_s"] == pytest.approx(8.0, abs=0.2) and [row[2] for row in found["notes"][:4]] == [60, 64, 67, 72]
 

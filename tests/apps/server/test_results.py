@@ -1,8 +1,14 @@
 """Results on disk: what is made of them when asked for, and how much of it is kept."""
 
-import os
+import io
+import json
+import threading
+import wave
 
-from lib.apps.server.results import Results, as_values
+import pytest
+
+from lib.apps.server import results as module
+from lib.apps.server.results import Busy, Results, Turns, as_values
 from lib.generation.generate import Solo
 from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes
@@ -17,36 +23,39 @@ def write(results, job_id, notes=NOTES):
     results.write(job_id, as_values(solo))
 
 
-def test_the_oldest_sound_goes_first_and_is_made_again(tmp_path):
-    results = Results(tmp_path)
-    for number in range(3):
-        write(results, str(number))
-        os.utime(results.path(str(number), "wav"), (number, number))
-    size = (tmp_path / "2.wav").stat().st_size
-    results.sound_bytes = 2 * size
-    write(results, "3")
-    assert results.path("3", "wav").stat().st_size == size
-    assert [(tmp_path / f"{n}.wav").exists() for n in range(4)] == [False, False, True, True]
-    assert results.path("0", "wav").exists() and not (tmp_path / "2.wav").exists()
-    results.sound_bytes = 1
-    assert results.path("1", "wav").exists(), "what is asked for is there, however little may be kept"
-
-
 def test_a_result_is_whole_or_not_there(tmp_path):
     results = Results(tmp_path)
     write(results, "one")
-    assert results.values("one")["notes"] == [[0.0, 0.4, 60, 80], [0.5, 0.4, 64, 70]]
-    assert results.values("one")["bars_s"] == [0.0] and results.values("one")["chords"] == [[0.0, "C"]]
+    values = json.loads(results.read("one", "json"))
+    assert values["notes"] == [[0.0, 0.4, 60, 80], [0.5, 0.4, 64, 70]]
+    assert values["bars_s"] == [0.0] and values["chords"] == [[0.0, "C"]]
     results.store.path("one").write_bytes(b"MThd")
-    assert not results.has("one") and results.values("one") is None and results.path("one", "wav") is None
+    assert not results.has("one") and results.read("one", "json") is None and results.read("one", "wav") is None
     write(results, "one")
     assert results.has("one")
-    results.remove("one")
+    results.store.remove("one")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_rest_is_a_result_too(tmp_path):
     results = Results(tmp_path)
     write(results, "rest", Notes.from_arrays([], [], [], []))
-    assert results.values("rest")["notes"] == [] and results.path("rest", "wav").exists()
-    assert results.path("rest", "html").exists()
+    assert json.loads(results.read("rest", "json"))["notes"] == [] and results.read("rest", "html")
+    with wave.open(io.BytesIO(results.read("rest", "wav"))) as sound:
+        assert sound.getnframes()
+
+
+def test_sound_is_made_one_at_a_time_and_only_a_few_wait(tmp_path, monkeypatch):
+    results, began, may_end = Results(tmp_path), threading.Event(), threading.Event()
+    results._turns = Turns(1)
+    write(results, "one")
+    render = module.render_audio
+    monkeypatch.setattr(module, "render_audio", lambda *words: began.set() or may_end.wait(10) and render(*words))
+    first = threading.Thread(target=results.read, args=("one", "wav"))
+    first.start()
+    assert began.wait(10)
+    with pytest.raises(Busy):
+        results.read("one", "html")
+    may_end.set()
+    first.join()
+    assert results.read("one", "wav")[:4] == b"RIFF" and results.read("one", "mid")[:4] == b"MThd"

@@ -1,0 +1,208 @@
+"""The scheduler: takes jobs, several alike at a time, has them played, here or by workers, and keeps their results."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from lib.apps.server.jobs import Jobs
+from lib.apps.server.limits import Limits
+from lib.apps.server.metrics import Metrics
+from lib.apps.server.results import Results, as_values
+from lib.apps.server.schemas import read_order
+from lib.checkpoints.load import Improviser
+from lib.config import ConfigError
+from lib.devices import give_back_memory
+from lib.generation.generate import generate_many
+from lib.music.chords import ChordError
+from lib.music.notes import MidiError
+
+LOOK_EVERY_S = 0.1  # whether jobs were cancelled, or the server ends, within a batch
+SWEEP_EVERY_S = 30.0
+log = logging.getLogger(__name__)
+
+
+class Stopped(Exception):
+    """Nobody wants the batch any more, or the server ends."""
+
+
+class JobFailed(Exception):
+    """A batch that can't be played; the message is for clients."""
+
+
+def reason_of(error: Exception) -> str:
+    """What a client reads of an error; one that is not meant for clients goes to the log."""
+    if isinstance(error, JobFailed):
+        return str(error)
+    log.error("a job failed", exc_info=error)
+    return "Internal error; the log says more."
+
+
+class Player:
+    """Plays on this machine, one batch at a time."""
+
+    threads = 1
+
+    def __init__(self, improviser: Improviser, limits: Limits):
+        self.improviser, self.limits = improviser, limits
+
+    def room(self, queued: int) -> tuple[int, int | None]:
+        """How many batches may be under way, and of how many jobs each; None: as many as fit."""
+        return 1, None
+
+    def play(self, works: Mapping[str, str], wanted: Callable[[dict[str, float]], bool]) -> dict[str, dict]:
+        """Play jobs together.
+
+        Parameters
+        ----------
+        works : job id -> what schemas.write_order wrote
+        wanted : called with job id -> share in [0, 1] that is played, every LOOK_EVERY_S; False ends the batch
+
+        Returns
+        -------
+        dict job id -> results.as_values of its solo
+
+        Raises
+        ------
+        Stopped : it is not wanted any more; JobFailed : they took longer than a job may, or one can't be played
+        """
+        shares, began_s, looked_s = dict.fromkeys(works, 0.0), time.monotonic(), time.monotonic()
+
+        def look(job_id, state):
+            nonlocal looked_s
+            shares[job_id] = (state["window"] + state["step"] / state["num_steps"]) / state["num_windows"]
+            now_s = time.monotonic()
+            if now_s - began_s > self.limits.job_s:
+                raise JobFailed(f"It took longer than {self.limits.job_s:g} s.")
+            if now_s - looked_s > LOOK_EVERY_S:
+                looked_s = now_s
+                if not wanted(shares):
+                    raise Stopped
+
+        try:
+            orders = [read_order(text).order(self.limits, partial(look, job_id)) for job_id, text in works.items()]
+            solos = generate_many(self.improviser, orders)
+            return {job_id: as_values(solo) for job_id, solo in zip(works, solos)}
+        except (ConfigError, MidiError, ChordError) as error:
+            raise JobFailed(str(error)) from error
+        finally:
+            give_back_memory()
+
+
+class Scheduler(threading.Thread):
+    """Has jobs played until `stop`.
+
+    Parameters
+    ----------
+    player : Player, or redis_queue.RemotePlayer
+
+    Attributes
+    ----------
+    progress : job id -> share in [0, 1], of those that are being played
+    """
+
+    def __init__(self, jobs: Jobs, results: Results, metrics: Metrics, player):
+        super().__init__(name="scheduler", daemon=True)
+        self.jobs, self.results, self.metrics, self.player = jobs, results, metrics, player
+        self.progress: dict[str, float] = {}
+        self._ending, self._pool = threading.Event(), ThreadPoolExecutor(player.threads)
+        self._under_way: set[Future] = set()
+
+    def stop(self) -> None:
+        """End within a denoising step or two; what was being played waits for the next start."""
+        self._ending.set()
+        self.jobs.arrived.set()
+        self.join()
+
+    def run(self) -> None:
+        """Take, have played, sweep."""
+        swept_s = 0.0
+        while not self._ending.is_set():
+            try:
+                self._take()
+                if time.monotonic() - swept_s > SWEEP_EVERY_S:
+                    swept_s = time.monotonic()
+                    for job_id in self.jobs.sweep():
+                        self.results.store.remove(job_id)
+                self.jobs.arrived.wait(1.0)
+                self.jobs.arrived.clear()
+            except Exception:  # such as a full disk
+                log.exception("the scheduler continues")
+                self._ending.wait(1.0)
+        self._pool.shutdown()
+
+    def _take(self):
+        count, size = self.player.room(self.jobs.count("queued"))
+        while len(self._under_way) < count and (batch := self.jobs.take(size)):
+            self.metrics.batch_jobs.observe(len(batch))
+            self._submit(batch)
+
+    def _submit(self, batch):
+        future = self._pool.submit(self._play_or_give_back, batch)
+        self._under_way.add(future)
+        future.add_done_callback(self._is_over)
+
+    def _is_over(self, future):
+        self._under_way.discard(future)
+        self.jobs.arrived.set()
+
+    def _play_or_give_back(self, batch):
+        """Play; where its end can't even be noted, such as on a full disk, queue the batch again as soon as that can be."""
+        try:
+            return self._play(batch)
+        except Exception:
+            log.exception("a batch is queued again")
+        while not self._ending.wait(1.0):
+            try:
+                return self.jobs.give_back([job.id for job in batch])
+            except Exception as error:
+                log.warning("not yet: %s", error)
+
+    def _play(self, batch):
+        """Play jobs together; one that fails in company is tried alone."""
+        running = self.jobs.running([job.id for job in batch])  # the others were cancelled meanwhile
+        batch = {job.id: job for job in batch if job.id in running and not self._was_done(job)}
+        if not batch:
+            return
+        try:
+            with self.metrics.batch_seconds.time():
+                results = self.player.play({job_id: job.work for job_id, job in batch.items()}, self._is_wanted)
+        except Stopped:
+            return self.jobs.give_back(list(batch))
+        except Exception as error:  # whatever a job does, the server lives on
+            return self._fail(list(batch.values()), error)
+        finally:
+            for job_id in batch:
+                self.progress.pop(job_id, None)
+        for job_id, values in results.items():
+            self._keep(batch[job_id], values)
+
+    def _fail(self, batch, error):
+        if len(batch) > 1:
+            log.warning("a batch failed (%r): its jobs one by one", error)
+            for job in batch:
+                self._submit([job])
+        elif self.jobs.fail(batch[0].id, reason_of(error)):
+            self.metrics.ended.labels("failed").inc()
+
+    def _was_done(self, job):
+        """Whether a job's result was written before the process ended: then it is done."""
+        return self.results.has(job.id) and self.jobs.finish(job.id)
+
+    def _is_wanted(self, shares):
+        self.progress |= shares
+        return not self._ending.is_set() and bool(self.jobs.running(list(shares)))
+
+    def _keep(self, job, values):
+        if not self.jobs.running([job.id]):
+            return  # cancelled
+        self.results.write(job.id, values)
+        if self.jobs.finish(job.id):
+            self.metrics.ended.labels("done").inc()
+            self.metrics.job_seconds.observe(time.time() - job.created_s)
+        else:
+            self.results.store.remove(job.id)
