@@ -34,14 +34,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "apps" / "live")]
 from instruments import Keyboard, Synthesizer, read_journal, wait_for  # noqa: E402
 from midi_ends import Recorder  # noqa: E402
 
-from lib.apps.live.messages import CLOCKS_A_QUARTER  # noqa: E402
-from lib.apps.live.partner import ScheduledNotes  # noqa: E402
-from lib.apps.live.process import raise_priority  # noqa: E402
-from lib.apps.live.tempo import BeatGrid  # noqa: E402
+from lib.apps.live.messages import CLOCKS_A_QUARTER, key, without_overlap  # noqa: E402
+from lib.apps.live.midi_output_process import raise_priority  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
-from lib.music.beat_notes import in_beats  # noqa: E402
 from lib.music.beat_tracking import phase_lock  # noqa: E402
-from lib.music.tempo_map import Metre, TempoMap  # noqa: E402
 
 PARTS = ("answers", "timing", "hanging")
 TEMPO_BPM, PHRASE_S, ANSWER_BARS = 132.0, 3.0, 2
@@ -227,13 +223,14 @@ def measure_timing(words, folder):
     (notes,) = phrases(words.data, 1, PLAY_S, seed=7)
     begins_s = time.perf_counter() + 0.5
     output.order("start_clock", begins_s, BEAT_S)
-    notes = in_beats(notes, TempoMap.constant(TEMPO_BPM, Metre(4, 4), 1))
-    line, grid = ScheduledNotes(notes, 0, 0, PLAY_S / BEAT_S + 1), BeatGrid(begins_s, BEAT_S)
+    rows = zip(*(column.tolist() for column in (notes.onset_s, notes.duration_s, notes.pitch, notes.velocity)))
+    line = without_overlap([key(begins_s + t, begins_s + t + d, pitch, velocity) for t, d, pitch, velocity in rows])
     due, takes, used_s, idle_s = [], 0, cpu_s(model.process.pid), machine_idle_s()
     question = replace(warm_up_question(DuetRequest(tempo_bpm=TEMPO_BPM)), beats=16)
     model.ask(question)
     while (now_s := time.perf_counter()) < begins_s + PLAY_S + 0.5:
-        if spans := line.due(grid, now_s + 0.4):
+        if spans := [span for span in line if span.on_s < now_s + 0.4]:
+            line = line[len(spans) :]
             output.order("play", spans)
             due += [pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off))]
         if model.receive() is not None:

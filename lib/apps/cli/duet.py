@@ -13,7 +13,7 @@ from lib.apps.live.duet_request import DuetRequest
 COMMON = ("mode", "tempo_bpm", "metre", "feel", "clock", "chords", "bars", "ends_by", "style")
 
 
-@with_request(DuetRequest, COMMON, skipped=("own_changes",))
+@with_request(DuetRequest, COMMON)
 def duet(
     list_ports: Annotated[bool, option("Show the MIDI ports of this machine.", "--list")] = False,
     input_name: Annotated[str | None, option("Your keyboard: a name, or virtual:NAME.", "--input")] = None,
@@ -39,4 +39,4 @@ def duet(
     from lib.apps.live.duet import play_duet
 
     loading = {"run": run, "released": released, "device": device, "styles_dir": data_dir / configs.STYLES}
-    play_duet(request, input_name, output_name, loading, journal=journal)
+    play_duet(request, input_name, output_name, loading, journal)

@@ -218,7 +218,7 @@ def main():
         _say(error, 2)
     except (RuntimeError, OSError) as error:
         from lib.apps.headless.headless import NotebookError
-        from lib.apps.live.process import ProcessError
+        from lib.apps.live.model_process import ProcessError
         from lib.training.run import SaveError
 
         if not isinstance(error, NotebookError | SaveError | ProcessError):

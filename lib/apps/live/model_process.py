@@ -18,9 +18,9 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 
 from lib.apps.live.duet_request import DuetRequest
-from lib.apps.live.process import ProcessError, lower_priority
 from lib.config import build
 from lib.generation.request import GenerateRequest
 from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
@@ -36,6 +36,11 @@ COMPING = {"density": 4.0, "register": 50.0}  # where it accompanies
 AT_ONCE = {"guidance_scale": 1.0}  # where it must be ready in a breath: guidance doubles the work
 PROMPT_BEATS = 20  # that the model is given of what was played
 FORGET = 0.5  # of an older measurement, each time
+LOW = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 5)  # Windows has classes, other systems niceness
+
+
+class ProcessError(RuntimeError):
+    """A process of the duet did not start, or has died; the message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Question:
 
     Attributes
     ----------
-    number : identifies its Answer
+    number : identifies its Answer, and counts on from the request's seed
     prompt : BeatNotes of the PROMPT_BEATS before the music begins, from 0 on
     start : beat of the chart on which it is to begin
     beats : how long it is to be
@@ -60,11 +65,12 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model played: BeatNotes from 0 on, or None where it failed, for a `reason`."""
+    """What the model played, in `took_s`: BeatNotes from 0 on, or None where it failed, for a `reason`."""
 
     question: Question
     notes: BeatNotes | None
     reason: str = ""
+    took_s: float = 0.0
 
 
 def order_of(question: Question, request: DuetRequest, chart: Chart | None, callback: Callable | None = None) -> Order:
@@ -75,13 +81,12 @@ def order_of(question: Question, request: DuetRequest, chart: Chart | None, call
     chart : of which the Question's beats are taken; None: the changes are the pianist's own
     """
     from lib.generation.generate import Order
-    from lib.music.chart import Bar, Chart
 
     asked, metre = request_of(question, request, own_changes=chart is None), Metre.parse(request.metre)
     start, length, given = (
         Fraction(beats) * metre.quarters_per_beat for beats in (question.start, question.beats, PROMPT_BEATS)
     )
-    bars = Chart((Bar.of([None], (metre.numerator, metre.denominator)),))
+    bars = asked.blank_chart()
     order = {"callback": callback, "chart": chart and chart.excerpt(start, length), "into_bar": start % bars.quarters}
     if not len(question.prompt):
         return Order(asked, **order)
@@ -97,19 +102,16 @@ def request_of(question: Question, request: DuetRequest, own_changes: bool = Fal
     """GenerateRequest of a Question."""
     metre = Metre.parse(request.metre)
     tempo_bpm = 60.0 / question.beat_s * float(metre.quarters_per_beat)
-    values = {
-        "tempo_bpm": float(np.clip(tempo_bpm, *SLOWEST_FASTEST)),
-        "seed": request.seed + question.number,
-        "recall": 0.0,
-        **{name: getattr(request, name) for name in ("metre", "feel", "style", "num_steps", "temperature")},
-    }
+    values = {name: getattr(request, name) for name in ("metre", "feel", "style", "num_steps", "temperature")}
+    values |= {"tempo_bpm": float(np.clip(tempo_bpm, *SLOWEST_FASTEST)), "seed": request.seed + question.number}
     if own_changes:
         values |= {"own_changes": True, "bars": round(question.beats / metre.beats)}
     else:
         values |= {"chords": request.form, "choruses": 1}
     usual = COMPING if request.mode == "comp" else AT_ONCE if request.mode == "call" else {}
     given = {"density": request.density, "guidance_scale": request.guidance_scale}
-    return build(GenerateRequest, values | usual | {name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    return build(GenerateRequest, {"recall": 0.0, **values, **usual, **given})
 
 
 def _steady(asked: GenerateRequest) -> TempoMap:
@@ -125,9 +127,8 @@ def chart_of(request: DuetRequest, improviser: Improviser) -> Chart | None:
     """
     from lib.music.chart import Chart
 
-    if request.own_changes or (
-        request.mode == "call" and request.chords is None and any(map(len, improviser.changes.values()))
-    ):
+    continues = request.mode == "call" and request.chords is None and any(map(len, improviser.changes.values()))
+    if request.own_changes or continues:
         return None
     metre = Metre.parse(request.metre)
     return Chart.parse(request.form, (metre.numerator, metre.denominator))
@@ -141,14 +142,15 @@ def answer(
     from lib.music.hands import left_hand
     from lib.music.notes import select
 
+    began_s = time.perf_counter()
     try:
         (solo,) = generate_many(improviser, [order_of(question, request, chart, callback)])
     except (ValueError, RuntimeError) as error:
-        return Answer(question, None, str(error))
+        return Answer(question, None, str(error), time.perf_counter() - began_s)
     notes = solo.new_notes
     if request.mode == "comp":
         notes = select(notes, left_hand(notes))
-    return Answer(question, in_beats(notes, _steady(solo.request)))
+    return Answer(question, in_beats(notes, _steady(solo.request)), took_s=time.perf_counter() - began_s)
 
 
 def warm_up_question(request: DuetRequest) -> Question:
@@ -159,13 +161,10 @@ def warm_up_question(request: DuetRequest) -> Question:
     return Question(0, BeatNotes(*columns, np.zeros((0, 2))), 0.0, metre.beats, beat_s)
 
 
-def warm_up(request: DuetRequest, improviser: Improviser, chart: Chart | None) -> tuple[str, float]:
-    """Answer twice, as the first time is slow: the reason why it failed, or "", and the seconds that it took."""
-    for _ in range(2):
-        began_s = time.perf_counter()
-        reason = answer(warm_up_question(request), request, improviser, chart).reason
-        took_s = time.perf_counter() - began_s
-    return reason, took_s
+def warm_up(request: DuetRequest, improviser: Improviser, chart: Chart | None) -> Answer:
+    """The second Answer to a short question: the first one takes longer than later ones."""
+    answer(warm_up_question(request), request, improviser, chart)
+    return answer(warm_up_question(request), request, improviser, chart)
 
 
 class _SupersededError(Exception):
@@ -177,12 +176,12 @@ def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
 
     Parameters
     ----------
-    pipe : in come Question or None (drop the one in work); out goes an error's text ("" once it is ready) with the
-        seconds that an answer takes, then Answer
+    pipe : in come Question or None (drop the one in work); out go Answers, the first (of no music where the model can't
+        be loaded) when it is ready
     loading : keyword arguments of improviser.load_improviser
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends it
-    lower_priority()
+    psutil.Process().nice(LOW)
     # OpenMP's threads else spin for one another: on a busy machine 0.6 s of music then took 10 to 40 s
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
@@ -193,12 +192,12 @@ def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
     try:
         improviser = load_improviser(**loading)
         chart = chart_of(request, improviser)
-        reason, took_s = warm_up(request, improviser, chart)
+        ready = warm_up(request, improviser, chart)
     except (ValueError, OSError, RuntimeError) as error:
-        reason, took_s = str(error), 0.0
+        ready = Answer(warm_up_question(request), None, str(error))
     with contextlib.suppress(EOFError, OSError):
-        pipe.send((reason, took_s))
-        while not reason:
+        pipe.send(ready)
+        while not ready.reason:
             _answer_newest(pipe, request, improviser, chart)
 
 
@@ -217,75 +216,63 @@ def _answer_newest(pipe: Connection, request: DuetRequest, improviser: Improvise
 
 
 class ModelProcess:
-    """The model's process as the command sees it.
+    """The model's process as the command sees it; `expected_s` is how long an answer takes, by those until now.
 
     Parameters
     ----------
     request, loading : see run_model
-    clock : callable() -> seconds
     """
 
-    def __init__(self, request: DuetRequest, loading: Mapping, clock: Callable = time.perf_counter):
-        self.request, self.loading, self.clock = request, loading, clock
-        self.expected_s, self.took_s = 0.0, None
+    def __init__(self, request: DuetRequest, loading: Mapping):
+        self.request, self.loading, self.expected_s = request, loading, 0.0
         self._start()
 
     def _start(self):
-        self.asked, self.ready = {}, False  # number of the question in work -> when it was asked
+        self.number = None  # of the question in work
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(
-            target=run_model, args=(theirs, self.request, self.loading), name="model", daemon=True
-        )
+        arguments = theirs, self.request, self.loading
+        self.process = context.Process(target=run_model, args=arguments, name="model", daemon=True)
         self.process.start()
         theirs.close()
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether the process is."""
         return self.process.is_alive()
 
     def wait(self, seconds: float) -> None:
         """Until the model is ready. ProcessError : it does not come."""
         try:
-            error = f"The model was not ready after {seconds:g} s."
-            if self.pipe.poll(seconds):
-                error, self.expected_s = self.pipe.recv()
+            if not self.pipe.poll(seconds):
+                raise ProcessError(f"The model was not ready after {seconds:g} s.")
+            ready = self.pipe.recv()
         except (EOFError, OSError):
-            error = "The model's process ended while it was loading."
-        if error:
-            raise ProcessError(error)
-        self.ready = True
+            raise ProcessError("The model's process ended while it was loading.") from None
+        if ready.reason:
+            raise ProcessError(ready.reason)
+        self.expected_s = ready.took_s
 
     def ask(self, question: Question) -> None:
         """Let it work on this, and on nothing else."""
-        self.asked = {question.number: self.clock()}
+        self.number = question.number
         self._send(question)
 
     def drop(self) -> None:
         """Let it work on nothing."""
-        if self.asked:
-            self.asked = {}
+        if self.number is not None:
+            self.number = None
             self._send(None)
-
-    def give_up(self) -> None:
-        """It was too late: let it work on nothing, and expect it to take longer the next time."""
-        if self.asked and self.ready:
-            waited_s = self.clock() - max(self.asked.values())
-            self.expected_s = max(self.expected_s, FORGET * self.expected_s + (1 - FORGET) * waited_s)
-        self.drop()
 
     def receive(self) -> Answer | None:
         """The Answer to the last question; None: not yet."""
         with contextlib.suppress(EOFError, OSError):
             while self.pipe.poll(0):
-                message = self.pipe.recv()
-                if not isinstance(message, Answer):
-                    self.ready = not message[0]
-                elif message.question.number in self.asked:
-                    self.took_s = self.clock() - self.asked.pop(message.question.number)
-                    self.expected_s = max(self.took_s, FORGET * self.expected_s + (1 - FORGET) * self.took_s)
-                    return message
+                reply = self.pipe.recv()
+                self.expected_s = max(reply.took_s, FORGET * self.expected_s + (1 - FORGET) * reply.took_s)
+                if reply.question.number == self.number:
+                    self.number = None
+                    return reply
         return None
 
     def restart(self) -> None:

@@ -1,7 +1,7 @@
 """The partner: receives messages, knows the beat, asks the model ahead of time, hands its notes to the scheduler.
 
 What call and response (call.py) and taking turns (turns.py) share. Nothing here waits and nothing reads a clock:
-`receive` and `tick` get the time, so that a test, or a rehearsal, can play an hour in a second.
+`receive` and `tick` get the time, so that a test can play an hour in a second.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from mido import Message
 
 from lib.apps.live.duet_request import DuetRequest, parse_cue
-from lib.apps.live.messages import ALL_SOUND_OFF, MidiSpan, key, pedal, without_overlap
-from lib.apps.live.model_process import PROMPT_BEATS, Answer, Question
+from lib.apps.live.messages import ALL_SOUND_OFF, key, pedal, without_overlap
+from lib.apps.live.model_process import PROMPT_BEATS, Question
 from lib.apps.live.phrase import Phrase
 from lib.apps.live.tempo import BeatGrid
 from lib.music.beat_notes import BeatNotes
@@ -26,43 +26,9 @@ UNSTAMPED = 256  # messages that wait for a clock's first beat
 OF_PHRASES = ("note_on", "note_off", "control_change")
 
 
-class ScheduledNotes:
-    """Notes on beats, from an entry to an end; handed out a little ahead of time, so that they follow the tempo.
-
-    Parameters
-    ----------
-    notes : BeatNotes from 0 on
-    start : of the BeatGrid, where 0 is
-    entry, end : what begins before or after is left out, what is held over the end is released there
-    channel : 0-15
-    """
-
-    def __init__(self, notes: BeatNotes, start: float, entry: float, end: float, channel: int = 0):
-        self.end, self.channel = end, channel
-        kept = notes.between(entry - start, end - start)
-        columns = (kept.onset + entry, np.minimum(kept.release + entry, end), kept.pitch, kept.velocity)
-        self.rows = list(zip(*(column.tolist() for column in columns)))  # plain numbers: the scheduler has no numpy
-        self.pedals = (kept.pedal + entry).tolist()
-        self.first = self.rows[0][0] if self.rows else None
-        self.played = []  # rows that were handed out
-
-    def due(self, grid: BeatGrid, until_s: float) -> list[MidiSpan]:
-        """Spans that begin before a time, each handed out once."""
-        until, at, channel = grid.beat_at(until_s), grid.time_of, self.channel
-        now, self.rows = _parted(self.rows, until)
-        downs, self.pedals = _parted(self.pedals, until)
-        self.played += now
-        keys = [key(at(on), at(off), pitch, velocity, channel) for on, off, pitch, velocity in now]
-        return without_overlap([*keys, *(pedal(at(down), at(up), channel) for down, up in downs)])
-
-    def all_rows(self) -> list[tuple]:
-        """(on, off, pitch, velocity) in beats, played and to come."""
-        return [*self.played, *self.rows]
-
-
-def _parted(rows, until):
-    """Rows that begin before a beat, and the others."""
-    return [row for row in rows if row[0] < until], [row for row in rows if row[0] >= until]
+def lead_s(expected_s: float) -> float:
+    """So long before music is to begin a model is asked that takes about so long."""
+    return MARGIN * expected_s + RESERVE_S
 
 
 class Partner:
@@ -73,8 +39,14 @@ class Partner:
     request : DuetRequest
     tempo : tempo.OwnTempo or tempo.ClockTempo
     output : see MidiOutputProcess: order
-    model : see ModelProcess: ask, drop, give_up, receive, expected_s, took_s
+    model : see ModelProcess: ask, drop, receive, expected_s
     report : callable(event, text, **fields), called with what happens; the text is for people, or empty
+
+    Attributes
+    ----------
+    planned, played : rows (on, off, pitch or None for the pedal, velocity) in beats: to come, and handed out
+    ends : beat on which the last plan is over
+    answer : the last Answer that came, or None
     """
 
     offset = 0.0  # beats before the chart's first bar
@@ -84,9 +56,10 @@ class Partner:
     ):
         self.request, self.tempo, self.output, self.model, self.report = request, tempo, output, model, report
         self.phrase = Phrase(parse_cue(request.ends_by), request.silence_beats)
-        self.scheduled, self.number, self.answer = [], 0, None
+        self.planned, self.played, self.ends = [], [], -np.inf
+        self.num_questions, self.halted = 0, True
         self.unstamped = collections.deque(maxlen=UNSTAMPED)  # (message, time_s)
-        self.halted = True
+        self.reset()
 
     @property
     def bar(self) -> float:
@@ -96,28 +69,26 @@ class Partner:
     @property
     def lead_s(self) -> float:
         """So long before music is to begin the model has to be asked."""
-        return MARGIN * self.model.expected_s + RESERVE_S
+        return lead_s(self.model.expected_s)
 
     def receive(self, message: Message, now_s: float) -> None:
         """Take in a message of the human's. All notes off is no panic: old keyboards send it with each last key."""
         self.tempo.receive(message, now_s)
-        if message.type == "control_change" and message.control == ALL_SOUND_OFF:
+        if message.is_cc(ALL_SOUND_OFF):
             self.panic()
-            return
-        if message.type in OF_PHRASES:
+        elif message.type in OF_PHRASES:
             self.unstamped.append((message, now_s))
-        self._stamp(now_s)
+        elif message.type in ("start", "continue"):
+            self.unstamped.clear()  # what was played before is on no beat of the clock
+        while self.unstamped and self.tempo.grid(now_s) is not None:  # after half a beat a clock says where they are
+            self._stamp(*self.unstamped.popleft(), now_s)
 
-    def _stamp(self, now_s: float) -> None:
-        """Give the phrase what came in, on its beats: a clock that has begun says after half a beat where they are."""
-        while self.unstamped and self.tempo.grid(now_s) is not None:
-            message, at_s = self.unstamped.popleft()
-            if at_s < self.tempo.since_s:
-                continue
-            if self.phrase.may_begin(message):
-                self.phrase_begins(at_s)
-            if self.phrase.receive(message, self.tempo.grid(now_s).beat_at(at_s)):
-                self.note_began(at_s)
+    def _stamp(self, message: Message, at_s: float, now_s: float) -> None:
+        """Give the phrase a message, on its beat."""
+        if not len(self.phrase) and message.type == "note_on" and message.velocity > 0:
+            self.phrase_begins(at_s)
+        if self.phrase.receive(message, self.tempo.grid(now_s).beat_at(at_s)):
+            self.note_began()
 
     def release_all(self, now_s: float) -> None:
         """The keyboard is gone: no key of it is down."""
@@ -127,7 +98,7 @@ class Partner:
     def phrase_begins(self, now_s: float) -> None:
         """The human is about to strike the first key of a phrase."""
 
-    def note_began(self, now_s: float) -> None:
+    def note_began(self) -> None:
         """The human has struck a key."""
 
     def tick(self, now_s: float) -> None:
@@ -139,11 +110,7 @@ class Partner:
         self.halted = False
         self._receive_answer()
         self.step(now_s, grid)
-        self.scheduled = [notes for notes in self.scheduled if grid.beat_at(now_s) < notes.end + self.bar]
-        for notes in self.scheduled:
-            if spans := notes.due(grid, now_s + HORIZON_S):
-                self.output.order("play", spans)
-                self.report("play", "", spans=[(span.on_s, span.off_s, span.on.hex()) for span in spans])
+        self._hand_out(grid, now_s + HORIZON_S)
 
     def step(self, now_s: float, grid: BeatGrid) -> None:
         """What this kind of partner does."""
@@ -151,33 +118,70 @@ class Partner:
 
     def ask(self, prompt: BeatNotes, start: float, beats: float, grid: BeatGrid) -> None:
         """Ask the model for music from a beat on, after a prompt on the grid; an earlier question is dropped."""
-        self.number, self.answer = self.number + 1, None
+        self.num_questions += 1
         prompt = prompt.between(start - PROMPT_BEATS, start)
-        self.model.ask(Question(self.number, prompt, start - self.offset, beats, grid.beat_s))
+        self.model.ask(Question(self.num_questions, prompt, start - self.offset, beats, grid.beat_s))
 
-    def schedule(self, start: float, entry: float, end: float, grid: BeatGrid, **fields) -> None:
-        """Plan the answer, whose beat 0 is `start`, from an entry to an end; `fields` are for the journal."""
-        notes = ScheduledNotes(self.answer.notes, start, entry, end, self.request.channel - 1)
-        self.scheduled.append(notes)
-        times = {"entry_s": entry, "first_s": notes.first, "ends_s": end}
-        fields |= {name: None if beat is None else grid.time_of(beat) for name, beat in times.items()}
-        self.report("placed", "", entry_beat=entry, beat_s=grid.beat_s, **fields)
+    def _receive_answer(self):
+        answer = self.model.receive()
+        if answer is None:
+            return
+        self.report("take", "", took_s=answer.took_s)
+        if answer.notes is not None and len(answer.notes):
+            self.answer = answer
+        else:
+            self.report("failed", f"no music came: {answer.reason or 'the model played nothing'}")
+            self.failed()
+
+    def failed(self) -> None:
+        """The model has played nothing."""
+
+    def plan(self, start: float, entry: float, end: float, grid: BeatGrid, late: bool) -> None:
+        """Plan the answer, whose beat 0 is `start`: what begins from an entry to an end; there all is released."""
+        notes = self.answer.notes.between(entry - start, end - start)
+        onset, release = notes.onset + entry, np.minimum(notes.release + entry, end)
+        self.planned += zip(onset.tolist(), release.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
+        self.planned += [(down, up, None, None) for down, up in (notes.pedal + entry).tolist()]
+        self.ends = end
+        times = {"entry_s": grid.time_of(entry), "ends_s": grid.time_of(end)}
+        self.report("placed", "", entry_beat=entry, beat_s=grid.beat_s, late=late, **times)
+
+    def _hand_out(self, grid: BeatGrid, until_s: float) -> None:
+        """Give the scheduler what begins before a time."""
+        until, channel = grid.beat_at(until_s), self.request.channel - 1
+        due = [row for row in self.planned if row[0] < until]
+        if not due:
+            return
+        self.planned = [row for row in self.planned if row[0] >= until]
+        self.played = [row for row in self.played if row[1] > until - 2 * PROMPT_BEATS] + due
+        spans = []
+        for on, off, pitch, velocity in due:
+            times = grid.time_of(on), grid.time_of(off)
+            spans.append(pedal(*times, channel) if pitch is None else key(*times, pitch, velocity, channel))
+        spans = without_overlap(spans)
+        self.output.order("play", spans)
+        self.report("play", "", spans=[(span.on_s, span.off_s, span.on.hex()) for span in spans])
 
     def withdraw(self) -> None:
         """Take back what is to come and end what sounds of it."""
-        if self.scheduled:
-            self.scheduled = []
-            self.output.order("clear")
+        self.planned, self.played, self.ends = [], [], -np.inf
+        self.output.order("clear")
 
     def reset(self) -> None:
         """Drop all plans: the next phrase or turn begins from scratch."""
         self.answer = None
 
+    def start_over(self) -> None:
+        """Reset, and wait for a new phrase."""
+        self.model.drop()
+        self.phrase.clear()
+        self.reset()
+
     def panic(self) -> None:
         """Silence, at once."""
-        self.scheduled = []
+        self.withdraw()
         self.output.order("panic")
-        self._start_over()
+        self.start_over()
         self.report("panic", "silence")
 
     def halt(self) -> None:
@@ -185,24 +189,5 @@ class Partner:
         if not self.halted:
             self.halted = True
             self.withdraw()
-            self._start_over()
+            self.start_over()
             self.report("halt", "the clock has stopped")
-
-    def failed(self) -> None:
-        """The model has played nothing."""
-
-    def _start_over(self):
-        self.model.drop()
-        self.phrase.clear()
-        self.reset()
-
-    def _receive_answer(self):
-        answer: Answer | None = self.model.receive()
-        if answer is None or answer.question.number != self.number:
-            return
-        self.answer = answer
-        self.report("take", "", took_s=self.model.took_s, number=answer.question.number)
-        if answer.notes is None or not len(answer.notes):
-            self.report("failed", f"no music came: {answer.reason or 'the model played nothing'}")
-            self.answer = None
-            self.failed()

@@ -8,8 +8,6 @@ then no part of the music.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from mido import Message
 
@@ -19,6 +17,7 @@ from lib.music.notes import PEDAL_CONTROLLER, PEDAL_DOWN
 BREATH_BEATS = 0.1  # without a key down: the phrase may be over
 KEPT_BEATS = 128.0  # of a phrase: the model gets the last ones only
 SHORTEST_BEATS = 0.02  # of a note
+PEDAL = -1  # its pitch among those of keys
 
 
 class Phrase:
@@ -32,104 +31,74 @@ class Phrase:
 
     def __init__(self, cue=("silence", None), silence_beats=2.0):
         self.cue, self.silence_beats = cue, silence_beats
-        self.pedal_down = None
+        self.ends_by_silence = cue[0] == "silence"
+        self.down = {}  # pitch -> its row
         self.clear()
 
     def clear(self):
         """Begin again; a pedal that is down is down in the new phrase too."""
-        self.rows = []  # [on, off, pitch, velocity]
-        self.pedals = []
-        self.down = {}  # pitch -> its row
-        self.count, self.released, self.cued = 0, None, False
-        self.pedal_down = None if self.pedal_down is None else -math.inf
+        self.down = {PEDAL: [-np.inf, None, PEDAL, 0]} if PEDAL in self.down else {}
+        self.rows = list(self.down.values())  # on, off, pitch, velocity
+        self.begun, self.count, self.released, self.cued = None, 0, None, False
 
     def __len__(self):
         """Notes begun so far."""
         return self.count
 
-    @property
-    def begun(self) -> float | None:
-        """When the first note began, or None."""
-        return self.rows[0][0] if self.rows else None
-
-    def may_begin(self, message: Message) -> bool:
-        """Whether a message is the first note of a phrase."""
-        return not len(self) and message.type == "note_on" and message.velocity > 0
-
     def receive(self, message: Message, beat: float) -> bool:
-        """Take a message in.
-
-        Returns
-        -------
-        bool : whether a note began
-        """
-        if message.type == "control_change":
-            self._control(message, beat)
-        if message.type not in ("note_on", "note_off"):
-            return False
-        began = message.type == "note_on" and message.velocity > 0
-        if self.cue == ("key", message.note):
-            self.cued |= began and len(self) > 0
-            return False
-        self._release(message.note, beat)
-        if began:
-            self._strike(message, beat)
-        return began
+        """Take in a note_on, note_off or control_change: whether a note began."""
+        is_key = message.type != "control_change"
+        number = message.note if is_key else message.control
+        down = message.type == "note_on" and message.velocity > 0 if is_key else message.value >= PEDAL_DOWN
+        if self.cue == ("key" if is_key else "cc", number):
+            self.cued |= down and len(self) > 0
+        elif is_key:
+            self._release(number, beat)
+            if down:
+                self._press(number, message.velocity, beat)
+                self.begun = beat if self.begun is None else self.begun
+                self.count += 1
+            return down
+        elif number == PEDAL_CONTROLLER and not down:
+            self._release(PEDAL, beat)
+        elif number == PEDAL_CONTROLLER and PEDAL not in self.down:
+            self._press(PEDAL, 0, beat)
+        return False
 
     def release_all(self, beat: float) -> None:
         """The keyboard is gone: what was down on it is up, or the phrase would never end."""
         for pitch in list(self.down):
             self._release(pitch, beat)
-        self._lift_pedal(beat)
 
-    def _control(self, message, beat):
-        down = message.value >= PEDAL_DOWN
-        if self.cue == ("cc", message.control):
-            self.cued |= down and len(self) > 0
-        if message.control == PEDAL_CONTROLLER:
-            if not down:
-                self._lift_pedal(beat)
-            elif self.pedal_down is None:
-                self.pedal_down = beat
-
-    def _lift_pedal(self, beat):
-        if self.pedal_down is not None:
-            self.pedals.append((self.pedal_down, beat))
-            self.pedal_down = None
-
-    def _strike(self, message, beat):
-        row = [beat, None, message.note, message.velocity]
-        self.rows.append(row)
-        self.down[message.note] = row
-        self.count += 1
-        while self.rows[0][1] is not None and self.rows[0][1] < beat - KEPT_BEATS:
-            self.rows.pop(0)
-        self.pedals = [pedal for pedal in self.pedals if pedal[1] > beat - KEPT_BEATS]
+    def _press(self, pitch, velocity, beat):
+        self.rows = [row for row in self.rows if row[1] is None or row[1] >= beat - KEPT_BEATS]
+        self.down[pitch] = [beat, None, pitch, velocity]
+        self.rows.append(self.down[pitch])
 
     def _release(self, pitch, beat):
-        row = self.down.pop(pitch, None)
-        if row is not None:
+        if (row := self.down.pop(pitch, None)) is not None:
             row[1] = max(beat, row[0] + SHORTEST_BEATS)
-            self.released = beat
+            self.released = self.released if pitch == PEDAL else beat
 
     def silence(self, beat: float) -> float:
         """For how many beats no key has been down; 0 where one is, or nothing was played."""
-        return 0.0 if self.down or self.released is None else beat - self.released
+        return 0.0 if self.down.keys() - {PEDAL} or self.released is None else beat - self.released
 
-    def breathes(self, beat: float) -> bool:
-        """Whether it may be over: time to make ready."""
-        return len(self) > 0 and (self.cued or self.silence(beat) >= BREATH_BEATS)
+    def may_have_ended(self, beat: float) -> bool:
+        """Whether it is over, or no key is down: time to make ready."""
+        return self.has_ended(beat) or len(self) > 0 and self.silence(beat) >= BREATH_BEATS
 
-    def ended(self, beat: float) -> bool:
+    def has_ended(self, beat: float) -> bool:
         """Whether it is over."""
-        if self.cue[0] != "silence":
-            return self.cued
-        return len(self) > 0 and self.silence(beat) >= self.silence_beats
+        if self.ends_by_silence:
+            return len(self) > 0 and self.silence(beat) >= self.silence_beats
+        return self.cued
 
     def notes(self, beat: float) -> BeatNotes:
         """Notes so far; keys that are down end now."""
-        rows = [(on, max(beat, on + SHORTEST_BEATS) if off is None else off, p, v) for on, off, p, v in self.rows]
-        on, off, pitch, velocity = np.array(rows).reshape(-1, 4).T
-        pedals = [*self.pedals, *([(self.pedal_down, beat)] if self.pedal_down is not None else [])]
-        pedal = np.clip(np.array(pedals).reshape(-1, 2), self.begun if rows else beat, None)
+        rows = [(on, max(beat, on + SHORTEST_BEATS) if off is None else off, *key) for on, off, *key in self.rows]
+        rows = np.array(rows).reshape(-1, 4)
+        is_pedal = rows[:, 2] == PEDAL
+        on, off, pitch, velocity = rows[~is_pedal].T
+        pedal = np.clip(rows[is_pedal, :2], on[0] if len(on) else beat, None)
         return BeatNotes(on, off, pitch.astype(np.uint8), velocity.astype(np.uint8), pedal[pedal[:, 1] > pedal[:, 0]])

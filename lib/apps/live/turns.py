@@ -33,7 +33,6 @@ class Turns(Partner):
         self.offset = 0.0 if self.tempo.follows else request.count_in * self.bar
         self.cycle = self.beats if request.mode == "comp" else 2 * self.beats
         self.first_turn = self.offset + (self.beats if request.mode == "fours" and request.first == "you" else 0)
-        self.reset()
 
     def reset(self) -> None:
         """The next turn is to be found."""
@@ -52,52 +51,42 @@ class Turns(Partner):
     def step(self, now_s: float, grid: BeatGrid) -> None:
         """Ask in time for the next turn, and enter."""
         if self.turn is None:
-            turns = max(0, math.ceil((grid.beat_at(now_s + LEAD_S) - self.first_turn) / self.cycle - 1e-9))
-            self.turn = self.first_turn + turns * self.cycle
+            self._find_turn(self.first_turn, grid.beat_at(now_s + LEAD_S))
         starts_s = grid.time_of(self.turn)
         if not self.asked and now_s >= starts_s - self.lead_s:
             self.asked = True
             self.ask(self._prompt(grid.beat_at(now_s)), self.turn, self.beats, grid)
-        if self.asked and self.answer is not None:
+        if not self.late and now_s > starts_s - LEAD_S / 2:
+            self.late = True
+            self.report("late", "late: it enters in a later bar", entry_s=starts_s)
+        if self.answer is not None:
             self._enter(now_s, grid)
-        elif now_s > starts_s - LEAD_S / 2:
-            self._be_late(starts_s)
-        if self.turn is not None and now_s > grid.time_of(self.turn + self.beats) - LEAD_S:
-            self.report("missed", "this turn is missed")
-            self._miss(now_s, grid)
 
     def failed(self) -> None:
         """This turn is empty."""
-        self._next_turn()
+        self._find_turn(self.turn + self.cycle, self.turn)
 
     def _enter(self, now_s: float, grid: BeatGrid) -> None:
-        in_time = now_s <= grid.time_of(self.turn) - LEAD_S / 2
-        if not in_time:
-            self._be_late(grid.time_of(self.turn))
-        entry, end = self.turn if in_time else grid.next_bar(now_s + LEAD_S), self.turn + self.beats
+        entry, end = self.turn, self.turn + self.beats
+        if self.late:
+            entry = grid.next_like(self.turn, now_s + LEAD_S)
         if entry < end:
-            self.schedule(self.turn, entry, end, grid, late=not in_time, turn_beat=self.turn)
-            self._next_turn()
+            self.plan(self.turn, entry, end, grid, self.late)
+            self._find_turn(self.turn + self.cycle, self.turn)
+        else:
+            self.report("missed", "this turn is missed")
+            self._find_turn(self.turn + self.cycle, grid.beat_at(now_s + self.lead_s))
 
-    def _be_late(self, starts_s: float) -> None:
-        if not self.late:
-            self.late = True
-            self.report("late", "late: it enters in a later bar", entry_s=starts_s)
-
-    def _next_turn(self):
-        self.turn, self.asked, self.late, self.answer = self.turn + self.cycle, False, False, None
-
-    def _miss(self, now_s: float, grid: BeatGrid) -> None:
-        """Continue with the first turn that it has the time for: asked for each, a slow model would never finish."""
-        self.model.give_up()
-        self._next_turn()
-        while grid.time_of(self.turn) < now_s + self.lead_s:
-            self.turn += self.cycle
+    def _find_turn(self, first: float, earliest: float) -> None:
+        """Continue with the first turn from a beat on, counted from the first of all that may be."""
+        self.reset()
+        self.turn = first + max(0, math.ceil((earliest - first) / self.cycle - 1e-9)) * self.cycle
 
     def _prompt(self, beat: float) -> BeatNotes:
         """Notes of both, until now and, of the partner's, as far as they are planned."""
         human = self.phrase.notes(beat)
-        partner = np.array([row for notes in self.scheduled for row in notes.all_rows()]).reshape(-1, 4)
-        rows = np.concatenate([np.column_stack([human.onset, human.release, human.pitch, human.velocity]), partner])
+        partner = [row for row in (*self.played, *self.planned) if row[2] is not None]
+        rows = np.column_stack([human.onset, human.release, human.pitch, human.velocity])
+        rows = np.concatenate([rows, np.array(partner).reshape(-1, 4)])
         on, off, pitch, velocity = rows[np.argsort(rows[:, 0], kind="stable")].T
         return BeatNotes(on, off, pitch.astype(np.uint8), velocity.astype(np.uint8), human.pedal)

@@ -6,7 +6,6 @@ import numpy as np
 from mido import Message
 
 from lib.apps.live.duet_request import DuetRequest
-from lib.apps.live.messages import is_note_on
 from lib.apps.live.model_process import Answer
 from lib.apps.live.tempo import OwnTempo
 from lib.music.beat_notes import BeatNotes
@@ -37,29 +36,26 @@ class Model:
     late = 0.0
 
     def __init__(self, stage, takes_s):
-        self.stage, self.takes_s, self.expected_s, self.took_s = stage, takes_s, takes_s, takes_s
+        self.stage, self.takes_s, self.expected_s = stage, takes_s, takes_s
         self.asks, self.current, self.dropped = [], None, 0
 
     def ask(self, ask):
-        self.asked_s = self.stage.now_s
         self.asks.append(ask)
-        self.current = (ask, self.stage.now_s + self.takes_s)
+        self.current = (ask, self.stage.now_s)
 
     def drop(self):
         self.dropped += self.current is not None
         self.current = None
 
-    def give_up(self):
-        self.expected_s = (self.expected_s + self.stage.now_s - self.asked_s) / 2
-        self.drop()
-
     def receive(self):
-        if self.current is None or self.stage.now_s < self.current[1]:
+        if self.current is None or self.stage.now_s < self.current[1] + self.takes_s:
             return None
-        ask, self.current = self.current[0], None
+        (ask, asked_s), self.current = self.current, None
+        took_s = self.stage.now_s - asked_s
+        self.expected_s = max(took_s, (self.expected_s + took_s) / 2)
         onset = np.arange(2 * ask.beats) / 2 + self.late
         columns = onset, onset + 0.2, 60 + np.arange(len(onset)) % 12, np.full(len(onset), 80)
-        return Answer(ask, BeatNotes(*columns, np.zeros((0, 2))))
+        return Answer(ask, BeatNotes(*columns, np.zeros((0, 2))), took_s=took_s)
 
 
 class Stage:
@@ -102,4 +98,4 @@ class Stage:
     @property
     def played(self):
         """[(time_s, pitch)] that the output plays."""
-        return [(span.on_s, span.on[1]) for span in sorted(self.output.spans) if is_note_on(span.on)]
+        return [(span.on_s, span.on[1]) for span in sorted(self.output.spans) if span.on[0] & 0xF0 == 0x90]

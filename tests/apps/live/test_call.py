@@ -107,7 +107,7 @@ def test_a_draft_that_has_not_heard_the_whole_phrase_is_never_played():
     stage.wait(3)
     assert len(stage.model.asks) == 2 and len(stage.model.asks[1].prompt) == 9
     assert stage.played[0][0] > stage.now_s - 3 + 2 * BEAT_S - 0.01
-    assert stage.partner.number == 2
+    assert stage.partner.num_questions == 2
 
 
 def test_who_goes_on_before_the_entry_is_not_interrupted():
@@ -160,7 +160,7 @@ def test_all_sound_off_is_a_panic_and_all_notes_off_is_not():
     assert stage.output.orders[-1] == "panic"
     played = len(stage.played)
     stage.wait(5)
-    assert len(stage.played) == played and not stage.partner.scheduled
+    assert len(stage.played) == played and not stage.partner.planned
 
 
 def test_a_clock_that_stops_stops_the_answer():

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from lib.apps.cli.main import app
 from lib.apps.live import duet as duets
-from lib.apps.live.duet import Journal, LiveDuet, MidiInput
+from lib.apps.live.duet import Journal, LiveDuet, PortMonitor
 from lib.apps.live.duet_request import DuetRequest
-from lib.apps.live.process import ProcessError
+from lib.apps.live.model_process import ProcessError
 from lib.config import ConfigError
 from lib.music.beat_tracking import phase_lock
 
@@ -41,60 +41,70 @@ def test_what_cannot_be_is_refused(words, why):
 
 
 def test_an_input_survives_unplugging():
-    keyboard, told = Keyboard(), []
-    port = MidiInput(keyboard.name, lambda kind, words, **values: told.append(kind))
+    keyboard = Keyboard()
+    ports = PortMonitor(keyboard.name, "Grand")
     keyboard.accept()
     keyboard.send("note_on", note=60)
-    assert port.messages.get(timeout=5)[0].note == 60
+    assert ports.events.get(timeout=5)[1].note == 60
     keyboard.unplug()
-    assert wait_for(lambda: port.gone)
-    assert port.check(True) and not port.check(True)
+    assert wait_for(lambda: ports.is_lost)
+    ports.check(True, True)
     keyboard.accept()
     keyboard.send("note_on", note=61)
-    assert port.messages.get(timeout=5)[0].note == 61 and told == ["input_lost", "input_back"]
-    port.check(False)  # the system says that it is gone
-    port.check(False)
-    assert port.port is None and told[2:] == ["input_lost"]
-    port.close()
+    events = [ports.events.get(timeout=5) for _ in range(3)]
+    assert [event[0] for event in events] == ["input_lost", "input_back", "message"] and events[2][1].note == 61
+    for _ in range(2):
+        ports.check(False, False)  # the system says that both are gone
+    assert ports.port is None and [ports.events.get(timeout=5)[0] for _ in range(2)] == ["input_lost", "output_gone"]
+    assert ports.events.empty()
+    ports.close()
     keyboard.close()
 
 
-def test_a_journal_tells_people_and_files(tmp_path):
-    said = []
-    journal = Journal(said.append, tmp_path / "duet.jsonl")
+def test_a_lost_input_lets_go_of_its_keys_and_a_lost_output_is_closed(duet):
+    calls = []
+    duet.partner = SimpleNamespace(release_all=calls.append)
+    duet.output.order = calls.append
+    duet.receive("input_lost", None, 3.0)
+    duet.receive("output_gone", None, 4.0)
+    assert calls == [3.0, "lose"] and events(duet) == ["input_lost"]
+
+
+def test_a_journal_tells_people_and_files(tmp_path, capsys):
+    journal = Journal(tmp_path / "duet.jsonl")
     journal("placed", "", entry_s=1.5)
     journal("late", "late: it enters in a later bar")
     journal.close()
     lines = [json.loads(line) for line in (tmp_path / "duet.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert said == ["late: it enters in a later bar"] and [line["kind"] for line in lines] == ["placed", "late"]
+    assert capsys.readouterr().out == "late: it enters in a later bar\n" and [line["kind"] for line in lines] == ["placed", "late"]
 
 
 class Output:
     """MidiOutputProcess as LiveDuet sees it."""
 
-    def __init__(self, name="Grand"):
-        self.alive, self.is_waiting, self.is_silent, self.priority = True, False, True, "usual"
+    def __init__(self, name="Grand", channels=(0, 9)):
+        self.is_alive, self.is_waiting, self.is_silent, self.priority = True, False, True, "usual"
 
     def close(self):
-        self.alive = False
+        self.is_alive = False
 
     def order(self, name, *arguments):
         pass
 
     def report(self):
-        return {"sent": [], "lost": 0, "dropped": 0}
+        return {"sent": [], "lost": 0}
 
 
 @pytest.fixture
 def duet(monkeypatch):
     """A LiveDuet without processes; `told` holds (event, text)."""
-    part = SimpleNamespace(close=lambda: None, alive=True, wait=lambda seconds: None, check=lambda is_listed: False)
+    part = SimpleNamespace(close=lambda: None, is_alive=True, wait=lambda seconds: None)
     monkeypatch.setattr(duets, "MidiOutputProcess", Output)
-    monkeypatch.setattr(duets, "MidiInput", lambda name, report: part)
+    monkeypatch.setattr(duets, "PortMonitor", lambda *names: part)
     monkeypatch.setattr(duets, "ModelProcess", lambda request, loading: part)
     told = []
     duet = LiveDuet(DuetRequest(), "Keys", "Grand", None, lambda event, text, **fields: told.append((event, text)))
-    duet.partner, duet.told = SimpleNamespace(withdraw=lambda: None, reset=lambda: None), told
+    duet.told = told
     return duet
 
 
@@ -103,11 +113,11 @@ def events(duet):
 
 
 def test_without_its_scheduler_a_duet_ends(duet):
-    duet.check()
+    duet.check(1.0)
     assert events(duet) == []
-    duet.output.alive = False
+    duet.output.is_alive = False
     with pytest.raises(ProcessError, match="Start the duet again"):
-        duet.check()
+        duet.check(2.0)
 
 
 def test_who_stops_after_the_watchdog_gave_up_is_told(duet):
@@ -133,11 +143,10 @@ def test_silence_is_said_when_it_is_there_and_a_second_signal_breaks_nothing(due
         output.is_silent = True
 
     output.close, output.wait = close, wait
-    monkeypatch.setattr(duet, "begin", lambda: None)
     monkeypatch.setattr(duet, "run", lambda: os.kill(os.getpid(), number) or time.sleep(5))
     monkeypatch.setattr(duets, "LiveDuet", lambda *words: duet)
     told = duet.told
-    monkeypatch.setattr(duets, "Journal", lambda say, path: Told(told))
+    monkeypatch.setattr(duets, "Journal", lambda path: Told(told))
     before = signal.getsignal(signal.SIGTERM)
     duets.play_duet(duet.request, "Keys", "Grand", None)
     assert signal.signal(signal.SIGTERM, before) is duets._interrupt

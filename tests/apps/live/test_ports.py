@@ -31,7 +31,7 @@ def test_a_port_that_goes_while_it_is_opened_is_not_there(monkeypatch):
     class Gone:
         get_input_names = get_output_names = staticmethod(lambda: ["Grand"])
 
-        def open_output(self, name):
+        def open_output(self, name, virtual):
             raise ValueError("Invalid port number.")  # as rtmidi's InvalidPortError is one
 
     monkeypatch.setattr(ports, "backend", Gone)
@@ -86,17 +86,11 @@ def test_a_socket_knows_that_the_other_end_is_gone():
     out.send(b"\x90\x3c\x50")
     assert wait_for(lambda: synthesizer.down == {(0, 60)})
     synthesizer.unplug()
-    assert wait_for(lambda: _is_lost(out))
+    assert wait_for(lambda: out.is_lost)
+    with pytest.raises(OSError, match="hung up"):
+        out.send(b"\x90\x3c\x50")
     out.close()
     synthesizer.close()
-
-
-def _is_lost(port):
-    try:
-        port.check()
-    except OSError:
-        return True
-    return False
 
 
 @pytest.mark.parametrize(("name", "why"), [("socket:127.0.0.1:1", "does not answer"), ("socket:nowhere", "write socket:HOST:PORT")])

@@ -10,10 +10,8 @@ from instruments import Keyboard, Synthesizer, read_journal, wait_for
 
 from lib.apps.live import rehearsal
 from lib.apps.live.duet_request import DuetRequest
-from lib.apps.live.messages import key, pedal
 from lib.apps.live.model_process import Answer
-from lib.apps.live.rehearsal import _written_down, rehearse
-from lib.apps.live.tempo import BeatGrid
+from lib.apps.live.rehearsal import rehearse
 from lib.config import ConfigError
 from lib.music.beat_notes import BeatNotes
 from lib.music.beat_tracking import phase_lock
@@ -24,47 +22,52 @@ PHRASE = Notes.from_arrays([n * BEAT_S / 2 for n in range(16)], [0.2] * 16, [60 
 REQUEST = DuetRequest(tempo_bpm=60 / BEAT_S, bars=2, chords="Dm7 | G7")
 
 
-def test_call_and_answer_stand_on_one_line_of_time():
-    spans = [key(4.7, 5.2, 50, 70), pedal(4.0, 5.0), key(4.9, 5.5, 52, 70)]
-    found = _written_down(PHRASE, spans, ["answering"], BeatGrid(0.0, BEAT_S))
-    assert found.answer.pedal_s.tolist() == [[0, pytest.approx(0.3)]] and found.answer.velocity.tolist() == [70, 70]
-    assert found.tempo_map.bar_lines_s().tolist() == [0, 2, 4] and found.tempo_map.written_bpm == pytest.approx(120)
-    assert found.answers_s == pytest.approx(4.7) and len(found.answer) == 2
-    assert found.notes.onset_s[-1] == pytest.approx(4.9) and found.notes.end_s == pytest.approx(5.5)
-
-
-def test_no_answer_is_silence_after_the_call():
-    found = _written_down(PHRASE, [], ["late"], BeatGrid(0.0, BEAT_S))
-    assert len(found.answer) == 0 and len(found.notes) == len(PHRASE) and found.answers_s == pytest.approx(PHRASE.end_s)
-
-
 @pytest.fixture
 def questions(monkeypatch):
-    """The model plays a scale, at once; the questions it got."""
+    """The model plays eighths up from a C, with a pedal, in 0.1 s; the questions it got."""
     questions = []
 
     def scale(question, *_):
         questions.append(question)
         onset = np.arange(2 * question.beats) / 2
-        columns = onset, onset + 0.4, 72 + np.arange(len(onset)) % 12, np.full(len(onset), 80)
-        return Answer(question, BeatNotes(*columns, np.zeros((0, 2))))
+        columns = onset, onset + 0.6, 72 + np.arange(len(onset)) % 12, np.full(len(onset), 80)
+        return Answer(question, BeatNotes(*columns, np.array([[0.0, 3.0]])), took_s=0.1)
 
     monkeypatch.setattr(rehearsal, "answer", scale)
-    monkeypatch.setattr(rehearsal, "warm_up", lambda *_: ("", 0.1))
+    monkeypatch.setattr(rehearsal, "warm_up", lambda *_: Answer(None, None, took_s=0.1))
     return questions
 
 
-def test_the_answer_enters_on_the_beat_after_the_phrase(questions):
+def test_the_answer_enters_on_the_beat_after_the_silence(questions):
     found = rehearse(PHRASE, REQUEST, improviser=None)
-    assert found.answers_s == pytest.approx(8 * BEAT_S, abs=0.01) and len(found.answer) == 16
-    assert list(found.answer.pitch[:3]) == [72, 73, 74] and found.remarks == ["answering 16 notes", "listening"]
-    assert [len(question.prompt) >= 14 for question in questions][-1], "the last question has nearly all of the phrase"
+    assert found.answers_s == pytest.approx(10 * BEAT_S) and len(found.answer) == 16
+    assert list(found.answer.pitch[:3]) == [72, 73, 74] and found.remarks == ["answering 16 notes"]
+    (question,) = questions
+    assert len(question.prompt) == 16 and question.beats == 8 and question.prompt.onset[0] == 10
 
 
-def test_an_answer_that_fails_is_a_remark(questions, monkeypatch):
+def test_call_and_answer_stand_on_one_line_of_time(questions):
+    late = Notes.from_arrays(PHRASE.onset_s + 0.1, PHRASE.duration_s, PHRASE.pitch, PHRASE.velocity)
+    found = rehearse(late, REQUEST, improviser=None)
+    assert found.answers_s == pytest.approx(0.1 + 10 * BEAT_S), "your first note is beat one"
+    assert found.answer.pedal_s.tolist() == [[0, 1.5]] and found.answer.end_s == pytest.approx(4), "all is released at the end"
+    assert found.notes.onset_s[16:] == pytest.approx(found.answers_s + np.arange(16) * 0.25)
+    assert found.tempo_map.bar_lines_s() == pytest.approx(0.1 + 2 * np.arange(5))
+    assert found.tempo_map.written_bpm == pytest.approx(120)
+
+
+def test_an_answer_that_comes_too_late_enters_whole_bars_later_and_says_so(questions, monkeypatch):
+    at_once = rehearsal.answer
+    monkeypatch.setattr(rehearsal, "answer", lambda *words: dataclasses.replace(at_once(*words), took_s=2.5))
+    found = rehearse(PHRASE, REQUEST, improviser=None)
+    assert found.answers_s == pytest.approx(14 * BEAT_S) and "late" in found.remarks[0] and len(found.answer) == 16
+
+
+def test_an_answer_that_fails_is_a_remark_and_silence_after_the_call(questions, monkeypatch):
     monkeypatch.setattr(rehearsal, "answer", lambda question, *_: Answer(question, None, "out of memory"))
     found = rehearse(PHRASE, REQUEST, improviser=None)
     assert not len(found.answer) and "out of memory" in found.remarks[-1]
+    assert len(found.notes) == len(PHRASE) and found.answers_s == pytest.approx(PHRASE.end_s)
 
 
 def test_what_cannot_be_rehearsed_is_said():

@@ -12,13 +12,14 @@ def test_a_grid_counts_beats_and_bars():
     grid = BeatGrid(10.0, 0.5, Metre(3, 4))
     assert grid.beat_at(11.25) == 2.5 and grid.time_of(4) == 12.0
     assert grid.next_beat(11.0) == 2 and grid.next_beat(11.01) == 3
-    assert grid.next_bar(10.0) == 0 and grid.next_bar(10.01) == 3 and grid.next_bar(11.5) == 3
+    assert [grid.next_like(0, at_s) for at_s in (10.0, 10.01, 11.5)] == [0, 3, 3]
+    assert grid.next_like(7, 11.6) == 4 and grid.next_like(1, 10.0) == 1
 
 
 def test_beats_of_seven_eight_begin_anew_with_each_bar():
     grid = BeatGrid(0.0, 0.5, Metre.parse("7/8"))
     assert [grid.next_beat(beat / 2) for beat in (2.9, 3.0, 3.1, 3.5, 3.6, 6.6)] == [3, 3, 3.5, 3.5, 4.5, 7]
-    assert grid.next_bar(0.1) == 3.5 and grid.next_beat(-0.01) == 0
+    assert grid.next_like(0, 0.1) == 3.5 and grid.next_beat(-0.01) == 0
 
 
 def test_a_beat_of_twelve_eight_is_a_dotted_quarter():
