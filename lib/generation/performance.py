@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lib.config import RELEASED
+from lib import config as configs
+from lib.config import RELEASED, build
+from lib.generation.generate import Order
+from lib.generation.request import GenerateRequest
 from lib.models.beat_tracker import BeatTracker
 from lib.music.beat_grid import Timing
 from lib.music.beat_notes import BeatNotes, in_beats
@@ -64,6 +70,31 @@ def tempo_and_metre(tempo_map: TempoMap, second: float) -> dict:
     if bar["kind"] == IN_BARS and bar["numerator"]:
         found["metre"] = f"{bar['numerator']}/{bar['denominator']}"
     return found
+
+
+def order_of(
+    values: Mapping[str, Any], notes: Notes | None = None, tempo_map: TempoMap | None = None, **about: Any
+) -> Order:
+    """The Order of what a user asks for; what is left out is decided: tempo and metre, and how many candidates.
+
+    Parameters
+    ----------
+    values : fields of a GenerateRequest; None: left out
+    notes, tempo_map : the performance that is continued or infilled, as of read_performance; it has a tempo and a metre
+    about : other fields of Order
+
+    Raises
+    ------
+    ConfigError : a field, or a value that it can't have
+    """
+    values = {name: value for name, value in values.items() if value is not None}
+    if notes is not None:
+        from_s = about.get("from_s")
+        values = {**tempo_and_metre(tempo_map, notes.end_s if from_s is None else from_s), **values}
+    request = build(GenerateRequest, values)
+    if request.asks_for_rules and "num_candidates" not in values:
+        request = replace(request, num_candidates=configs.GUIDED_CANDIDATES)
+    return Order(request, notes, tempo_map=tempo_map, **about)
 
 
 def as_theme(notes: Notes, tempo_map: TempoMap) -> BeatNotes:

@@ -34,6 +34,11 @@ def curve(low: float, high: float) -> type:
     return Annotated[number | several, BeforeValidator(_numbers)]
 
 
+def optional(kind: type, description: str, **bounds: float) -> type:
+    """A number within bounds, or None."""
+    return Annotated[Annotated[kind, Field(**bounds)] | None, Field(description=description)]
+
+
 def rule_target(option: str, label: str = "", knob: tuple | None = None):
     """A field that asks for a rule, a row of lib.music.rules.RULES: all that command line, page and knobs know of it.
 
@@ -61,8 +66,10 @@ def _metre(value):
 Density = Annotated[float, Field(ge=0, le=40)]
 Swing = Annotated[float, Field(ge=0.5, le=0.75)]
 PitchClasses = Annotated[tuple[float, ...], Field(min_length=12, max_length=12), BeforeValidator(_numbers)]
-
-
+Vamp = optional(int, "Bars that come back again and again, changed.", ge=1, le=16)
+Choruses = optional(int, "How long: choruses, bars or seconds.", ge=1, le=200)
+Bars = optional(int, "How long the solo is, in bars.", ge=1, le=2000)
+Seconds = optional(float, "How long the solo is.", gt=0, le=3600)
 Style = Annotated[str | None, Field(description="A name, or a mix: 'Brad Mehldau:0.7,Bill Evans:0.3'.")]
 Seed = Annotated[int, Field(ge=0, lt=2**63, description="The same seed plays the same solo.")]
 Tempo = Annotated[float, Field(ge=20, le=400, description="Quarters a minute; places the bars.")]
@@ -86,10 +93,10 @@ class GenerateRequest:
     )
     own_changes: bool = False  # the pianist invents the chords; the same as chords="own"
     recall: Annotated[Share, Field(description="How much of the chorus before the model is reminded of, 0 to 1.")] = 0.5
-    vamp: Annotated[int, Field(ge=1, le=16, description="Bars that come back again and again, changed.")] | None = None
-    choruses: Annotated[int, Field(ge=1, le=200, description="How long: choruses, bars or seconds.")] | None = None
-    bars: Annotated[int, Field(ge=1, le=2000, description="How long the solo is, in bars.")] | None = None
-    seconds: Annotated[float, Field(gt=0, le=3600, description="How long the solo is.")] | None = None
+    vamp: Vamp = None
+    choruses: Choruses = None
+    bars: Bars = None
+    seconds: Seconds = None
     seed: Seed = 1
     tempo_bpm: Tempo = 120.0
     metre: MetreText = "4/4"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from lib import config
 from lib.apps.evaluate.reference_classifier import load_reference_classifier
-from lib.apps.headless.sweep_grid import read_sweep
+from lib.apps.headless.sweep import read_sweep
 from lib.apps.server.schemas import SoloOrder
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints import config_migration

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,9 @@ def generate(
     **request,
 ):
     """Improvise over chords; the same seed plays the same solo."""
-    from lib.generation.performance import as_theme, read_performance, tempo_and_metre
+    from lib.generation import generate as generation
+    from lib.generation.performance import as_theme, order_of, read_performance
+    from lib.music import audio
     from lib.music.notes import read_midi
     from lib.music.style_features import top_line
 
@@ -51,45 +54,45 @@ def generate(
             "--count goes without --infill, --wav and --variations, and --batch only with --count."
         )
     request, read = with_chart(request, chart, tune)
-    notes, tempo_map = read_performance(prompt or infill) if prompt or infill else (None, None)
-    if notes is not None:
-        request = {**tempo_and_metre(tempo_map, notes.end_s if from_s is None else from_s), **request}
+    performance = read_performance(prompt or infill) if prompt or infill else ()
     if melody:
         request["melody"] = top_line(read_midi(melody))
-    candidates = request.get("num_candidates")
-    request = configs.build(GenerateRequest, request)
-    if candidates is None and request.asks_for_rules:
-        request = dataclasses.replace(request, num_candidates=configs.GUIDED_CANDIDATES)
-    from lib.generation import generate as generation
-    from lib.music import audio
-
-    if read is None and not request.own_changes:  # what is misspelt is said before anything is loaded or written
-        read = request.parsed_chart()
+    theme = as_theme(*read_performance(theme)) if theme else None
+    order = order_of(request, *performance, from_s=from_s, to_s=to_s, chart=read, theme=theme)
+    if read is None and not order.request.own_changes:
+        order.request.parsed_chart()  # what is misspelt is said before anything is loaded or written
     audio.find_soundfont(soundfont)
     loading = run, released, device, data_dir / configs.STYLES
-    around = {"tempo_map": tempo_map, "theme": as_theme(*read_performance(theme)) if theme else None}
-    order = generation.Order(request, notes, from_s, to_s, chart=read, **around)
     if count is not None:
         return _make_many(order, out, count, batch, loading)
     improviser = generation.load_improviser(*loading)
     for number in range(variations):
-        variation = dataclasses.replace(request, seed=request.seed + number)
-        each = dataclasses.replace(order, request=variation, callback=_ProgressBar())
-        mark = "" if variations == 1 else f"-{number + 1}"
-        (solo,) = generation.generate_many(improviser, [each])
-        _write(solo, out.with_stem(out.stem + mark), wav and wav.with_stem(wav.stem + mark), soundfont)
+        mark = f"-{number + 1}" if variations > 1 else ""
+        path, sound = out.with_stem(out.stem + mark), wav and wav.with_stem(wav.stem + mark)
+        _play(improviser, order, order.request.seed + number, path, sound, soundfont)
 
 
-def _write(solo, path, wav, soundfont):
-    """The solo's files, and what it is like as a line of JSON."""
+def _play(improviser, order, seed, path, wav, soundfont):
+    """A solo's files, and what it is like as a line of JSON."""
     from lib.generation.bulk import facts_of
+    from lib.generation.generate import generate_many
+    from lib.progress import progress_bar
 
+    with progress_bar(unit="step", desc="solo") as bar:
+        callback, request = partial(_show_progress, bar), dataclasses.replace(order.request, seed=seed)
+        (solo,) = generate_many(improviser, [dataclasses.replace(order, request=request, callback=callback)])
     facts = facts_of(solo)
     solo.write(path)
     print(f"{path}: {facts['measures']['notes']} notes, {solo.length_s:g} s of music in {solo.seconds:.1f} s")
     if wav is not None:
         write_sound(solo.notes, wav, soundfont)
     print(json.dumps({**facts["measures"], "rule_losses": facts["rule_losses"]}))
+
+
+def _show_progress(bar, state):
+    """Windows, denoising steps and revisions."""
+    bar.total = state["num_steps"] * state["num_windows"]
+    bar.update(state["window"] * state["num_steps"] + state["step"] - bar.n)
 
 
 def _make_many(order, out, count, batch, loading):
@@ -103,26 +106,8 @@ def _make_many(order, out, count, batch, loading):
     set_device(device, share)
     improviser = generation.load_improviser(run, released, device, styles_dir)
     done = make_solos(improviser, order, out, count, batch, share)
-    print(
-        f"process {share.rank + 1} of {share.world}: {done.made} solos made, {done.kept} were there; {out.parent}",
-        flush=True,
-    )
-
-
-class _ProgressBar:
-    """A progress bar over windows, denoising steps and revisions, as a callback."""
-
-    bar = None
-
-    def __call__(self, state):
-        from lib.progress import progress_bar
-
-        if self.bar is None:
-            total = state["num_steps"] * state["num_windows"]
-            self.bar = progress_bar(total=total, unit="step", desc="solo")
-        self.bar.update(state["window"] * state["num_steps"] + state["step"] - self.bar.n)
-        if self.bar.n == self.bar.total:
-            self.bar.close()
+    counts = f"{done.made} solos made, {done.kept} were there; {out.parent}"
+    print(f"process {share.rank + 1} of {share.world}: {counts}", flush=True)
 
 
 def write_sound(notes, wav, soundfont=None):

@@ -10,8 +10,6 @@ import typer
 from lib import config as configs
 from lib.apps.cli import DATA_DIR, OUTPUT_DIR, RUNS_DIR, STOPPED_EARLY, DataDir, RunsDir, option
 
-FAILED = 1
-
 
 def headless(
     preset: str = "demo",
@@ -24,23 +22,15 @@ def headless(
     again: Annotated[bool, option("Run also what is done already.", "--again")] = False,
 ):
     """Run notebooks without a screen, one after the other; exit code 75: a training stopped early, run it again."""
-    if sweep is not None:
-        raise typer.Exit(_sweep(sweep, preset, notebooks, settings, (output_dir, data_dir, runs_dir), again))
     from lib.apps.headless import headless as runner
+    from lib.apps.headless.sweep import read_sweep, run_sweep
 
-    results = runner.run(
-        notebooks, preset, configs.parse_settings(settings or []), output_dir, data_dir, runs_dir, again=again
-    )
-    raise typer.Exit(STOPPED_EARLY if runner.has_stopped_early(results) else 0)
-
-
-def _sweep(path, preset, notebooks, settings, folders, again):
-    """The exit code of a sweep."""
-    if settings:
-        raise configs.ConfigError(f"With --sweep what --set says stands in {path}, under set.")
-    from lib.apps.headless import headless as runner
-    from lib.apps.headless.sweep import run_sweep
-    from lib.apps.headless.sweep_grid import read_sweep
-
-    statuses = {cell.status for cell in run_sweep(read_sweep(path, preset, notebooks), *folders, again=again)}
-    return FAILED if "failed" in statuses else STOPPED_EARLY if runner.STOPPED_EARLY in statuses else 0
+    folders = output_dir, data_dir, runs_dir
+    if sweep is None:
+        results = runner.run(notebooks, preset, configs.parse_settings(settings or []), *folders, again=again)
+    elif settings:
+        raise configs.ConfigError(f"With --sweep what --set says stands in {sweep}, under set.")
+    else:
+        results = run_sweep(read_sweep(sweep, preset, notebooks), *folders, again=again)
+    statuses = {result.status for result in results}
+    raise typer.Exit(1 if "failed" in statuses else STOPPED_EARLY if runner.STOPPED_EARLY in statuses else 0)

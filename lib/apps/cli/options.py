@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-import types
-import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
 from lib.config import ConfigError
 
-OPTION_OF = {"tempo_bpm": "--tempo"}  # fields whose option has another name
-EARLIER = {"metre": ("beats_per_bar", int)}  # fields -> their name in earlier versions, taken for one release, and type
-FILES_INSTEAD = ("melody",)  # a command takes a file for it
-PLAIN = (int, float, bool)  # what an option's text is read as here; the request reads all other text
+OPTION_OF = {"tempo_bpm": "tempo"}  # fields whose option has another name
+EARLIER = {"beats_per_bar": "metre"}  # an option of earlier versions -> its name now; taken for one release
+NUMBERS = {int, float, bool}  # what an option's text is read as here; the request reads all other text
 
 
 def _show_all(context: typer.Context, value: bool) -> None:
@@ -61,32 +59,35 @@ def with_request(
 
     def decorate(command):
         *own, _ = _own_parameters(command)
-        left_out = {*skipped, *FILES_INSTEAD, *(parameter.name for parameter in own)}
-        fields = sorted(
-            set(request_type.__dataclass_fields__) - left_out, key=[*common, *request_type.__dataclass_fields__].index
-        )
-        options = [_parameter(request_type, name, name in common) for name in fields]
-        first, rest = options[: len(common)], options[len(common) :]
-        earlier = {old: _earlier_parameter(name, old, kind) for name, (old, kind) in EARLIER.items() if name in fields}
+        left_out = {*skipped, *(parameter.name for parameter in own)}
+        rare = [name for name in request_type.__dataclass_fields__ if name not in {*common, *left_out}]
+        first, rest = ([_field_parameter(request_type, name, common) for name in names] for names in (common, rare))
+        for old, name in EARLIER.items():
+            if name in {*common, *rare}:
+                rest.append(_parameter(old, str, help=f"Now --{name}.", hidden=True, show_default=False))
+        fields = [parameter.name for parameter in (*first, *rest)]
 
-        def given(values):
-            values = {name: value for name, value in values.items() if name not in fields or value is not None}
-            old = {name: values.pop(name, None) for name in earlier}
-            return values if set(old.values()) == {None} else _renamed(request_type, values, old)
+        def prepare(values):
+            given = {name: values.pop(name, None) for name in fields}
+            given = {name: value for name, value in given.items() if value is not None}
+            if set(given) & set(EARLIER):
+                from lib.checkpoints.config_migration import renamed
 
-        return _with_options(command, [*first, *own, *rest, *earlier.values()], given)
+                given = renamed(request_type, given, "--")
+            return {**values, **given}
+
+        return _with_options(command, [*first, *own, *rest], prepare)
 
     return decorate
 
 
-def _own_parameters(command: Callable) -> list[inspect.Parameter]:
+def _own_parameters(command):
     hints = get_type_hints(command, include_extras=True)
-    return [
-        p.replace(annotation=hints.get(p.name, p.annotation)) for p in inspect.signature(command).parameters.values()
-    ]
+    parameters = inspect.signature(command).parameters.values()
+    return [each.replace(annotation=hints.get(each.name, each.annotation)) for each in parameters]
 
 
-def _with_options(command: Callable, parameters: list[inspect.Parameter], prepare: Callable) -> Callable:
+def _with_options(command, parameters, prepare):
     """The command with these parameters and `--help-all`; it is called with prepare(values)."""
 
     @functools.wraps(command)
@@ -101,61 +102,34 @@ def _with_options(command: Callable, parameters: list[inspect.Parameter], prepar
     return wrapper
 
 
-def _parameter(request_type, name, is_common):
-    field = request_type.__dataclass_fields__[name]
-    described = request_type.__pydantic_fields__[name]
-    type_, choices = _base_type(get_type_hints(request_type, include_extras=False)[name])
-    option = OPTION_OF.get(name, f"--{name.replace('_', '-')}")
-    default = described.default if type_ in (int, float) else None
-    annotation = Annotated[
-        type_ | None,
-        typer.Option(
-            option,
-            help=field.metadata.get("option") or described.description,
-            show_default=False if default is None else f"{default:g}",
-            metavar="|".join(choices) or None,
-            hidden=not is_common,
-        ),
-    ]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-def _earlier_parameter(name, old, kind):
-    described = typer.Option(f"--{old.replace('_', '-')}", help=f"Now --{name}.", hidden=True, show_default=False)
-    return inspect.Parameter(
-        old, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, described]
+def _field_parameter(request_type, name, common):
+    field, described = request_type.__dataclass_fields__[name], request_type.__pydantic_fields__[name]
+    hint, default = get_type_hints(request_type)[name], described.default
+    kinds = set(get_args(hint) or [hint]) - {NoneType}
+    return _parameter(
+        name,
+        kinds.pop() if len(kinds) == 1 and kinds <= NUMBERS else str,
+        help=field.metadata.get("option") or described.description,
+        show_default=f"{default:g}" if type(default) in (int, float) else False,
+        metavar="|".join(get_args(hint)) if get_origin(hint) is Literal else None,
+        hidden=name not in common,
     )
 
 
-def _renamed(request_type, values, old):
-    """The options with this version's names for those that were given by earlier ones."""
-    from lib.checkpoints.config_migration import renamed
-
-    return renamed(request_type, {**{name: value for name, value in old.items() if value is not None}, **values}, "--")
-
-
-def _base_type(hint) -> tuple[type, tuple[str, ...]]:
-    """(int, float, bool or str, the choices of a Literal) of a field's type."""
-    if get_origin(hint) is Literal:
-        return str, get_args(hint)
-    if get_origin(hint) in (typing.Union, types.UnionType):
-        some = [kind for kind in get_args(hint) if kind is not type(None)]
-        return _base_type(some[0]) if len(some) == 1 else (str, ())
-    return (hint if hint in PLAIN else str), ()
+def _parameter(name, kind, **settings):
+    """A parameter that is None where its option is not given."""
+    annotation = Annotated[kind | None, typer.Option(f"--{OPTION_OF.get(name, name).replace('_', '-')}", **settings)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def with_chart(request: dict[str, Any], chart: Path | None, tune: str | None) -> tuple[dict[str, Any], Any]:
-    """The request's options completed from a file of iReal Pro or MusicXML: chords, tempo_bpm, metre.
+    """The options of a request, completed from a file of iReal Pro or MusicXML, and its Chart (or None).
 
     Parameters
     ----------
     request : options that were given; they win
     chart : path of the file, or None
     tune : title of one of its tunes, or None
-
-    Returns
-    -------
-    (dict, Chart or None) : the Chart of the file
 
     Raises
     ------

@@ -12,7 +12,7 @@ from lib.config import choose
 ACTIONS = ("nothing", "release", "stop-pod")
 
 
-def when_done(action):
+def when_done(action: str) -> None:
     """Do it, and say what was done or what was missing.
 
     Parameters
@@ -21,19 +21,16 @@ def when_done(action):
     """
     if choose("ending", action, ACTIONS) == "release":
         google_colab_shim.release()
-    elif action == "stop-pod":
-        print(_stop_pod(), flush=True)
-
-
-def _stop_pod():
-    pod, binary = os.environ.get("RUNPOD_POD_ID"), shutil.which("runpodctl")
-    by_hand = "Stop it by hand on Runpod's page, under Pods: it costs money until then."
+    if action != "stop-pod":
+        return
+    pod, binary, reason = os.environ.get("RUNPOD_POD_ID"), shutil.which("runpodctl"), ""
     if not pod:
-        return f"No pod was stopped: RUNPOD_POD_ID is not set, so this does not look like Runpod. {by_hand}"
-    if not binary:
-        return f"Pod {pod} was not stopped: runpodctl is not installed. {by_hand}"
-    done = subprocess.run([binary, "stop", "pod", pod], capture_output=True, text=True)
-    said = (done.stdout + done.stderr).strip()
-    return (
-        said if done.returncode == 0 else f"Pod {pod} was not stopped (runpodctl: {said or done.returncode}). {by_hand}"
-    )
+        reason = "RUNPOD_POD_ID is not set, so this does not look like Runpod"
+    elif not binary:
+        reason = "runpodctl is not installed"
+    else:
+        done = subprocess.run([binary, "stop", "pod", pod], capture_output=True, text=True)
+        print((done.stdout + done.stderr).strip(), flush=True)
+        reason = f"runpodctl failed with exit code {done.returncode}" if done.returncode else ""
+    if reason:
+        print(f"No pod was stopped: {reason}. Stop it by hand on Runpod's page, under Pods: it costs money until then.")

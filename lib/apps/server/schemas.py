@@ -16,9 +16,9 @@ from lib.apps.server.errors import Problem
 from lib.apps.server.limits import Limits
 from lib.checkpoints.config_migration import known_values, renamed
 from lib.checkpoints.load import Styles
-from lib.config import GUIDED_CANDIDATES, STRICT, ConfigError, build
+from lib.config import STRICT, ConfigError, build
 from lib.generation.generate import Order, find_passage
-from lib.generation.performance import as_theme, read_performance, tempo_and_metre
+from lib.generation.performance import as_theme, order_of, read_performance
 from lib.generation.request import RULE_OPTIONS, GenerateRequest, MetreText, Tempo
 from lib.music.chords import ChordError
 from lib.music.notes import MidiError, Notes, read_midi
@@ -51,12 +51,8 @@ class SoloOrder(GenerateRequest):
         notes, tempo_map = (None, None) if self.midi is None else _read_field("midi", self.midi, limits)
         theme = None if self.theme is None else as_theme(*_read_field("theme", self.theme, limits))
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(GenerateRequest)}
-        values["num_candidates"] = self.num_candidates or (GUIDED_CANDIDATES if self.asks_for_rules else 1)
-        values = {name: value for name, value in values.items() if value is not None}
-        if notes is not None:
-            values = {**tempo_and_metre(tempo_map, notes.end_s if self.from_s is None else self.from_s), **values}
-        request = GenerateRequest(**values)
-        return Order(request, notes, self.from_s, self.to_s, callback, tempo_map=tempo_map, theme=theme)
+        about = {"from_s": self.from_s, "to_s": self.to_s, "theme": theme, "callback": callback}
+        return order_of(values, notes, tempo_map, **about)
 
 
 def write_order(asked: SoloOrder) -> str:

@@ -107,7 +107,7 @@ def test_bad_input_is_named_and_nothing_runs(run, executed, tmp_path, arguments,
 )
 def test_text_becomes_the_parameters_type(notebooks, name, given, typed):
     paths = notebook_parameters.select("02")
-    value = notebook_parameters.assign(paths, {f"02.{name}": given})["02_vqvae"][name]
+    value = notebook_parameters.assign(paths, {f"02.{name}": given}, "demo")["02_vqvae"][name]
     assert value == typed and type(value) is type(typed)
 
 
@@ -244,8 +244,6 @@ def test_lines_are_indented_and_colours_left_out(capsys):
 
 def test_quarters_a_bar_of_an_earlier_sweep_are_a_metre():
     paths = notebook_parameters.select("06")
-    (values,) = notebook_parameters.assign(paths, {"06_listen.beats_per_bar": 3}).values()
-    assert values == {"metre": "3"}
-    notebook_parameters.check_values("06_listen", "demo", values)
+    assert notebook_parameters.assign(paths, {"06_listen.beats_per_bar": 3}, "demo") == {"06_listen": {"metre": "3"}}
     with pytest.raises(ConfigError, match="for example 4/4, 3/4, 7/8 or 12/8"):
-        notebook_parameters.check_values("06_listen", "demo", {"metre": "3/5"})
+        notebook_parameters.assign(paths, {"06_listen.metre": "3/5"}, "demo")

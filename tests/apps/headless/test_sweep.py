@@ -7,8 +7,7 @@ import yaml
 from test_headless import write_notebook
 
 from lib.apps.headless import headless, notebook_parameters
-from lib.apps.headless.sweep import run_sweep
-from lib.apps.headless.sweep_grid import read_sweep
+from lib.apps.headless.sweep import read_sweep, run_sweep
 from lib.checkpoints.history import append_event, append_history
 from lib.config import ConfigError
 
