@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,26 @@ def choose_device(device: str) -> str:
     if not is_usable[configs.choose("device", device, is_usable)]:
         raise configs.ConfigError(f"Device {device!r} is not on this machine. There is: {', '.join(usable)}, or auto.")
     return device
+
+
+def device_name(device: str) -> str:
+    """What a device of `choose_device` is: "Tesla T4", "Apple silicon", "x86_64 CPU, 2 threads"."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return "Apple silicon" if device == "mps" else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def peak_bytes(device: str) -> int:
+    """The most memory that this process has taken: of the GPU on "cuda" and "mps", else of the machine; 0: unknown."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    if device == "mps":
+        return torch.mps.driver_allocated_memory()
+    with suppress(ImportError):  # Windows
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return 0
 
 
 def choose_precision(config: configs.StageConfig) -> str:

@@ -22,7 +22,7 @@ from lib.checkpoints.history import logging_to
 from lib.checkpoints.interim_weights import read_interim_weights
 from lib.checkpoints.run_dependencies import bring_back, reach
 from lib.data.note_store import resolution_ms
-from lib.devices import choose_device, determinism, make_accelerator, processes
+from lib.devices import choose_device, determinism, device_name, make_accelerator, processes
 from lib.storage.atomic_write import write_text
 from lib.storage.backends import open_storage
 from lib.training.budget import Budget, Stop, StopReason, stop_requested
@@ -166,7 +166,8 @@ def _steps(run: Run, budget: Budget) -> StopReason | None:
     resolutions = {store.path.parent.name: resolution_ms(store) for store, _ in run.stage.stream.pieces}
     steps_text = ", ".join(f"{name} {step_ms:g} ms" for name, step_ms in resolutions.items())
     text = f"of {run.total}; times in steps of {steps_text}"
-    run.log.event("start", run.step, text, total=run.total, time_resolution_ms=resolutions)
+    device = device_name(trainer.device.type) if trainer.accelerator.num_processes == 1 else ""
+    run.log.event("start", run.step, text, total=run.total, device=device, time_resolution_ms=resolutions)
     reason = None
     with stop_requested() as stop, run.log.bar:
         while not run.is_done and reason is None:

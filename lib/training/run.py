@@ -24,6 +24,7 @@ from lib.checkpoints.lease import NAME as LEASE
 from lib.checkpoints.lease import Lease, LeaseError
 from lib.checkpoints.mirror import Mirror
 from lib.checkpoints.run_dependencies import check_unchanged, find_dependencies, remote_name, require, weights_sha256
+from lib.devices import peak_bytes
 from lib.storage.atomic_write import write_text
 from lib.storage.backends import FolderStorage
 from lib.training.budget import StopReason
@@ -165,10 +166,11 @@ class Run:
         self.trainer.accelerator.wait_for_everyone()
         if self.log.writes:
             self._finish()
+            figures = {"total": self.total, "peak_bytes": peak_bytes(self.trainer.device.type)}
             if reason is None:
-                self.log.event("finished", self.step, total=self.total)
+                self.log.event("finished", self.step, **figures)
             else:
-                self.log.event("stopped", self.step, reason.text, reason=reason.value, total=self.total)
+                self.log.event("stopped", self.step, reason.text, reason=reason.value, **figures)
         if self.mirror and not self.mirror.flush(FLUSH_S.get(reason, FLUSH_S[None])):
             log.warning("the mirror is behind: %s", self.mirror.state)
             print(f"The mirror is behind ({self.mirror.state}): the newest checkpoint is here only.", flush=True)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lib import config as configs
 from lib.apps.cli import DATA_DIR, RUNS_DIR, DataDir, RunsDir
 
 
@@ -30,13 +31,32 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="All of it as JSON.")] = False,
 ):
     """Hours, dollars, memory and disk of each stage, preset and environment; what a budget buys."""
+    from lib.apps.plan.machines import at_hand, environments, measurements
     from lib.apps.plan.report import Plan, devices_text
 
     if devices:
         print(devices_text())
         return
-    made = Plan.make(budget_usd, preset, environment, prices or [], settings or [], data_dir, runs_dir)
-    if made.wants_measuring(calibrate):
-        typer.echo(f"Measuring this machine, {seconds:g} s a stage (once; --no-calibrate skips it) ...", err=True)
-        made.measure(seconds)
+    machines = {"here": at_hand(), **environments(prices or [])}
+    measured = measurements(machines["here"], runs_dir)
+    if preset is not None:
+        configs.choose("preset", preset, configs.PRESETS)
+    if environment is not None:
+        machines = {configs.choose("environment", environment, machines): machines[environment]}
+    made = Plan(budget_usd, preset, machines, _by_stage(settings or []), data_dir, measured)
+    if calibrate is not False and "here" in machines:
+        made.measure(seconds, again=calibrate is True)
     print(json.dumps(made.as_values()) if as_json else made.text())
+
+
+def _by_stage(settings):
+    """['vqvae.epochs=5'] -> {'vqvae': {'epochs': '5'}}."""
+    from lib.checkpoints.config_migration import renamed_settings
+
+    by_stage = {}
+    for key, value in configs.parse_settings(settings).items():
+        stage, dot, name = key.partition(".")
+        if not dot:
+            raise configs.ConfigError(f"--set wants STAGE.key=value, such as vqvae.epochs=5, got {key!r}.")
+        by_stage.setdefault(configs.choose("stage", stage, configs.STAGES), {})[name] = value
+    return {stage: renamed_settings(stage, values, f"--set {stage}.") for stage, values in by_stage.items()}
