@@ -31,19 +31,22 @@ def chart_html(text, seconds=None, tempo_bpm=120.0, metre="4/4", choruses=None):
         return "<small>changes of the pianist's own</small>"
     metre = Metre.parse(metre)
     chart = Chart.parse(text, (metre.numerator, metre.denominator))
-    cells = [_cell(number, bar) for number, bar in enumerate(chart.bars[:MOST_BARS])]
+    bars, first = chart.once_through, len(chart.intro)
+    sources = [None] * first + [source if source is None else source + first for source in chart.sources()]
+    sources += [None] * len(chart.outro)
+    cells = [_cell(number, bar, sources[number]) for number, bar in enumerate(bars[:MOST_BARS])]
     lines = ["".join(cells[first : first + BARS_A_LINE]) for first in range(0, len(cells), BARS_A_LINE)]
     table = "".join(f"<tr>{line}</tr>" for line in lines)
-    caption = html.escape(_describe(len(chart.bars), float(chart.quarters) * 60 / tempo_bpm, seconds, choruses))
-    label = f'aria-label="chart of {len(chart.bars)} bars"'
+    caption = html.escape(_describe(len(bars), float(chart.length(1)) * 60 / tempo_bpm, seconds, choruses))
+    label = f'aria-label="chart of {len(bars)} bars"'
     return f'<table {label} style="border-collapse:collapse">{table}</table><small>{caption}</small>'
 
 
-def _cell(number, bar):
-    symbols = " &nbsp; ".join(html.escape(NO_CHORD[0] if chord is None else chord.symbol) for _, chord in bar.chords)
-    source = number if bar.source is None else bar.source
-    again = "" if source == number else f' <small title="repeats bar {source + 1}">= {source + 1}</small>'
-    return f'<td style="{CELL}"><small style="opacity:.7">{number + 1}</small> {symbols}{again}</td>'
+def _cell(number, bar, source):
+    symbols = " &nbsp; ".join(html.escape(NO_CHORD if chord is None else chord.symbol) for _, chord in bar.chords)
+    again = "" if source in (None, number) else f' <small title="repeats bar {source + 1}">= {source + 1}</small>'
+    section = f" <b>{html.escape(bar.section)}</b>" if bar.section else ""
+    return f'<td style="{CELL}"><small style="opacity:.7">{number + 1}</small>{section} {symbols}{again}</td>'
 
 
 def _describe(bars, chorus_s, seconds, choruses):

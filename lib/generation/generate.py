@@ -423,4 +423,4 @@ def _symbols(plan, own):
     timing = plan.request.timing
     for position, chord in plan.chart.changes(Fraction(plan.last - plan.first) / timing.latents_per_quarter):
         time_s = own.to_seconds(float(position * timing.beats_per_quarter))
-        yield time_s, NO_CHORD[0] if chord is None else chord.symbol
+        yield time_s, NO_CHORD if chord is None else chord.symbol

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from itertools import islice
@@ -127,7 +128,7 @@ class GenerateRequest:
     temperature: Temperature = 0.9  # measured: data/released/improviser.md
 
     def __post_init__(self):
-        """Both ways of asking for own changes are one."""
+        """Both ways of asking for own changes are one; a metre that the chart begins with is the metre."""
         if self.chords.strip().lower() == OWN or self.own_changes and self.chords == type(self).chords:
             object.__setattr__(self, "chords", OWN)
             object.__setattr__(self, "own_changes", True)
@@ -135,6 +136,10 @@ class GenerateRequest:
             reason = f"own_changes leaves the chords to the pianist, but {self.chords!r} is asked for"
             raise ConfigError(f"{reason}. Leave one out", {"own_changes": reason})
 
+        if re.search(r"T\d|\d/\d", self.chords, re.IGNORECASE):
+            from lib.music.chart_text import leading_metre
+
+            object.__setattr__(self, "metre", leading_metre(self.chords) or self.metre)
         lengths = [name for name in ("choruses", "bars", "seconds") if getattr(self, name) is not None]
         if len(lengths) > 1:
             reason = f"{' and '.join(lengths)} each say how long the music is. Give one of them"
@@ -177,7 +182,7 @@ class GenerateRequest:
             bars = islice(chart.played(chart.quarters * self.bars), self.bars)
             return sum((bar.quarters for _, bar in bars), Fraction(0))
         usual = round(USUAL_S * self.tempo_bpm / 60 / chart.quarters)
-        return chart.quarters * (self.choruses or max(1, usual))
+        return chart.length(self.choruses or max(1, usual))
 
     @property
     def guidance(self) -> float:

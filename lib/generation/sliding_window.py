@@ -90,13 +90,17 @@ class Conditioning:
         around = before, len(clock) - before - length
         chords, sources = chart.frames(length, timing.latents_per_quarter)
         position, chorus = np.arange(length), round(chart.quarters * timing.latents_per_quarter)
+        span = chart.chorus_span(length / timing.latents_per_quarter)
+        first, last = (round(quarters * timing.latents_per_quarter) for quarters in span)
+        in_chorus, since = (position >= first) & (position < last), position - first
         if theme:  # with each chorus, or each two where it is longer
-            sources = position % (-(-theme // chorus) * chorus)
-            sources = np.where(sources < theme, sources, -1)
+            sources = since % (-(-theme // chorus) * chorus)
+            sources = np.where(in_chorus & (sources < theme), sources, -1)
         elif request.vamp:
             sources = np.where(position < (vamp := vamp_length(request)), -1, position % vamp + before)
         else:
-            sources = np.where(sources < 0, position - chorus, sources)  # of the form, else the chorus before
+            chorus_before = np.where(in_chorus & (since >= chorus), position - chorus, -1)
+            sources = np.where(sources < 0, chorus_before, sources)  # of the form, else the chorus before
             sources = np.where(sources < 0, -1, sources + before)
         sources = np.pad(sources, around, constant_values=-1)
         curves = {name: _curve(getattr(request, name), length, *around) for name in CURVES}

@@ -69,9 +69,7 @@ def find_soundfont(soundfont: Path | str | None = None) -> Path:
     return path
 
 
-def render_audio(
-    notes: Notes, soundfont: Path | str | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ
-) -> Audio:
+def render_audio(notes: Notes, soundfont: Path | str | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Audio:
     """The sound of a performance, pedal included.
 
     Parameters

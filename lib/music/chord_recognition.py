@@ -104,4 +104,4 @@ def chord_symbols(frames: Tensor) -> list:
     if frames.ndim > 1:
         return [chord_symbols(part) for part in frames]
     root, quality, bass = frames.tolist()
-    return NO_CHORD[0] if root < 0 else Chord.of(root, quality, bass).symbol
+    return NO_CHORD if root < 0 else Chord.of(root, quality, bass).symbol

@@ -2,7 +2,8 @@
 
 Conventions: pitch classes 0-11 from C; `intervals` are semitones above the root, 0-11; a chord's chroma holds the chord
 tones and the bass. Spellings follow lead sheets: Cmaj7 CM7 C^7 CΔ7, Cm7 C-7 Cmi7, Cø Cm7b5, Co7 C°7 Cdim7, C7alt,
-C13(b9), C6/9, C7sus4, Cmaj7/E, N.C.
+C13(b9), C6/9, C7sus4, Cmaj7/E, N.C.; or Harte's syntax (Harte et al. 2005): C:maj7, C:min(9)/b3. An accidental in
+brackets alters a degree, never the root: C(b9) is C with a flat ninth, Cb9 is Cb9.
 """
 
 from __future__ import annotations
@@ -85,35 +86,59 @@ def _stems():
 
 STEMS = _stems()
 _MODIFIERS = re.compile(
-    r"(?P<sus>sus(?:24|42|2|4|9)?)|(?P<add>add(?P<flat>[#b]?)(?P<degree>9|11|13|2|3|4|6))"
+    r"(?P<sus>sus(?:24|42|2|4|9)?)|(?P<add>add(?P<flat>[#b]?)(?P<degree>9|11|13|2|3|4|6|7))"
     r"|(?P<omit>(?:no|omit)(?P<gone>[35]))"
-    r"|(?P<alter>(?:[#b]|[+-](?=\d))(?P<what>5|6|9|11|13))|(?P<seventh>(?:maj|Maj|ma|M|\^)7)|(?P<plus>\+)|(?P<alt>alt)"
+    r"|(?P<alter>(?:[#b]|[+-](?=\d))(?P<what>5|6|9|11|13))|(?P<seventh>(?:maj|Maj|ma|M|\^)7)|(?P<plus>\+|aug)"
+    r"|(?P<alt>alt\.?)"
     r"|(?P<plain>11|13|9|6)"
 )
 IN_LETTERS = (
     ("♯", "#"),
     ("♭", "b"),
-    ("[−–—]", "-"),
+    ("[−–—‐‑‒]", "-"),
     (r"[Δ△∆](?=\d)", "maj"),
     ("[Δ△∆]", "maj7"),
-    ("[øØ]7?", "m7b5"),
+    ("[øØ∅⌀]7?", "m7b5"),
     ("[°º˚]", "dim"),
     (r"[^\x20-\x7e]", "?"),
 )
 # signs, each of which is read as this letter
-SIGNS = (("♯", "#"), ("♭", "b"), ("−–—", "-"), ("Δ△∆", "^"), ("øØ", "h"), ("°º˚", "o"), ("()[], ", ""))
+SIGNS = (("♯", "#"), ("♭", "b"), ("−–—‐‑‒", "-"), ("Δ△∆", "^"), ("øØ∅⌀", "h"), ("°º˚", "o"))
+INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060"))
 SUSPENDED = {"": {5}, "4": {5}, "2": {2}, "9": {2, 5}, "24": {2, 5}, "42": {2, 5}}
-_DEGREES = {"2": 2, "9": 2, "3": 4, "4": 5, "11": 5, "6": 9, "13": 9, "5": 7}
+_DEGREES = {"1": 0, "2": 2, "9": 2, "3": 4, "4": 5, "11": 5, "6": 9, "13": 9, "5": 7, "7": 10}
 _COMMON = (  # suffixes that a misspelt one is compared with
     *("", "m", "7", "maj7", "m7", "m7b5", "dim", "dim7", "6", "m6", "9", "m9", "maj9", "11", "m11", "13", "7b9", "7#9"),
     *("7#11", "7b13", "7alt", "7sus4", "sus4", "sus2", "aug", "7#5", "7b5", "mmaj7", "69", "add9", "maj7#11"),
 )
 SYMBOL = re.compile(r"(?P<root>[A-G][#b]{0,2})(?P<suffix>.*?)(?:/(?P<bass>[A-G][#b]{0,2}))?")
-NO_CHORD = ("N.C.", "NC", "N.C", "n.c.", "N")
+BRACKETS = str.maketrans("", "", "()[], ")
+NO_CHORD = "N.C."
+HARTE = re.compile(
+    r"(?P<root>[A-G][#b]*):(?=[a-z\d(])(?P<kind>[a-z]*\d*)(?:\((?P<degrees>[^)]*)\))?"
+    r"(?:/(?P<bass>[#b]*\d+|[A-G][#b]*))?"
+)
+HARTE_DEGREE = re.compile(r"(?P<left_out>\*?)(?P<sign>[#b]*)(?P<degree>1[0-3]|[1-9])")
+HARTE_KINDS = {  # its shorthands that are no suffix of lead sheets, or another one
+    **{"": "", "maj": "", "min": "m", "hdim7": "m7b5", "minmaj7": "mmaj7", "maj6": "6", "min6": "m6", "hdim": "m7b5"},
+    **{"min7": "m7", "min9": "m9", "min11": "m11", "min13": "m13", "sus4": "sus4", "sus2": "sus2", "1": "no3no5"},
+}
+MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
+GERMAN = re.compile(r"H(?:is|es)?|[CDFGA]is|[CDFG]es|Es|As(?!us)")
 
 
 class ChordError(ValueError):
-    """A symbol that is no chord; the message names it and the nearest valid spelling."""
+    """A symbol that is no chord, or a chart that can't be read; the message names it and the way out.
+
+    Attributes
+    ----------
+    reason : the message without the bar
+    bar : number of the written bar, from 1; None where it is not one bar's
+    """
+
+    def __init__(self, reason: str, bar: int | None = None):
+        super().__init__(reason if bar is None else f"bar {bar}: {reason}")
+        self.reason, self.bar = reason, bar
 
 
 @dataclass(frozen=True)
@@ -173,12 +198,37 @@ def parse_chord(symbol: str) -> Chord:
     ChordError : not a chord; names the nearest spelling that is one
     """
     plain = _plain(symbol)
+    if harte := HARTE.fullmatch(plain):
+        return _harte_chord(symbol, **harte.groupdict())
     found = SYMBOL.fullmatch(plain)
-    intervals = found and _intervals(found["suffix"])
+    intervals = found and _intervals(found["suffix"].translate(BRACKETS))
     if intervals is None:
         raise _unknown(symbol, plain)
     root, bass = _pitch_class(found["root"]), _pitch_class(found["bass"] or found["root"])
     return Chord(root, tuple(sorted(intervals)), bass, symbol)
+
+
+def is_no_chord(symbol: str) -> bool:
+    """Whether a symbol says that no chord sounds: N.C. in its usual spellings, and Harte's N."""
+    return symbol.strip("()[] ").replace(".", "").casefold() in ("nc", "n", "no chord", "nochord")
+
+
+def _harte_chord(symbol, root, kind, degrees, bass):
+    """A chord in Harte's syntax: a shorthand, degrees that are added or (*) left out, and the bass, mostly a degree."""
+    intervals = set() if degrees and not kind else _intervals(HARTE_KINDS.get(kind, kind))
+    matches = [HARTE_DEGREE.fullmatch(part.strip()) for part in (degrees or "").split(",") if part.strip()]
+    if intervals is None or None in matches:
+        raise ChordError(f"Unknown chord symbol {symbol!r}: {kind or degrees!r} is no shorthand of Harte's syntax.")
+    for match in matches:
+        interval = _harte_interval(match["sign"], match["degree"])
+        intervals = intervals - {interval} if match["left_out"] else intervals | {interval}
+    pitch_class, over = _pitch_class(root), HARTE_DEGREE.fullmatch(bass or "1")
+    over = pitch_class + _harte_interval(over["sign"], over["degree"]) if over else _pitch_class(bass)
+    return Chord(pitch_class, tuple(sorted(intervals | {0})), over % 12, symbol)
+
+
+def _harte_interval(sign, degree):
+    return (MAJOR_SCALE[(int(degree) - 1) % 7] + sum(ACCIDENTALS[letter] for letter in sign)) % 12
 
 
 def in_ascii(symbol: str) -> str:
@@ -189,12 +239,13 @@ def in_ascii(symbol: str) -> str:
 
 
 def _plain(symbol):
-    """One way of writing: ASCII signs, no brackets, no commas."""
-    text = symbol.strip()
+    """One way of writing: ASCII signs, none invisible, no brackets around the whole."""
+    text = symbol.translate(INVISIBLE).strip()
     for letters, letter in SIGNS:
         for sign in letters:
             text = text.replace(sign, letter)
-    return unicodedata.normalize("NFKC", text)  # superscripts and the like
+    text = unicodedata.normalize("NFKC", text)  # superscripts and the like
+    return text[1:-1] if re.fullmatch(r"\([^()]*\)|\[[^\[\]]*\]", text) else text
 
 
 def _pitch_class(name):
@@ -203,6 +254,7 @@ def _pitch_class(name):
 
 def _intervals(suffix):
     """Set of intervals, or None for a suffix that means nothing."""
+    suffix = re.sub(rf"^(?:{'|'.join(map(re.escape, _MIN_WORDS))})\^$", "mmaj7", suffix)  # a triangle is a seventh
     for length in range(len(suffix), -1, -1):
         if suffix[:length] in STEMS:
             triad, more = STEMS[suffix[:length]]
@@ -240,6 +292,9 @@ def _modified(tones, text, altered):
 
 
 def _unknown(symbol, plain):
+    if german := GERMAN.match(plain):
+        reason = "H is B, B is Bb, Es is Eb, As is Ab, Fis is F#"
+        return ChordError(f"Unknown chord symbol {symbol!r}: {german[0]!r} is German. Write English names: {reason}.")
     letters = [root for root in (*NAMES, "C#", "D#", "Gb", "G#", "A#") if plain[:1].upper() == root[0]] or NAMES
     spellings = [root + suffix for root in letters for suffix in _COMMON]
     close = difflib.get_close_matches(plain[:1].upper() + plain[1:], spellings, n=1, cutoff=0.3)

@@ -21,7 +21,7 @@ def test_four_bars_a_line_with_their_chords():
 
 def test_bars_that_come_again_say_so():
     found = cells(chart_html("A: C | F; B: G7; ABA"))
-    assert found == [["1", "C"], ["2", "F"], ["3", "G7"], ["4", "C", "=", "1"], ["5", "F", "=", "2"]]
+    assert found == [["1", "A", "C"], ["2", "F"], ["3", "B", "G7"], ["4", "A", "C", "=", "1"], ["5", "F", "=", "2"]]
 
 
 def test_how_long_and_how_often():

@@ -214,7 +214,7 @@ class Prompt:
     def fields(self, beats: int = CLIP_BEATS) -> dict:
         """Of a GenerateRequest of its tempo and metre, whole bars of `beats` beats at most, without chords."""
         bars, metre = beats // self.beats_per_bar, f"{self.beats_per_bar}/4"
-        return {"tempo_bpm": self.tempo_bpm, "metre": metre, "bars": bars, "chords": NO_CHORD[0]}
+        return {"tempo_bpm": self.tempo_bpm, "metre": metre, "bars": bars, "chords": NO_CHORD}
 
     def values(self) -> list:
         """For JSON."""
