@@ -42,20 +42,20 @@ VARIANTS = {  # candidates in a step, from this share of the steps on, revisions
 
 def steered(bench, variant, count):
     """Figures of one variant over so many clips."""
-    requests, seconds, clips = list(bench.requests(count, density=True)), [], []
+    requests, seconds, clips = bench.requests(count), [], []
     in_step, first, revisions, ways = variant
     with whole.steering(in_step / ways, first, revisions):
         for order in make_orders([{**request, "num_candidates": ways} for request in requests]):
             began = time.process_time()
             solo = generate(bench.tuned, order.request)
             seconds.append(time.process_time() - began)
-            clips.append(Clip.asked(order.request, solo.new_notes))
+            clips.append(Clip.of_request(order.request, solo.new_notes))
     alone = {"density_loss": {"chords": "N.C."}, "chord_loss": {"density": None}}  # also of what is told alone
     losses = {name: whole.losses_of([{**r, **less} for r in requests], clips).mean() for name, less in alone.items()}
     return {
         **losses,
-        "agreement": agreement([prompt.chart for prompt in bench.prompts[:count]], clips),
-        "oa": whole.overlap(clips, bench.real.clips)["oa"],
+        "agreement": agreement(bench.charts[:count], clips),
+        "oa": whole.overlap(clips, bench["real"].clips)["oa"],
         "judge": whole.judge_mean(bench.reference_classifier, clips),
         "core_seconds": float(np.median(seconds)),
     }

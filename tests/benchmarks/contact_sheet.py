@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib.apps.evaluate.clip_sets import real_clips  # noqa: E402
-from lib.apps.evaluate.clips import Prompt, make_orders  # noqa: E402
+from lib.apps.evaluate.clips import make_orders  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.display.plots import plot_piano_roll  # noqa: E402
 from lib.generation.generate import generate_many, load_improviser  # noqa: E402
@@ -39,8 +39,7 @@ def main():
     words = parser.parse_args()
     improviser = load_improviser(words.run, released=words.run is None, device="cpu")
     real = real_clips(open_corpus("pijama", words.data_dir), "Brad Mehldau", "validation", ROWS)
-    prompts = [Prompt.of(clip) for clip in real.clips]
-    orders = make_orders([{**prompt.fields(), "chords": prompt.chart.text()} for prompt in prompts])
+    orders = make_orders([{**clip.prompt(), "density": None} for clip in real.clips])
     columns = [solo.notes for solo in generate_many(improviser, orders)], real.notes
     figure, axes = plt.subplots(ROWS, 2, figsize=(16, 1.5 * ROWS), layout="constrained", sharex=True, sharey=True)
     for column, clips in enumerate(columns):

@@ -31,11 +31,10 @@ from overlap import overlapping_area  # noqa: E402
 from same_as import Tree, check_out  # noqa: E402
 
 from lib.apps.evaluate.chord_adherence import agreement, rule_losses  # noqa: E402
-from lib.apps.evaluate.clip_sets import ClipSets, Size  # noqa: E402
+from lib.apps.evaluate.clip_sets import NO_CHORDS, ClipSets, Size  # noqa: E402
 from lib.apps.evaluate.clips import make_orders  # noqa: E402
 from lib.apps.evaluate.copying import WINDOW_BEATS, longest_run, nearest_windows, steps_of, windows  # noqa: E402
 from lib.apps.evaluate.intervals import estimate  # noqa: E402
-from lib.apps.evaluate.measurements import MeasuredSet, Measurements  # noqa: E402
 from lib.apps.evaluate.measures import ATTRIBUTES, attributes  # noqa: E402
 from lib.apps.evaluate.reference_classifier import log_probabilities, pianist_probability  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
@@ -88,41 +87,41 @@ def judge_mean(judge, clips):
 
 def likeness(bench):
     """oa_mehldau, oa_real, oa_guided, judge_mehldau, judge_base, judge_real."""
-    real, guided = bench.real.clips, bench.guided.clips
-    figures = {"oa_real": overlap(bench.training.clips, real), "oa_mehldau": overlap(bench.generated.clips, real),
+    real, guided = bench["real"].clips, bench["guided"].clips
+    figures = {"oa_real": overlap(bench["training"].clips, real), "oa_mehldau": overlap(bench["generated"].clips, real),
                "oa_guided": overlap(guided, real)}  # fmt: skip
     found = {name: value["oa"] for name, value in figures.items()}
     plain, judge = bench.without_chords(min(bench.count, 16)).clips, bench.reference_classifier
     found |= {"oa_without_changes": overlap(plain, real)["oa"], "judge_without_changes": judge_mean(judge, plain)}
     found |= {f"{name}_detail": {k: v for k, v in value.items() if k != "oa"} for name, value in figures.items()}
     found["oa_real_detail"]["means_test"] = overlap(real, real)["means"]
-    found["judge_mehldau"] = judge_mean(judge, bench.generated.clips)
+    found["judge_mehldau"] = judge_mean(judge, bench["generated"].clips)
     found["judge_guided"] = judge_mean(judge, guided)
-    found["judge_base"] = judge_mean(judge, bench.base_clips.clips)
+    found["judge_base"] = judge_mean(judge, bench["base_clips"].clips)
     found["guided_clips"] = len(guided)
-    return found | {"judge_real": judge_mean(judge, real), "judge_tuning": judge_mean(judge, bench.training.clips)}
+    return found | {"judge_real": judge_mean(judge, real), "judge_tuning": judge_mean(judge, bench["training"].clips)}
 
 
 def baselines(bench):
     """The same of a Markov model, the base model and the codec's reconstructions."""
-    sets = {"markov": bench.markov.clips, "base": bench.base_clips.clips, "codec": bench.codec.clips,
-            "flattened": bench.flattened.clips}  # fmt: skip
-    found = {f"oa_{name}": overlap(clips, bench.real.clips)["oa"] for name, clips in sets.items()}
+    sets = {"markov": bench["markov"].clips, "base": bench["base_clips"].clips, "codec": bench["codec"].clips,
+            "flattened": bench["flattened"].clips}  # fmt: skip
+    found = {f"oa_{name}": overlap(clips, bench["real"].clips)["oa"] for name, clips in sets.items()}
     return found | {f"judge_{name}": judge_mean(bench.reference_classifier, clips) for name, clips in sets.items()}
 
 
 def rules(bench):
     """scg_density_drop, scg_pitch_drop, scg_chord_drop, each also where the model is told; chord_agreement."""
-    found, real = {}, bench.real.clips[: bench.words.guided]
+    found, real = {}, bench["real"].clips[: bench.words.guided]
     prompts = bench.prompts[: len(real)]
-    plain, charts = bench.without_chords(len(real)).clips, [prompt.chart for prompt in prompts]
+    plain, charts = bench.without_chords(len(real)).clips, bench.charts[: len(real)]
     wishes = {
-        "density": [{"density": prompt.density} for prompt in prompts],
+        "density": [{"density": prompt["density"]} for prompt in prompts],
         "pitch": [{"pitch_classes": tuple(pitch_class_share(clip.piano_roll)[0].tolist())} for clip in real],
         "chord": [{"chords": chart.text()} for chart in charts],
     }
     for name, of_clips in wishes.items():
-        requests = [{**prompt.fields(), **wish} for prompt, wish in zip(prompts, of_clips)]
+        requests = [{**prompt, **NO_CHORDS, **wish} for prompt, wish in zip(prompts, of_clips)]
         before = losses_of(requests, plain)
         for label, told in (("scg", False), ("told", True)):
             if name == "pitch" and told:
@@ -136,7 +135,7 @@ def rules(bench):
                 found[f"chord_agreement_{label}"] = agreement(charts, clips)
     found["chord_agreement"] = found["chord_agreement_told"]
     found["chord_agreement_unguided"] = agreement(charts, plain)
-    found["chord_agreement_real"] = agreement(charts, bench.codec.clips[: len(real)])
+    found["chord_agreement_real"] = agreement(charts, bench["codec"].clips[: len(real)])
     return found
 
 
@@ -169,7 +168,7 @@ def paper(bench):
     """scg_speedup: the paper's schedule on our model over ours, extrapolated from as many steps as there are latent frames
     (more would settle nothing), 16 candidates at each, no revisions; scg_paper_loss_ratio: our rule loss over that schedule's."""
     torch.set_num_threads(2)
-    wishes = list(bench.requests(1 if bench.words.quick else 4, density=True))
+    wishes = bench.requests(1 if bench.words.quick else 4)
     steps, losses = {}, {}
     for name, extra in (("paper", {"num_candidates": PAPER_CANDIDATES, "num_steps": WINDOW}), ("free", {"num_steps": WINDOW}),
                         ("ours", {"num_candidates": GUIDED_CANDIDATES})):  # fmt: skip
@@ -203,7 +202,7 @@ def twelve(bench):
     each = max(1, bench.count // 12 + 1)
     names = [name for name in TWELVE for _ in range(each)]
     clips = bench.play(bench.base, [{"style": name, **OWN} for name in names], "twelve")
-    plain = (bench.base_clips.clips * 2)[: len(names)]
+    plain = (bench["base_clips"].clips * 2)[: len(names)]
     sets = {"told": clips, "plain": plain}
     choice = {name: log_probabilities(bench.reference_classifier, [clip.notes for clip in part], TWELVE).argmax(1)
               for name, part in sets.items()}  # fmt: skip
@@ -217,7 +216,7 @@ def copying(bench):
     pieces = [piece.in_beats for piece in bench.training_pieces.values()]
     corpus, steps = np.concatenate([windows(notes) for notes in pieces]), [steps_of(notes) for notes in pieces]
     likest, longest = {}, {}
-    for name, clips in (("generated", bench.generated.clips), ("real", bench.real.clips)):
+    for name, clips in (("generated", bench["generated"].clips), ("real", bench["real"].clips)):
         passages = np.concatenate([windows(clip.in_beats, clip.beats - WINDOW_BEATS) for clip in clips])
         likest[name] = float(nearest_windows(passages, corpus)[0].mean())
         longest[name] = float(np.percentile([longest_run(clip.in_beats, steps) for clip in clips], 99))
@@ -263,7 +262,7 @@ def around(notes, time_s, reach_s=1.0):
 
 def sanity(bench):
     """Violations over 200 clips (quick: the clips of `likeness`)."""
-    clips, real = bench.generated.clips, bench.real.clips
+    clips, real = bench["generated"].clips, bench["real"].clips
     if not bench.words.quick:
         more = [{"seed": 1000 + n, "bars": 8, **OWN} for n in range(200 - len(clips))]
         clips = clips + bench.play(bench.player, more, "more")
@@ -302,35 +301,31 @@ for first in range(0, len(requests), 8):
 
 def earlier(bench):
     """oa_earlier, oa_difference with its paired interval: the release in seconds over the same charts, at the same tempos."""
-    orders = make_orders(bench.requests(bench.count))
+    orders = make_orders(bench.requests(bench.count, density=None))
     requests = [
         {"chords": o.request.chords, "tempo_bpm": o.request.tempo_bpm, "seconds": clip.seconds, "seed": o.request.seed,
          "beats_per_bar": clip.beats_per_bar}
-        for o, clip in zip(orders, bench.generated.clips, strict=True)
+        for o, clip in zip(orders, bench["generated"].clips, strict=True)
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         tree = Tree(check_out(LAST_COMMIT_IN_SECONDS, Path(folder) / "tree"), Path(folder) / "work")
         (tree.work / "requests.json").write_text(json.dumps(requests))
         tree.run("-c", EARLIER, tree.work / "requests.json")
         notes = [read_midi(tree.work / f"{number}.mid") for number in range(len(requests))]
-    measurements = Measurements(bench)
-    clips = [clip.with_notes(played) for clip, played in zip(bench.generated.clips, notes, strict=True)]
-    sides = [dataclasses.replace(bench.generated, clips=clips), bench.generated]
-    there, here = (
-        MeasuredSet(side, measurements).similarity(measurements["real"], measurements.directions).statistics()
-        for side in sides
-    )
+    clips = [clip.with_notes(played) for clip, played in zip(bench["generated"].clips, notes, strict=True)]
+    sides = [dataclasses.replace(bench["generated"], clips=clips), bench["generated"]]
+    there, here = (bench.similarity(bench.measure(side)).statistics for side in sides)
     rows = {"oa": "overlapping_area", "divergence": "divergence", "frechet": "frechet_style"}
     figures = {
         name: estimate(
             lambda w, r, key=key: here[key](w, r) - there[key](w, r),
             range(bench.count),
-            bench.real.groups,
+            bench["real"].groups,
             centred=True,
         )
         for name, key in rows.items()
     }
-    ones = np.ones(bench.count), np.ones(len(bench.real))
+    ones = np.ones(bench.count), np.ones(len(bench["real"].clips))
     found = {f"{name}_{when}": side[key](*ones) for name, key in rows.items()
              for when, side in (("earlier", there), ("now", here))}  # fmt: skip
     found |= {f"{name}_difference": [row.value, row.low, row.high] for name, row in figures.items()}

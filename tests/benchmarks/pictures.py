@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
 from lib.apps.evaluate.clip_sets import real_clips  # noqa: E402
-from lib.apps.evaluate.clips import Clip, Prompt, make_orders  # noqa: E402
+from lib.apps.evaluate.clips import Clip, make_orders  # noqa: E402
 from lib.apps.evaluate.measures import ATTRIBUTES, attributes  # noqa: E402
 from lib.config import build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
@@ -71,10 +71,9 @@ def styles(improviser, words):
 def real_beside(improviser, words):
     """The seven attributes that the overlapping area compares, each as a histogram of real and of generated clips."""
     real = real_clips(open_corpus("pijama", words.data_dir), "Brad Mehldau", "validation", COUNT).clips
-    prompts = [Prompt.of(clip) for clip in real]
-    orders = make_orders([{**prompt.fields(), "chords": prompt.chart.text()} for prompt in prompts])
+    orders = make_orders([{**clip.prompt(), "density": None} for clip in real])
     solos = generate_many(improviser, orders)
-    made = [Clip.asked(order.request, solo.notes) for order, solo in zip(orders, solos, strict=True)]
+    made = [Clip.of_request(order.request, solo.notes) for order, solo in zip(orders, solos, strict=True)]
     rows = [[attributes(clip) for clip in clips] for clips in (real, made)]
     figure, axes = plt.subplots(2, 4, figsize=(10, 4.4), layout="constrained")
     for ax, name in zip(axes.flat, ATTRIBUTES):

@@ -13,7 +13,11 @@ from lib import config as configs
 from lib.apps.cli import DATA_DIR, OUTPUT_DIR, DataDir
 
 SPLITS = ("validation", "test")
-EVALUATIONS = "evaluations"
+EVALUATIONS = OUTPUT_DIR / "evaluations"
+Quick = Annotated[bool, typer.Option("--quick", help="Few clips: some minutes on a laptop, wide intervals.")]
+Clips = Annotated[int | None, typer.Option(min=2, help="Clips of each set; 64 by default (--quick: 16).")]
+Guided = Annotated[int | None, typer.Option(min=0, help="Clips where rules choose, half a minute each; 0: none.")]
+Split = Annotated[str, typer.Option(help="validation or test; look at the test once, at the end.")]
 
 
 def evaluate(
@@ -21,16 +25,12 @@ def evaluate(
     released: Annotated[bool, typer.Option("--released", help="The weights of data/released.")] = False,
     data_dir: DataDir = DATA_DIR,
     out: Annotated[Path | None, typer.Option(help="Folder; by default outputs/evaluations/NAME-SPLIT.")] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Few clips: some minutes on a laptop, wide intervals.")
-    ] = False,
-    clips: Annotated[int | None, typer.Option(min=2, help="Clips of each set; 64 by default (--quick: 16).")] = None,
-    guided: Annotated[
-        int | None, typer.Option(min=0, help="Clips where rules choose, half a minute each; 0: none.")
-    ] = None,
+    quick: Quick = False,
+    clips: Clips = None,
+    guided: Guided = None,
     each: Annotated[int | None, typer.Option(min=0, help="Clips in the style of each of twelve pianists.")] = None,
     solos: Annotated[int | None, typer.Option(min=0, help="Solos of a minute, for form.")] = None,
-    split: Annotated[str, typer.Option(help="validation or test; look at the test once, at the end.")] = "validation",
+    split: Split = "validation",
     base: Annotated[Path | None, typer.Option(help="The model before it was adapted; found by default.")] = None,
     pianist: Annotated[str | None, typer.Option(help="Compare with another pianist's recordings.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Corpus of the recordings; the run's own by default.")] = None,
@@ -39,15 +39,14 @@ def evaluate(
     if (run is None) != released:
         raise configs.ConfigError("Give either RUN or --released.")
     configs.choose("split", split, SPLITS)
-    from lib.apps.evaluate.evaluation import PAGE_NAME, name_of
-    from lib.apps.evaluate.evaluation import evaluate as measure
+    from lib.apps.evaluate import evaluation
     from lib.apps.evaluate.report import format_card
 
-    folder = out or OUTPUT_DIR / EVALUATIONS / name_of(configs.RELEASED if released else run, split)
-    size, sources = size_of(quick, clips, guided, each, solos), {"base": base, "pianist": pianist, "corpus": corpus}
-    evaluation = measure(None if released else run, data_dir, folder, size, split, say=_log, **sources)
-    print(format_card(evaluation))
-    print(folder / PAGE_NAME)
+    folder = out or EVALUATIONS / evaluation.name_of(run or configs.RELEASED, split)
+    size = size_of(quick, clips=clips, guided=guided, each=each, solos=solos)
+    sources = {"base": base, "pianist": pianist, "corpus": corpus}
+    print(format_card(evaluation.evaluate(run, data_dir, folder, size, split, say=_log, **sources)))
+    print(folder / evaluation.PAGE_NAME)
 
 
 def _log(text):
@@ -59,29 +58,28 @@ def compare(
     b: Annotated[Path, typer.Argument(help="What is compared with it.")],
     data_dir: DataDir = DATA_DIR,
     out: Annotated[Path | None, typer.Option(help="Write the differences as JSON.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few clips, of runs that have no evaluation yet.")] = False,
-    clips: Annotated[int | None, typer.Option(min=2, help="Clips of each set.")] = None,
-    guided: Annotated[int | None, typer.Option(min=0, help="Clips where rules choose.")] = None,
-    split: Annotated[str, typer.Option(help="validation or test.")] = "validation",
+    quick: Quick = False,
+    clips: Clips = None,
+    guided: Guided = None,
+    split: Split = "validation",
 ):
     """Compare two models by the same prompts and seeds: paired differences, with intervals."""
     configs.choose("split", split, SPLITS)
-    from lib.apps.evaluate.comparison import format_differences
-    from lib.apps.evaluate.evaluation import compare as difference
+    from lib.apps.evaluate import comparison
     from lib.apps.evaluate.evaluation import plain
+    from lib.storage.atomic_write import write_text
 
-    differences = difference(a, b, data_dir, OUTPUT_DIR / EVALUATIONS, size_of(quick, clips, guided), split)
-    print(format_differences(differences))
+    size = size_of(quick, clips=clips, guided=guided)
+    differences = comparison.compare(a, b, data_dir, EVALUATIONS, size, split)
+    print(comparison.format_differences(differences))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         rows = [{**dataclasses.asdict(row), "verdict": row.verdict} for row in differences]
-        out.write_text(json.dumps(plain(rows), indent=1), encoding="utf-8")
+        write_text(out, json.dumps(plain(rows), indent=1))
 
 
-def size_of(quick=False, clips=None, guided=None, each=None, solos=None):
+def size_of(quick=False, **given):
     """clip_sets.Size of these options."""
     from lib.apps.evaluate.clip_sets import QUICK, Size
 
-    given = {"clips": clips, "guided": guided, "each": each, "solos": solos}
     given = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(QUICK if quick else Size(), **given)

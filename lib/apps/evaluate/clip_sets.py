@@ -7,7 +7,8 @@ what differs is how it plays, not what.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle, islice
@@ -16,44 +17,39 @@ from pathlib import Path
 import numpy as np
 from scipy.stats.qmc import Halton
 
-from lib.apps.evaluate.clips import CLIP_BEATS, Clip, ClipSet, Prompt, cut, make_orders, passages
+from lib.apps.evaluate.clips import CLIP_BEATS, Clip, ClipSet, passages
+from lib.apps.evaluate.measures import clip_measures, solo_measures
 from lib.apps.evaluate.players import ClipPlayer, MarkovBaseline
-from lib.apps.evaluate.reference_classifier import load_reference_classifier
+from lib.apps.evaluate.reference_classifier import load_reference_classifier, pianist_probability
+from lib.apps.evaluate.similarity import ClipMeasures, Similarity, widest_directions
 from lib.checkpoints.load import is_finished
 from lib.checkpoints.run_dependencies import require, resolve_dependency
-from lib.config import GUIDED_CANDIDATES, RELEASED, ConfigError
+from lib.config import GUIDED_CANDIDATES, RELEASED, ConfigError, build
 from lib.data.corpora import open_corpus
 from lib.data.note_store import CorpusError, NoteStore
 from lib.data.tempo_maps import open_tempo_maps
-from lib.generation.generate import Order, load_improviser
+from lib.generation.generate import load_improviser
 from lib.generation.reconstruct import codec_round_trip
 from lib.generation.request import GenerateRequest
 from lib.music.beat_notes import in_seconds
 from lib.music.chart import Chart
+from lib.music.chords import NO_CHORD
 from lib.music.tempo_map import Metre, TempoMap
-from lib.style.classifier import StyleClassifier
+from lib.style.classifier import StyleClassifier, TooShort
 from lib.style.gallery import load_classifier
 
-SOLO_BEATS = 128  # 32 bars of 4/4
-PLAIN_TEMPO, PLAIN_DENSITY = 120.0, 6.0  # where there is no real clip to take them from
-PLAIN_CHARTS = (
+OWN_CHANGES = {"own_changes": True, "chords": GenerateRequest.chords, "density": None}
+NO_CHORDS = {"chords": NO_CHORD, "density": None}
+PLAIN_PROMPT = {"tempo_bpm": 120.0, "metre": "4/4", "bars": CLIP_BEATS // 4, "density": 6.0}
+PLAIN_CHORDS = (  # where there is no real clip to take them from
     "Cmaj7 | Dm7 G7 | Em7 A7 | Dm7 G7",
     "Cm7 | F7 | Bbmaj7 | Ebmaj7",
     "F7 | Bb7 | F7 | C7",
     "Am7b5 D7 | Gm7 | C7 | Fmaj7",
 )
-# key -> title, in the order of the report; keys are attributes of ClipSets
-SETS = {
-    "real": "held-out recordings",
-    "training": "training recordings",
-    "generated": "the model",
-    "base_clips": "base model",
-    "others": "other pianists",
-    "markov": "Markov, order 5",
-    "codec": "codec alone",
-    "flattened": "codec, steady tempo",
-    "shuffled": "shuffled bars",
-}
+# compared with held-out recordings, in the order of the report
+COMPARED = ("real", "training", "generated", "base_clips", "others", "markov", "codec", "flattened", "shuffled")
+SOLO_SETS = ("real_solos", "solos", "shuffled_solos")  # of longer solos, for form
 PAIRED = ("generated", "guided", "solos")  # sets of the model whose clips answer the same prompts everywhere
 
 
@@ -70,14 +66,14 @@ class Size:
     clips : of each set, CLIP_BEATS each
     guided : of those over a chart, clips where rules choose, too
     each : clips in the style of each of twelve pianists
-    solos, solo_beats : longer solos, for form, and how long they are
+    solos, solo_beats : longer solos, for form, and how long they are: 32 bars of 4/4
     """
 
     clips: int = 64
     guided: int = 8
     each: int = 16
     solos: int = 16
-    solo_beats: int = SOLO_BEATS
+    solo_beats: int = 128
 
     @classmethod
     def for_preset(cls, preset: str, clips: int = 0, guided: int = 0) -> Size:
@@ -90,78 +86,50 @@ class Size:
 QUICK = Size(clips=16, guided=2, each=4, solos=4, solo_beats=96)
 
 
+# --- Real clips ------------------------------------------------------------------------------------------------
+
+
+def real_clips(store: NoteStore, pianist: str | None, split: str, count: int, beats: int = CLIP_BEATS) -> ClipSet:
+    """`count` clips of a pianist's solo pieces of a split, evenly spread over all of their time.
+
+    Missing where it holds no passage in time that is long enough; CorpusError where the store has no tempo maps.
+    """
+    maps = open_tempo_maps(store)
+    indices = store.select(pianist=pianist, split=split, duets=False)
+    pool = [(index, *passage) for index in indices for passage in passages(maps[index], beats)]
+    if not pool:
+        raise Missing(f"{store.path.parent.name} has no {split} recording of {pianist} with {beats} beats in time.")
+    return ClipSet.cut(store, maps, spread(evenly(pool, count)))
+
+
+def clips_of_others(store: NoteStore, pianist: str | None, split: str, count: int) -> ClipSet:
+    """As many clips of other pianists, one of each in turn, from the middle of a recording; errors of `real_clips`."""
+    maps, middles = open_tempo_maps(store), []
+    for name in store.pianists:
+        indices = store.select(pianist=name, split=split, duets=False) if name != pianist else ()
+        in_time = filter(None, ([(index, *passage) for passage in passages(maps[index])] for index in indices))
+        middles += [(turn, row[len(row) // 2]) for turn, row in enumerate(in_time)]
+    if not middles:
+        raise Missing(f"{store.path.parent.name} has no {split} recording of another pianist than {pianist}.")
+    middles.sort(key=lambda pair: pair[0])  # by turn; pianists keep their order
+    return ClipSet.cut(store, maps, spread([passage for _, passage in middles[:count]]))
+
+
+def evenly(items: Sequence, count: int) -> list:
+    """So many of the items at most, evenly spread."""
+    return [items[index] for index in np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)]
+
+
 def spread(items: Sequence) -> list:
     """The same items in an order whose beginning is spread over all of them (van der Corput's, Halton's in base 2)."""
     return [items[index] for index in Halton(1, scramble=False).random(len(items))[:, 0].argsort()]
 
 
-def real_clips(
-    store: NoteStore, pianist: str | None, split: str, count: int, beats: int = CLIP_BEATS, name: str = "real"
-) -> ClipSet:
-    """`count` clips of a pianist's solo pieces of a split, evenly spread over all of their time.
-
-    Raises
-    ------
-    Missing : the split holds no passage in time that is long enough; CorpusError : the store has no tempo maps
-    """
-    maps, places = open_tempo_maps(store), []
-    for index in store.select(pianist=pianist, split=split, duets=False):
-        places += [(int(index), *place) for place in passages(maps[index], beats)]
-    if not places:
-        raise Missing(f"{store.path.parent.name} has no {split} recording of {pianist} with {beats} beats in time.")
-    chosen = np.linspace(0, len(places) - 1, min(count, len(places)))
-    return _cut(store, maps, spread([places[round(index)] for index in chosen]), name)
-
-
-def clips_of_others(store: NoteStore, pianist: str | None, split: str, count: int, beats: int = CLIP_BEATS) -> ClipSet:
-    """As many clips of other pianists, one of each in turn, from the middle of a recording.
-
-    Raises
-    ------
-    Missing : there are none; CorpusError : the store has no tempo maps
-    """
-    maps, by_name = open_tempo_maps(store), []
-    for name in store.pianists:
-        indices = store.select(pianist=name, split=split, duets=False) if name != pianist else ()
-        found = [(int(index), passages(maps[index], beats)) for index in indices]
-        by_name.append([(index, *places[len(places) // 2]) for index, places in found if places])
-    rounds = max(map(len, by_name), default=0)
-    places = [middles[turn] for turn in range(rounds) for middles in by_name if turn < len(middles)]
-    if not places:
-        raise Missing(f"{store.path.parent.name} has no {split} recording of another pianist than {pianist}.")
-    return _cut(store, maps, spread(places[:count]), "other pianists")
-
-
-def _cut(store: NoteStore, maps: list[TempoMap], places, name):
-    clips = [cut(store, maps[index], index, first, beats) for index, first, beats in places]
-    pieces = tuple(index for index, _, _ in places)
-    return ClipSet(name, clips, tuple(store.pieces[index].member for index in pieces), pieces)
-
-
-def load_base(run: Path, improviser):
-    """The model before it was adapted to a pianist: of a finished folder that holds it, or of the run it began with.
-
-    A model that was adapted to nobody is its own base.
-
-    Raises
-    ------
-    Missing : it no longer exists
-    """
-    if improviser.pianist is None:
-        return improviser
-    if is_finished(run) and (run / "diffusion.safetensors").exists():
-        return load_improviser(run, base=True, device="cpu")
-    tuned = run.parent / "fine_tune" if is_finished(run) else run  # a finished folder lies beside the run it is from
-    try:
-        return load_improviser(resolve_dependency(require(tuned, "fine_tune"), "diffusion"), device="cpu")
-    except (ConfigError, FileNotFoundError) as error:
-        raise Missing(
-            f"The base model that {run} was adapted from was not found ({error}). Name it: --base RUN"
-        ) from None
+# --- All sets --------------------------------------------------------------------------------------------------
 
 
 class ClipSets:
-    """A model's clips and those it is compared with.
+    """A model's clips and those it is compared with: `clip_sets[NAME]` is the ClipSet of a row of SETS.
 
     Parameters
     ----------
@@ -172,6 +140,11 @@ class ClipSets:
     split : "validation" or "test"
     base : run of the model before it was adapted; None: found
     pianist, corpus : None: whom the run was adapted to, and the first of its corpora that has that pianist
+
+    Attributes
+    ----------
+    missing : dict set or measure -> why it can't be had, of those that were asked for
+    directions : (S, D) of styles, see similarity.widest_directions
     """
 
     def __init__(
@@ -180,18 +153,73 @@ class ClipSets:
         self.run, self.data_dir, self.size, self.split = Path(run or RELEASED), Path(data_dir), size, split
         self.clips_folder = None if folder is None else Path(folder) / "clips"
         self.tuned = load_improviser(self.run, device="cpu")
-        self.player, self.given_base = ClipPlayer(self.tuned, self.clips_folder), base
+        self.player, self.base_run = ClipPlayer(self.tuned, self.clips_folder), base
         self.pianist, self.corpus = pianist or self.tuned.pianist, corpus
         self.classifier, self.gallery = load_classifier(RELEASED)
+        self.directions = widest_directions(self.gallery.styles)
+        self.missing, self._sets, self._measured = {}, {}, {}
 
-    def get(self, name: str) -> ClipSet:
-        """The set of a key of evaluation.json; Missing where it can't be had."""
-        return getattr(self, name)
+    def __getitem__(self, name: str) -> ClipSet:
+        """A set, made once; Missing where it can't be had."""
+        if name not in self._sets:
+            try:
+                self._sets[name] = SETS[name][1](self)
+            except Missing as reason:
+                self.missing[name] = str(reason)
+                raise
+        return self._sets[name]
+
+    def measured(self, name: str) -> ClipMeasures:
+        """What is measured of the clips of a set, once."""
+        if name not in self._measured:
+            self._measured[name] = self.measure(self[name], is_solo=name in SOLO_SETS)
+        return self._measured[name]
+
+    def measure(self, clip_set: ClipSet, is_solo: bool = False) -> ClipMeasures:
+        """All measures of clips, or those of form of longer solos; `judge` where it knows the pianist."""
+        rows = [(solo_measures if is_solo else clip_measures)(clip) for clip in clip_set.clips]
+        values = {name: np.array([row[name] for row in rows], float) for name in rows[0]}
+        if is_solo:
+            return ClipMeasures(clip_set.groups, values)
+        try:
+            values["judge"] = pianist_probability(self.reference_classifier, clip_set.notes, self.pianist)
+        except Missing as reason:
+            self.missing["judge"] = str(reason)
+        styles = np.full((len(rows), self.gallery.styles.shape[1]), np.nan)
+        for style, notes in zip(styles, clip_set.notes):
+            with suppress(TooShort):
+                style[:] = self.classifier.predict(notes).style
+        return ClipMeasures(clip_set.groups, values, styles)
+
+    def similarity(self, measured: ClipMeasures) -> Similarity:
+        """To the held-out recordings."""
+        return Similarity(measured, self.measured("real"), self.directions)
+
+    def available(self, names: Iterable[str] = COMPARED) -> dict[str, ClipSet]:
+        """Those of these sets that can be had."""
+        sets = {}
+        for name in names:
+            with suppress(Missing):
+                sets[name] = self[name]
+        return sets
 
     @cached_property
     def base(self) -> ClipPlayer:
-        """The model before it was adapted."""
-        base = load_improviser(self.given_base, device="cpu") if self.given_base else load_base(self.run, self.tuned)
+        """The model before it was adapted: of the finished folder, or of the run it began with; else Missing."""
+        run = self.run
+        if self.base_run:
+            base = load_improviser(self.base_run, device="cpu")
+        elif self.tuned.pianist is None:
+            base = self.tuned
+        elif is_finished(run) and (run / "diffusion.safetensors").exists():
+            base = load_improviser(run, base=True, device="cpu")
+        else:
+            tuned = run.parent / "fine_tune" if is_finished(run) else run  # a finished folder lies beside its run
+            try:
+                base = load_improviser(resolve_dependency(require(tuned, "fine_tune"), "diffusion"), device="cpu")
+            except (ConfigError, FileNotFoundError) as error:
+                reason = f"The base model that {run} was adapted from was not found ({error}). Name it: --base RUN"
+                raise Missing(reason) from None
         return ClipPlayer(base, self.clips_folder)
 
     @cached_property
@@ -199,9 +227,8 @@ class ClipSets:
         """The reference classifier; Missing where it does not know the pianist."""
         classifier = load_reference_classifier()
         if self.pianist not in classifier.names:
-            raise Missing(
-                f"The released judge does not know {self.pianist or 'anybody in particular'}: it knows thirty pianists."
-            )
+            name = self.pianist or "anybody in particular"
+            raise Missing(f"The released judge does not know {name}: it knows thirty pianists.")
         return classifier
 
     @cached_property
@@ -224,136 +251,96 @@ class ClipSets:
     def training_pieces(self) -> dict[int, Clip]:
         """Piece index -> training recording of the pianist; Missing where there is none."""
         if self.pianist is None:
-            raise Missing(
-                "The model was adapted to nobody, so that nobody's training recordings are compared. Name one: "
-                "--pianist"
-            )
+            reason = "The model was adapted to nobody, so that nobody's training recordings are compared."
+            raise Missing(f"{reason} Name one: --pianist")
         indices = self.store.select(pianist=self.pianist, split="train", duets=False)
-        if not len(indices):
+        if not indices:
             raise Missing(f"{self.store.path.parent.name} has no training recording of {self.pianist}.")
         maps = open_tempo_maps(self.store)
-        return {int(index): Clip.of_piece(self.store.piece_notes(index), maps[index]) for index in indices}
-
-    # --- Real ones -----------------------------------------------------------------------------
+        return {index: Clip.of_piece(self.store.piece_notes(index), maps[index]) for index in indices}
 
     @cached_property
-    def real(self) -> ClipSet:
-        """Held-out clips of the pianist."""
-        return real_clips(self.store, self.pianist, self.split, self.size.clips)
-
-    @cached_property
-    def training(self) -> ClipSet:
-        """Clips of training recordings: real music compared with real music is the most that can be reached."""
-        return real_clips(self.store, self.pianist, "train", self.size.clips, name="real, training")
-
-    @cached_property
-    def others(self) -> ClipSet:
-        """Held-out clips of other pianists."""
-        return clips_of_others(self.store, self.pianist, self.split, self.size.clips)
-
-    @cached_property
-    def real_solos(self) -> ClipSet:
-        """Held-out passages of a minute or so."""
-        self._need("solos")
-        return real_clips(self.store, self.pianist, self.split, self.size.solos, self.size.solo_beats)
-
-    @cached_property
-    def shuffled_solos(self) -> ClipSet:
-        """Their bars in random order: no form is left."""
-        return self.real_solos.shuffled()
-
-    # --- The model's ---------------------------------------------------------------------------
-
-    def _need(self, name):
-        if not getattr(self.size, name):
-            raise Missing(f"The size of this evaluation has none: --{name} 0.")
-
-    def _play(self, player, name, requests):
-        return ClipSet.of_generated(name, player.play(make_orders(requests), name))
-
-    @cached_property
-    def prompts(self) -> list[Prompt]:
-        """What is asked for: tempo, metre, chords and density of real clips, or plain ones where there are none."""
+    def prompts(self) -> list[dict]:
+        """What is asked for: Clip.prompt of real clips, or plain ones where there are none."""
         try:
-            return [Prompt.of(clip) for clip in self.real.clips]
+            return [clip.prompt() for clip in self["real"].clips]
         except Missing:
-            return [Prompt(Chart.parse(text), PLAIN_TEMPO, PLAIN_DENSITY) for text in PLAIN_CHARTS]
+            return [{"chords": chords, **PLAIN_PROMPT} for chords in PLAIN_CHORDS]
 
-    def requests(self, count: int, density: bool = False, **fields) -> Iterator[dict]:
-        """Fields of so many requests, of the tempo, metre and chords of prompts, and their density where it is wanted."""
-        for prompt in islice(cycle(self.prompts), count):
-            wanted = {"density": prompt.density} if density else {}
-            yield {**prompt.fields(), "chords": prompt.chart.text(), **wanted, **fields}
+    @property
+    def charts(self) -> list[Chart]:
+        """Of the prompts."""
+        return [build(GenerateRequest, prompt).parsed_chart() for prompt in self.prompts]
 
-    @cached_property
-    def generated(self) -> ClipSet:
-        """In the pianist's style, each over the chords of a real clip."""
-        return self._play(self.player, "generated", self.requests(self.size.clips))
+    def requests(self, count: int, **fields) -> list[dict]:
+        """The fields of so many requests, those of the prompts but for these."""
+        return [{**prompt, **fields} for prompt in islice(cycle(self.prompts), count)]
+
+    def guided_requests(self) -> list[dict]:
+        """With the chords and density of real clips, where candidates compete by both rules."""
+        return self.requests(self.count_of("guided"), num_candidates=GUIDED_CANDIDATES)
 
     def without_chords(self, count: int) -> ClipSet:
         """So many clips of the model without any chords."""
-        return self._play(
-            self.player, "without chords", [prompt.fields() for prompt in islice(cycle(self.prompts), count)]
-        )
+        return self.player.play_set("without chords", self.requests(count, **NO_CHORDS))
 
-    @cached_property
-    def solos(self) -> ClipSet:
-        """Longer solos over changes of the model's own."""
-        self._need("solos")
-        try:
-            prompts = [Prompt.of(clip) for clip in self.real_solos.clips]
-        except Missing:
-            prompts = self.prompts
-        common = {"own_changes": True, "chords": GenerateRequest.chords}
-        requests = [{**prompt.fields(self.size.solo_beats), **common} for prompt in prompts]
-        return self._play(self.player, "solos", islice(cycle(requests), self.size.solos))
+    def count_of(self, name: str) -> int:
+        """`guided` or `solos` of the size; Missing where that is 0."""
+        count = getattr(self.size, name)
+        if not count:
+            raise Missing(f"The size of this evaluation has none: --{name} 0.")
+        return count
 
-    @property
-    def guided_orders(self) -> list[Order]:
-        """Orders with the same chords and density, where candidates compete by both rules."""
-        self._need("guided")
-        return make_orders(self.requests(self.size.guided, True, num_candidates=GUIDED_CANDIDATES))
 
-    @cached_property
-    def guided(self) -> ClipSet:
-        """Guided by the density and chords of real clips."""
-        return ClipSet.of_generated("guided", self.player.play(self.guided_orders, "guided"))
+def _solos(sets):
+    """Longer solos over changes of the model's own."""
+    count, beats = sets.count_of("solos"), sets.size.solo_beats
+    try:
+        prompts = [clip.prompt(beats) for clip in sets["real_solos"].clips]
+    except Missing:
+        prompts = [{**prompt, "bars": beats // int(prompt["metre"].split("/")[0])} for prompt in sets.prompts]
+    return sets.player.play_set("solos", [{**prompt, **OWN_CHANGES} for prompt in islice(cycle(prompts), count)])
 
-    # --- Baselines -----------------------------------------------------------------------------
 
-    @cached_property
-    def base_clips(self) -> ClipSet:
-        """Of the base model, without a style."""
-        return self._play(self.base, "base model", self.requests(self.size.clips))
+def _markov(sets):
+    """Of an order-5 Markov model of the training recordings, in the beats of the model's clips."""
+    model = MarkovBaseline([piece.in_beats for piece in sets.training_pieces.values()])
+    played = sets["generated"].changed(lambda clip, seed: in_seconds(model.play(clip.beats, seed), clip.tempo_map))
+    return ClipSet.of_generated("Markov, order 5", played.clips)
 
-    @cached_property
-    def markov(self) -> ClipSet:
-        """Of an order-5 Markov model of the training recordings, in the beats of the model's clips."""
-        model = MarkovBaseline([piece.in_beats for piece in self.training_pieces.values()])
-        played = (
-            clip.with_notes(in_seconds(model.play(clip.beats, seed), clip.tempo_map))
-            for seed, clip in enumerate(self.generated.clips)
-        )
-        return ClipSet.of_generated("Markov, order 5", list(played))
 
-    @cached_property
-    def codec(self) -> ClipSet:
-        """The held-out clips through the codec and back: the best that the model could do."""
-        vqvae = self.tuned.vqvae
-        return self.real.changed("codec", lambda clip, _: codec_round_trip(vqvae, clip.notes, clip.tempo_map))
+def _decoded(sets, clips):
+    """Clips through the codec and back: the best that the model could do."""
+    return clips.changed(lambda clip, _: codec_round_trip(sets.tuned.vqvae, clip.notes, clip.tempo_map))
 
-    @cached_property
-    def flattened(self) -> ClipSet:
-        """The same at their mean tempo, kept steady: the most that a solo on a steady grid can reach."""
-        clips = []
-        for clip in self.real.clips:
-            bar = clip.beats_per_bar
-            steady = TempoMap.constant(clip.felt_bpm, Metre(bar, 4), clip.beats // bar)
-            notes = codec_round_trip(self.tuned.vqvae, in_seconds(clip.in_beats, steady), steady)
-            clips.append(Clip(notes, steady, clip.beats))
-        return dataclasses.replace(self.real, name="flattened", clips=clips)
 
-    @cached_property
-    def shuffled(self) -> ClipSet:
-        """The held-out clips' bars in random order."""
-        return self.real.shuffled()
+def _steady(clips):
+    """Clips at their mean tempo, kept steady: through the codec, the most that a solo on a steady grid can reach."""
+    steady = []
+    for clip in clips.clips:
+        bar = clip.beats_per_bar
+        tempo_map = TempoMap.constant(clip.felt_bpm, Metre(bar, 4), clip.beats // bar)
+        steady.append(Clip(in_seconds(clip.in_beats, tempo_map), tempo_map, clip.beats))
+    return dataclasses.replace(clips, clips=steady)
+
+
+# name -> (title, function of ClipSets); real training music beside real music is the most that can be reached
+SETS: dict[str, tuple[str, Callable[[ClipSets], ClipSet]]] = {
+    "real": ("held-out recordings", lambda s: real_clips(s.store, s.pianist, s.split, s.size.clips)),
+    "training": ("training recordings", lambda s: real_clips(s.store, s.pianist, "train", s.size.clips)),
+    "generated": ("the model", lambda s: s.player.play_set("generated", s.requests(s.size.clips, density=None))),
+    "base_clips": ("base model", lambda s: s.base.play_set("base model", s.requests(s.size.clips, density=None))),
+    "others": ("other pianists", lambda s: clips_of_others(s.store, s.pianist, s.split, s.size.clips)),
+    "markov": ("Markov, order 5", _markov),
+    "codec": ("codec alone", lambda s: _decoded(s, s["real"])),
+    "flattened": ("codec, steady tempo", lambda s: _decoded(s, _steady(s["real"]))),
+    "shuffled": ("shuffled bars", lambda s: s["real"].shuffled()),
+    "guided": ("where rules choose", lambda s: s.player.play_set("guided", s.guided_requests())),
+    "real_solos": (
+        "held-out solos",
+        lambda s: real_clips(s.store, s.pianist, s.split, s.count_of("solos"), s.size.solo_beats),
+    ),
+    "solos": ("the model's solos", _solos),
+    "shuffled_solos": ("held-out solos, bars shuffled", lambda s: s["real_solos"].shuffled()),
+}
+TITLES = {name: title for name, (title, _) in SETS.items()}

@@ -1,8 +1,8 @@
-"""Clips: music with its beats, cut on the bars of its own tempo map; and what a model is asked for beside a real one."""
+"""Clips: music with its beats, cut on the bars of its own tempo map."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,7 +17,7 @@ from lib.music.beat_grid import clock_frames, window_starts
 from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
 from lib.music.chart import Bar, Chart
 from lib.music.chord_recognition import recognise_chords
-from lib.music.chords import NO_CHORD, Chord
+from lib.music.chords import Chord
 from lib.music.notes import Notes
 from lib.music.piano_roll import LATENT_STRIDE, LATENTS_PER_BEAT, WINDOW, PianoRoll, notes_to_piano_roll, sounding_roll
 from lib.music.tempo_map import FASTEST_FELT, SLOWEST_FELT, TempoMap
@@ -25,7 +25,7 @@ from lib.music.tempo_map import FASTEST_FELT, SLOWEST_FELT, TempoMap
 CLIP_BEATS = WINDOW // LATENTS_PER_BEAT  # 32: eight bars of 4/4, as much as a model sees at once
 USUAL_BAR = 4  # beats, where the bars are not known
 LEAST_IN_TIME = 0.9  # of a passage whose beats are known
-LEAST_DENSITY, MOST_DENSITY = 0.1, 40.0  # that a request may have
+DENSITIES = (0.1, 40.0)  # that a request may have
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,21 @@ class Clip:
         """PianoRoll (B = 1) of its beats."""
         return notes_to_piano_roll(self.in_beats, self.beats * LATENTS_PER_BEAT * LATENT_STRIDE)
 
-    def with_notes(self, notes: Notes) -> Clip:
-        """The same beats under other notes."""
-        return replace(self, notes=notes)
-
     @classmethod
     def of_piece(cls, notes: Notes, tempo_map: TempoMap) -> Clip:
         """A whole performance."""
         return cls(notes, from_zero(tempo_map, 0), max(1, tempo_map.num_beats - 1))
 
     @classmethod
-    def asked(cls, request: GenerateRequest, notes: Notes) -> Clip:
+    def of_request(cls, request: GenerateRequest, notes: Notes) -> Clip:
         """A solo of a request's tempo, metre and length."""
-        timing, bar = request.timing, Chart((Bar.of([None], tuple(map(int, request.metre.split("/")))),))
+        timing, bar = request.timing, request.blank_chart()
         beats = round(request.quarters(bar) * timing.beats_per_quarter)
         return cls(notes, timing.tempo_map(bar, beats * LATENTS_PER_BEAT), beats)
+
+    def with_notes(self, notes: Notes) -> Clip:
+        """The same beats under other notes."""
+        return replace(self, notes=notes)
 
     def chords(self) -> np.ndarray:
         """int8 (beats, 3): the most frequent chord frame (lib.music.chart) of each beat; of a tie the earlier."""
@@ -96,6 +96,24 @@ class Clip:
         rows = [[tuple(frame) for frame in row] for row in frames]
         return np.array([max(dict.fromkeys(row), key=row.count) for row in rows], np.int8)
 
+    def chart(self) -> Chart:
+        """Its own chords: a quarter is a beat."""
+        bar = self.beats_per_bar
+        chords = [None if frame[0] < 0 else Chord.of(*frame) for frame in self.chords().tolist()]
+        chords += [chords[-1]] * (-len(chords) % bar)
+        return Chart(tuple(Bar.of(chords[first : first + bar], (bar, 4)) for first in range(0, len(chords), bar)))
+
+    def prompt(self, beats: int = CLIP_BEATS) -> dict:
+        """Fields of a GenerateRequest like it: its chords, tempo (a quarter is a felt beat), metre and density, whole
+        bars of `beats` beats at most."""
+        return {
+            "chords": self.chart().text(),
+            "tempo_bpm": float(np.clip(self.felt_bpm, SLOWEST_FELT, FASTEST_FELT)),
+            "metre": f"{self.beats_per_bar}/4",
+            "bars": beats // self.beats_per_bar,
+            "density": float(np.clip(len(self.notes) / self.seconds, *DENSITIES)),
+        }
+
 
 @dataclass(frozen=True)
 class ClipSet:
@@ -103,19 +121,14 @@ class ClipSet:
 
     Attributes
     ----------
-    name : one word or two
     clips : N Clip
     groups : N names, the recording that each is from
     pieces : N indices in the note store of real clips, else ()
     """
 
-    name: str
     clips: list[Clip]
     groups: tuple[str, ...]
     pieces: tuple[int, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.clips)
 
     @property
     def notes(self) -> list[Notes]:
@@ -123,29 +136,39 @@ class ClipSet:
         return [clip.notes for clip in self.clips]
 
     @classmethod
-    def of_generated(cls, name: str, clips: Sequence[Clip]) -> ClipSet:
+    def of_generated(cls, name: str, clips: Iterable[Clip]) -> ClipSet:
         """Clips that have nothing to do with each other."""
-        return cls(name, list(clips), tuple(f"{name} {number}" for number in range(len(clips))))
+        clips = list(clips)
+        return cls(clips, tuple(f"{name} {number}" for number in range(len(clips))))
 
-    def changed(self, name: str, change: Callable[[Clip, int], Notes]) -> ClipSet:
+    @classmethod
+    def cut(cls, store: NoteStore, maps: list[TempoMap], passages: Iterable[tuple[int, int, int]]) -> ClipSet:
+        """Passages of a store's pieces: (index of the piece, first beat, beats) each."""
+        clips, pieces = [], []
+        for piece, first, beats in passages:
+            start_s, end_s = maps[piece].to_seconds([first, first + beats])
+            notes = store.piece_notes(piece).between(start_s, end_s)
+            clips.append(Clip(notes, from_zero(maps[piece], first), beats))
+            pieces.append(piece)
+        return cls(clips, tuple(store.pieces[piece].member for piece in pieces), tuple(pieces))
+
+    def changed(self, change: Callable[[Clip, int], Notes]) -> ClipSet:
         """The clips, the notes of each changed by callable(Clip, seed) -> Notes."""
-        clips = [clip.with_notes(change(clip, seed)) for seed, clip in enumerate(self.clips)]
-        return replace(self, name=name, clips=clips)
+        return replace(self, clips=[clip.with_notes(change(clip, seed)) for seed, clip in enumerate(self.clips)])
 
     def shuffled(self, seed: int = 0) -> ClipSet:
         """The control that must score badly: stretches of a bar of all clips in random order, in the beats of the clip
         where each comes to lie; each is real, none leads on."""
         counts = [clip.beats // USUAL_BAR for clip in self.clips]
-        places = [(clip, first * USUAL_BAR) for clip, count in zip(self.clips, counts) for first in range(count)]
-        order = np.random.default_rng(seed).permutation(len(places))
-        notes = {id(clip): clip.notes.between(0, 0) for clip in self.clips}
-        for (clip, first), chosen in zip(places, order):
-            source, start = places[chosen]
-            bar = in_seconds(source.in_beats.between(start, start + USUAL_BAR), from_zero(clip.tempo_map, first))
+        bars = [(number, bar * USUAL_BAR) for number, count in enumerate(counts) for bar in range(count)]
+        shuffled = [clip.notes.between(0, 0) for clip in self.clips]
+        for (number, first), drawn in zip(bars, np.random.default_rng(seed).permutation(len(bars))):
+            (source, start), clip = bars[drawn], self.clips[number]
+            stretch = self.clips[source].in_beats.between(start, start + USUAL_BAR)
             at_s = float(clip.tempo_map.to_seconds(first))
-            notes[id(clip)] = notes[id(clip)].followed_by(bar.until(clip.seconds - at_s), at_s)
-        clips = [clip.with_notes(notes[id(clip)]) for clip in self.clips]
-        return ClipSet("shuffled bars", clips, tuple(f"shuffled {number}" for number in range(len(clips))))
+            bar = in_seconds(stretch, from_zero(clip.tempo_map, first)).until(clip.seconds - at_s)
+            shuffled[number] = shuffled[number].followed_by(bar, at_s)
+        return ClipSet.of_generated("shuffled", (clip.with_notes(notes) for clip, notes in zip(self.clips, shuffled)))
 
 
 def from_zero(tempo_map: TempoMap, first: int) -> TempoMap:
@@ -157,8 +180,8 @@ def from_zero(tempo_map: TempoMap, first: int) -> TempoMap:
 def usual_bar(clock: np.ndarray) -> int:
     """Beats of most bars of a clock (N, 3); USUAL_BAR where none is known, or they have no whole number of beats."""
     lengths = clock[clock[:, 2] > 0, 2]
-    latents = int(np.bincount(lengths).argmax()) if len(lengths) else 0
-    return USUAL_BAR if not latents or latents % LATENTS_PER_BEAT else latents // LATENTS_PER_BEAT
+    beats, rest = divmod(int(np.bincount(lengths).argmax()) if len(lengths) else 0, LATENTS_PER_BEAT)
+    return USUAL_BAR if rest or not beats else beats
 
 
 def passages(tempo_map: TempoMap, beats: int = CLIP_BEATS) -> list[tuple[int, int]]:
@@ -167,68 +190,17 @@ def passages(tempo_map: TempoMap, beats: int = CLIP_BEATS) -> list[tuple[int, in
     They begin on bar lines, where bars are not known on beats.
     """
     clock = clock_frames(tempo_map, (tempo_map.num_beats - 1) * LATENTS_PER_BEAT)
-    found, free, length = [], 0, beats * LATENTS_PER_BEAT
+    in_time, free, length = [], 0, beats * LATENTS_PER_BEAT
     for start in map(int, window_starts(clock, length)):
         part = clock[start : start + length]
         is_whole = start >= free and part[0, 0] == start % LATENTS_PER_BEAT == 0 and len(part) == length
         if is_whole and (part[:, 0] < LATENTS_PER_BEAT).mean() >= LEAST_IN_TIME:
-            bar = usual_bar(part)
-            found.append((start // LATENTS_PER_BEAT, beats // bar * bar))
-            free = start + beats // bar * bar * LATENTS_PER_BEAT
-    return found
+            bars = beats // usual_bar(part) * usual_bar(part)
+            in_time.append((start // LATENTS_PER_BEAT, bars))
+            free = start + bars * LATENTS_PER_BEAT
+    return in_time
 
 
-def cut(store: NoteStore, tempo_map: TempoMap, index: int, first: int, beats: int) -> Clip:
-    """The Clip of a piece from one of its beats on."""
-    start_s, end_s = tempo_map.to_seconds([first, first + beats])
-    return Clip(store.piece_notes(index).between(start_s, end_s), from_zero(tempo_map, first), beats)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What a real clip is like, as a model can be asked for it.
-
-    Attributes
-    ----------
-    chart : the chords that are recognised, a beat at a time
-    tempo_bpm : quarters a minute: each is a felt beat
-    density : notes a second
-    """
-
-    chart: Chart
-    tempo_bpm: float
-    density: float
-
-    @classmethod
-    def of(cls, clip: Clip) -> Prompt:
-        """That of a clip."""
-        density = len(clip.notes) / clip.seconds
-        bpm = float(np.clip(clip.felt_bpm, SLOWEST_FELT, FASTEST_FELT))
-        return cls(chart_of(clip), bpm, float(np.clip(density, LEAST_DENSITY, MOST_DENSITY)))
-
-    @property
-    def beats_per_bar(self) -> int:
-        """Of all bars."""
-        return self.chart.bars[0].metre[0]
-
-    def fields(self, beats: int = CLIP_BEATS) -> dict:
-        """Of a GenerateRequest of its tempo and metre, whole bars of `beats` beats at most, without chords."""
-        bars, metre = beats // self.beats_per_bar, f"{self.beats_per_bar}/4"
-        return {"tempo_bpm": self.tempo_bpm, "metre": metre, "bars": bars, "chords": NO_CHORD}
-
-    def values(self) -> list:
-        """For JSON."""
-        return [self.chart.text(), self.beats_per_bar, self.tempo_bpm, self.density]
-
-
-def chart_of(clip: Clip) -> Chart:
-    """The Chart of a clip's own chords: a quarter is a beat."""
-    rows, bar = clip.chords().tolist(), clip.beats_per_bar
-    chords = [None if root < 0 else Chord.of(root, quality, bass) for root, quality, bass in rows]
-    chords += [chords[-1]] * (-len(chords) % bar)
-    return Chart(tuple(Bar.of(chords[first : first + bar], (bar, 4)) for first in range(0, len(chords), bar)))
-
-
-def make_orders(requests: list[dict]) -> list[Order]:
+def make_orders(requests: Iterable[dict]) -> list[Order]:
     """An Order for the fields of each request, seeds 1, 2, ..."""
     return [Order(build(GenerateRequest, {"seed": number, **fields})) for number, fields in enumerate(requests, 1)]

@@ -3,20 +3,20 @@ share.
 
 Conventions: a window is a binary roll of keys that are down, WINDOW_BEATS long, BINS_PER_BEAT a beat, so that the tempo
 hides no copy; similarity is Jaccard's, cells that both have over cells that either has, in whichever of twelve keys. A
-run counts notes in the same intervals and rhythm, in any key. Real held-out clips are the yardstick: players quote themselves, too.
+run counts notes in the same intervals and rhythm, in any key. Real held-out clips are the yardstick: players quote
+themselves, too.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from lib.apps.evaluate.clips import Clip, ClipSet
-from lib.music.audio import Audio, render_audio
+from lib.apps.evaluate.clips import Clip
 from lib.music.beat_notes import BeatNotes
 from lib.music.notes import Notes
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
@@ -28,35 +28,6 @@ KEYS = range(-5, 7)  # semitones: twelve transpositions
 # borders between classes of gaps: together, fast, ..., a pause
 RHYTHMS = (0.06, 0.2, 0.29, 0.42, 0.58, 0.83, 1.4, 2.4)  # beats
 PRIME = np.uint64(1_000_003)
-
-
-@dataclass(frozen=True)
-class NearestPassage:
-    """The training passage most similar to a clip.
-
-    Attributes
-    ----------
-    likeness : in [0, 1]
-    piece, start_s : where the passage is: index in the store, and seconds from the beginning of the performance
-    clip_s : where the window of the clip begins that is similar to it
-    semitones : by which the clip is transposed to be most similar
-    run : notes in a row that the clip shares with some training recording
-    """
-
-    likeness: float
-    piece: int
-    start_s: float
-    clip_s: float
-    semitones: int
-    run: int
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A clip and the passage most similar to it: a sentence on them, and (name, Notes, Audio or None) of both."""
-
-    text: str
-    sides: tuple[tuple[str, Notes, Audio | None], ...]
 
 
 def windows(notes: BeatNotes, hop: int = HOP_BEATS) -> np.ndarray:
@@ -79,6 +50,11 @@ def _bins(notes):
     return max(BINS, math.ceil(notes.end * BINS_PER_BEAT))
 
 
+def _last_start(notes):
+    """Beat on which the last of `windows` begins."""
+    return _bins(notes) / BINS_PER_BEAT - WINDOW_BEATS
+
+
 def nearest_windows(passages: np.ndarray, corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The similarity of each window to the one most similar to it, in whichever key.
 
@@ -93,15 +69,14 @@ def nearest_windows(passages: np.ndarray, corpus: np.ndarray) -> tuple[np.ndarra
     """
     flat = corpus.reshape(len(corpus), -1).astype(np.float32)
     size = flat.sum(1)
-    best, which, key = np.zeros(len(passages)), np.zeros(len(passages), int), np.full(len(passages), KEYS[0])
+    by_key = []
     for semitones in KEYS:
         moved = transposed(passages, semitones).reshape(len(passages), -1).astype(np.float32)
         both = moved @ flat.T
-        similarity = both / np.maximum(moved.sum(1)[:, None] + size - both, 1)
-        value, nearest = similarity.max(1), similarity.argmax(1)
-        better = value > best
-        best, which, key = (np.where(better, *pair) for pair in ((value, best), (nearest, which), (semitones, key)))
-    return best, which, key
+        by_key.append(both / np.maximum(moved.sum(1)[:, None] + size - both, 1))
+    similarity = np.concatenate(by_key, 1)  # (W, keys * C)
+    key, which = np.divmod(similarity.argmax(1), len(corpus))
+    return similarity.max(1).astype(float), which, np.array(KEYS)[key]
 
 
 def transposed(passages: np.ndarray, semitones: int) -> np.ndarray:
@@ -118,24 +93,16 @@ def steps_of(notes: BeatNotes) -> np.ndarray:
 
 
 def longest_run(passage: BeatNotes, corpus: Sequence[np.ndarray]) -> int:
-    """How many notes in a row a passage has in common with one of others, in any key.
+    """How many notes in a row a passage has in common with one of a corpus of `steps_of` performances, in any key;
+    0 where no two notes follow each other in the same way."""
+    own = steps_of(passage)
 
-    Parameters
-    ----------
-    passage : BeatNotes
-    corpus : list of `steps_of` performances
+    def is_missing(length):
+        hashes = _hashes(own, length)
+        return not any(np.isin(_hashes(steps, length), hashes).any() for steps in corpus if len(steps) >= length)
 
-    Returns
-    -------
-    int, notes; 0 where no two notes follow each other in the same way
-    """
-    own, low, high = steps_of(passage), 0, len(passage) - 1
-    while low < high:  # what is shared for n steps is shared for fewer
-        middle = (low + high + 1) // 2
-        hashes = _hashes(own, middle)
-        shared = any(np.isin(_hashes(steps, middle), hashes).any() for steps in corpus if len(steps) >= middle)
-        low, high = (middle, high) if shared else (low, middle - 1)
-    return low + 1 if low else 0
+    length = bisect_left(range(1, len(own) + 1), True, key=is_missing)  # what is shared for n steps is so for fewer
+    return length + 1 if length else 0
 
 
 def _hashes(steps, length):
@@ -145,59 +112,45 @@ def _hashes(steps, length):
         return sliding_window_view(steps.astype(np.uint64), length) @ powers
 
 
-def nearest_passages(
-    clips: Sequence[Clip], pieces: dict[int, Clip], desc: str = "copying"
-) -> list[NearestPassage]:
-    """The NearestPassage of each clip.
+def nearest_passages(clips: Sequence[Clip], pieces: dict[int, Clip], desc: str = "copying") -> list[dict]:
+    """The training passage most similar to each clip, among pieces (index -> Clip).
 
-    Parameters
-    ----------
-    clips : list of Clip
-    pieces : dict piece index -> Clip, the training music
+    Returns
+    -------
+    list of dict : likeness, in [0, 1]; piece and start_s, where the passage is; clip_s, where the window of the clip
+        begins that is similar to it; semitones, by which the clip is transposed for it; run, notes in a row that the
+        clip shares with some training recording
     """
-    own = [windows(clip.in_beats, max(1, clip.beats - WINDOW_BEATS))[:2] for clip in clips]
-    owner = np.repeat(np.arange(len(clips)), [len(rolls) for rolls in own])
-    rolls, best = np.concatenate(own), [(-1.0,)] * len(clips)  # similarity, piece, its window, semitones, the clip's
+    windows_of = [windows(clip.in_beats, max(1, clip.beats - WINDOW_BEATS))[:2] for clip in clips]
+    owner = np.repeat(np.arange(len(clips)), list(map(len, windows_of)))
+    rolls = np.concatenate(windows_of)
+    best = [(-1.0,)] * len(clips)  # similarity, piece, its window, semitones, the row of the clip's window
     for index, piece in progress_bar(pieces.items(), desc=desc, unit="piece"):
         similarity, which, key = nearest_windows(rolls, windows(piece.in_beats))
         for row, clip in enumerate(owner):
             if similarity[row] > best[clip][0]:
                 best[clip] = (float(similarity[row]), index, int(which[row]), int(key[row]), row)
     steps = [steps_of(piece.in_beats) for piece in pieces.values()]
-    passages = []
+    nearest = []
     for number, (clip, (similarity, index, window, semitones, row)) in enumerate(zip(clips, best)):
-        piece = pieces[index]
-        start = min(window * HOP_BEATS, _bins(piece.in_beats) / BINS_PER_BEAT - WINDOW_BEATS)
-        begins = row == np.searchsorted(owner, number)  # the clip's first window
-        clip_start = 0.0 if begins else max(clip.beats, _bins(clip.in_beats) / BINS_PER_BEAT) - WINDOW_BEATS
-        start_s, clip_s = (float(own.tempo_map.to_seconds(at)) for own, at in ((piece, start), (clip, clip_start)))
-        run = longest_run(clip.in_beats, steps)
-        passages.append(NearestPassage(similarity, index, start_s, clip_s, semitones, run))
-    return passages
+        piece, is_first = pieces[index], row == np.searchsorted(owner, number)
+        start = min(window * HOP_BEATS, _last_start(piece.in_beats))
+        clip_start = 0.0 if is_first else max(clip.beats - WINDOW_BEATS, _last_start(clip.in_beats))
+        nearest.append({
+            "likeness": similarity,
+            "piece": index,
+            "start_s": float(piece.tempo_map.to_seconds(start)),
+            "clip_s": float(clip.tempo_map.to_seconds(clip_start)),
+            "semitones": semitones,
+            "run": longest_run(clip.in_beats, steps),
+        })
+    return nearest
 
 
-def pairs_of(clips: ClipSet, nearest: list[dict], pieces: dict[int, Clip], sounding: int = 0) -> list[Pair]:
-    """Pair of each clip, the most similar first.
-
-    Parameters
-    ----------
-    clips : ClipSet
-    nearest : list of dict, NearestPassage's fields and `title`, one a clip
-    pieces : dict piece index -> Clip
-    sounding : so many get a sound
-    """
-    order = sorted(range(len(nearest)), key=lambda index: -nearest[index]["likeness"])
-    return [_pair(clips.clips[i], nearest[i], pieces, rank < sounding, i + 1) for rank, i in enumerate(order)]
-
-
-def _pair(clip, nearest, pieces, sounding, number):
+def passage_beside(clip: Clip, nearest: dict, pieces: dict[int, Clip]) -> tuple[Notes, float]:
+    """(notes, second in the performance) of the passage that `nearest_passages` found for a clip, as long as the clip
+    and in line with it."""
     piece = pieces[nearest["piece"]]
     start = piece.tempo_map.to_beats(nearest["start_s"]) - clip.tempo_map.to_beats(nearest["clip_s"])
     start_s, end_s = piece.tempo_map.to_seconds(max(0.0, start) + np.array([0, clip.beats]))
-    passage = piece.notes.between(start_s, end_s)
-    moved = f", {nearest['semitones']:+d} semitones" if nearest["semitones"] else ""
-    source = f"{nearest['title']}, {start_s:.0f} s"
-    similarity = f"similarity {nearest['likeness']:.2f} to {source}{moved}"
-    sides = ((f"clip {number}", clip.notes), (source, passage))
-    sides = tuple((name, side, render_audio(side) if sounding else None) for name, side in sides)
-    return Pair(f"Clip {number}: {similarity}; {nearest['run']} notes in a row", sides)
+    return piece.notes.between(start_s, end_s), float(start_s)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import importlib.util
 import math
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 from scipy.stats import entropy
 
-from lib.apps.evaluate.clips import Clip, ClipSet
+from lib.apps.evaluate.clips import Clip
 from lib.apps.evaluate.metric_descriptions import MEANS
 from lib.music.beat_grid import SECOND_EIGHTH
 from lib.music.hands import left_hand
@@ -39,9 +39,6 @@ RHYTHM = 4  # onsets are counted in quarters of a beat
 RHYTHM_WEIGHT = 0.5
 
 
-# --- Tables ----------------------------------------------------------------------------------------------------
-
-
 def clip_measures(clip: Clip) -> dict[str, float]:
     """All measures of a clip."""
     described = describe(clip.notes, clip.seconds)
@@ -61,15 +58,6 @@ def solo_measures(clip: Clip) -> dict[str, float]:
     return {"repetition": repetition(clip), **by_bars}
 
 
-def table_of(clip_set: ClipSet, measure: Callable[[Clip], dict[str, float]]) -> dict[str, np.ndarray]:
-    """dict measure -> float (N,), from a function of clip_measures' kind."""
-    rows = [measure(clip) for clip in clip_set.clips]
-    return {name: np.array([row[name] for row in rows], float) for name in rows[0]}
-
-
-# --- Attributes and performance features -----------------------------------------------------------------------
-
-
 def attributes(clip: Clip) -> dict[str, float]:
     """What sets of clips are compared by (Yang & Lerch 2020).
 
@@ -78,8 +66,8 @@ def attributes(clip: Clip) -> dict[str, float]:
     dict of ATTRIBUTES: semitones; bits; onsets a second; mean logarithm of the seconds between onsets, and of how long
         keys are down, in bits; mean velocity; mean keys down where any is
     """
-    notes, seconds, count = clip.notes, clip.seconds, len(clip.notes)
-    if not count:
+    notes, seconds = clip.notes, clip.seconds
+    if not len(notes):
         return dict(zip(ATTRIBUTES, (0.0, 0.0, 0.0, math.log2(seconds), math.log2(TOGETHER_S), 0.0, 0.0), strict=True))
     gaps = np.diff(notes.onset_s)
     gaps = gaps[gaps > TOGETHER_S] if (gaps > TOGETHER_S).any() else np.array([seconds])
@@ -87,22 +75,22 @@ def attributes(clip: Clip) -> dict[str, float]:
     covered_to_s = np.append(0.0, np.maximum.accumulate(end_s)[:-1])  # until when a key is down before each note
     added_s = end_s - np.maximum(notes.onset_s, covered_to_s)
     down_s = float(np.where(notes.onset_s > covered_to_s, added_s, added_s.clip(0)).sum())
-    values = (
-        float(np.ptp(notes.pitch)),
-        float(entropy(np.bincount(notes.pitch % 12), base=2)),
-        count / seconds,
-        float(np.log2(gaps).mean()),
-        float(np.log2(notes.duration_s).mean()),
-        float(notes.velocity.mean()),
-        float((end_s - notes.onset_s).sum()) / down_s if down_s else 0.0,
-    )
-    return dict(zip(ATTRIBUTES, values, strict=True))
+    return {
+        "pitch_range": float(np.ptp(notes.pitch)),
+        "pitch_class_entropy": float(entropy(np.bincount(notes.pitch % 12), base=2)),
+        "note_density": len(notes) / seconds,
+        "inter_onset": float(np.log2(gaps).mean()),
+        "duration": float(np.log2(notes.duration_s).mean()),
+        "velocity": float(notes.velocity.mean()),
+        "polyphony": float((end_s - notes.onset_s).sum()) / down_s if down_s else 0.0,
+    }
 
 
 def swing_ratio(clip: Clip) -> float:
     """Long over short: how the second eighth of the melody divides the beat, the median. 1 is straight, 2 triplets."""
-    place = clip.tempo_map.to_beats([onset_s for onset_s, _ in top_line(clip.notes)]) % 1 * FRAMES_PER_BEAT
-    second = place[(place >= SECOND_EIGHTH.start - 0.5) & (place < SECOND_EIGHTH.stop - 0.5)] / FRAMES_PER_BEAT
+    phase = clip.tempo_map.to_beats([onset_s for onset_s, _ in top_line(clip.notes)]) % 1
+    first, stop = ((frame - 0.5) / FRAMES_PER_BEAT for frame in (SECOND_EIGHTH.start, SECOND_EIGHTH.stop))
+    second = phase[(phase >= first) & (phase < stop)]
     return float(np.median(second / (1 - second))) if len(second) >= FEWEST_NOTES else np.nan
 
 
@@ -134,9 +122,6 @@ def chord_share(clip: Clip) -> float:
     """Share of attacks of three notes or more."""
     starts = chord_starts(clip.notes)
     return float((np.diff(np.append(starts, len(clip.notes))) >= 3).mean()) if len(starts) else np.nan
-
-
-# --- Measures that others keep ---------------------------------------------------------------------------------
 
 
 def muspy_measures(clip: Clip) -> dict[str, float]:
@@ -171,9 +156,6 @@ def smg_measures(clip: Clip) -> dict[str, float]:
     return {f"smg_{name}": float(value) for part in parts for name, value in part.items()}
 
 
-# --- Form over minutes -----------------------------------------------------------------------------------------
-
-
 def self_similarity(clip: Clip) -> dict[int, float]:
     """How much more a solo resembles itself so many bars later than at other distances.
 
@@ -181,15 +163,14 @@ def self_similarity(clip: Clip) -> dict[int, float]:
     -------
     dict bars -> float, in cosines; NaN where the solo is too short or has too few notes
     """
-    features, beats = beat_features(clip), clip.beats
-    lags = np.arange(clip.beats_per_bar, beats - FEWEST_BEATS)
+    features, beats, bar = beat_features(clip), clip.beats, clip.beats_per_bar
+    lags = np.arange(bar, beats - FEWEST_BEATS)
     if not len(lags) or len(clip.notes) < FEWEST_BEATS:
         return dict.fromkeys(BARS, np.nan)
     matrix = features @ features.T
     by_lag = np.array([np.diagonal(matrix, lag).mean() for lag in range(beats)])
-    later = {bars: bars * clip.beats_per_bar for bars in BARS}
-    usual = by_lag[lags].mean()
-    return {bars: float(by_lag[lag] - usual) if lag in lags else np.nan for bars, lag in later.items()}
+    mean = by_lag[lags].mean()
+    return {bars: float(by_lag[bars * bar] - mean) if bars * bar in lags else np.nan for bars in BARS}
 
 
 def beat_features(clip: Clip) -> np.ndarray:
@@ -201,14 +182,11 @@ def beat_features(clip: Clip) -> np.ndarray:
     quarter = (notes.onset * RHYTHM).astype(int)
     rhythm = np.bincount(quarter[quarter < beats * RHYTHM], minlength=beats * RHYTHM).reshape(beats, RHYTHM)
     bar = clip.beats_per_bar
-    chroma, rhythm = (_unit(_over_a_bar(part, bar)) for part in (np.sqrt(chroma.T), rhythm.astype(float)))
+    chroma, rhythm = (
+        _unit(uniform_filter1d(part, bar, axis=0, mode="nearest", origin=-(bar // 2)))  # each beat and those after it
+        for part in (np.sqrt(chroma.T), rhythm.astype(float))
+    )
     return _unit(np.concatenate([chroma, RHYTHM_WEIGHT * rhythm], 1))
-
-
-def _over_a_bar(rows, bar):
-    """The mean of each row and those after it, so many in all."""
-    padded = np.concatenate([rows, np.repeat(rows[-1:], bar - 1, 0)])
-    return np.mean([padded[shift : shift + len(rows)] for shift in range(bar)], 0)
 
 
 def _unit(rows):

@@ -24,8 +24,7 @@ BETTER_HIGH = ("overlapping_area", "judge")  # of the other measures of similari
 def jittered(clip: Clip, seed: int, spread_s: float) -> Notes:
     """Each note begins earlier or later (a normal spread, seconds), as long as before."""
     notes = clip.notes
-    moved = np.random.default_rng(seed).normal(0, spread_s, len(notes)) if spread_s else 0.0
-    onset_s = np.clip(notes.onset_s + moved, 0, None)
+    onset_s = (notes.onset_s + np.random.default_rng(seed).normal(0, spread_s, len(notes))).clip(0)
     return Notes.from_arrays(onset_s, notes.duration_s, notes.pitch, notes.velocity, notes.pedal_s)
 
 
@@ -38,7 +37,7 @@ def bars_transposed(clip: Clip, seed: int, share: float) -> Notes:
     steps[generator.permutation(bars)[round(share * bars) :]] = 0
     pitch = notes.pitch.astype(int) + steps[bar]
     pitch += 12 * ((pitch < LOWEST_PITCH).astype(int) - (pitch > HIGHEST))
-    return Notes.from_arrays(notes.onset_s, notes.duration_s, pitch, notes.velocity, notes.pedal_s)
+    return _with_pitch(notes, pitch)
 
 
 def notes_replaced(clip: Clip, seed: int, share: float) -> Notes:
@@ -46,7 +45,10 @@ def notes_replaced(clip: Clip, seed: int, share: float) -> Notes:
     generator, notes = np.random.default_rng(seed), clip.notes
     chosen = generator.random(len(notes)) < share
     low, high = (int(notes.pitch.min()), int(notes.pitch.max())) if len(notes) else (60, 60)
-    pitch = np.where(chosen, generator.integers(low, high + 1, len(notes)), notes.pitch)
+    return _with_pitch(notes, np.where(chosen, generator.integers(low, high + 1, len(notes)), notes.pitch))
+
+
+def _with_pitch(notes, pitch):
     return Notes.from_arrays(notes.onset_s, notes.duration_s, pitch, notes.velocity, notes.pedal_s)
 
 
@@ -59,12 +61,7 @@ DOSES = {
 
 
 def dose_response(clip_set: ClipSet, measure: Callable[[ClipSet], dict[str, Figure]]) -> list[dict]:
-    """What the measures say of real clips that are made worse and worse.
-
-    Parameters
-    ----------
-    clip_set : ClipSet of real clips
-    measure : callable(ClipSet) -> dict measure -> Figure
+    """What the measures say of real clips that are made worse and worse; `measure` gives measure -> Figure.
 
     Returns
     -------
@@ -74,7 +71,7 @@ def dose_response(clip_set: ClipSet, measure: Callable[[ClipSet], dict[str, Figu
     cases = [(name, dose) for name, (_, doses, _) in DOSES.items() for dose in doses]
     for name, dose in progress_bar(cases, desc="doses", unit="dose"):
         change, _, unit = DOSES[name]
-        damaged = clip_set.changed(name, lambda clip, seed, change=change, dose=dose: change(clip, seed, dose))
+        damaged = clip_set.changed(lambda clip, seed, change=change, dose=dose: change(clip, seed, dose))
         rows.append({"damage": name, "dose": dose, "unit": unit, "figures": measure(damaged)})
     return rows
 
@@ -85,23 +82,14 @@ def badness(measure: str, value: float) -> float:
 
 
 def verdicts(rows: list[dict]) -> dict[str, dict[str, tuple[bool, float]]]:
-    """dict measure -> dict damage -> whether the largest dose ranks below none, and how well ranks follow doses.
+    """Of rows of dose_response: measure -> damage -> (whether the largest dose ranks below none, Spearman's correlation
+    of badness with dose)."""
 
-    Parameters
-    ----------
-    rows : of dose_response
+    def verdict(measure, damage):
+        own = [row for row in rows if row["damage"] in ("none", damage) and measure in row["figures"]]
+        values = [badness(measure, row["figures"][measure].value) for row in own]
+        is_flat = len(set(values)) == 1
+        rank = 0.0 if is_flat else float(spearmanr([row["dose"] for row in own], values).statistic)
+        return values[-1] > values[0], rank
 
-    Returns
-    -------
-    dict measure -> dict damage -> (bool, Spearman's correlation of badness with dose)
-    """
-    found = {}
-    for measure in rows[0]["figures"]:
-        found[measure] = {}
-        for damage in DOSES:
-            own = [row for row in rows if row["damage"] in ("none", damage) and measure in row["figures"]]
-            values = [badness(measure, row["figures"][measure].value) for row in own]
-            doses = [row["dose"] for row in own]
-            rank = float(spearmanr(doses, values).statistic) if len(set(values)) > 1 else 0.0
-            found[measure][damage] = (values[-1] > values[0], rank)
-    return found
+    return {measure: {damage: verdict(measure, damage) for damage in DOSES} for measure in rows[0]["figures"]}

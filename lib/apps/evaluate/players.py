@@ -7,12 +7,12 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lib.apps.evaluate.clips import Clip
+from lib.apps.evaluate.clips import Clip, ClipSet, make_orders
 from lib.checkpoints.load import Improviser
 from lib.generation.bulk import SoloStore, facts_of
 from lib.generation.generate import Order, generate_many
@@ -21,38 +21,39 @@ from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 from lib.progress import progress_bar
 
 BATCH = 8  # clips that share a batch: each is the same as alone
-ORDER = 5  # symbols of a Markov state at most
 FEWEST = 2  # times that a state must have been seen
 GAPS = np.array([0, 1, 3, 4, 6, 8, 9, 12, 16, 18, 24, 36, 48, 96]) / 24  # beats
 DURATIONS = np.array([1, 2, 3, 4, 6, 8, 12, 18, 24, 36, 60, 120]) / 24  # beats
 
 
 class ClipPlayer:
-    """A model that plays requests, and keeps what it has played: a second evaluation continues the first.
-
-    Parameters
-    ----------
-    improviser : Improviser
-    folder : where clips are kept, or None
-    """
+    """A model that plays requests, and keeps what it has played in a folder (None: nowhere): a second evaluation
+    continues the first."""
 
     def __init__(self, improviser: Improviser, folder: Path | str | None = None):
         self.improviser, self.store = improviser, None if folder is None else SoloStore(Path(folder))
         self.fingerprint = improviser.fingerprint()
 
+    def play_set(self, name: str, requests: Iterable[dict]) -> ClipSet:
+        """The ClipSet of requests, given by their fields."""
+        return ClipSet.of_generated(name, self.play(make_orders(requests), name))
+
     def play(self, orders: Sequence[Order], name: str) -> list[Clip]:
         """A Clip an order; `name` stands on the progress bar and in the file names."""
         names = [self._name_of(order.request, name) for order in orders]
-        clips = [self._read(each) for each in names]
-        todo = [index for index, notes in enumerate(clips) if notes is None]
-        with progress_bar(total=len(orders), desc=name, unit="clip", initial=len(orders) - len(todo)) as bar:
-            for first in range(0, len(todo), BATCH):
-                batch = todo[first : first + BATCH]
+        played = [self._read(each) for each in names]
+        missing = [index for index, notes in enumerate(played) if notes is None]
+        with progress_bar(total=len(orders), desc=name, unit="clip", initial=len(orders) - len(missing)) as bar:
+            for first in range(0, len(missing), BATCH):
+                batch = missing[first : first + BATCH]
                 solos = generate_many(self.improviser, [orders[index] for index in batch])
                 for index, solo in zip(batch, solos, strict=True):
-                    clips[index] = self._keep(names[index], solo)
+                    played[index] = solo.new_notes
+                    if self.store:
+                        self.store.write(names[index], solo.midi(), facts_of(solo))
+                        played[index] = self._read(names[index])  # as the file holds them
                 bar.update(len(batch))
-        return [Clip.asked(order.request, notes) for order, notes in zip(orders, clips, strict=True)]
+        return [Clip.of_request(order.request, notes) for order, notes in zip(orders, played, strict=True)]
 
     def _name_of(self, request, name):
         """What a clip is called, or is to be: its digest stands at the end, whatever set it was first played for."""
@@ -69,42 +70,26 @@ class ClipPlayer:
         facts = self.store.facts(name) if self.store else None
         return None if facts is None else self.store.notes(name).between(facts["begins_s"], facts["ends_s"])
 
-    def _keep(self, name, solo):
-        """The notes as the file holds them."""
-        if self.store is None:
-            return solo.new_notes
-        self.store.write(name, solo.midi(), facts_of(solo))
-        return self._read(name)
-
 
 class MarkovBaseline:
     """A Markov model over (interval, duration, onset gap), in beats, with the pianist's own touch and pedal.
 
-    A state is the last symbols, five at most. The longest state that was seen at least FEWEST times decides (Katz's
+    A state is the last symbols, `order` at most. The longest state that was seen at least FEWEST times decides (Katz's
     back-off, without discounts).
-
-    Parameters
-    ----------
-    performances : list of BeatNotes
-    order : symbols a state has at most
     """
 
-    def __init__(self, performances: Sequence[BeatNotes], order: int = ORDER):
-        self.order, self.followers = order, [defaultdict(list) for _ in range(order + 1)]
-        self.starts, self.pedals = [], []
+    def __init__(self, performances: Sequence[BeatNotes], order: int = 5):
+        self.order, self.followers = order, defaultdict(list)  # state -> (interval, duration, gap, velocity) after it
+        self.starts, self.pedals = [], [notes.pedal for notes in performances]
         for notes in performances:
-            self._count(notes)
-
-    def _count(self, notes):
-        interval = np.diff(notes.pitch.astype(int))
-        gap, duration = _nearest(np.diff(notes.onset), GAPS), _nearest((notes.release - notes.onset)[1:], DURATIONS)
-        symbols = list(zip(interval.tolist(), duration.tolist(), gap.tolist(), strict=True))
-        for index, symbol in enumerate(symbols):
-            follower = (*symbol, int(notes.velocity[index + 1]))
-            for length in range(min(self.order, index) + 1):
-                self.followers[length][tuple(symbols[index - length : index])].append(follower)
-        self.starts.append((int(notes.pitch[0]), symbols[: self.order]))
-        self.pedals.append(notes.pedal)
+            duration = _nearest((notes.release - notes.onset)[1:], DURATIONS)
+            columns = np.diff(notes.pitch.astype(int)), duration, _nearest(np.diff(notes.onset), GAPS)
+            symbols = list(zip(*(column.tolist() for column in columns), strict=True))
+            for index, symbol in enumerate(symbols):
+                for length in range(min(order, index) + 1):
+                    follower = (*symbol, int(notes.velocity[index + 1]))
+                    self.followers[tuple(symbols[index - length : index])].append(follower)
+            self.starts.append((int(notes.pitch[0]), symbols[:order]))
 
     def play(self, beats: float, seed: int) -> BeatNotes:
         """Notes of so many beats; the pedal is a stretch of a real performance's."""
@@ -122,7 +107,7 @@ class MarkovBaseline:
     def _next(self, symbols, pitch, generator):
         lowest, highest = LOWEST_PITCH - pitch, LOWEST_PITCH + NUM_PITCHES - 1 - pitch
         for length in range(min(self.order, len(symbols)), -1, -1):
-            followers = self.followers[length].get(tuple(symbols[len(symbols) - length :]), [])
+            followers = self.followers.get(tuple(symbols[len(symbols) - length :]), [])
             followers = [follower for follower in followers if lowest <= follower[0] <= highest]
             if len(followers) >= (FEWEST if length else 1):
                 return followers[generator.integers(len(followers))]

@@ -28,16 +28,8 @@ FACTS = "judge"  # of the header
 
 
 def save_reference_classifier(run: Path, data_dir: Path, path: Path, licence: str = "") -> StyleClassifier:
-    """Write a run of style_encoder as a reference classifier, its probabilities tempered on validation recordings.
-
-    Returns
-    -------
-    StyleClassifier : as `load_reference_classifier` will give it
-
-    Raises
-    ------
-    CheckpointError : not a run of style_encoder; CorpusError : its corpus is not there
-    """
+    """Write a run of style_encoder as a reference classifier, its probabilities tempered on validation recordings, and
+    load it. CheckpointError for another run; CorpusError where its corpus is not there."""
     config = config_of(require(run, "style_encoder"))
     classifier, _ = tempered(StyleClassifier.of_run(run), config, data_dir)
     weights = {key: value.half().contiguous() for key, value in classifier.style_encoder.state_dict().items()}
@@ -54,12 +46,8 @@ def save_reference_classifier(run: Path, data_dir: Path, path: Path, licence: st
 
 
 def load_reference_classifier(path: Path = JUDGE, device: str = "cpu") -> StyleClassifier:
-    """The StyleClassifier of a reference classifier's file.
-
-    Raises
-    ------
-    ConfigError : there is no such file; DamageError : it is something else, or damaged
-    """
+    """The StyleClassifier of a reference classifier's file; ConfigError where there is none, DamageError where it is
+    something else, or damaged."""
     path = Path(path)
     if not path.exists():
         raise ConfigError(f"{path}: there is no reference classifier. The repository holds one in data/released.")

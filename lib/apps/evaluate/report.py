@@ -1,124 +1,92 @@
 """The report card of an evaluation: ten figures with their controls, as text, and as one HTML page with all details
-below.
-
-The page needs no network, and no other file.
+folded below. The page (report.html, a Jinja template) needs no network, and no other file.
 """
 
 from __future__ import annotations
 
-import html
-import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
+from jinja2 import Environment, FileSystemLoader
 
+from lib.apps.evaluate import clip_sets
 from lib.apps.evaluate import metric_descriptions as descriptions
-from lib.apps.evaluate.clips import CLIP_BEATS
-from lib.apps.evaluate.copying import Pair
-from lib.apps.evaluate.metric_descriptions import ADHERENCE_TITLES, SET_TITLES, SIMILARITY, Description
-from lib.apps.evaluate.plots import OWN_SETS, plot_selfcheck, plot_similarity
-from lib.display.alt_text import picture_html
-from lib.display.page import fill_page, read_parts
+from lib.apps.evaluate.clips import CLIP_BEATS, Clip
+from lib.apps.evaluate.copying import passage_beside
+from lib.apps.evaluate.metric_descriptions import ADHERENCE, COPYING, FORM, IN_TIME, SIMILARITY, TRANSFER
+from lib.display.alt_text import described, picture_html
+from lib.display.page import read_parts
+from lib.display.palette import GENERATED, HUES, PALE, QUIET, REAL, on_paper
 from lib.display.player import music_json, page_of
+from lib.music.audio import render_audio
+from lib.storage.atomic_write import write_text
 
 FOLDER = Path(__file__).parent
-MUSIC, TITLE = "MUSIC_OF_THIS_PLAYER", "TITLE_OF_THIS_PLAYER"  # report.js puts these there
-LOOK_ONCE = (
-    "These are the test recordings. Look at them once, when everything is chosen: each further look makes the figures "
-    "a little better than they are."
-)
-VALIDATION = "Validation recordings: what was chosen by them looks a little better here than on unseen music."
-WIDTH = 30
+PLAYER_SLOTS = ("MUSIC_OF_THIS_PLAYER", "TITLE_OF_THIS_PLAYER")  # report.js fills them
+TITLES = {**clip_sets.TITLES, "other_beats": "held-out, another's beats"}
+ADHERENCE_TITLES = {
+    "generated": "with a chart",
+    "guided": "with a chart, and rules choose",
+    "free": "without chords",
+    "codec": "codec alone",
+}
+SAME_AS_MUSPY = ("pitch_range", "pitch_class_entropy", "polyphony")
+OWN_SETS = ("generated", "solos")  # drawn in the colour of generated music
+WIDTH, COLUMNS = 30, 3  # of names in the terminal; panels of a picture
 
 
-# --- The card --------------------------------------------------------------------------------------------------
+def _row(path, description, model, *controls, **titles):
+    """A row of CARD: the figure's path in evaluation.json, {} standing for the set, its Description, and set -> title:
+    the model's, then what real music reaches, then where there is one a control that must do worse."""
+    return path, description, {model: "the model"} | {name: TITLES[name] for name in controls} | titles
 
 
-@dataclass(frozen=True)
-class CardRow:
-    """One of the figures that matter first.
-
-    Attributes
-    ----------
-    description : Description
-    path : of the figure in evaluation.json, {} stands for the set
-    model : the set whose figure it is
-    controls : set -> title; the first is what real music reaches, a second what must do worse
-    """
-
-    description: Description
-    path: str
-    model: str
-    controls: dict[str, str]
-
-    def figure(self, evaluation: dict, name: str) -> dict | None:
-        """The Figure of a set as a dict, or None."""
-        value = evaluation
-        for key in self.path.format(name).split("."):
-            value = value.get(key, {})
-        return value or None
+def _likeness(key, *controls):
+    return _row(f"likeness.{{}}.{key}", SIMILARITY[key], "generated", *controls)
 
 
-def _similarity(key, *controls):
-    return CardRow(SIMILARITY[key], f"likeness.{{}}.{key}", "generated", {name: SET_TITLES[name] for name in controls})
-
-
-_passages = {"description": descriptions.COPYING, "model": "generated", "controls": {"real": SET_TITLES["real"]}}
 CARD = {
-    "overlapping area": _similarity("overlapping_area", "training", "shuffled"),
-    "Fréchet music distance": _similarity("frechet_style", "training", "markov"),
-    "nearest neighbour, style": _similarity("nearest_style", "training", "markov"),
-    "judge": _similarity("judge", "flattened", "others"),
-    "in time": CardRow(
-        descriptions.IN_TIME["grid"],
-        "in_time.{}.grid",
-        "generated",
-        {name: SET_TITLES[name] for name in ("real", "other_beats")},
+    "overlapping area": _likeness("overlapping_area", "training", "shuffled"),
+    "Fréchet music distance": _likeness("frechet_style", "training", "markov"),
+    "nearest neighbour, style": _likeness("nearest_style", "training", "markov"),
+    "judge": _likeness("judge", "flattened", "others"),
+    "in time": _row("in_time.{}.grid", IN_TIME["grid"], "generated", "real", "other_beats"),
+    "self-similarity, 8 bars": _row(
+        "form.{}.self_similarity_8", FORM["self_similarity_8"], "solos", "real_solos", "shuffled_solos"
     ),
-    "self-similarity, 8 bars": CardRow(
-        descriptions.FORM["self_similarity_8"],
-        "form.{}.self_similarity_8",
-        "solos",
-        {name: SET_TITLES[name] for name in ("real_solos", "shuffled_solos")},
+    "chord agreement": _row(
+        "obedience.chord_agreement.{}", ADHERENCE["chord_agreement"], "generated", "codec", free="without chords"
     ),
-    "chord agreement": CardRow(
-        descriptions.ADHERENCE["chord_agreement"],
-        "obedience.chord_agreement.{}",
-        "generated",
-        {name: ADHERENCE_TITLES[name] for name in ("codec", "free")},
-    ),
-    "transfer, windows": CardRow(
-        descriptions.TRANSFER, "transfer.{}.windows", "generated", {"real": "learnt from real music"}
-    ),
-    "copying, similarity": CardRow(path="copying.{}.likeness", **_passages),
-    "copying, longest run": CardRow(path="copying.{}.run", **_passages),
+    "transfer, windows": _row("transfer.{}.windows", TRANSFER, "generated", real="learnt from real music"),
+    "copying, similarity": _row("copying.{}.likeness", COPYING, "generated", "real"),
+    "copying, longest run": _row("copying.{}.run", COPYING, "generated", "real"),
 }
 
 
-def card(evaluation: dict) -> Iterator[tuple[str, CardRow, dict[str, dict]]]:
-    """(title, row, title of set -> Figure as a dict) of each row of CARD that has a figure; the model's comes first."""
-    for title, row in CARD.items():
-        titles = {row.model: "the model", **row.controls}
-        figures = {titles[name]: row.figure(evaluation, name) for name in titles}
-        if figures["the model"] is not None:
-            yield title, row, {name: figure for name, figure in figures.items() if figure is not None}
+def card(evaluation: dict) -> Iterator[tuple[str, descriptions.Description, dict[str, dict]]]:
+    """(title, Description, title of set -> Figure as a dict) of each row of CARD with a figure, the model's first."""
+    for title, (path, description, titles) in CARD.items():
+        figures = {}
+        for name, set_title in titles.items():
+            figure = evaluation
+            for key in path.format(name).split("."):
+                figure = figure.get(key, {})
+            figures |= {set_title: figure} if figure else {}
+        if "the model" in figures:
+            yield title, description, figures
 
 
 def format_card(evaluation: dict) -> str:
-    """The card as text, for the terminal and for notebooks, and what could not be given.
-
-    Parameters
-    ----------
-    evaluation : dict of evaluation.evaluate
-    """
+    """The card as text, for the terminal and for notebooks, and what could not be given."""
     lines = []
-    for title, row, figures in card(evaluation):
-        lines.append(f"{title} (ideal: {row.description.ideal})")
+    for title, description, figures in card(evaluation):
+        lines.append(f"{title} (ideal: {description.ideal})")
         lines += [f"  {name:<{WIDTH}}{format_figure(figure)}" for name, figure in figures.items()]
     missing = evaluation["missing"].items()
-    return "\n".join([*lines, *(f"not given, {SET_TITLES.get(name, name)}: {reason}" for name, reason in missing)])
+    return "\n".join([*lines, *(f"not given, {TITLES.get(name, name)}: {reason}" for name, reason in missing)])
 
 
 def format_figure(figure: dict) -> str:
@@ -127,254 +95,128 @@ def format_figure(figure: dict) -> str:
     return "-" if value is None else f"{value:.3g}" + ("" if low is None else f" ({low:.2g} to {high:.2g})")
 
 
-def _card_html(evaluation):
-    rows = []
-    for title, row, figures in card(evaluation):
-        cells = [f"<td{' class=own' if name == 'the model' else ''}>{cell(figure)}" for name, figure in figures.items()]
-        names = ["", *list(figures)[1:]]
-        cells = "".join(f"{text}<small>{html.escape(name)}</small></td>" for text, name in zip(cells, names))
-        cells += "<td></td>" * (3 - len(figures)) + f"<td>{html.escape(row.description.ideal)}</td>"
-        rows.append(f"<tr><th scope='row'>{html.escape(title)}</th>{cells}</tr>")
-    columns = ("", "the model", "real music", "must be worse", "ideal")
-    heads = "".join(f"<th scope='col'>{name}</th>" for name in columns)
-    return f"<div class='scroll'><table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+def make_pairs(clips: Sequence[Clip], nearest: Sequence[dict], pieces: dict[int, Clip], sounding: int) -> list[tuple]:
+    """Each clip and the training passage most similar to it, the most similar first, so many of them with a sound:
+    (a sentence on them, dict name -> (Notes, Audio or None) of both). For `nearest` see copying.nearest_passages."""
+    pairs = []
+    for index in sorted(range(len(nearest)), key=lambda index: -nearest[index]["likeness"]):
+        row, clip = nearest[index], clips[index]
+        passage, start_s = passage_beside(clip, row, pieces)
+        source = f"{row['title']}, {start_s:.0f} s"
+        moved = f", {row['semitones']:+d} semitones" if row["semitones"] else ""
+        text = f"Clip {index + 1}: similarity {row['likeness']:.2f} to {source}{moved}; {row['run']} notes in a row"
+        render = render_audio if len(pairs) < sounding else lambda notes: None
+        sides = {f"clip {index + 1}": clip.notes, source: passage}
+        pairs.append((text, {name: (notes, render(notes)) for name, notes in sides.items()}))
+    return pairs
 
 
-# --- The page --------------------------------------------------------------------------------------------------
-
-
-def write_report(path: Path | str, evaluation: dict, pairs: Sequence[Pair] = ()) -> Path:
-    """Write the page of an evaluation.
-
-    Parameters
-    ----------
-    path : of the HTML file
-    evaluation : dict of evaluation.evaluate
-    pairs : list of copying.Pair, clips beside the passages most similar to them
-    """
-    parts = [_head(evaluation)]
-    for name, (title, write, described) in WRITERS.items():
-        if name in evaluation:
-            parts.append(_section(title, write(evaluation[name]), described))
-    if evaluation["missing"]:
-        parts.append(_section("What can't be given here", _missing_parts(evaluation["missing"])))
-    if pairs:
-        parts.append(_section("Every clip beside the training passage most similar to it", _player_parts(pairs)))
-    music = [music_json({name: (notes, audio)}, name) for pair in pairs for name, notes, audio in pair.sides]
-    page = fill_page(
-        read_parts(FOLDER, "report.html"),
-        title=html.escape(f"Evaluation of {_name_of(evaluation)}"),
+def write_report(path: Path | str, evaluation: dict, pairs: Sequence[tuple] = ()) -> Path:
+    """Write the page of an evaluation, with `make_pairs` to listen to."""
+    subject = evaluation["subject"]
+    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True)
+    environment.filters["number"] = format_number
+    smg = [key for row in evaluation.get("second_opinion", {}).values() for key in row]
+    page = environment.get_template("report.html").render(
+        evaluation,
+        **{name: value for name, value in vars(descriptions).items() if name.isupper()},
+        name=f"{Path(subject['model']).name} ({subject['pianist'] or 'nobody in particular'})",
+        card=card(evaluation),
+        picture=lambda plot: _picture(plot(evaluation)),
+        plot_similarity=plot_similarity,
+        plot_selfcheck=plot_selfcheck,
+        doses=_doses(evaluation),
+        columns_of=columns_of,
+        titles=defaultdict(str, TITLES),
+        own_sets=OWN_SETS,
+        clip_beats=CLIP_BEATS,
+        adherence_titles=ADHERENCE_TITLES,
+        shown_means={key: row for key, row in descriptions.MEANS.items() if key not in SAME_AS_MUSPY},
+        smg_titles={key: key.removeprefix("smg_").replace("_", " ") for key in smg},
+        pairs=pairs,
+        sounding=sum(audio is not None for _, sides in pairs for _, audio in sides.values()) // 2,
+        music=[music_json({name: take}, name) for _, sides in pairs for name, take in sides.items()],
+        player=page_of(*PLAYER_SLOTS) if pairs else "",
         style=read_parts(FOLDER, "report.css"),
-        body="\n".join(parts),
-        music=_in_script(music),
-        player=_in_script(page_of(MUSIC, TITLE) if pairs else ""),
         script=read_parts(FOLDER, "report.js"),
     )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(page, encoding="utf-8")
+    write_text(Path(path), page)
     return Path(path)
 
 
-def _in_script(value):
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
+def format_number(value: float | None) -> str:
+    """Three digits; a dash for none."""
+    return "–" if value is None else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _name_of(evaluation):
-    subject = evaluation["subject"]
-    return f"{Path(subject['model']).name} ({subject['pianist'] or 'nobody in particular'})"
-
-
-def _head(evaluation):
-    """Title, the card, what was evaluated, and how to read it."""
-    subject, size = evaluation["subject"], evaluation["size"]
-    looks = LOOK_ONCE if evaluation["split"] == "test" else VALIDATION
-    facts = (
-        f"{subject['parameters']:,} parameters, weights {subject['weights']}; {size['clips']} clips of {CLIP_BEATS} beats "
-        f"and {size['solos']} solos of {size['solo_beats']}; {evaluation['split']} split; made {evaluation['made']} in "
-        f"{evaluation['seconds']:.0f} s."
-    )
-    return (
-        f"<h1>Evaluation of {html.escape(_name_of(evaluation))}</h1><p>{facts}</p><p class='note'>{looks}</p>"
-        f"{_card_html(evaluation)}<p>Below each value stands its 95 % bootstrap interval, drawn over recordings: a "
-        "generated clip counts as a recording of its own. Where intervals overlap widely, nothing was found. No figure "
-        "here says whether the music is good; for that, listen, best in a blind test.</p>"
-    )
-
-
-def _similarity_parts(section):
-    yield (
-        "Everything is measured against held-out recordings of the pianist; the second row, training recordings of the "
-        "same pianist against them, is what real music reaches."
-    )
-    yield _picture(plot_similarity({"likeness": section}))
-    yield table(section, SIMILARITY)
-
-
-def _attribute_parts(section):
-    for measure in ("overlapping_area", "divergence"):
-        rows = {name: {key: pair[measure] for key, pair in row.items()} for name, row in section.items()}
-        yield table(rows, descriptions.MEANS, SIMILARITY[measure].title)
-
-
-def _adherence_parts(section):
-    agreement = {ADHERENCE_TITLES[name]: {"chord_agreement": row} for name, row in section["chord_agreement"].items()}
-    yield table(agreement, descriptions.ADHERENCE, "chord agreement")
-    if "rule_losses" in section:
-        losses = {name.replace("_", " "): row for name, row in section["rule_losses"].items()}
-        yield table(losses, {"free": "without rules", "guided": "with rules", "drop": "lowered by"}, "rule losses")
-
-
-def _transfer_parts(section):
-    yield (
-        f"{len(section['pianists'])} pianists, {section['clips_each']} clips each; chance is {section['chance']:.3f}. "
-        f"Tested on {len(section['tested'])} of them. "
-    )
-    if section["judge_agrees"]:
-        yield f"The judge names the intended style among these for {cell(section['judge_agrees'])} of the clips."
-    rows = {"learnt from generated music": section["generated"], "learnt from real music": section["real"]}
-    yield table(rows, {"windows": "windows", "recordings": "recordings"})
-
-
-def _copying_parts(section):
-    columns = {"likeness": "similarity to the nearest passage", "run": "longest shared run, notes"}
-    for key, title in columns.items():
-        if f"{key}_ratio" in section:
-            yield f"Generated over real, {title}: {cell(section[f'{key}_ratio'])}. "
-    yield table({name: section[name] for name in ("generated", "real") if name in section}, columns)
-
-
-def _selfcheck_parts(section):
-    doses = {
-        f"{row['damage']}, {row['dose']:g} {row['unit']}" if row["dose"] else "no damage (real against real)": row[
-            "figures"
-        ]
-        for row in section["doses"]
-    }
-    noticed = {}
-    for key, verdicts in section["verdicts"].items():
-        worse = {
-            **{damage: worse for damage, (worse, _) in verdicts.items()},
-            "bars shuffled": section["control"].get(key),
-        }
-        noticed[SIMILARITY[key].title] = {name: {True: "yes", False: "no"}.get(value) for name, value in worse.items()}
-    columns = {name: name for row in noticed.values() for name in row}
-    yield _picture(plot_selfcheck({"selfcheck": section}))
-    yield table(doses, SIMILARITY, "dose and response")
-    yield table(noticed, columns, "ranks the largest dose, and shuffled bars, lower than whole music")
-
-
-def _second_opinion_parts(section):
-    names = {key: key.removeprefix("smg_").replace("_", " ") for row in section.values() for key in row}
-    yield table(section, names)
-
-
-CODEC_COLUMNS = {"onset": "onset and pitch", "onset_offset": "and offset", "onset_velocity": "and velocity"}
-EQUAL_TO_MUSPY = {"pitch_range", "pitch_class_entropy", "polyphony"}
-SHOWN_MEANS = {key: row for key, row in descriptions.MEANS.items() if key not in EQUAL_TO_MUSPY}
-# name in evaluation.json -> title, function of the section that gives text and HTML, descriptions at its end
-WRITERS = {
-    "likeness": ("Similarity to the pianist", _similarity_parts, SIMILARITY.values()),
-    "attributes": ("Attribute by attribute", _attribute_parts, ()),
-    "means": ("Means over clips", lambda section: (table(section, SHOWN_MEANS),), SHOWN_MEANS.values()),
-    "in_time": (
-        "In time",
-        lambda section: (table(section, descriptions.IN_TIME),),
-        (descriptions.IN_TIME["grid"],),
-    ),
-    "codec": (
-        "What the codec loses",
-        lambda section: (table({"codec": section}, CODEC_COLUMNS),),
-        (descriptions.CODEC,),
-    ),
-    "form": (
-        "Form of longer solos",
-        lambda section: (table(section, descriptions.FORM),),
-        descriptions.FORM.values(),
-    ),
-    "obedience": ("Chords and rules", _adherence_parts, descriptions.ADHERENCE.values()),
-    "transfer": ("Synthetic transfer", _transfer_parts, (descriptions.TRANSFER,)),
-    "copying": ("Copying", _copying_parts, (descriptions.COPYING,)),
-    "selfcheck": ("The measures, measured", _selfcheck_parts, (descriptions.SELFCHECK,)),
-    "second_opinion": ("A second opinion", _second_opinion_parts, (descriptions.SECOND_OPINION,)),
-}
-
-
-def _missing_parts(missing):
-    """What is not in here, and the way to it."""
-    yield "<ul>"
-    for name, reason in missing.items():
-        yield f"<li><b>{html.escape(SET_TITLES.get(name, name))}</b>: {html.escape(reason)}</li>"
-    yield "</ul>"
-
-
-def _player_parts(pairs):
-    """Each clip beside the passage most similar to it."""
-    sounding = sum(pair.sides[0][2] is not None for pair in pairs)
-    sound = f"the first {sounding} have a sound" if sounding else "none has a sound"
-    yield f"The most similar first. Open one to see both; {sound}."
-    for number, pair in enumerate(pairs):
-        frames = "".join(
-            f"<iframe title='{html.escape(name, quote=True)}' data-music='{2 * number + side}' allow='autoplay'>"
-            "</iframe>"
-            for side, (name, _, _) in enumerate(pair.sides)
-        )
-        inside = f"<summary>{html.escape(pair.text)}</summary><div class='pair'>{frames}</div>"
-        yield f"<details class='clip'>{inside}</details>"
-
-
-# --- Parts of the page -----------------------------------------------------------------------------------------
-
-
-def _section(title, parts, described=()):
-    """A section of the page: text and HTML, then a paragraph a measure: what it is, and what it can't tell."""
-    paragraphs = "".join(
-        f"<p class='cant'><b>{html.escape(row.title)}.</b> {html.escape(row.means)} "
-        f"<i>What it can't tell:</i> {html.escape(row.silent_on)}</p>"
-        for row in described
-    )
-    return f"<section><h2>{html.escape(title)}</h2>{''.join(parts)}{paragraphs}</section>"
+def columns_of(rows: dict[str, dict], columns: dict) -> dict:
+    """Of these columns those that a row has."""
+    return {key: column for key, column in columns.items() if any(key in row for row in rows.values())}
 
 
 def _picture(figure):
-    image = picture_html(figure)
     plt.close(figure)
-    return f"<figure>{image}</figure>"
+    return picture_html(figure)
 
 
-def cell(figure: dict | str | None) -> str:
-    """A Figure (dict) with its interval; a word alone as it is, a dash for none."""
-    if not isinstance(figure, dict):
-        return "–" if figure is None else html.escape(figure)
-    value, low, high = (
-        "–" if number is None else f"{number:.0f}" if abs(number) >= 1000 else f"{number:.3g}"
-        for number in (figure[key] for key in ("value", "low", "high"))
-    )
-    return f"{value} <small>{low} to {high}</small>"
+def _doses(evaluation):
+    """Damage and dose -> measure -> Figure."""
+    rows = evaluation.get("selfcheck", {}).get("doses", ())
+    names = [f"{row['damage']}, {row['dose']:g} {row['unit']}" for row in rows]
+    return dict(zip(["no damage (real against real)", *names[1:]], (row["figures"] for row in rows)))
 
 
-def table(rows: dict[str, dict], columns: dict[str, Description | str], caption: str = "") -> str:
-    """An HTML table: rows are sets, columns measures, the model's own rows are tinted.
+@on_paper
+def plot_similarity(evaluation: dict) -> plt.Figure:
+    """A panel a measure of `likeness`, a row a set: the value as a dot, its interval as a line, the ideal dotted."""
+    sets, summary = evaluation["likeness"], []
+    measures = [key for key in SIMILARITY if any(key in row for row in sets.values())]
+    figure, panels = _panels(measures, 0.9 + 0.26 * len(sets), sharey=True)
+    for measure, ax in panels.items():
+        rows = {name: figures[measure] for name, figures in sets.items() if measure in figures}
+        for name, row in rows.items():
+            low, value, high = np.array([row["low"], row["value"], row["high"]], float)  # NaN, which isn't drawn, for None
+            at, colour = list(sets).index(name), GENERATED if name in OWN_SETS else REAL
+            ax.plot([low, high], [at, at], color=colour, linewidth=1.5)
+            ax.plot([value], [at], "o", color=colour, markersize=5)
+        if measure.startswith("nearest"):
+            ax.axvline(0.5, color=QUIET, linewidth=1, linestyle=":")
+        ax.set_yticks(range(len(sets)), [TITLES[name] for name in sets])
+        ax.set_ylim(len(sets) - 0.5, -0.5)
+        ax.grid(axis="x", linewidth=0.3, color=PALE)
+        values = ", ".join(f"{TITLES[name]} {format_number(row['value'])}" for name, row in rows.items())
+        summary.append(f"{SIMILARITY[measure].title}: {values}")
+    return described(figure, f"Figures with 95 % confidence intervals. {'; '.join(summary)}")
 
-    Parameters
-    ----------
-    rows : dict set (or any name) -> dict measure -> Figure as a dict
-    columns : dict measure -> Description or title; those that no row has are left out
-    caption : str
-    """
-    shown = {key: column for key, column in columns.items() if any(key in row for row in rows.values())}
-    heads = "".join(f"<th scope='col'>{_column_title(column)}</th>" for column in shown.values())
-    lines = []
-    for name, row in rows.items():
-        tint = " class='own'" if name in OWN_SETS else ""
-        cells = "".join(f"<td{tint}>{cell(row.get(key))}</td>" for key in shown)
-        lines.append(f"<tr><th scope='row'>{html.escape(SET_TITLES.get(name, name))}</th>{cells}</tr>")
-    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    inside = f"{title}<thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f"<div class='scroll'><table>{inside}</table></div>"
+
+@on_paper
+def plot_selfcheck(evaluation: dict) -> plt.Figure:
+    """A panel a measure of `selfcheck`: its value over the dose, of the largest one, a line for each kind of damage."""
+    rows, summary = evaluation["selfcheck"]["doses"], []
+    damages = list(dict.fromkeys(row["damage"] for row in rows[1:]))
+    figure, panels = _panels(list(rows[0]["figures"]), 2.3)
+    for measure, ax in panels.items():
+        for colour, damage in zip(HUES, damages):
+            own = [row for row in rows if row["damage"] in ("none", damage)]
+            doses = np.array([row["dose"] for row in own]) / own[-1]["dose"]
+            values = np.array([row["figures"].get(measure, {}).get("value") for row in own], float)
+            ax.plot(doses, values, "o-", color=colour, markersize=3, linewidth=1, label=damage)
+        ax.set_xlabel("dose, of the largest", fontsize=8)
+        summary.append(f"{SIMILARITY[measure].title}: {values[0]:.3g} whole")
+    next(iter(panels.values())).legend(fontsize=7)
+    damage = ", ".join(damages)
+    return described(figure, f"What measures say of music that is made worse by {damage}. {'; '.join(summary)}")
 
 
-def _column_title(column):
-    if not isinstance(column, Description):
-        return html.escape(column)
-    small = "; ".join(filter(None, [column.unit, f"ideal: {column.ideal}"]))
-    return f"{html.escape(column.title)}<br><small>{html.escape(small)}</small>"
+def _panels(measures, height, **shared):
+    """(figure, dict measure -> axes with its title): rows of COLUMNS panels, so many inches high."""
+    columns = min(COLUMNS, max(1, len(measures)))
+    count = -(-len(measures) // columns) or 1
+    size = (3.7 * columns, height * count)
+    figure, axes = plt.subplots(count, columns, figsize=size, squeeze=False, layout="constrained", **shared)
+    for ax in axes.flat[len(measures) :]:
+        ax.set_visible(False)
+    panels = dict(zip(measures, axes.flat))
+    for measure, ax in panels.items():
+        ax.set_title(SIMILARITY[measure].title, fontsize=9)
+    return figure, panels

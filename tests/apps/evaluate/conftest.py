@@ -27,11 +27,10 @@ def likeness(noise, demo_data, tmp_path_factory, few_draws):
     """(the likeness of the noise, the folder with its clips)."""
     from lib.apps.evaluate.clip_sets import ClipSets
     from lib.apps.evaluate.evaluation import gather
-    from lib.apps.evaluate.measurements import Measurements
 
     folder = tmp_path_factory.mktemp("likeness")
     material = ClipSets(noise, demo_data, folder, FEW, pianist=PIANIST)
-    return gather(Measurements(material), ("likeness", "means", "in_time", "copying"), say=str), folder
+    return gather(material, ("likeness", "means", "in_time", "copying"), say=str), folder
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.apps.evaluate.chord_adherence import agreement, agreements, required_chords, rule_losses
-from lib.apps.evaluate.clips import Clip, Prompt, chart_of, make_orders
+from lib.apps.evaluate.clips import Clip, make_orders
 from lib.music.chart import Chart, chord_frames
 from lib.music.chords import parse_chord
 from lib.music.notes import Notes
@@ -45,14 +45,14 @@ def test_beats_without_a_chord_are_not_counted():
 @pytest.mark.parametrize("chart", [CHART, WALTZ])
 def test_a_chart_of_a_clip_can_be_asked_for(chart):
     clip = played(chart)
-    prompt = Prompt.of(clip)
-    assert (required_chords(chart_of(clip), clip.beats) == clip.chords()).all()
-    assert prompt.beats_per_bar == chart.bars[0].metre[0] and prompt.tempo_bpm == pytest.approx(100)
-    (order,) = make_orders([{**prompt.fields(clip.beats), "chords": prompt.chart.text()}])
-    assert order.request.parsed_chart().frames(clip.beats, 1)[0] == prompt.chart.frames(clip.beats, 1)[0]
-    asked = Clip.asked(order.request, clip.notes)
-    assert asked.beats == clip.beats and asked.seconds == pytest.approx(clip.seconds)
-    assert (asked.clock == clip.clock).all()
+    prompt = clip.prompt(clip.beats)
+    assert (required_chords(clip.chart(), clip.beats) == clip.chords()).all()
+    assert prompt["metre"] == f"{chart.bars[0].metre[0]}/4" and prompt["tempo_bpm"] == pytest.approx(100)
+    (order,) = make_orders([prompt])
+    assert order.request.parsed_chart().frames(clip.beats, 1)[0] == clip.chart().frames(clip.beats, 1)[0]
+    requested = Clip.of_request(order.request, clip.notes)
+    assert requested.beats == clip.beats and requested.seconds == pytest.approx(clip.seconds)
+    assert (requested.clock == clip.clock).all()
 
 
 def test_rule_losses():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.apps.evaluate.clip_sets import Missing, Size, clips_of_others, real_clips, spread
-from lib.apps.evaluate.clips import LEAST_IN_TIME, Prompt, make_orders, passages
+from lib.apps.evaluate.clips import LEAST_IN_TIME, make_orders, passages
 from lib.apps.evaluate.players import ClipPlayer, MarkovBaseline
 from lib.data.corpora import open_corpus
 from lib.data.tempo_maps import open_tempo_maps
@@ -23,12 +23,12 @@ def store(demo_data):
 def test_real_clips_are_of_the_pianist_and_the_split(store):
     clips = real_clips(store, "Cora Canonby", "validation", 10)
     pieces = [store.pieces[i] for i in clips.pieces]
-    assert len(clips) == 10 and {(piece.pianist, piece.split) for piece in pieces} == {("Cora Canonby", "validation")}
+    assert len(clips.clips) == 10 and {(piece.pianist, piece.split) for piece in pieces} == {("Cora Canonby", "validation")}
     assert len(set(clips.groups[:5])) == 3, "the first few are of several recordings"
     for clip in clips.clips:
         assert 24 <= clip.beats <= 32 and clip.notes.onset_s.max() < clip.seconds
         assert clip.clock[0, 0] == 0 and clip.clock[0, 1] in (0, LONGEST_BAR), "with a bar, or a beat of unknown bars"
-        assert clip.felt_bpm == pytest.approx(Prompt.of(clip).tempo_bpm) and 75 <= clip.felt_bpm <= 170
+        assert clip.felt_bpm == pytest.approx(clip.prompt()["tempo_bpm"]) and 75 <= clip.felt_bpm <= 170
     locks = [max(phase_lock(clip.in_beats.onset, parts) for parts in (3, 4)) for clip in clips.clips]
     assert np.median(locks) > 0.5, "in its own beats it is in time"
 

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from evaluation_sizes import ALL, FEW, PIANIST
 
-from lib.apps.evaluate.clip_sets import SETS, ClipSets, Missing
+from lib.apps.evaluate.clip_sets import COMPARED, ClipSets, Missing
 from lib.apps.evaluate.clips import Clip
 from lib.apps.evaluate.evaluation import PAGE_NAME, gather, read_evaluation
-from lib.apps.evaluate.measurements import Measurements
 from lib.apps.evaluate.measures import clip_measures, solo_measures
 from lib.apps.evaluate.metric_descriptions import FORM, IN_TIME, MEANS, SIMILARITY
 from lib.apps.evaluate.report import CARD, format_card
@@ -43,7 +42,7 @@ def test_every_figure_has_an_interval_around_it(evaluated):
 
 def test_all_sets_are_there_and_ranked_as_they_must_be(likeness):
     found, _ = likeness
-    assert list(found["likeness"]) == list(SETS)
+    assert list(found["likeness"]) == list(COMPARED)
     areas = {name: row["overlapping_area"]["value"] for name, row in found["likeness"].items() if name != "real"}
     assert areas["codec"] > areas["training"] > areas["generated"], "the codec above real music, real music above noise"
     assert areas["training"] > areas["markov"] and areas["flattened"] > areas["training"]
@@ -142,7 +141,7 @@ def test_a_second_evaluation_plays_nothing_anew(noise, demo_data, likeness, monk
     before = {path: path.stat().st_mtime_ns for path in (folder / "clips").iterdir()}
     assert len(before) == 2 * FEW.clips, "notes and facts of each"
     monkeypatch.setattr("lib.apps.evaluate.players.generate_many", None)  # nobody is to call it
-    again = gather(Measurements(ClipSets(noise, demo_data, folder, FEW, pianist=PIANIST)))
+    again = gather(ClipSets(noise, demo_data, folder, FEW, pianist=PIANIST))
     assert again["clips"] == found["clips"]
     assert {path: path.stat().st_mtime_ns for path in (folder / "clips").iterdir()} == before
 
@@ -150,7 +149,7 @@ def test_a_second_evaluation_plays_nothing_anew(noise, demo_data, likeness, monk
 def test_without_data_it_says_what_is_missing_and_the_way(noise, tmp_path, likeness):
     said, folder = [], likeness[1]  # of clips that are there already
     material = ClipSets(noise, tmp_path, folder, FEW, pianist=PIANIST)
-    found = gather(Measurements(material), ("likeness", "means", "copying"), said.append)
+    found = gather(material, ("likeness", "means", "copying"), said.append)
     assert "python -m lib data download demo" in found["missing"]["likeness"] and "likeness" not in found
     assert set(found["means"]) == {"generated", "base_clips"}
     assert any("copying: not given" in text for text in said)
@@ -171,10 +170,11 @@ def test_somebody_who_is_not_in_the_corpus(noise, demo_data):
 
 def test_a_model_that_was_adapted_to_nobody_is_compared_with_everybody(noise, demo_data):
     material = ClipSets(noise, demo_data, None, FEW, corpus="demo")
-    assert material.pianist is None and len({material.store.pieces[i].pianist for i in material.real.pieces}) > 2
-    for what in ("training_pieces", "markov"):
-        with pytest.raises(Missing, match="--pianist"):
-            getattr(material, what)
+    assert material.pianist is None and len({material.store.pieces[i].pianist for i in material["real"].pieces}) > 2
+    with pytest.raises(Missing, match="--pianist"):
+        material.training_pieces  # noqa: B018
+    with pytest.raises(Missing, match="--pianist"):
+        material["markov"]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_as_many_notes_are_replaced_as_the_dose_says(notes):
 
 
 def test_shuffled_bars_are_the_same_bars(notes):
-    clips = ClipSet("real", list(map(clip_of, (notes, notes.between(1.0, 9.0), notes))), ("a", "b", "c"))
+    clips = ClipSet(list(map(clip_of, (notes, notes.between(1.0, 9.0), notes))), ("a", "b", "c"))
     shuffled = clips.shuffled()
     assert [len(played) for played in shuffled.notes] != [len(played) for played in clips.notes]
     assert sum(map(len, shuffled.notes)) == sum(map(len, clips.notes))
@@ -86,7 +86,7 @@ def test_shuffled_bars_are_the_same_bars(notes):
 def test_shuffled_bars_do_not_go_on_from_each_other(notes):
     columns, pitch = (notes.onset_s, notes.duration_s), notes.pitch % 5
     clips = [clip_of(Notes.from_arrays(*columns, low + pitch, notes.velocity)) for low in (40, 60, 80)]
-    shuffled = ClipSet("real", clips, ("a", "b", "c")).shuffled()
+    shuffled = ClipSet(clips, ("a", "b", "c")).shuffled()
     ranges = [[attributes(clip)["pitch_range"] for clip in part] for part in (clips, shuffled.clips)]
     assert max(ranges[0]) < 5 and min(ranges[1]) > 20
 
@@ -94,7 +94,6 @@ def test_shuffled_bars_do_not_go_on_from_each_other(notes):
 def clips():
     times = np.arange(0, 10, 0.25)
     return ClipSet(
-        "real",
         [clip_of(Notes.from_arrays(times, np.full(40, 0.2), 60 + np.arange(40) % 5, np.full(40, 70)))] * 3,
         list("abc"),
     )
