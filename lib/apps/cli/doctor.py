@@ -16,9 +16,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ):
     """Say what is there and how to mend what is not; the end of every bug report. Exit code 1: something needed is missing."""
-    from lib.apps.doctor.examine import examine
-    from lib.apps.doctor.findings import as_text, as_values
+    from lib.apps.doctor import as_text, as_values, examine
 
-    found = examine(data_dir, runs_dir)
-    print(json.dumps(as_values(found), indent=1) if as_json else as_text(found))
-    raise typer.Exit(any(one.state == "missing" for one in found))
+    findings = examine(data_dir, runs_dir)
+    print(json.dumps(as_values(findings), indent=1) if as_json else as_text(findings))
+    raise typer.Exit(any(finding.state == "missing" for finding in findings))

@@ -71,7 +71,11 @@ def train(
     wandb_project: Annotated[str | None, hidden("Log to Weights & Biases as well.")] = None,
 ):
     """Train a stage, or continue to; Ctrl-C saves, the same command continues (until-done: by itself)."""
-    named = {
+    from lib.apps.headless import when_done as endings
+    from lib.checkpoints.config_migration import renamed_settings
+    from lib.training import loop
+
+    overrides = {
         "epochs": epochs,
         "steps": steps,
         "batch_size": batch_size,
@@ -80,16 +84,10 @@ def train(
         "mixed_precision": mixed_precision,
         "gradient_accumulation": gradient_accumulation,
         "pianist": pianist,
+        **renamed_settings(stage, configs.parse_settings(settings or [])),
+        **(_own_corpus(stage, folder, data_dir, pianist) if folder else {}),
     }
-    from lib.checkpoints.config_migration import renamed_settings
-
-    overrides = {**named, **renamed_settings(stage, configs.parse_settings(settings or []))}
-    if folder is not None:
-        overrides |= _own_corpus(stage, folder, data_dir, pianist)
     config = configs.preset(stage, preset, **overrides)
-    from lib.apps.headless import when_done as endings
-    from lib.training import loop
-
     configs.choose("ending", when_done, endings.ACTIONS)
     result = loop.train(
         config,
@@ -117,8 +115,7 @@ def train(
 def parse_budget(text: str) -> int:
     """'11h30m', '20m', '90s' -> seconds; ConfigError for anything else."""
     match = BUDGET.fullmatch(text.strip())
-    units = zip(match.groups(), (3600, 60, 1), strict=True) if match else ()
-    seconds = sum(int(part or 0) * unit for part, unit in units)
+    seconds = sum(int(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1))) if match else 0
     if not seconds:
         raise configs.ConfigError(f"--time-budget wants something like 11h30m, 20m or 90s, got {text!r}.")
     return seconds
@@ -170,10 +167,8 @@ def reconstruct(
     original, tempo_map = read_performance(midi)
     notes, score = through_codec(configs.RELEASED if released else run, original, device, tempo_map)
     write_midi(notes, out, tempo_map)
-    print(
-        f"{out}: {len(notes)} notes for {len(original)}; onset F1 {score.onset:.3f}, with offset "
-        f"{score.onset_offset:.3f}, with velocity {score.onset_velocity:.3f}"
-    )
+    f1 = f"{score.onset:.3f}, with offset {score.onset_offset:.3f}, with velocity {score.onset_velocity:.3f}"
+    print(f"{out}: {len(notes)} notes for {len(original)}; onset F1 {f1}")
     if wav is not None:
         write_sound(notes, wav)
 
@@ -209,33 +204,29 @@ for panel, name, command, line in COMMANDS:
 
 
 def main():
-    """Run a command; what the user can mend is said in one line, with exit code 2."""
+    """Run a command; an error that the user can mend is one line, with exit code 2, what failed on the way has 1."""
     try:
         app()
-    except (ValueError, FileNotFoundError) as error:
-        if not _meant_for_people(error):
+    except (ValueError, RuntimeError, OSError) as error:
+        code = _exit_code(error)
+        if code is None:
             raise
-        _say(error, 2)
-    except (RuntimeError, OSError) as error:
-        from lib.apps.headless.headless import NotebookError
-        from lib.apps.live.model_process import ProcessError
-        from lib.training.run import SaveError
-
-        if not isinstance(error, NotebookError | SaveError | ProcessError):
-            raise
-        _say(error, 1)
+        typer.echo(f"Error: {error}", err=True)
+        raise SystemExit(code) from None
 
 
-def _say(error, code):
-    typer.echo(f"Error: {error}", err=True)
-    raise SystemExit(code) from None
-
-
-def _meant_for_people(error):
+def _exit_code(error):
+    """None for a defect."""
+    from lib.apps.headless.headless import NotebookError
+    from lib.apps.live.model_process import ProcessError
     from lib.data.note_store import CorpusError
     from lib.music.audio import SoundFontError
     from lib.music.chords import ChordError
     from lib.music.notes import MidiError
+    from lib.training.run import SaveError
 
-    expected = (configs.ConfigError, CorpusError, MidiError, ChordError, SoundFontError, FileNotFoundError)
-    return isinstance(error, expected)
+    if isinstance(
+        error, configs.ConfigError | CorpusError | MidiError | ChordError | SoundFontError | FileNotFoundError
+    ):
+        return 2
+    return 1 if isinstance(error, NotebookError | SaveError | ProcessError) else None

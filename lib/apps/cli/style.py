@@ -19,29 +19,27 @@ def identify(
     top: Annotated[int, option("How many pianists to name.", min=1)] = 5,
     as_json: Annotated[bool, option("All of it as JSON, evidence by time included.", "--json")] = False,
     run: Annotated[Path | None, option("A run of style_encoder; by default the released weights.")] = None,
-    make_library: Annotated[bool, option("Let the run hear its corpora first.", "--make-library")] = False,
+    make_library: Annotated[bool, option("First make the gallery of the run: its corpora.", "--make-library")] = False,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
     """Say who may be playing a MIDI file, and what speaks for it."""
-    if midi is None and not make_library:
-        raise configs.ConfigError("Which file? python -m lib identify FILE.mid")
     from lib.devices import choose_device
     from lib.music.notes import read_piano, read_tempo
+    from lib.style import gallery, identification
 
-    (performance, left_out), device = read_piano(midi) if midi else (None, []), choose_device(device)
-    from lib.style.gallery import load_classifier
-    from lib.style.gallery import make_gallery as make
-    from lib.style.identification import identify as ask
-
+    device = choose_device(device)
     if make_library:
         if run is None:
-            raise configs.ConfigError("--make-library wants --run RUN: the released weights have their library.")
-        print(f"{run}: a library of {len(make(run, data_dir, device)[1].pianists)} recordings")
-    if performance is not None:
-        beat_s = 60 / (read_tempo(midi) or 120)
-        found = ask(*load_classifier(run or configs.RELEASED, device), performance, top, beat_s, left_out)
-        print(json.dumps(found.as_values(), ensure_ascii=False) if as_json else found.describe())
+            raise configs.ConfigError("--make-library wants --run RUN: the released weights have their gallery.")
+        print(f"{run}: a gallery of {len(gallery.make_gallery(run, data_dir, device)[1].pianists)} recordings")
+    if midi is not None:
+        performance, left_out = read_piano(midi)
+        classifier, beat_s = gallery.load_classifier(run or configs.RELEASED, device), 60 / (read_tempo(midi) or 120)
+        answer = identification.identify(*classifier, performance, top, beat_s, left_out)
+        print(json.dumps(answer.as_values(), ensure_ascii=False) if as_json else answer.describe())
+    elif not make_library:
+        raise configs.ConfigError("Which file? python -m lib identify FILE.mid")
 
 
 @style_app.command("add")

@@ -1,0 +1,301 @@
+"""What this machine has, and the fix for what it lacks: the end of every bug report, without names of the user's."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from lib import google_colab_shim as shim
+from lib.config import RELEASED, ROOT
+from lib.storage.backends import open_storage
+
+PYTHONS = ((3, 11), (3, 13))
+NEEDED = "requirements.txt"
+# of it, what is of use to tests, to notebooks or with an option alone
+OPTIONAL = {"playwright", "pytest", "ruff", "nbstripout", "wandb", "jupyter", "papermill"}
+LEAST_FREE_GB = 5.0  # a run of preset colab with its checkpoints
+CUDA_PAGE = "docs/LOCAL_NVIDIA.md"
+INSTALL_SOUND = {
+    "Linux": "sudo apt install libfluidsynth3",
+    "Darwin": "brew install fluid-synth",
+    "Windows": "choco install fluidsynth, or its zip on the PATH: https://www.fluidsynth.org/download/",
+}
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str
+    state: str  # "ok"; "note": works without it; "missing": something needed is not there
+    says: str
+    fix: str = ""  # what to type or click
+
+
+def examine(data_dir: Path, runs_dir: Path) -> list[Finding]:
+    """All Findings of this machine, in an order that reads well."""
+    findings = [look_at_project(), *look_at_packages(), *look_at_device(), look_at_memory(), look_at_disk(runs_dir)]
+    return [
+        *findings,
+        look_at_mirror(),
+        look_at_sound(),
+        look_at_ports(),
+        *look_at_corpora(data_dir),
+        look_at_weights(),
+    ]
+
+
+# --- Packages ----------------------------------------------------------------------------------------------------
+
+
+def look_at_project() -> Finding:
+    """Which state of the project this is, and where it runs."""
+    state = _output("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--tags") or "without git"
+    return Finding("project", "ok", f"{state}, on {'Colab' if shim.on_colab() else 'a machine of your own'}")
+
+
+def _output(*command):
+    """What a command prints; "" where it can't be run, or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def look_at_packages(root: Path = ROOT) -> list[Finding]:
+    """Python, and one a requirements file."""
+    says = f"{platform.python_version()} on {platform.system()} {platform.release()} {platform.machine()}"
+    fix = "install Python 3.11, 3.12 or 3.13, then: bash colab_setup.sh install"
+    is_supported = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
+    python = Finding("Python", "ok", says) if is_supported else Finding("Python", "missing", says, fix)
+    files = sorted(root.glob("requirements*.txt"), key=lambda path: path.name != NEEDED)
+    return [python, *(_requirements(path) for path in files)]
+
+
+def _requirements(path):
+    """What of a requirements file is not as it says."""
+    from packaging.requirements import Requirement
+
+    lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [(row, _version(row.name)) for row in map(Requirement, filter(None, lines))]
+    wrong = {
+        row.name: f"{row.name} {installed or 'is not installed'} (wanted {row.specifier})"
+        for row, installed in rows
+        if installed is None or not row.specifier.contains(installed, prereleases=True)
+    }
+    if not wrong:
+        known = ", ".join(f"{row.name} {installed}" for row, installed in rows if row.name in ("torch", "numpy"))
+        return Finding(path.name, "ok", f"{len(rows)} packages as asked" + f" ({known})" * bool(known))
+    says = f"{len(wrong)} of {len(rows)}: {', '.join(wrong.values())}"
+    if path.name == NEEDED and wrong.keys() - OPTIONAL:
+        return Finding(path.name, "missing", says, "bash colab_setup.sh install")
+    return Finding(path.name, "note", says, f"where you want it: pip install -r {path.name}")
+
+
+def _version(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+# --- The machine -------------------------------------------------------------------------------------------------
+
+
+def look_at_device() -> list[Finding]:
+    """What training will run on, and in which precision."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return [Finding("device", "missing", f"torch can't be loaded: {error}", "bash colab_setup.sh install")]
+    card, built_for = graphics_card(), torch.version.cuda
+    if torch.cuda.is_available():
+        (major, minor), memory = torch.cuda.get_device_capability(), torch.cuda.get_device_properties(0).total_memory
+        name = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, capability {major}.{minor}"
+        driver = card.partition(", ")[2] or "unknown"
+        device = Finding("device", "ok", f"{name}, {memory / 1e9:.0f} GB, CUDA {built_for}, driver {driver}")
+        if major >= 8:
+            return [device, Finding("bf16", "ok", "in use by itself")]
+        return [device, Finding("bf16", "note", "not on this card (capability below 8): fp16 is used instead")]
+    if not card and torch.backends.mps.is_available():
+        return [Finding("device", "ok", "Apple silicon (mps)"), Finding("bf16", "note", "not used here: fp32 instead")]
+    device = Finding("device", "ok", f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    if card:
+        says = f"{card}: but torch {torch.__version__} does not see it, and trains on the CPU"
+        fix = f"a CUDA build of torch: {CUDA_PAGE} says which fits the driver"
+        if built_for:
+            fix = f"a newer driver (https://www.nvidia.com/drivers), or an older CUDA build: {CUDA_PAGE}"
+        device = Finding("device", "missing", says, fix)
+    flags = sorted(cpu_flags() & {"avx512_bf16", "amx_bf16"})
+    if flags:
+        return [device, Finding("bf16", "ok", f"{', '.join(flags)}: --mixed-precision bf16 is faster here")]
+    return [
+        device,
+        Finding("bf16", "note", f"not in this CPU ({torch.backends.cpu.get_cpu_capability()}): fp32 instead"),
+    ]
+
+
+def graphics_card() -> str:
+    """What nvidia-smi says: "name, driver", "" where there is no working one."""
+    query = ("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    return next(iter(_output(*query).splitlines()), "")
+
+
+def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """What the CPU says it can, as Linux lists it; empty elsewhere."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return set(flags[1].split()) if flags else set()
+
+
+def look_at_memory() -> Finding:
+    """The machine's memory."""
+    try:
+        import psutil
+    except ImportError:
+        return Finding("memory", "note", "unknown without psutil")
+    gigabytes = psutil.virtual_memory().total / 1e9
+    state = ("ok", "") if gigabytes >= 4 else ("note", "take the preset demo, or a smaller --batch-size")
+    return Finding("memory", state[0], f"{gigabytes:.0f} GB", state[1])
+
+
+def look_at_disk(folder: Path) -> Finding:
+    """What is free where runs go."""
+    folder = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
+    free = shutil.disk_usage(folder).free / 1e9
+    if not os.access(folder, os.W_OK):
+        fix = "another --runs-dir, or change who owns it"
+        return Finding("disk", "missing", "the folder of runs can't be written to", fix)
+    if free >= LEAST_FREE_GB:
+        return Finding("disk", "ok", f"{free:.0f} GB free for runs")
+    fix = "make room, give another --runs-dir, or keep fewer checkpoints: --set keep_checkpoints=1"
+    return Finding("disk", "note", f"{free:.1f} GB free for runs", fix)
+
+
+def look_at_mirror() -> Finding:
+    """Where checkpoints are copied to: Drive on Colab, MIRROR elsewhere."""
+    mirror = os.environ.get("MIRROR", "")
+    kind = open_storage(mirror).kind if mirror else ""
+    if kind == "rclone" and not shutil.which("rclone"):
+        fix = "apt install rclone; rclone config"
+        return Finding("mirror", "missing", "MIRROR is an rclone remote, but rclone is not installed", fix)
+    if mirror or not shim.on_colab():
+        return Finding(
+            "mirror", "ok", f"MIRROR names a {kind}" if mirror else "none is asked for (--mirror, or MIRROR)"
+        )
+    if (shim.DRIVE / "MyDrive").is_dir():
+        return Finding("Drive", "ok", f"mounted, {shutil.disk_usage(shim.DRIVE).free / 1e9:.0f} GB free as it says")
+    fix = "run the cell with shim.mount()"
+    return Finding("Drive", "note", "not mounted: what is trained is lost with the runtime", fix)
+
+
+# --- Music -------------------------------------------------------------------------------------------------------
+
+
+def look_at_sound() -> Finding:
+    """FluidSynth and the piano's SoundFont."""
+    from lib.music.audio import SoundFontError, find_soundfont
+
+    try:
+        find_soundfont()
+    except SoundFontError as error:
+        return Finding("piano", "missing", str(error), "git checkout data/soundfont")
+    try:
+        import fluidsynth  # noqa: F401
+    except (ImportError, OSError, AttributeError):
+        fix = INSTALL_SOUND.get(platform.system(), "install libfluidsynth")
+        return Finding("fluidsynth", "note", "libfluidsynth is not installed: plain sine waves instead of a grand", fix)
+    return Finding("fluidsynth", "ok", "a grand piano sounds")
+
+
+def look_at_ports() -> Finding:
+    """MIDI ports, for live playing alone; their names are left out."""
+    from lib.apps.live.ports import PortError, list_ports
+
+    try:
+        inputs, outputs = list_ports()
+    except PortError as error:
+        return Finding("MIDI ports", "note", f"none, needed for live playing alone: {error}", "docs/LIVE.md")
+    says = f"{len(inputs)} in, {len(outputs)} out"
+    if inputs and outputs:
+        return Finding("MIDI ports", "ok", says)
+    return Finding("MIDI ports", "note", f"{says}; live playing wants one of each", "docs/LIVE.md")
+
+
+def look_at_corpora(data_dir: Path) -> list[Finding]:
+    """Which note stores can be opened, and have tempo maps."""
+    from lib.data.corpora import CORPORA
+
+    findings = [_corpus(name, data_dir) for name in CORPORA if (Path(data_dir) / name / "notes.store").exists()]
+    way = "python -m lib data demo, or: python -m lib data download pijama"
+    return findings or [Finding("corpora", "note", "none yet", way)]
+
+
+def _corpus(name, data_dir):
+    from lib.data.corpora import open_corpus
+    from lib.data.note_store import CorpusError
+    from lib.data.tempo_maps import open_tempo_maps
+
+    store = None
+    try:
+        store = open_corpus(name, data_dir)
+        open_tempo_maps(store)
+    except (CorpusError, OSError) as error:
+        if store is None:
+            fix = f"delete its folder, then: python -m lib data ingest {name}"
+            return Finding(name, "missing", str(error), fix)
+        return Finding(
+            name, "note", f"{len(store.pieces):,} pieces, without tempo maps", f"python -m lib data beats {name}"
+        )
+    return Finding(name, "ok", f"{len(store.pieces):,} pieces")
+
+
+def look_at_weights(folder: Path = RELEASED) -> Finding:
+    """Whether the released weights are whole."""
+    from lib.storage.manifest import DamageError, verify
+
+    try:
+        verify(folder)
+    except (DamageError, OSError) as error:
+        return Finding("released weights", "missing", str(error), "git checkout data/released")
+    return Finding("released weights", "ok", "whole")
+
+
+# --- Text --------------------------------------------------------------------------------------------------------
+
+
+def as_text(findings: Sequence[Finding]) -> str:
+    """A line a finding, its fix below; last, whether anything needed is missing."""
+    width, lines = max(len(finding.name) for finding in findings), []
+    for name, state, says, fix in findings:
+        lines.append(f"{state:<8}{name:<{width}}  {says}")
+        lines += [f"{'':<8}{'':<{width}}  fix: {fix}"] if fix else []
+    missing = [finding.name for finding in findings if finding.state == "missing"]
+    verdict = f"Missing: {', '.join(missing)}." if missing else "Nothing that is needed is missing."
+    return without_names("\n".join([*lines, "", f"{verdict} Please put all of this under your bug report."]))
+
+
+def as_values(findings: Sequence[Finding]) -> dict[str, list]:
+    """For JSON."""
+    rows = [{name: without_names(text) for name, text in finding._asdict().items()} for finding in findings]
+    return {"findings": rows, "missing": [finding.name for finding in findings if finding.state == "missing"]}
+
+
+def without_names(text: str) -> str:
+    """The text without the project's folder, the user's home and the user's name."""
+    for folder, short in ((str(ROOT), "."), (str(Path.home()), "~")):
+        text = text.replace(folder, short) if len(folder) > 1 else text
+    try:
+        name = re.escape(getpass.getuser())
+    except (OSError, KeyError, ImportError):  # a container may have no name for who runs it
+        return text
+    return re.sub(rf"(?<=[\\/]){name}(?=[\\/]|\b)", "USER", text)
