@@ -32,12 +32,7 @@ TRACEBACK_LINES = 12
 
 
 class NotebookError(RuntimeError):
-    """A notebook stopped with an error; the message has its last lines and where its executed copy is.
-
-    Attributes
-    ----------
-    reason : one line, the error itself
-    """
+    """A notebook stopped with an error; `reason` is the error in one line, the message has more of it."""
 
     def __init__(self, notebook: str, copy: Path, reason: str, traceback: str = ""):
         super().__init__(f"{notebook} failed.\n{traceback or reason}\nIts executed copy: {copy}")
@@ -48,22 +43,17 @@ class NotebookError(RuntimeError):
 class NotebookResult:
     """What became of one notebook.
 
-    Attributes
-    ----------
-    status : "done", "resumed" (its stage continued from a checkpoint, or had nothing left to do), "done before"
-        (not run again), "stopped early" (its stage stopped in time for the end of the runtime: run it again), "failed",
-        "stopped" (Ctrl-C) or "not run"
-    seconds, ended_s : how long the run that did the work took, and when it ended (Unix seconds)
-    fingerprint : hex digest of notebook, parameters and code
-    made : paths that its runs made; where one is missing the notebook is run again
+    Its status is "done", "resumed" (its stage continued from a checkpoint, or had nothing left to do), "done before"
+    (not run again), "stopped early" (its stage stopped in time for the end of the runtime: run it again), "failed",
+    "stopped" (Ctrl-C) or "not run".
     """
 
     notebook: str
     status: str
-    seconds: float = 0.0
-    ended_s: float = 0.0
-    fingerprint: str = ""
-    made: tuple[str, ...] = ()
+    seconds: float = 0.0  # that the run which did the work took
+    ended_s: float = 0.0  # when it ended, Unix seconds
+    fingerprint: str = ""  # of notebook, parameters and code
+    made: tuple[str, ...] = ()  # paths; where one is missing the notebook is run again
 
 
 def run(
@@ -187,12 +177,15 @@ def _files_made(folders):
 
 def _status(runs, since_s):
     """STOPPED_EARLY, "resumed" or "done", by the events of a folder's runs since a time."""
-    events = [[event for event in read_events(run) if event.get("time", 0.0) >= since_s] for run in runs.iterdir()]
-    ends = [[event["event"] for event in of_run if event["event"] in ("stopped", "finished")] for of_run in events]
-    if any(end[-1:] == ["stopped"] for end in ends):
-        return STOPPED_EARLY
-    resumed = any(event["event"] == "start" and event["step"] for of_run in events for event in of_run)
-    return "resumed" if resumed else "done"
+    status = "done"
+    for run in runs.iterdir():
+        events = [event for event in read_events(run) if event.get("time", 0.0) >= since_s]
+        ends = [event["event"] for event in events if event["event"] in ("stopped", "finished")]
+        if ends[-1:] == ["stopped"]:
+            return STOPPED_EARLY
+        if any(event["event"] == "start" and event["step"] for event in events):
+            status = "resumed"
+    return status
 
 
 # --- Running -------------------------------------------------------------------------------

@@ -44,25 +44,17 @@ LONGEST_NAME = 60
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep's file says, checked.
+    """What a sweep's file says, checked; parameters are called "NOTEBOOK.NAME"."""
 
-    Attributes
-    ----------
-    name : of the file
-    notebooks : paths, in order
-    common : dict "NOTEBOOK.NAME" -> value, of all cells
-    grid : dict "NOTEBOOK.NAME" -> list of values
-    """
-
-    name: str
+    name: str  # of the file
     preset: str
-    notebooks: list[Path]
-    common: dict[str, Any]
-    grid: dict[str, list]
+    notebooks: list[Path]  # in order
+    common: dict[str, Any]  # parameter -> value, of all cells
+    grid: dict[str, list]  # parameter -> values
 
     @property
     def cells(self) -> list[dict[str, Any]]:
-        """dict "NOTEBOOK.NAME" -> value each, the last parameter changing fastest."""
+        """Parameter -> value of each cell, the last parameter changing fastest."""
         return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
 
     @property
@@ -133,24 +125,14 @@ def _values_of(notebooks, values):
 
 @dataclass(frozen=True)
 class Cell:
-    """What became of one combination.
+    """What became of one combination."""
 
-    Attributes
-    ----------
-    values : dict "NOTEBOOK.NAME" -> value
-    folder : name of its folder of outputs
-    status : "done", "failed", "stopped early" (its training stopped in time for the end of the runtime) or "missing"
-    seconds : of the runs that did the work
-    figures : dict "STAGE.FIGURE" -> number, the last that was validated, else trained
-    why : what went wrong, or ""
-    """
-
-    values: dict[str, Any]
-    folder: str
-    status: str = "missing"
-    seconds: float = 0.0
-    figures: dict[str, float] = field(default_factory=dict)
-    why: str = ""
+    values: dict[str, Any]  # parameter -> value
+    folder: str  # name of its folder of outputs
+    status: str = "missing"  # or done, failed, stopped early (in time for the end of the runtime)
+    seconds: float = 0.0  # of the runs that did the work
+    figures: dict[str, float] = field(default_factory=dict)  # "STAGE.FIGURE" -> number, last validated, else trained
+    why: str = ""  # what went wrong
 
 
 def run_sweep(
@@ -204,8 +186,9 @@ def run_sweep(
             status, why = "failed", error.reason
         finally:  # Ctrl-C, too
             if status != "missing":
-                seconds, figures = _seconds(output / cell.folder), _figures(runs / cell.folder, varied)
-                cells[number] = Cell(cell.values, cell.folder, status, seconds, figures, why)
+                entries = json.loads((output / cell.folder / "summary.json").read_text(encoding="utf-8"))["notebooks"]
+                seconds = round(sum(entry["seconds"] for entry in entries), 1)
+                cells[number] = Cell(cell.values, cell.folder, status, seconds, _figures(runs / cell.folder, varied), why)
             table = _write_table(cells, output)
     print(f"\n{table}\n{output / 'results.csv'}", flush=True)
     return cells
@@ -232,11 +215,6 @@ def _mirror_of(mirror, sweep, name):
     if Path(mirror).is_dir():  # a remote makes its own
         Path(folder).parent.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _seconds(folder):
-    entries = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["notebooks"]
-    return round(sum(entry["seconds"] for entry in entries), 1)
 
 
 def _figures(runs, notebooks):

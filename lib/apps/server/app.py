@@ -20,7 +20,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from lib.apps.server.auth import LOOPBACK, Guard
 from lib.apps.server.errors import Problem, answer_with_problems, answers
-from lib.apps.server.jobs import ENDED, QueueFull
+from lib.apps.server.jobs import ENDED
 from lib.apps.server.results import KINDS, Busy
 from lib.apps.server.schemas import SoloOrder
 from lib.apps.server.service import Service
@@ -138,10 +138,8 @@ def _solos(service):
     @router.post("", status_code=202, response_model=JobView, responses=answers(401, 413, 422, 429))
     def ask(order: Annotated[SoloOrder, Body(openapi_examples=EXAMPLES)], response: Response):
         """Ask for a solo; with `midi` it continues a performance, with `from_s` and `to_s` too it infills a passage."""
-        try:
-            job = service.add(order)
-        except QueueFull:
-            raise Problem(429, f"{service.limits.queued} jobs are waiting already; try again soon.", **AGAIN) from None
+        if (job := service.add(order)) is None:
+            raise Problem(429, f"{service.limits.queued} jobs are waiting already; try again soon.", **AGAIN)
         response.headers["Location"] = f"/v1/solos/{job.id}"
         return _view(service, job)
 

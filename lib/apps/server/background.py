@@ -17,45 +17,38 @@ from lib.apps.server.service import Service
 HOST, SHUTDOWN_S = "127.0.0.1", 10.0
 
 
-def make_protocol(head_s: float) -> type:
-    """uvicorn's HTTP protocol, which hangs up on who begins no request for head_s to twice head_s seconds.
+class Connection(AutoHTTPProtocol):
+    """uvicorn's, which waits for a request's head for ever; this one hangs up. `cycle` is the request that came last."""
 
-    uvicorn by itself waits for a request's head for ever.
-    """
+    head_s = 10.0  # so long without a new request, or twice as long
 
-    class Connection(AutoHTTPProtocol):
-        """`cycle` is uvicorn's: the request whose head came last, or None."""
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.loop.call_later(self.head_s, self.hang_up_if_idle, self._state())
 
-        def connection_made(self, transport):
-            super().connection_made(transport)
-            self.loop.call_later(head_s, self.hang_up_if_idle, self._state())
+    def hang_up_if_idle(self, before):
+        state = _, is_idle = self._state()
+        if is_idle and state == before:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self.loop.call_later(self.head_s, self.hang_up_if_idle, state)
 
-        def hang_up_if_idle(self, before):
-            state = _, is_idle = self._state()
-            if is_idle and state == before:
-                self.transport.close()
-            elif not self.transport.is_closing():
-                self.loop.call_later(head_s, self.hang_up_if_idle, state)
-
-        def _state(self):
-            return self.cycle, self.cycle is None or self.cycle.response_complete
-
-    return Connection
+    def _state(self):
+        return self.cycle, self.cycle is None or self.cycle.response_complete
 
 
 def serve(service: Service, host: str, port: int, token: str | None) -> None:
     """Answer at an address until the process is asked to end; port 0: any, which the log names."""
-    limits = service.limits
     uvicorn.run(
         make_app(service, token),
         host=host,
         port=port,
         log_level="warning" if port else "info",
         access_log=False,
-        limit_concurrency=2 * limits.streams,  # all that follow events, and as many that ask
+        limit_concurrency=2 * service.limits.streams,  # all that follow events, and as many that ask
         timeout_graceful_shutdown=3,
         server_header=False,
-        http=make_protocol(limits.head_s),
+        http=Connection,
         ws="none",
     )
 

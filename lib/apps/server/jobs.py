@@ -21,26 +21,23 @@ from lib.config import ConfigError
 OPEN, ENDED = ("queued", "running"), ("done", "failed", "cancelled")
 TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
-    number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, state TEXT NOT NULL, work TEXT NOT NULL, midi BLOB, shape TEXT NOT NULL,
-    weight INTEGER NOT NULL, created_s REAL NOT NULL, started_s REAL, ended_s REAL, error TEXT, tries INTEGER NOT NULL DEFAULT 0
+    number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, state TEXT NOT NULL, work TEXT NOT NULL, midi BLOB,
+    shape TEXT NOT NULL, weight INTEGER NOT NULL, created_s REAL NOT NULL, started_s REAL, ended_s REAL, error TEXT,
+    tries INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS by_state ON jobs (state, number);
 """
 
 
-class QueueFull(Exception):
-    """No more jobs may wait."""
-
-
 @dataclass(frozen=True)
 class Job:
-    """A row: times are Unix seconds, `work` is what schemas.write_order wrote, `weight` is how many candidates it has."""
+    """A row; times are Unix seconds."""
 
     id: str
     state: str
-    work: str
-    shape: str
-    weight: int
+    work: str  # of schemas.write_order
+    shape: str  # jobs of the same may be played together
+    weight: int  # candidates
     created_s: float
     started_s: float | None
     ended_s: float | None
@@ -54,7 +51,6 @@ class Jobs:
     Parameters
     ----------
     folder : of jobs.sqlite
-    limits : Limits
     tries : a job that runs when the process ends so often fails; None: limits.tries
 
     Attributes
@@ -79,10 +75,8 @@ class Jobs:
             self._requeue(limits.tries if tries is None else tries)
         except sqlite3.DatabaseError as error:
             self._db.close()
-            way_out = f"{path} can't be read ({error}). Move it away, or give another --serve-dir."
-            if isinstance(error, sqlite3.OperationalError):
-                way_out = f"{path}: {error}. Is another server running there? Give this one its own --serve-dir."
-            raise ConfigError(way_out) from None
+            reason = f"{path} can't be read ({error}): it is damaged, or another server is running there."
+            raise ConfigError(f"{reason} Move it away, or give this one its own --serve-dir.") from None
 
     def _take_in_midi(self):
         """Earlier versions kept the MIDI file of a job in a column of its own."""
@@ -92,8 +86,8 @@ class Jobs:
 
     def _requeue(self, tries):
         """Queue again what ran when the process ended; what ended it too often fails."""
-        self._execute("UPDATE jobs SET state = 'failed', ended_s = ?, error = 'It ended the server each time it was tried.' "
-                      "WHERE state = 'running' AND tries >= ?", time.time(), tries)  # fmt: skip
+        change = "state = 'failed', ended_s = ?, error = 'It ended the server each time it was tried.'"
+        self._execute(f"UPDATE jobs SET {change} WHERE state = 'running' AND tries >= ?", time.time(), tries)
         self._execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
 
     def close(self) -> None:
@@ -101,13 +95,14 @@ class Jobs:
         with self._lock:
             self._db.close()
 
-    def add(self, work: str, shape: str, weight: int) -> Job:
-        """Accept a job, see Job: it is safe on disk; QueueFull where too many wait."""
+    def add(self, work: str, shape: str, weight: int) -> Job | None:
+        """Accept a job, see Job: it is safe on disk; None where too many wait."""
         row = uuid.uuid4().hex, work, shape, weight, time.time()
         with self._lock:
             if self.count("queued") >= self.limits.queued:
-                raise QueueFull
-            self._execute("INSERT INTO jobs (id, state, work, shape, weight, created_s) VALUES (?, 'queued', ?, ?, ?, ?)", *row)
+                return None
+            columns = "(id, state, work, shape, weight, created_s)"
+            self._execute(f"INSERT INTO jobs {columns} VALUES (?, 'queued', ?, ?, ?, ?)", *row)
             self.arrived.set()
             return self.find(row[0])
 
@@ -121,8 +116,8 @@ class Jobs:
 
     def ahead_of(self, job_id: str) -> int:
         """How many wait in front of it."""
-        query = "SELECT count(*) FROM jobs WHERE state = 'queued' AND number < (SELECT number FROM jobs WHERE id = ?)"
-        return self._execute(query, job_id).fetchone()[0]
+        before = "state = 'queued' AND number < (SELECT number FROM jobs WHERE id = ?)"
+        return self._execute(f"SELECT count(*) FROM jobs WHERE {before}", job_id).fetchone()[0]
 
     def take(self, most: int | None = None) -> list[Job]:
         """The oldest that waits, and others of its shape as far as a batch (or `most`) goes: now running.
@@ -135,9 +130,7 @@ class Jobs:
                 fit = max(1, self.limits.batch // chosen[0].weight)
                 like = "WHERE state = 'queued' AND tries = 0 AND shape = ? ORDER BY number LIMIT ?"
                 chosen = self._jobs(like, chosen[0].shape, fit if most is None else min(most, fit))
-            ids = [job.id for job in chosen]
-            change = f"state = 'running', tries = tries + 1, started_s = ? WHERE id IN ({_marks(ids)})"
-            self._execute(f"UPDATE jobs SET {change}", time.time(), *ids)
+            self._set("state = 'running', tries = tries + 1, started_s = ?", [job.id for job in chosen], OPEN, time.time())
             return chosen
 
     def running(self, ids: list[str]) -> set[str]:
@@ -145,43 +138,34 @@ class Jobs:
         rows = self._execute(f"SELECT id FROM jobs WHERE state = 'running' AND id IN ({_marks(ids)})", *ids)
         return {row[0] for row in rows}
 
-    def finish(self, job_id: str) -> bool:
-        """Done, where it still runs: whether it does."""
-        return self._end(job_id, "done", ("running",))
-
-    def fail(self, job_id: str, error: str) -> bool:
-        """Failed, with what to tell the client, where it had not ended: whether it had not."""
-        return self._end(job_id, "failed", OPEN, error)
-
-    def cancel(self, job_id: str) -> bool:
-        """Cancelled, where it had not ended: whether it had not."""
-        return self._end(job_id, "cancelled", OPEN)
-
-    def _end(self, job_id, state, before, error=None):
-        change = f"state = ?, error = ?, ended_s = ?, work = '{{}}' WHERE id = ? AND state IN ({_marks(before)})"
-        return self._execute(f"UPDATE jobs SET {change}", state, error, time.time(), job_id, *before).rowcount > 0
+    def end(self, job_id: str, state: str, error: str | None = None) -> bool:
+        """Whether it had not ended, and, to be done, was running: now it is done, cancelled, or failed with an error."""
+        change, before = "state = ?, error = ?, ended_s = ?, work = '{}'", ("running",) if state == "done" else OPEN
+        return self._set(change, [job_id], before, state, error, time.time()) > 0
 
     def give_back(self, ids: list[str]) -> None:
         """Queue these again, as if they had not been tried."""
-        change = f"state = 'queued', tries = tries - 1 WHERE state = 'running' AND id IN ({_marks(ids)})"
-        self._execute(f"UPDATE jobs SET {change}", *ids)
+        self._set("state = 'queued', tries = tries - 1", ids, ("running",))
         self.arrived.set()
 
     def sweep(self) -> list[str]:
         """Forget what ended long ago, or is one too many: the ids."""
-        ended = f"SELECT id FROM jobs WHERE state IN ({_marks(ENDED)})"
+        ended = f"state IN ({_marks(ENDED)})"
+        newest = f"SELECT id FROM jobs WHERE {ended} ORDER BY ended_s DESC LIMIT ?"
+        statement = f"DELETE FROM jobs WHERE {ended} AND (ended_s < ? OR id NOT IN ({newest})) RETURNING id"
+        oldest_s = time.time() - self.limits.ttl_s
         with self._lock:
-            old = self._execute(f"{ended} AND ended_s < ?", *ENDED, time.time() - self.limits.ttl_s).fetchall()
-            many = self._execute(f"{ended} ORDER BY ended_s DESC LIMIT -1 OFFSET ?", *ENDED, self.limits.kept).fetchall()
-            ids = sorted({row[0] for row in [*old, *many]})
-            for job_id in ids:
-                self._execute("DELETE FROM jobs WHERE id = ?", job_id)
-            return ids
+            return [row[0] for row in self._execute(statement, *ENDED, oldest_s, *ENDED, self.limits.kept)]
 
     def _jobs(self, where, *values, work="work"):
         columns = ", ".join(work if field.name == "work" else field.name for field in dataclasses.fields(Job))
         with self._lock:
             return [Job(*row) for row in self._db.execute(f"SELECT {columns} FROM jobs {where}", values)]
+
+    def _set(self, change, ids, states, *values):
+        """Change those of the ids that are in one of the states: how many."""
+        where = f"id IN ({_marks(ids)}) AND state IN ({_marks(states)})"
+        return self._execute(f"UPDATE jobs SET {change} WHERE {where}", *values, *ids, *states).rowcount
 
     def _execute(self, statement, *values):
         with self._lock:

@@ -186,12 +186,12 @@ class Scheduler(threading.Thread):
             log.warning("a batch failed (%r): its jobs one by one", error)
             for job in batch:
                 self._submit([job])
-        elif self.jobs.fail(batch[0].id, reason_of(error)):
+        elif self.jobs.end(batch[0].id, "failed", reason_of(error)):
             self.metrics.ended.labels("failed").inc()
 
     def _was_done(self, job):
         """Whether a job's result was written before the process ended: then it is done."""
-        return self.results.has(job.id) and self.jobs.finish(job.id)
+        return self.results.has(job.id) and self.jobs.end(job.id, "done")
 
     def _is_wanted(self, shares):
         self.progress |= shares
@@ -201,7 +201,7 @@ class Scheduler(threading.Thread):
         if not self.jobs.running([job.id]):
             return  # cancelled
         self.results.write(job.id, values)
-        if self.jobs.finish(job.id):
+        if self.jobs.end(job.id, "done"):
             self.metrics.ended.labels("done").inc()
             self.metrics.job_seconds.observe(time.time() - job.created_s)
         else:

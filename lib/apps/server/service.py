@@ -71,16 +71,16 @@ class Service:
             self.scheduler.stop()
         self.jobs.close()
 
-    def add(self, asked: SoloOrder) -> Job:
-        """Accept what is asked for: the Job; Problem where it can't be, jobs.QueueFull where too many wait."""
+    def add(self, asked: SoloOrder) -> Job | None:
+        """Accept what is asked for: the Job; Problem where it can't be, None where too many wait."""
         order = check(asked, self.improviser.styles, self.limits)
         job = self.jobs.add(write_order(asked), shape_of(order), order.request.num_candidates)
-        self.metrics.accepted.inc()
+        self.metrics.accepted.inc(job is not None)
         return job
 
     def cancel(self, job: Job) -> None:
         """What has ended stays as it is."""
-        if self.jobs.cancel(job.id):
+        if self.jobs.end(job.id, "cancelled"):
             self.metrics.ended.labels("cancelled").inc()
 
     def identify(self, content: bytes, top: int) -> dict:

@@ -13,7 +13,7 @@ import pytest
 
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed (pip install -r requirements-serve.txt)")
 from lib.apps.server.auth import Guard  # noqa: E402
-from lib.apps.server.background import make_protocol, server  # noqa: E402
+from lib.apps.server.background import Connection, server  # noqa: E402
 from lib.apps.server.limits import Limits  # noqa: E402
 
 HEAD = b"POST /v1/identify HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n"
@@ -31,10 +31,9 @@ async def echo(scope, receive, send):
 @pytest.fixture(scope="module")
 def address():
     """Of a server behind the limit with limits of a second each."""
-    limits = Limits(head_s=1.0, body_s=1.0)
-    app = Guard(echo, limits, None, lambda status: None)
+    app, protocol = Guard(echo, Limits(body_s=1.0), None, lambda status: None), type("Quick", (Connection,), {"head_s": 1.0})
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", lifespan="off", http=make_protocol(limits.head_s))
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", http=protocol)
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -213,7 +213,7 @@ def test_a_worker_that_ends_gives_its_batch_to_another(queue, improviser, played
         assert played == [[0]] and jobs.find(only).state == "running", "it was interrupted"
         with working(queue, improviser):
             assert until(lambda: len(played) == 2, 60)
-            jobs.cancel(only)
+            jobs.end(only, "cancelled")
     jobs.close()
 
 
@@ -226,7 +226,7 @@ def test_a_server_that_ends_has_its_batch_again(queue, improviser, played, tmp_p
         assert jobs.find(only).state == "queued" and jobs.find(only).tries == 0
         with scheduling(jobs, queue, tmp_path):
             assert until(lambda: len(played) == 2, 60), "the worker had given up what nobody waited for"
-            jobs.cancel(only)
+            jobs.end(only, "cancelled")
     jobs.close()
 
 
