@@ -21,7 +21,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from lib.apps.server.auth import LOOPBACK, Guard
 from lib.apps.server.errors import Problem, answer_with_problems, answers
 from lib.apps.server.jobs import ENDED
-from lib.apps.server.results import KINDS, Busy
+from lib.apps.server.results import KINDS
 from lib.apps.server.schemas import SoloOrder
 from lib.apps.server.service import Service
 from lib.display.page import fill_page, read_parts
@@ -50,6 +50,24 @@ PAGE_POLICY = (
     "img-src data: blob:; connect-src 'self' data: blob:; frame-src 'self'; frame-ancestors 'self'; "
     "base-uri 'none'; form-action 'none'"
 )
+
+
+class Turns:
+    """Calls that are made one at a time, each in a thread; Problem where too many wait for it."""
+
+    def __init__(self, most: int):
+        self.most, self.waiting, self._turn = most, 0, asyncio.Lock()
+
+    async def take(self, function, *arguments):
+        """What a function returns."""
+        if self.waiting >= self.most:
+            raise Problem(429, "Too many wait for the same; try again.", **AGAIN)
+        self.waiting += 1
+        try:
+            async with self._turn:
+                return await run_in_threadpool(function, *arguments)
+        finally:
+            self.waiting -= 1
 
 
 class JobView(BaseModel):
@@ -133,7 +151,7 @@ def _find(service, job_id):
 
 def _solos(service):
     router = APIRouter(prefix="/v1/solos", tags=["solos"])
-    streams = asyncio.Semaphore(service.limits.streams)
+    streams, sound = asyncio.Semaphore(service.limits.streams), Turns(8)  # the sound of minutes takes much memory
 
     @router.post("", status_code=202, response_model=JobView, responses=answers(401, 413, 422, 429))
     def ask(order: Annotated[SoloOrder, Body(openapi_examples=EXAMPLES)], response: Response):
@@ -144,15 +162,13 @@ def _solos(service):
         return _view(service, job)
 
     @router.get("/{job_id}.{kind}", response_class=Response, responses=answers(401, 404, 409, 422, 429))
-    def result(job_id: JobId, kind: Kind):
+    async def result(job_id: JobId, kind: Kind):
         """The result: .mid, .wav, .json (notes, chords, rules) or .html (the player, all in one page)."""
-        job = _find(service, job_id)
+        job = await run_in_threadpool(_find, service, job_id)
         if job.state != "done":
             raise Problem(409, f"The job is {job.state}: there is no result{'' if job.state in ENDED else ' yet'}.")
-        try:
-            content = service.results.read(job.id, kind)
-        except Busy:
-            raise Problem(429, "Sound is being made for others; try again.", **AGAIN) from None
+        call = sound.take if kind in ("wav", "html") else run_in_threadpool
+        content = await call(service.results.read, job.id, kind)
         if content is None:
             raise Problem(404, "The result was forgotten.")
         headers = {"Content-Disposition": f'attachment; filename="solo-{job.id[:8]}.{kind}"'}
@@ -206,15 +222,13 @@ async def _events(service, job_id, streams):
 
 def _listening(service):
     router = APIRouter(prefix="/v1", tags=["listening"])
-    refusals = answers(401, 413, 422, 429)
+    refusals, turns = answers(401, 413, 422, 429), Turns(4)
 
     async def listen(function, *arguments):
         try:
-            return await run_in_threadpool(function, *arguments)
+            return await turns.take(function, *arguments)
         except (MidiError, TooShort) as error:
             raise Problem.of_field("body", error) from None
-        except Busy:
-            raise Problem(429, "Others are being listened to; try again.", **AGAIN) from None
 
     @router.post("/identify", responses=refusals, openapi_extra=MIDI_BODY)
     async def identify(request: Request, top: Annotated[int, Query(ge=1, le=30)] = 5):

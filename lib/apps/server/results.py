@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from lib.display.player import player_html
@@ -17,29 +15,6 @@ from lib.music.audio import render_audio, write_wav
 from lib.music.notes import Notes
 
 KINDS = {"json": "application/json", "mid": "audio/midi", "wav": "audio/wav", "html": "text/html; charset=utf-8"}
-WAITING = 8  # who may wait for sound to be made
-
-
-class Busy(Exception):
-    """Too many wait for the same thing."""
-
-
-class Turns:
-    """What is done one at a time: `with turns.taken():`; Busy where more than a few wait for it."""
-
-    def __init__(self, waiting: int):
-        self._seats, self._turn = threading.BoundedSemaphore(waiting), threading.Lock()
-
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """A block that has its turn."""
-        if not self._seats.acquire(blocking=False):
-            raise Busy
-        try:
-            with self._turn:
-                yield
-        finally:
-            self._seats.release()
 
 
 class Results:
@@ -47,7 +22,6 @@ class Results:
 
     def __init__(self, folder: Path, soundfont: Path | None = None):
         self.store, self.soundfont = SoloStore(folder), soundfont
-        self._turns = Turns(WAITING)  # the sound of minutes takes much memory
 
     def has(self, job_id: str) -> bool:
         """Whether the result is there."""
@@ -60,7 +34,7 @@ class Results:
             self.store.write(job_id, base64.b64decode(values["midi"]), facts)
 
     def read(self, job_id: str, kind: str) -> bytes | None:
-        """The content of a result in one of KINDS; None where there is none; Busy where too many wait for sound."""
+        """The content of a result in one of KINDS; None where there is none."""
         if (facts := self.store.facts(job_id)) is None:
             return None
         if kind == "mid":
@@ -68,13 +42,12 @@ class Results:
         notes = self.store.notes(job_id)
         if kind == "json":
             return json.dumps({**notes_as_rows(notes), **facts}).encode()
-        with self._turns.taken():
-            audio = render_audio(notes, self.soundfont)
-            if kind == "wav":
-                with tempfile.TemporaryDirectory() as folder:
-                    return write_wav(audio, Path(folder) / "solo.wav").read_bytes()
-            tempo_map = self.store.tempo_map(job_id) if len(notes) else None
-            return player_html(notes, audio, "Solo", facts["chords"], tempo_map).encode(errors="replace")
+        audio = render_audio(notes, self.soundfont)
+        if kind == "wav":
+            with tempfile.TemporaryDirectory() as folder:
+                return write_wav(audio, Path(folder) / "solo.wav").read_bytes()
+        tempo_map = self.store.tempo_map(job_id) if len(notes) else None
+        return player_html(notes, audio, "Solo", facts["chords"], tempo_map).encode(errors="replace")
 
 
 def as_values(solo: Solo) -> dict:

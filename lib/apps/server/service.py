@@ -9,7 +9,7 @@ from lib import config as configs
 from lib.apps.server.jobs import Job, Jobs
 from lib.apps.server.limits import Limits
 from lib.apps.server.metrics import Metrics
-from lib.apps.server.results import Results, Turns, notes_as_rows
+from lib.apps.server.results import Results, notes_as_rows
 from lib.apps.server.scheduler import Player, Scheduler
 from lib.apps.server.schemas import SoloOrder, check, check_notes, check_performance, shape_of, write_order
 from lib.checkpoints.run_dependencies import locate
@@ -22,7 +22,6 @@ from lib.style.gallery import GALLERY, load_classifier
 from lib.style.identification import identify
 
 NEVER = 2**31
-WAITING = 4  # who may wait to be identified or reconstructed
 
 
 class Service:
@@ -56,7 +55,6 @@ class Service:
         home = configs.RELEASED if released or not (locate(run) / GALLERY).exists() else run
         self.classifier, self.gallery = load_classifier(home, choose_device(device))
         self.scheduler = Scheduler(self.jobs, self.results, self.metrics, self._player(queue))
-        self._turns = Turns(WAITING)
 
     def _player(self, queue):
         if queue is None:
@@ -84,17 +82,15 @@ class Service:
             self.metrics.ended.labels("cancelled").inc()
 
     def identify(self, content: bytes, top: int) -> dict:
-        """Identification.as_values of a MIDI file's bytes; MidiError, TooShort, Busy."""
+        """Identification.as_values of a MIDI file's bytes; MidiError, TooShort."""
         check_notes(content, self.limits)
         (notes, left_out), beat_s = read_piano(content), 60 / (read_tempo(content) or 120)
-        with self._turns.taken():
-            return identify(self.classifier, self.gallery, notes, top, beat_s, left_out).as_values()
+        return identify(self.classifier, self.gallery, notes, top, beat_s, left_out).as_values()
 
     def reconstruct(self, content: bytes) -> tuple[bytes, dict]:
-        """(MIDI file, plain values) of a MIDI file's bytes through the codec, in its beats; MidiError, Busy."""
+        """(MIDI file, plain values) of a MIDI file's bytes through the codec, in its beats; MidiError."""
         notes, tempo_map = check_performance(content, self.limits)
         tempo_map = tempo_map.covering(0.0, notes.end_s)
-        with self._turns.taken():
-            back = codec_round_trip(self.improviser.vqvae, notes, tempo_map)
+        back = codec_round_trip(self.improviser.vqvae, notes, tempo_map)
         values = {**notes_as_rows(back), "f1": dataclasses.asdict(note_f1(notes, back))}
         return to_midi(back, tempo_map), values

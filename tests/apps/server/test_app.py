@@ -1,8 +1,10 @@
 """The server over HTTP: it plays, says how far it is, gives results, cancels, and says what is wrong with which field."""
 
+import asyncio
 import base64
 import io
 import json
+import threading
 import time
 import wave
 
@@ -11,6 +13,8 @@ import numpy as np
 import pytest
 from serving import wait_for
 
+from lib.apps.server.app import Turns
+from lib.apps.server.errors import Problem
 from lib.apps.server.schemas import SoloOrder
 from lib.generation.generate import generate, infill
 from lib.generation.performance import as_theme, read_performance
@@ -283,6 +287,20 @@ def test_styles_health_and_openapi(client, service):
         answer = client.post("/v1/solos", json={**example["value"], "num_steps": 1, "num_candidates": 1})
         assert answer.status_code == 202, answer.text
         client.delete(answer.json()["links"]["self"])
+
+
+def test_sound_is_made_one_at_a_time_and_only_a_few_wait():
+    async def ask_thrice():
+        turns, may_end, running = Turns(2), threading.Event(), []
+        tasks = [asyncio.create_task(turns.take(lambda: running.append(1) or may_end.wait(10))) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        with pytest.raises(Problem) as refused:
+            await turns.take(may_end.set)
+        assert len(running) == 1 and (refused.value.status_code, refused.value.headers) == (429, {"Retry-After": "2"})
+        may_end.set()
+        assert await asyncio.gather(*tasks) == [True, True] and await turns.take(len, running) == 2
+
+    asyncio.run(ask_thrice())
 
 
 def test_a_worker_that_died_is_not_ready(make_service, tmp_path):

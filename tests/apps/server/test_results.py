@@ -2,13 +2,9 @@
 
 import io
 import json
-import threading
 import wave
 
-import pytest
-
-from lib.apps.server import results as module
-from lib.apps.server.results import Busy, Results, Turns, as_values
+from lib.apps.server.results import Results, as_values
 from lib.generation.generate import Solo
 from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes
@@ -43,19 +39,3 @@ def test_a_rest_is_a_result_too(tmp_path):
     assert json.loads(results.read("rest", "json"))["notes"] == [] and results.read("rest", "html")
     with wave.open(io.BytesIO(results.read("rest", "wav"))) as sound:
         assert sound.getnframes()
-
-
-def test_sound_is_made_one_at_a_time_and_only_a_few_wait(tmp_path, monkeypatch):
-    results, began, may_end = Results(tmp_path), threading.Event(), threading.Event()
-    results._turns = Turns(1)
-    write(results, "one")
-    render = module.render_audio
-    monkeypatch.setattr(module, "render_audio", lambda *words: began.set() or may_end.wait(10) and render(*words))
-    first = threading.Thread(target=results.read, args=("one", "wav"))
-    first.start()
-    assert began.wait(10)
-    with pytest.raises(Busy):
-        results.read("one", "html")
-    may_end.set()
-    first.join()
-    assert results.read("one", "wav")[:4] == b"RIFF" and results.read("one", "mid")[:4] == b"MThd"
