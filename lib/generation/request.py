@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lib.music.beat_grid import Timing
     from lib.music.chart import Chart
 
+MOST_POINTS = 10_000  # of an arc or a melody
 USUAL_S = 30.0  # whole choruses nearest to it are played where nobody says how long
 GUIDANCE, STYLE_GUIDANCE = 2.0, 3.0  # measured: data/released/improviser.md
 
@@ -31,7 +32,7 @@ def _numbers(value):
 def curve(low: float, high: float) -> type:
     """A number within bounds, or several, spread evenly over a solo: "4,9,3" or a tuple."""
     number = Annotated[float, Field(ge=low, le=high)]
-    several = Annotated[tuple[number, ...], Field(min_length=1)]
+    several = Annotated[tuple[number, ...], Field(min_length=1, max_length=MOST_POINTS)]
     return Annotated[number | several, BeforeValidator(_numbers)]
 
 
@@ -65,6 +66,7 @@ def _metre(value):
 
 
 Density = Annotated[float, Field(ge=0, le=40)]
+Melody = Annotated[tuple[tuple[float, int], ...], Field(max_length=MOST_POINTS)]
 Swing = Annotated[float, Field(ge=0.5, le=0.75)]
 PitchClasses = Annotated[tuple[float, ...], Field(min_length=12, max_length=12), BeforeValidator(_numbers)]
 Vamp = optional(int, "Bars that come back again and again, changed.", ge=1, le=16)
@@ -113,7 +115,7 @@ class GenerateRequest:
     )
     loudness: curve(1, 127) | None = rule_target("Mean velocity: 64, or an arc: 40,90.", "Loudness (velocity)")
     swing: Swing | None = rule_target("Notes on eighths: 0.5 straight, 0.67 triplets.", "Swing")
-    melody: tuple[tuple[float, int], ...] | None = rule_target("Notes (seconds, MIDI pitch) that are to sound on top.")
+    melody: Melody | None = rule_target("Notes (seconds, MIDI pitch) that are to sound on top.")
     pitch_classes: PitchClasses | None = rule_target("Twelve weights, C to B: 1,0,1,0,1,1,0,1,0,1,0,1.")
     condition_model: Annotated[
         bool,

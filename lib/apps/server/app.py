@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path as FilePath
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Path, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import generate_latest
@@ -30,17 +30,9 @@ from lib.music.notes import MidiError
 from lib.style.classifier import TooShort
 
 AGAIN = {"Retry_After": "2"}
-EVENTS_EVERY_S, COMMENT_EVERY = 0.25, 40  # a comment now and then keeps proxies from closing the stream
+EVENTS_EVERY_S = 0.25
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As POST /v1/solos gave it.")]
 Kind = Annotated[Literal["mid", "wav", "json", "html"], Path(description="MIDI, sound, notes, or the player page.")]
-BLUES = {"chords": "blues in F", "choruses": 2, "tempo_bpm": 160, "feel": "swing", "density": [4, 9, 5]}
-WALTZ = {"chords": "Am7 | D7 | Gmaj7 | Cmaj7", "bars": 16, "metre": "3/4"}
-EXAMPLES = {
-    "changes": {"summary": "Ten seconds over changes", "value": {"chords": "Dm7 G7 | Cmaj7", "seconds": 10, "seed": 1}},
-    "blues": {"summary": "Two choruses of a swung blues, busier towards the middle", "value": BLUES},
-    "waltz": {"summary": "Sixteen bars of three", "value": WALTZ},
-    "mix": {"summary": "Two pianists", "value": {"style": "Brad Mehldau:0.7,Bill Evans:0.3", "seconds": 10}},
-}
 MIDI_BODY = {
     "requestBody": {"required": True, "content": {"audio/midi": {"schema": {"type": "string", "format": "binary"}}}}
 }
@@ -83,13 +75,6 @@ class JobView(BaseModel):
     links: dict[str, str]
 
 
-class StylesView(BaseModel):
-    """Whose styles are known; `own` is whom it plays like when nobody is asked for."""
-
-    own: str | None
-    styles: list[str]
-
-
 def make_app(service: Service, token: str | None = None) -> FastAPI:
     """The ASGI application of a Service, which plays and is closed with it.
 
@@ -123,7 +108,7 @@ def page_html(request_type: type = GenerateRequest) -> str:
     folder = FilePath(__file__).parent
     parts = {name: read_parts(folder, f"page.{suffix}") for name, suffix in (("style", "css"), ("script", "js"))}
     rules = "\n".join(
-        f'  <label>{html.escape(field.metadata["label"])} <input id="{field.name}" class="rule" inputmode="text" '
+        f'  <label>{html.escape(field.metadata["label"])} <input id="{field.name}" name="{field.name}" inputmode="text" '
         f'placeholder="free" title="{html.escape(field.metadata["option"])}"></label>'
         for field in dataclasses.fields(request_type)
         if field.metadata.get("label")
@@ -154,7 +139,7 @@ def _solos(service):
     streams, sound = asyncio.Semaphore(service.limits.streams), Turns(8)  # the sound of minutes takes much memory
 
     @router.post("", status_code=202, response_model=JobView, responses=answers(401, 413, 422, 429))
-    def ask(order: Annotated[SoloOrder, Body(openapi_examples=EXAMPLES)], response: Response):
+    def ask(order: SoloOrder, response: Response):
         """Ask for a solo; with `midi` it continues a performance, with `from_s` and `to_s` too it infills a passage."""
         if (job := service.add(order)) is None:
             raise Problem(429, f"{service.limits.queued} jobs are waiting already; try again soon.", **AGAIN)
@@ -207,16 +192,14 @@ async def _events(service, job_id, streams):
         return None if job is None else _view(service, job).model_dump()
 
     async with streams:
-        sent, quiet = None, 0
+        sent = None
         while (view := await run_in_threadpool(look)) is not None:
             ended = view["state"] in ENDED
-            if view != sent:
-                yield f"event: {view['state'] if ended else 'progress'}\ndata: {json.dumps(view)}\n\n"
-                sent, quiet = view, 0
-            elif (quiet := quiet + 1) % COMMENT_EVERY == 0:
-                yield ": still here\n\n"
+            text = f"event: {view['state'] if ended else 'progress'}\ndata: {json.dumps(view)}\n\n"
+            yield text if view != sent else ":\n\n"  # a comment keeps proxies from closing the stream
             if ended:
                 return
+            sent = view
             await asyncio.sleep(EVENTS_EVERY_S)
 
 
@@ -241,10 +224,10 @@ def _listening(service):
         midi, values = await listen(service.reconstruct, await request.body())
         return JSONResponse(values) if form == "json" else Response(midi, media_type=KINDS["mid"])
 
-    @router.get("/styles", response_model=StylesView, responses=answers(401))
+    @router.get("/styles", responses=answers(401))
     def styles():
-        """Whose styles may be asked for."""
-        return StylesView(own=service.improviser.pianist, styles=list(service.improviser.styles.names))
+        """Whose `styles` may be asked for, and whom it plays like when nobody is: its `own`."""
+        return {"own": service.improviser.pianist, "styles": list(service.improviser.styles.names)}
 
     return router
 

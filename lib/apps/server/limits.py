@@ -19,7 +19,6 @@ class Limits:
     chart_characters: int = 2_000
     num_steps: int = 100
     num_candidates: int = 16
-    points: int = 1_000  # of an arc or a melody
     queued: int = 100  # jobs that may wait; beyond it 429
     batch: int = 32  # candidates that go through the model together
     job_s: float = 300.0  # a job that plays longer fails

@@ -1,15 +1,10 @@
 const $ = id => document.getElementById(id);
-const NUMBERS = ["tempo_bpm", "temperature", "guidance_scale", "seed", "from_s", "to_s"];
 const LOOK_EVERY_MS = 250;
 // where the server names another field than the page has
 const FIELD = { choruses: "length", bars: "length", seconds: "length", body: "midi" };
 let job = null;
 
 function say(text) { $("said").textContent = text; }
-
-class Refused extends Error {
-  constructor(status, problem) { super(problem.detail || `HTTP ${status}`); this.status = status; this.errors = problem.errors || []; }
-}
 
 async function ask(path, options = {}) {
   const headers = { ...options.headers };
@@ -18,7 +13,8 @@ async function ask(path, options = {}) {
   const answer = await fetch(path, { ...options, headers });
   if (answer.ok) { if (token) sessionStorage.setItem("token", token); return answer; }
   if (answer.status === 401) { $("tokenRow").hidden = false; sessionStorage.removeItem("token"); $("token").focus(); }
-  throw new Refused(answer.status, await answer.json().catch(() => ({})));
+  const problem = await answer.json().catch(() => ({}));
+  throw Object.assign(new Error(problem.detail || `HTTP ${answer.status}`), { errors: problem.errors || [] });
 }
 
 function base64(file) {
@@ -31,14 +27,12 @@ function base64(file) {
 }
 
 async function order() {
-  const wanted = { chords: $("chords").value, feel: $("feel").value };
-  if ($("metre").value.trim()) wanted.metre = $("metre").value;
-  if ($("length").value !== "") wanted[$("unit").value] = Number($("length").value);
-  for (const id of NUMBERS) if ($(id).value !== "") wanted[id] = Number($(id).value);
-  for (const knob of document.querySelectorAll(".rule")) if (knob.value.trim()) wanted[knob.id] = knob.value.trim();
+  const given = [...new FormData($("knobs"))].filter(([, value]) => typeof value === "string" && value.trim());
+  const wanted = Object.fromEntries(given.map(([name, value]) => [name, value.trim()]));
+  if ($("length").value) wanted[$("unit").value] = $("length").value;
   const [first, second, share] = [$("style").value, $("mix").value, Number($("share").value)];
-  const style = first && second && first !== second ? `${first}:${(1 - share).toFixed(2)},${second}:${share.toFixed(2)}` : first || second;
-  if (style) wanted.style = style;
+  if (first && second && first !== second) wanted.style = `${first}:${(1 - share).toFixed(2)},${second}:${share.toFixed(2)}`;
+  else if (first || second) wanted.style = first || second;
   for (const id of ["midi", "theme"]) if ($(id).files.length) wanted[id] = await base64($(id).files[0]);
   return wanted;
 }

@@ -19,7 +19,7 @@ from lib.checkpoints.load import Styles
 from lib.config import STRICT, ConfigError, build
 from lib.generation.generate import Order, find_passage
 from lib.generation.performance import as_theme, order_of, read_performance
-from lib.generation.request import RULE_OPTIONS, GenerateRequest, MetreText, Tempo
+from lib.generation.request import GenerateRequest, MetreText, Tempo
 from lib.music.chords import ChordError
 from lib.music.notes import MidiError, Notes, read_midi
 from lib.music.tempo_map import TempoMap
@@ -103,9 +103,6 @@ def _check_sizes(asked, limits):
     for name in ("num_steps", "num_candidates", "bars"):
         if (getattr(asked, name) or 0) > (most := getattr(limits, name)):
             raise Problem.of_field(name, f"{getattr(asked, name)}; this server takes {most} at most.")
-    for name in RULE_OPTIONS:
-        if isinstance(value := getattr(asked, name), tuple) and len(value) > limits.points:
-            raise Problem.of_field(name, f"{len(value)} points; this server takes {limits.points} at most.")
     for name in ("chords", "style"):
         if len(getattr(asked, name) or "") > limits.chart_characters:
             raise Problem.of_field(name, f"this server reads {limits.chart_characters} characters at most.")

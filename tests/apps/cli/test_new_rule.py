@@ -29,7 +29,7 @@ def test_command_line_page_and_knobs_have_a_new_rule(monkeypatch):
     assert "staccato" in inspect.signature(command).parameters
     assert command(staccato=2.0, chords=None, help_all=False) == {"staccato": 2.0}
     page = page_html(Request)
-    assert 'id="staccato" class="rule"' in page and "Staccato" in page and "How short notes are." in page
+    assert 'id="staccato" name="staccato"' in page and "Staccato" in page and "How short notes are." in page
     knobs = make_knobs(Request)
     assert [value for _, value in knobs["staccato"].options] == [0, 1.0, 1.5, 2.0, 2.5, 3.0]
     knobs["staccato"].value = 2.5
