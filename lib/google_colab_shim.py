@@ -142,7 +142,7 @@ def upload(folder: Path | str) -> list[Path]:
             (folder / Path(name).name).write_bytes(content)
     else:
         print(f"Copy your MIDI files into {folder}, then run this again.")
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi", ".kar", ".rmi"))
 
 
 def download(path: Path | str) -> Path:

@@ -39,7 +39,8 @@ from lib.data.note_store import (
 )
 from lib.data.splits import split_folder
 from lib.music.beat_tracking import sits_on_grid
-from lib.music.notes import MAX_MIDI_BYTES, MIDI_SUFFIXES, MidiError, read_midi_and_quarters
+from lib.music.midi_file import MAX_MIDI_BYTES, MidiError
+from lib.music.notes import MIDI_SUFFIXES, read_midi_and_quarters
 from lib.progress import progress_bar
 from lib.storage.atomic_write import write_text
 
@@ -148,7 +149,7 @@ def ingest_source(
         try:
             if member in seen:
                 raise MidiError("is in the archive twice")
-            notes, quarters_s = read_midi_and_quarters(read())
+            notes, quarters_s = read_midi_and_quarters(read(), holds=corpus is None)
         except MidiError as error:
             skipped.append({"member": member, "reason": str(error)})
             continue
@@ -177,7 +178,7 @@ def ingest_source(
 
 def _nothing_usable(origin, skipped):
     if not skipped:
-        return f"{origin} holds no MIDI file (.mid or .midi)"
+        return f"{origin} holds no MIDI file ({', '.join(MIDI_SUFFIXES)})"
     reasons = "; ".join(f"{s['member']} {s['reason']}" for s in skipped[:SHOWN_REASONS])
     more = f"; and {len(skipped) - SHOWN_REASONS} more" if len(skipped) > SHOWN_REASONS else ""
     return f"{origin} holds no usable performance: {reasons}{more}"

@@ -409,13 +409,16 @@ def _solo(improviser, plan, passage):
         ends_s = begins_s + (plan.request.seconds or timing.seconds(length))
         tempo_map = around.followed_by(own, plan.first // LATENTS_PER_BEAT) if order.notes is not None else own
     notes = in_seconds(piano_roll_to_notes(piano_roll)[0], own).between(begins_s, ends_s)
+    if order.is_infilling:
+        around_s = order.notes.between(0, begins_s)
+        notes = notes.without_held(replace(around_s, onset_s=around_s.onset_s - begins_s))
     if order.notes is not None:
         notes = order.notes.between(0, begins_s).followed_by(notes, begins_s)
     if order.is_infilling:
         notes = notes.followed_by(order.notes.between(ends_s, math.inf), ends_s)
     rules = passage.rules(passage.before, passage.before + length)
     symbols = [(float(time_s), symbol) for time_s, symbol in _symbols(plan, own) if time_s < ends_s]
-    return Solo(notes, begins_s, ends_s, tempo_map, plan.request, symbols, rules, piano_roll)
+    return Solo(notes.struck_once(), begins_s, ends_s, tempo_map, plan.request, symbols, rules, piano_roll)
 
 
 def _symbols(plan, own):

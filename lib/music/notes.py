@@ -14,28 +14,23 @@ from pathlib import Path
 import numpy as np
 
 from lib.music.chords import in_ascii
+from lib.music.midi_file import NEVER, PEDAL_CONTROLLER, MidiError, read_score
 from lib.music.tempo_map import BEATS_ONLY, Metre, TempoMap, bar_table
 from lib.storage.atomic_write import atomic_write
 
-MIDI_SUFFIXES = (".mid", ".midi")
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 MIDDLE_C = 60
-PEDAL_CONTROLLER = 64
 PEDAL_DOWN = 64  # the controller's value from which the pedal holds
 TICKS_PER_QUARTER = 480  # of files that are written: 20 of a roll's frame in 4/4
 TEMPO_ROUNDING = 1  # microseconds a quarter; a change of tempo by no more is no event
 SLOWEST_TEMPO = 2**24 - 1  # microseconds a quarter that a file can hold
 KEYBOARDS, BASSES = range(8), range(32, 40)  # programs of General MIDI
-MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
 MAX_PERFORMANCE_S = 24 * 3600.0  # beyond this a tempo or a time is broken
 MAX_QUARTERS = 100_000  # of a file that are looked at
 REST = ("duration_s", "pitch", "velocity")  # columns of notes besides the onset
 SHORTEST_S = 0.005  # of a note that `reorder` has to lengthen
 SLOWEST_FASTEST = (20.0, 400.0)  # bpm; a tempo beyond is a slip of the file
 DEFAULT_TEMPO = 500_000  # microseconds a quarter where a file says nothing (120 bpm)
-
-
-class MidiError(ValueError):
-    """A file that is not a usable piano performance; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +100,23 @@ class Notes:
         part = self.between(0.0, end_s)
         return replace(part, duration_s=np.minimum(part.duration_s, end_s - part.onset_s))
 
+    def struck_once(self) -> Notes:
+        """The same with each key released before it is struck again; of two struck at a time the later one stays."""
+        order = np.lexsort((self.onset_s, self.pitch))
+        again, duration_s = np.diff(self.pitch[order].astype(int)) == 0, self.duration_s.copy()
+        gap_s = np.diff(self.onset_s[order])[again]
+        duration_s[order[:-1][again]] = np.minimum(duration_s[order[:-1][again]], gap_s)
+        return Notes.from_arrays(self.onset_s, duration_s, self.pitch, self.velocity, self.pedal_s)
+
+    def without_held(self, others: Notes) -> Notes:
+        """The notes whose keys none of the others holds down when they begin."""
+        held = np.zeros(len(self), bool)
+        ends_s = others.onset_s + others.duration_s
+        for row in np.flatnonzero(np.isin(self.pitch, others.pitch)):
+            is_same = others.pitch == self.pitch[row]
+            held[row] = (is_same & (others.onset_s <= self.onset_s[row]) & (self.onset_s[row] < ends_s)).any()
+        return select(self, ~held)
+
     def followed_by(self, later: Notes, at_s: float) -> Notes:
         """One performance of both, `later` from at_s on; a pedal held until then is released there."""
         pedal_s = self.pedal_s.clip(max=at_s)
@@ -146,11 +158,15 @@ def read_midi(source: Path | str | bytes) -> Notes:
     return _read(source)[1]
 
 
-def read_midi_and_quarters(source: str | Path | bytes) -> tuple[Notes, np.ndarray]:
-    """The notes of a MIDI file (see read_midi), and when its quarters begin, float64 (Q,), seconds, to its end."""
-    score, notes = _read(source)
-    count = min(score.end() // score.ticks_per_quarter + 2, MAX_QUARTERS)
-    return notes, _tick_clock(score)(np.arange(count) * score.ticks_per_quarter)
+def read_midi_and_quarters(source: str | Path | bytes, holds: bool = True) -> tuple[Notes, np.ndarray]:
+    """The notes of a MIDI file (see read_midi), and when its quarters begin, float64 (Q,), seconds, to its end.
+
+    holds : whether a note that is never released lasts until its track ends; else it is left out, as a slip
+    """
+    score, notes, _ = _read(source, holds=holds)
+    seconds = _tick_clock(score)
+    count = min(score.end() % NEVER // score.ticks_per_quarter + 2, MAX_QUARTERS)
+    return notes, seconds(np.arange(count) * score.ticks_per_quarter)
 
 
 def read_piano(source: Path | str | bytes) -> tuple[Notes, list[str]]:
@@ -161,9 +177,10 @@ def read_piano(source: Path | str | bytes) -> tuple[Notes, list[str]]:
     (Notes, list of str) : all tracks but drums, or the keyboards' alone if there are any; and what was left out, such
         as "drums (96 notes)". MidiError as read_midi
     """
-    score, notes = _read(source, _keyboards)
+    score, notes, _ = _read(source, _keyboards)
     others = [track for track in score.tracks if len(track.notes) and track not in _keyboards(score)]
-    return notes, [f"{_title_of(track)} ({len(track.notes)} notes)" for track in others]
+    left_out = [f"{_title_of(track)} ({len(track.notes)} notes)" for track in others]
+    return notes, left_out
 
 
 def _title_of(track):
@@ -180,46 +197,18 @@ def _keyboards(score):
     return keyboards or _pitched(score)
 
 
-def _read(source, choose_tracks=_pitched):
-    """(symusic's Score in ticks, Notes of the tracks chosen), see read_midi."""
+def _read(source, choose_tracks=_pitched, holds=True):
+    """(symusic's Score in ticks, Notes of the tracks chosen, {what was mended or left out: how many}), see read_midi."""
     if isinstance(source, bytes):
-        score = _parse(source)
-        return score, _notes_of(score, choose_tracks(score))
+        score, mended = read_score(source)
+        return score, *_notes_of(score, choose_tracks(score), mended.pedal, holds)
     try:
-        score = _parse(Path(source).read_bytes())
-        return score, _notes_of(score, choose_tracks(score))
+        return _read(Path(source).read_bytes(), choose_tracks, holds)
     except MidiError as error:
         raise MidiError(f"{source} {error}") from error
 
 
-def _parse(content):
-    from symusic import Score
-
-    if not content:
-        raise MidiError("is empty (0 bytes)")
-    if len(content) > MAX_MIDI_BYTES:
-        raise MidiError(f"is {len(content) >> 20} MB, more than a performance can be")
-    if content[:4] != b"MThd":
-        raise MidiError("is not a MIDI file (it does not begin with MThd)")
-    _check_chunks(content)
-    try:
-        return Score.from_midi(content, ttype="tick")
-    except Exception as error:  # symusic raises several unrelated types
-        raise MidiError(f"can't be read: {error}") from error
-
-
-def _check_chunks(content):
-    """Refuse a file whose chunks claim more bytes than it has, before a parser believes them."""
-    position = 0
-    while position + 8 <= len(content):
-        length = int.from_bytes(content[position + 4 : position + 8], "big")
-        position += 8 + length
-        if position > len(content):
-            missing = position - len(content)
-            raise MidiError(f"is cut short: a chunk claims {length:,} bytes, {missing:,} are missing")
-
-
-def _notes_of(score, tracks):
+def _notes_of(score, tracks, more_pedal, holds):
     arrays = [track.notes.numpy() for track in tracks if len(track.notes)]
     if not arrays:
         drums = any(len(track.notes) for track in score.tracks)
@@ -228,15 +217,22 @@ def _notes_of(score, tracks):
         np.concatenate([a[key] for a in arrays]) for key in ("time", "duration", "pitch", "velocity")
     )
     release = onset.astype(np.int64) + duration
+    is_held = release >= NEVER
+    if is_held.any():
+        release[is_held] -= NEVER
+        rows = slice(None) if holds else ~is_held
+        onset, release, pitch, velocity = onset[rows], release[rows], pitch[rows], velocity[rows]
+    if not len(onset):
+        raise MidiError("has no note that is released")
     seconds = _tick_clock(score)
-    pedal_s = seconds(_pedal_ticks(tracks, release.max()))
+    pedal_s = seconds(_pedal_ticks(tracks, more_pedal, release.max()))
     onset_s, release_s = seconds(onset), seconds(release)
     if onset.min() < 0 or release.min() < 0 or not release_s.max() <= MAX_PERFORMANCE_S:
         raise MidiError("has notes at impossible times")
     notes = Notes.from_arrays(onset_s, release_s - onset_s, pitch, velocity, pedal_s)
     if not len(notes):
         raise MidiError("has only notes of no length")
-    return notes
+    return notes, {"never_released": int(is_held.sum()), "no_length": len(onset) - len(notes)}
 
 
 def _tick_clock(score):
@@ -256,9 +252,16 @@ def _tick_clock(score):
     return seconds
 
 
-def _pedal_ticks(tracks, end):
-    """(P, 2) ticks in which the pedal of any track is down, in order, not overlapping; open ones close at end."""
-    intervals = [_pedal_of(track, end) for track in tracks if len(track.controls)]
+def _pedal_ticks(tracks, more_pedal, end):
+    """(P, 2) ticks in which the pedal of any track or channel is down, in order, not overlapping; open ones close at end.
+
+    more_pedal : [(tick, whether it is down)] of each channel without notes
+    """
+    controls = [track.controls.numpy() for track in tracks if len(track.controls)]
+    chosen = [control["number"] == PEDAL_CONTROLLER for control in controls]
+    rows = [(c["time"][rows], c["value"][rows] >= PEDAL_DOWN) for c, rows in zip(controls, chosen, strict=True)]
+    rows += [tuple(map(np.array, zip(*channel, strict=True))) for channel in more_pedal]
+    intervals = [_pedal_of(ticks.astype(np.int64), down, end) for ticks, down in rows]
     intervals = np.concatenate([np.zeros((0, 2), dtype=np.int64), *intervals])
     if len(intervals) < 2:
         return intervals
@@ -268,10 +271,7 @@ def _pedal_ticks(tracks, end):
     return np.column_stack([intervals[first, 0], up[np.append(first[1:], True)]])
 
 
-def _pedal_of(track, end):
-    controls = track.controls.numpy()
-    chosen = controls["number"] == PEDAL_CONTROLLER
-    ticks, down = controls["time"][chosen].astype(np.int64), controls["value"][chosen] >= PEDAL_DOWN
+def _pedal_of(ticks, down, end):
     changes = down != np.concatenate([[False], down[:-1]])
     ticks = ticks[changes]
     if len(ticks) % 2:
@@ -282,7 +282,7 @@ def _pedal_of(track, end):
 
 def read_metres(source: Path | str | bytes) -> list[tuple[float, int, int]]:
     """[(position in quarters, numerator, denominator)] of a MIDI file's time signatures; 4/4 by default."""
-    score, _ = _read(source)
+    score, _, _ = _read(source)
     possible = [each for each in score.time_signatures if 0 < each.numerator < 33 and 0 < each.denominator < 33]
     found = sorted(possible, key=lambda metre: metre.time)
     metres = [(each.time / score.ticks_per_quarter, each.numerator, each.denominator) for each in found]
@@ -291,7 +291,7 @@ def read_metres(source: Path | str | bytes) -> list[tuple[float, int, int]]:
 
 def read_tempo(source: Path | str | bytes, at_s: float | None = None) -> float | None:
     """Quarters a minute of a MIDI file (as read_midi takes it) at a time, or at its end; None where it gives none."""
-    score, _ = _read(source)
+    score, _, _ = _read(source)
     seconds = _tick_clock(score)
     tempos = sorted(score.tempos, key=lambda tempo: tempo.time)
     began = [tempo for tempo in tempos if at_s is None or seconds(np.array([tempo.time]))[0] <= at_s]
@@ -300,7 +300,7 @@ def read_tempo(source: Path | str | bytes, at_s: float | None = None) -> float |
 
 def read_markers(path: Path | str) -> list[tuple[float, str]]:
     """[(time_s, text)] of the markers of a MIDI file, in order: in ours, the chords. MidiError as read_midi."""
-    score, _ = _read(path)
+    score, _, _ = _read(path)
     seconds = _tick_clock(score)
     markers = sorted(score.markers, key=lambda marker: marker.time)
     return [(float(seconds(np.array([marker.time]))[0]), marker.text) for marker in markers]
@@ -341,8 +341,10 @@ def to_midi(
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_QUARTER)
     texts = [(clock(time_s), mido.MetaMessage("marker", text=in_ascii(text))) for time_s, text in markers]
     file.tracks.append(_track([*clock.events(), *texts]))
+    ticks = _ticks(notes, clock, everything if left_hand is None else left_hand)
     for name, chosen in tracks.items():
-        file.tracks.append(_track([(0, mido.MetaMessage("track_name", name=name)), *_messages(notes, chosen, clock)]))
+        messages = _messages(notes, chosen, ticks, clock)
+        file.tracks.append(_track([(0, mido.MetaMessage("track_name", name=name)), *messages]))
     content = io.BytesIO()
     file.save(file=content)
     return content.getvalue()
@@ -389,15 +391,31 @@ class _TickClock:
             before = metre if tick >= 0 else None  # bars of unknown metre part those of a known one
 
 
-def _messages(notes, chosen, clock):
+def _ticks(notes, clock, hand):
+    """(onset, release) of each note in ticks: no key is struck while it sounds, and each note lasts a tick at least.
+
+    A key that the other hand strikes next is released a tick before: the order of tracks says nothing within a tick.
+    """
+    onset, release = clock(notes.onset_s), clock(notes.onset_s + notes.duration_s)
+    order = np.lexsort((onset, notes.pitch))
+    apart = notes.pitch[order].astype(np.int64) * (onset.max(initial=0) + 2 * len(onset) + 1)  # keys one after another
+    rank = np.arange(len(order))
+    onset[order] = np.maximum.accumulate(onset[order] + apart - 2 * rank) + 2 * rank - apart
+    following = np.append(onset[order][1:], np.iinfo(np.int64).max)
+    following[:-1][np.diff(notes.pitch[order].astype(int)) != 0] = np.iinfo(np.int64).max
+    following[:-1] -= hand[order][1:] != hand[order][:-1]
+    release[order] = np.minimum(np.maximum(release[order], onset[order] + 1), following)
+    return onset, release
+
+
+def _messages(notes, chosen, ticks, clock):
     """(tick, message) of the chosen notes, and of the pedal: it holds both hands. Ends come before what begins."""
     import mido
 
-    ends_s = notes.onset_s + notes.duration_s
-    onset, release = clock(notes.onset_s[chosen]), clock(ends_s[chosen])
-    release, rows = np.maximum(release, onset + 1), zip(notes.pitch[chosen].tolist(), notes.velocity[chosen].tolist())
+    onset, release = (column[chosen] for column in ticks)
+    rows = zip(notes.pitch[chosen].tolist(), notes.velocity[chosen].tolist(), strict=True)
     begins, ends = [], []
-    for on, off, (pitch, velocity) in zip(onset.tolist(), release.tolist(), rows):
+    for on, off, (pitch, velocity) in zip(onset.tolist(), release.tolist(), rows, strict=True):
         begins.append((on, mido.Message("note_on", note=pitch, velocity=velocity)))
         ends.append((off, mido.Message("note_off", note=pitch, velocity=0)))
     pedal = [

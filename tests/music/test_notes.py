@@ -289,7 +289,7 @@ def test_pedal_threshold_and_an_open_pedal():
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"RIFF" + bytes(100), "not a MIDI file"),
+        (b"RIFF" + bytes(100), "a RIFF file, not MIDI"),
         (b"MThd", "can't be read|no notes|cut short"),
         (midi_bytes(on(60), on(60, 0, 100))[:-9], "cut short"),
         (midi_bytes(), "no notes"),
