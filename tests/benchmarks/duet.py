@@ -232,7 +232,7 @@ def measure_timing(words, folder):
         if spans := [span for span in line if span.on_s < now_s + 0.4]:
             line = line[len(spans) :]
             output.order("play", spans)
-            due += [pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off))]
+            due += [pair for span in spans for pair in ((span.on_s, bytes(span.on.bin())), (span.off_s, bytes(span.off.bin())))]
         if model.receive() is not None:
             takes += 1
             model.ask(replace(question, number=takes))

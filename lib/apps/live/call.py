@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from lib.apps.live.partner import LEAD_S, Partner
+from lib.apps.live.partner import LEAD_S, Partner, lead_s
 from lib.apps.live.tempo import BeatGrid
 
 BARS = (1, 8)  # of an answer that is as long as the phrase
@@ -38,15 +38,15 @@ class CallAndResponse(Partner):
         self.answer = self.start = self.ended_s = self.entry = None
         self.num_prompted, self.late, self.answering = 0, False, False
 
-    def phrase_begins(self, now_s: float) -> None:
-        """Your first note is beat one, unless a clock, or an answer until a bar ago, says where beat one is."""
-        is_after = self.tempo.grid(now_s).beat_at(now_s) >= self.ends + self.bar
-        if is_after and not self.tempo.follows and self.request.clock != "out":
+    def note_begins(self, now_s: float) -> None:
+        """A phrase begins, continues after all, or is played into an answer.
+
+        Your first note is beat one, unless a clock, or an answer until a bar ago, says where beat one is.
+        """
+        is_free = self.tempo.grid(now_s).beat_at(now_s) >= self.ends + self.bar
+        if is_free and not len(self.phrase) and self.request.clock == "own":
             self.ends = -math.inf
             self.tempo.begin(now_s)
-
-    def note_began(self) -> None:
-        """A phrase begins, continues after all, or is played into an answer."""
         if self.answering:
             if self.request.give_way:
                 self.withdraw()
@@ -78,11 +78,6 @@ class CallAndResponse(Partner):
         elif self.ended_s is not None:
             self._enter(now_s, grid)
 
-    def failed(self) -> None:
-        """Listen on."""
-        self.phrase.clear()
-        self.reset()
-
     def _may_ask(self, beat: float) -> bool:
         if self.phrase.ends_by_silence:
             return self.start is None and self.phrase.may_have_ended(beat)
@@ -90,10 +85,10 @@ class CallAndResponse(Partner):
         return is_idle and len(self.phrase) > max(self.num_prompted, FEWEST - 1)
 
     def _ask(self, now_s: float, grid: BeatGrid) -> None:
-        beat, rest = grid.beat_at(now_s), 0.0
+        beat, ready_s = grid.beat_at(now_s), now_s + lead_s(self.model.expected_s)
         if self.phrase.ends_by_silence:
-            rest = max(0.0, self.request.silence_beats - self.phrase.silence(beat))
-        self.start = max(0.0, grid.next_beat(max(grid.time_of(beat + rest), now_s + self.lead_s) + LEAD_S))
+            ready_s = max(ready_s, grid.time_of(beat + self.request.silence_beats - self.phrase.silence(beat)))
+        self.start = max(0.0, grid.next_beat(ready_s + LEAD_S))
         prompt, self.num_prompted = self.phrase.notes(beat), len(self.phrase)
         length = num_beats(self.request.bars, max(prompt.release) - self.phrase.begun, self.bar)
         self.ask(prompt, self.start, length, grid)

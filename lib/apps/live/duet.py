@@ -13,7 +13,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from mido import Message
@@ -107,27 +107,8 @@ class PortMonitor(threading.Thread):
             self.port.close()
 
 
-def partner_of(request: DuetRequest, output, model, report: Callable):
-    """The Partner that a request asks for, with its tempo."""
-    metre = Metre.parse(request.metre)
-    tempo = ClockTempo(metre) if request.clock == "in" else OwnTempo(request.tempo_bpm, metre)
-    return (CallAndResponse if request.mode == "call" else Turns)(request, tempo, output, model, report)
-
-
 class LiveDuet:
-    """Everything together.
-
-    Parameters
-    ----------
-    request : DuetRequest
-    input_name, output_name : see ports
-    loading : keyword arguments of generate.load_improviser
-    journal : Journal
-
-    Raises
-    ------
-    PortError : a port is not there; ProcessError : the model can't be loaded
-    """
+    """Everything together, see `play_duet`. PortError : a port is missing; ProcessError : the model can't be loaded."""
 
     def __init__(self, request: DuetRequest, input_name: str, output_name: str, loading: Mapping, journal: Journal):
         self.request, self.journal, self.input_name, self.output_name = request, journal, input_name, output_name
@@ -143,15 +124,24 @@ class LiveDuet:
             journal("loading", f"{ports}. Loading the model ...")
             self.model.wait(LOADING_S)
             started.pop_all()
-        self.partner = partner_of(request, self.output, self.model, journal)
+        metre = Metre.parse(request.metre)
+        tempo = ClockTempo(metre) if request.clock == "in" else OwnTempo(request.tempo_bpm, metre)
+        kind = CallAndResponse if request.mode == "call" else Turns
+        self.partner = kind(request, tempo, self.output, self.model, journal)
 
     def run(self) -> None:
-        """Count in, start the clock, and play until KeyboardInterrupt. ProcessError : scheduler or watchdog have died."""
-        self.ports.start()
+        """Count in and play, for ever. ProcessError : scheduler or watchdog have died."""
         while not self.ports.events.empty():  # of what came while the model was loaded a clock alone counts
-            event, message, at_s = self.ports.events.get()
+            _, message, at_s = self.ports.events.get()
             self.partner.tempo.receive(message, at_s)
-        self._count_in(time.perf_counter())
+        self.ports.start()
+        now_s, grid = time.perf_counter(), self.partner.tempo.grid
+        if self.request.mode != "call":
+            self.partner.count_in(now_s)
+        elif self.request.clock == "out":
+            self.partner.tempo.begin(now_s + CHECK_S / 2)
+        if self.request.clock == "out":
+            self.output.order("start_clock", grid(now_s).time_of(0), grid(now_s).quarter_s)
         self.journal("ready", "ready: play. Ctrl-C ends it")
         while True:
             with contextlib.suppress(queue.Empty):
@@ -162,15 +152,6 @@ class LiveDuet:
             self.partner.tick(now_s)
             if now_s - self.checked_s > CHECK_S:
                 self.check(now_s)
-
-    def _count_in(self, now_s: float) -> None:
-        if self.request.mode != "call":
-            self.partner.count_in(now_s)
-        elif self.request.clock == "out":
-            self.partner.tempo.begin(now_s + CHECK_S / 2)
-        if self.request.clock == "out":
-            grid = self.partner.tempo.now
-            self.output.order("start_clock", grid.time_of(0), grid.quarter_s)
 
     def receive(self, event: str, message: Message | None, at_s: float) -> None:
         """Take in what a PortMonitor reports."""
@@ -187,31 +168,29 @@ class LiveDuet:
     def check(self, now_s: float) -> None:
         """Look after the processes. ProcessError : scheduler or watchdog have died."""
         self.checked_s = now_s
-        report = self.output.report()
+        report = self.output.report() or {"lost": 0, "sent": []}
         if not self.output.is_alive:
             raise ProcessError("The process that sends notes, or its watchdog, has ended. Start the duet again.")
-        if report is not None:
-            self._journal_report(report)
+        if report["lost"] > self.num_lost:
+            self.num_lost = report["lost"]
+            self.journal("output_lost", f"the output {self.output_name!r} was lost; it is silenced when it is back")
+        late_ms = max((1000 * (sent_s - due_s) for due_s, sent_s, _ in report["sent"]), default=0.0)
+        if late_ms > LATE_MS:
+            self.journal("slow", f"a message was {late_ms:.0f} ms late: this machine is busy", late_ms=late_ms)
         if not self.model.is_alive and now_s - self.restarted_s > RESTART_S:
             self.restarted_s = now_s
             self.journal("model_died", "the model's process has ended; starting it again")
             self.model.restart()
             self.partner.reset()
 
-    def _journal_report(self, report: dict) -> None:
-        if report["lost"] > self.num_lost:
-            self.journal("output_lost", f"the output {self.output_name!r} was lost; it is silenced when it is back")
-        self.num_lost = report["lost"]
-        late_ms = max((1000 * (sent_s - due_s) for due_s, sent_s, _ in report["sent"]), default=0.0)
-        if late_ms > LATE_MS:
-            self.journal("slow", f"a message was {late_ms:.0f} ms late: this machine is busy", late_ms=late_ms)
-        self.journal("sent", "", sent=[(due_s, sent_s, message.hex()) for due_s, sent_s, message in report["sent"]])
-
     def close(self) -> bool:
         """Silence, and end all processes: whether all is silent. Waits for an output that is away."""
-        with _ignored_signals():
-            for part in (self.output, self.ports, self.model):
-                part.close()
+        signals = (signal.SIGINT, signal.SIGTERM)  # ignored meanwhile: what takes seconds must not be left half done
+        handlers = [signal.signal(number, signal.SIG_IGN) for number in signals]
+        for part in (self.output, self.ports, self.model):
+            part.close()
+        for number, handler in zip(signals, handlers):
+            signal.signal(number, handler)
         if self.output.is_waiting:
             waits = f"waiting up to {PATIENCE_S:.0f} s to silence it. Ctrl-C gives it up"
             self.journal("waits", f"the output {self.output_name!r} is away while keys may sound: {waits}")
@@ -231,7 +210,6 @@ def play_duet(
 
     Parameters
     ----------
-    request : DuetRequest
     input_name, output_name : see ports
     loading : keyword arguments of generate.load_improviser
     journal_path : file that lines of JSON are appended to, or None
@@ -255,14 +233,3 @@ def play_duet(
 
 def _interrupt(signum, frame):
     raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _ignored_signals() -> Iterator[None]:
-    """Ignore Ctrl-C and SIGTERM meanwhile: for what takes a few seconds, and must not be left half done."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

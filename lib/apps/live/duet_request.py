@@ -85,7 +85,7 @@ class DuetRequest:
         AfterValidator(_cue),
         Field(description="What ends your phrase: silence, pedal (soft), cc:NUMBER, key:PITCH."),
     ] = "silence"
-    silence_beats: _number("Beats without a key down that end a phrase.", float, gt=0, le=16) = 2.0  # the model needs it
+    silence_beats: _number("Beats without a key down that end a phrase.", float, gt=0, le=16) = 2.0
     give_way: Annotated[bool, Field(description="Stop when you play into an answer.")] = False
     channel: _number("MIDI channel to play on.", ge=1, le=16) = 1
     click_channel: _number("MIDI channel to count in on.", ge=1, le=16) = 10  # General MIDI: drums

@@ -143,7 +143,7 @@ def silence_port(name: str, channels: Iterable[int], open_port: Callable = open_
                         port.send(message)
                     time.sleep(HOLD_S)
             return True
-        except (PortError, OSError):
+        except (PortError, OSError, RuntimeError):
             time.sleep(RETRY_S)
     return False
 

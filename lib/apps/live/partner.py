@@ -51,9 +51,7 @@ class Partner:
 
     offset = 0.0  # beats before the chart's first bar
 
-    def __init__(
-        self, request: DuetRequest, tempo, output, model, report: Callable = lambda event, text, **fields: None
-    ):
+    def __init__(self, request: DuetRequest, tempo, output, model, report: Callable):
         self.request, self.tempo, self.output, self.model, self.report = request, tempo, output, model, report
         self.phrase = Phrase(parse_cue(request.ends_by), request.silence_beats)
         self.planned, self.played, self.ends = [], [], -np.inf
@@ -66,48 +64,40 @@ class Partner:
         """Beats of a bar."""
         return self.tempo.metre.beats
 
-    @property
-    def lead_s(self) -> float:
-        """So long before music is to begin the model has to be asked."""
-        return lead_s(self.model.expected_s)
-
     def receive(self, message: Message, now_s: float) -> None:
         """Take in a message of the human's. All notes off is no panic: old keyboards send it with each last key."""
         self.tempo.receive(message, now_s)
         if message.is_cc(ALL_SOUND_OFF):
-            self.panic()
+            self.start_over()
+            self.output.order("panic")
+            self.report("panic", "silence")
         elif message.type in OF_PHRASES:
             self.unstamped.append((message, now_s))
         elif message.type in ("start", "continue"):
             self.unstamped.clear()  # what was played before is on no beat of the clock
         while self.unstamped and self.tempo.grid(now_s) is not None:  # after half a beat a clock says where they are
-            self._stamp(*self.unstamped.popleft(), now_s)
-
-    def _stamp(self, message: Message, at_s: float, now_s: float) -> None:
-        """Give the phrase a message, on its beat."""
-        if not len(self.phrase) and message.type == "note_on" and message.velocity > 0:
-            self.phrase_begins(at_s)
-        if self.phrase.receive(message, self.tempo.grid(now_s).beat_at(at_s)):
-            self.note_began()
+            message, at_s = self.unstamped.popleft()
+            if self.phrase.is_note(message):
+                self.note_begins(at_s)
+            self.phrase.receive(message, self.tempo.grid(now_s).beat_at(at_s))
 
     def release_all(self, now_s: float) -> None:
         """The keyboard is gone: no key of it is down."""
         if (grid := self.tempo.grid(now_s)) is not None:
             self.phrase.release_all(grid.beat_at(now_s))
 
-    def phrase_begins(self, now_s: float) -> None:
-        """The human is about to strike the first key of a phrase."""
-
-    def note_began(self) -> None:
-        """The human has struck a key."""
+    def note_begins(self, now_s: float) -> None:
+        """The human strikes a key."""
 
     def tick(self, now_s: float) -> None:
         """Do what is due now; called some hundred times a second."""
         grid = self.tempo.grid(now_s)
-        if grid is None:
-            self.halt()
+        if grid is None and not self.halted:  # the clock has stopped, and may start at another position
+            self.start_over()
+            self.report("halt", "the clock has stopped")
+        self.halted = grid is None
+        if self.halted:
             return
-        self.halted = False
         self._receive_answer()
         self.step(now_s, grid)
         self._hand_out(grid, now_s + HORIZON_S)
@@ -132,9 +122,6 @@ class Partner:
         else:
             self.report("failed", f"no music came: {answer.reason or 'the model played nothing'}")
             self.failed()
-
-    def failed(self) -> None:
-        """The model has played nothing."""
 
     def plan(self, start: float, entry: float, end: float, grid: BeatGrid, late: bool) -> None:
         """Plan the answer, whose beat 0 is `start`: what begins from an entry to an end; there all is released."""
@@ -172,22 +159,10 @@ class Partner:
         self.answer = None
 
     def start_over(self) -> None:
-        """Reset, and wait for a new phrase."""
+        """Take all back and wait for a new phrase."""
+        self.withdraw()
         self.model.drop()
         self.phrase.clear()
         self.reset()
 
-    def panic(self) -> None:
-        """Silence, at once."""
-        self.withdraw()
-        self.output.order("panic")
-        self.start_over()
-        self.report("panic", "silence")
-
-    def halt(self) -> None:
-        """There is no beat: the clock has stopped, and may start at another position."""
-        if not self.halted:
-            self.halted = True
-            self.withdraw()
-            self.start_over()
-            self.report("halt", "the clock has stopped")
+    failed = start_over  # what follows where the model has played nothing

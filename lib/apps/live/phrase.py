@@ -45,8 +45,12 @@ class Phrase:
         """Notes begun so far."""
         return self.count
 
-    def receive(self, message: Message, beat: float) -> bool:
-        """Take in a note_on, note_off or control_change: whether a note began."""
+    def is_note(self, message: Message) -> bool:
+        """Whether a message begins a note of the music."""
+        return message.type == "note_on" and message.velocity > 0 and self.cue != ("key", message.note)
+
+    def receive(self, message: Message, beat: float) -> None:
+        """Take in a note_on, note_off or control_change."""
         is_key = message.type != "control_change"
         number = message.note if is_key else message.control
         down = message.type == "note_on" and message.velocity > 0 if is_key else message.value >= PEDAL_DOWN
@@ -58,12 +62,10 @@ class Phrase:
                 self._press(number, message.velocity, beat)
                 self.begun = beat if self.begun is None else self.begun
                 self.count += 1
-            return down
         elif number == PEDAL_CONTROLLER and not down:
             self._release(PEDAL, beat)
         elif number == PEDAL_CONTROLLER and PEDAL not in self.down:
             self._press(PEDAL, 0, beat)
-        return False
 
     def release_all(self, beat: float) -> None:
         """The keyboard is gone: what was down on it is up, or the phrase would never end."""

@@ -89,9 +89,14 @@ def is_available(name: str, kind: str) -> bool:
         return False
 
 
-def open_output(name: str) -> SystemOutput | SocketPort:
-    """A port with send(bytes of one message), close() and `is_lost`; PortError where it is not there."""
-    return SocketPort(name) if name.startswith(SOCKET) else SystemOutput(_open("output", name))
+def open_output(name: str):
+    """A port with send(mido.Message) and close(), both of which may raise OSError or RuntimeError where it is lost.
+
+    Raises
+    ------
+    PortError : it is not there
+    """
+    return SocketPort(name) if name.startswith(SOCKET) else _open("output", name)
 
 
 def open_input(name: str, on_message: Callable, on_loss: Callable = lambda: None):
@@ -123,29 +128,11 @@ def _open(kind, name, **options):
         raise PortError(f"The MIDI {kind} {name!r} can't be opened: {str(error).strip()}.") from None
 
 
-class SystemOutput:
-    """A port of the system."""
-
-    is_lost = False  # the system does not say it of an open port; `is_available` does
-
-    def __init__(self, port):
-        self.port = port
-
-    def send(self, content: bytes) -> None:
-        """Send the bytes of one message; OSError where the port is lost."""
-        try:
-            self.port.send(Message.from_bytes(content))
-        except RuntimeError as error:
-            raise OSError(str(error)) from error
-
-    def close(self) -> None:
-        """Close the port, a lost one as well."""
-        with contextlib.suppress(OSError, RuntimeError):
-            self.port.close()
-
-
 class SocketPort:
-    """MIDI bytes over TCP, without the delay of collecting small packets; an output ignores what comes in."""
+    """MIDI bytes over TCP, without the delay of collecting small packets; an output ignores what comes in.
+
+    `is_lost`: the other end has hung up. Ports of the system do not say it; `is_available` does.
+    """
 
     def __init__(self, name: str, on_message: Callable | None = None, on_loss: Callable = lambda: None):
         self.on_message, self.on_loss, self.is_lost = on_message, on_loss, False
@@ -160,11 +147,11 @@ class SocketPort:
         self.socket.settimeout(None)
         threading.Thread(target=self._listen, name=name, daemon=True).start()
 
-    def send(self, content: bytes) -> None:
-        """Send the bytes of one message; OSError where the other end has hung up."""
+    def send(self, message: Message) -> None:
+        """Send a message; OSError where the other end has hung up."""
         if self.is_lost:
             raise ConnectionResetError("the other end has hung up")
-        self.socket.sendall(content)
+        self.socket.sendall(message.bin())
 
     def close(self) -> None:
         """Hang up."""

@@ -9,7 +9,9 @@ import itertools
 import time
 from collections.abc import Callable, Iterable
 
-from lib.apps.live.messages import CLOCK, CLOCKS_A_QUARTER, START, STOP, MidiSpan, silence
+from mido import Message
+
+from lib.apps.live.messages import CLOCKS_A_QUARTER, MidiSpan, silence
 from lib.apps.live.ports import PortError
 
 RETRY_S = 0.25  # between tries to open a lost port
@@ -55,13 +57,14 @@ class Scheduler:
     def start_clock(self, origin_s: float, quarter_s: float) -> None:
         """MIDI clock, 24 ticks a quarter, from a start message on."""
         self.tick_s = quarter_s / CLOCKS_A_QUARTER
-        for message in (START, CLOCK):
-            self._push(origin_s, OF_CLOCK, message)
+        for kind in ("start", "clock"):
+            self._push(origin_s, OF_CLOCK, Message(kind))
 
     def lose(self) -> None:
         """The port is gone: close it, drop all notes. `check` opens it again."""
         if self.port is not None:
-            self.port.close()
+            with contextlib.suppress(OSError, RuntimeError):
+                self.port.close()
             self.port, self.num_lost = None, self.num_lost + 1
         self._drop_notes()
 
@@ -80,8 +83,8 @@ class Scheduler:
         """Send all that is due now."""
         while self.heap and self.heap[0][0] <= self.clock():
             due_s, rank, _, message, span = heapq.heappop(self.heap)
-            if message == CLOCK:
-                self._push(due_s + self.tick_s, OF_CLOCK, CLOCK)
+            if message.type == "clock":
+                self._push(due_s + self.tick_s, OF_CLOCK, message)
             if rank != END and self.clock() > due_s + STALE_S:
                 continue
             if span is not None:
@@ -91,7 +94,7 @@ class Scheduler:
 
     def check(self) -> None:
         """Notice that the port is lost; now and then try to open a lost one, and silence it."""
-        if self.port is not None and self.port.is_lost:
+        if getattr(self.port, "is_lost", False):
             self.lose()
         if self.port is None and self.clock() - self.tried_s > RETRY_S:
             self.tried_s = self.clock()
@@ -102,21 +105,21 @@ class Scheduler:
     def close(self) -> bool:
         """Silence the port and close it: whether it was there to be silenced."""
         if self.tick_s is not None:
-            self._send([STOP])
+            self._send([Message("stop")])
         self.panic()
         if self.port is None:
             return False
         self.port.close()
         return True
 
-    def _push(self, due_s: float, rank: int, message: bytes, span: MidiSpan | None = None) -> None:
+    def _push(self, due_s: float, rank: int, message: Message, span: MidiSpan | None = None) -> None:
         heapq.heappush(self.heap, (due_s, rank, next(self.count), message, span))
 
-    def _send(self, messages: Iterable[bytes]) -> None:
+    def _send(self, messages: Iterable[Message]) -> None:
         try:
             for message in messages if self.port is not None else ():
                 self.port.send(message)
-        except OSError:
+        except (OSError, RuntimeError):  # rtmidi's errors are of both kinds
             self.lose()
 
     def _drop_notes(self) -> None:

@@ -73,8 +73,6 @@ class OwnTempo:
     metre : Metre
     """
 
-    follows = False
-
     def __init__(self, tempo_bpm: float, metre: Metre = COMMON):
         self.metre = metre
         self.now = BeatGrid(0.0, 60.0 / tempo_bpm * float(metre.quarters_per_beat), metre)
@@ -96,8 +94,6 @@ class ClockTempo:
 
     Start and Continue count from the next tick, as the MIDI specification has it; a song position is in sixteenths.
     """
-
-    follows = True
 
     def __init__(self, metre: Metre = COMMON):
         self.metre = metre

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from lib.apps.live.messages import key
-from lib.apps.live.partner import LEAD_S, Partner
+from lib.apps.live.partner import LEAD_S, Partner, lead_s
 from lib.apps.live.tempo import BeatGrid
 from lib.music.beat_notes import BeatNotes
 
@@ -30,7 +30,7 @@ class Turns(Partner):
         super().__init__(*arguments, **named)
         request = self.request
         self.beats = (request.bars or TURN_BARS[request.mode]) * self.bar
-        self.offset = 0.0 if self.tempo.follows else request.count_in * self.bar
+        self.offset = 0.0 if request.clock == "in" else request.count_in * self.bar
         self.cycle = self.beats if request.mode == "comp" else 2 * self.beats
         self.first_turn = self.offset + (self.beats if request.mode == "fours" and request.first == "you" else 0)
 
@@ -53,7 +53,7 @@ class Turns(Partner):
         if self.turn is None:
             self._find_turn(self.first_turn, grid.beat_at(now_s + LEAD_S))
         starts_s = grid.time_of(self.turn)
-        if not self.asked and now_s >= starts_s - self.lead_s:
+        if not self.asked and now_s >= starts_s - lead_s(self.model.expected_s):
             self.asked = True
             self.ask(self._prompt(grid.beat_at(now_s)), self.turn, self.beats, grid)
         if not self.late and now_s > starts_s - LEAD_S / 2:
@@ -75,7 +75,7 @@ class Turns(Partner):
             self._find_turn(self.turn + self.cycle, self.turn)
         else:
             self.report("missed", "this turn is missed")
-            self._find_turn(self.turn + self.cycle, grid.beat_at(now_s + self.lead_s))
+            self._find_turn(self.turn + self.cycle, grid.beat_at(now_s + lead_s(self.model.expected_s)))
 
     def _find_turn(self, first: float, earliest: float) -> None:
         """Continue with the first turn from a beat on, counted from the first of all that may be."""

@@ -41,8 +41,8 @@ def messages_of(notes):
     rows = zip(notes.onset_s.tolist(), notes.duration_s.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
     spans = [key(on_s, on_s + seconds, pitch, velocity) for on_s, seconds, pitch, velocity in rows]
     spans = without_overlap([*spans, *(pedal(down_s, up_s) for down_s, up_s in notes.pedal_s.tolist())])
-    pairs = sorted(pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off)))
-    return [(at_s, Message.from_bytes(content)) for at_s, content in pairs]
+    pairs = [pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off))]
+    return sorted(pairs, key=lambda pair: pair[0])
 
 
 class Keyboard:

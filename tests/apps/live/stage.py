@@ -98,4 +98,4 @@ class Stage:
     @property
     def played(self):
         """[(time_s, pitch)] that the output plays."""
-        return [(span.on_s, span.on[1]) for span in sorted(self.output.spans) if span.on[0] & 0xF0 == 0x90]
+        return sorted((span.on_s, span.on.note) for span in self.output.spans if span.on.type == "note_on")

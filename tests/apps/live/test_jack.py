@@ -7,6 +7,7 @@ import time
 
 import pytest
 from instruments import wait_for
+from mido import Message
 
 from lib.apps.live.messages import key, pedal
 from lib.apps.live.midi_output_process import MidiOutputProcess
@@ -65,7 +66,7 @@ def test_virtual_output_reaches_an_input(jack):
     out, heard = open_output("virtual:Partner"), []
     port = open_input("Partner", lambda message, now_s: heard.append(message))
     for pitch in range(40, 60):
-        out.send(bytes((0x90, pitch, 80)))
+        out.send(Message("note_on", note=pitch))
     assert wait_for(lambda: len(heard) == 20) and [message.note for message in heard] == list(range(40, 60))
     port.close()
     out.close()

@@ -5,6 +5,7 @@ import time
 
 import pytest
 from instruments import Keyboard, Synthesizer, wait_for
+from mido import Message
 
 from lib.apps.live import ports
 from lib.apps.live.ports import PortError, find_port, open_input, open_output
@@ -83,12 +84,12 @@ def test_a_socket_knows_that_the_other_end_is_gone():
     keyboard.close()
     synthesizer = Synthesizer()
     out = open_output(synthesizer.name)
-    out.send(b"\x90\x3c\x50")
+    out.send(Message("note_on", note=60))
     assert wait_for(lambda: synthesizer.down == {(0, 60)})
     synthesizer.unplug()
     assert wait_for(lambda: out.is_lost)
     with pytest.raises(OSError, match="hung up"):
-        out.send(b"\x90\x3c\x50")
+        out.send(Message("note_on", note=60))
     out.close()
     synthesizer.close()
 

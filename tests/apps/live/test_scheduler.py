@@ -2,9 +2,17 @@
 
 import pytest
 
-from lib.apps.live.messages import CLOCK, START, STOP, key, pedal, silence, without_overlap
+from lib.apps.live import messages
+from lib.apps.live.messages import key, pedal, without_overlap
 from lib.apps.live.ports import PortError
 from lib.apps.live.scheduler import RETRY_S, STALE_S, Scheduler
+
+CLOCK, START, STOP = b"\xf8", b"\xfa", b"\xfc"
+
+
+def silence(channels):
+    """Bytes of the messages that silence channels."""
+    return [bytes(message.bin()) for message in messages.silence(channels)]
 
 
 class Port:
@@ -22,7 +30,7 @@ class Port:
     def send(self, content):
         if self.broken:
             raise OSError("gone")
-        self.sent.append(bytes(content))
+        self.sent.append(bytes(content.bin()))
 
     def close(self):
         self.broken = True
@@ -161,6 +169,6 @@ def test_a_clock_goes_on_when_notes_are_taken_back(stage, order):
 
 def test_a_key_is_up_before_it_is_struck_again():
     spans = without_overlap([key(0, 2, 60, 80), key(1, 3, 60, 90), key(1, 2, 62, 90)])
-    assert [(span.on[1], span.on_s, span.off_s) for span in spans] == [(60, 0, 0.995), (62, 1, 2), (60, 1, 3)]
+    assert [(span.on.note, span.on_s, span.off_s) for span in spans] == [(60, 0, 0.995), (62, 1, 2), (60, 1, 3)]
     twice = without_overlap([key(1, 3, 60, 90), key(1, 4, 60, 70)])  # struck twice at once: once is enough
     assert [(span.on_s, span.off_s) for span in twice] == [(1, 4)]

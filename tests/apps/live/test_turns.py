@@ -22,18 +22,18 @@ def begun(takes_s=0.5, **options):
 
 
 def clicks(stage):
-    return [(span.on_s, span.on) for span in stage.output.spans if span.on[0] & 0x0F == 9]
+    return [(span.on_s, span.on) for span in stage.output.spans if span.on.channel == 9]
 
 
 def piano(stage):
-    return [at_s for span in sorted(stage.output.spans) for at_s in [span.on_s] if span.on[0] & 0x0F == 0]
+    return sorted(span.on_s for span in stage.output.spans if span.on.channel == 0)
 
 
 def test_it_counts_in_and_leaves_the_first_four_to_you():
     stage, music_s = begun(mode="fours", count_in=2)
     stage.until(music_s + 33 * 4 * BEAT_S)
     assert [round((at_s - music_s) / BEAT_S) for at_s, _ in clicks(stage)] == list(range(-8, 0))
-    assert [on[1] for _, on in clicks(stage)] == [76, 77, 77, 77] * 2
+    assert [on.note for _, on in clicks(stage)] == [76, 77, 77, 77] * 2
     bars = {int((at_s - music_s) / BEAT_S / 4 + 1e-6) for at_s in piano(stage)}
     assert bars == {4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31}
     assert "late" not in stage.kinds()
@@ -65,7 +65,7 @@ def test_seven_eight_is_counted_in_and_turns_begin_on_its_bar_lines():
     stage, music_s = begun(mode="fours", first="me", metre="7/8", count_in=2)
     stage.until(music_s + 32.5 * 3.5 * BEAT_S)
     assert [(at_s - music_s) / BEAT_S for at_s, _ in clicks(stage)] == pytest.approx([-7, -6, -5, -4, -3.5, -2.5, -1.5, -0.5])
-    assert [on[1] for _, on in clicks(stage)] == [76, 77, 77, 77] * 2
+    assert [on.note for _, on in clicks(stage)] == [76, 77, 77, 77] * 2
     bars = {int((at_s - music_s) / BEAT_S / 3.5 + 1e-6) for at_s in piano(stage)}
     assert bars == {0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27, 32}
     assert {ask.start % 3.5 for ask in stage.model.asks} == {0} and {ask.beats for ask in stage.model.asks} == {14}
