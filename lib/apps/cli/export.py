@@ -13,9 +13,7 @@ from lib.config import ConfigError
 
 
 def export(
-    run: Annotated[
-        Path, typer.Argument(help="A run of any stage, or a finished improviser: brad_final, data/released.")
-    ],
+    run: Annotated[Path, typer.Argument(help="A run of any stage, or a finished improviser such as data/released.")],
     to: Annotated[Path, option("Folder to write: new, or an earlier export.")],
     half: Annotated[bool, option("Weights in half precision.", "--half")] = False,
     base: Annotated[bool, option("Of a fine_tune run: take the base model along.", "--base")] = False,
@@ -30,11 +28,8 @@ def export(
         from lib.checkpoints.run_dependencies import require
 
         checkpoint = find_origin(run, run.parent, None).checkpoint or require(run, "diffusion")
-        path = write_interim_weights(checkpoint, to)
-        print(
-            f"{path}: {path.stat().st_size / 1e6:.1f} MB, step {checkpoint.step:,}; train --from-weights continues there"
-        )
-        return
+        path, step = write_interim_weights(checkpoint, to), f"step {checkpoint.step:,}"
+        return print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {step}; train --from-weights continues there")
     measured = _figures(figures) if figures else None
     from lib.apps.export.export import export as write
 
@@ -45,11 +40,9 @@ def export(
 
 
 def _figures(path):
-    """dict name -> number of a JSON file; ConfigError where it is none."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): float(value) for name, value in values.items()}
     except (ValueError, TypeError, AttributeError):
-        raise ConfigError(
-            f'--figures {path}: wants a JSON of names and numbers, such as {{"oa_mehldau": 0.764}}.'
-        ) from None
+        example = '{"oa_mehldau": 0.764}'
+        raise ConfigError(f"--figures {path}: wants a JSON of names and numbers, such as {example}.") from None

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lib import config as configs
 from lib.apps.cli import option
+from lib.config import ConfigError
 
 NAME = "Mehldau Solo"
 fl_studio_app = typer.Typer(no_args_is_help=True, help="FL Studio: solos as a script in its piano roll.")
@@ -22,11 +22,7 @@ def write(
     midi: Takes, out: Annotated[Path, option("Script to write.")] = Path(f"{NAME}.pyscript"), tempo: Tempo = None
 ):
     """Write a script; put it into FL Studio's folder `Settings/Piano roll scripts` yourself."""
-    from lib.apps.fl_studio import folders
-
-    if out.suffix != folders.SUFFIX:
-        raise configs.ConfigError(f"--out {out}: FL Studio takes files that end in {folders.SUFFIX}.")
-    _report(folders.install(_text(midi, out.stem, tempo), out), len(midi))
+    _write(midi, out, tempo)
 
 
 @fl_studio_app.command()
@@ -40,7 +36,7 @@ def install(
     from lib.apps.fl_studio import folders
 
     path = folders.script_path(folders.user_data(user_data), name)
-    _report(folders.install(_text(midi, path.stem, tempo), path), len(midi))
+    _write(midi, path, tempo)
     print(f"In FL Studio: piano roll > menu > Tools > Scripting > {path.stem}")
 
 
@@ -53,11 +49,10 @@ def uninstall(user_data: UserData = None):
     print("\n".join(f"removed {path}" for path in removed) or "there is no script of ours")
 
 
-def _text(midi, name, tempo):
-    from lib.apps.fl_studio.script import read_take, script_text
+def _write(midi, path, tempo):
+    from lib.apps.fl_studio import folders, script
 
-    return script_text([read_take(path, tempo) for path in midi], name)
-
-
-def _report(path, takes):
-    print(f"{path}: {takes} take{'s' if takes > 1 else ''}, {path.stat().st_size / 1000:.0f} kB")
+    if path.suffix != folders.SUFFIX:
+        raise ConfigError(f"--out {path}: FL Studio takes files that end in {folders.SUFFIX}.")
+    folders.install(script.script_text([script.read_take(file, tempo) for file in midi], path.stem), path)
+    print(f"{path}: {len(midi)} take{'s' if len(midi) > 1 else ''}, {path.stat().st_size / 1000:.0f} kB")

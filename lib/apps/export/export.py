@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,16 +21,24 @@ from lib.checkpoints.history import validation_figures
 from lib.checkpoints.load import is_finished, load_improviser, save_improviser
 from lib.checkpoints.run_dependencies import STAGE_FILE, locate, resolve_dependency
 from lib.config import ConfigError
-from lib.storage.atomic_write import write_text
-from lib.storage.manifest import MANIFEST, DamageError, read_manifest, verify, write_manifest
+from lib.storage.manifest import MANIFEST, read_manifest, verify, write_manifest
 
 LIBRARY = "library"  # the gallery of recordings beside a style encoder's weights
 CONFIG, CARD = "config.json", "README.md"
 MODEL_TYPE = "brad-mehldau-ai"
+OF_STAGES = ("stage", "step", "config", "pianists", "sources", "source_sha256")  # what an export keeps of a manifest
+SEALS = ("sha256", "manifest_sha256")
 
 
-def export(run, to, half=False, base=False, name="", figures=None):
-    """Write a run, or a finished improviser, as a folder for others.
+def export(
+    run: Path | str,
+    to: Path | str,
+    half: bool = False,
+    base: bool = False,
+    name: str = "",
+    figures: Mapping[str, float] | None = None,
+) -> Path:
+    """Write a run, or a finished improviser, as a folder for others: its Path.
 
     Parameters
     ----------
@@ -38,106 +47,79 @@ def export(run, to, half=False, base=False, name="", figures=None):
     half : weights in half precision
     base : of a fine_tune run, take the model before it was adapted along
     name : what the card calls it; "": the folder's name
-    figures : dict name -> number that the card is to give; None: those of the run's validation, where they are known
-
-    Returns
-    -------
-    Path
+    figures : that the card is to give; None: those of the run's validation, where they are known
 
     Raises
     ------
     CheckpointError : nothing to export there; ConfigError : `to` is a folder with something else in it
     """
     run, to = locate(run), Path(to)
-    _check_target(run, to)
-    with tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch)
-        what, facts, config, measured = _gather(run, made, base)
-        if half:
-            for path in made.glob("*.safetensors"):
-                _halve(path)
-        _replace(made, to)
-    write_text(
-        to / CONFIG,
-        json.dumps({"model_type": MODEL_TYPE, "architectures": [what], **config}, indent=1, ensure_ascii=False),
-    )
-    text = card(what, _corpora(config), _rows(to, facts), figures or measured, facts.get("pianist"), name or to.name)
-    write_text(to / CARD, text)
-    write_manifest(to, facts)
-    verify(to)
-    return to
-
-
-def _check_target(run, to):
-    """ConfigError where something would be lost."""
     if to.resolve() == run.resolve() or run.resolve() in to.resolve().parents:
         raise ConfigError(f"--to {to} is the run itself: name another folder.")
     if to.exists() and (not to.is_dir() or any(to.iterdir())) and not _is_export(to):
         raise ConfigError(f"--to {to} holds something that is no export: name a new folder.")
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch)
+        what, manifest, measured = _gather(run, made, base)
+        facts = {key: value for key, value in manifest.items() if key not in SEALS}
+        configs, pianist = facts.get("configs") or {what: facts["config"]}, facts.get("pianist")
+        config = {"model_type": MODEL_TYPE, "architectures": [what], "configs": configs, "pianist": pianist}
+        corpora = sorted({corpus for values in configs.values() for corpus in values["corpora"]})
+        (made / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
+        rows = _convert(made, half, facts.get("step"))
+        text = card(name or to.name, what, corpora, rows, figures or measured, pianist)
+        (made / CARD).write_text(text, encoding="utf-8")
+        write_manifest(made, facts)
+        _replace(made, to)
+    verify(to)
+    return to
 
 
 def _is_export(folder):
     try:
-        return CONFIG in read_manifest(folder)["sha256"]
-    except DamageError:  # of an export that was cut short, its card and config are there
-        return (folder / CONFIG).is_file() and json.loads((folder / CONFIG).read_text("utf-8")).get(
-            "model_type"
-        ) == MODEL_TYPE
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("model_type") == MODEL_TYPE
+    except (OSError, ValueError):
+        return False
 
 
 def _gather(run, made, base):
-    """(what, facts for the manifest, configs, validation figures); the weights are written into `made`."""
-    library = run / LIBRARY
-    if library.is_dir():
-        shutil.copytree(library, made / LIBRARY)
+    """(what, manifest, validation figures); the weights are written into `made`."""
+    if (run / LIBRARY).is_dir():
+        shutil.copytree(run / LIBRARY, made / LIBRARY)
     if is_finished(run):
-        return _gather_finished(run, made)
+        manifest = verify(run)
+        for file in manifest["sha256"]:
+            if file.endswith(".safetensors"):
+                shutil.copyfile(run / file, made / file)
+        return "improviser", manifest, manifest.get("figures", {})
     checkpoint = find(run, "best")
     if checkpoint is None:
         raise CheckpointError(f"{run} has no checkpoint yet: there is nothing to export.")
-    if checkpoint.manifest["stage"] in ("diffusion", "fine_tune"):
-        return _gather_improviser(checkpoint, made, base)
-    return _gather_stage(checkpoint, made)
+    figures, stage = validation_figures(checkpoint.run, checkpoint.step), checkpoint.manifest["stage"]
+    if stage in ("diffusion", "fine_tune"):
+        improviser, before = load_improviser(checkpoint.path), None
+        if base and stage == "fine_tune":
+            before = load_improviser(resolve_dependency(checkpoint, "diffusion"), base=True)
+        save_improviser(improviser, made, {"step": checkpoint.step}, base=before)
+        return "improviser", read_manifest(made), figures
+    weights = next(path for name in ("ema", "model") if (path := checkpoint.path / f"{name}.safetensors").exists())
+    shutil.copyfile(weights, made / STAGE_FILE)  # the same bytes: runs check their hash
+    kept = {key: checkpoint.manifest[key] for key in OF_STAGES if key in checkpoint.manifest}
+    return stage, {"kind": "stage", **kept}, figures
 
 
-def _gather_finished(folder, made):
-    manifest = verify(folder)
-    for file in manifest["sha256"]:
-        if file.endswith(".safetensors"):
-            shutil.copyfile(folder / file, made / file)
-    facts = {key: value for key, value in manifest.items() if key != "sha256"}
-    return (
-        "improviser",
-        facts,
-        {"configs": manifest["configs"], "pianist": manifest["pianist"]},
-        facts.get("figures", {}),
-    )
-
-
-def _gather_improviser(checkpoint, made, base):
-    improviser, before = load_improviser(checkpoint.path), None
-    if base and checkpoint.manifest["stage"] == "fine_tune":
-        before = load_improviser(resolve_dependency(checkpoint, "diffusion"), base=True)
-    save_improviser(improviser, made, {"step": checkpoint.step}, base=before)
-    manifest = read_manifest(made)
-    (made / MANIFEST).unlink()
-    facts = {key: value for key, value in manifest.items() if key != "sha256"}
-    figures = validation_figures(checkpoint.run, checkpoint.step)
-    return "improviser", facts, {"configs": facts["configs"], "pianist": facts["pianist"]}, figures
-
-
-def _gather_stage(checkpoint, made):
-    stage = checkpoint.manifest["stage"]
-    file = next(name for name in ("ema", "model") if (checkpoint.path / f"{name}.safetensors").exists())
-    shutil.copyfile(checkpoint.path / f"{file}.safetensors", made / STAGE_FILE)  # the same bytes: runs check their hash
-    kept = ("stage", "step", "config", "pianists", "sources", "source_sha256")
-    facts = {"kind": "stage", **{key: checkpoint.manifest[key] for key in kept if key in checkpoint.manifest}}
-    return stage, facts, {"configs": {stage: facts["config"]}}, validation_figures(checkpoint.run, checkpoint.step)
-
-
-def _halve(path):
-    tensors = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in load_file(path).items()}
-    save_file(tensors, path)
+def _convert(folder, half, step):
+    """Halve the weights where that is asked for: what a card says of them."""
+    rows = {"steps": f"{step:,}"} if step else {}
+    dtypes = set()
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors = load_file(path)
+        if half:
+            tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+            save_file(tensors, path)
+        rows[f"numbers in {path.stem}"] = f"{sum(tensor.numel() for tensor in tensors.values()):,}"
+        dtypes |= {tensor.dtype for tensor in tensors.values()}
+    return {**rows, "precision": "half" if torch.float16 in dtypes else "single"}
 
 
 def _replace(made, to):
@@ -147,21 +129,5 @@ def _replace(made, to):
     for old in [*to.glob("*.safetensors"), *to.glob("*.json")]:
         old.unlink()
     shutil.rmtree(to / LIBRARY, ignore_errors=True)
-    for path in made.iterdir():
+    for path in sorted(made.iterdir(), key=lambda path: (path.name == MANIFEST, path.name)):
         shutil.move(path, to / path.name)
-
-
-def _corpora(config):
-    return sorted({corpus for values in config["configs"].values() for corpus in values["corpora"]})
-
-
-def _rows(folder, facts):
-    """What a card says of the weights."""
-    sizes = {
-        path.stem: sum(tensor.numel() for tensor in load_file(path).values())
-        for path in sorted(folder.glob("*.safetensors"))
-    }
-    dtype = {tensor.dtype for path in folder.glob("*.safetensors") for tensor in load_file(path).values()}
-    numbers = {f"numbers in {name}": f"{size:,}" for name, size in sizes.items()}
-    step = {"steps": f"{facts['step']:,}"} if facts.get("step") else {}
-    return {**step, **numbers, "precision": "half" if torch.float16 in dtype else "single"}

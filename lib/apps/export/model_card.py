@@ -1,12 +1,11 @@
 """The card of exported weights: README.md as the Hugging Face hub reads it, facts as YAML at its top, text below.
 
-Format: https://huggingface.co/docs/hub/model-cards (fields:
-https://github.com/huggingface/hub-docs/blob/main/modelcard.md).
+Format: https://huggingface.co/docs/hub/model-cards
 """
 
 from __future__ import annotations
 
-import yaml
+from collections.abc import Mapping, Sequence
 
 from lib.config import REPOSITORY
 from lib.data.corpora import CORPORA
@@ -25,67 +24,16 @@ USE = {
     "style_encoder": "python -m lib train diffusion --style-encoder-run hf://OWNER/NAME",
     "improviser": "python -m lib generate --run hf://OWNER/NAME --out solo.mid",
 }
+CARD = """---
+{facts}
+---
 
+# {name}
 
-def licence_of(corpora):
-    """The front matter's fields on the licence of what was trained on these corpora: the strictest of theirs."""
-    found = {CORPORA[name].licence for name in corpora if name in CORPORA}
-    strange = [name for name in corpora if name not in CORPORA]
-    if strange or found <= {None}:
-        return {
-            "license": "other",
-            "license_name": "of-the-training-music" if strange else "demo-music-free-of-licence",
-        }
-    return {"license": next(name for name in STRICTEST_FIRST if name in found)}
-
-
-def front_matter(what, corpora, figures=None, pianist=None, name=""):
-    """dict of the YAML at a card's top.
-
-    Parameters
-    ----------
-    what : a key of WHAT
-    corpora : names of those it was trained on
-    figures : None, or dict name -> number, of validation
-    pianist : whom an improviser plays like, or None
-    name : what the card calls it
-    """
-    tags = [*TAGS, what.replace("_", "-")] + ([pianist.lower().replace(" ", "-")] if pianist else [])
-    values = {**licence_of(corpora), "library_name": "brad-mehldau-ai", "tags": tags, "datasets": list(corpora)}
-    if figures:
-        measured = [{"type": key, "name": key, "value": value} for key, value in figures.items()]
-        dataset = {"type": corpora[0], "name": f"{', '.join(corpora)}, validation split"}
-        result = {"task": {"type": "other", "name": what.replace("_", " ")}, "dataset": dataset, "metrics": measured}
-        values |= {"metrics": list(figures), "model-index": [{"name": name or what, "results": [result]}]}
-    return values
-
-
-def card(what, corpora, facts=None, figures=None, pianist=None, name=""):
-    """The text of README.md.
-
-    Parameters
-    ----------
-    facts : None, or dict of what else is known of it (steps, parameters ...), a row each
-    what, corpora, figures, pianist, name : see front_matter
-    """
-    head = yaml.safe_dump(front_matter(what, corpora, figures, pianist, name), sort_keys=False, allow_unicode=True)
-    rows = {**(facts or {}), **({"plays like": pianist} if pianist else {})}
-    rows |= {f"{key}, validation": f"{value:.6g}" for key, value in (figures or {}).items()}
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
-    titles = [CORPORA[name].title if name in CORPORA else f"{name}: {UNKNOWN}" for name in corpora]
-    sources = "\n".join(f"- {title}" for title in titles)
-    limits = (
-        "non-commercial use only" if licence_of(corpora)["license"] != "other" else "as far as the music above allows"
-    )
-    return f"""---
-{head}---
-
-# {name or what.replace("_", " ")}
-
-{WHAT[what]} Made with [Brad Mehldau AI]({REPOSITORY}).
+{what} Made with [Brad Mehldau AI]({repository}).
 
 ```bash
-{USE[what]}
+{use}
 ```
 
 A folder with these files does as well as the name. `manifest.json` holds the sha256 of each file and is checked when
@@ -93,7 +41,7 @@ it is loaded; `config.json` says how it was trained.
 
 | | |
 |---|---|
-{table}
+{rows}
 
 Trained on:
 
@@ -101,3 +49,58 @@ Trained on:
 
 **Licence.** For {limits}.
 """
+
+
+def licence_of(corpora: Sequence[str]) -> dict[str, str]:
+    """The front matter's fields on the licence of what was trained on these corpora: the strictest of theirs."""
+    licences = {CORPORA[name].licence if name in CORPORA else "unknown" for name in corpora}
+    for name in STRICTEST_FIRST:
+        if name in licences and "unknown" not in licences:
+            return {"license": name}
+    name = "of-the-training-music" if "unknown" in licences else "demo-music-free-of-licence"
+    return {"license": "other", "license_name": name}
+
+
+def card(
+    name: str,
+    what: str,
+    corpora: Sequence[str],
+    rows: Mapping[str, str],
+    figures: Mapping[str, float] | None = None,
+    pianist: str | None = None,
+) -> str:
+    """The text of README.md.
+
+    Parameters
+    ----------
+    what : a key of WHAT
+    corpora : names of those it was trained on
+    rows : what is known of it (steps, parameters ...)
+    figures : of validation
+    pianist : whom an improviser plays like
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    kind, licence, figures = what.replace("_", " "), licence_of(corpora), figures or {}
+    tags = [*TAGS, kind.replace(" ", "-"), *([pianist.lower().replace(" ", "-")] if pianist else [])]
+    facts = {**licence, "library_name": "brad-mehldau-ai", "tags": tags, "datasets": list(corpora)}
+    if figures:
+        task = "other", corpora[0], f"{', '.join(corpora)}, validation split"
+        measured = [
+            EvalResult(*task, metric_type=key, metric_value=value, metric_name=key, task_name=kind)
+            for key, value in figures.items()
+        ]
+        facts |= {"metrics": list(figures), "model_name": name, "eval_results": measured}
+    rows = {**rows, **({"plays like": pianist} if pianist else {})}
+    rows |= {f"{key}, validation": f"{value:.6g}" for key, value in figures.items()}
+    titles = [CORPORA[name].title if name in CORPORA else f"{name}: {UNKNOWN}" for name in corpora]
+    return CARD.format(
+        facts=ModelCardData(**facts).to_yaml(),
+        name=name,
+        what=WHAT[what],
+        repository=REPOSITORY,
+        use=USE[what],
+        rows="\n".join(f"| {key} | {value} |" for key, value in rows.items()),
+        sources="\n".join(f"- {title}" for title in titles),
+        limits="as far as the music above allows" if licence["license"] == "other" else "non-commercial use only",
+    )

@@ -11,6 +11,7 @@ Files: FL Studio 26.1.6 refuses them to scripts, by error or by crash, as others
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,27 +89,21 @@ def ringing(notes: Notes) -> Notes:
 
 
 def script_text(takes: list[ScriptTake], name: str) -> str:
-    """A .pyscript in ASCII, for Python 3.9 and later.
-
-    Parameters
-    ----------
-    takes : 1 to MAX_TAKES
-    name : the title of its window
-
-    Raises
-    ------
-    ConfigError : there are none or too many takes, too many notes, or a take without a note for the piano
+    """A .pyscript in ASCII, for Python 3.9 and later, whose window has a name; ConfigError where there are none or too
+    many takes, too many notes, or a take without a note for the piano.
     """
     if not 1 <= len(takes) <= MAX_TAKES:
-        way = "Write several, each with its --name or --out."
-        raise ConfigError(f"A script holds 1 to {MAX_TAKES} takes, not {len(takes)}. {way}")
+        raise ConfigError(f"A script holds 1 to {MAX_TAKES} takes, not {len(takes)}. Write several scripts.")
     notes = [_on_the_piano(take) for take in takes]
     if (total := sum(map(len, notes))) > MAX_NOTES:
-        way = "Write a script a take."
-        raise ConfigError(f"A script holds {MAX_NOTES:,} notes at most, these takes have {total:,}. {way}")
+        reason = f"A script holds {MAX_NOTES:,} notes at most, these takes have {total:,}"
+        raise ConfigError(f"{reason}. Write a script a take.")
+    tempos = " / ".join(dict.fromkeys(f"{round(take.tempo_bpm, 2):g}" for take in takes))
+    colours = "The right hand has the first colour, the left hand the second."
+    texts = {"name": name, "description": f"Set the project's tempo to {tempos} BPM. {colours}"}
+    parts = {key: json.dumps(in_ascii(text)) for key, text in texts.items()}
     rows = ",\n".join(_take_text(number, *pair) for number, pair in enumerate(zip(takes, notes), 1))
-    parts = {"signature": SIGNATURE, "name": _quoted(name), "description": _quoted(_description(takes))}
-    parts |= {"takes": f"[\n{rows},\n]", "ticks": str(TICKS)}
+    parts |= {"signature": SIGNATURE, "takes": f"[\n{rows},\n]", "ticks": str(TICKS)}
     return re.sub(r"\{\{(\w+)\}\}", lambda slot: parts[slot[1]], TEMPLATE.read_text(encoding="ascii"))
 
 
@@ -121,24 +116,16 @@ def _on_the_piano(take):
 
 
 def _take_text(number, take, notes):
-    """The take as a dict that Python reads, a line a note."""
+    """The take as a dict that Python reads (JSON in ASCII), a line a note."""
     notes = ringing(notes)
     first, last = take.ticks(notes.onset_s), take.ticks(notes.onset_s + notes.duration_s)
     columns = (first, last - first, notes.pitch, notes.velocity, left_hand(notes).astype(int))
-    lines = "\n".join("({},{},{},{},{}),".format(*row) for row in zip(*(column.tolist() for column in columns)))
+    lines = ",\n".join(json.dumps(row) for row in zip(*(column.tolist() for column in columns)))
     times = take.ticks(np.array([time_s for time_s, _ in take.chords]))
-    chords = "".join(f"({tick},{_quoted(symbol[:100])})," for tick, (_, symbol) in zip(times, take.chords))
-    metres = "".join(f"({round(at * TICKS)},{above},{below})," for at, above, below in take.metres)
-    name = _quoted(f"{number}: {take.name}"[:60].replace(",", " "))  # commas part the choices of a list
-    head = f'"name": {name}, "quarters_a_second": {take.tempo_bpm / 60:.6f}, "metres": [{metres}], "chords": [{chords}]'
-    return f'{{{head}, "notes": [\n{lines}\n]}}'
-
-
-def _description(takes):
-    tempos = " / ".join(dict.fromkeys(f"{round(take.tempo_bpm, 2):g}" for take in takes))
-    return f"Set the project's tempo to {tempos} BPM. The right hand has the first colour, the left hand the second."
-
-
-def _quoted(text):
-    """A Python literal in ASCII, in double quotes."""
-    return '"' + in_ascii(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    head = {
+        "name": in_ascii(f"{number}: {take.name}"[:60].replace(",", " ")),  # commas part the choices of a list
+        "quarters_a_second": round(take.tempo_bpm / 60, 6),
+        "metres": [(round(at * TICKS), above, below) for at, above, below in take.metres],
+        "chords": [(int(tick), in_ascii(symbol[:100])) for tick, (_, symbol) in zip(times, take.chords)],
+    }
+    return f'{json.dumps(head)[:-1]}, "notes": [\n{lines}\n]}}'

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from lib.apps.cli.main import app
 from lib.apps.export.export import export
-from lib.apps.export.model_card import front_matter, licence_of
+from lib.apps.export.model_card import card, licence_of
 from lib.checkpoints.checkpoint import CheckpointError
 from lib.checkpoints.load import load_vqvae
 from lib.checkpoints.run_dependencies import require, weights_sha256
@@ -141,4 +141,4 @@ def test_nothing_else_is_overwritten(tiny_runs, tmp_path):
 )
 def test_the_strictest_licence_holds(corpora, licence):
     assert licence_of(corpora)["license"] == licence
-    assert front_matter("vqvae", corpora)["license"] == licence
+    assert f"license: {licence}\n" in card("Ours", "vqvae", corpora, {})
