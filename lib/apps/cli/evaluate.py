@@ -10,30 +10,30 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.apps.cli import DATA_DIR, OUTPUT_DIR, DataDir
+from lib.apps.cli import DATA_DIR, OUTPUT_DIR, DataDir, hidden, option
 
 SPLITS = ("validation", "test")
 EVALUATIONS = OUTPUT_DIR / "evaluations"
-Quick = Annotated[bool, typer.Option("--quick", help="Few clips: some minutes on a laptop, wide intervals.")]
-Clips = Annotated[int | None, typer.Option(min=2, help="Clips of each set; 64 by default (--quick: 16).")]
-Guided = Annotated[int | None, typer.Option(min=0, help="Clips where rules choose, half a minute each; 0: none.")]
-Split = Annotated[str, typer.Option(help="validation or test; look at the test once, at the end.")]
+Quick = Annotated[bool, option("Few clips: some minutes on a laptop, wide intervals.", "--quick")]
+Clips = Annotated[int | None, option("Clips of each set; 64 by default (--quick: 16).", min=2)]
+Guided = Annotated[int | None, option("Clips where rules choose, half a minute each; 0: none.", min=0)]
+Split = Annotated[str, option("validation or test; look at the test once, at the end.")]
 
 
 def evaluate(
     run: Annotated[Path | None, typer.Argument(help="brad_final, or a run of diffusion or fine_tune.")] = None,
-    released: Annotated[bool, typer.Option("--released", help="The weights of data/released.")] = False,
+    released: Annotated[bool, option("The weights of data/released.", "--released")] = False,
     data_dir: DataDir = DATA_DIR,
-    out: Annotated[Path | None, typer.Option(help="Folder; by default outputs/evaluations/NAME-SPLIT.")] = None,
+    out: Annotated[Path | None, option("Folder; by default outputs/evaluations/NAME-SPLIT.")] = None,
     quick: Quick = False,
     clips: Clips = None,
     guided: Guided = None,
-    each: Annotated[int | None, typer.Option(min=0, help="Clips in the style of each of twelve pianists.")] = None,
-    solos: Annotated[int | None, typer.Option(min=0, help="Solos of a minute, for form.")] = None,
+    each: Annotated[int | None, option("Clips in the style of each of twelve pianists.", min=0)] = None,
+    solos: Annotated[int | None, option("Solos of a minute, for form.", min=0)] = None,
     split: Split = "validation",
-    base: Annotated[Path | None, typer.Option(help="The model before it was adapted; found by default.")] = None,
-    pianist: Annotated[str | None, typer.Option(help="Compare with another pianist's recordings.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="Corpus of the recordings; the run's own by default.")] = None,
+    base: Annotated[Path | None, hidden("The model before it was adapted; found by default.")] = None,
+    pianist: Annotated[str | None, hidden("Compare with another pianist's recordings.")] = None,
+    corpus: Annotated[str | None, hidden("Corpus of the recordings; the run's own by default.")] = None,
 ):
     """Evaluate a model against real recordings and baselines: a page and a JSON; clips are kept for next time."""
     if (run is None) != released:
@@ -57,7 +57,7 @@ def compare(
     a: Annotated[Path, typer.Argument(help="A run (data/released for ours), or an evaluation: its folder or JSON.")],
     b: Annotated[Path, typer.Argument(help="What is compared with it.")],
     data_dir: DataDir = DATA_DIR,
-    out: Annotated[Path | None, typer.Option(help="Write the differences as JSON.")] = None,
+    out: Annotated[Path | None, option("Write the differences as JSON.")] = None,
     quick: Quick = False,
     clips: Clips = None,
     guided: Guided = None,
