@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -55,7 +56,9 @@ def nearest(name: object, choices: Iterable[object]) -> str:
 
 
 def choose(kind: str, name: str, choices: Collection[str]) -> str:
-    """`name` if it is one of `choices`; ConfigError naming the nearest one otherwise."""
+    """The one of `choices` that `name` is, in whatever Unicode form; ConfigError naming the nearest one otherwise."""
+    composed = unicodedata.normalize("NFC", name)
+    name = next((choice for choice in choices if unicodedata.normalize("NFC", choice) == composed), name)
     if name not in choices:
         message = f"Unknown {kind} {name!r}.{nearest(name, choices)}"
         raise ConfigError(message, {kind: message})

@@ -6,6 +6,7 @@ Conventions: samples are float32 (N, 2) in [-1, 1], left and right, at sample_ra
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lib.music.notes import PEDAL_CONTROLLER, Notes
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 from lib.storage.atomic_write import atomic_write
 
+log = logging.getLogger(__name__)
 DEFAULT_SOUNDFONT = ROOT / "data" / "soundfont" / "FluidR3_YamahaGrand_only.sf2"  # a grand piano
 SAMPLE_RATE_HZ = 44_100
 TAIL_S = 2.0  # rings on after the last release
@@ -87,8 +89,9 @@ def render_audio(notes: Notes, soundfont: Path | str | None = None, sample_rate_
     path = find_soundfont(soundfont)
     try:
         import fluidsynth
-    except (ImportError, OSError, AttributeError):  # the library itself is found when the module is imported
-        note = "libfluidsynth is not installed: plain sine waves instead of a grand (apt install libfluidsynth3)."
+    except Exception as error:  # importing it looks for the library, and fails in as many ways as there are systems
+        log.info("importing fluidsynth: %r", error)
+        note = "libfluidsynth can't be loaded: plain sine waves instead of a grand (python -m lib doctor says what helps)."
         return Audio(_levelled(_sines(notes, sample_rate_hz)), sample_rate_hz, "sine", note)
     return Audio(_levelled(_play(fluidsynth, notes, path, sample_rate_hz)), sample_rate_hz, "fluidsynth")
 

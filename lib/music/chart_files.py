@@ -75,6 +75,8 @@ def find_tunes(source: Path | str) -> list[Tune]:
     FileNotFoundError : there is no such file
     """
     path = Path(source) if isinstance(source, Path) or len(source) < 1024 and Path(source).is_file() else None
+    if path is None and re.fullmatch(r"\S+\.\w{2,8}", source):
+        path = Path(source)
     if path is None:
         return _tunes_of_text(source, "the text", "")
     if not path.exists():

@@ -7,7 +7,7 @@ Conventions: times in seconds from the start of the performance, pitches and vel
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -169,6 +169,28 @@ def read_midi_and_quarters(source: str | Path | bytes, holds: bool = True) -> tu
     return notes, seconds(np.arange(count) * score.ticks_per_quarter)
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """What of a MIDI file is not among its notes, or not as it stands there: what, how many, and why."""
+
+    what: str
+    count: int
+    reason: str
+
+
+def look(source: Path | str | bytes, choose_tracks: Callable | None = None) -> tuple[Notes, list[LeftOut]]:
+    """The notes of a MIDI file (see read_midi), and what was left out or mended."""
+    score, notes, counts = _read(source, choose_tracks or _pitched)
+    chosen = (choose_tracks or _pitched)(score)
+    others = [track for track in score.tracks if len(track.notes) and track not in chosen]
+    rows = [LeftOut(_title_of(track), len(track.notes), "no piano") for track in others]
+    if count := counts["never_released"]:
+        rows.append(LeftOut("notes that are never released", count, "held until their track ends"))
+    if count := counts["no_length"]:
+        rows.append(LeftOut("notes of no length", count, "nothing sounds"))
+    return notes, rows
+
+
 def read_piano(source: Path | str | bytes) -> tuple[Notes, list[str]]:
     """The piano of a MIDI file, and what the file holds besides: in a band, another player's bass is no piano.
 
@@ -177,10 +199,8 @@ def read_piano(source: Path | str | bytes) -> tuple[Notes, list[str]]:
     (Notes, list of str) : all tracks but drums, or the keyboards' alone if there are any; and what was left out, such
         as "drums (96 notes)". MidiError as read_midi
     """
-    score, notes, _ = _read(source, _keyboards)
-    others = [track for track in score.tracks if len(track.notes) and track not in _keyboards(score)]
-    left_out = [f"{_title_of(track)} ({len(track.notes)} notes)" for track in others]
-    return notes, left_out
+    notes, rows = look(source, _keyboards)
+    return notes, [f"{row.what} ({row.count} notes)" for row in rows if row.reason == "no piano"]
 
 
 def _title_of(track):

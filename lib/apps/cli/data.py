@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from functools import partial
@@ -67,6 +68,31 @@ def beats(
         sum(tempo_map.seconds_of(*kinds) for tempo_map in maps) / 3600 for kinds in ((BEATS_ONLY, IN_BARS), (IN_BARS,))
     )
     print(f"{name}: {len(maps):,} tempo maps ({source}), {in_time_h:.1f} h in time, {in_bars_h:.1f} h in bars")
+
+
+@data_app.command()
+def look(
+    midi: Annotated[Path, typer.Argument(help="A MIDI file.")],
+    as_json: Annotated[bool, option("All of it as JSON.", "--json")] = False,
+):
+    """Say what is read of a MIDI file: notes, pedal, tempo, metre, and what is left out."""
+    from lib.music import notes as midis
+
+    notes, left_out = midis.look(midi)
+    tempo, metres = midis.read_tempo(midi), midis.read_metres(midi)
+    metre, pedal_s = "{}/{}".format(*metres[0][1:]), notes.pedal_s.round(4).tolist()
+    if as_json:
+        columns = (notes.pitch, notes.onset_s.round(4), notes.duration_s.round(4), notes.velocity)
+        names = ("pitch", "onset_s", "duration_s", "velocity")
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*(column.tolist() for column in columns), strict=True)]
+        facts = {"notes": rows, "pedal_s": pedal_s, "tempo": tempo, "metre": metre}
+        print(json.dumps({**facts, "left_out": [dataclasses.asdict(row) for row in left_out]}))
+        return
+    print(f"{midi}: {len(notes):,} notes in {notes.end_s:.1f} s, {len(pedal_s)} times the pedal")
+    changes = f", {len(metres) - 1} changes" * (len(metres) > 1)
+    print(f"tempo {f'{tempo:g} quarters a minute' if tempo else 'not given (120)'}, metre {metre}{changes}")
+    for row in left_out:
+        print(f"{row.what}: {row.count} ({row.reason})")
 
 
 @data_app.command()

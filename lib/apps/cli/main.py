@@ -10,6 +10,7 @@ import typer
 
 from lib import config as configs
 from lib.apps.cli import DATA_DIR, RUNS_DIR, STOPPED_EARLY, DataDir, RunsDir, hidden, option
+from lib.apps.cli.charts import charts_app
 from lib.apps.cli.data import beats, data_app
 from lib.apps.cli.doctor import doctor
 from lib.apps.cli.duet import duet
@@ -185,6 +186,7 @@ COMMANDS = (  # panel of the help, name, function or group, its line in the list
     (TRAIN, "until-done", until_done, "Run a command again and again until it is done."),
     (TRAIN, "runs", list_runs, "List runs: stage, step, loss, last save, mirror, size."),
     (LOOK, "identify", identify, "Who may be playing a MIDI file?"),
+    (LOOK, "charts", charts_app, None),
     (LOOK, "reconstruct", reconstruct, "A MIDI file through the codec and back."),
     (LOOK, "evaluate", evaluate, "Evaluate a model against recordings and baselines."),
     (LOOK, "compare", compare, "Compare two models: paired differences, with intervals."),
