@@ -107,7 +107,7 @@ def test_no_star_imports(path):
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if is_within(module_of(p), LOW)], ids=module_of)
 def test_the_lowest_layers_know_no_notebook_and_no_network(path):
-    roots = {name.split(".")[0] for name in imports_of(path)}
+    roots = {name.split(".")[0] for name in imports_of(path) if name != "urllib.parse"}
     assert not roots & (NOTEBOOK_PACKAGES | NETWORK_PACKAGES | {"google"})
 
 

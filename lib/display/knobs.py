@@ -21,7 +21,9 @@ def make_knobs(request_type, styles=()):
     """dict name -> widget: fields of the request's type, and `rules`, `style_mix` and `style_share`."""
     default = request_type()
     knobs = {
-        "chords": widgets.Text(default.chords, description="chords", **_wide()),
+        "chords": widgets.Textarea(
+            default.chords, description="chords", rows=2, **_wide()
+        ),  # line breaks are bar lines
         "choruses": widgets.IntSlider(0, min=0, max=16, description="choruses (0 off)", **_wide()),
         "seconds": _slider(10.0, 5, 120, 5, ".0f", "seconds"),
         "tempo_bpm": _slider(default.tempo_bpm, 40, 280, 1, ".0f", "tempo"),

@@ -105,7 +105,10 @@ class Chart:
         starts = [index for index, bar in enumerate(bars) if bar.section]
         has_intro = starts[:1] == [0] and len(starts) > 1 and bars[0].section.casefold().startswith("intro")
         first = starts[1] if has_intro else 0
-        later = (replace(bar, section="" if bar.section.casefold().startswith(OUTRO) else bar.section) for bar in bars[first:])
+        later = (
+            replace(bar, section="" if bar.section.casefold().startswith(OUTRO) else bar.section)
+            for bar in bars[first:]
+        )
         ends = [written[index].bar for index in outro]
         ends[:1] = [replace(bar, section=bar.section or "Outro") for bar in ends[:1]]
         return cls(tuple(later), tuple(ends), tuple(bars[:first]), tempo_bpm)

@@ -18,7 +18,9 @@ MUSIC_XML = (".musicxml", ".xml", ".mxl")
 OTHERS = {  # suffixes of what is no chart for us -> what it is, and the way out
     **dict.fromkeys((".mscz", ".mscx"), "is a MuseScore file. Export it as MusicXML (File, Export)"),
     **dict.fromkeys((".mgu", ".sgu"), "is a Band-in-a-Box file. Export it as MusicXML"),
-    **dict.fromkeys((".pdf", ".png", ".jpg", ".jpeg"), "is a picture of a chart. Type its chords, or find it as MusicXML"),
+    **dict.fromkeys(
+        (".pdf", ".png", ".jpg", ".jpeg"), "is a picture of a chart. Type its chords, or find it as MusicXML"
+    ),
     **dict.fromkeys((".mp3", ".wav", ".m4a", ".ogg", ".flac"), "is audio. Type its chords, or find them as a chart"),
     **dict.fromkeys((".mid", ".midi", ".kar", ".rmi"), "is a MIDI file, no chart: continue it with --continue"),
     **dict.fromkeys((".gp", ".gp5", ".gpx", ".sib", ".musx"), "is another notation program's. Export it as MusicXML"),

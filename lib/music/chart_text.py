@@ -29,7 +29,8 @@ FORMS = {  # degrees over C
     "blues": "C7 | F7 | C7 | Gm7 C7 | F7 | F#dim7 | C7 | Em7b5 A7 | Dm7 | G7 | C7 A7 | Dm7 G7",
     "minor blues": "Cm7 | Fm7 | Cm7 | C7 | Fm7 | % | Cm7 | % | Ab7 | G7 | Cm7 | Dm7b5 G7",
     "rhythm changes": (
-        "A: Cmaj7 A7 | Dm7 G7 | Em7 A7 | Dm7 G7 | Gm7 C7 | Fmaj7 Fm7 | Em7 A7 | Dm7 G7; B: E7 | % | A7 | % | D7 | % | G7 | %; AABA"
+        "A: Cmaj7 A7 | Dm7 G7 | Em7 A7 | Dm7 G7 | Gm7 C7 | Fmaj7 Fm7 | Em7 A7 | Dm7 G7; "
+        "B: E7 | % | A7 | % | D7 | % | G7 | %; AABA"
     ),
 }
 KEY = r"(?P<key>[A-Ga-g][b#♭♯]?)\s*(?P<minor>m|min|minor|-)?"
@@ -45,10 +46,13 @@ LABEL = re.compile(
     rf"|\((?P<round>{LETTER})\)\s*$|(?P<alone>{NAME})\s*$)",
     re.IGNORECASE,
 )
-ORDER = re.compile(r"\s*(?P<prefix>(?:form|order)\s*:)?\s*(?P<letters>[A-Za-z]+|[A-Za-z](?:[\s,-]+[A-Za-z])+)\s*", re.IGNORECASE)
+ORDER = re.compile(
+    r"\s*(?P<prefix>(?:form|order)\s*:)?\s*(?P<letters>[A-Za-z]+|[A-Za-z](?:[\s,-]+[A-Za-z])+)\s*", re.IGNORECASE
+)
 TOKEN = re.compile(
     rf"(?P<label>\[\s*(?P<name>{NAME})\s*:?\s*\]:?(?=$|[\s|A-H%N(/.<{{]))"
-    r"|(?P<mark><[^>]*>|D\.\s?[CS]\.?(?:\s+al\s+[\w.]+(?:\s+end(?:ing)?\.?)?)?|\bD[CS]\b(?:\s+al\s+[\w.]+)?|to coda\b|fine\b"
+    r"|(?P<mark><[^>]*>|D\.\s?[CS]\.?(?:\s+al\s+[\w.]+(?:\s+end(?:ing)?\.?)?)?|\bD[CS]\b(?:\s+al\s+[\w.]+)?"
+    r"|to coda\b|fine\b"
     r"|coda\b|segno\b|[𝄋𝄌])"
     r"|(?P<line>\[?[|:{}]*[|{}][|:{}]*\]?)"
     r"|(?P<ending>\[?(?P<passes>\d(?:\s*[,\-–&]\s*\d)*)\s*(?:[.):](?!\d)|(?<=\[\d)(?=\s)))"
@@ -59,7 +63,9 @@ TOKEN = re.compile(
     r"|(?P<symbol>(?:\([^)|]*\)|:(?![|:])|[^\s|:{}<])+)",
     re.IGNORECASE,
 )
-SPELLINGS = str.maketrans({"‖": "||", "𝄀": "|", "𝄁": "||", "𝄂": "||", "│": "|", "｜": "|", "𝄆": "|:", "𝄇": ":|", ";": "\n"})
+SPELLINGS = str.maketrans(
+    {"‖": "||", "𝄀": "|", "𝄁": "||", "𝄂": "||", "│": "|", "｜": "|", "𝄆": "|:", "𝄇": ":|", ";": "\n"}
+)
 HOLD, AGAIN = object(), object()  # in place of a chord: the one before; alone in a bar: the bar before
 
 
@@ -280,7 +286,9 @@ class _Reader:
         elif match := re.fullmatch(r"(\d+)\s*x|x\s*(\d+)", plain):
             self._mark_end(times=int(match[1] or match[2]))
         else:
-            raise ChordError(f"{text!r} can't be read: write <D.C. al Fine>, <Fine>, <Segno>, <To Coda>, <Coda> or <3x>.")
+            raise ChordError(
+                f"{text!r} can't be read: write <D.C. al Fine>, <Fine>, <Segno>, <To Coda>, <Coda> or <3x>."
+            )
 
     def _read_bar_line(self, line):
         signs = line.replace("{", "|:").replace("}", ":|").strip("[]")

@@ -49,7 +49,9 @@ class Jump:
             return None
         ending, until = int(match["ending"] or 0), (match["until"] or "").lower()
         if match["al"] and not (ending or until):
-            raise ChordError(f"{text.strip()!r} can't be followed: write D.C. or D.S., al Fine, al Coda or al 2nd ending.")
+            raise ChordError(
+                f"{text.strip()!r} can't be followed: write D.C. or D.S., al Fine, al Coda or al 2nd ending."
+            )
         return cls(match["to"].upper() == "S", "ending" if ending else until, ending)
 
     def __str__(self) -> str:
@@ -147,7 +149,11 @@ def _target(bars, index):
     needed = {"fine": [bar.fine for bar in bars], "ending": [jump.ending in bar.endings for bar in bars]}
     needed["coda"] = [bar.to_coda and any(later.coda for later in bars) for bar in bars]
     if not any(needed[jump.until]):
-        sign = {"fine": "no Fine", "coda": "not both a sign to leave for the coda and a coda", "ending": "no such ending"}
+        sign = {
+            "fine": "no Fine",
+            "coda": "not both a sign to leave for the coda and a coda",
+            "ending": "no such ending",
+        }
         raise ChordError(f"{jump}, but {sign[jump.until]}.", index + 1)
     return _segno(bars, index) if jump.to_segno else 0
 

@@ -63,7 +63,9 @@ def changes_by(changes: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return own if len(own) else np.concatenate([NOTHING, *changes.values()])
 
 
-def invent_chart(rows: np.ndarray, num_bars: int, metre: Metre, seed: int, after: np.ndarray | None = None) -> Chart:
+def invent_chart(
+    rows: np.ndarray, num_bars: int, metre: Metre, seed: int, after: np.ndarray | None = None
+) -> Chart:
     """A chart of so many bars; its chords change on felt beats.
 
     Parameters

@@ -32,7 +32,9 @@ TOKEN = re.compile(
 SLOWEST_BPM, FASTEST_BPM = 20, 400  # a tempo beyond is none
 
 
-TUNE = re.compile(rf"(?P<head>[^\n]*?)={MUSIC}(?P<music>[^=]*)(?:=(?P<style>[^=]*)=(?P<bpm>\d*)=(?P<repeats>\d*)(?==|\s|$))?=*")
+TUNE = re.compile(
+    rf"(?P<head>[^\n]*?)={MUSIC}(?P<music>[^=]*)(?:=(?P<style>[^=]*)=(?P<bpm>\d*)=(?P<repeats>\d*)(?==|\s|$))?=*"
+)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ def unscrambled(music: str) -> str:
     for number, block in enumerate(blocks[:-1]):
         if number < len(blocks) - 2 or len(blocks[-1]) > 1:
             mirrored = block[::-1]
-            blocks[number] = mirrored[:5] + block[5:10] + mirrored[10:24] + block[24:26] + mirrored[26:40] + block[40:45]
+            blocks[number] = (
+                mirrored[:5] + block[5:10] + mirrored[10:24] + block[24:26] + mirrored[26:40] + block[40:45]
+            )
             blocks[number] += mirrored[45:]
     return "".join(blocks)
 
@@ -286,7 +290,11 @@ class _Reader:
             index = min(index, len(self.bars) - 1)
             self.bars[index] = replace(self.bars[index], marks=replace(self.bars[index].marks, **marks))
         jumps = [bar.marks.jump for bar in self.bars if bar.marks.jump]
-        if self.end_bar is not None and any(j.until == "fine" for j in jumps) and not any(b.marks.fine for b in self.bars):
+        if (
+            self.end_bar is not None
+            and any(j.until == "fine" for j in jumps)
+            and not any(b.marks.fine for b in self.bars)
+        ):
             index = min(self.end_bar, len(self.bars) - 1)
             self.bars[index] = replace(self.bars[index], marks=replace(self.bars[index].marks, fine=True))
 

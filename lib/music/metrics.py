@@ -86,7 +86,9 @@ def spread_of_twelfths(positions: np.ndarray) -> float:
     return float(np.std(positions * 12 - np.rint(positions * 12)) / 12) if len(positions) else 0.0
 
 
-def density_and_velocity(notes: Notes, window_s: float = CURVE_WINDOW_S) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def density_and_velocity(
+    notes: Notes, window_s: float = CURVE_WINDOW_S
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How a performance goes on, in windows that slide.
 
     Parameters

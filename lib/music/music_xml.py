@@ -68,10 +68,14 @@ def read_music_xml(content: bytes) -> tuple[str, Chart]:
         root = ElementTree.fromstring(_unpacked(content))
     except (ElementTree.ParseError, zipfile.BadZipFile, KeyError, ValueError, LookupError) as error:
         raise ChordError(f"can't be read as MusicXML: {error}") from error
-    measures = next((part for part in _parts(root) if any(measure.find("harmony") is not None for measure in part)), None)
+    measures = next(
+        (part for part in _parts(root) if any(measure.find("harmony") is not None for measure in part)), None
+    )
     if measures is None:
         raise ChordError("holds no chord symbols (MusicXML <harmony>).")
-    title = next((text for path in ("work/work-title", "movement-title") if (text := root.findtext(path, "").strip())), "")
+    title = next(
+        (text for path in ("work/work-title", "movement-title") if (text := root.findtext(path, "").strip())), ""
+    )
     return title, _chart(_Reader().read(measures), _tempo(root))
 
 
@@ -97,7 +101,9 @@ def _parts(root):
         node.tag = node.tag.rpartition("}")[2]  # without its namespace
     if root.tag == "score-timewise":
         names = [part.get("id") for part in root.find("measure") or ()]
-        return [[part for measure in root.iter("measure") for part in measure if part.get("id") == id_] for id_ in names]
+        return [
+            [part for measure in root.iter("measure") for part in measure if part.get("id") == id_] for id_ in names
+        ]
     if root.tag != "score-partwise":
         raise ChordError(f"can't be read as MusicXML: it is <{root.tag}>, no score.")
     return [part.findall("measure") for part in root.findall("part")]

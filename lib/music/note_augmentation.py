@@ -53,7 +53,9 @@ def spread_chords(notes: Notes, generator: np.random.Generator, factor: float, r
     return reorder(notes, onset_s=onset_s)
 
 
-def scale_durations(notes: Notes, generator: np.random.Generator, spread: float, deviation: float, shift_s: float) -> Notes:
+def scale_durations(
+    notes: Notes, generator: np.random.Generator, spread: float, deviation: float, shift_s: float
+) -> Notes:
     """Durations times one factor (e^±spread) and one each (e^deviation), releases moved by up to ±shift_s."""
     factor = np.exp(generator.uniform(-spread, spread) + generator.normal(0, deviation, len(notes.onset_s)))
     return reorder(notes, duration_s=notes.duration_s * factor + generator.uniform(-shift_s, shift_s))

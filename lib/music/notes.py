@@ -218,7 +218,7 @@ def _keyboards(score):
 
 
 def _read(source, choose_tracks=_pitched, holds=True):
-    """(symusic's Score in ticks, Notes of the tracks chosen, {what was mended or left out: how many}), see read_midi."""
+    """(symusic's Score in ticks, Notes of the tracks chosen, {what was mended: how many}), see read_midi."""
     if isinstance(source, bytes):
         score, mended = read_score(source)
         return score, *_notes_of(score, choose_tracks(score), mended.pedal, holds)
@@ -273,7 +273,7 @@ def _tick_clock(score):
 
 
 def _pedal_ticks(tracks, more_pedal, end):
-    """(P, 2) ticks in which the pedal of any track or channel is down, in order, not overlapping; open ones close at end.
+    """(P, 2) ticks in which any pedal is down, in order, not overlapping; open ones close at end.
 
     more_pedal : [(tick, whether it is down)] of each channel without notes
     """

@@ -26,7 +26,6 @@ SHADE, SHADES = 8, 4  # velocities are compared in steps of 8, up to 4 of them
 WIDEST = 24  # semitones; a wider step counts as this
 BUCKETS = 2**18  # that n-grams are hashed into: enough to meet seldom
 
-
 @dataclass(frozen=True)
 class StyleDescriptor:
     """A descriptor's name, its unit, and what much and little of it is called."""

@@ -187,7 +187,9 @@ class TempoMap:
         """Its first beats up to number `at`, where another map goes on; that one's first beat takes its place."""
         bars = later.bars.copy()
         bars["start"] += at
-        return TempoMap(np.concatenate([self.beats_s[:at], later.beats_s]), np.concatenate([_cut(self.bars, 0, at), bars]))
+        return TempoMap(
+            np.concatenate([self.beats_s[:at], later.beats_s]), np.concatenate([_cut(self.bars, 0, at), bars])
+        )
 
     def fingerprint(self) -> str:
         """Hash of beats (to 0.1 ms) and bars, 16 hexadecimal digits: codes carry it."""
@@ -242,7 +244,9 @@ def map_without_beat(end_s: float) -> TempoMap:
     return TempoMap(60 / FREE_BPM * np.arange(count + 1), bar_table([0.0], [count], NO_BEAT, 0.0))
 
 
-def map_from_beats(beats_s: np.ndarray, confidence: np.ndarray, in_time: np.ndarray, bars: BarPath, sure: float) -> TempoMap:
+def map_from_beats(
+    beats_s: np.ndarray, confidence: np.ndarray, in_time: np.ndarray, bars: BarPath, sure: float
+) -> TempoMap:
     """The tempo map of tracked beats.
 
     Parameters

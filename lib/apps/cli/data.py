@@ -84,7 +84,8 @@ def look(
     if as_json:
         columns = (notes.pitch, notes.onset_s.round(4), notes.duration_s.round(4), notes.velocity)
         names = ("pitch", "onset_s", "duration_s", "velocity")
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*(column.tolist() for column in columns), strict=True)]
+        columns = (column.tolist() for column in columns)
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         facts = {"notes": rows, "pedal_s": pedal_s, "tempo": tempo, "metre": metre}
         print(json.dumps({**facts, "left_out": [dataclasses.asdict(row) for row in left_out]}))
         return
