@@ -222,9 +222,8 @@ def _play(bars, offset=0):
                 jump, position = bar.jump, _target(bars, position)
                 number = first_pass(position)
                 continue
-        if repeat and jump is None and number < repeat.passes and (
-            is_played and bar.repeat_end or position == repeat.last
-        ):  # fmt: skip
+        is_end = is_played and bar.repeat_end or repeat is not None and position == repeat.last
+        if repeat and jump is None and number < repeat.passes and is_end:
             position, number = repeat.first, number + 1
             continue
         position += 1

@@ -17,10 +17,11 @@ PEDAL_CONTROLLER = 64
 NEVER = 1 << 27  # ticks: more than a performance has
 ALL_OFF = (120, *range(123, 128))  # controllers that end all notes of a channel
 MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
-OTHERS = (  # what a file begins with that is no MIDI file -> what it is
-    (b"ID3", "audio (MP3)"), (b"\xff\xfb", "audio (MP3)"), (b"OggS", "audio (Ogg)"), (b"fLaC", "audio (FLAC)"),
-    (b"%PDF", "a PDF"), (b"PK", "a zip archive: unpack it"), (b"<?xml", "XML"), (b"\x89PNG", "a picture"),
-)  # fmt: skip
+OTHERS = {  # what a file begins with that is no MIDI file -> what it is
+    **dict.fromkeys((b"ID3", b"\xff\xfb"), "audio (MP3)"),
+    **{b"OggS": "audio (Ogg)", b"fLaC": "audio (FLAC)", b"%PDF": "a PDF", b"PK": "a zip archive: unpack it"},
+    **{b"<?xml": "XML", b"\x89PNG": "a picture"},
+}
 MESSAGE_BYTES = np.full(256, 3, np.int32)  # of a message that begins with a status byte, that byte included
 MESSAGE_BYTES[0xC0:0xE0] = 2
 MESSAGE_BYTES[0xF1:0xFF] = 1 << 20  # what no file holds
@@ -146,7 +147,7 @@ def _unwrapped(content):
     if content[128:132] == b"MThd":
         raise MidiError("is in MacBinary, 128 bytes before the MIDI file: unpack it, or delete these bytes")
     if content[:4] != b"MThd":
-        kinds = [name for start, name in OTHERS if content.startswith(start)]
+        kinds = [name for start, name in OTHERS.items() if content.startswith(start)]
         raise MidiError(f"is {kinds[0]}, not MIDI" if kinds else "is not a MIDI file (it does not begin with MThd)")
     return content
 

@@ -1,5 +1,7 @@
 """When the beats of a user's file are: as it writes them where its notes sit there, else tracked."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -100,3 +102,9 @@ def test_a_file_whose_beats_no_music_has_is_tracked(quarters_s, monkeypatch):
     notes = Notes.from_arrays(quarters_s, np.full(len(quarters_s), 0.1), np.full(len(quarters_s), 60), np.full(len(quarters_s), 80))
     monkeypatch.setattr("lib.generation.performance.read_midi_and_quarters", lambda source: (notes, quarters_s))
     assert (read_performance(b"")[1].bars["kind"] == NO_BEAT).all()
+
+
+def test_a_waltz_of_another_program_is_continued_in_its_metre():
+    path = Path(__file__).parent.parent / "fixtures" / "midi" / "40-waltz-3-4-90bpm.mid"
+    notes, tempo_map = read_performance(path)
+    assert tempo_and_metre(tempo_map, notes.end_s) == {"tempo_bpm": 90.0, "metre": "3/4"}

@@ -127,7 +127,7 @@ def test_clicks_sound_at_their_times_and_accents_are_higher():
     assert crossings[1] > 1.3 * crossings[0] and not silence.samples.any()
 
 
-@pytest.mark.parametrize("failure", ["FileNotFoundError(3, 'no path', 'C:\\\\tools')", "RuntimeError('broken')", "KeyError('PATH')"])
+@pytest.mark.parametrize("failure", ["FileNotFoundError(3, 'no path')", "RuntimeError('broken')", "KeyError('PATH')"])
 def test_whatever_importing_fluidsynth_raises_costs_sound_alone(failure, tmp_path, monkeypatch):
     (tmp_path / "fluidsynth.py").write_text(f"raise {failure}\n")
     monkeypatch.delitem(sys.modules, "fluidsynth", raising=False)
