@@ -95,14 +95,14 @@ class SoloStore:
 
 
 @dataclass(frozen=True)
-class Share:
+class Process:
     """Which of several processes this is."""
 
     rank: int = 0
     world: int = 1
 
     @classmethod
-    def of_environment(cls) -> Share:
+    def of_environment(cls) -> Process:
         """As torchrun and accelerate launch say it; the only one where nobody does."""
         return cls(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
 
@@ -115,13 +115,13 @@ class Made:
     kept: int
 
 
-def set_device(device: str, share: Share) -> None:
+def set_device(device: str, share: Process) -> None:
     """Give each process its GPU; on a CPU one thread, as sums depend on the number of threads.
 
     Parameters
     ----------
     device : "cuda", "mps" or "cpu"
-    share : Share
+    share : Process
     """
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", share.rank)) % torch.cuda.device_count())
@@ -135,7 +135,7 @@ def make_solos(
     out: Path | str,
     count: int,
     batch: int | None = None,
-    share: Share | None = None,
+    share: Process | None = None,
 ) -> Made:
     """Make the solos of this process's share that are not there yet.
 
@@ -151,7 +151,7 @@ def make_solos(
     ------
     ConfigError : solos of another request, model or batch lie there; ChordError and others as generate.generate
     """
-    out, share = Path(out), share or Share.of_environment()
+    out, share = Path(out), share or Process.of_environment()
     store, name = SoloStore(out.parent), f"{out.stem}-{{:06d}}".format
     batch = _batch_of_order(improviser, order, out, batch)
     groups = [range(first, first + batch) for first in range(1, count + 1, batch)]

@@ -78,7 +78,7 @@ def read_text(text: str, metre: tuple[int, int] = (4, 4)) -> Chart:
     lines = [line for line in text.splitlines() if line.strip()]
     order = _order_of(lines)
     has_signs = "|" in text or any(_is_label(line, alone=False) for line in lines)
-    reader = _Reader(metre, has_signs, begins_with_label=bool(lines and _is_label(lines[0])))
+    reader = _TextReader(metre, has_signs, begins_with_label=bool(lines and _is_label(lines[0])))
     for line in lines[: len(lines) - (order is not None)]:
         reader.read_line(line)
     if not reader.bars:
@@ -169,7 +169,7 @@ def _order_of(lines):
 
 
 @dataclass
-class _Reader:
+class _TextReader:
     """Written bars, as far as they are read."""
 
     metre: tuple[int, int]

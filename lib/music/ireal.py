@@ -56,7 +56,7 @@ class IRealTune:
 
     def chart(self) -> Chart:
         """Its Chart, transposed as is saved; ChordError: a sign that can't be read or followed, by its bar."""
-        return Chart.of_written(_Reader().read(self.music), self.tempo_bpm).transposed(self.transposition)
+        return Chart.of_written(_IRealReader().read(self.music), self.tempo_bpm).transposed(self.transposition)
 
 
 def ireal_tunes(text: str) -> list[IRealTune]:
@@ -124,7 +124,7 @@ class _Cells:
 
 
 @dataclass
-class _Reader:
+class _IRealReader:
     """Written bars, as far as they are read."""
 
     bars: list[WrittenBar] = field(default_factory=list)

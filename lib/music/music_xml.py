@@ -76,7 +76,7 @@ def read_music_xml(content: bytes) -> tuple[str, Chart]:
     title = next(
         (text for path in ("work/work-title", "movement-title") if (text := root.findtext(path, "").strip())), ""
     )
-    return title, _chart(_Reader().read(measures), _tempo(root))
+    return title, _chart(_ScoreReader().read(measures), _tempo(root))
 
 
 def _unpacked(content):
@@ -123,7 +123,7 @@ def _tempo(root):
     return None
 
 
-class _Reader:
+class _ScoreReader:
     """What is carried from one measure to the next."""
 
     def __init__(self):

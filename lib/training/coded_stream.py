@@ -60,7 +60,7 @@ NEVER = np.iinfo(np.uint16).max  # `until`: no other chord comes
 
 
 @dataclass(frozen=True)
-class Window:
+class Excerpt:
     """Which music, changed how.
 
     Attributes
@@ -103,10 +103,10 @@ class BeatStream(Stream):
     def _augmented(self, item, chunk, generator):
         nominal = chunk * WINDOW
         if not self.augment:
-            return Window(item, self._nearest_start(item, nominal))
+            return Excerpt(item, self._nearest_start(item, nominal))
         first = self._nearest_start(item, nominal + generator.uniform(-0.5, 0.5) * WINDOW)
         transpose = int(generator.integers(self.config.transpose_low, self.config.transpose_high + 1))
-        return Window(item, first, transpose=transpose, loudness=self._loudness(generator))
+        return Excerpt(item, first, transpose=transpose, loudness=self._loudness(generator))
 
     def _nearest_start(self, item, latent):
         if item not in self._starts:
@@ -114,7 +114,7 @@ class BeatStream(Stream):
         starts = self._starts[item]
         return int(starts[np.abs(starts - latent).argmin()])
 
-    def notes(self, window: Window) -> BeatNotes:
+    def notes(self, window: Excerpt) -> BeatNotes:
         """A window's notes, changed as it says, in its own time; some may lie outside the keyboard."""
         store, index = self.pieces[window.item]
         first, last = window.first / LATENTS_PER_BEAT, (window.first + window.length) / LATENTS_PER_BEAT
@@ -123,7 +123,7 @@ class BeatStream(Stream):
         velocity = np.clip(notes.velocity * window.loudness, 1, 127)
         return BeatNotes(notes.onset, notes.release, pitch, velocity, notes.pedal)
 
-    def piano_roll(self, examples: list[Window], num_frames: int = WINDOW_FRAMES, device="cpu") -> PianoRoll:
+    def piano_roll(self, examples: list[Excerpt], num_frames: int = WINDOW_FRAMES, device="cpu") -> PianoRoll:
         """The rolls of windows (B, 3, 88, num_frames)."""
         return rasterise([self.notes(window) for window in examples], num_frames, device)
 
@@ -189,18 +189,18 @@ class CodedStream(BeatStream):
         self.style_paths: list[Path] = []
         self._maps = {}
 
-    def whole_piece(self, item: int, encoding: int) -> Window:
+    def whole_piece(self, item: int, encoding: int) -> Excerpt:
         """A whole piece as its encoding number `encoding` changes it; successive encodings have other keys."""
         length = self.lengths[item]
         if encoding == AS_PLAYED:
-            return Window(item, 0, length)
+            return Excerpt(item, 0, length)
         (store, index), config = self.pieces[item], self.config
         corpus = store.path.parent.name
         generator = keyed_generator(config.seed, ENCODING_PURPOSE.format(corpus=corpus), encoding, index)
         first = int(keyed_generator(config.seed, KEY_PURPOSE.format(corpus=corpus), 0, index).integers(KEYS))
         num_keys = config.transpose_high - config.transpose_low + 1
         transpose = config.transpose_low + (first + 5 * encoding) % num_keys  # 5 and 12 are coprime: all keys come
-        return Window(item, 0, length, transpose, self._loudness(generator))
+        return Excerpt(item, 0, length, transpose, self._loudness(generator))
 
     def window_length(self, step: int) -> int:
         """Latent frames of all windows of a step."""

@@ -13,7 +13,7 @@ from tiny import save_tiny_improviser
 
 from lib.config import ConfigError
 from lib.generation import bulk as solos
-from lib.generation.bulk import Made, Share, SoloStore, make_solos
+from lib.generation.bulk import Made, Process, SoloStore, make_solos
 from lib.generation.generate import Order, generate, load_improviser
 from lib.generation.request import GenerateRequest
 from lib.music.notes import read_midi
@@ -55,7 +55,7 @@ def test_there_is_a_solo_a_number_as_its_seed_plays_it(alone, improviser, tmp_pa
 @pytest.mark.parametrize("world", [2, 3])
 def test_the_files_are_the_same_whatever_the_number_of_processes(alone, improviser, tmp_path, world):
     made = [
-        make_solos(improviser, ORDER, tmp_path / "solo.mid", 7, 2, share=Share(rank, world)) for rank in range(world)
+        make_solos(improviser, ORDER, tmp_path / "solo.mid", 7, 2, share=Process(rank, world)) for rank in range(world)
     ]
     assert sum(one.made for one in made) == 7 and files(tmp_path) == alone
 
@@ -91,10 +91,10 @@ def test_other_solos_are_not_mixed_in(alone, improviser, tmp_path):
 
 
 def test_whose_share(monkeypatch):
-    assert Share.of_environment() == Share(0, 1)
+    assert Process.of_environment() == Process(0, 1)
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "3")
-    assert Share.of_environment() == Share(2, 3)
+    assert Process.of_environment() == Process(2, 3)
 
 
 def launch(folder, out, processes, count=7, **environment):

@@ -16,7 +16,7 @@ from lib.music.chord_recognition import recognise_chords
 from lib.music.piano_roll import LATENT_STRIDE, LATENTS_PER_BEAT, WINDOW, notes_to_piano_roll, sounding_roll
 from lib.music.tempo_map import NO_BEAT, Metre, TempoMap, bar_table
 from lib.training.code_store import CodeStore, latent_frames, most_alike
-from lib.training.coded_stream import AS_PLAYED, FRAME, NEVER, CodedStream, Window
+from lib.training.coded_stream import AS_PLAYED, FRAME, NEVER, CodedStream, Excerpt
 from lib.training.stream import Batch
 
 
@@ -65,7 +65,7 @@ def test_as_played_the_codes_are_those_of_the_notes(encoded, frozen):
     stream = encoded(0)
     notes, length = beat_notes(stream, 1), stream.lengths[1]
     first = int(window_starts(clock_frames(stream.tempo_maps[1], length), WINDOW)[5])
-    coded = read(stream, Window(1, first), step=5)
+    coded = read(stream, Excerpt(1, first), step=5)
     whole = frozen[0].encode(notes_to_piano_roll(notes, length * LATENT_STRIDE))
     assert torch.equal(coded.codes, whole[:, first : first + WINDOW])
     part = notes.between(first / LATENTS_PER_BEAT - 0.02, (first + WINDOW) / LATENTS_PER_BEAT - 0.02)
@@ -83,7 +83,7 @@ def test_each_encoding_is_in_another_key_and_they_take_turns(encoded):
     ways = [stream.whole_piece(item, encoding) for item in range(3) for encoding in range(12)]
     assert [{way.transpose for way in ways[first : first + 12]} for first in (0, 12, 24)] == [set(range(-5, 7))] * 3
     assert len({way.loudness for way in ways}) == 36 and all(0.85 <= way.loudness <= 1.15 for way in ways)
-    one, two, again = (read(stream, Window(0, 0), step=of_epoch(stream, epoch)) for epoch in (0, 1, 2))
+    one, two, again = (read(stream, Excerpt(0, 0), step=of_epoch(stream, epoch)) for epoch in (0, 1, 2))
     assert not torch.equal(one.codes, two.codes) and torch.equal(one.codes, again.codes)
     shift = stream.whole_piece(0, 1).transpose - stream.whole_piece(0, 0).transpose
     assert torch.equal(two.keys, one.keys + shift * one.onsets.sum(-1)) and torch.equal(two.onsets, one.onsets)
@@ -93,7 +93,7 @@ def test_each_encoding_is_in_another_key_and_they_take_turns(encoded):
 
 def test_the_density_is_notes_a_beat_and_the_register_follows_the_key(encoded):
     stream = encoded(0)
-    coded = read(stream, Window(0, 0))
+    coded = read(stream, Excerpt(0, 0))
     density, register = coded.density_and_register()
     middle = coded.onsets.sum(-1)[0, 45:76].sum() / 31 * LATENTS_PER_BEAT  # 31 frames around the 60th
     assert density[0, 60] == pytest.approx(float(middle), rel=1e-4)
@@ -126,7 +126,7 @@ def test_a_piece_that_is_shorter_than_a_window_ends_in_silence(encoded, pieces, 
     short = TempoMap.constant(75, Metre(4, 4), 2)
     stream = encoded(0, maps=[short.covering(0, 1)] * 3)
     stream.lengths = [WINDOW] * 3
-    coded = read(stream, Window(2, 0))
+    coded = read(stream, Excerpt(2, 0))
     density, register = coded.density_and_register()
     assert density[0, 100] == 0 and register[0, 100].isnan() and (density[0, :10] > 0).all()
     assert coded.clock[0, -1].tolist() == [6, 48, 0] and coded.tempo[0, -1].isnan()
@@ -155,14 +155,14 @@ def test_damage_names_the_file(kind, encoded):
     path = stream.code_paths[0, AS_PLAYED] if kind == "codes" else stream.frame_paths[0]
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ConfigError, match=f"{path.name}.*Delete it"):
-        read(encoded(0), Window(0, 0))
+        read(encoded(0), Excerpt(0, 0))
     path.unlink()
-    assert read(encoded(0), Window(0, 0)).codes.shape[1] == WINDOW
+    assert read(encoded(0), Excerpt(0, 0)).codes.shape[1] == WINDOW
 
 
 def test_chords_are_those_of_the_moment_and_the_next_ones_come_when_it_says(encoded):
     stream = encoded(0)
-    coded, length = read(stream, Window(0, 0)), stream.lengths[0]
+    coded, length = read(stream, Excerpt(0, 0)), stream.lengths[0]
     roll = notes_to_piano_roll(beat_notes(stream, 0), length * LATENT_STRIDE)
     clock = torch.from_numpy(clock_frames(stream.tempo_maps[0], length).astype(np.int64))
     frames = recognise_chords(sounding_roll(roll), clock[None])[0]
@@ -238,6 +238,6 @@ def test_references_are_read_in_the_key_of_their_window(encoded):
     alike = np.load(stream.frame_paths[item])["alike"]
     first = int(np.flatnonzero(alike >= 0)[0])
     for epoch in (0, 1):
-        coded = read(stream, Window(item, first), step=of_epoch(stream, epoch))
-        there = read(stream, Window(item, int(alike[first])), step=of_epoch(stream, epoch))
+        coded = read(stream, Excerpt(item, first), step=of_epoch(stream, epoch))
+        there = read(stream, Excerpt(item, int(alike[first])), step=of_epoch(stream, epoch))
         assert coded.referred.tolist() == [True] and torch.equal(coded.reference, there.codes)

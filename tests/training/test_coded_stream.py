@@ -12,7 +12,7 @@ from lib.data.tempo_maps import tempo_maps_of
 from lib.music.beat_grid import clock_frames, window_starts
 from lib.music.beat_notes import in_beats
 from lib.music.piano_roll import LATENT_STRIDE, LATENTS_PER_BEAT, WINDOW, WINDOW_FRAMES, notes_to_piano_roll
-from lib.training.coded_stream import SHORT_WINDOWS, BeatStream, CodedStream, Window
+from lib.training.coded_stream import SHORT_WINDOWS, BeatStream, CodedStream, Excerpt
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +85,8 @@ def test_a_window_holds_the_notes_of_its_beats_changed_as_it_says(pieces, maps, 
     stream = BeatStream(pieces, maps, config)
     store, index = pieces[3]
     whole = notes_to_piano_roll(in_beats(store.piece_notes(index), maps[3]), stream.lengths[3] * LATENT_STRIDE)
-    window = Window(3, 96, transpose=3, loudness=0.5)
-    plain, changed = (stream.piano_roll([w]) for w in (Window(3, 96), window))
+    window = Excerpt(3, 96, transpose=3, loudness=0.5)
+    plain, changed = (stream.piano_roll([w]) for w in (Excerpt(3, 96), window))
     part = whole.crop(96 * LATENT_STRIDE, (96 + WINDOW) * LATENT_STRIDE)
     assert plain.onset.sum() > 50 and (plain.onset != part.onset).sum() <= 4  # a note a hair before the border
     assert torch.equal(plain.pedal, part.pedal)

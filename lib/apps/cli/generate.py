@@ -99,10 +99,10 @@ def _make_many(order, out, count, batch, loading):
     """This process's share of the solos; see lib/generation/bulk.py."""
     from lib.devices import choose_device
     from lib.generation import generate as generation
-    from lib.generation.bulk import Share, make_solos, set_device
+    from lib.generation.bulk import Process, make_solos, set_device
 
     run, released, device, styles_dir = loading
-    share, device = Share.of_environment(), choose_device(device)
+    share, device = Process.of_environment(), choose_device(device)
     set_device(device, share)
     improviser = generation.load_improviser(run, released, device, styles_dir)
     done = make_solos(improviser, order, out, count, batch, share)

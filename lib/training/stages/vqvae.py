@@ -18,7 +18,7 @@ from lib.models.vqvae import BAND_KEYS, BANDS, CELLS, GROUPS, VQVAE, reconstruct
 from lib.music.beat_notes import STEADY, in_seconds
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import FRAMES_PER_BEAT, LATENT_STRIDE, LOWEST_PITCH, NUM_PITCHES, WINDOW, piano_roll_to_notes
-from lib.training.coded_stream import BeatStream, Window
+from lib.training.coded_stream import BeatStream, Excerpt
 from lib.training.stages.stage import Stage
 
 CODEBOOK_PURPOSE = "codebook"  # of random numbers: data, see keyed_random
@@ -92,7 +92,7 @@ def frequent_patterns(stream: BeatStream, codes: int) -> Tensor:
     """
     counts = Counter()
     for item, length in enumerate(stream.lengths):
-        notes = stream.notes(Window(item, 0, length))
+        notes = stream.notes(Excerpt(item, 0, length))
         frame = np.floor(notes.onset * FRAMES_PER_BEAT + 0.5).astype(np.int64)
         key = notes.pitch.astype(np.int64) - LOWEST_PITCH
         inside = (key >= 0) & (key < NUM_PITCHES)
