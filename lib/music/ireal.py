@@ -23,6 +23,7 @@ from lib.music.form import Jump, Marks
 MUSIC = "1r34LbKcu7"  # before the scrambled chords of irealb
 ABBREVIATIONS = (("XyQ", "   "), ("LZ", " |"), ("Kcl", "| x"), ("K", "|"))
 SECTIONS = {"i": "Intro", "V": "Verse"}
+CLOSING = ("]", "}", "Z")
 QUALITY = r"(?:sus|alt|add|[+\-^\dhob#])*"
 TOKEN = re.compile(
     r"(?P<line>[|\[\]{}Z])|(?P<section>\*[A-Za-z])|T(?P<metre>\d\d)|N(?P<ending>\d)|(?P<comment><[^>]*>)"
@@ -227,7 +228,7 @@ class _IRealReader:
         """A cell that holds the chord before."""
         if self.cells:
             self.cells[-1].empty += 1
-        else:
+        elif is_slash or self.opened not in CLOSING:  # what follows these fills up a row
             self.leading += 1
             if is_slash and not self.bars:
                 raise ChordError("a slash holds the chord before, but there is none.")
