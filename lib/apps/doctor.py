@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +18,10 @@ from lib import google_colab_shim as shim
 from lib.config import RELEASED, ROOT
 from lib.storage.backends import open_storage
 
-PYTHONS = ((3, 11), (3, 13))
-NEEDED = "requirements.txt"
-# of it, what is of use to tests, to notebooks or with an option alone
+# of requirements.txt, what is of use to tests, to notebooks or with an option alone
 OPTIONAL = {"playwright", "pytest", "ruff", "nbstripout", "wandb", "jupyter", "papermill"}
 LEAST_FREE_GB = 5.0  # a run of preset colab with its checkpoints
-CUDA_PAGE = "docs/LOCAL_NVIDIA.md"
+INSTALL = "bash colab_setup.sh install"
 INSTALL_SOUND = {
     "Linux": "sudo apt install libfluidsynth3",
     "Darwin": "brew install fluid-synth",
@@ -40,26 +38,18 @@ class Finding(NamedTuple):
     fix: str = ""  # what to type or click
 
 
+def _check(name, is_fine, says, fix="", state="note"):
+    """A Finding that is ok, or has a state and a fix."""
+    return Finding(name, "ok", says) if is_fine else Finding(name, state, says, fix)
+
+
 def examine(data_dir: Path, runs_dir: Path) -> list[Finding]:
     """All Findings of this machine, in an order that reads well."""
-    findings = [look_at_project(), *look_at_packages(), *look_at_device(), look_at_memory(), look_at_disk(runs_dir)]
-    return [
-        *findings,
-        look_at_mirror(),
-        look_at_sound(),
-        look_at_ports(),
-        *look_at_corpora(data_dir),
-        look_at_weights(),
-    ]
-
-
-# --- Packages ----------------------------------------------------------------------------------------------------
-
-
-def look_at_project() -> Finding:
-    """Which state of the project this is, and where it runs."""
     state = _output("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--tags") or "without git"
-    return Finding("project", "ok", f"{state}, on {'Colab' if shim.on_colab() else 'a machine of your own'}")
+    project = Finding("project", "ok", f"{state}, on {'Colab' if shim.on_colab() else 'a machine of your own'}")
+    machine = [*look_at_device(), look_at_memory(), look_at_disk(runs_dir), look_at_mirror()]
+    music = [look_at_sound(), look_at_ports(), *look_at_corpora(data_dir), look_at_weights()]
+    return [project, *look_at_packages(), *machine, *music]
 
 
 def _output(*command):
@@ -71,14 +61,25 @@ def _output(*command):
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def _problem(action: Callable, *errors: type[Exception]) -> str:
+    """What an error of these says when the action is tried; "" where there is none."""
+    try:
+        action()
+    except errors as error:
+        return str(error) or type(error).__name__
+    return ""
+
+
+# --- Packages ----------------------------------------------------------------------------------------------------
+
+
 def look_at_packages(root: Path = ROOT) -> list[Finding]:
     """Python, and one a requirements file."""
     says = f"{platform.python_version()} on {platform.system()} {platform.release()} {platform.machine()}"
-    fix = "install Python 3.11, 3.12 or 3.13, then: bash colab_setup.sh install"
-    is_supported = PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]
-    python = Finding("Python", "ok", says) if is_supported else Finding("Python", "missing", says, fix)
-    files = sorted(root.glob("requirements*.txt"), key=lambda path: path.name != NEEDED)
-    return [python, *(_requirements(path) for path in files)]
+    fix = f"install Python 3.11, 3.12 or 3.13, then: {INSTALL}"
+    python = _check("Python", (3, 11) <= sys.version_info[:2] <= (3, 13), says, fix, "missing")
+    files = sorted(root.glob("requirements*.txt"), key=lambda path: (len(path.name), path))  # requirements.txt first
+    return [python, *map(_requirements, files)]
 
 
 def _requirements(path):
@@ -96,8 +97,8 @@ def _requirements(path):
         known = ", ".join(f"{row.name} {installed}" for row, installed in rows if row.name in ("torch", "numpy"))
         return Finding(path.name, "ok", f"{len(rows)} packages as asked" + f" ({known})" * bool(known))
     says = f"{len(wrong)} of {len(rows)}: {', '.join(wrong.values())}"
-    if path.name == NEEDED and wrong.keys() - OPTIONAL:
-        return Finding(path.name, "missing", says, "bash colab_setup.sh install")
+    if path.name == "requirements.txt" and wrong.keys() - OPTIONAL:
+        return Finding(path.name, "missing", says, INSTALL)
     return Finding(path.name, "note", says, f"where you want it: pip install -r {path.name}")
 
 
@@ -116,32 +117,26 @@ def look_at_device() -> list[Finding]:
     try:
         import torch
     except (ImportError, OSError) as error:
-        return [Finding("device", "missing", f"torch can't be loaded: {error}", "bash colab_setup.sh install")]
+        return [Finding("device", "missing", f"torch can't be loaded: {error}", INSTALL)]
     card, built_for = graphics_card(), torch.version.cuda
     if torch.cuda.is_available():
         (major, minor), memory = torch.cuda.get_device_capability(), torch.cuda.get_device_properties(0).total_memory
         name = f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, capability {major}.{minor}"
         driver = card.partition(", ")[2] or "unknown"
+        bf16 = "in use by itself" if major >= 8 else "not on this card (capability below 8): fp16 is used instead"
         device = Finding("device", "ok", f"{name}, {memory / 1e9:.0f} GB, CUDA {built_for}, driver {driver}")
-        if major >= 8:
-            return [device, Finding("bf16", "ok", "in use by itself")]
-        return [device, Finding("bf16", "note", "not on this card (capability below 8): fp16 is used instead")]
+        return [device, _check("bf16", major >= 8, bf16)]
     if not card and torch.backends.mps.is_available():
         return [Finding("device", "ok", "Apple silicon (mps)"), Finding("bf16", "note", "not used here: fp32 instead")]
     device = Finding("device", "ok", f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
     if card:
         says = f"{card}: but torch {torch.__version__} does not see it, and trains on the CPU"
-        fix = f"a CUDA build of torch: {CUDA_PAGE} says which fits the driver"
-        if built_for:
-            fix = f"a newer driver (https://www.nvidia.com/drivers), or an older CUDA build: {CUDA_PAGE}"
-        device = Finding("device", "missing", says, fix)
+        way = "a newer driver (https://www.nvidia.com/drivers), or an older" if built_for else "for the driver: a"
+        device = Finding("device", "missing", says, f"{way} CUDA build of torch: docs/LOCAL_NVIDIA.md")
     flags = sorted(cpu_flags() & {"avx512_bf16", "amx_bf16"})
-    if flags:
-        return [device, Finding("bf16", "ok", f"{', '.join(flags)}: --mixed-precision bf16 is faster here")]
-    return [
-        device,
-        Finding("bf16", "note", f"not in this CPU ({torch.backends.cpu.get_cpu_capability()}): fp32 instead"),
-    ]
+    without = f"not in this CPU ({torch.backends.cpu.get_cpu_capability()}): training runs in fp32"
+    bf16 = f"{', '.join(flags)}: --mixed-precision bf16 is faster here" if flags else without
+    return [device, _check("bf16", flags, bf16)]
 
 
 def graphics_card() -> str:
@@ -162,36 +157,33 @@ def look_at_memory() -> Finding:
     try:
         import psutil
     except ImportError:
-        return Finding("memory", "note", "unknown without psutil")
+        return Finding("memory", "note", "unknown without psutil", INSTALL)
     gigabytes = psutil.virtual_memory().total / 1e9
-    state = ("ok", "") if gigabytes >= 4 else ("note", "take the preset demo, or a smaller --batch-size")
-    return Finding("memory", state[0], f"{gigabytes:.0f} GB", state[1])
+    return _check("memory", gigabytes >= 4, f"{gigabytes:.0f} GB", "take the preset demo, or a smaller --batch-size")
 
 
 def look_at_disk(folder: Path) -> Finding:
     """What is free where runs go."""
     folder = next(path for path in (Path(folder).absolute(), *Path(folder).absolute().parents) if path.exists())
-    free = shutil.disk_usage(folder).free / 1e9
     if not os.access(folder, os.W_OK):
         fix = "another --runs-dir, or change who owns it"
         return Finding("disk", "missing", "the folder of runs can't be written to", fix)
-    if free >= LEAST_FREE_GB:
-        return Finding("disk", "ok", f"{free:.0f} GB free for runs")
+    free = shutil.disk_usage(folder).free / 1e9
     fix = "make room, give another --runs-dir, or keep fewer checkpoints: --set keep_checkpoints=1"
-    return Finding("disk", "note", f"{free:.1f} GB free for runs", fix)
+    return _check("disk", free >= LEAST_FREE_GB, f"{free:.1f} GB free for runs", fix)
 
 
 def look_at_mirror() -> Finding:
     """Where checkpoints are copied to: Drive on Colab, MIRROR elsewhere."""
     mirror = os.environ.get("MIRROR", "")
-    kind = open_storage(mirror).kind if mirror else ""
-    if kind == "rclone" and not shutil.which("rclone"):
-        fix = "apt install rclone; rclone config"
-        return Finding("mirror", "missing", "MIRROR is an rclone remote, but rclone is not installed", fix)
-    if mirror or not shim.on_colab():
-        return Finding(
-            "mirror", "ok", f"MIRROR names a {kind}" if mirror else "none is asked for (--mirror, or MIRROR)"
+    if mirror:
+        kind, fix = open_storage(mirror).kind, "apt install rclone; rclone config"
+        is_there = kind != "rclone" or shutil.which("rclone")
+        return _check(
+            "mirror", is_there, f"MIRROR names a {kind}{'' if is_there else ', not installed'}", fix, "missing"
         )
+    if not shim.on_colab():
+        return Finding("mirror", "ok", "none is asked for (--mirror, or the variable MIRROR)")
     if (shim.DRIVE / "MyDrive").is_dir():
         return Finding("Drive", "ok", f"mounted, {shutil.disk_usage(shim.DRIVE).free / 1e9:.0f} GB free as it says")
     fix = "run the cell with shim.mount()"
@@ -205,10 +197,8 @@ def look_at_sound() -> Finding:
     """FluidSynth and the piano's SoundFont."""
     from lib.music.audio import SoundFontError, find_soundfont
 
-    try:
-        find_soundfont()
-    except SoundFontError as error:
-        return Finding("piano", "missing", str(error), "git checkout data/soundfont")
+    if problem := _problem(find_soundfont, SoundFontError):
+        return Finding("piano", "missing", problem, "git checkout data/soundfont")
     try:
         import fluidsynth  # noqa: F401
     except Exception:  # whatever importing it raises costs sound alone
@@ -222,13 +212,12 @@ def look_at_ports() -> Finding:
     from lib.apps.live.ports import PortError, list_ports
 
     try:
-        inputs, outputs = list_ports()
+        inputs, outputs = map(len, list_ports())
     except PortError as error:
         return Finding("MIDI ports", "note", f"none, needed for live playing alone: {error}", "docs/LIVE.md")
-    says = f"{len(inputs)} in, {len(outputs)} out"
-    if inputs and outputs:
-        return Finding("MIDI ports", "ok", says)
-    return Finding("MIDI ports", "note", f"{says}; live playing wants one of each", "docs/LIVE.md")
+    return _check(
+        "MIDI ports", inputs and outputs, f"{inputs} in, {outputs} out", "live playing wants both: docs/LIVE.md"
+    )
 
 
 def look_at_corpora(data_dir: Path) -> list[Finding]:
@@ -245,29 +234,21 @@ def _corpus(name, data_dir):
     from lib.data.note_store import CorpusError
     from lib.data.tempo_maps import open_tempo_maps
 
-    store = None
     try:
         store = open_corpus(name, data_dir)
-        open_tempo_maps(store)
     except (CorpusError, OSError) as error:
-        if store is None:
-            fix = f"delete its folder, then: python -m lib data ingest {name}"
-            return Finding(name, "missing", str(error), fix)
-        return Finding(
-            name, "note", f"{len(store.pieces):,} pieces, without tempo maps", f"python -m lib data beats {name}"
-        )
-    return Finding(name, "ok", f"{len(store.pieces):,} pieces")
+        return Finding(name, "missing", str(error), f"delete its folder, then: python -m lib data ingest {name}")
+    without_maps = _problem(lambda: open_tempo_maps(store), CorpusError, OSError)
+    says = f"{len(store.pieces):,} pieces{', without tempo maps' if without_maps else ''}"
+    return _check(name, not without_maps, says, f"python -m lib data beats {name}")
 
 
 def look_at_weights(folder: Path = RELEASED) -> Finding:
     """Whether the released weights are whole."""
     from lib.storage.manifest import DamageError, verify
 
-    try:
-        verify(folder)
-    except (DamageError, OSError) as error:
-        return Finding("released weights", "missing", str(error), "git checkout data/released")
-    return Finding("released weights", "ok", "whole")
+    problem = _problem(lambda: verify(folder), DamageError, OSError)
+    return _check("released weights", not problem, problem or "whole", "git checkout data/released", "missing")
 
 
 # --- Text --------------------------------------------------------------------------------------------------------

@@ -105,63 +105,65 @@ def music_hours(config: StageConfig, data_dir: Path | str) -> float:
 class StepWork(NamedTuple):
     """One optimizer step."""
 
-    flops: float  # of the model, forward and back, and of the optimizer
-    muon_flops: float  # of them, the optimizer's
+    model_flops: float  # forward and back
+    muon_flops: float  # of the optimizer
     kernels: int  # operations that a device is asked to start
     parameters: int
     optimizer_floats: int  # numbers that it keeps
     saved_floats: float  # activations that the backward pass of one forward pass needs, of the longest windows
 
+    @property
+    def flops(self) -> float:
+        """Of all."""
+        return self.model_flops + self.muon_flops
+
 
 def step_work(config: StageConfig) -> StepWork:
     """The StepWork of a config; a fine-tuning's with the sizes of the model that it adapts."""
     name, passes = model_of(config), config.gradient_accumulation
-    one, muon = _count(name, config.preset, tuple((size, getattr(config, size)) for size in SIZES[name]))
+    one = _count(name, config.preset, tuple((size, getattr(config, size)) for size in SIZES[name]))
     examples = config.batch_size * getattr(config, "views", 1)  # of a forward pass
-    flops = one.flops * examples * passes * (MEAN_WINDOW if name == "diffusion" else 1) + muon.flops
-    kernels, saved_floats = one.kernels * passes + muon.kernels, one.saved_floats * examples
-    return one._replace(flops=flops, muon_flops=muon.flops, kernels=kernels, saved_floats=saved_floats)
+    model_flops = one.model_flops * examples * passes * (MEAN_WINDOW if name == "diffusion" else 1)
+    return one._replace(model_flops=model_flops, kernels=one.kernels * passes, saved_floats=one.saved_floats * examples)
 
 
 @lru_cache(maxsize=64)
 def _count(name, preset, sizes):
-    """(StepWork of the forward and backward pass of one example, StepWork of the optimizer alone)."""
+    """StepWork for a batch of one example."""
     config, saved = configs.preset(name, preset, **dict(sizes)), {}
 
     def keep(tensor):
         saved[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
         return tensor
 
-    # the codec is small, and its codebook's autocast knows no meta device
-    with torch.random.fork_rng(devices=()), torch.device("cpu" if name == "vqvae" else "meta"):
+    with torch.random.fork_rng(devices=()), torch.device("meta"):
         model, compute_loss = _MODELS[name](config)
-        with FlopCounterMode(display=False) as flops, _Kernels() as kernels:
+        with FlopCounterMode(display=False) as model_flops, _Kernels() as kernels:
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 loss = compute_loss()
             loss.backward()
-        optimizer = make_optimizer(model, config)
-        for group in optimizer.param_groups:
-            group.update(fused=False, foreach=True)  # the meta device knows no fused AdamW
-        with FlopCounterMode(display=False) as muon_flops, _Kernels() as muon_kernels:
-            optimizer.step()
+            optimizer = make_optimizer(model, config)
+            for group in optimizer.param_groups:
+                group.update(fused=False, foreach=True)  # the meta device knows no fused AdamW
+            with FlopCounterMode(display=False) as muon_flops:
+                optimizer.step()
     for tensor in [*model.parameters(), *model.buffers()]:
         saved.pop(tensor.untyped_storage()._cdata, None)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    kept = sum(leaf.numel() for leaf in tree_leaves(optimizer.state_dict()) if torch.is_tensor(leaf))
-    saved_floats = sum(storage.nbytes() for storage in saved.values()) / FLOAT_BYTES
-    of_model = StepWork(flops.get_total_flops(), 0, kernels.count, parameters, kept, saved_floats)
-    return of_model, StepWork(muon_flops.get_total_flops(), 0, muon_kernels.count, 0, 0, 0)
+    return StepWork(
+        model_flops.get_total_flops() - muon_flops.get_total_flops(),
+        muon_flops.get_total_flops(),
+        kernels.count,
+        sum(parameter.numel() for parameter in model.parameters()),
+        sum(leaf.numel() for leaf in tree_leaves(optimizer.state_dict()) if torch.is_tensor(leaf)),
+        sum(storage.nbytes() for storage in saved.values()) / FLOAT_BYTES,
+    )
 
 
 def _vqvae(config):
+    """Without its codebook, which takes little and knows no meta device."""
     model = vqvae.VQVAE.from_config(config)
     bands = torch.zeros(1, vqvae.TRAINED_ROWS, vqvae.CELLS + 2 * vqvae.BAND_KEYS)
-
-    def compute_loss():
-        quantised, logits = model(bands)
-        return sum(vqvae.reconstruction_loss(logits, bands).values()) + quantised.commitment_loss
-
-    return model, compute_loss
+    return model, lambda: model.decoder(torch.cat([bands[..., : vqvae.CELLS], model.encoder(bands)], -1)).sum()
 
 
 def _style_encoder(config):
@@ -279,7 +281,7 @@ def estimate(
 def _table_step_s(config, machine):
     """Seconds of a step by the table. Muon's products are in bf16 in any precision, slow where the device has none."""
     work, examples = step_work(config), config.batch_size * config.gradient_accumulation
-    compute_s = (work.flops - work.muon_flops) / machine.flops_per_s(config.mixed_precision != "no")
+    compute_s = work.model_flops / machine.flops_per_s(config.mixed_precision != "no")
     compute_s += work.muon_flops / machine.flops_per_s(machine.bf16)
     return EXAMPLE_S[model_of(config)] * examples + max(compute_s, work.kernels * machine.launch_s)
 

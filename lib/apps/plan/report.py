@@ -14,6 +14,7 @@ from lib.apps.plan.estimate import estimate, of_preset, step_work
 from lib.apps.plan.machines import BUSY, DEVICES, NOTED, PROBED, Logged, Machine
 from lib.config import StageConfig
 from lib.google_colab_shim import Folders
+from lib.progress import progress_bar
 from lib.training.loop import TrainResult, train
 
 BY_SIZE = ("large", "colab", "laptop", "demo")  # presets for music, the best first
@@ -43,18 +44,18 @@ class Plan:
         here = self.machines["here"]
         suited = "laptop" if not here.half_tflops else "large" if here.memory_gb >= 20 else "colab"
         known = {configs.stage_of(row.config) for row in self.measured}
-        for stage in PROBED:
-            if again or stage not in known:
-                self.measured.insert(0, machines.probe(stage, self.preset or suited, seconds, here.others))
+        stages = [stage for stage in PROBED if again or stage not in known]
+        shown = f"measuring, {seconds:g} s a stage (--no-calibrate: not)"
+        for stage in progress_bar(stages, desc=shown, unit="stage") if stages else ():
+            self.measured.insert(0, machines.probe(stage, self.preset or suited, seconds, here.others))
 
     def total(self, environment: str, preset: str, changes: dict[str, dict] | None = None) -> dict[str, Any]:
         """All stages of a preset on a machine: each as `estimate` gives it, and their sums."""
         machine, measured = self.machines[environment], self.measured if environment == "here" else ()
-        settings = {
-            stage: {**self.changes.get(stage, {}), **(changes or {}).get(stage, {})} for stage in configs.STAGES
-        }
-        selected = [of_preset(stage, preset, **settings[stage]) for stage in configs.STAGES]
-        rows = [estimate(config, machine, self.data_dir, measured) for config in selected]
+        rows = []
+        for stage in configs.STAGES:
+            settings = {**self.changes.get(stage, {}), **(changes or {}).get(stage, {})}
+            rows.append(estimate(of_preset(stage, preset, **settings), machine, self.data_dir, measured))
         whole = {name: sum(row[name] for row in rows) for name in SUMMED}
         whole |= {"memory_gb": max(row["memory_gb"] for row in rows), "fits": all(row["fits"] for row in rows)}
         return {"environment": environment, "preset": preset, **whole, "stages": rows}
@@ -68,9 +69,12 @@ class Plan:
         rows = sorted((row for row in rented if row["fits"] and row["preset"] in BY_SIZE), key=_by_size)
         bought = next((row for row in rows if row["usd"] <= self.budget_usd), None)
         larger = [row for row in rows if bought is None or _by_size(row)[0] < _by_size(bought)[0]]
-        wanted = min(larger, key=lambda row: (-_by_size(row)[0], row["usd"])) if larger else bought
+        named = next((row for row in rows if row["preset"] == self.preset), bought)
+        wanted = min(larger, key=lambda row: (-_by_size(row)[0], row["usd"])) if larger else named
         changes, savings = {}, []
-        for words, stage, settings in _savings(wanted["preset"]) if larger or len(self.machines) == 1 else ():
+        for words, stage, settings in (
+            _savings(wanted["preset"]) if larger or wanted and len(self.machines) == 1 else ()
+        ):
             changes[stage] = {**changes.get(stage, {}), **settings}
             row = self.total(wanted["environment"], wanted["preset"], changes)
             savings.append({"words": words, "hours": row["hours"], "usd": row["usd"]})
@@ -81,25 +85,22 @@ class Plan:
     def as_values(self) -> dict[str, Any]:
         """For JSON, and what `text` is made of."""
         presets = [name for name in configs.PRESETS if name in BY_SIZE or name == self.preset]
-        totals = {(name, preset): self.total(name, preset) for name in self.machines for preset in presets}
+        plans = [self.total(name, preset) for name in self.machines for preset in presets]
         devices = [{**dataclasses.asdict(row), "flops_per_s": row.flops_per_s()} for row in DEVICES.values()]
         measured = [{**row._asdict(), "config": configs.as_values(row.config)} for row in self.measured]
-        budget = self.advice(list(totals.values()))
         return {
             "prices_of": NOTED,
             "devices": devices,
-            "plans": [*totals.values()],
-            "budget": budget,
+            "plans": plans,
+            "budget": self.advice(plans),
             "measured": measured,
         }
 
     def text(self) -> str:
         """For a terminal: all presets and machines; this machine, or the one asked for, and the best buy by stages."""
         values = self.as_values()
-        totals, bought = (
-            {(row["environment"], row["preset"]): row for row in values["plans"]},
-            values["budget"]["bought"],
-        )
+        totals = {(row["environment"], row["preset"]): row for row in values["plans"]}
+        bought = values["budget"]["bought"]
         shown = {name: self.preset or "laptop" for name in self.machines if name == "here" or len(self.machines) == 1}
         shown |= {bought["environment"]: self.preset or bought["preset"]} if bought and bought["usd"] else {}
         busy = [busy_text(self.machines["here"].others)] if "here" in self.machines else []

@@ -157,9 +157,9 @@ def test_a_busy_machine_is_named_and_gives_a_range(monkeypatch):
 # --- The budget --------------------------------------------------------------------------------------------------
 
 
-def advice(budget_usd, *names):
+def advice(budget_usd, *names, preset=None):
     """(advice, the totals by preset of the first machine) of a plan for some machines."""
-    made = Plan(budget_usd, None, {name: ENVIRONMENTS[name] for name in names}, {}, "nowhere", [])
+    made = Plan(budget_usd, preset, {name: ENVIRONMENTS[name] for name in names}, {}, "nowhere", [])
     totals = [made.total(name, preset) for name in names for preset in BY_SIZE]
     return made.advice(totals), {row["preset"]: row["usd"] for row in totals[: len(BY_SIZE)]}
 
@@ -186,6 +186,7 @@ def test_what_to_give_up_first_saves_each_time():
     assert own["bought"]["preset"] == "large" and len(hours) >= 5, "of a card of your own: how to be done sooner"
     assert all(after < before for before, after in zip(hours, hours[1:]))
     assert "gradient_accumulation=4" in own["give_up"][0]["words"]
+    assert advice(20, "rtx3060", preset="colab")[0]["wanted"]["preset"] == "colab", "the one asked for"
     assert not any("gradient_accumulation" in words for words, *_ in _savings("laptop")), "Muon's part is small"
 
 
