@@ -385,3 +385,15 @@ def test_solos_that_are_alike_share_the_passes_of_the_model(pianist, monkeypatch
     generate_many(pianist, [Order(request(seed=seed), callback=reports[seed].append) for seed in range(3)])
     assert set(sizes) == {6} and [len(states) for states in reports] == [4, 4, 4]  # each with its chords, and without
     assert all(isinstance(states[0]["piano_roll"](), PianoRoll) and len(states[0]["piano_roll"]()) == 1 for states in reports)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_no_key_is_struck_while_a_note_around_the_passage_holds_it(improviser, seed):
+    held = Notes.from_arrays(np.zeros(20), np.full(20, 12.0), np.arange(50, 70), np.full(20, 64))
+    solo = infill(improviser, GenerateRequest(chords="Cmaj7", num_steps=2, seed=seed), held, 4.0, 8.0)
+    played = read_midi(solo.midi())
+    assert len(played) == len(solo.notes) and not np.isin(solo.new_notes.pitch, held.pitch).any()
+    around = played.onset_s == 0
+    np.testing.assert_allclose(played.duration_s[around], 12.0, atol=2e-3)
+    order, read_order = (np.lexsort((notes.onset_s, notes.pitch)) for notes in (solo.notes, played))
+    np.testing.assert_allclose(played.duration_s[read_order], solo.notes.duration_s[order], atol=5e-3)
