@@ -135,13 +135,13 @@ class LiveDuet:
             _, message, at_s = self.ports.events.get()
             self.partner.tempo.receive(message, at_s)
         self.ports.start()
-        now_s, grid = time.perf_counter(), self.partner.tempo.grid
+        now_s = time.perf_counter()
         if self.request.mode != "call":
             self.partner.count_in(now_s)
         elif self.request.clock == "out":
             self.partner.tempo.begin(now_s + CHECK_S / 2)
         if self.request.clock == "out":
-            self.output.order("start_clock", grid(now_s).time_of(0), grid(now_s).quarter_s)
+            self.output.order("start_clock", self.partner.tempo.now.origin_s, 60 / self.request.tempo_bpm)
         self.journal("ready", "ready: play. Ctrl-C ends it")
         while True:
             with contextlib.suppress(queue.Empty):
@@ -187,20 +187,19 @@ class LiveDuet:
         """Silence, and end all processes: whether all is silent. Waits for an output that is away."""
         signals = (signal.SIGINT, signal.SIGTERM)  # ignored meanwhile: what takes seconds must not be left half done
         handlers = [signal.signal(number, signal.SIG_IGN) for number in signals]
-        for part in (self.output, self.ports, self.model):
-            part.close()
+        silent, *_ = [part.close() for part in (self.output, self.ports, self.model)]
         for number, handler in zip(signals, handlers):
             signal.signal(number, handler)
-        if self.output.is_waiting:
+        if silent is None:
             waits = f"waiting up to {PATIENCE_S:.0f} s to silence it. Ctrl-C gives it up"
             self.journal("waits", f"the output {self.output_name!r} is away while keys may sound: {waits}")
             with contextlib.suppress(KeyboardInterrupt):
-                self.output.wait()
-            if self.output.is_silent:
+                silent = self.output.wait()
+            if silent:
                 self.journal("silenced", "it was back and is silent")
-        if not self.output.is_silent:
+        if not silent:
             self.journal("not_silenced", f"the output {self.output_name!r} was not silenced: keys may sound")
-        return self.output.is_silent
+        return bool(silent)
 
 
 def play_duet(

@@ -22,41 +22,33 @@ from lib.generation.request import (
 )
 
 FREE, FORM = "N.C.", "blues in F"  # where no chords are given (but see model_process.chart_of)
-SOFT_PEDAL = 67
-CUE = re.compile(r"(cc|key):(\d{1,3})")
+NAMED_CUES = {"silence": ("silence", None), "pedal": ("cc", 67)}  # the soft pedal
 
 
 def parse_cue(text: str) -> tuple[str, int | None]:
-    """("silence", None), ("cc", number) or ("key", pitch).
-
-    Raises
-    ------
-    ConfigError : says what there is
-    """
-    if text == "silence":
-        return "silence", None
-    if text == "pedal":
-        return "cc", SOFT_PEDAL
-    match = CUE.fullmatch(text)
+    """("silence", None), ("cc", number) or ("key", pitch); ConfigError where it is none of them."""
+    if text in NAMED_CUES:
+        return NAMED_CUES[text]
+    match = re.fullmatch(r"(cc|key):(\d{1,3})", text)
     if match is None or int(match[2]) > 127:
         raise ConfigError(f"ends_by: {text!r} ends no phrase. Say silence, pedal, cc:NUMBER or key:PITCH (0 to 127).")
     return match[1], int(match[2])
-
-
-def _cue(text):
-    parse_cue(text)
-    return text
 
 
 def _chords(text):
     """A chart that can be parsed, OWN or None."""
     from lib.music.chart import Chart  # it brings torch
 
-    if text is not None and text.strip().lower() == OWN:
-        return OWN
-    if text is not None:
-        Chart.parse(text)
-    return text
+    if text is None or text.strip().lower() == OWN:
+        return text and OWN
+    return Chart.parse(text) and text
+
+
+Cue = Annotated[
+    str,
+    AfterValidator(lambda text: parse_cue(text) and text),
+    Field(description="What ends your phrase: silence, pedal (soft), cc:NUMBER, key:PITCH."),
+]
 
 
 def _choice(text, *choices):
@@ -80,11 +72,7 @@ class DuetRequest:
     bars: _number("Of a turn: 4; in call and response as many as your phrase.", int | None, ge=1, le=16) = None
     count_in: _number("Bars of clicks before fours and comping.", ge=0, le=8) = 1
     first: _choice("Who has the first four.", "you", "me") = "you"
-    ends_by: Annotated[
-        str,
-        AfterValidator(_cue),
-        Field(description="What ends your phrase: silence, pedal (soft), cc:NUMBER, key:PITCH."),
-    ] = "silence"
+    ends_by: Cue = "silence"
     silence_beats: _number("Beats without a key down that end a phrase.", float, gt=0, le=16) = 2.0
     give_way: Annotated[bool, Field(description="Stop when you play into an answer.")] = False
     channel: _number("MIDI channel to play on.", ge=1, le=16) = 1

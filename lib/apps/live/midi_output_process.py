@@ -197,22 +197,13 @@ class MidiOutputProcess:
         except (EOFError, OSError):
             return None
 
-    def close(self) -> None:
-        """Silence, and end both processes; but where the port is away the watchdog waits for it: see `wait`."""
+    def close(self) -> bool | None:
+        """Silence, and end both processes: whether that was done; None: the port is away, and the watchdog waits."""
         self.order("bye")
         self.orders.close()
         self.scheduler.join(END_S)
         self.watchdog.join(WATCHDOG_END_S)
-
-    @property
-    def is_waiting(self) -> bool:
-        """After `close`, or the scheduler's death: whether something may sound still, because the port is away."""
-        return self.watchdog.is_alive()
-
-    @property
-    def is_silent(self) -> bool:
-        """After `close` or `wait`: whether the port was silenced."""
-        return self.watchdog.exitcode == 0
+        return None if self.watchdog.is_alive() else self.watchdog.exitcode == 0
 
     def wait(self) -> bool:
         """Until the port is back, or given up, as by an exception meanwhile: whether it was silenced."""
@@ -221,4 +212,4 @@ class MidiOutputProcess:
         finally:
             self.watchdog.kill()
             self.watchdog.join()
-        return self.is_silent
+        return self.watchdog.exitcode == 0

@@ -174,11 +174,8 @@ class _SupersededError(Exception):
 def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
     """The process: load the model, warm it up, answer questions until the pipe ends.
 
-    Parameters
-    ----------
-    pipe : in come Question or None (drop the one in work); out go Answers, the first (of no music where the model can't
-        be loaded) when it is ready
-    loading : keyword arguments of improviser.load_improviser
+    In come Questions, or None (drop the one in work); out go Answers: the first, of no music where the model can't be
+    loaded, when it is ready.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command ends it
     psutil.Process().nice(LOW)
@@ -187,6 +184,10 @@ def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
     import torch
 
     from lib.generation.generate import load_improviser
+
+    def stop_if_superseded(state):
+        if pipe.poll(0):
+            raise _SupersededError
 
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # a core is left to whatever makes the sound
     try:
@@ -198,30 +199,16 @@ def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
     with contextlib.suppress(EOFError, OSError):
         pipe.send(ready)
         while not ready.reason:
-            _answer_newest(pipe, request, improviser, chart)
-
-
-def _answer_newest(pipe: Connection, request: DuetRequest, improviser: Improviser, chart: Chart | None) -> None:
-    question = pipe.recv()
-    while pipe.poll(0):
-        question = pipe.recv()
-
-    def stop_if_superseded(state):
-        if pipe.poll(0):
-            raise _SupersededError
-
-    if question is not None:
-        with contextlib.suppress(_SupersededError):
-            pipe.send(answer(question, request, improviser, chart, stop_if_superseded))
+            question = pipe.recv()
+            while pipe.poll(0):
+                question = pipe.recv()
+            with contextlib.suppress(_SupersededError):
+                if question is not None:
+                    pipe.send(answer(question, request, improviser, chart, stop_if_superseded))
 
 
 class ModelProcess:
-    """The model's process as the command sees it; `expected_s` is how long an answer takes, by those until now.
-
-    Parameters
-    ----------
-    request, loading : see run_model
-    """
+    """The model's process as the command sees it; `expected_s` is how long an answer takes, by those until now."""
 
     def __init__(self, request: DuetRequest, loading: Mapping):
         self.request, self.loading, self.expected_s = request, loading, 0.0
@@ -231,8 +218,7 @@ class ModelProcess:
         self.number = None  # of the question in work
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        arguments = theirs, self.request, self.loading
-        self.process = context.Process(target=run_model, args=arguments, name="model", daemon=True)
+        self.process = context.Process(target=run_model, args=(theirs, self.request, self.loading), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -243,26 +229,26 @@ class ModelProcess:
 
     def wait(self, seconds: float) -> None:
         """Until the model is ready. ProcessError : it does not come."""
+        error = f"The model was not ready after {seconds:g} s."
         try:
-            if not self.pipe.poll(seconds):
-                raise ProcessError(f"The model was not ready after {seconds:g} s.")
-            ready = self.pipe.recv()
+            if self.pipe.poll(seconds):
+                ready = self.pipe.recv()
+                error, self.expected_s = ready.reason, ready.took_s
         except (EOFError, OSError):
-            raise ProcessError("The model's process ended while it was loading.") from None
-        if ready.reason:
-            raise ProcessError(ready.reason)
-        self.expected_s = ready.took_s
+            error = "The model's process ended while it was loading."
+        if error:
+            raise ProcessError(error)
 
-    def ask(self, question: Question) -> None:
+    def ask(self, question: Question | None) -> None:
         """Let it work on this, and on nothing else."""
-        self.number = question.number
-        self._send(question)
+        self.number = question and question.number
+        with contextlib.suppress(OSError):
+            self.pipe.send(question)
 
     def drop(self) -> None:
         """Let it work on nothing."""
         if self.number is not None:
-            self.number = None
-            self._send(None)
+            self.ask(None)
 
     def receive(self) -> Answer | None:
         """The Answer to the last question; None: not yet."""
@@ -285,7 +271,3 @@ class ModelProcess:
         self.pipe.close()
         self.process.kill()
         self.process.join()
-
-    def _send(self, message):
-        with contextlib.suppress(OSError):
-            self.pipe.send(message)

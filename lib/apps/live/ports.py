@@ -54,10 +54,10 @@ def list_ports() -> tuple[list[str], list[str]]:
 def describe_ports() -> str:
     """The ports by name, or the reason why there are none."""
     try:
-        inputs, outputs = list_ports()
+        rows = zip(("inputs:", "outputs:"), list_ports())
     except PortError as error:
         return str(error)
-    return "\n  ".join(["inputs:", *(inputs or ["none"])]) + "\n" + "\n  ".join(["outputs:", *(outputs or ["none"])])
+    return "\n".join("\n  ".join([kind, *(names or ["none"])]) for kind, names in rows)
 
 
 def find_port(name: str, names: list[str], kind: str) -> str:

@@ -28,23 +28,11 @@ COMMON = Metre(4, 4)
 
 @dataclass(frozen=True)
 class BeatGrid:
-    """Beats at an even tempo.
-
-    Attributes
-    ----------
-    origin_s : when beat 0 is, or would have been
-    beat_s : length of a beat
-    metre : Metre
-    """
+    """Beats at an even tempo: `origin_s` is when beat 0 is, or would have been, `beat_s` the length of a beat."""
 
     origin_s: float
     beat_s: float
     metre: Metre = COMMON
-
-    @property
-    def quarter_s(self) -> float:
-        """Length of a quarter."""
-        return self.beat_s / float(self.metre.quarters_per_beat)
 
     def beat_at(self, time_s: float) -> float:
         """The beat of a time, with its fraction."""
@@ -65,13 +53,7 @@ class BeatGrid:
 
 
 class OwnTempo:
-    """A tempo that stays.
-
-    Parameters
-    ----------
-    tempo_bpm : quarters a minute
-    metre : Metre
-    """
+    """A tempo that stays, in quarters a minute."""
 
     def __init__(self, tempo_bpm: float, metre: Metre = COMMON):
         self.metre = metre
@@ -100,9 +82,6 @@ class ClockTempo:
         self.running, self.position = False, 0  # of the next tick
         self.ticks = collections.deque(maxlen=MEMORY)  # (tick, time_s)
         self.line = None  # origin_s, tick_s
-
-    def begin(self, time_s: float) -> None:
-        """Beat 0 is where the clock says."""
 
     def receive(self, message: Message, time_s: float) -> None:
         """Take a message of the clock in; all others change nothing."""

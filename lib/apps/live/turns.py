@@ -40,13 +40,13 @@ class Turns(Partner):
 
     def count_in(self, now_s: float) -> None:
         """Put the first beat a moment from now and click until the music begins; not where a clock is followed."""
+        if self.request.clock == "in":
+            return
         self.tempo.begin(now_s + COUNT_IN_DELAY_S)
-        grid = self.tempo.grid(now_s)
-        if grid is not None and self.offset:
-            bars, beats = range(self.request.count_in), range(math.ceil(self.bar))
-            clicks = [(grid.time_of(bar * self.bar + beat), CLICKS[beat > 0]) for bar in bars for beat in beats]
-            sound = CLICK_VELOCITY, self.request.click_channel - 1
-            self.output.order("play", [key(at_s, at_s + CLICK_S, pitch, *sound) for at_s, pitch in clicks])
+        time_of, sound = self.tempo.now.time_of, (CLICK_VELOCITY, self.request.click_channel - 1)
+        bars, beats = range(self.request.count_in), range(math.ceil(self.bar))
+        clicks = [(time_of(bar * self.bar + beat), CLICKS[beat > 0]) for bar in bars for beat in beats]
+        self.output.order("play", [key(at_s, at_s + CLICK_S, pitch, *sound) for at_s, pitch in clicks])
 
     def step(self, now_s: float, grid: BeatGrid) -> None:
         """Ask in time for the next turn, and enter."""

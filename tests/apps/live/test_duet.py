@@ -83,10 +83,11 @@ class Output:
     """MidiOutputProcess as LiveDuet sees it."""
 
     def __init__(self, name="Grand", channels=(0, 9)):
-        self.is_alive, self.is_waiting, self.is_silent, self.priority = True, False, True, "usual"
+        self.is_alive, self.silent, self.priority = True, True, "usual"
 
     def close(self):
         self.is_alive = False
+        return self.silent
 
     def order(self, name, *arguments):
         pass
@@ -121,7 +122,7 @@ def test_without_its_scheduler_a_duet_ends(duet):
 
 
 def test_who_stops_after_the_watchdog_gave_up_is_told(duet):
-    duet.output.is_silent = False
+    duet.output.silent = False
     assert not duet.close()
     assert duet.told[-1][0] == "not_silenced" and "Grand" in duet.told[-1][1]
 
@@ -134,13 +135,12 @@ def test_silence_is_said_when_it_is_there_and_a_second_signal_breaks_nothing(due
 
     def close():
         os.kill(os.getpid(), number)  # again, in the seconds that it takes
-        output.is_waiting, output.is_silent = True, False
 
     def wait():
         if not is_back:
             os.kill(os.getpid(), number)
             time.sleep(5)
-        output.is_silent = True
+        return True
 
     output.close, output.wait = close, wait
     monkeypatch.setattr(duet, "run", lambda: os.kill(os.getpid(), number) or time.sleep(5))

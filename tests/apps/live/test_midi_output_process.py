@@ -87,7 +87,7 @@ def test_a_killed_scheduler_is_silenced_by_the_watchdog(output, synthesizer):
     assert wait_for(synthesizer.is_silent)
     assert len(synthesizer.connections) == 2, "by another process, over a port of its own"
     assert wait_for(lambda: not output.scheduler.is_alive() and not output.watchdog.is_alive())
-    assert not output.is_alive and output.is_silent and output.report() is None
+    assert not output.is_alive and output.report() is None and output.close()
 
 
 def test_a_lost_port_is_silenced_when_it_is_back(output, synthesizer):
@@ -108,15 +108,14 @@ def test_a_port_that_is_away_while_everything_ends_is_silenced_when_it_is_back(o
         assert wait_for(lambda: output.report()["lost"])
         output.scheduler.kill()
     now_s = time.perf_counter()
-    output.close()
-    assert output.is_waiting and not output.scheduler.is_alive() and not output.is_silent
+    assert output.close() is None and not output.scheduler.is_alive()
     assert time.perf_counter() - now_s < midi_output_process.END_S, "who stops is told soon"
     again = synthesizer.come_back()
     try:
         assert wait_for(again.is_silent) and output.wait()
         offs = {message.note for _, message in again.heard if message.type == "note_off"}
         assert offs >= {48, 60, 64} and {value for _, value in again.controls(64)} == {0}
-        assert again.controls(120) and again.controls(123) and not output.is_waiting and output.is_silent
+        assert again.controls(120) and again.controls(123) and not output.watchdog.is_alive()
     finally:
         again.close()
 
@@ -124,10 +123,9 @@ def test_a_port_that_is_away_while_everything_ends_is_silenced_when_it_is_back(o
 def test_who_waits_for_a_port_can_give_it_up(output, synthesizer, monkeypatch):
     hold(output, synthesizer)
     synthesizer.close()
-    output.close()
-    assert output.is_waiting
+    assert output.close() is None
     monkeypatch.setattr(midi_output_process, "PATIENCE_S", 0.1)
-    assert not output.wait() and not output.is_waiting and not output.is_silent
+    assert not output.wait() and not output.watchdog.is_alive()
 
 
 def test_a_killed_command_leaves_silence_and_no_process(synthesizer, tmp_path):

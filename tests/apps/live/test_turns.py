@@ -118,7 +118,7 @@ def test_a_request_says_what_is_request():
 def test_an_ask_has_its_part_of_the_chart_and_own_changes_have_none():
     request = DuetRequest(chords="Cmaj7 | Dm7 G7")
     order = order_of(question(start=2.0, beats=8.0), request, chart_of(request, None))
-    assert order.chart.text() == "Cmaj7 | Dm7 G7 | Cmaj7" and order.chart.quarters == 8
+    assert order.chart.text() == "T24 Cmaj7 | T44 Dm7 G7 | T24 Cmaj7" and order.chart.quarters == 8
     own = DuetRequest(chords=" Own")
     assert own.own_changes and chart_of(own, None) is None
     order = order_of(question(start=2.0), own, None)
