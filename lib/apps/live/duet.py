@@ -22,7 +22,7 @@ from lib.apps.live.call import CallAndResponse
 from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.midi_output_process import PATIENCE_S, MidiOutputProcess
 from lib.apps.live.model_process import ModelProcess, ProcessError
-from lib.apps.live.ports import VIRTUAL, PortError, is_available, open_input
+from lib.apps.live.ports import VIRTUAL, PortError, is_available, is_lost, open_input
 from lib.apps.live.tempo import ClockTempo, OwnTempo
 from lib.apps.live.turns import Turns
 from lib.music.tempo_map import Metre
@@ -68,14 +68,10 @@ class PortMonitor(threading.Thread):
         super().__init__(name="ports", daemon=True)
         self.input_name, self.output_name = input_name, output_name
         self.events, self.over = queue.SimpleQueue(), threading.Event()
-        self.is_lost, self.is_output_listed = False, True
-        self.port = self._open()
+        self.port, self.is_output_listed = self._open(), True
 
     def _open(self):
-        return open_input(self.input_name, lambda *received: self.events.put(("message", *received)), self._lose)
-
-    def _lose(self):
-        self.is_lost = True
+        return open_input(self.input_name, lambda *received: self.events.put(("message", *received)))
 
     def _put(self, event):
         self.events.put((event, None, time.perf_counter()))
@@ -87,13 +83,12 @@ class PortMonitor(threading.Thread):
 
     def check(self, is_input_listed: bool, is_output_listed: bool) -> None:
         """Notice that a port is gone, or open the input again."""
-        if self.port is not None and (self.is_lost or not is_input_listed):
+        if self.port is not None and (is_lost(self.port) or not is_input_listed):
             self.port.close()
             self.port = None
             self._put("input_lost")
         if self.port is None and is_input_listed:
             with contextlib.suppress(PortError):
-                self.is_lost = False
                 self.port = self._open()
                 self._put("input_back")
         if self.is_output_listed and not is_output_listed:

@@ -102,16 +102,14 @@ def request_of(question: Question, request: DuetRequest, own_changes: bool = Fal
     """GenerateRequest of a Question."""
     metre = Metre.parse(request.metre)
     tempo_bpm = 60.0 / question.beat_s * float(metre.quarters_per_beat)
-    values = {name: getattr(request, name) for name in ("metre", "feel", "style", "num_steps", "temperature")}
-    values |= {"tempo_bpm": float(np.clip(tempo_bpm, *SLOWEST_FASTEST)), "seed": request.seed + question.number}
-    if own_changes:
-        values |= {"own_changes": True, "bars": round(question.beats / metre.beats)}
-    else:
-        values |= {"chords": request.form, "choruses": 1}
+    names = ("metre", "feel", "style", "num_steps", "temperature", "density", "guidance_scale")
+    given = {name: value for name in names if (value := getattr(request, name)) is not None}
     usual = COMPING if request.mode == "comp" else AT_ONCE if request.mode == "call" else {}
-    given = {"density": request.density, "guidance_scale": request.guidance_scale}
-    given = {name: value for name, value in given.items() if value is not None}
-    return build(GenerateRequest, {"recall": 0.0, **values, **usual, **given})
+    music = {"chords": request.form, "choruses": 1}
+    if own_changes:
+        music = {"own_changes": True, "bars": round(question.beats / metre.beats)}
+    now = {"tempo_bpm": float(np.clip(tempo_bpm, *SLOWEST_FASTEST)), "seed": request.seed + question.number}
+    return build(GenerateRequest, {**usual, **given, **music, **now, "recall": 0.0})
 
 
 def _steady(asked: GenerateRequest) -> TempoMap:

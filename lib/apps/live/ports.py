@@ -92,27 +92,24 @@ def is_available(name: str, kind: str) -> bool:
 def open_output(name: str):
     """A port with send(mido.Message) and close(), both of which may raise OSError or RuntimeError where it is lost.
 
-    Raises
-    ------
-    PortError : it is not there
+    PortError : it is not there.
     """
     return SocketPort(name) if name.startswith(SOCKET) else _open("output", name)
 
 
-def open_input(name: str, on_message: Callable, on_loss: Callable = lambda: None):
+def open_input(name: str, on_message: Callable):
     """A port that calls on_message(mido.Message, time of time.perf_counter) from a thread, until close().
 
-    Parameters
-    ----------
-    on_loss : called once where the port itself reports that it is gone (a socket)
-
-    Raises
-    ------
-    PortError : it is not there
+    PortError : it is not there.
     """
     if name.startswith(SOCKET):
-        return SocketPort(name, on_message, on_loss)
+        return SocketPort(name, on_message)
     return _open("input", name, callback=lambda message: on_message(message, time.perf_counter()))
+
+
+def is_lost(port) -> bool:
+    """Whether an open port itself says that it is gone; those of the system do not, but `is_available` does."""
+    return getattr(port, "has_hung_up", False)
 
 
 def _open(kind, name, **options):
@@ -129,13 +126,10 @@ def _open(kind, name, **options):
 
 
 class SocketPort:
-    """MIDI bytes over TCP, without the delay of collecting small packets; an output ignores what comes in.
+    """MIDI bytes over TCP, without the delay of collecting small packets; an output ignores what comes in."""
 
-    `is_lost`: the other end has hung up. Ports of the system do not say it; `is_available` does.
-    """
-
-    def __init__(self, name: str, on_message: Callable | None = None, on_loss: Callable = lambda: None):
-        self.on_message, self.on_loss, self.is_lost = on_message, on_loss, False
+    def __init__(self, name: str, on_message: Callable = lambda message, now_s: None):
+        self.on_message, self.has_hung_up = on_message, False
         try:
             host, port = name.removeprefix(SOCKET).rsplit(":", 1)
             self.socket = socket.create_connection((host, int(port)), CONNECT_S)
@@ -149,13 +143,12 @@ class SocketPort:
 
     def send(self, message: Message) -> None:
         """Send a message; OSError where the other end has hung up."""
-        if self.is_lost:
+        if self.has_hung_up:
             raise ConnectionResetError("the other end has hung up")
         self.socket.sendall(message.bin())
 
     def close(self) -> None:
         """Hang up."""
-        self.on_loss = lambda: None
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
@@ -167,7 +160,5 @@ class SocketPort:
                 now_s = time.perf_counter()
                 parser.feed(content)
                 for message in parser:
-                    if self.on_message is not None:
-                        self.on_message(message, now_s)
-        self.is_lost = True
-        self.on_loss()
+                    self.on_message(message, now_s)
+        self.has_hung_up = True

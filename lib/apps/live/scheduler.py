@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from mido import Message
 
 from lib.apps.live.messages import CLOCKS_A_QUARTER, MidiSpan, silence
-from lib.apps.live.ports import PortError
+from lib.apps.live.ports import PortError, is_lost
 
 RETRY_S = 0.25  # between tries to open a lost port
 STALE_S = 0.05  # what begins is not sent so late (the machine slept)
@@ -94,7 +94,7 @@ class Scheduler:
 
     def check(self) -> None:
         """Notice that the port is lost; now and then try to open a lost one, and silence it."""
-        if getattr(self.port, "is_lost", False):
+        if is_lost(self.port):
             self.lose()
         if self.port is None and self.clock() - self.tried_s > RETRY_S:
             self.tried_s = self.clock()

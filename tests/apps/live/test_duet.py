@@ -19,6 +19,7 @@ from lib.apps.live import duet as duets
 from lib.apps.live.duet import Journal, LiveDuet, PortMonitor
 from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.model_process import ProcessError
+from lib.apps.live.ports import is_lost
 from lib.config import ConfigError
 from lib.music.beat_tracking import phase_lock
 
@@ -47,7 +48,7 @@ def test_an_input_survives_unplugging():
     keyboard.send("note_on", note=60)
     assert ports.events.get(timeout=5)[1].note == 60
     keyboard.unplug()
-    assert wait_for(lambda: ports.is_lost)
+    assert wait_for(lambda: is_lost(ports.port))
     ports.check(True, True)
     keyboard.accept()
     keyboard.send("note_on", note=61)

@@ -8,7 +8,7 @@ from instruments import Keyboard, Synthesizer, wait_for
 from mido import Message
 
 from lib.apps.live import ports
-from lib.apps.live.ports import PortError, find_port, open_input, open_output
+from lib.apps.live.ports import PortError, find_port, is_lost, open_input, open_output
 
 NAMES = ["loopMIDI Port 1", "Midi Through:Midi Through Port-0 14:0", "Grand 20:0", "Grand Two 24:0"]
 
@@ -75,11 +75,11 @@ def test_sockets_speak_with_mido():
 
 
 def test_a_socket_knows_that_the_other_end_is_gone():
-    keyboard, lost = Keyboard(), []
-    port = open_input(keyboard.name, print, lambda: lost.append(True))
+    keyboard = Keyboard()
+    port = open_input(keyboard.name, print)
     keyboard.accept()
     keyboard.unplug()
-    assert wait_for(lambda: lost)
+    assert wait_for(lambda: is_lost(port))
     port.close()
     keyboard.close()
     synthesizer = Synthesizer()
@@ -87,7 +87,7 @@ def test_a_socket_knows_that_the_other_end_is_gone():
     out.send(Message("note_on", note=60))
     assert wait_for(lambda: synthesizer.down == {(0, 60)})
     synthesizer.unplug()
-    assert wait_for(lambda: out.is_lost)
+    assert wait_for(lambda: is_lost(out))
     with pytest.raises(OSError, match="hung up"):
         out.send(Message("note_on", note=60))
     out.close()

@@ -19,12 +19,12 @@ class Port:
     """Keeps what is sent; breaks when told."""
 
     def __init__(self):
-        self.sent, self.broken, self.there, self.is_lost = [], False, True, False
+        self.sent, self.broken, self.there, self.has_hung_up = [], False, True, False
 
     def __call__(self):
         if not self.there:
             raise PortError("not there")
-        self.broken = self.is_lost = False
+        self.broken = self.has_hung_up = False
         return self
 
     def send(self, content):
@@ -139,7 +139,7 @@ def test_a_loss_that_somebody_else_saw(stage):
 def test_a_port_is_looked_at_and_regained_while_a_clock_ticks(stage):
     stage.scheduler.start_clock(100.0, 0.3)
     stage.at(101.2)
-    stage.port.is_lost, stage.port.there = True, False
+    stage.port.has_hung_up, stage.port.there = True, False
     stage.scheduler.check()
     assert stage.scheduler.port is None and stage.scheduler.num_lost == 1
     stage.port.there = True
