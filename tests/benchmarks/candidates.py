@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 import generate as whole  # noqa: E402
 
-from lib.apps.evaluate.chord_adherence import agreement  # noqa: E402
 from lib.apps.evaluate.clip_sets import ClipSets, Size  # noqa: E402
 from lib.apps.evaluate.clips import Clip, make_orders  # noqa: E402
+from lib.apps.evaluate.measures import agreement  # noqa: E402
 from lib.config import RELEASED  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
 

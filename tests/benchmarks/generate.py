@@ -30,12 +30,11 @@ sys.path.insert(0, str(ROOT))
 from overlap import overlapping_area  # noqa: E402
 from same_as import Tree, check_out  # noqa: E402
 
-from lib.apps.evaluate.chord_adherence import agreement, rule_losses  # noqa: E402
 from lib.apps.evaluate.clip_sets import NO_CHORDS, ClipSets, Size  # noqa: E402
 from lib.apps.evaluate.clips import make_orders  # noqa: E402
 from lib.apps.evaluate.copying import WINDOW_BEATS, longest_run, nearest_windows, steps_of, windows  # noqa: E402
 from lib.apps.evaluate.intervals import estimate  # noqa: E402
-from lib.apps.evaluate.measures import ATTRIBUTES, attributes  # noqa: E402
+from lib.apps.evaluate.measures import ATTRIBUTES, agreement, attributes, rule_losses  # noqa: E402  # noqa: E402
 from lib.apps.evaluate.reference_classifier import log_probabilities, pianist_probability  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, LAST_COMMIT_IN_SECONDS, RELEASED  # noqa: E402
@@ -118,7 +117,7 @@ def rules(bench):
     wishes = {
         "density": [{"density": prompt["density"]} for prompt in prompts],
         "pitch": [{"pitch_classes": tuple(pitch_class_share(clip.piano_roll)[0].tolist())} for clip in real],
-        "chord": [{"chords": chart.text()} for chart in charts],
+        "chord": [{"chords": prompt["chords"]} for prompt in prompts],
     }
     for name, of_clips in wishes.items():
         requests = [{**prompt, **NO_CHORDS, **wish} for prompt, wish in zip(prompts, of_clips)]

@@ -65,16 +65,15 @@ def compare(
 ):
     """Compare two models by the same prompts and seeds: paired differences, with intervals."""
     configs.choose("split", split, SPLITS)
-    from lib.apps.evaluate import comparison
-    from lib.apps.evaluate.evaluation import plain
+    from lib.apps.evaluate import evaluation
     from lib.storage.atomic_write import write_text
 
     size = size_of(quick, clips=clips, guided=guided)
-    differences = comparison.compare(a, b, data_dir, EVALUATIONS, size, split)
-    print(comparison.format_differences(differences))
+    differences = evaluation.compare(a, b, data_dir, EVALUATIONS, size, split)
+    print(evaluation.format_differences(differences))
     if out is not None:
         rows = [{**dataclasses.asdict(row), "verdict": row.verdict} for row in differences]
-        write_text(out, json.dumps(plain(rows), indent=1))
+        write_text(out, json.dumps(evaluation.plain(rows), indent=1))
 
 
 def size_of(quick=False, **given):

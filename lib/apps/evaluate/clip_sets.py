@@ -7,11 +7,11 @@ what differs is how it plays, not what.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import cycle, islice
+from itertools import chain, cycle, islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -89,30 +89,37 @@ QUICK = Size(clips=16, guided=2, each=4, solos=4, solo_beats=96)
 # --- Real clips ------------------------------------------------------------------------------------------------
 
 
-def real_clips(store: NoteStore, pianist: str | None, split: str, count: int, beats: int = CLIP_BEATS) -> ClipSet:
-    """`count` clips of a pianist's solo pieces of a split, evenly spread over all of their time.
+def pieces_in_time(
+    store: NoteStore, split: str, is_chosen: Callable[[str], bool], beats: int = CLIP_BEATS
+) -> Iterator[list[tuple[int, int, int]]]:
+    """Passages in time, for ClipSet.cut, of each solo recording of a split that has any and whose pianist is chosen.
 
-    Missing where it holds no passage in time that is long enough; CorpusError where the store has no tempo maps.
+    CorpusError where the store has no tempo maps.
     """
     maps = open_tempo_maps(store)
-    indices = store.select(pianist=pianist, split=split, duets=False)
-    pool = [(index, *passage) for index in indices for passage in passages(maps[index], beats)]
+    for index in store.select(split=split, duets=False):
+        in_time = passages(maps[index], beats) if is_chosen(store.pieces[index].pianist) else ()
+        if in_time:
+            yield [(index, *passage) for passage in in_time]
+
+
+def real_clips(store: NoteStore, pianist: str | None, split: str, count: int, beats: int = CLIP_BEATS) -> ClipSet:
+    """`count` clips of a pianist's solo pieces of a split, evenly spread over all of their time; Missing for none."""
+    pool = list(chain(*pieces_in_time(store, split, lambda name: pianist in (None, name), beats)))
     if not pool:
         raise Missing(f"{store.path.parent.name} has no {split} recording of {pianist} with {beats} beats in time.")
-    return ClipSet.cut(store, maps, spread(evenly(pool, count)))
+    return ClipSet.cut(store, spread(evenly(pool, count)))
 
 
 def clips_of_others(store: NoteStore, pianist: str | None, split: str, count: int) -> ClipSet:
-    """As many clips of other pianists, one of each in turn, from the middle of a recording; errors of `real_clips`."""
-    maps, middles = open_tempo_maps(store), []
-    for name in store.pianists:
-        indices = store.select(pianist=name, split=split, duets=False) if name != pianist else ()
-        in_time = filter(None, ([(index, *passage) for passage in passages(maps[index])] for index in indices))
-        middles += [(turn, row[len(row) // 2]) for turn, row in enumerate(in_time)]
+    """As many clips of other pianists, one of each in turn, from the middle of a recording; Missing for none."""
+    by_name = {name: [] for name in store.pianists}
+    for in_time in pieces_in_time(store, split, lambda name: name != pianist):
+        by_name[store.pieces[in_time[0][0]].pianist].append(in_time[len(in_time) // 2])
+    middles = [passage for turn in zip_longest(*by_name.values()) for passage in turn if passage]
     if not middles:
         raise Missing(f"{store.path.parent.name} has no {split} recording of another pianist than {pianist}.")
-    middles.sort(key=lambda pair: pair[0])  # by turn; pianists keep their order
-    return ClipSet.cut(store, maps, spread([passage for _, passage in middles[:count]]))
+    return ClipSet.cut(store, spread(middles[:count]))
 
 
 def evenly(items: Sequence, count: int) -> list:

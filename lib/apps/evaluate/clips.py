@@ -11,6 +11,7 @@ import torch
 
 from lib.config import build
 from lib.data.note_store import NoteStore
+from lib.data.tempo_maps import open_tempo_maps
 from lib.generation.generate import Order
 from lib.generation.request import GenerateRequest
 from lib.music.beat_grid import clock_frames, window_starts
@@ -106,11 +107,12 @@ class Clip:
     def prompt(self, beats: int = CLIP_BEATS) -> dict:
         """Fields of a GenerateRequest like it: its chords, tempo (a quarter is a felt beat), metre and density, whole
         bars of `beats` beats at most."""
+        bar = self.beats_per_bar
         return {
-            "chords": self.chart().text(),
+            "chords": self.chart().text((bar, 4)),
             "tempo_bpm": float(np.clip(self.felt_bpm, SLOWEST_FELT, FASTEST_FELT)),
-            "metre": f"{self.beats_per_bar}/4",
-            "bars": beats // self.beats_per_bar,
+            "metre": f"{bar}/4",
+            "bars": beats // bar,
             "density": float(np.clip(len(self.notes) / self.seconds, *DENSITIES)),
         }
 
@@ -142,9 +144,9 @@ class ClipSet:
         return cls(clips, tuple(f"{name} {number}" for number in range(len(clips))))
 
     @classmethod
-    def cut(cls, store: NoteStore, maps: list[TempoMap], passages: Iterable[tuple[int, int, int]]) -> ClipSet:
+    def cut(cls, store: NoteStore, passages: Iterable[tuple[int, int, int]]) -> ClipSet:
         """Passages of a store's pieces: (index of the piece, first beat, beats) each."""
-        clips, pieces = [], []
+        maps, clips, pieces = open_tempo_maps(store), [], []
         for piece, first, beats in passages:
             start_s, end_s = maps[piece].to_seconds([first, first + beats])
             notes = store.piece_notes(piece).between(start_s, end_s)

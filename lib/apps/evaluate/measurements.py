@@ -9,11 +9,10 @@ from itertools import cycle
 import numpy as np
 
 from lib.apps.evaluate import copying, perturbations
-from lib.apps.evaluate.chord_adherence import agreements, rule_losses
 from lib.apps.evaluate.clip_sets import COMPARED, SOLO_SETS, ClipSets, Missing
 from lib.apps.evaluate.clips import make_orders
 from lib.apps.evaluate.intervals import Figure, estimate, mean_of, ratio_of
-from lib.apps.evaluate.measures import SMG_MISSING, has_second_opinion, smg_measures
+from lib.apps.evaluate.measures import SMG_MISSING, agreements, has_second_opinion, rule_losses, smg_measures
 from lib.apps.evaluate.similarity import ClipMeasures
 from lib.apps.evaluate.transfer import transfer_figures
 from lib.music.metrics import PARTS_OF_BEAT, mean_phase, note_f1

@@ -1,9 +1,9 @@
-"""Every measure of a clip or a solo: attributes, performance features, MusPy's measures, form.
+"""Every measure of a clip or a solo: attributes, performance features, MusPy's measures, form, chords.
 
 Conventions: a measure is a function Clip -> float, NaN where there is too little to say. What each is called, what is
 ideal and what it can't tell stands in metric_descriptions.py. Beats and bars are those of the clip's tempo map: of a
 real one as they were found, of a generated one as they were asked for. Similarity of beats is the cosine of smoothed
-chroma and rhythm.
+chroma and rhythm. Chords are compared a beat at a time, by root and class of quality.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import tempfile
+from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,15 @@ from scipy.stats import entropy
 
 from lib.apps.evaluate.clips import Clip
 from lib.apps.evaluate.metric_descriptions import MEANS
+from lib.generation.generate import Order
+from lib.generation.sliding_window import Conditioning
 from lib.music.beat_grid import SECOND_EIGHTH
+from lib.music.chart import NO_CHORD_FRAME, Chart, chord_frames
+from lib.music.chords import QUALITY_NAMES
 from lib.music.hands import left_hand
 from lib.music.metrics import TOGETHER_S, describe
 from lib.music.notes import write_midi
-from lib.music.piano_roll import FRAMES_PER_BEAT
+from lib.music.piano_roll import FRAMES_PER_BEAT, LATENTS_PER_BEAT
 from lib.music.style_features import chord_starts, top_line
 
 ATTRIBUTES = ("pitch_range", "pitch_class_entropy", "note_density", "inter_onset", "duration", "velocity", "polyphony")
@@ -37,6 +43,8 @@ BARS = (4, 8, 16)  # at which form is measured
 FEWEST_BEATS = 8
 RHYTHM = 4  # onsets are counted in quarters of a beat
 RHYTHM_WEIGHT = 0.5
+QUALITY_CLASSES = (("maj", "maj7", "6", "aug"), ("m", "m7", "m6", "mmaj7"), ("7", "7sus4"), ("dim7", "m7b5"))
+CLASS_OF = np.array([next(n for n, names in enumerate(QUALITY_CLASSES) if name in names) for name in QUALITY_NAMES])
 
 
 def clip_measures(clip: Clip) -> dict[str, float]:
@@ -191,3 +199,26 @@ def beat_features(clip: Clip) -> np.ndarray:
 
 def _unit(rows):
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+def required_chords(chart: Chart, beats: int) -> np.ndarray:
+    """int8 (beats, 3): the chord frame that a chart has in each beat, a quarter each."""
+    return chord_frames(chart.frames(beats, Fraction(1))[0]).numpy()
+
+
+def agreements(chart: Chart, clip: Clip) -> np.ndarray:
+    """bool (M,): for each beat with a chord, whether the one recognised has its root and class of quality."""
+    required, played = required_chords(chart, clip.beats), clip.chords()
+    same_class = CLASS_OF[played[:, 1]] == CLASS_OF[required[:, 1]]
+    return ((played[:, 0] == required[:, 0]) & same_class)[required[:, 0] != NO_CHORD_FRAME[0]]
+
+
+def agreement(charts: Sequence[Chart], clips: Sequence[Clip]) -> float:
+    """Share of the beats of all clips that agree with their charts."""
+    return float(np.concatenate([agreements(*pair) for pair in zip(charts, clips, strict=True)]).mean())
+
+
+def rule_losses(order: Order, clip: Clip) -> dict[str, float]:
+    """dict rule -> loss of a clip under the rules of an Order."""
+    conditioning = Conditioning.of(order.request, order.request.parsed_chart(), clip.beats * LATENTS_PER_BEAT)
+    return {rule.name: float(rule.loss(clip.piano_roll)[0]) for rule in conditioning.rules()}

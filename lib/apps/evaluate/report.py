@@ -175,7 +175,7 @@ def plot_similarity(evaluation: dict) -> plt.Figure:
     for measure, ax in panels.items():
         rows = {name: figures[measure] for name, figures in sets.items() if measure in figures}
         for name, row in rows.items():
-            low, value, high = np.array([row["low"], row["value"], row["high"]], float)  # NaN, which isn't drawn, for None
+            low, value, high = np.array([row["low"], row["value"], row["high"]], float)  # NaN, not drawn, for None
             at, colour = list(sets).index(name), GENERATED if name in OWN_SETS else REAL
             ax.plot([low, high], [at, at], color=colour, linewidth=1.5)
             ax.plot([value], [at], "o", color=colour, markersize=5)

@@ -7,18 +7,17 @@ each other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 
 import numpy as np
 
-from lib.apps.evaluate.clip_sets import OWN_CHANGES, ClipSets, Missing, evenly, real_clips
-from lib.apps.evaluate.clips import ClipSet, passages
+from lib.apps.evaluate.clip_sets import OWN_CHANGES, ClipSets, Missing, evenly, pieces_in_time, real_clips
+from lib.apps.evaluate.clips import ClipSet
 from lib.apps.evaluate.intervals import mean_of
 from lib.apps.evaluate.players import ClipPlayer
 from lib.apps.evaluate.reference_classifier import log_probabilities
 from lib.checkpoints.load import Improviser
 from lib.data.note_store import NoteStore
-from lib.data.tempo_maps import open_tempo_maps
 from lib.music.style_features import note_statistics
 
 TWELVE = (
@@ -96,11 +95,9 @@ def windows_of(clips: ClipSet, pianists: Sequence[str]) -> tuple[np.ndarray, np.
 
 def real_windows(store: NoteStore, names: Sequence[str], split: str, most: int = WINDOWS):
     """`windows_of` passages in time of real solo recordings of a split, `most` of each recording."""
-    maps, chosen = open_tempo_maps(store), []
-    for index in store.select(split=split, duets=False):
-        if store.pieces[index].pianist in names:
-            chosen += [(index, *passage) for passage in evenly(passages(maps[index]), most)]
-    return windows_of(ClipSet.cut(store, maps, chosen), [store.pieces[index].pianist for index, *_ in chosen])
+    chosen = (evenly(piece, most) for piece in pieces_in_time(store, split, lambda name: name in names))
+    clips = ClipSet.cut(store, chain(*chosen))
+    return windows_of(clips, [store.pieces[index].pianist for index in clips.pieces])
 
 
 def train(features: np.ndarray, pianists: np.ndarray):

@@ -9,7 +9,7 @@ from evaluation_sizes import FEW, PIANIST
 from typer.testing import CliRunner
 
 from lib.apps.cli.main import app
-from lib.apps.evaluate.comparison import compare, differences_of, format_differences
+from lib.apps.evaluate.evaluation import compare, differences_of, format_differences
 from lib.apps.evaluate.intervals import mean_of
 from lib.apps.evaluate.similarity import widest_directions
 from lib.config import ConfigError

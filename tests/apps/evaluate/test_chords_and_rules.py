@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.apps.evaluate.chord_adherence import agreement, agreements, required_chords, rule_losses
 from lib.apps.evaluate.clips import Clip, make_orders
+from lib.apps.evaluate.measures import agreement, agreements, required_chords, rule_losses
 from lib.music.chart import Chart, chord_frames
 from lib.music.chords import parse_chord
 from lib.music.notes import Notes
