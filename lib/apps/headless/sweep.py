@@ -177,18 +177,15 @@ def run_sweep(
         settings = ", ".join(f"{key}={value}" for key, value in cell.values.items())
         print(f"\n=== cell {number + 1} of {len(cells)}: {settings}", flush=True)
         _link(runs / sweep.folder({}), runs / cell.folder)
-        status, why = "missing", ""
         try:
             results = run(varied, cell.values, cell.folder)
             status = headless.STOPPED_EARLY if headless.has_stopped_early(results) else "done"
+            figures, seconds = _figures(runs / cell.folder, varied), round(sum(result.seconds for result in results), 1)
+            cells[number] = Cell(cell.values, cell.folder, status, seconds, figures)
         except headless.NotebookError as error:
             print(error, flush=True)
-            status, why = "failed", error.reason
+            cells[number] = Cell(cell.values, cell.folder, "failed", why=error.reason)
         finally:  # Ctrl-C, too
-            if status != "missing":
-                entries = json.loads((output / cell.folder / "summary.json").read_text(encoding="utf-8"))["notebooks"]
-                seconds = round(sum(entry["seconds"] for entry in entries), 1)
-                cells[number] = Cell(cell.values, cell.folder, status, seconds, _figures(runs / cell.folder, varied), why)
             table = _write_table(cells, output)
     print(f"\n{table}\n{output / 'results.csv'}", flush=True)
     return cells

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteError
 
 log = logging.getLogger(__name__)
@@ -16,16 +15,7 @@ TITLES = {400: "Bad request", 401: "A token is wanted", 403: "Refused", 404: "No
           408: "Too slow", 409: "Not now", 413: "Too large", 422: "Unusable request", 429: "Too many requests",
           500: "Internal error", 503: "Not ready"}  # fmt: skip
 MEDIA_TYPE = "application/problem+json"
-
-
-class ProblemBody(BaseModel):
-    """What a client reads; `errors` has a row {"field": NAME, "detail": TEXT} a field that is wrong."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    errors: list[dict[str, str]] = []
+FIELDS = {"type": "string", "title": "string", "status": "integer", "detail": "string", "errors": "array"}
 
 
 class Problem(HTTPException):
@@ -58,7 +48,8 @@ def respond(error: StarletteError) -> Response:
 
 def answers(*statuses: int) -> dict:
     """OpenAPI's `responses` for these statuses."""
-    content = {MEDIA_TYPE: {"schema": ProblemBody.model_json_schema()}}
+    schema = {"type": "object", "properties": {name: {"type": kind} for name, kind in FIELDS.items()}}
+    content = {MEDIA_TYPE: {"schema": schema}}
     return {status: {"description": TITLES[status], "content": content} for status in statuses}
 
 
