@@ -63,8 +63,8 @@ def worker(
     import signal
     import time
 
+    from lib.apps.server.dispatcher import Player
     from lib.apps.server.limits import Limits
-    from lib.apps.server.scheduler import Player
     from lib.generation.generate import load_improviser
 
     improviser = load_improviser(run, released, device, data_dir / configs.STYLES)

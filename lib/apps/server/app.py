@@ -44,7 +44,7 @@ PAGE_POLICY = (
 )
 
 
-class Turns:
+class OneAtATime:
     """Calls that are made one at a time, each in a thread; Problem where too many wait for it."""
 
     def __init__(self, most: int):
@@ -85,7 +85,7 @@ def make_app(service: Service, token: str | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app):
-        service.scheduler.start()
+        service.dispatcher.start()
         yield
         await run_in_threadpool(service.close)
 
@@ -108,7 +108,7 @@ def page_html(request_type: type = GenerateRequest) -> str:
     folder = FilePath(__file__).parent
     parts = {name: read_parts(folder, f"page.{suffix}") for name, suffix in (("style", "css"), ("script", "js"))}
     rules = "\n".join(
-        f'  <label>{html.escape(field.metadata["label"])} <input id="{field.name}" name="{field.name}" inputmode="text" '
+        f'  <label>{html.escape(field.metadata["label"])} <input id="{field.name}" name="{field.name}" '
         f'placeholder="free" title="{html.escape(field.metadata["option"])}"></label>'
         for field in dataclasses.fields(request_type)
         if field.metadata.get("label")
@@ -121,7 +121,7 @@ def _view(service, job):
     links = {"self": address, "events": f"{address}/events"}
     if job.state == "done":
         links |= {kind: f"{address}.{kind}" for kind in KINDS}
-    progress = 1.0 if job.state == "done" else round(service.scheduler.progress.get(job.id, 0.0), 3)
+    progress = 1.0 if job.state == "done" else round(service.dispatcher.progress.get(job.id, 0.0), 3)
     ahead = service.jobs.ahead_of(job.id) if job.state == "queued" else 0
     known = {name: getattr(job, name) for name in ("id", "state", "error", "created_s", "ended_s")}
     return JobView(**known, progress=progress, ahead=ahead, links=links)
@@ -136,7 +136,7 @@ def _find(service, job_id):
 
 def _solos(service):
     router = APIRouter(prefix="/v1/solos", tags=["solos"])
-    streams, sound = asyncio.Semaphore(service.limits.streams), Turns(8)  # the sound of minutes takes much memory
+    streams, sound = asyncio.Semaphore(service.limits.streams), OneAtATime(8)  # the sound of minutes takes much memory
 
     @router.post("", status_code=202, response_model=JobView, responses=answers(401, 413, 422, 429))
     def ask(order: SoloOrder, response: Response):
@@ -205,7 +205,7 @@ async def _events(service, job_id, streams):
 
 def _listening(service):
     router = APIRouter(prefix="/v1", tags=["listening"])
-    refusals, turns = answers(401, 413, 422, 429), Turns(4)
+    refusals, turns = answers(401, 413, 422, 429), OneAtATime(4)
 
     async def listen(function, *arguments):
         try:
@@ -247,8 +247,8 @@ def _watching(service, guarded):
     @router.get("/readyz", responses=answers(503))
     def ready():
         """Jobs are being played."""
-        if not service.scheduler.is_alive():
-            raise Problem(503, "The scheduler does not run.")
+        if not service.dispatcher.is_alive():
+            raise Problem(503, "The dispatcher does not run.")
         return {"status": "ready"}
 
     @router.get("/metrics", response_class=Response, responses=answers(401), dependencies=guarded)

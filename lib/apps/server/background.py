@@ -18,7 +18,7 @@ HOST, SHUTDOWN_S = "127.0.0.1", 10.0
 
 
 class Connection(AutoHTTPProtocol):
-    """uvicorn's, which waits for a request's head for ever; this one hangs up. `cycle` is the request that came last."""
+    """uvicorn's waits for a request's head for ever, this one hangs up; `cycle` is the request that came last."""
 
     head_s = 10.0  # so long without a new request, or twice as long
 

@@ -30,7 +30,7 @@ CREATE INDEX IF NOT EXISTS by_state ON jobs (state, number);
 
 
 @dataclass(frozen=True)
-class Job:
+class SoloJob:
     """A row; times are Unix seconds."""
 
     id: str
@@ -95,8 +95,8 @@ class Jobs:
         with self._lock:
             self._db.close()
 
-    def add(self, work: str, shape: str, weight: int) -> Job | None:
-        """Accept a job, see Job: it is safe on disk; None where too many wait."""
+    def add(self, work: str, shape: str, weight: int) -> SoloJob | None:
+        """Accept a job, see SoloJob: it is safe on disk; None where too many wait."""
         row = uuid.uuid4().hex, work, shape, weight, time.time()
         with self._lock:
             if self.count("queued") >= self.limits.queued:
@@ -106,8 +106,8 @@ class Jobs:
             self.arrived.set()
             return self.find(row[0])
 
-    def find(self, job_id: str) -> Job | None:
-        """The Job, without its `work`, which may be large."""
+    def find(self, job_id: str) -> SoloJob | None:
+        """The SoloJob, without its `work`, which may be large."""
         return next(iter(self._jobs("WHERE id = ?", job_id, work="''")), None)
 
     def count(self, state: str) -> int:
@@ -119,7 +119,7 @@ class Jobs:
         before = "state = 'queued' AND number < (SELECT number FROM jobs WHERE id = ?)"
         return self._execute(f"SELECT count(*) FROM jobs WHERE {before}", job_id).fetchone()[0]
 
-    def take(self, most: int | None = None) -> list[Job]:
+    def take(self, most: int | None = None) -> list[SoloJob]:
         """The oldest that waits, and others of its shape as far as a batch (or `most`) goes: now running.
 
         What was being played when the process ended is played alone: it may be to blame.
@@ -130,7 +130,8 @@ class Jobs:
                 fit = max(1, self.limits.batch // chosen[0].weight)
                 like = "WHERE state = 'queued' AND tries = 0 AND shape = ? ORDER BY number LIMIT ?"
                 chosen = self._jobs(like, chosen[0].shape, fit if most is None else min(most, fit))
-            self._set("state = 'running', tries = tries + 1, started_s = ?", [job.id for job in chosen], OPEN, time.time())
+            change = "state = 'running', tries = tries + 1, started_s = ?"
+            self._set(change, [job.id for job in chosen], ("queued",), time.time())
             return chosen
 
     def running(self, ids: list[str]) -> set[str]:
@@ -139,7 +140,7 @@ class Jobs:
         return {row[0] for row in rows}
 
     def end(self, job_id: str, state: str, error: str | None = None) -> bool:
-        """Whether it had not ended, and, to be done, was running: now it is done, cancelled, or failed with an error."""
+        """Whether it had not ended, and, to be done, was running: now it is done, cancelled or failed."""
         change, before = "state = ?, error = ?, ended_s = ?, work = '{}'", ("running",) if state == "done" else OPEN
         return self._set(change, [job_id], before, state, error, time.time()) > 0
 
@@ -158,9 +159,9 @@ class Jobs:
             return [row[0] for row in self._execute(statement, *ENDED, oldest_s, *ENDED, self.limits.kept)]
 
     def _jobs(self, where, *values, work="work"):
-        columns = ", ".join(work if field.name == "work" else field.name for field in dataclasses.fields(Job))
+        columns = ", ".join(work if field.name == "work" else field.name for field in dataclasses.fields(SoloJob))
         with self._lock:
-            return [Job(*row) for row in self._db.execute(f"SELECT {columns} FROM jobs {where}", values)]
+            return [SoloJob(*row) for row in self._db.execute(f"SELECT {columns} FROM jobs {where}", values)]
 
     def _set(self, change, ids, states, *values):
         """Change those of the ids that are in one of the states: how many."""

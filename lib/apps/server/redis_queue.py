@@ -26,8 +26,8 @@ from dramatiq.results.backends import RedisBackend
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
+from lib.apps.server.dispatcher import LOOK_EVERY_S, JobFailed, Player, Stopped, reason_of
 from lib.apps.server.limits import Limits
-from lib.apps.server.scheduler import LOOK_EVERY_S, JobFailed, Player, Stopped, reason_of
 from lib.config import ConfigError
 
 QUEUE, ACTOR = "solos", "play"
@@ -100,7 +100,7 @@ def _message(actor, message_id, *values):
 
 
 class RemotePlayer:
-    """Plays as scheduler.Player does, by workers; ConfigError where there is no Redis at the url."""
+    """Plays as dispatcher.Player does, by workers; ConfigError where there is no Redis at the url."""
 
     threads = 64
 

@@ -1,4 +1,4 @@
-"""What a server plays with: the improviser, the classifier, the jobs, the scheduler; without a word of HTTP."""
+"""What a server plays with: the improviser, the classifier, the jobs, the dispatcher; without a word of HTTP."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 
 from lib import config as configs
-from lib.apps.server.jobs import Job, Jobs
+from lib.apps.server.dispatcher import Dispatcher, Player
+from lib.apps.server.jobs import Jobs, SoloJob
 from lib.apps.server.limits import Limits
 from lib.apps.server.metrics import Metrics
 from lib.apps.server.results import Results, notes_as_rows
-from lib.apps.server.scheduler import Player, Scheduler
 from lib.apps.server.schemas import SoloOrder, check, check_notes, check_performance, shape_of, write_order
 from lib.checkpoints.run_dependencies import locate
 from lib.devices import choose_device
@@ -54,7 +54,7 @@ class Service:
         self.improviser = load_improviser(run, released, device, styles_dir)
         home = configs.RELEASED if released or not (locate(run) / GALLERY).exists() else run
         self.classifier, self.gallery = load_classifier(home, choose_device(device))
-        self.scheduler = Scheduler(self.jobs, self.results, self.metrics, self._player(queue))
+        self.dispatcher = Dispatcher(self.jobs, self.results, self.metrics, self._player(queue))
 
     def _player(self, queue):
         if queue is None:
@@ -65,18 +65,18 @@ class Service:
 
     def close(self) -> None:
         """End; what was being played is played at the next start."""
-        if self.scheduler.is_alive():
-            self.scheduler.stop()
+        if self.dispatcher.is_alive():
+            self.dispatcher.stop()
         self.jobs.close()
 
-    def add(self, asked: SoloOrder) -> Job | None:
-        """Accept what is asked for: the Job; Problem where it can't be, None where too many wait."""
+    def add(self, asked: SoloOrder) -> SoloJob | None:
+        """Accept what is asked for: the SoloJob; Problem where it can't be, None where too many wait."""
         order = check(asked, self.improviser.styles, self.limits)
         job = self.jobs.add(write_order(asked), shape_of(order), order.request.num_candidates)
         self.metrics.accepted.inc(job is not None)
         return job
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: SoloJob) -> None:
         """What has ended stays as it is."""
         if self.jobs.end(job.id, "cancelled"):
             self.metrics.ended.labels("cancelled").inc()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from serving import wait_for
 
-from lib.apps.server.app import Turns
+from lib.apps.server.app import OneAtATime
 from lib.apps.server.errors import Problem
 from lib.apps.server.schemas import SoloOrder
 from lib.generation.generate import generate, infill
@@ -287,7 +287,7 @@ def test_styles_health_and_openapi(client, service):
 
 def test_sound_is_made_one_at_a_time_and_only_a_few_wait():
     async def ask_thrice():
-        turns, may_end, running = Turns(2), threading.Event(), []
+        turns, may_end, running = OneAtATime(2), threading.Event(), []
         tasks = [asyncio.create_task(turns.take(lambda: running.append(1) or may_end.wait(10))) for _ in range(2)]
         await asyncio.sleep(0.2)
         with pytest.raises(Problem) as refused:
@@ -306,5 +306,5 @@ def test_a_worker_that_died_is_not_ready(make_service, tmp_path):
 
     service = make_service(tmp_path)
     with TestClient(make_app(service), base_url="http://localhost") as client:
-        service.scheduler.stop()
+        service.dispatcher.stop()
         assert client.get("/readyz").status_code == 503 and client.get("/healthz").status_code == 200

@@ -115,8 +115,8 @@ def test_what_ended_is_forgotten_in_time_and_number(jobs):
 
 
 def test_the_scheduler_outlives_a_disk_that_is_full_for_a_while(jobs, monkeypatch):
+    from lib.apps.server.dispatcher import Dispatcher
     from lib.apps.server.metrics import Metrics
-    from lib.apps.server.scheduler import Scheduler
 
     played, faults = [], ["take", "end", "give_back"]
 
@@ -133,9 +133,9 @@ def test_the_scheduler_outlives_a_disk_that_is_full_for_a_while(jobs, monkeypatc
         monkeypatch.setattr(jobs, name, full_once(name, getattr(jobs, name)))
     results = SimpleNamespace(has=lambda job_id: False, write=lambda job_id, values: played.append(job_id))
     player = SimpleNamespace(threads=1, room=lambda queued: (1, None), play=lambda works, wanted: dict.fromkeys(works, {}))
-    scheduler = Scheduler(jobs, results, Metrics(jobs), player)
+    dispatcher = Dispatcher(jobs, results, Metrics(jobs), player)
     job_id = add(jobs)
-    scheduler.start()
-    assert until(lambda: jobs.find(job_id).state == "done", 10) and scheduler.is_alive() and not faults
+    dispatcher.start()
+    assert until(lambda: jobs.find(job_id).state == "done", 10) and dispatcher.is_alive() and not faults
     assert played == [job_id] * 2, "what could not be kept was played again"
-    scheduler.stop()
+    dispatcher.stop()

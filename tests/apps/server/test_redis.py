@@ -17,13 +17,13 @@ pytest.importorskip("dramatiq", reason="dramatiq is not installed (pip install -
 from prometheus_client import generate_latest  # noqa: E402
 
 from lib.apps.cli.serve import worker  # noqa: E402
+from lib.apps.server import dispatcher as playing  # noqa: E402
 from lib.apps.server import redis_queue  # noqa: E402
-from lib.apps.server import scheduler as playing  # noqa: E402
+from lib.apps.server.dispatcher import Dispatcher, JobFailed, Player, Stopped  # noqa: E402
 from lib.apps.server.jobs import Jobs  # noqa: E402
 from lib.apps.server.limits import Limits  # noqa: E402
 from lib.apps.server.metrics import Metrics  # noqa: E402
 from lib.apps.server.results import Results  # noqa: E402
-from lib.apps.server.scheduler import JobFailed, Player, Scheduler, Stopped  # noqa: E402
 from lib.apps.server.schemas import SoloOrder, write_order  # noqa: E402
 from lib.apps.server.service import Service  # noqa: E402
 from lib.generation.generate import load_improviser  # noqa: E402
@@ -150,14 +150,14 @@ def job_id(seed):
 
 
 @contextlib.contextmanager
-def scheduling(jobs, queue, folder):
+def dispatching(jobs, queue, folder):
     player = redis_queue.RemotePlayer(queue, Limits())
-    scheduler = Scheduler(jobs, Results(folder / "results"), Metrics(jobs), player)
-    scheduler.start()
+    dispatcher = Dispatcher(jobs, Results(folder / "results"), Metrics(jobs), player)
+    dispatcher.start()
     try:
-        yield scheduler
+        yield dispatcher
     finally:
-        scheduler.stop()
+        dispatcher.stop()
         player.client.close()
 
 
@@ -174,10 +174,10 @@ def working(queue, improviser):
 def test_jobs_of_like_shape_share_a_batch_with_one_worker(queue, improviser, played, tmp_path):
     jobs = Jobs(tmp_path, Limits())
     ids = [*add(jobs, works(5)), *add(jobs, works(3, seconds=8.0), "longer")]
-    with working(queue, improviser), scheduling(jobs, queue, tmp_path) as scheduler:
+    with working(queue, improviser), dispatching(jobs, queue, tmp_path) as dispatcher:
         assert until(lambda: all(jobs.find(job_id).state == "done" for job_id in ids), 60)
     assert played == [[0, 1, 2, 3, 4], [0, 1, 2]], "eight jobs, two batches"
-    assert "mehldau_batch_jobs_sum 8.0" in generate_latest(scheduler.metrics.registry).decode()
+    assert "mehldau_batch_jobs_sum 8.0" in generate_latest(dispatcher.metrics.registry).decode()
     assert len(list((tmp_path / "results").glob("*.json"))) == 8
     jobs.close()
 
@@ -185,7 +185,7 @@ def test_jobs_of_like_shape_share_a_batch_with_one_worker(queue, improviser, pla
 def test_one_that_fails_in_company_is_played_alone(queue, improviser, played, tmp_path):
     jobs = Jobs(tmp_path, Limits())
     ids = add(jobs, {**works(2), **works(1, style="Nobody Known")})
-    with working(queue, improviser), scheduling(jobs, queue, tmp_path):
+    with working(queue, improviser), dispatching(jobs, queue, tmp_path):
         assert until(lambda: all(jobs.find(job_id).state in ("done", "failed") for job_id in ids), 60)
     failed, done = (jobs.find(job_id) for job_id in ids)
     assert "Nobody Known" in failed.error and done.state == "done" and played[0] == [0, 1]
@@ -196,9 +196,9 @@ def test_a_queue_that_redis_forgot_is_sent_again(queue, improviser, played, tmp_
     monkeypatch.setattr(redis_queue, "LOST_S", 0.3)
     jobs = Jobs(tmp_path, Limits())
     (only,) = add(jobs, works(1))
-    with scheduling(jobs, queue, tmp_path) as scheduler:
-        assert until(lambda: scheduler.player.broker.do_qsize(redis_queue.QUEUE) == 1)
-        scheduler.player.client.flushall()
+    with dispatching(jobs, queue, tmp_path) as dispatcher:
+        assert until(lambda: dispatcher.player.broker.do_qsize(redis_queue.QUEUE) == 1)
+        dispatcher.player.client.flushall()
         with working(queue, improviser):
             assert until(lambda: jobs.find(only).state == "done", 60)
     jobs.close()
@@ -207,9 +207,9 @@ def test_a_queue_that_redis_forgot_is_sent_again(queue, improviser, played, tmp_
 def test_a_worker_that_ends_gives_its_batch_to_another(queue, improviser, played, tmp_path):
     jobs = Jobs(tmp_path, Limits())
     (only,) = add(jobs, works(1, seconds=170.0, num_steps=100))
-    with scheduling(jobs, queue, tmp_path) as scheduler:
+    with dispatching(jobs, queue, tmp_path) as dispatcher:
         with working(queue, improviser):
-            assert until(lambda: scheduler.progress.get(only), 60)
+            assert until(lambda: dispatcher.progress.get(only), 60)
         assert played == [[0]] and jobs.find(only).state == "running", "it was interrupted"
         with working(queue, improviser):
             assert until(lambda: len(played) == 2, 60)
@@ -221,10 +221,10 @@ def test_a_server_that_ends_has_its_batch_again(queue, improviser, played, tmp_p
     jobs = Jobs(tmp_path, Limits())
     (only,) = add(jobs, works(1, seconds=170.0, num_steps=100))
     with working(queue, improviser):
-        with scheduling(jobs, queue, tmp_path) as scheduler:
-            assert until(lambda: scheduler.progress.get(only), 60)
+        with dispatching(jobs, queue, tmp_path) as dispatcher:
+            assert until(lambda: dispatcher.progress.get(only), 60)
         assert jobs.find(only).state == "queued" and jobs.find(only).tries == 0
-        with scheduling(jobs, queue, tmp_path):
+        with dispatching(jobs, queue, tmp_path):
             assert until(lambda: len(played) == 2, 60), "the worker had given up what nobody waited for"
             jobs.end(only, "cancelled")
     jobs.close()
@@ -367,10 +367,10 @@ def test_a_redis_that_goes_away_midway_loses_no_job_and_each_worker_gets_a_share
     monkeypatch.setattr(redis_queue, "connect", lambda url: fake)
     monkeypatch.setattr(redis_queue, "make_broker", lambda client, limits: fake)
     ids = add(jobs, works(7))
-    scheduler = Scheduler(jobs, Results(tmp_path), Metrics(jobs), redis_queue.RemotePlayer("redis://", Limits()))
-    scheduler.start()
+    dispatcher = Dispatcher(jobs, Results(tmp_path), Metrics(jobs), redis_queue.RemotePlayer("redis://", Limits()))
+    dispatcher.start()
     assert until(lambda: sum(map(len, fake.sent)) == 7)
-    scheduler.stop()
+    dispatcher.stop()
     assert sorted(sum(fake.sent, [])) == sorted(ids)
     assert sorted(map(len, fake.sent)) == [3, 4], "half of them each"
     jobs.close()

@@ -1,4 +1,4 @@
-"""The scheduler: takes jobs, several alike at a time, has them played, here or by workers, and keeps their results."""
+"""The dispatcher: takes jobs, several alike at a time, has them played, here or by workers, and keeps their results."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Player:
             give_back_memory()
 
 
-class Scheduler(threading.Thread):
+class Dispatcher(threading.Thread):
     """Has jobs played until `stop`.
 
     Parameters
@@ -106,7 +106,7 @@ class Scheduler(threading.Thread):
     """
 
     def __init__(self, jobs: Jobs, results: Results, metrics: Metrics, player):
-        super().__init__(name="scheduler", daemon=True)
+        super().__init__(name="dispatcher", daemon=True)
         self.jobs, self.results, self.metrics, self.player = jobs, results, metrics, player
         self.progress: dict[str, float] = {}
         self._ending, self._pool = threading.Event(), ThreadPoolExecutor(player.threads)
@@ -131,7 +131,7 @@ class Scheduler(threading.Thread):
                 self.jobs.arrived.wait(1.0)
                 self.jobs.arrived.clear()
             except Exception:  # such as a full disk
-                log.exception("the scheduler continues")
+                log.exception("the dispatcher continues")
                 self._ending.wait(1.0)
         self._pool.shutdown()
 
@@ -151,7 +151,7 @@ class Scheduler(threading.Thread):
         self.jobs.arrived.set()
 
     def _play_or_give_back(self, batch):
-        """Play; where its end can't even be noted, such as on a full disk, queue the batch again as soon as that can be."""
+        """Play; where its end can't be noted, such as on a full disk, queue the batch again as soon as that can be."""
         try:
             return self._play(batch)
         except Exception:
