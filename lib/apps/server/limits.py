@@ -16,7 +16,7 @@ class Limits:
     tracks: int = 256
     seconds: float = 180.0  # of music that is asked for
     bars: int = 512  # of a chart, as the next one
-    chart_characters: int = 2_000
+    chart_characters: int = 8_000
     num_steps: int = 100
     num_candidates: int = 16
     queued: int = 100  # jobs that may wait; beyond it 429

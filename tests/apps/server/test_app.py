@@ -190,7 +190,7 @@ def test_a_full_queue_is_said_and_nothing_accepted_is_lost(client, service):
     ({"chords": "Cmaj7 | Qm7"}, "chords", "Qm7"),
     ({"chords": " "}, "chords", "empty"),
     ({"chords": "A: C | F; B: G | C; " + "A" * 40}, "chords", "80 bars"),
-    ({"chords": "C |" * 1000}, "chords", "2000 characters"),
+    ({"chords": "C |" * 3000}, "chords", "8000 characters"),
     ({"style": "Bill Evens"}, "style", "Did you mean 'Bill Evans'"),
     ({"seconds": 61}, "seconds", "60 s"),
     ({"seconds": float("nan")}, "seconds", "finite"),
