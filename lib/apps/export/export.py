@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -30,14 +29,7 @@ OF_STAGES = ("stage", "step", "config", "pianists", "sources", "source_sha256") 
 SEALS = ("sha256", "manifest_sha256")
 
 
-def export(
-    run: Path | str,
-    to: Path | str,
-    half: bool = False,
-    base: bool = False,
-    name: str = "",
-    figures: Mapping[str, float] | None = None,
-) -> Path:
+def export(run: Path | str, to: Path | str, half: bool = False, base: bool = False) -> Path:
     """Write a run, or a finished improviser, as a folder for others: its Path.
 
     Parameters
@@ -46,8 +38,6 @@ def export(
     to : folder, new or an earlier export, which is replaced
     half : weights in half precision
     base : of a fine_tune run, take the model before it was adapted along
-    name : what the card calls it; "": the folder's name
-    figures : that the card is to give; None: those of the run's validation, where they are known
 
     Raises
     ------
@@ -60,14 +50,14 @@ def export(
         raise ConfigError(f"--to {to} holds something that is no export: name a new folder.")
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch)
-        what, manifest, measured = _gather(run, made, base)
+        what, manifest, figures = _gather(run, made, base)
         facts = {key: value for key, value in manifest.items() if key not in SEALS}
         configs, pianist = facts.get("configs") or {what: facts["config"]}, facts.get("pianist")
         config = {"model_type": MODEL_TYPE, "architectures": [what], "configs": configs, "pianist": pianist}
         corpora = sorted({corpus for values in configs.values() for corpus in values["corpora"]})
         (made / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
         rows = _convert(made, half, facts.get("step"))
-        text = card(name or to.name, what, corpora, rows, figures or measured, pianist)
+        text = card(to.name, what, corpora, rows, figures, pianist)
         (made / CARD).write_text(text, encoding="utf-8")
         write_manifest(made, facts)
         _replace(made, to)

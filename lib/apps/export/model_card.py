@@ -66,7 +66,7 @@ def card(
     what: str,
     corpora: Sequence[str],
     rows: Mapping[str, str],
-    figures: Mapping[str, float] | None = None,
+    figures: Mapping[str, float],
     pianist: str | None = None,
 ) -> str:
     """The text of README.md.
@@ -81,7 +81,7 @@ def card(
     """
     from huggingface_hub import EvalResult, ModelCardData
 
-    kind, licence, figures = what.replace("_", " "), licence_of(corpora), figures or {}
+    kind, licence = what.replace("_", " "), licence_of(corpora)
     tags = [*TAGS, kind.replace(" ", "-"), *([pianist.lower().replace(" ", "-")] if pianist else [])]
     facts = {**licence, "library_name": "brad-mehldau-ai", "tags": tags, "datasets": list(corpora)}
     if figures:
