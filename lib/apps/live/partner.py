@@ -15,7 +15,7 @@ from mido import Message
 from lib.apps.live.duet_request import DuetRequest, parse_cue
 from lib.apps.live.messages import ALL_SOUND_OFF, key, pedal, without_overlap
 from lib.apps.live.model_process import PROMPT_BEATS, Question
-from lib.apps.live.phrase import Phrase
+from lib.apps.live.phrase import PEDAL, Phrase
 from lib.apps.live.tempo import BeatGrid
 from lib.music.beat_notes import BeatNotes
 
@@ -44,7 +44,7 @@ class Partner:
 
     Attributes
     ----------
-    planned, played : rows (on, off, pitch or None for the pedal, velocity) in beats: to come, and handed out
+    planned, played : rows (on, off, pitch or PEDAL, velocity) in beats: to come, and handed out
     ends : beat on which the last plan is over
     answer : the last Answer that came, or None
     """
@@ -128,7 +128,7 @@ class Partner:
         notes = self.answer.notes.between(entry - start, end - start)
         onset, release = notes.onset + entry, np.minimum(notes.release + entry, end)
         self.planned += zip(onset.tolist(), release.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
-        self.planned += [(down, up, None, None) for down, up in (notes.pedal + entry).tolist()]
+        self.planned += [(down, up, PEDAL, 0) for down, up in (notes.pedal + entry).tolist()]
         self.ends = end
         times = {"entry_s": grid.time_of(entry), "ends_s": grid.time_of(end)}
         self.report("placed", "", entry_beat=entry, beat_s=grid.beat_s, late=late, **times)
@@ -144,7 +144,7 @@ class Partner:
         spans = []
         for on, off, pitch, velocity in due:
             times = grid.time_of(on), grid.time_of(off)
-            spans.append(pedal(*times, channel) if pitch is None else key(*times, pitch, velocity, channel))
+            spans.append(pedal(*times, channel) if pitch == PEDAL else key(*times, pitch, velocity, channel))
         spans = without_overlap(spans)
         self.output.order("play", spans)
         self.report("play", "", spans=[(span.on_s, span.off_s, span.on.hex()) for span in spans])

@@ -8,6 +8,8 @@ then no part of the music.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from mido import Message
 
@@ -53,7 +55,7 @@ class Phrase:
         """Take in a note_on, note_off or control_change."""
         is_key = message.type != "control_change"
         number = message.note if is_key else message.control
-        down = message.type == "note_on" and message.velocity > 0 if is_key else message.value >= PEDAL_DOWN
+        down = (message.type == "note_on" and message.velocity > 0) if is_key else message.value >= PEDAL_DOWN
         if self.cue == ("key" if is_key else "cc", number):
             self.cued |= down and len(self) > 0
         elif is_key:
@@ -96,10 +98,10 @@ class Phrase:
             return len(self) > 0 and self.silence(beat) >= self.silence_beats
         return self.cued
 
-    def notes(self, beat: float) -> BeatNotes:
-        """Notes so far; keys that are down end now."""
+    def notes(self, beat: float, others: Iterable = ()) -> BeatNotes:
+        """Notes so far, with rows of others; keys that are down end now."""
         rows = [(on, max(beat, on + SHORTEST_BEATS) if off is None else off, *key) for on, off, *key in self.rows]
-        rows = np.array(rows).reshape(-1, 4)
+        rows = np.array(sorted([*rows, *others], key=lambda row: row[0])).reshape(-1, 4)
         is_pedal = rows[:, 2] == PEDAL
         on, off, pitch, velocity = rows[~is_pedal].T
         pedal = np.clip(rows[is_pedal, :2], on[0] if len(on) else beat, None)

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from lib.apps.live.messages import key
 from lib.apps.live.partner import LEAD_S, Partner, lead_s
+from lib.apps.live.phrase import PEDAL
 from lib.apps.live.tempo import BeatGrid
-from lib.music.beat_notes import BeatNotes
 
 TURN_BARS = {"fours": 4, "comp": 2}
 CLICK_S, CLICKS = 0.05, (76, 77)  # General MIDI: wood blocks, high on one
@@ -55,7 +53,8 @@ class Turns(Partner):
         starts_s = grid.time_of(self.turn)
         if not self.asked and now_s >= starts_s - lead_s(self.model.expected_s):
             self.asked = True
-            self.ask(self._prompt(grid.beat_at(now_s)), self.turn, self.beats, grid)
+            own = [row for row in (*self.played, *self.planned) if row[2] != PEDAL]
+            self.ask(self.phrase.notes(grid.beat_at(now_s), own), self.turn, self.beats, grid)
         if not self.late and now_s > starts_s - LEAD_S / 2:
             self.late = True
             self.report("late", "late: it enters in a later bar", entry_s=starts_s)
@@ -81,12 +80,3 @@ class Turns(Partner):
         """Continue with the first turn from a beat on, counted from the first of all that may be."""
         self.reset()
         self.turn = first + max(0, math.ceil((earliest - first) / self.cycle - 1e-9)) * self.cycle
-
-    def _prompt(self, beat: float) -> BeatNotes:
-        """Notes of both, until now and, of the partner's, as far as they are planned."""
-        human = self.phrase.notes(beat)
-        partner = [row for row in (*self.played, *self.planned) if row[2] is not None]
-        rows = np.column_stack([human.onset, human.release, human.pitch, human.velocity])
-        rows = np.concatenate([rows, np.array(partner).reshape(-1, 4)])
-        on, off, pitch, velocity = rows[np.argsort(rows[:, 0], kind="stable")].T
-        return BeatNotes(on, off, pitch.astype(np.uint8), velocity.astype(np.uint8), human.pedal)
