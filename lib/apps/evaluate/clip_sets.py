@@ -40,6 +40,7 @@ from lib.style.gallery import load_classifier
 
 OWN_CHANGES = {"own_changes": True, "chords": GenerateRequest.chords, "density": None}
 NO_CHORDS = {"chords": NO_CHORD, "density": None}
+GUIDED = {"num_candidates": GUIDED_CANDIDATES}  # by chords and density
 PLAIN_PROMPT = {"tempo_bpm": 120.0, "metre": "4/4", "bars": CLIP_BEATS // 4, "density": 6.0}
 PLAIN_CHORDS = (  # where there is no real clip to take them from
     "Cmaj7 | Dm7 G7 | Em7 A7 | Dm7 G7",
@@ -59,21 +60,13 @@ class Missing(ValueError):
 
 @dataclass(frozen=True)
 class Size:
-    """How much is made and cut.
+    """How much is made and cut."""
 
-    Attributes
-    ----------
-    clips : of each set, CLIP_BEATS each
-    guided : of those over a chart, clips where rules choose, too
-    each : clips in the style of each of twelve pianists
-    solos, solo_beats : longer solos, for form, and how long they are: 32 bars of 4/4
-    """
-
-    clips: int = 64
-    guided: int = 8
-    each: int = 16
-    solos: int = 16
-    solo_beats: int = 128
+    clips: int = 64  # of each set, CLIP_BEATS each
+    guided: int = 8  # of those over a chart, clips where rules choose, too
+    each: int = 16  # clips in the style of each of twelve pianists
+    solos: int = 16  # longer solos, for form
+    solo_beats: int = 128  # of these: 32 bars of 4/4
 
     @classmethod
     def for_preset(cls, preset: str, clips: int = 0, guided: int = 0) -> Size:
@@ -136,7 +129,7 @@ def spread(items: Sequence) -> list:
 
 
 class ClipSets:
-    """A model's clips and those it is compared with: `clip_sets[NAME]` is the ClipSet of a row of SETS.
+    """A model's clips and those it is compared with: `sets[NAME]` is the ClipSet of a row of SETS.
 
     Parameters
     ----------
@@ -283,10 +276,6 @@ class ClipSets:
         """The fields of so many requests, those of the prompts but for these."""
         return [{**prompt, **fields} for prompt in islice(cycle(self.prompts), count)]
 
-    def guided_requests(self) -> list[dict]:
-        """With the chords and density of real clips, where candidates compete by both rules."""
-        return self.requests(self.count_of("guided"), num_candidates=GUIDED_CANDIDATES)
-
     def without_chords(self, count: int) -> ClipSet:
         """So many clips of the model without any chords."""
         return self.player.play_set("without chords", self.requests(count, **NO_CHORDS))
@@ -342,7 +331,7 @@ SETS: dict[str, tuple[str, Callable[[ClipSets], ClipSet]]] = {
     "codec": ("codec alone", lambda s: _decoded(s, s["real"])),
     "flattened": ("codec, steady tempo", lambda s: _decoded(s, _steady(s["real"]))),
     "shuffled": ("shuffled bars", lambda s: s["real"].shuffled()),
-    "guided": ("where rules choose", lambda s: s.player.play_set("guided", s.guided_requests())),
+    "guided": ("where rules choose", lambda s: s.player.play_set("guided", s.requests(s.count_of("guided"), **GUIDED))),
     "real_solos": (
         "held-out solos",
         lambda s: real_clips(s.store, s.pianist, s.split, s.count_of("solos"), s.size.solo_beats),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -31,18 +31,11 @@ DENSITIES = (0.1, 40.0)  # that a request may have
 
 @dataclass(frozen=True)
 class Clip:
-    """Music with its beats.
-
-    Attributes
-    ----------
-    notes : Notes
-    tempo_map : TempoMap of them, its position 0 at 0 s
-    beats : how long it is, in felt beats
-    """
+    """Music with its beats."""
 
     notes: Notes
-    tempo_map: TempoMap
-    beats: int
+    tempo_map: TempoMap  # of the notes, its position 0 at 0 s
+    beats: int  # how long it is, in felt beats
 
     @property
     def seconds(self) -> float:
@@ -119,18 +112,11 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipSet:
-    """Clips that are measured together.
-
-    Attributes
-    ----------
-    clips : N Clip
-    groups : N names, the recording that each is from
-    pieces : N indices in the note store of real clips, else ()
-    """
+    """N clips that are measured together."""
 
     clips: list[Clip]
-    groups: tuple[str, ...]
-    pieces: tuple[int, ...] = ()
+    groups: tuple[str, ...]  # the recording that each is from
+    pieces: tuple[int, ...] = ()  # of real clips, in the note store
 
     @property
     def notes(self) -> list[Notes]:
@@ -138,10 +124,9 @@ class ClipSet:
         return [clip.notes for clip in self.clips]
 
     @classmethod
-    def of_generated(cls, name: str, clips: Iterable[Clip]) -> ClipSet:
+    def of_generated(cls, name: str, clips: Sequence[Clip]) -> ClipSet:
         """Clips that have nothing to do with each other."""
-        clips = list(clips)
-        return cls(clips, tuple(f"{name} {number}" for number in range(len(clips))))
+        return cls(list(clips), tuple(f"{name} {number}" for number in range(len(clips))))
 
     @classmethod
     def cut(cls, store: NoteStore, passages: Iterable[tuple[int, int, int]]) -> ClipSet:
@@ -170,7 +155,7 @@ class ClipSet:
             at_s = float(clip.tempo_map.to_seconds(first))
             bar = in_seconds(stretch, from_zero(clip.tempo_map, first)).until(clip.seconds - at_s)
             shuffled[number] = shuffled[number].followed_by(bar, at_s)
-        return ClipSet.of_generated("shuffled", (clip.with_notes(notes) for clip, notes in zip(self.clips, shuffled)))
+        return ClipSet.of_generated("shuffled", [clip.with_notes(notes) for clip, notes in zip(self.clips, shuffled)])
 
 
 def from_zero(tempo_map: TempoMap, first: int) -> TempoMap:

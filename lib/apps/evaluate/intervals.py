@@ -48,17 +48,16 @@ def estimate(
     draws: int | None = None,
     seed: int = 0,
 ) -> Figure:
-    """A statistic with its bootstrap interval.
+    """A statistic, callable(weights (N,), ...) -> float, with its bootstrap interval.
 
     Parameters
     ----------
-    statistic : callable(weights (N,), ...) -> float, one array of weights for each of `groups`
     groups : the recording of each item, a sequence for each sample; samples of the same recordings are drawn together
     centred : for distances between samples, which drawing with replacement makes larger: how far draws lie from their
         mean is put around the value, so that the interval says what another set of this size would give; else the
         draws' percentiles
     bounds : that the statistic keeps
-    draws, seed : how many (None: DRAWS), and of the generator
+    draws : how many; None: DRAWS
     """
     value = float(statistic(*(np.ones(len(sample)) for sample in groups)))
     generator, weights = np.random.default_rng(seed), []

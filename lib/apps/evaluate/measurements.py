@@ -9,7 +9,7 @@ from itertools import cycle
 import numpy as np
 
 from lib.apps.evaluate import copying, perturbations
-from lib.apps.evaluate.clip_sets import COMPARED, SOLO_SETS, ClipSets, Missing
+from lib.apps.evaluate.clip_sets import COMPARED, GUIDED, SOLO_SETS, ClipSets, Missing
 from lib.apps.evaluate.clips import make_orders
 from lib.apps.evaluate.intervals import Figure, estimate, mean_of, ratio_of
 from lib.apps.evaluate.measures import SMG_MISSING, agreements, has_second_opinion, rule_losses, smg_measures
@@ -101,7 +101,7 @@ def chord_adherence(sets: ClipSets) -> dict:
     names = [name for name in ("generated", "guided", "free", "codec") if name in clip_sets]
     section = {"chord_agreement": {name: _agreement(sets.charts, clip_sets[name]) for name in names}}
     if "guided" in clip_sets:
-        orders = make_orders(sets.guided_requests())
+        orders = make_orders(sets.requests(sets.size.guided, **GUIDED))
         sides = [[rule_losses(*pair) for pair in zip(orders, clips.clips)] for clips in (free, sets["guided"])]
         section["rule_losses"] = {rule: _drop(*([row[rule] for row in side] for side in sides)) for rule in sides[0][0]}
     return section

@@ -49,7 +49,7 @@ SIMILARITY = _described({
     "judge": ("judge", "0 to 1", "as held-out recordings, at a steady tempo through the codec",
         "The mean probability of the pianist by the judge, the reference classifier: it knows thirty pianists and has "
         "no part in generation.",
-        "It hears a quarter of a minute at a time, is wrong about four half minutes of ten, and knows style, not "
+        "It goes by a quarter of a minute at a time, is wrong about four half minutes of ten, and knows style, not "
         "quality: a caricature can please it more than the pianist does."),
 })
 _MUSPY = {  # title, unit, what it is, what it can't tell

@@ -23,33 +23,30 @@ BETTER_HIGH = ("overlapping_area", "judge")  # of the other measures of similari
 
 def jittered(clip: Clip, seed: int, spread_s: float) -> Notes:
     """Each note begins earlier or later (a normal spread, seconds), as long as before."""
-    notes = clip.notes
-    onset_s = (notes.onset_s + np.random.default_rng(seed).normal(0, spread_s, len(notes))).clip(0)
-    return Notes.from_arrays(onset_s, notes.duration_s, notes.pitch, notes.velocity, notes.pedal_s)
+    moved_s = np.random.default_rng(seed).normal(0, spread_s, len(clip.notes))
+    return _changed(clip.notes, onset_s=(clip.notes.onset_s + moved_s).clip(0))
 
 
 def bars_transposed(clip: Clip, seed: int, share: float) -> Notes:
     """A share of the bars moved to another key, each to one of its own."""
-    generator, notes = np.random.default_rng(seed), clip.notes
-    bar = (clip.in_beats.onset // clip.beats_per_bar).astype(int)
+    generator, bar = np.random.default_rng(seed), (clip.in_beats.onset // clip.beats_per_bar).astype(int)
     bars = int(bar.max(initial=0)) + 1
     steps = generator.integers(1, FURTHEST + 1, bars) * generator.choice([-1, 1], bars)
     steps[generator.permutation(bars)[round(share * bars) :]] = 0
-    pitch = notes.pitch.astype(int) + steps[bar]
-    pitch += 12 * ((pitch < LOWEST_PITCH).astype(int) - (pitch > HIGHEST))
-    return _with_pitch(notes, pitch)
+    pitch = clip.notes.pitch.astype(int) + steps[bar]
+    return _changed(clip.notes, pitch=pitch + 12 * ((pitch < LOWEST_PITCH).astype(int) - (pitch > HIGHEST)))
 
 
 def notes_replaced(clip: Clip, seed: int, share: float) -> Notes:
     """A share of the notes played on any key at all, within the clip's range."""
-    generator, notes = np.random.default_rng(seed), clip.notes
-    chosen = generator.random(len(notes)) < share
-    low, high = (int(notes.pitch.min()), int(notes.pitch.max())) if len(notes) else (60, 60)
-    return _with_pitch(notes, np.where(chosen, generator.integers(low, high + 1, len(notes)), notes.pitch))
+    generator, pitch = np.random.default_rng(seed), clip.notes.pitch.astype(int)
+    is_replaced = generator.random(len(pitch)) < share
+    low, high = (pitch.min(), pitch.max()) if len(pitch) else (LOWEST_PITCH, HIGHEST)
+    return _changed(clip.notes, pitch=np.where(is_replaced, generator.integers(low, high + 1, len(pitch)), pitch))
 
 
-def _with_pitch(notes, pitch):
-    return Notes.from_arrays(notes.onset_s, notes.duration_s, pitch, notes.velocity, notes.pedal_s)
+def _changed(notes, **columns):
+    return Notes.from_arrays(**{**vars(notes), **columns})
 
 
 # name -> (what is done, doses from least to most, unit)
@@ -61,16 +58,15 @@ DOSES = {
 
 
 def dose_response(clip_set: ClipSet, measure: Callable[[ClipSet], dict[str, Figure]]) -> list[dict]:
-    """What the measures say of real clips that are made worse and worse; `measure` gives measure -> Figure.
+    """What the measures say of real clips that are made worse and worse, the first time without any damage.
 
     Returns
     -------
-    list of dict : damage, dose, unit, figures (measure -> Figure); the first is without any
+    list of dict : damage, dose, unit, figures (measure -> Figure)
     """
     rows = [{"damage": "none", "dose": 0.0, "unit": "", "figures": measure(clip_set)}]
-    cases = [(name, dose) for name, (_, doses, _) in DOSES.items() for dose in doses]
-    for name, dose in progress_bar(cases, desc="doses", unit="dose"):
-        change, _, unit = DOSES[name]
+    cases = [(name, change, dose, unit) for name, (change, doses, unit) in DOSES.items() for dose in doses]
+    for name, change, dose, unit in progress_bar(cases, desc="doses", unit="dose"):
         damaged = clip_set.changed(lambda clip, seed, change=change, dose=dose: change(clip, seed, dose))
         rows.append({"damage": name, "dose": dose, "unit": unit, "figures": measure(damaged)})
     return rows

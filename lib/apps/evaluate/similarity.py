@@ -34,18 +34,11 @@ DISTANCES = {
 
 @dataclass(frozen=True)
 class ClipMeasures:
-    """What is measured of each clip of a set, as evaluation.json keeps it.
+    """What is measured of each of N clips, as evaluation.json keeps it."""
 
-    Attributes
-    ----------
-    groups : N recordings
-    values : dict measure -> float (N,), NaN where a clip says too little
-    styles : float (N, S), in the released style encoder's embedding; NaN where a clip is too short; None for solos
-    """
-
-    groups: tuple[str, ...]
-    values: dict[str, np.ndarray]
-    styles: np.ndarray | None = None
+    groups: tuple[str, ...]  # the recording of each
+    values: dict[str, np.ndarray]  # measure -> float (N,), NaN where a clip says too little
+    styles: np.ndarray | None = None  # float (N, S) of the released encoder, NaN for a short clip; None for solos
 
     @classmethod
     def of_json(cls, row: dict, count: int | None = None) -> ClipMeasures:
