@@ -89,11 +89,13 @@ def make_app(service: Service, token: str | None = None) -> FastAPI:
         yield
         await run_in_threadpool(service.close)
 
+    def count(status):
+        service.metrics.answers.labels(status).inc()
+
     about = {"title": "Brad Mehldau AI", "version": "1", "description": "Solo piano over chords: ask, wait, listen."}
     app = FastAPI(**about, lifespan=lifespan, docs_url=None, redoc_url=None)
     if token is None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"], www_redirect=False)
-    count = lambda status: service.metrics.answers.labels(status).inc()  # noqa: E731
     app.add_middleware(Guard, limits=service.limits, token=token, count=count)
     answer_with_problems(app)
     guarded = [Depends(HTTPBearer(auto_error=False))]  # for the description: Guard asks, before any body
