@@ -6,10 +6,13 @@ import asyncio
 import dataclasses
 import html
 import json
+from collections.abc import Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path as FilePath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from fastapi.security import HTTPBearer
@@ -31,6 +34,7 @@ from lib.style.classifier import TooShort
 
 AGAIN = {"Retry_After": "2"}
 EVENTS_EVERY_S = 0.25
+WAITING = 8  # who may wait for sound to be made, or for one who is listened to
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As POST /v1/solos gave it.")]
 Kind = Annotated[Literal["mid", "wav", "json", "html"], Path(description="MIDI, sound, notes, or the player page.")]
 MIDI_BODY = {
@@ -42,24 +46,6 @@ PAGE_POLICY = (
     "img-src data: blob:; connect-src 'self' data: blob:; frame-src 'self'; frame-ancestors 'self'; "
     "base-uri 'none'; form-action 'none'"
 )
-
-
-class OneAtATime:
-    """Calls that are made one at a time, each in a thread; Problem where too many wait for it."""
-
-    def __init__(self, most: int):
-        self.most, self.waiting, self._turn = most, 0, asyncio.Lock()
-
-    async def take(self, function, *arguments):
-        """What a function returns."""
-        if self.waiting >= self.most:
-            raise Problem(429, "Too many wait for the same; try again.", **AGAIN)
-        self.waiting += 1
-        try:
-            async with self._turn:
-                return await run_in_threadpool(function, *arguments)
-        finally:
-            self.waiting -= 1
 
 
 class JobView(BaseModel):
@@ -118,6 +104,13 @@ def page_html(request_type: type = GenerateRequest) -> str:
     return fill_page(read_parts(folder, "page.html"), **parts, rules=rules)
 
 
+async def in_turn(turn: CapacityLimiter, function: Callable, *arguments: Any) -> Any:
+    """What a function returns that is called in a thread, one at a time; Problem where too many wait for it."""
+    if turn.statistics().tasks_waiting >= WAITING:
+        raise Problem(429, "Too many wait for the same; try again.", **AGAIN)
+    return await to_thread.run_sync(function, *arguments, limiter=turn)
+
+
 def _view(service, job):
     address = f"/v1/solos/{job.id}"
     links = {"self": address, "events": f"{address}/events"}
@@ -138,7 +131,7 @@ def _find(service, job_id):
 
 def _solos(service):
     router = APIRouter(prefix="/v1/solos", tags=["solos"])
-    streams, sound = asyncio.Semaphore(service.limits.streams), OneAtATime(8)  # the sound of minutes takes much memory
+    streams, sound = asyncio.Semaphore(service.limits.streams), CapacityLimiter(1)  # the sound of minutes takes much memory
 
     @router.post("", status_code=202, response_model=JobView, responses=answers(401, 413, 422, 429))
     def ask(order: SoloOrder, response: Response):
@@ -154,7 +147,7 @@ def _solos(service):
         job = await run_in_threadpool(_find, service, job_id)
         if job.state != "done":
             raise Problem(409, f"The job is {job.state}: there is no result{'' if job.state in ENDED else ' yet'}.")
-        call = sound.take if kind in ("wav", "html") else run_in_threadpool
+        call = partial(in_turn, sound) if kind in ("wav", "html") else run_in_threadpool
         content = await call(service.results.read, job.id, kind)
         if content is None:
             raise Problem(404, "The result was forgotten.")
@@ -207,11 +200,11 @@ async def _events(service, job_id, streams):
 
 def _listening(service):
     router = APIRouter(prefix="/v1", tags=["listening"])
-    refusals, turns = answers(401, 413, 422, 429), OneAtATime(4)
+    refusals, turn = answers(401, 413, 422, 429), CapacityLimiter(1)
 
     async def listen(function, *arguments):
         try:
-            return await turns.take(function, *arguments)
+            return await in_turn(turn, function, *arguments)
         except (MidiError, TooShort) as error:
             raise Problem.of_field("body", error) from None
 

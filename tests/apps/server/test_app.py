@@ -11,9 +11,10 @@ import wave
 import mido
 import numpy as np
 import pytest
+from anyio import CapacityLimiter
 from serving import wait_for
 
-from lib.apps.server.app import OneAtATime
+from lib.apps.server.app import in_turn
 from lib.apps.server.errors import Problem
 from lib.apps.server.schemas import SoloOrder
 from lib.generation.generate import generate, infill
@@ -285,17 +286,18 @@ def test_styles_health_and_openapi(client, service):
     assert schema["paths"]["/v1/solos"]["post"]["responses"]["422"]["content"]["application/problem+json"]["schema"]
 
 
-def test_sound_is_made_one_at_a_time_and_only_a_few_wait():
+def test_sound_is_made_one_at_a_time_and_only_a_few_wait(monkeypatch):
     async def ask_thrice():
-        turns, may_end, running = OneAtATime(2), threading.Event(), []
-        tasks = [asyncio.create_task(turns.take(lambda: running.append(1) or may_end.wait(10))) for _ in range(2)]
+        turn, may_end, running = CapacityLimiter(1), threading.Event(), []
+        tasks = [asyncio.create_task(in_turn(turn, lambda: running.append(1) or may_end.wait(10))) for _ in range(2)]
         await asyncio.sleep(0.2)
         with pytest.raises(Problem) as refused:
-            await turns.take(may_end.set)
+            await in_turn(turn, may_end.set)
         assert len(running) == 1 and (refused.value.status_code, refused.value.headers) == (429, {"Retry-After": "2"})
         may_end.set()
-        assert await asyncio.gather(*tasks) == [True, True] and await turns.take(len, running) == 2
+        assert await asyncio.gather(*tasks) == [True, True] and await in_turn(turn, len, running) == 2
 
+    monkeypatch.setattr("lib.apps.server.app.WAITING", 1)
     asyncio.run(ask_thrice())
 
 
