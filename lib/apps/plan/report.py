@@ -18,8 +18,9 @@ from lib.progress import progress_bar
 from lib.training.loop import TrainResult, train
 
 BY_SIZE = ("large", "colab", "laptop", "demo")  # presets for music, the best first
-COLUMNS = ("stage", "steps", "GFLOP", "s/step", "time", "low..high", "dollars", "runtimes", "memory", "disk", "Drive")
 SUMMED = ("hours", "low_hours", "high_hours", "usd", "high_usd", "runtimes", "disk_gb", "drive_gb")
+STAGE_COLUMNS = ("stage", "steps", "gflop", "step_s", *SUMMED[:4], "runtimes", "memory_gb", "disk_gb", "drive_gb")
+DEVICE_COLUMNS = ("title", "half_tflops", "single_tflops", "reached_tflops", "memory_gb", "source")
 FREE_DRIVE_GB = 15  # https://one.google.com/about/plans
 FOOT = """Often said of an RTX 3090: 10 h for the VQ-VAE, 8 to 10 h for the style encoder, 10 to 15 h for the fine-tuning, $20
 in all; they know no base model of their own. Ours there by stages: --environment runpod-3090 --preset large.
@@ -108,27 +109,24 @@ class Plan:
         return "\n\n".join(filter(None, [self._overview(totals), *busy, *stages, _budget(**values["budget"]), FOOT]))
 
     def _overview(self, totals):
-        presets, rows = BY_SIZE[::-1], []
+        rows = []
         for name, machine in self.machines.items():
             price = f" (${machine.usd_per_hour:g}/h)" if machine.usd_per_hour else ""
-            cells = [_cost(row) if row["fits"] else "too little memory" for row in (totals[name, p] for p in presets)]
-            rows.append((f"{name}{price}", *cells))
-        return format_table([("all four stages", *presets), *rows])
+            whole = {preset: totals[name, preset] for preset in BY_SIZE}
+            cells = {preset: _cost(row) if row["fits"] else "too little memory" for preset, row in whole.items()}
+            rows.append({"all four stages": f"{name}{price}", **cells})
+        return format_table(rows, ("all four stages", *BY_SIZE[::-1]))
 
     def _stages(self, whole):
-        machine, rows = self.machines[whole["environment"]], []
-        for row in whole["stages"]:
-            step = f"{row['steps']:,}", f"{row['gflop']:,.0f}", f"{row['step_s']:.3g}"
-            rows.append((row["stage"], *step, *_figures(row)))
-        rows.append(("all", "", "", "", *_figures(whole)))
-        bases = ", ".join(sorted({row["basis"] for row in whole["stages"]}))
+        machine, stages = self.machines[whole["environment"]], whole["stages"]
+        bases = ", ".join(sorted({row["basis"] for row in stages}))
         title = f"Preset {whole['preset']} on {whole['environment']}, {machine.title} ({bases}):"
         notes = [] if whole["fits"] else ["The device has too little memory for that."]
-        if machine.on_colab and max(row["drive_gb"] for row in whole["stages"]) > FREE_DRIVE_GB:
+        if machine.on_colab and max(row["drive_gb"] for row in stages) > FREE_DRIVE_GB:
             notes.append(
                 f"Drive has {FREE_DRIVE_GB} GB for free: --set keep_checkpoints=1, and empty it after each stage."
             )
-        return "\n".join([title, format_table([COLUMNS, *rows]), *notes])
+        return "\n".join([title, format_table([*stages, {**whole, "stage": "all"}], STAGE_COLUMNS), *notes])
 
 
 def _by_size(row):
@@ -203,10 +201,27 @@ def format_size(gigabytes: float) -> str:
     return f"{gigabytes * 1000:.0f} MB" if gigabytes < 1 else f"{gigabytes:.1f} GB"
 
 
-def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Lines of columns, the first row the heading; all but the first column to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
+def format_table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+    """Lines of columns, their names the heading: text to the left, numbers in the units of their names to the right."""
+    columns = []
+    for name in names:
+        cells = [name.removesuffix("_gb").replace("_", " "), *(_cell(name, row.get(name, "")) for row in rows)]
+        justify = str.ljust if isinstance(rows[0][name], str) else str.rjust
+        columns.append([justify(cell, max(map(len, cells))) for cell in cells])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+
+
+def _cell(name, value):
+    if isinstance(value, str):
+        return value
+    if "hours" in name:
+        return format_hours(value)
+    if name.endswith("_gb"):
+        return format_size(value)
+    if not value:
+        return "-"
+    number = f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+    return f"${value:,.2f}" if name == "usd" else number
 
 
 def _range(row):
@@ -229,19 +244,8 @@ def _budget(budget_usd, bought, wanted, give_up):
     return "\n".join(lines)
 
 
-def _figures(row):
-    """Of a stage or a preset, for a table."""
-    sizes = (format_size(row[name]) for name in ("memory_gb", "disk_gb", "drive_gb"))
-    usd = f"${row['usd']:,.2f}" if row["usd"] else "-"
-    return format_hours(row["hours"]), _range(row), usd, str(row["runtimes"] or "-"), *sizes
-
-
 def devices_text() -> str:
     """The table of devices: peaks, what is reached of them, memory, and where it is from."""
-    lines = [
-        f"TFLOP/s of matrix products in 16 and 32 bit at peak, and what a training is taken to reach (noted {NOTED}):"
-    ]
-    for row in DEVICES.values():
-        figures = f"{row.half_tflops:>6g}{row.single_tflops:>8g}{row.flops_per_s() / 1e12:>8.3g}{row.memory_gb:>6g} GB"
-        lines.append(f"{row.title:<18}{figures}  {row.source}")
-    return "\n".join(lines)
+    rows = [{**dataclasses.asdict(row), "reached_tflops": row.flops_per_s() / 1e12} for row in DEVICES.values()]
+    title = f"Matrix products in 16 and 32 bit at peak, and what a training is taken to reach (noted {NOTED}):"
+    return f"{title}\n{format_table(rows, DEVICE_COLUMNS)}"
