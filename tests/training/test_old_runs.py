@@ -116,7 +116,7 @@ def test_a_generator_in_seconds_is_refused_wherever_it_is_used(stage, old_runs, 
 
 
 def test_runs_in_seconds_are_still_listed(old_runs):
-    rows = {summary.name: (summary.stage, summary.step, summary.total_steps) for summary in overview(old_runs)}
+    rows = {row["name"]: (row["stage"], row["step"], row["total_steps"]) for row in overview(old_runs)}
     assert rows["diffusion"] == ("diffusion", 4, 8) and rows["fine_tune"] == ("fine_tune", 4, 8)
 
 
@@ -128,7 +128,7 @@ def test_old_logs_are_read(old_runs):
     assert totals[-1] == read_history(run)[-1]["step"] == 40
     assert all(math.isfinite(row["loss"]) for row in read_history(run))
     shutil.copytree(old_runs / "vqvae" / "checkpoints", run / "checkpoints")
-    (summary,) = [summary for summary in overview(old_runs) if summary.name == "eventful"]
-    assert (summary.stage, summary.step, summary.total_steps, summary.mirror) == ("vqvae", 4, 8, "step 40")
+    (row,) = [row for row in overview(old_runs) if row["name"] == "eventful"]
+    assert [row[name] for name in ("stage", "step", "total_steps", "mirror")] == ["vqvae", 4, 8, "step 40"]
     failed = [event["reason"] for event in read_events(run) if event["event"] in ("save_failed", "mirror_failed")]
     assert failed == ["[Errno 28] No space left on device: 'checkpoints'", "File exists"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from lib.checkpoints.checkpoint import step_folders
 from lib.checkpoints.history import read_events
@@ -16,53 +16,43 @@ from lib.storage.manifest import DamageError, read_manifest
 COLUMNS = ("run", "stage", "step", "loss", "last save", "mirror", "size", "")
 
 
-class RunSummary(NamedTuple):
-    """One run, as its newest readable manifest and its events tell it; files are not hashed, that takes long."""
+def overview(runs_dir: Path | str) -> list[dict[str, Any]]:
+    """The runs in a folder, and in the folders of presets below it, by name; ConfigError: there is no such folder.
 
-    name: str  # path below the folder of runs
-    stage: str  # "" where no manifest can be read
-    step: int
-    total_steps: int
-    loss: float | None  # the newest of validation, else of training
-    saved_at: float | None  # Unix seconds
-    mirror: str
-    size_bytes: int  # of all its files
-    note: str
-
-
-def overview(runs_dir: Path | str) -> list[RunSummary]:
-    """The runs in a folder, and in the folders of presets below it, by name; ConfigError: there is no such folder."""
+    Returns
+    -------
+    list of dict, by the newest readable manifest and the events (files are not hashed, that takes long): name (path
+        below the folder), stage, step, total_steps, loss (the newest of validation, else of training, else None),
+        saved_at (Unix seconds, or None), mirror, size_bytes (of all its files), note
+    """
     runs_dir = Path(runs_dir)
     if not runs_dir.is_dir():
         raise ConfigError(f"There is no folder of runs {runs_dir}: give --runs-dir.")
     folders = sorted([*runs_dir.glob("*"), *runs_dir.glob("*/*")])
     runs = [folder for folder in folders if (folder / "checkpoints").is_dir() or is_finished(folder)]
-    return [_summary(run, run.relative_to(runs_dir).as_posix()) for run in runs]
+    return [{"name": run.relative_to(runs_dir).as_posix(), **_summary(run)} for run in runs]
 
 
-def _summary(folder, name):
-    manifest = _newest_manifest(folder)
+def _summary(run):
+    manifest = _newest_manifest(run)
     losses, step = manifest.get("losses") or {}, manifest.get("step", 0)
-    total, stage = (
-        (manifest.get("schedule") or {}).get("total_steps", 0),
-        manifest.get("stage") or manifest.get("kind", ""),
-    )
-    note = "finished" if total and step >= total or stage == "improviser" else "" if manifest else "no valid checkpoint"
-    return RunSummary(
-        name,
-        stage,
-        step,
-        total,
-        losses.get("validation/loss", losses.get("train/loss")),
-        manifest.get("saved_at"),
-        _mirror_state(folder, step),
-        sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
-        note,
-    )
+    stage = manifest.get("stage") or manifest.get("kind", "")
+    total = (manifest.get("schedule") or {}).get("total_steps", 0)
+    is_done = total and step >= total or stage == "improviser"
+    return {
+        "stage": stage,
+        "step": step,
+        "total_steps": total,
+        "loss": losses.get("validation/loss", losses.get("train/loss")),
+        "saved_at": manifest.get("saved_at"),
+        "mirror": _mirror_state(run, step),
+        "size_bytes": sum(path.stat().st_size for path in run.rglob("*") if path.is_file()),
+        "note": "finished" if is_done else "" if manifest else "no valid checkpoint",
+    }
 
 
-def _newest_manifest(folder):
-    for path in [folder, *step_folders(folder)]:
+def _newest_manifest(run):
+    for path in [run, *step_folders(run)]:
         try:
             return read_manifest(path)
         except DamageError:
@@ -70,9 +60,9 @@ def _newest_manifest(folder):
     return {}
 
 
-def _mirror_state(folder, step):
+def _mirror_state(run, step):
     """What the newest event says of the copy."""
-    copies = [event for event in read_events(folder) if event.get("event") in ("mirrored", "mirror_failed")]
+    copies = [event for event in read_events(run) if event.get("event") in ("mirrored", "mirror_failed")]
     if not copies:
         return "none"
     if copies[-1]["event"] == "mirror_failed":
@@ -81,22 +71,19 @@ def _mirror_state(folder, step):
     return f"step {newest}" if newest >= step else f"behind: step {newest}"
 
 
-def table(runs: Sequence[RunSummary], now_s: float | None = None) -> str:
+def table(runs: Sequence[dict[str, Any]], now_s: float | None = None) -> str:
     """Text for a terminal, a line a run."""
     if not runs:
         return "There is no run yet: python -m lib train vqvae --preset demo"
-    lines = [COLUMNS, *(_line(run, time.time() if now_s is None else now_s) for run in runs)]
+    lines = [COLUMNS, *(_line(**run, now_s=now_s or time.time()) for run in runs)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def _line(run, now_s):
-    step = (
-        f"{run.step:,}" + (f"/{run.total_steps:,}" if run.total_steps else "") if run.step or run.total_steps else "-"
-    )
-    loss = "-" if run.loss is None else f"{run.loss:.4g}"
-    saved = "-" if run.saved_at is None else _ago(now_s - run.saved_at)
-    return run.name, run.stage or "?", step, loss, saved, run.mirror, f"{run.size_bytes / 2**20:.1f} MB", run.note
+def _line(name, stage, step, total_steps, loss, saved_at, mirror, size_bytes, note, now_s):
+    steps = f"{step:,}/{total_steps:,}" if total_steps else f"{step:,}" if step else "-"
+    loss, saved = "-" if loss is None else f"{loss:.4g}", "-" if saved_at is None else _ago(now_s - saved_at)
+    return name, stage or "?", steps, loss, saved, mirror, f"{size_bytes / 2**20:.1f} MB", note
 
 
 def _ago(seconds):

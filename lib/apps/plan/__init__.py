@@ -1,1 +1,1 @@
-"""What a training will cost, on which machine, and what it did cost: hours, dollars, memory, disk."""
+"""What a training will cost, and on which machine: hours, dollars, memory, disk."""
