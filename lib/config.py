@@ -96,6 +96,8 @@ class StageConfig:
     validate_every: Count = 500  # steps
     validation_batches: Count = 8  # the same windows each time
     save_every: Count = 250  # steps; the most that a dead runtime can cost
+    save_minutes: Annotated[float, Field(gt=0)] = 5.0  # or so long, whichever is over first
+    mirror_minutes: Annotated[float, Field(ge=0)] = 20.0  # between two copies to the mirror: a Drive takes 50 GB a day
     keep_checkpoints: Count = 5  # the newest; the best is kept besides
     mirror_verify_minutes: Annotated[float, Field(ge=0)] | None = None  # None: each copy on a folder, hourly on rclone
     deterministic: bool = True  # algorithms that give the same bits each time; without them resuming is only close
@@ -201,6 +203,7 @@ _TINY = {
     "log_every": 1,
     "validate_every": 4,
     "save_every": 2,
+    "mirror_minutes": 0.0,
     "validation_batches": 1,
     "warmup_steps": 0,
     "lr": 1e-3,

@@ -189,6 +189,14 @@ def is_valid(folder: Path | str) -> bool:
     return True
 
 
+def has_weights_alone(folder: Path | str) -> bool:
+    """Whether a checkpoint folder holds weights to use, and nothing to continue from; so says its manifest."""
+    try:
+        return bool(read_manifest(folder).get("weights_alone"))
+    except DamageError:
+        return False
+
+
 def check(folder: Path | str) -> dict:
     """The manifest of a checkpoint folder whose every file was hashed; DamageError says what is wrong with it."""
     manifest = verify(folder)
@@ -227,7 +235,8 @@ def find(run: Path | str, name: str = "latest") -> Checkpoint | None:
     Parameters
     ----------
     run : a run folder, the folder of one checkpoint, or RUN/latest, RUN/best, RUN/step-00000250
-    name : "latest" or "best"; damaged ones are skipped, with a warning, for the newest valid one
+    name : "latest" or "best"; damaged ones are skipped, with a warning, for the newest valid one; weights alone, as a
+        mirror keeps them of the best, are never the latest
 
     Returns
     -------
@@ -252,7 +261,7 @@ def find(run: Path | str, name: str = "latest") -> Checkpoint | None:
 
 def _first_valid(run, best):
     """The checkpoint of the step `best`, where one is named, else the newest; where damaged, the newest valid one."""
-    folders, error = step_folders(run), None
+    folders, error = [folder for folder in step_folders(run) if not has_weights_alone(folder)], None
     for folder in folders if best is None else dict.fromkeys([step_folder(run, best), *folders]):
         try:
             return Checkpoint(folder, check(folder))
@@ -340,6 +349,8 @@ def resumed_checkpoint(runs_dir: Path | str, resume: str) -> Checkpoint:
     checkpoint = find(_below(runs_dir, Path(resume)))
     if checkpoint is None:
         raise CheckpointError(f"--resume {resume}: the run has no checkpoint yet. Leave --resume out to begin it.")
+    if checkpoint.manifest.get("weights_alone"):
+        raise CheckpointError(f"--resume {resume} holds weights alone, of the best step: continue from the run itself.")
     return checkpoint
 
 

@@ -51,6 +51,7 @@ EARLIER = {
 # what may differ when a run continues: nothing that changes the path of the weights up to there
 FREE_SETTINGS = {
     *("preset", "epochs", "steps", "decay", "device", "mixed_precision", "log_every", "validate_every", "save_every"),
+    *("save_minutes", "mirror_minutes"),
     *("keep_checkpoints", "tracker", "validation_batches", "final_name", "mirror_verify_minutes", "deterministic"),
     "skips_in_a_row",
 }

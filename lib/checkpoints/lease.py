@@ -22,9 +22,10 @@ from lib.config import ConfigError
 from lib.storage.backends import Storage, describe_error
 
 NAME = "lease.json"
-BEAT_S = {"folder": 15.0, "rclone": 30.0}  # seconds between heartbeats, by kind of storage
-REMOTE_BEAT_S = 30.0  # of any other kind
+BEAT_S = 60.0  # seconds between heartbeats: a Drive counts what is written
 WATCH_BEATS = 2.5  # another machine's lease is watched for so many heartbeats
+COUNTDOWN_S = 30.0  # between two lines while it is watched
+LENGTH = 512  # of the file, padded: it is overwritten where it stands, and read at any moment
 OLD_S = 600.0  # a lease whose last heartbeat is older is dead, unless our clock is far ahead
 FIELDS = {"owner": str, "host": str, "boot": str, "pid": int, "counter": int, "time": int | float}
 log = logging.getLogger("lib.training")
@@ -47,7 +48,7 @@ class _LeaseFile:
 
     def __init__(self, storage, path, beat_s=None):
         self.storage, self.path = storage, path
-        self.beat_s = beat_s or BEAT_S.get(storage.kind, REMOTE_BEAT_S)
+        self.beat_s = beat_s or BEAT_S
 
     def read(self):
         """The lease as a dict of FIELDS; None where the file does not exist or is not a lease."""
@@ -59,7 +60,7 @@ class _LeaseFile:
 
     def write(self, lease):
         self.storage.check()  # never into an empty mount point
-        self.storage.write_text(self.path, json.dumps(lease))
+        self.storage.write_text(self.path, json.dumps(lease).ljust(LENGTH))
 
 
 class Lease:
@@ -68,7 +69,7 @@ class Lease:
     Parameters
     ----------
     locations : (storage, path of the lease file) each; a storage that can't be reached is left out
-    beat_s : seconds between heartbeats; None: BEAT_S, by the kind of storage
+    beat_s : seconds between heartbeats; None: BEAT_S
     clock, sleep : of the time module
 
     Attributes
@@ -138,13 +139,17 @@ class Lease:
 
     def _beats(self, file, lease):
         """Whether the counter of another machine's lease moves."""
-        seconds = WATCH_BEATS * file.beat_s
-        print(
-            f"{lease['host']} was training this run: watching for {seconds:.0f} s whether it still does ...", flush=True
-        )
-        self.sleep(seconds)
-        now = file.read()
-        return now is not None and (now["owner"], now["counter"]) != (lease["owner"], lease["counter"])
+        left_s, seen = WATCH_BEATS * file.beat_s, (lease["owner"], lease["counter"])
+        print(f"{lease['host']} was training this run: does it still? (--take-over does not wait.)", flush=True)
+        while left_s > 0:
+            print(f"watching for {left_s:.0f} s more ...", flush=True)
+            pause_s = min(left_s, COUNTDOWN_S)
+            self.sleep(pause_s)
+            left_s -= pause_s
+            now = file.read()
+            if now is not None and (now["owner"], now["counter"]) != seen:
+                return True
+        return False
 
     def start(self) -> None:
         """Start the heartbeat, in a thread of its own."""

@@ -5,7 +5,6 @@ Codes and styles mean something only together with the very weights that made th
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -20,11 +19,11 @@ from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.checkpoint import Checkpoint, CheckpointError, newest_step
 from lib.checkpoints.history import append_event
-from lib.checkpoints.mirror import remote_manifest, remote_steps, restore_run
+from lib.checkpoints.mirror import remote_checkpoints, restore_run
 from lib.data.note_store import STORE_NAME
 from lib.data.prepare import fetch_store
 from lib.storage.backends import Storage, describe_error
-from lib.storage.manifest import MANIFEST, DamageError, verify
+from lib.storage.manifest import MANIFEST, verify
 
 DEPENDENCIES = {
     "vqvae": (),
@@ -298,10 +297,8 @@ def _check_same_run(storage, remote_run, run, step):
     if not step:
         return
     run_id = checkpoints.find(run).manifest["run_id"]
-    for name in remote_steps(storage, remote_run):
-        with contextlib.suppress(DamageError):
-            if remote_manifest(storage, remote_run, name).get("run_id") == run_id:
-                return
+    for checkpoint in remote_checkpoints(storage, remote_run)[0][:1]:
+        if checkpoint.manifest.get("run_id") != run_id:
             raise CheckpointError(
                 f"{storage.where} holds another run named {run.name!r}: name a new --run, or another --mirror."
             )

@@ -12,7 +12,7 @@ from lib.storage.manifest import MANIFEST, DamageError, parse_manifest, unsealed
 
 
 def copy_folder(storage: Storage, folder: Path | str, path: str, manifest_text: str, read_back: bool = True) -> bool:
-    """Copy a folder's files to a storage, the manifest last.
+    """Copy a folder's files to a storage, over what is there: first its manifest is emptied, last it is written.
 
     Parameters
     ----------
@@ -31,6 +31,8 @@ def copy_folder(storage: Storage, folder: Path | str, path: str, manifest_text: 
     """
     manifest = unsealed(manifest_text, folder)
     kill_point("mirror.begin")
+    if MANIFEST in storage.names(path):
+        storage.write_text(f"{path}/{MANIFEST}", "")
     for name in manifest["sha256"]:
         storage.put(Path(folder) / name, f"{path}/{name}", lambda: kill_point("mirror.file"))
     if read_back and not matches(storage, path, manifest):

@@ -80,7 +80,7 @@ class Run:
         self.total = total_steps(stage.config, stage.stream.num_chunks)
         start_from = checkpoint or initial
         self.start = self.step = start_from.step if start_from else 0
-        self.skipped, self.best, self.best_step = 0, math.inf, None
+        self.skipped, self.best, self.best_step, self._saved_s = 0, math.inf, None, time.monotonic()
         self.log = RunLog(self.folder, stage_name, stage, accelerator, self.step, self.total)
         self.saver = AsyncSaver(self.step)
         known = checkpoint.manifest["adjustments"] if checkpoint else None
@@ -91,6 +91,8 @@ class Run:
             self.restore(checkpoint)
         elif initial is not None:
             self.trainer.begin_with(initial.weights, initial.path)
+        if mirror is not None:
+            print(mirror.announce(*self.trainer.checkpoint_bytes()), flush=True)
 
     @property
     def is_done(self) -> bool:
@@ -105,12 +107,14 @@ class Run:
         self.best_step, self.log.newest = facts["best_step"], facts["losses"]
 
     def save_is_due(self) -> bool:
-        """Whether to save after this step: a tenth of save_every before it is over, since a save takes a while."""
-        every = self.stage.config.save_every
-        return self.step % max(1, every - max(1, every // 10)) == 0
+        """Whether to save after this step: by minutes, and a tenth of save_every before it is over, as a save takes long."""
+        every, minutes = self.stage.config.save_every, self.stage.config.save_minutes
+        by_time = time.monotonic() - self._saved_s >= 60 * minutes
+        return by_time or self.step % max(1, every - max(1, every // 10)) == 0
 
     def save(self) -> None:
         """Write a checkpoint of this step while training goes on."""
+        self._saved_s = time.monotonic()
         if not self.log.writes:
             self.saver.durable = self.step
             return
@@ -236,7 +240,7 @@ def start_mirror(storage, config, folder: Path, data_dir, stack: ExitStack) -> M
     every_s = 60 * minutes if minutes is not None else VERIFY_REMOTE_S if storage.kind != "folder" else None
     report = partial(append_event, folder)
     name, data = remote_name(config.preset, folder), (data_dir, config.corpora)
-    mirror = Mirror(storage, name, folder, config.keep_checkpoints, every_s, report, data)
+    mirror = Mirror(storage, name, folder, 60 * config.mirror_minutes, every_s, report, data)
     mirror.start()
     stack.callback(mirror.close)
     return mirror

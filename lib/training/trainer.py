@@ -290,6 +290,12 @@ class Trainer:
             tensors["ema"] = self.ema
         return snapshot(tensors), snapshot(self.optimizer.state_dict()), self.scaler.state_dict()
 
+    def checkpoint_bytes(self) -> tuple[int, int]:
+        """Sizes of a checkpoint, at most, and of its weights alone."""
+        model = sum(tensor.nbytes for tensor in self.model.state_dict().values())
+        weights = model if self.ema is None else 2 * model
+        return weights + 2 * model, weights  # AdamW keeps two numbers a weight, Muon one
+
     def begin_with(self, weights: dict[str, Tensor], where: object) -> None:
         """Take over weights alone; ConfigError, which names where they are from, if they are of another model."""
         put_weights(self.model, weights, where)
