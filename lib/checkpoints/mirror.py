@@ -223,7 +223,7 @@ class Mirror:
         return [(folder, True) for folder in kept] + [(folder, False) for folder in newest]
 
     def _copy(self, folder, best):
-        """Copy a checkpoint, or the weights of the best, unless it is there, and read it back if due: whether copied."""
+        """Copy a checkpoint, or the weights of the best, unless it is there: whether copied; it is read back if due."""
         step = checkpoints.step_of(folder)
         try:
             text = (folder / MANIFEST).read_text(encoding="utf-8")

@@ -107,7 +107,7 @@ class Run:
         self.best_step, self.log.newest = facts["best_step"], facts["losses"]
 
     def save_is_due(self) -> bool:
-        """Whether to save after this step: by minutes, and a tenth of save_every before it is over, as a save takes long."""
+        """Whether to save after this step: by minutes, and a tenth of save_every before it is over."""
         every, minutes = self.stage.config.save_every, self.stage.config.save_minutes
         by_time = time.monotonic() - self._saved_s >= 60 * minutes
         return by_time or self.step % max(1, every - max(1, every // 10)) == 0
