@@ -111,9 +111,9 @@ def ingest(
     else:
         source = nullcontext(MidiFolder(folder))
         beside = folder
-    places = [metadata, beside, Path(data_dir) / name, data_dir]
+    folders = [metadata, beside, Path(data_dir) / name, data_dir]
     with source as source:
-        return ingest_source(name, data_dir, source, [place for place in places if place is not None])
+        return ingest_source(name, data_dir, source, [where for where in folders if where is not None])
 
 
 def _downloaded(name, data_dir):
@@ -211,9 +211,9 @@ def _listed_pieces(corpus, source, metadata_dirs):
     """{path key: Piece} of the corpus's tables."""
     tables = {table: _find_table(table, source, metadata_dirs) for table in corpus.tables}
     if missing := [table for table, content in tables.items() if content is None]:
-        places = ", ".join(str(place) for place in (source.path, *metadata_dirs))
+        folders = ", ".join(str(where) for where in (source.path, *metadata_dirs))
         raise CorpusError(
-            f"{' and '.join(missing)} not found in {places}; fetch with: python -m lib data download {corpus.name}, "
+            f"{' and '.join(missing)} not found in {folders}; fetch with: python -m lib data download {corpus.name}, "
             f"or give the folder with --metadata"
         )
     return {path_key(piece.member, corpus.path_parts): piece for piece in corpus.read_tables(tables)}

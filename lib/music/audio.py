@@ -113,10 +113,10 @@ def _play(fluidsynth, notes, path, sample_rate_hz):
         if font < 0 or synth.program_select(0, font, 0, program) < 0:
             raise SoundFontError(f"{path} holds no instrument that can be played.")
         blocks, now = [], 0
-        for place, event in _events(notes, synth, sample_rate_hz):
-            if place > now:
-                blocks.append(synth.get_samples(place - now))
-                now = place
+        for sample, event in _events(notes, synth, sample_rate_hz):
+            if sample > now:
+                blocks.append(synth.get_samples(sample - now))
+                now = sample
             event()
         blocks.append(synth.get_samples(round(TAIL_S * sample_rate_hz)))
     finally:
@@ -151,8 +151,8 @@ def _sines(notes, sample_rate_hz):
         first = round(onset_s * sample_rate_hz)
         tone = tone * decay * fade * (velocity / 127) ** 1.5
         right = (pitch - LOWEST_PITCH) / NUM_PITCHES
-        place = slice(first, first + len(tone))
-        samples[place] += (tone[:, None] * [1 - 0.6 * right, 0.4 + 0.6 * right])[: len(samples[place])]
+        rows = slice(first, first + len(tone))
+        samples[rows] += (tone[:, None] * [1 - 0.6 * right, 0.4 + 0.6 * right])[: len(samples[rows])]
     return samples
 
 

@@ -145,8 +145,8 @@ class Timing:
     def tempo_map(self, chart: Chart, num_latents: int, start_s: float = 0.0) -> TempoMap:
         """The map of a chart that is played for so many latent frames, from a second on."""
         played = list(chart.played(Fraction(num_latents) / self.latents_per_quarter))
-        places = (start for start, _ in played), (bar.quarters for _, bar in played)
-        bars = bar_table(*([float(at * self.beats_per_quarter) for at in column] for column in places), IN_BARS, 1.0)
+        columns = (start for start, _ in played), (bar.quarters for _, bar in played)
+        bars = bar_table(*([float(at * self.beats_per_quarter) for at in column] for column in columns), IN_BARS, 1.0)
         felt = Fraction(1, 4) / self.beats_per_quarter
         bars["felt"] = felt.numerator, felt.denominator
         for row, (_, bar) in zip(bars, played, strict=True):

@@ -25,7 +25,7 @@ MOST_BEATS = 16  # a chord that stays for longer, and the rest of a long silence
 PARTING = np.array([[0, -1, 0, 0]], np.int8)
 NOTHING = PARTING[:0]
 MOST_ROWS = 1500  # that are kept of each pianist but the one who is learned: half an hour or so
-FEWEST = 3  # places that a walk needs to choose among; else only the last chord's quality counts
+FEWEST = 3  # rows that a walk needs to choose among; else only the last chord's quality counts
 
 
 def read_changes(chords: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def _bar(beats, metre):
 
 
 def _walk(rows, random, after):
-    """(Chord, beats) of one chord after the other, without end; a place is the index of a row."""
+    """(Chord, beats) of one chord after the other, without end."""
     roots, qualities, basses, beats = rows.T
     is_chord = qualities >= 0
     if not is_chord.any():
@@ -110,24 +110,24 @@ def _walk(rows, random, after):
         return int(random.choice(np.flatnonzero(is_chord)))
 
     def like(before_it, semitones, quality):
-        """A place of this quality, that another chord follows, come to in this way where there are enough of those."""
+        """A row of this quality that another chord follows, come to in this way where there are enough of those."""
         alike = goes_on & (qualities == quality)
         nearer = alike & (before == before_it) & (interval == semitones)
-        places = np.flatnonzero(nearer if nearer.sum() >= FEWEST else alike)
-        return int(random.choice(places)) if len(places) else anywhere()
+        candidates = np.flatnonzero(nearer if nearer.sum() >= FEWEST else alike)
+        return int(random.choice(candidates)) if len(candidates) else anywhere()
 
     def chord():
-        """What is at the place, over the root."""
-        return Chord.of(int(root), int(qualities[place]), int(root + basses[place] - roots[place]) % 12), beats[place]
+        """What the row says, over the root."""
+        return Chord.of(int(root), int(qualities[index]), int(root + basses[index] - roots[index]) % 12), beats[index]
 
     if after is None or not len(after):
-        root, place = int(random.integers(12)), anywhere()
+        root, index = int(random.integers(12)), anywhere()
         yield chord()
     else:
         previous, last = np.concatenate([PARTING, after])[-2:].astype(int)
-        root, place = int(last[0]), like(previous[1], (last[0] - previous[0]) % 12, last[1])
+        root, index = int(last[0]), like(previous[1], (last[0] - previous[0]) % 12, last[1])
     while True:
-        place = place + 1 if goes_on[place] else anywhere()
-        root = (root + interval[place]) % 12
+        index = index + 1 if goes_on[index] else anywhere()
+        root = (root + interval[index]) % 12
         yield chord()
-        place = like(before[place], interval[place], qualities[place])
+        index = like(before[index], interval[index], qualities[index])

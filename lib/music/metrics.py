@@ -71,7 +71,7 @@ def longest_silence_s(notes: Notes, seconds: float) -> float:
 def mean_phase(positions: np.ndarray, parts: int) -> complex:
     """Mean of exp(2 pi i h x) over positions x (N,) in beats, h parts a beat; 0 for none.
 
-    Its modulus is the phase lock R: 1 where all lie at one place of a part, near 1 / sqrt(N) where they lie anywhere.
+    Its modulus is the phase lock R: 1 where all lie at one phase of a part, near 1 / sqrt(N) where they lie anywhere.
     """
     return complex(np.exp(2j * np.pi * parts * positions).mean()) if len(positions) else 0j
 
@@ -143,7 +143,7 @@ def match_notes(
 
     Returns
     -------
-    int (M, 2) : places in reference and estimate. mir_eval's matching, a pitch at a time: across pitches there are
+    int (M, 2) : indices in reference and estimate. mir_eval's matching, a pitch at a time: across pitches there are
     no pairs, and its matrices grow with the square of the notes
     """
     from mir_eval import transcription
