@@ -25,7 +25,6 @@ import generate as whole  # noqa: E402
 
 from lib.apps.evaluate.clip_sets import ClipSets, Size  # noqa: E402
 from lib.apps.evaluate.clips import Clip, make_orders  # noqa: E402
-from lib.apps.evaluate.measures import agreement  # noqa: E402
 from lib.config import RELEASED  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
 
@@ -54,7 +53,7 @@ def steered(bench, variant, count):
     losses = {name: whole.losses_of([{**r, **less} for r in requests], clips).mean() for name, less in alone.items()}
     return {
         **losses,
-        "agreement": agreement(bench.charts[:count], clips),
+        "agreement": whole.agreement(bench.charts[:count], clips),
         "oa": whole.overlap(clips, bench["real"].clips)["oa"],
         "judge": whole.judge_mean(bench.reference_classifier, clips),
         "core_seconds": float(np.median(seconds)),

@@ -34,7 +34,7 @@ from lib.apps.evaluate.clip_sets import NO_CHORDS, ClipSets, Size  # noqa: E402
 from lib.apps.evaluate.clips import make_orders  # noqa: E402
 from lib.apps.evaluate.copying import WINDOW_BEATS, longest_run, nearest_windows, steps_of, windows  # noqa: E402
 from lib.apps.evaluate.intervals import estimate  # noqa: E402
-from lib.apps.evaluate.measures import ATTRIBUTES, agreement, attributes, rule_losses  # noqa: E402  # noqa: E402
+from lib.apps.evaluate.measures import ATTRIBUTES, agreements, attributes, rule_losses  # noqa: E402
 from lib.apps.evaluate.reference_classifier import log_probabilities, pianist_probability  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, LAST_COMMIT_IN_SECONDS, RELEASED  # noqa: E402
@@ -136,6 +136,11 @@ def rules(bench):
     found["chord_agreement_unguided"] = agreement(charts, plain)
     found["chord_agreement_real"] = agreement(charts, bench["codec"].clips[: len(real)])
     return found
+
+
+def agreement(charts, clips):
+    """Share of the beats of all clips that agree with their charts."""
+    return float(np.concatenate([agreements(*pair) for pair in zip(charts, clips, strict=True)]).mean())
 
 
 def losses_of(requests, clips):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import tempfile
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -211,11 +210,6 @@ def agreements(chart: Chart, clip: Clip) -> np.ndarray:
     required, played = required_chords(chart, clip.beats), clip.chords()
     same_class = CLASS_OF[played[:, 1]] == CLASS_OF[required[:, 1]]
     return ((played[:, 0] == required[:, 0]) & same_class)[required[:, 0] != NO_CHORD_FRAME[0]]
-
-
-def agreement(charts: Sequence[Chart], clips: Sequence[Clip]) -> float:
-    """Share of the beats of all clips that agree with their charts."""
-    return float(np.concatenate([agreements(*pair) for pair in zip(charts, clips, strict=True)]).mean())
 
 
 def rule_losses(order: Order, clip: Clip) -> dict[str, float]:

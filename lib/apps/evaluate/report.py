@@ -84,15 +84,12 @@ def format_card(evaluation: dict) -> str:
     lines = []
     for title, description, figures in card(evaluation):
         lines.append(f"{title} (ideal: {description.ideal})")
-        lines += [f"  {name:<{WIDTH}}{format_figure(figure)}" for name, figure in figures.items()]
-    missing = evaluation["missing"].items()
-    return "\n".join([*lines, *(f"not given, {TITLES.get(name, name)}: {reason}" for name, reason in missing)])
-
-
-def format_figure(figure: dict) -> str:
-    """Value and interval; a dash for none."""
-    value, low, high = (figure[key] for key in ("value", "low", "high"))
-    return "-" if value is None else f"{value:.3g}" + ("" if low is None else f" ({low:.2g} to {high:.2g})")
+        for name, figure in figures.items():
+            value, low, high = (figure[key] for key in ("value", "low", "high"))
+            interval = "" if low is None else f" ({low:.2g} to {high:.2g})"
+            lines.append(f"  {name:<{WIDTH}}{'-' if value is None else f'{value:.3g}'}{interval}")
+    lines += [f"not given, {TITLES.get(name, name)}: {reason}" for name, reason in evaluation["missing"].items()]
+    return "\n".join(lines)
 
 
 def make_pairs(clips: Sequence[Clip], nearest: Sequence[dict], pieces: dict[int, Clip], sounding: int) -> list[tuple]:
