@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -26,46 +25,33 @@ MAC_REGISTRY = Path("Library", "Preferences", "Image-Line", "reg.xml")
 HINT = 'Look it up in FL Studio (Options > File settings > User data folder) and give it: --user-data "FOLDER".'
 
 
-def user_data(
-    given: Path | str | None = None,
-    system: str | None = None,
-    home: Path | None = None,
-    registry: Callable[[tuple[str, str]], str | None] | None = None,
-) -> Path:
+def user_data(given: Path | None = None) -> Path:
     """The folder `FL Studio` of the user's data; ConfigError where it isn't there: says how to give it.
 
     Parameters
     ----------
     given : the folder, or the folder `Image-Line` around it; None: find it
-    system, home, registry : Windows or Darwin, the user's folder, and what (key, name) has; None: this machine's
     """
     if given is not None:
-        return _given(Path(given))
-    system, home = system or platform.system(), home or Path.home()
-    if system not in ("Windows", "Darwin"):
-        raise ConfigError(f"FL Studio runs on Windows and macOS, this is {system}. {HINT}")
-    read = registry or (_read_registry if system == "Windows" else lambda entry: _read_mac_registry(home, *entry))
-    shared, documents = read(FL_PATHS), read(DOCUMENTS)
-    folders = [Path(shared)] if shared else []
-    folders += [Path(folder, "Image-Line") for folder in (os.path.expandvars(documents or home), home / "Documents")]
-    for folder in folders:
+        folder = given / "FL Studio" if (given / "FL Studio").is_dir() else given
+        if not (folder / "Settings").is_dir():
+            why = "has no folder Settings: it is not FL Studio's user data folder"
+            raise ConfigError(f"--user-data {folder} {why}. {HINT}")
+        return folder
+    read = {"Windows": _read_registry, "Darwin": _read_mac_registry}.get(platform.system())
+    if read is None:
+        raise ConfigError(f"FL Studio runs on Windows and macOS, this is {platform.system()}. {HINT}")
+    usual = Path.home() / "Documents"
+    shared, documents = read(*FL_PATHS), os.path.expandvars(read(*DOCUMENTS) or usual)
+    for folder in (*([Path(shared)] if shared else ()), Path(documents, "Image-Line"), usual / "Image-Line"):
         if (folder / "FL Studio").is_dir():
             return folder / "FL Studio"
-    raise ConfigError(f"There is no folder {home / 'Documents/Image-Line/FL Studio'}: has FL Studio run once? {HINT}")
+    raise ConfigError(f"There is no folder {usual / 'Image-Line/FL Studio'}: has FL Studio run once? {HINT}")
 
 
-def _given(folder):
-    folder = folder / "FL Studio" if (folder / "FL Studio").is_dir() else folder
-    if not (folder / "Settings").is_dir():
-        why = "has no folder Settings: it is not FL Studio's user data folder"
-        raise ConfigError(f"--user-data {folder} {why}. {HINT}")
-    return folder
-
-
-def _read_registry(entry):
+def _read_registry(key, name):
     import winreg  # of Windows alone
 
-    key, name = entry
     try:
         with winreg.OpenKey(winreg.HKEY_CURRENT_USER, key) as opened:
             return winreg.QueryValueEx(opened, name)[0]
@@ -73,10 +59,10 @@ def _read_registry(entry):
         return None
 
 
-def _read_mac_registry(home, key, name):
+def _read_mac_registry(key, name):
     keys = "/".join(f"Key[@Name='{part}']" for part in ("HKEY_CURRENT_USER", *key.split("\\")))
     try:
-        return ElementTree.parse(home / MAC_REGISTRY).findtext(f".//{keys}/Value[@Name='{name}']")
+        return ElementTree.parse(Path.home() / MAC_REGISTRY).findtext(f".//{keys}/Value[@Name='{name}']")
     except (OSError, ElementTree.ParseError):
         return None
 
