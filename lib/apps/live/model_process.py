@@ -132,9 +132,7 @@ def chart_of(request: DuetRequest, improviser: Improviser) -> Chart | None:
     return Chart.parse(request.form, (metre.numerator, metre.denominator))
 
 
-def answer(
-    question: Question, request: DuetRequest, improviser: Improviser, chart: Chart | None, callback=None
-) -> Answer:
+def answer(question: Question, request: DuetRequest, improviser: Improviser, callback=None) -> Answer:
     """Let the model play; `callback` of generate may raise to end it."""
     from lib.generation.generate import generate_many
     from lib.music.hands import left_hand
@@ -142,7 +140,7 @@ def answer(
 
     began_s = time.perf_counter()
     try:
-        (solo,) = generate_many(improviser, [order_of(question, request, chart, callback)])
+        (solo,) = generate_many(improviser, [order_of(question, request, chart_of(request, improviser), callback)])
     except (ValueError, RuntimeError) as error:
         return Answer(question, None, str(error), time.perf_counter() - began_s)
     notes = solo.new_notes
@@ -159,10 +157,10 @@ def warm_up_question(request: DuetRequest) -> Question:
     return Question(0, BeatNotes(*columns, np.zeros((0, 2))), 0.0, metre.beats, beat_s)
 
 
-def warm_up(request: DuetRequest, improviser: Improviser, chart: Chart | None) -> Answer:
+def warm_up(request: DuetRequest, improviser: Improviser) -> Answer:
     """The second Answer to a short question: the first one takes longer than later ones."""
-    answer(warm_up_question(request), request, improviser, chart)
-    return answer(warm_up_question(request), request, improviser, chart)
+    answer(warm_up_question(request), request, improviser)
+    return answer(warm_up_question(request), request, improviser)
 
 
 class _SupersededError(Exception):
@@ -190,8 +188,7 @@ def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # a core is left to whatever makes the sound
     try:
         improviser = load_improviser(**loading)
-        chart = chart_of(request, improviser)
-        ready = warm_up(request, improviser, chart)
+        ready = warm_up(request, improviser)
     except (ValueError, OSError, RuntimeError) as error:
         ready = Answer(warm_up_question(request), None, str(error))
     with contextlib.suppress(EOFError, OSError):
@@ -202,7 +199,7 @@ def run_model(pipe: Connection, request: DuetRequest, loading: Mapping) -> None:
                 question = pipe.recv()
             with contextlib.suppress(_SupersededError):
                 if question is not None:
-                    pipe.send(answer(question, request, improviser, chart, stop_if_superseded))
+                    pipe.send(answer(question, request, improviser, stop_if_superseded))
 
 
 class ModelProcess:

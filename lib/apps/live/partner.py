@@ -130,8 +130,7 @@ class Partner:
         self.planned += zip(onset.tolist(), release.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
         self.planned += [(down, up, PEDAL, 0) for down, up in (notes.pedal + entry).tolist()]
         self.ends = end
-        times = {"entry_s": grid.time_of(entry), "ends_s": grid.time_of(end)}
-        self.report("placed", "", entry_beat=entry, beat_s=grid.beat_s, late=late, **times)
+        self.report("placed", "", late=late, entry_s=grid.time_of(entry), ends_s=grid.time_of(end))
 
     def _hand_out(self, grid: BeatGrid, until_s: float) -> None:
         """Give the scheduler what begins before a time."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lib.apps.live.call import num_beats
 from lib.apps.live.duet_request import DuetRequest
-from lib.apps.live.model_process import PROMPT_BEATS, Question, answer, chart_of, warm_up
+from lib.apps.live.model_process import PROMPT_BEATS, Question, answer, warm_up
 from lib.apps.live.partner import LEAD_S, lead_s
 from lib.apps.live.tempo import OwnTempo
 from lib.checkpoints.load import Improviser
@@ -61,17 +61,17 @@ def rehearse(phrase: Notes, request: DuetRequest, improviser: Improviser) -> Reh
         raise ConfigError(f'A rehearsal answers a phrase: mode must be "call", got {request.mode!r}.')
     if not len(phrase):
         return Rehearsal(phrase, phrase, 0.0, ["the phrase has no note: nothing to answer"])
-    chart, tempo = chart_of(request, improviser), OwnTempo(request.tempo_bpm, Metre.parse(request.metre))
+    tempo = OwnTempo(request.tempo_bpm, Metre.parse(request.metre))
     tempo.begin(float(phrase.onset_s[0]))
     grid, felt_bpm = tempo.now, 60 / tempo.now.beat_s
     prompt = in_beats(phrase, TempoMap.constant(felt_bpm, grid.metre, 1, grid.origin_s))
     end = float(prompt.release.max())
     asked_s, silence_s = grid.time_of(end), grid.time_of(end + request.silence_beats)
-    expected_s = warm_up(request, improviser, chart).took_s
+    expected_s = warm_up(request, improviser).took_s
     start = grid.next_beat(max(silence_s, asked_s + lead_s(expected_s)) + LEAD_S)
     beats = num_beats(request.bars, end, grid.metre.beats)
     prompt = prompt.between(start - PROMPT_BEATS, start)
-    reply = answer(Question(1, prompt, start, beats, grid.beat_s), request, improviser, chart)
+    reply = answer(Question(1, prompt, start, beats, grid.beat_s), request, improviser)
     ready_s = max(silence_s, asked_s + reply.took_s) + LEAD_S / 2
     entry, played, remarks = grid.next_like(start, ready_s), Notes.from_arrays([], [], [], []), []
     if ready_s > grid.time_of(start):
