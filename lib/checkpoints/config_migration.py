@@ -166,7 +166,7 @@ def config_from(stage: str, values: Mapping, where: object) -> configs.StageConf
 
 
 def config_of_run(run: Path | str) -> configs.StageConfig | None:
-    """The config that a run's folder keeps in config.json, of the stage that its fields are of; None where it keeps none.
+    """The config in a run's config.json, of the stage whose fields it has; None where there is none.
 
     Raises
     ------

@@ -28,7 +28,7 @@ NUM_EVIDENCE = 4 * SLOTS + 2 + 4 * len(CHANGE_SPANS) + 2 * len(LAGS) + 1
 
 @dataclass(frozen=True)
 class BarModel:
-    """The bars that are told apart and what a change costs.
+    """The kinds of bars and what a change costs.
 
     Attributes
     ----------

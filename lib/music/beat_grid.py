@@ -1,4 +1,4 @@
-"""What a generator is told of time at each latent frame: where in the bar, how fast, and how the beat is divided.
+"""The conditions of time at each latent frame: where in the bar, how fast, and how the beat is divided.
 
 Conventions: latent frames are LATENTS_PER_BEAT a felt beat, the first at position 0 of a TempoMap. A clock is int
 (N, 3): latent frame of the beat, latent frames since the bar line, latent frames of the bar, and where one of them is

@@ -27,7 +27,7 @@ IMPOSSIBLE = np.float32(-1e18)
 
 @dataclass(frozen=True)
 class Activations:
-    """What a network hears: log odds that a beat or a bar begins in each frame, float32 (T,) at ACTIVATION_HZ."""
+    """What a network finds: log odds that a beat or a bar begins in each frame, float32 (T,) at ACTIVATION_HZ."""
 
     beat: np.ndarray
     downbeat: np.ndarray

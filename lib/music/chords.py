@@ -16,7 +16,7 @@ from dataclasses import dataclass
 NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 ACCIDENTALS = {"#": 1, "b": -1}
-# the qualities that recognition tells apart, and what the models are told: name -> intervals
+# the qualities that recognition tells apart, and that condition the models: name -> intervals
 QUALITIES = {
     "maj": (0, 4, 7),
     "m": (0, 3, 7),

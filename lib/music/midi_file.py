@@ -2,7 +2,7 @@
 
 symusic drops notes that are never released: every track is given a note-off of all keys, NEVER ticks after its end. It
 drops what follows a SysEx event under running status, and controllers of tracks and channels without notes; notes that
-All Notes Off ends it does not end. Files in which that may be are told by their bytes; only they are parsed here.
+All Notes Off ends it does not end. Only files in which that may be, by their bytes, are parsed here.
 """
 
 from __future__ import annotations

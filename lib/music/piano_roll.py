@@ -29,7 +29,7 @@ LATENT_STRIDE = 4  # frames a latent frame
 LATENTS_PER_BEAT = FRAMES_PER_BEAT // LATENT_STRIDE  # 6
 WINDOW = 192  # latent frames that a generator sees at once: 32 beats
 WINDOW_FRAMES = WINDOW * LATENT_STRIDE
-CHUNK_S = 10.24  # of music without beats, as a style encoder hears it
+CHUNK_S = 10.24  # of music without beats, as a style encoder reads it
 CHUNK_FRAMES = round(CHUNK_S * FREE_BPM / 60 * FRAMES_PER_BEAT)  # 512
 MAX_DURATION_FRAMES = 2048  # 85 beats; a key held longer is written as held so long
 DURATION_TOLERANCE_FRAMES = 2.5  # 50 ms at 125 a minute
@@ -178,7 +178,7 @@ def _notes_of(lanes, down):
 
 
 def sounding_roll(piano_roll: PianoRoll, with_pedal: bool = True) -> Tensor:
-    """What is heard: velocity / 127 from each onset until the key, and the pedal, let go.
+    """What sounds: velocity / 127 from each onset until the key, and the pedal, let go.
 
     Parameters
     ----------

@@ -120,7 +120,7 @@ class CodeStore:
 
 
 def latent_frames(roll: PianoRoll, clock: np.ndarray, bpm: np.ndarray) -> np.ndarray:
-    """What a generator is told of a piece: PianoRoll (B = 1), clock (N, 3) and tempo (N,) -> FRAME (N,)."""
+    """The conditions of a piece: PianoRoll (B = 1), clock (N, 3) and tempo (N,) -> FRAME (N,)."""
     rows = np.zeros(len(clock), FRAME)
     rows["clock"], rows["tempo"] = clock, bpm
     rows["chord"] = recognise_chords(sounding_roll(roll), torch.from_numpy(clock.astype(np.int64))[None])[0].numpy()

@@ -47,7 +47,7 @@ DROP_PURPOSE = "drop {condition}"
 MASK_RATIO_PURPOSE, MASK_PURPOSE = "share", "hidden {step}"
 TEMPO_PURPOSE, REFERENCE_PURPOSE = "tempo", "reference {step}"
 
-TEMPO_SPREAD = 0.05  # of the tempo that the model is told
+TEMPO_SPREAD = 0.05  # of the tempo that conditions the model
 MOST_REFERRED, REFERRED_SPREAD = 0.7, 0.2  # of a reference's frames are given, or up to so much fewer
 
 BY_NAME = 0.5  # examples that get the mean style of their pianist, not that of a passage
