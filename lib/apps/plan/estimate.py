@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib import config as configs
-from lib.apps.plan.machines import BUSY, Logged, Machine
+from lib.apps.plan.machines import BUSY, LAUNCH_S, Logged, Machine
 from lib.config import ConfigError, StageConfig
 from lib.data.corpora import CORPORA, gather_labelled, gather_pieces, in_published_test
 from lib.data.note_store import CorpusError
@@ -41,13 +41,13 @@ WINDOWS_AN_HOUR = {"vqvae": 225, "style_encoder": 345, "diffusion": 223}
 PIANISTS = 30  # of PiJAMA's benchmark
 MASKED, STRUCK = 0.41, 0.75  # means: latent frames of a step that are masked, their bands in which something begins
 MEAN_WINDOW = 1 - SHORT_SHARE + SHORT_SHARE * sum(SHORT_WINDOWS) / len(SHORT_WINDOWS) / WINDOW  # of the longest one
-# what a step's work depends on
+# what the work of a step depends on
 SIZES = {
-    "vqvae": ("channels", "blocks", "codes", "code_dim", "optimizer"),
-    "style_encoder": ("channels", "blocks", "style_dim", "lags", "reads", "optimizer"),
-    "diffusion": ("width", "depth", "heads", "optimizer"),
+    "vqvae": ("channels", "blocks", "codes", "code_dim"),
+    "style_encoder": ("channels", "blocks", "style_dim", "lags", "reads", "views"),
+    "diffusion": ("width", "depth", "heads"),
 }
-BATCH = ("batch_size", "gradient_accumulation", "mixed_precision")
+BATCH = ("optimizer", "batch_size", "gradient_accumulation", "mixed_precision")
 
 # seconds on a core of an AMD EPYC (Zen 4) besides the model
 START_S = 8.0  # of Python, torch and accelerate
@@ -73,12 +73,6 @@ def of_preset(stage: str, preset: str, **settings) -> StageConfig:
 def model_of(config: StageConfig) -> str:
     """The stage whose model a config trains: fine-tuning trains the diffusion model again."""
     return "diffusion" if isinstance(config, configs.DiffusionConfig) else configs.stage_of(config)
-
-
-def is_same_step(config: StageConfig, other: StageConfig) -> bool:
-    """Whether an optimizer step of one is as much work as one of the other."""
-    names = (*SIZES[model_of(config)], *BATCH)
-    return model_of(config) == model_of(other) and all(getattr(config, name) == getattr(other, name) for name in names)
 
 
 def music_hours(config: StageConfig, data_dir: Path | str) -> float:
@@ -120,17 +114,19 @@ class StepWork(NamedTuple):
 
 def step_work(config: StageConfig) -> StepWork:
     """The StepWork of a config; a fine-tuning's with the sizes of the model that it adapts."""
-    name, passes = model_of(config), config.gradient_accumulation
-    one = _count(name, config.preset, tuple((size, getattr(config, size)) for size in SIZES[name]))
-    examples = config.batch_size * getattr(config, "views", 1)  # of a forward pass
-    model_flops = one.model_flops * examples * passes * (MEAN_WINDOW if name == "diffusion" else 1)
-    return one._replace(model_flops=model_flops, kernels=one.kernels * passes, saved_floats=one.saved_floats * examples)
+    return _count(_of_step(config))
+
+
+def _of_step(config):
+    """The model's preset but for what the work of a step depends on: the same for all configs of the same step."""
+    name = model_of(config)
+    return configs.preset(name, config.preset, **{field: getattr(config, field) for field in (*SIZES[name], *BATCH)})
 
 
 @lru_cache(maxsize=64)
-def _count(name, preset, sizes):
-    """StepWork for a batch of one example."""
-    config, saved = configs.preset(name, preset, **dict(sizes)), {}
+def _count(config):
+    """Counted with a batch of one example."""
+    name, saved = configs.stage_of(config), {}
 
     def keep(tensor):
         saved[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
@@ -149,13 +145,15 @@ def _count(name, preset, sizes):
                 optimizer.step()
     for tensor in [*model.parameters(), *model.buffers()]:
         saved.pop(tensor.untyped_storage()._cdata, None)
+    examples, passes = config.batch_size * getattr(config, "views", 1), config.gradient_accumulation
+    window = MEAN_WINDOW if name == "diffusion" else 1.0
     return StepWork(
-        model_flops.get_total_flops() - muon_flops.get_total_flops(),
+        (model_flops.get_total_flops() - muon_flops.get_total_flops()) * examples * passes * window,
         muon_flops.get_total_flops(),
-        kernels.count,
+        kernels.count * passes,
         sum(parameter.numel() for parameter in model.parameters()),
         sum(leaf.numel() for leaf in tree_leaves(optimizer.state_dict()) if torch.is_tensor(leaf)),
-        sum(storage.nbytes() for storage in saved.values()) / FLOAT_BYTES,
+        sum(storage.nbytes() for storage in saved.values()) / FLOAT_BYTES * examples,
     )
 
 
@@ -231,7 +229,7 @@ def estimate(
     """
     name, work, hours = model_of(config), step_work(config), music_hours(config, data_dir)
     steps = steps or total_steps(config, round(hours * WINDOWS_AN_HOUR[name]))
-    same = next((row for row in measured if is_same_step(row.config, config)), None)
+    same = next((row for row in measured if _of_step(row.config) == _of_step(config)), None)
     best = same or next((row for row in measured if model_of(row.config) == name), None)
     basis = "measured" if same else "measured, other preset" if best else "table"
     step_s = _table_step_s(config, machine) * (best.step_s / _table_step_s(best.config, machine) if best else 1)
@@ -255,7 +253,8 @@ def estimate(
     latents = ENCODED * hours * WINDOWS_AN_HOUR[name] * WINDOW
     codes = latents * (FRAME.itemsize + keys * CODE_BYTES * vqvae.GROUPS) if keys else 0
     memory = same.peak_bytes if same and same.peak_bytes else _memory_bytes(config, machine, work, checkpoint)
-    memory += stores + codes if machine.kind == "cpu" else 0  # mapped, and there until others need the memory
+    if machine.kind == "cpu" and not (same and same.config.corpora == config.corpora):
+        memory += stores + codes  # mapped, and there until others need the memory
     drive = (config.keep_checkpoints + 1) * checkpoint + stores
     return {
         "stage": configs.stage_of(config),
@@ -283,7 +282,7 @@ def _table_step_s(config, machine):
     work, examples = step_work(config), config.batch_size * config.gradient_accumulation
     compute_s = work.model_flops / machine.flops_per_s(config.mixed_precision != "no")
     compute_s += work.muon_flops / machine.flops_per_s(machine.bf16)
-    return EXAMPLE_S[model_of(config)] * examples + max(compute_s, work.kernels * machine.launch_s)
+    return EXAMPLE_S[model_of(config)] * examples + max(compute_s, work.kernels * LAUNCH_S[machine.kind])
 
 
 def _memory_bytes(config, machine, work, checkpoint):

@@ -37,6 +37,7 @@ from lib.devices import choose_device, device_name
 
 NOTED = "2026-11-26"
 REACHED = {"cuda": 0.25, "mps": 0.3, "cpu": 0.3}  # fraction of the peak
+LAUNCH_S = {"cuda": 10e-6, "mps": 30e-6, "cpu": 4e-6}  # from one kernel to the next in eager PyTorch
 PROBES = ROOT / ".cache" / "plan"  # runs of some seconds
 PROBED = ("vqvae", "style_encoder", "diffusion")  # fine-tuning is the diffusion model again
 PROBE_SETTINGS = ("corpora=demo", "tracker=none", "epochs=1000000", "log_every=1", "validate_every=4")
@@ -58,11 +59,6 @@ class Machine:
     usd_per_hour: float = 0.0  # 0: free, or yours
     on_colab: bool = False  # a runtime of 12 hours, whose checkpoints go to Google Drive
     others: float = 0.0  # how many processors other programs want, as a share of all; known of this machine alone
-
-    @property
-    def launch_s(self) -> float:
-        """From one kernel to the next in eager PyTorch."""
-        return {"cuda": 10e-6, "mps": 30e-6, "cpu": 4e-6}[self.kind]
 
     def flops_per_s(self, half: bool = True) -> float:
         """What is reached."""

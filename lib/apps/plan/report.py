@@ -156,19 +156,13 @@ def estimate_line(settings: StageConfig, folders: Folders) -> str:
         settings = configs.inherit_model(settings, configs.preset("diffusion", settings.preset))
     here = machines.at_hand()
     row = estimate(settings, here, folders.data, machines.measurements(here, folders.runs))
-    source = (
-        "a table of devices (python -m lib plan measures this one)"
-        if row["basis"] == "table"
-        else "what was logged here"
-    )
-    words = [
-        f"{row['stage']}, preset {row['preset']}, on {here.title}: {row['steps']:,} steps",
-        f"about {_cost(row)} ({_range(row)})",
-        *([f"{row['runtimes']} runtime(s) of 12 h, {format_size(row['drive_gb'])} on Drive"] if here.on_colab else []),
-        f"{format_size(row['memory_gb'])} of memory",
-        f"{format_size(row['disk_gb'])} on the disk. From {source}. {busy_text(here.others)}",
-    ]
-    return ", ".join(words).rstrip()
+    colab = f", {row['runtimes']} runtime(s) of 12 h, {format_size(row['drive_gb'])} on Drive" if here.on_colab else ""
+    source = "what was logged here"
+    if row["basis"] == "table":
+        source = "a table of devices (python -m lib plan measures this one)"
+    line = f"{row['stage']}, preset {row['preset']}, on {here.title}: {row['steps']:,} steps, about {_cost(row)}"
+    sizes = f"{format_size(row['memory_gb'])} of memory, {format_size(row['disk_gb'])} on the disk"
+    return f"{line} ({_range(row)}){colab}, {sizes}. From {source}. {busy_text(here.others)}".rstrip()
 
 
 def train_with_estimate(settings: StageConfig, folders: Folders) -> TrainResult:
