@@ -34,8 +34,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "apps" / "live")]
 from instruments import Keyboard, Synthesizer, read_journal, wait_for  # noqa: E402
 from midi_ends import Recorder  # noqa: E402
 
-from lib.apps.live.messages import CLOCKS_A_QUARTER, key, without_overlap  # noqa: E402
 from lib.apps.live.midi_output_process import raise_priority  # noqa: E402
+from lib.apps.live.scheduler import CLOCKS_A_QUARTER, key, without_overlap  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.music.beat_tracking import phase_lock  # noqa: E402
 

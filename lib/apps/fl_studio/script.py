@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,6 @@ TEMPLATE = Path(__file__).parent / "solo.pyscript.txt"
 MAX_TAKES, MAX_NOTES = 4, 50_000  # two recitals of 40 minutes: a script of 1.5 MB
 LOWEST, HIGHEST = 21, 108  # of a piano; music/piano_roll.py knows them too, but brings torch
 TICKS = 960  # a quarter, as FL Studio has them at its finest
-USUAL_TEMPO, USUAL_METRES = 120.0, ((0.0, 4, 4),)
 
 
 def steady(tempo_bpm: float) -> np.ndarray:
@@ -52,8 +51,8 @@ class ScriptTake:
 
     name: str
     notes: Notes
-    quarters_s: np.ndarray = field(default_factory=lambda: steady(USUAL_TEMPO))
-    metres: tuple = USUAL_METRES
+    quarters_s: np.ndarray
+    metres: tuple = ((0.0, 4, 4),)
     chords: tuple = ()
 
     @property

@@ -20,9 +20,8 @@ from multiprocessing.connection import Connection
 
 import psutil
 
-from lib.apps.live.messages import silence
 from lib.apps.live.ports import PortError, is_available, open_output
-from lib.apps.live.scheduler import Scheduler
+from lib.apps.live.scheduler import Scheduler, silence
 
 COARSE_S = 0.02  # so long before a note the pipe is no longer waited on: such waits may be this much too long (Windows)
 SPIN_S = 0.001  # the last of the way is spent awake: sleep comes back late by some tenths of a millisecond

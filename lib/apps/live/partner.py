@@ -13,9 +13,9 @@ import numpy as np
 from mido import Message
 
 from lib.apps.live.duet_request import DuetRequest, parse_cue
-from lib.apps.live.messages import ALL_SOUND_OFF, key, pedal, without_overlap
 from lib.apps.live.model_process import PROMPT_BEATS, Question
 from lib.apps.live.phrase import PEDAL, Phrase
+from lib.apps.live.scheduler import ALL_SOUND_OFF, key, pedal, without_overlap
 from lib.apps.live.tempo import BeatGrid
 from lib.music.beat_notes import BeatNotes
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from mido import Message
 
-from lib.apps.live.messages import CLOCKS_A_QUARTER
+from lib.apps.live.scheduler import CLOCKS_A_QUARTER
 from lib.music.notes import SLOWEST_FASTEST
 from lib.music.tempo_map import Metre
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import math
 
-from lib.apps.live.messages import key
 from lib.apps.live.partner import LEAD_S, Partner, lead_s
 from lib.apps.live.phrase import PEDAL
+from lib.apps.live.scheduler import key
 from lib.apps.live.tempo import BeatGrid
 
 TURN_BARS = {"fours": 4, "comp": 2}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fake_fl_studio import FLStudio, Marker, one_key_at_a_time
 
-from lib.apps.fl_studio.script import MAX_NOTES, ScriptTake, read_take, ringing, script_text
+from lib.apps.fl_studio.script import MAX_NOTES, ScriptTake, read_take, ringing, script_text, steady
 from lib.config import ConfigError
 from lib.music.beat_notes import in_beats
 from lib.music.chords import in_ascii
@@ -149,7 +149,8 @@ def test_recordings_arrive_whole(real_data):
         with zipfile.ZipFile(real_data / name) as archive:
             for member in [m for m in archive.namelist() if m.endswith(".midi")][::step]:
                 notes = read_midi(archive.read(member)).between(0, 90)
-                rows = FLStudio(ppq=960).open(script_text([ScriptTake("a recording", notes)], "A recording")).preview()
+                text = script_text([ScriptTake("a recording", notes, steady(120.0))], "A recording")
+                rows = FLStudio(ppq=960).open(text).preview()
                 assert len(rows) >= 0.999 * len(ringing(notes)) and one_key_at_a_time(rows)
                 time, length, pitch, loud, _ = (np.array(column) for column in zip(*rows))
                 ours = Notes.from_arrays(time / 1920, length / 1920, pitch, np.round(loud * 127))
@@ -177,7 +178,7 @@ def test_what_can_not_be_written_is_said(take_of):
         script_text([take_of([5, 10], name="low")], "Low")
     notes = Notes(np.arange(MAX_NOTES + 1.0), np.ones(MAX_NOTES + 1), np.full(MAX_NOTES + 1, 60), np.full(MAX_NOTES + 1, 60))
     with pytest.raises(ConfigError, match=r"50,000 notes at most, these takes have 50,001"):
-        script_text([ScriptTake("long", notes)], "Long")
+        script_text([ScriptTake("long", notes, steady(120.0))], "Long")
     above = take_of([60, 120, 15])
     assert [row[2] for row in FLStudio().open(script_text([above], "Above")).preview()] == [60]
 

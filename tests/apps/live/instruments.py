@@ -15,7 +15,7 @@ import time
 from mido import Message, Parser
 from mido.sockets import PortServer
 
-from lib.apps.live.messages import key, pedal, without_overlap
+from lib.apps.live.scheduler import key, pedal, without_overlap
 
 
 def wait_for(condition, seconds=10.0, step_s=0.005):

@@ -9,9 +9,9 @@ import pytest
 from instruments import wait_for
 from mido import Message
 
-from lib.apps.live.messages import key, pedal
 from lib.apps.live.midi_output_process import MidiOutputProcess
 from lib.apps.live.ports import find_port, is_available, list_ports, open_input, open_output
+from lib.apps.live.scheduler import key, pedal
 
 rtmidi = pytest.importorskip("rtmidi", reason="python-rtmidi is not installed (requirements-live.txt)")
 

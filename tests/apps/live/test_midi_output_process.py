@@ -12,14 +12,14 @@ import pytest
 from instruments import Synthesizer, wait_for
 
 from lib.apps.live import midi_output_process
-from lib.apps.live.messages import key, pedal
 from lib.apps.live.midi_output_process import MidiOutputProcess
 from lib.apps.live.ports import PortError
+from lib.apps.live.scheduler import key, pedal
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = """
 import sys, time
-from lib.apps.live.messages import key, pedal
+from lib.apps.live.scheduler import key, pedal
 from lib.apps.live.midi_output_process import MidiOutputProcess
 
 if __name__ == "__main__":

@@ -2,17 +2,16 @@
 
 import pytest
 
-from lib.apps.live import messages
-from lib.apps.live.messages import key, pedal, without_overlap
+from lib.apps.live import scheduler
 from lib.apps.live.ports import PortError
-from lib.apps.live.scheduler import RETRY_S, STALE_S, Scheduler
+from lib.apps.live.scheduler import RETRY_S, STALE_S, Scheduler, key, pedal, without_overlap
 
 CLOCK, START, STOP = b"\xf8", b"\xfa", b"\xfc"
 
 
 def silence(channels):
     """Bytes of the messages that silence channels."""
-    return [bytes(message.bin()) for message in messages.silence(channels)]
+    return [bytes(message.bin()) for message in scheduler.silence(channels)]
 
 
 class Port:

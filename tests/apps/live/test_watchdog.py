@@ -1,9 +1,9 @@
 """The watchdog's work: a port that comes late, breaks once more, and is silenced in the end."""
 
 from lib.apps.live import midi_output_process
-from lib.apps.live.messages import silence
 from lib.apps.live.midi_output_process import silence_port
 from lib.apps.live.ports import PortError
+from lib.apps.live.scheduler import silence
 
 
 class Port:
