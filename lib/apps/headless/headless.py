@@ -237,10 +237,12 @@ class _Stream:
 @contextlib.contextmanager
 def _environment(mirror: str | None) -> Iterator[None]:
     """The variables that a kernel inherits; the user's own stay, but for MIRROR where one is given."""
-    before = dict(os.environ)
-    os.environ.update({**KERNEL_ENVIRONMENT, **before, **({"MIRROR": mirror} if mirror else {})})
+    changed = {name: value for name, value in KERNEL_ENVIRONMENT.items() if name not in os.environ}
+    changed |= {"MIRROR": mirror} if mirror else {}
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
     try:
         yield
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
