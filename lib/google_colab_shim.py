@@ -6,15 +6,22 @@ that import it, work on a machine that has never heard of Colab.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.config import ROOT, STYLES
+from lib.storage.backends import describe_error, open_storage
+from lib.storage.slots import copy_newest
 
 DRIVE = Path("/content/drive")
 NAME = "brad-mehldau-ai"
+PATIENCE_S, FLUSH_MS = 1800.0, 600_000  # of `release`; Colab's own limit for a flush is a day
+USUAL_UNITS = "1.2 (T4) to 5 (A100)"
 
 
 class SecretError(LookupError):
@@ -64,17 +71,28 @@ def mount() -> Path:
     if not on_colab():
         return ROOT
     home = DRIVE / "MyDrive" / NAME
-    if not home.parent.is_dir():
+    is_there, is_dead = _look(home.parent)
+    if not is_there:
         from google.colab import drive
 
         try:
-            drive.mount(str(DRIVE))
+            drive.mount(str(DRIVE), **({"force_remount": True} if is_dead else {}))
         except Exception as error:  # Colab raises ValueError, AttributeError and its own types
             print(f"Google Drive is not mounted ({error}). Everything stays on this runtime and is lost with it.")
             return ROOT
     home.mkdir(exist_ok=True)
     print(f"Google Drive is mounted: outputs go to {home}, and training copies its checkpoints there")
     return home
+
+
+def _look(folder):
+    """(whether a folder is there, whether its mount has died: Errno 107)."""
+    try:
+        return bool(os.listdir(folder) or True), False
+    except (FileNotFoundError, NotADirectoryError):
+        return False, False
+    except OSError:
+        return False, True
 
 
 def folders(
@@ -176,11 +194,65 @@ def enable_widgets() -> None:
         output.enable_custom_widget_manager()
 
 
-def release() -> None:
-    """Give Colab's runtime back, which stops its compute units; elsewhere there is nothing to give back."""
+def release(
+    runs: Path | str | None = None,
+    mirror: str | None = None,
+    force: bool = False,
+    patience_s: float = PATIENCE_S,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Give Colab's runtime back, which stops its compute units, once Drive has what was trained: whether it was.
+
+    Parameters
+    ----------
+    runs, mirror : as of Folders: every run's newest checkpoint is brought to the mirror first; None: nothing is
+        looked at
+    force : whatever is not saved
+    patience_s : how long it is tried again; then the runtime stays, and costs
+    """
     if not on_colab():
         print("Nothing to release: this is not a Colab runtime.")
-        return
-    from google.colab import runtime
+        return False
+    from google.colab import drive, runtime
 
+    began, problem = time.monotonic(), None
+    while not force:
+        problem = _behind(runs, mirror) or _unmounted(drive)
+        left_s = patience_s - (time.monotonic() - began)
+        if problem is None or left_s <= 0:
+            break
+        print(f"Not released yet: {problem}. Trying again for {max(1, left_s / 60):.0f} min.", flush=True)
+        sleep(min(60.0, left_s))
+    if problem is not None:
+        print(f"The runtime was kept: {problem}. It costs about {USUAL_UNITS} compute units an hour.")
+        print("Make room, or take the checkpoints along by hand, then run shim.release(force=True).", flush=True)
+        return False
     runtime.unassign()
+    return True
+
+
+def _behind(runs, mirror):
+    """Why a mirror lacks what was trained, None where it does not."""
+    if runs is None or mirror is None:
+        return None
+    storage = open_storage(mirror)
+    try:
+        storage.open()
+        for run in sorted(path.parent for path in Path(runs).glob("*/checkpoints")):
+            preset = json.loads((run / "config.json").read_text(encoding="utf-8"))["preset"]
+            if not copy_newest(storage, run, f"runs/{preset}/{run.name}"):
+                return f"{run.name}: the mirror gave back other bytes than were written"
+    except OSError as error:
+        return f"the mirror {mirror}: {describe_error(error)}"
+    return None
+
+
+def _unmounted(drive):
+    """Why Drive could not be flushed, None where it could: what was written is on its way until then."""
+    if not DRIVE.is_dir():
+        return None
+    try:
+        drive.flush_and_unmount(timeout_ms=FLUSH_MS)
+    except Exception as error:  # Colab raises ValueError and its own types
+        return f"Drive is not done: {error}"
+    return None

@@ -1,5 +1,8 @@
 """The Colab facade, off Colab and with a stand-in for `google.colab` that lives in these tests only."""
 
+import errno
+import json
+import os
 import sys
 import types
 
@@ -7,6 +10,9 @@ import pytest
 
 from lib import google_colab_shim as shim
 from lib.config import ROOT
+from lib.storage.backends import FolderStorage
+from lib.storage.manifest import write_manifest
+from lib.storage.slots import stored_checkpoints
 
 
 @pytest.fixture
@@ -21,9 +27,9 @@ def colab(monkeypatch, tmp_path):
     calls = []
     drive_folder = tmp_path / "drive"
 
-    def mount(path):
-        calls.append(("mount", path))
-        (drive_folder / "MyDrive").mkdir(parents=True)
+    def mount(path, force_remount=False):
+        calls.append(("mount", path, *(["again"] if force_remount else [])))
+        (drive_folder / "MyDrive").mkdir(parents=True, exist_ok=True)
 
     def get(name):
         if name != "TOKEN":
@@ -31,7 +37,7 @@ def colab(monkeypatch, tmp_path):
         return "from the key panel"
 
     modules = {
-        "drive": {"mount": mount},
+        "drive": {"mount": mount, "flush_and_unmount": lambda timeout_ms: calls.append(("flush", timeout_ms))},
         "userdata": {"get": get},
         "files": {
             "upload": lambda: {"../My Tune.mid": b"MThd", "notes.txt": b"x"},
@@ -153,3 +159,63 @@ def test_download_widgets_and_release_reach_colab(colab, tmp_path):
     shim.enable_widgets()
     shim.release()
     assert colab.calls == [("download", str(tmp_path / "solo.mid")), ("widgets",), ("unassign",)]
+
+
+def write_run(runs, step):
+    run = runs / "vqvae"
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(bytes([step]) * 100)
+    write_manifest(folder, {"step": step, "best_step": None})
+    (run / "config.json").write_text(json.dumps({"preset": "colab"}))
+
+
+def steps_there(mirror):
+    return sorted(one.step for one in stored_checkpoints(FolderStorage(mirror), "runs/colab/vqvae")[0])
+
+
+def test_a_runtime_is_released_once_its_newest_checkpoints_are_on_drive(colab, tmp_path):
+    mirror = shim.mount()
+    write_run(tmp_path / "runs", 3)
+    assert shim.release(tmp_path / "runs", str(mirror)) and steps_there(mirror) == [3]
+    write_run(tmp_path / "runs", 4)
+    assert shim.release(tmp_path / "runs", str(mirror)) and steps_there(mirror) == [3, 4]
+    assert [call for call in colab.calls if call[0] != "mount"] == [("flush", 600_000), ("unassign",)] * 2
+
+
+def test_a_runtime_is_kept_while_something_is_not_safe(colab, tmp_path, monkeypatch, capsys):
+    mirror, pauses = shim.mount(), []
+    write_run(tmp_path / "runs", 3)
+    monkeypatch.setattr(FolderStorage, "put", lambda *words: (_ for _ in ()).throw(OSError(errno.EDQUOT, "quota")))
+    assert not shim.release(tmp_path / "runs", str(mirror), patience_s=0.0, sleep=pauses.append)
+    said = capsys.readouterr().out
+    assert "kept: the mirror" in said and "quota is used up" in said and "compute units an hour" in said
+    assert ("unassign",) not in colab.calls and shim.release(tmp_path / "runs", str(mirror), force=True)
+
+
+def test_a_flush_that_fails_is_tried_again(colab, tmp_path, capsys):
+    shim.mount()
+    tries = []
+
+    def flush(timeout_ms):
+        tries.append(timeout_ms)
+        if len(tries) < 3:
+            raise ValueError("a background process is busy")
+
+    colab.package.drive.flush_and_unmount = flush
+    assert shim.release(sleep=lambda seconds: None) and len(tries) == 3
+    assert "Not released yet: Drive is not done: a background process is busy" in capsys.readouterr().out
+
+
+def test_a_mount_that_has_died_is_mounted_again(colab, monkeypatch):
+    shim.mount()
+    original, dead = os.listdir, [True]
+
+    def listdir(path):
+        if dead and "MyDrive" in str(path):
+            dead.clear()
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        return original(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert shim.mount().is_dir() and colab.calls[-1][-1] == "again"

@@ -19,17 +19,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from lib.checkpoints import checkpoint as checkpoints
 from lib.data.prepare import copy_store
 from lib.storage.backends import Storage, StorageError, describe_error, open_storage
 from lib.storage.copies import copy_folder, fetch_folder, matches
 from lib.storage.kill_points import kill_point
-from lib.storage.manifest import MANIFEST, DamageError, parse_manifest, sealed, unsealed
+from lib.storage.manifest import MANIFEST, DamageError, unsealed
+from lib.storage.slots import BEST, SLOTS, slot_to_write, stored_checkpoints, weights_manifest
 
 SMALL_FILES = ("config.json", "adjustments.json", "history.jsonl", "events.jsonl", "train.log")
-SLOTS, BEST = ("a", "b"), "best"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 300.0  # between tries
 REMIND_S = 600.0  # an error that stays is reported again so often
@@ -39,36 +38,6 @@ log = logging.getLogger("lib.training")
 
 class NoRoom(StorageError):
     """Less would be free there than must stay free."""
-
-
-class RemoteCheckpoint(NamedTuple):
-    """A checkpoint in the mirror whose manifest is whole."""
-
-    step: int
-    path: str
-    manifest: dict
-    text: str
-
-    @property
-    def has_weights_alone(self) -> bool:
-        """Whether no training can continue from it."""
-        return bool(self.manifest.get("weights_alone"))
-
-
-def remote_checkpoints(storage: Storage, remote_run: str) -> tuple[list[RemoteCheckpoint], list[str]]:
-    """A run's checkpoints in the mirror, newest first, and the folders that hold none: damaged, or half copied."""
-    slots = [f"{remote_run}/slots/{name}" for name in storage.names(f"{remote_run}/slots")]
-    earlier = storage.names(f"{remote_run}/checkpoints")
-    folders = slots + [f"{remote_run}/checkpoints/{name}" for name in earlier if checkpoints.step_of(name) is not None]
-    found, broken = [], []
-    for path in folders:
-        try:
-            text = storage.read_text(f"{path}/{MANIFEST}")
-            manifest = parse_manifest(text, path)
-            found.append(RemoteCheckpoint(manifest["step"], path, manifest, text))
-        except (FileNotFoundError, DamageError, KeyError):
-            broken.append(path)
-    return sorted(found, key=lambda one: (one.step, not one.has_weights_alone), reverse=True), broken
 
 
 class Mirror:
@@ -216,8 +185,8 @@ class Mirror:
         """
         folders, best = checkpoints.step_folders(self.run), checkpoints.best_step(self.run)
         newest = [folder for folder in folders if not checkpoints.has_weights_alone(folder)][:1]
-        there, _ = remote_checkpoints(self.storage, self.remote_run)
-        slots = {f"{self.remote_run}/slots/{name}" for name in SLOTS} - {self._slot(there, None)}
+        there, _ = stored_checkpoints(self.storage, self.remote_run)
+        slots = {f"{self.remote_run}/slots/{name}" for name in SLOTS} - {slot_to_write(self.remote_run, there)}
         stays = {checkpoints.step_of(folder) for folder in newest} | {one.step for one in there if one.path in slots}
         kept = [folder for folder in folders if checkpoints.step_of(folder) == best and best not in stays]
         return [(folder, True) for folder in kept] + [(folder, False) for folder in newest]
@@ -230,12 +199,13 @@ class Mirror:
             text = weights_manifest(text) if best else text
         except (OSError, DamageError):
             return False  # pruned meanwhile
-        there, _ = remote_checkpoints(self.storage, self.remote_run)
+        there, _ = stored_checkpoints(self.storage, self.remote_run)
         due = self.verify_every_s is None or self.clock() - self._last_verified_s >= self.verify_every_s
         copy = next((one for one in there if one.text == text), None)
         if copy and (text in self._verified or not due or self._verify(copy)):
             return False
-        path = f"{self.remote_run}/slots/{BEST}" if best else self._slot(there, copy)
+        path = copy.path if copy else slot_to_write(self.remote_run, there)
+        path = f"{self.remote_run}/slots/{BEST}" if best else path
         self.state = f"copying {step}"
         try:
             if not due:
@@ -260,14 +230,6 @@ class Mirror:
             return False
         self._note(step, text, due, best)
         return True
-
-    def _slot(self, there, copy):
-        """The folder that is overwritten: that of a damaged copy, else one that is not whole, else the older one."""
-        if copy:
-            return copy.path
-        steps = {one.path: one.step for one in there}
-        paths = [f"{self.remote_run}/slots/{name}" for name in SLOTS]
-        return min(paths, key=lambda path: steps.get(path, -1))
 
     def _check_room(self, folder, manifest, path):
         """OSError(ENOSPC) where less than spare_bytes would be left."""
@@ -332,13 +294,6 @@ class Mirror:
             self.data = None
 
 
-def weights_manifest(text: str) -> str:
-    """The manifest of a checkpoint's weights alone, of that of the whole; DamageError where it is not whole."""
-    manifest = unsealed(text, "the checkpoint's manifest")
-    hashes = {name: value for name, value in manifest["sha256"].items() if name.endswith(".safetensors")}
-    return sealed({**manifest, "sha256": hashes, "weights_alone": True})
-
-
 # --- The way back --------------------------------------------------------------------------------------------------
 
 
@@ -360,7 +315,7 @@ def restore_run(storage: Storage, remote_run: str, run: Path | str, newest_here:
     ------
     CheckpointError : there is none here, and all in the mirror are damaged; OSError : the storage can't be reached
     """
-    there, broken = remote_checkpoints(storage, remote_run)
+    there, broken = stored_checkpoints(storage, remote_run)
     restored, manifest = [], None
     for checkpoint in there:
         if restored or checkpoint.step <= newest_here or checkpoint.has_weights_alone:

@@ -19,11 +19,12 @@ from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.checkpoint import Checkpoint, CheckpointError, newest_step
 from lib.checkpoints.history import append_event
-from lib.checkpoints.mirror import remote_checkpoints, restore_run
+from lib.checkpoints.mirror import restore_run
 from lib.data.note_store import STORE_NAME
 from lib.data.prepare import fetch_store
 from lib.storage.backends import Storage, describe_error
 from lib.storage.manifest import MANIFEST, verify
+from lib.storage.slots import stored_checkpoints
 
 DEPENDENCIES = {
     "vqvae": (),
@@ -297,7 +298,7 @@ def _check_same_run(storage, remote_run, run, step):
     if not step:
         return
     run_id = checkpoints.find(run).manifest["run_id"]
-    for checkpoint in remote_checkpoints(storage, remote_run)[0][:1]:
+    for checkpoint in stored_checkpoints(storage, remote_run)[0][:1]:
         if checkpoint.manifest.get("run_id") != run_id:
             raise CheckpointError(
                 f"{storage.where} holds another run named {run.name!r}: name a new --run, or another --mirror."

@@ -14,8 +14,9 @@ import torch
 from mounting import mounted
 
 from lib.checkpoints import checkpoint as checkpoints
-from lib.checkpoints.mirror import Mirror, remote_checkpoints, restore_run
+from lib.checkpoints.mirror import Mirror, restore_run
 from lib.storage.backends import FolderStorage
+from lib.storage.slots import stored_checkpoints
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 REMOTE = "runs/tiny/vqvae"
@@ -56,7 +57,7 @@ def until(condition, seconds=10.0):
 
 def steps_there(tmp_path, storage=None):
     """{slot: step} of what is whole in the mirror."""
-    there, _ = remote_checkpoints(storage or FolderStorage(tmp_path / "drive"), REMOTE)
+    there, _ = stored_checkpoints(storage or FolderStorage(tmp_path / "drive"), REMOTE)
     return {one.path.rpartition("/")[2]: one.step for one in there}
 
 

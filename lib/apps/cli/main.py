@@ -109,7 +109,7 @@ def train(
     )
     print(result.message)
     if result.finished:
-        endings.when_done(when_done)
+        endings.when_done(when_done, runs_dir, mirror)
     raise typer.Exit(0 if result.finished else STOPPED_EARLY)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 from lib import google_colab_shim
 from lib.config import choose
@@ -12,15 +13,16 @@ from lib.config import choose
 ACTIONS = ("nothing", "release", "stop-pod")
 
 
-def when_done(action: str) -> None:
+def when_done(action: str, runs_dir: Path | str | None = None, mirror: str | None = None) -> None:
     """Do it, and say what was done or what was missing.
 
     Parameters
     ----------
     action : "nothing"; "release": give Colab's runtime back; "stop-pod": stop this Runpod pod with runpodctl
+    runs_dir, mirror : where the runs are that must be safe before a runtime is given back
     """
     if choose("ending", action, ACTIONS) == "release":
-        google_colab_shim.release()
+        google_colab_shim.release(runs_dir, mirror)
     if action != "stop-pod":
         return
     pod, binary, reason = os.environ.get("RUNPOD_POD_ID"), shutil.which("runpodctl"), ""
