@@ -237,13 +237,13 @@ def estimate(
     checkpoint = FLOAT_BYTES * (work.parameters * (2 if config.ema_decay else 1) + work.optimizer_floats)
     keys, validations = getattr(config, "encodings", 0), math.ceil(steps / config.validate_every)
     examples = config.batch_size * config.gradient_accumulation
+    save_every = max(1, min(0.9 * config.save_every, 60 * config.save_minutes / step_s))  # steps
     parts_s = {
         "start": START_S,
         "encode": ENCODED * hours * (ENCODE_S + keys * ENCODE_KEY_S) if keys else 0.0,
         "steps": steps * step_s,
         "validate": validations * config.validation_batches * (HELD_OUT_S[name] * examples + step_s / 3),
-        # a tenth of save_every before it is over; the best one besides
-        "save": (steps / max(1, 0.9 * config.save_every) + validations / 2) * SAVE_S * checkpoint,
+        "save": (steps / save_every + validations / 2) * SAVE_S * checkpoint,  # the best one besides
     }
     total_h = sum(parts_s.values()) / 3600
     factor = RANGE["table" if machine.others > BUSY else basis]

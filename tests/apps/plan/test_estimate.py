@@ -41,8 +41,8 @@ def checkpoint_bytes(stage, preset):
 # --- The work of a step ------------------------------------------------------------------------------------------
 
 
-def make_trainer(stage, demo_data, folder, **settings):
-    config = configs.preset(stage, "tiny", **settings)
+def make_trainer(stage, demo_data, folder, preset="tiny", **settings):
+    config = configs.preset(stage, preset, **settings)
     sources = dict.fromkeys(("vqvae", "style_encoder"), configs.RELEASED) if stage == "diffusion" else {}
     made = STAGES[stage](config, demo_data, None, sources)
     accelerator, adjustments = make_accelerator(config, folder), Adjustments(folder, config.batch_size, None, False)
@@ -62,7 +62,8 @@ CASES = {
     "vqvae, accumulated": ("vqvae", {"batch_size": 2, "gradient_accumulation": 3}),
     "style_encoder": ("style_encoder", {"channels": 48, "blocks": 3}),
 }
-DIFFUSION = {"width": 96, "heads": 2, "depth": 2, "batch_size": 8}
+# of the preset that has as many codes as the released codec, which it is trained with
+DIFFUSION = {"preset": "laptop", "corpora": "demo", "tracker": "none", "width": 96, "heads": 2, "depth": 2, "batch_size": 8}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -153,13 +154,16 @@ def test_another_size_is_the_tables_corrected():
 
 
 def test_all_that_takes_time_is_counted():
-    row = of("diffusion", "laptop", CPU, measured("diffusion", step_s=2.0), steps=1000)
+    slow = measured("diffusion", step_s=2.0)
+    row = of("diffusion", "laptop", CPU, slow, steps=1000, save_minutes=20)
     parts_s, config = row["parts_s"], of_preset("diffusion", "laptop")
     assert parts_s["start"] == 8.0 and parts_s["steps"] == pytest.approx(2000)
     each_s = config.validation_batches * (config.batch_size * 0.5e-3 + 2 / 3)
     assert parts_s["validate"] == pytest.approx(2 * each_s), "after 500 steps and at the end"
     save_s = 8e-9 * checkpoint_bytes("diffusion", "laptop")
     assert parts_s["save"] == pytest.approx((1000 / 225 + 1) * save_s), "every 225 steps, and the best"
+    often = of("diffusion", "laptop", CPU, slow, steps=1000, save_minutes=5)
+    assert often["parts_s"]["save"] == pytest.approx((1000 / 150 + 1) * save_s), "every five minutes"
     assert parts_s["encode"] == pytest.approx(1.12 * 175.7 * (3.1 + 1.2)), "chords and styles, then one key"
     assert row["hours"] * 3600 == pytest.approx(sum(parts_s.values()))
 
