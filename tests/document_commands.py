@@ -59,6 +59,7 @@ NOT_RUN = {
     "python tests/benchmarks/serve.py": "takes half an hour, with nothing else on the machine",
     "python tests/benchmarks/same_as.py": "takes minutes: tests/test_same_as.py runs its parts",
     "python tests/benchmarks/size.py": "plays and trains: tests/test_size.py runs it",
+    "python tests/benchmarks/drive.py": "takes minutes: tests/test_drive_figures.py runs it for a smaller preset",
     "python tests/benchmarks/plan.py": "takes minutes, with nothing else on the machine",
 }
 
