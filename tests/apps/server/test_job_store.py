@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from serving import until
 
+from lib.apps.server.dispatcher import Stopped
 from lib.apps.server.jobs import Jobs
 from lib.apps.server.limits import Limits
 from lib.apps.server.schemas import SoloOrder, read_order, write_order
@@ -114,10 +115,37 @@ def test_what_ended_is_forgotten_in_time_and_number(jobs):
     assert set(jobs.sweep()) == set(ids[1:3]) and jobs.find(ids[3]).state == "queued"
 
 
-def test_the_scheduler_outlives_a_disk_that_is_full_for_a_while(jobs, monkeypatch):
+def dispatch(jobs, play, kept):
+    """A Dispatcher whose player is a function, and whose results are the ids in a list."""
     from lib.apps.server.dispatcher import Dispatcher
     from lib.apps.server.metrics import Metrics
 
+    results = SimpleNamespace(has=lambda job_id: False, write=lambda job_id, values: kept.append(job_id))
+    return Dispatcher(jobs, results, Metrics(jobs), SimpleNamespace(threads=1, room=lambda queued: (1, None), play=play))
+
+
+def test_a_cancelled_job_ends_no_other_and_all_cancelled_end_the_batch(jobs):
+    kept, wanted_by = [], []
+    for cancelled in (1, 2):
+        ids = [add(jobs), add(jobs)]
+
+        def play(works, wanted, cancelled=ids[:cancelled]):
+            for job_id in cancelled:
+                jobs.end(job_id, "cancelled")
+            wanted_by.append(wanted(dict.fromkeys(works, 0.5)))
+            if not wanted_by[-1]:
+                raise Stopped
+            return dict.fromkeys(works, {})
+
+        dispatcher = dispatch(jobs, play, kept)
+        dispatcher.start()
+        assert until(lambda: not jobs.count("queued") and not jobs.count("running"), 10)
+        dispatcher.stop()
+        assert [jobs.find(job_id).state for job_id in ids] == ["cancelled", "done" if cancelled == 1 else "cancelled"]
+    assert wanted_by == [True, False] and len(kept) == 1
+
+
+def test_the_dispatcher_outlives_a_disk_that_is_full_for_a_while(jobs, monkeypatch):
     played, faults = [], ["take", "end", "give_back"]
 
     def full_once(name, function):
@@ -131,9 +159,7 @@ def test_the_scheduler_outlives_a_disk_that_is_full_for_a_while(jobs, monkeypatc
 
     for name in faults:
         monkeypatch.setattr(jobs, name, full_once(name, getattr(jobs, name)))
-    results = SimpleNamespace(has=lambda job_id: False, write=lambda job_id, values: played.append(job_id))
-    player = SimpleNamespace(threads=1, room=lambda queued: (1, None), play=lambda works, wanted: dict.fromkeys(works, {}))
-    dispatcher = Dispatcher(jobs, results, Metrics(jobs), player)
+    dispatcher = dispatch(jobs, lambda works, wanted: dict.fromkeys(works, {}), played)
     job_id = add(jobs)
     dispatcher.start()
     assert until(lambda: jobs.find(job_id).state == "done", 10) and dispatcher.is_alive() and not faults
