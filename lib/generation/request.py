@@ -138,10 +138,7 @@ class GenerateRequest:
             reason = f"own_changes leaves the chords to the pianist, but {self.chords!r} is asked for"
             raise ConfigError(f"{reason}. Leave one out", {"own_changes": reason})
 
-        if re.search(r"T\d|\d/\d", self.chords, re.IGNORECASE):
-            from lib.music.chart_text import leading_metre
-
-            object.__setattr__(self, "metre", leading_metre(self.chords) or self.metre)
+        take_leading_metre(self, self.chords)
         lengths = [name for name in ("choruses", "bars", "seconds") if getattr(self, name) is not None]
         if len(lengths) > 1:
             reason = f"{' and '.join(lengths)} each say how long the music is. Give one of them"
@@ -196,6 +193,14 @@ class GenerateRequest:
     def asks_for_rules(self) -> bool:
         """Whether a rule is asked for besides the chords: candidates then compete where nobody says how many."""
         return any(getattr(self, name) is not None for name in RULE_OPTIONS)
+
+
+def take_leading_metre(request: object, chords: str | None) -> None:
+    """Set a new request's metre to the one that its chart's text begins with, where it begins with one."""
+    if chords and re.search(r"T\d|\d/\d", chords, re.IGNORECASE):  # else nothing has to be imported
+        from lib.music.chart_text import leading_metre
+
+        object.__setattr__(request, "metre", leading_metre(chords) or request.metre)
 
 
 # fields of GenerateRequest that ask for a rule -> the help of their command-line options

@@ -24,7 +24,8 @@ HiddenDataDir = Annotated[Path, hidden("Folder of archives and note stores.")]
 HiddenDevice = Annotated[str, hidden("cuda, mps, cpu or auto.")]
 Run = Annotated[Path | None, option("brad_final, or a run of diffusion or fine_tune.")]
 Released = Annotated[bool, option("Play with the weights of data/released.", "--released")]
-ChartFile = Annotated[Path | None, option("A chart of iReal Pro (irealb:// or its HTML) or MusicXML.")]
+ChartFile = Annotated[Path | None, option("A chart: iReal Pro (irealb:// or its HTML), MusicXML, a text file.")]
+Transpose = Annotated[int, hidden("Semitones up, of the chart.", min=-11, max=11)]
 Tune = Annotated[str | None, hidden("Which of the chart's tunes, by its title.")]
 DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
 STOPPED_EARLY = 75  # exit code: run the same command again

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from lib import config as configs
-from lib.apps.cli import DATA_DIR, ChartFile, HiddenDataDir, HiddenDevice, Released, Run, Tune, hidden, option
+from lib.apps.cli import DATA_DIR, ChartFile, HiddenDataDir, HiddenDevice, Released, Run, Transpose, Tune, hidden, option
 from lib.apps.cli.options import check_source, with_chart, with_request
 from lib.apps.live.duet_request import DuetRequest
 
@@ -22,6 +22,7 @@ def duet(
     released: Released = False,
     chart: ChartFile = None,
     tune: Tune = None,
+    transpose: Transpose = 0,
     journal: Annotated[Path | None, hidden("Write what happens into a file, as lines of JSON.")] = None,
     data_dir: HiddenDataDir = DATA_DIR,
     device: HiddenDevice = "auto",
@@ -32,7 +33,7 @@ def duet(
 
     if list_ports:
         return print(ports.describe_ports())
-    request = configs.build(DuetRequest, with_chart(request, chart, tune)[0])
+    request = configs.build(DuetRequest, with_chart(request, chart, tune, transpose))
     if input_name is None or output_name is None:
         raise configs.ConfigError("Which ports? --input NAME --output NAME; python -m lib duet --list shows them.")
     check_source(run, released)

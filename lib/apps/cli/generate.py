@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from lib import config as configs
-from lib.apps.cli import DATA_DIR, ChartFile, HiddenDataDir, HiddenDevice, Released, Run, Tune, hidden, option
+from lib.apps.cli import DATA_DIR, ChartFile, HiddenDataDir, HiddenDevice, Released, Run, Transpose, Tune, hidden, option
 from lib.apps.cli.options import with_chart, with_request
 from lib.generation.request import GenerateRequest
 
@@ -25,6 +25,7 @@ def generate(
     soundfont: Annotated[Path | None, hidden("Another .sf2 than the built-in grand.")] = None,
     chart: ChartFile = None,
     tune: Tune = None,
+    transpose: Transpose = 0,
     melody: Annotated[Path | None, hidden("A MIDI file whose top notes are to sound: improvise around them.")] = None,
     theme: Annotated[Path | None, hidden("A MIDI file that the music comes back to with each chorus.")] = None,
     prompt: Annotated[Path | None, option("A MIDI file to continue.", "--continue")] = None,
@@ -53,13 +54,13 @@ def generate(
         raise configs.ConfigError(
             "--count goes without --infill, --wav and --variations, and --batch only with --count."
         )
-    request, read = with_chart(request, chart, tune)
+    request = with_chart(request, chart, tune, transpose)
     performance = read_performance(prompt or infill) if prompt or infill else ()
     if melody:
         request["melody"] = top_line(read_midi(melody))
     theme = as_theme(*read_performance(theme)) if theme else None
-    order = order_of(request, *performance, from_s=from_s, to_s=to_s, chart=read, theme=theme)
-    if read is None and not order.request.own_changes:
+    order = order_of(request, *performance, from_s=from_s, to_s=to_s, theme=theme)
+    if not order.request.own_changes:
         order.request.parsed_chart()  # what is misspelt is said before anything is loaded or written
     audio.find_soundfont(soundfont)
     loading = run, released, device, data_dir / configs.STYLES

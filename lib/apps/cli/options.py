@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from lib.config import ConfigError
+from lib.config import OWN, ConfigError
 
 OPTION_OF = {"tempo_bpm": "tempo"}  # fields whose option has another name
 EARLIER = {"beats_per_bar": "metre"}  # an option of earlier versions -> its name now; taken for one release
@@ -122,33 +122,47 @@ def _parameter(name, kind, **settings):
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def with_chart(request: dict[str, Any], chart: Path | None, tune: str | None) -> tuple[dict[str, Any], Any]:
-    """The options of a request, completed from a file of iReal Pro or MusicXML, and its Chart (or None).
+def with_chart(
+    request: dict[str, Any], chart: Path | None, tune: str | None, transpose: int = 0
+) -> dict[str, Any]:
+    """The options of a request, completed from a chart's file: chords, tempo_bpm, metre.
 
     Parameters
     ----------
-    request : options that were given; they win
-    chart : path of the file, or None
+    request : options that were given
+    chart : path of a file of iReal Pro, MusicXML or typed chords, or None
     tune : title of one of its tunes, or None
+    transpose : semitones up, of the file's chords or of those that were given
 
     Raises
     ------
     ConfigError : options that do not go together; ChordError : of the chart
     """
+    from lib.music.chart import Chart
+
+    if chart is None and tune is not None:
+        raise ConfigError("--tune wants --chart FILE.")
+    if chart is None and not transpose:
+        return request
     if chart is None:
-        if tune is not None:
-            raise ConfigError("--tune wants --chart FILE.")
-        return request, None
+        if request.get("chords", OWN).strip().lower() == OWN:
+            raise ConfigError("--transpose wants --chords or --chart.")
+        text = Chart.parse(request["chords"]).transposed(transpose).text()
+        print(f"transposed by {transpose:+d}: {text}")
+        return {**request, "chords": text}
     if "chords" in request:
         raise ConfigError("Give either --chords or --chart, not both.")
     from lib.music.chart_files import read_chart
 
     read = read_chart(chart, tune)
-    text = read.chart.text()
-    print(f"{chart}: {read.title}, {read.metre}: {text}")
+    if "metre" in request and request["metre"] != read.metre:
+        raise ConfigError(f"--metre {request['metre']}, but {read.title} is in {read.metre}: leave --metre out.")
+    text = read.chart.transposed(transpose).text()
+    moved = f", transposed by {read.transposition:+d} as saved" if read.transposition else ""
+    moved += f", and by {transpose:+d}" if transpose else ""
+    print(f"{chart}: {read.title}, {read.metre}{moved}: {text}")
     tempo = {} if read.chart.tempo_bpm is None else {"tempo_bpm": read.chart.tempo_bpm}
-    request = {"metre": read.metre, **tempo, **request, "chords": text}
-    return request, read.chart if request["metre"] == read.metre else None
+    return {"metre": read.metre, **tempo, **request, "chords": text}
 
 
 def check_source(run: Path | None, released: bool) -> None:

@@ -19,6 +19,7 @@ from lib.generation.request import (
     Style,
     Temperature,
     Tempo,
+    take_leading_metre,
 )
 
 FREE, FORM = "N.C.", "blues in F"  # where no chords are given (but see model_process.chart_of)
@@ -83,6 +84,10 @@ class DuetRequest:
     num_steps: Steps = 12  # fewer than a solo's, to be ready in time
     temperature: Temperature = 0.9
     guidance_scale: GuidanceScale = None  # None: 1 in call and response (half the work)
+
+    def __post_init__(self):
+        """A metre that the chart begins with is the metre."""
+        take_leading_metre(self, self.chords)
 
     @property
     def own_changes(self) -> bool:

@@ -73,9 +73,25 @@ def test_a_chart_completes_what_is_not_said(tmp_path):
 
     chart = tmp_path / "waltz.html"
     chart.write_text("irealb://" + quote("Ours=Me=Waltz=C==1r34LbKcu7[T34C^7 |A-7 |D-7 |G7 Z==90=0"), encoding="utf-8")
-    request, read = with_chart({"seed": 3}, chart, None)
-    assert (request["seed"], request["tempo_bpm"], request["metre"]) == (3, 90, "3/4") and read is not None
-    request, read = with_chart({"tempo_bpm": 120.0, "metre": "4/4"}, chart, None)
-    assert (request["tempo_bpm"], request["metre"]) == (120, "4/4") and read is None
-    with pytest.raises(ConfigError, match="not both"):
-        with_chart({"chords": "C"}, chart, None)
+    request = with_chart({"seed": 3}, chart, None)
+    assert (request["seed"], request["tempo_bpm"], request["metre"]) == (3, 90, "3/4")
+    assert request["chords"] == "T34 C^7 | A-7 | D-7 | G7"
+    assert with_chart({"tempo_bpm": 120.0}, chart, None, 2)["chords"] == "T34 D^7 | B-7 | E-7 | A7"
+    assert with_chart({"chords": "C7"}, None, None, -1)["chords"] == "B7"
+    for words, message in (
+        (({"chords": "C"}, chart, None), "not both"),
+        (({"metre": "4/4"}, chart, None), "is in 3/4: leave --metre out"),
+        (({}, None, None, 2), "--transpose wants"),
+        (({}, None, "Ours"), "--tune wants"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            with_chart(*words)
+
+
+def test_a_metre_that_a_chart_begins_with_is_the_metre():
+    from lib.apps.live.duet_request import DuetRequest
+    from lib.generation.request import GenerateRequest
+
+    for request in (GenerateRequest, DuetRequest):
+        assert request(chords="[A] T12/8 C7 | F7").metre == "12/8" and request(chords="C6/9 | F").metre == "4/4"
+        assert request(chords="3/4 C | F").metre == "3/4" and request(chords="C | T34 F").metre == "4/4"
