@@ -103,8 +103,9 @@ class Chart:
         chorus, outro = play_order([bar.marks for bar in written])
         bars = [written[index].bar for index in chorus]
         starts = [index for index, bar in enumerate(bars) if bar.section]
-        has_intro = starts[:1] == [0] and len(starts) > 1 and bars[0].section.casefold().startswith("intro")
-        first = starts[1] if has_intro else 0
+        is_intro = [bars[index].section.casefold().startswith("intro") for index in starts]
+        has_intro = starts[:1] == [0] and is_intro[0] and not all(is_intro)
+        first = starts[is_intro.index(False)] if has_intro else 0
         later = (
             replace(bar, section="" if bar.section.casefold().startswith(OUTRO) else bar.section)
             for bar in bars[first:]
@@ -247,7 +248,7 @@ def _transposed(chord, semitones):
     """A chord so many semitones up, by its usual names of root and bass."""
     root, bass = (NAMES[(tone + semitones) % 12] for tone in (chord.root, chord.bass))
     symbol = re.sub(r"^([(\[]?)[A-G][b#♭♯]*", rf"\1{root}", chord.symbol)
-    return parse_chord(re.sub(r"/[A-G][b#♭♯]*$", f"/{bass}", symbol))
+    return parse_chord(re.sub(r"/[A-G][b#♭♯]*(?=[)\]]*$)", f"/{bass}", symbol))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ OTHERS = {  # suffixes of what is no chart for us -> what it is, and the way out
     **dict.fromkeys((".mid", ".midi", ".kar", ".rmi"), "is a MIDI file, no chart: continue it with --continue"),
     **dict.fromkeys((".gp", ".gp5", ".gpx", ".sib", ".musx"), "is another notation program's. Export it as MusicXML"),
 }
+LONGEST_PATH = 4096  # bytes
 MOST_TITLES = 20  # that a message lists
 
 
@@ -76,9 +77,7 @@ def find_tunes(source: Path | str) -> list[Tune]:
     ChordError : there is no chart in it
     FileNotFoundError : there is no such file
     """
-    path = Path(source) if isinstance(source, Path) or len(source) < 1024 and Path(source).is_file() else None
-    if path is None and re.fullmatch(r"\S+\.\w{2,8}", source):
-        path = Path(source)
+    path = source if isinstance(source, Path) else _path_of(source)
     if path is None:
         return _tunes_of_text(source, "the text", "")
     if not path.exists():
@@ -94,6 +93,17 @@ def find_tunes(source: Path | str) -> list[Tune]:
             raise ChordError(f"{path}{where} {error.reason}") from error
         return [Tune(title or path.stem, lambda: chart)]
     return _tunes_of_text(_decoded(content), path, path.stem)
+
+
+def _path_of(source):
+    """The path that a text is: of a file, or at least like one; None: it is typed."""
+    if re.search(r"[|\n]|irealb", source) or len(source.encode()) > LONGEST_PATH:
+        return None
+    try:
+        is_file = Path(source).is_file()
+    except OSError:  # a part that is too long
+        is_file = False
+    return Path(source) if is_file or re.fullmatch(r"\S+\.\w{2,8}", source) else None
 
 
 def find_tune(source: Path | str, title: str | None = None) -> Tune:

@@ -44,6 +44,7 @@ class Jump:
         ------
         ChordError : "al" something that is neither Fine, Coda nor a numbered ending
         """
+        text = re.sub(r"\bda\s+capo\b", "D.C.", re.sub(r"\bdal\s+segno\b", "D.S.", text, flags=re.I), flags=re.I)
         match = JUMP.search(text)
         if match is None:
             return None
@@ -108,7 +109,7 @@ def play_order(bars: Sequence[Marks]) -> tuple[list[int], list[int]]:
     ------
     ChordError : signs that can't be followed; the message names the bar and the sign
     """
-    bars = [_resolved(bars, index) for index in range(len(bars))]
+    bars = _with_whole_first_endings([_resolved(bars, index) for index in range(len(bars))])
     for index, bar in enumerate(bars):
         following = bars[index + 1].endings if index + 1 < len(bars) else ()
         if bar.jump and bar.jump.ending > max(bar.endings, default=99) and bar.jump.ending in following:
@@ -120,6 +121,24 @@ def play_order(bars: Sequence[Marks]) -> tuple[list[int], list[int]]:
     if coda and not any(bar.jump and bar.jump.until == "coda" for bar in bars):
         return _play(bars[:coda]), [coda + index for index in _play(bars[coda:], coda)]
     return _play(bars), []
+
+
+def _with_whole_first_endings(bars):
+    """A first ending lasts until its repeat sign, whatever bar lines stand in it."""
+    ending = ()
+    for index, bar in enumerate(bars):
+        ending = () if bar.repeat_start else bar.endings or ending
+        if ending and not bar.endings and any(other.repeat_end for other in _until_another_sign(bars[index:])):
+            bars[index] = bar = replace(bar, endings=ending)
+        ending = ending if 1 in ending and not bar.repeat_end else ()
+    return bars
+
+
+def _until_another_sign(bars):
+    for bar in bars:
+        if bar.endings or bar.repeat_start:
+            return
+        yield bar
 
 
 def _resolved(bars, index):
@@ -183,6 +202,8 @@ def _passes(bars, first):
     if not endings:
         return times or 2
     passes = max(*endings, 2)  # a first ending alone is left out the second time
+    if times and times != passes:
+        raise ChordError(f"{times}x, but endings for {passes} times.", first + 1)
     missing = set(range(1, passes + 1)) - endings
     if missing and endings != {1}:
         raise ChordError(f"a repeat that has endings, but no ending {min(missing)}.", first + 1)
@@ -200,8 +221,8 @@ def _play(bars, offset=0):
         repeat = repeat_at(index)
         if jump is None or repeat is None:
             return 1
-        has_ending = any(jump.ending in bar.endings for bar in bars[repeat.first : repeat.last + 1])
-        return jump.ending if has_ending else repeat.passes
+        wanted = [bar for bar in bars[repeat.first : repeat.last + 1] if bar.endings and _is_wanted(bar, jump)]
+        return jump.ending if wanted and jump.ending else min(wanted[0].endings) if wanted else repeat.passes
 
     _check_loose_signs(bars, repeat_at, offset)
     position, number = 0, 1
@@ -229,9 +250,17 @@ def _play(bars, offset=0):
         position += 1
         if position < len(bars) and repeat_at(position) is not repeat:
             number = first_pass(position)
+    else:
+        if jump is not None:
+            raise ChordError(f"{jump}, but what ends the music then is never reached.", offset + max(taken) + 1)
     if left := set(range(len(bars))) - set(order):
         raise ChordError("no sign leads here, so that it is never played.", offset + min(left) + 1)
     return order
+
+
+def _is_wanted(bar, jump):
+    """Whether a jump's music ends with a bar, or leaves for the coda behind it."""
+    return {"fine": bar.fine, "coda": bar.to_coda, "ending": jump.ending in bar.endings}[jump.until]
 
 
 def _ends(bars, position, jump):
