@@ -87,11 +87,11 @@ def find_tunes(source: Path | str) -> list[Tune]:
     content = path.read_bytes()
     if path.suffix.lower() in MUSIC_XML:
         try:
-            title, chart = read_music_xml(content)
+            title, chart, semitones = read_music_xml(content)
         except ChordError as error:
             where = f", bar {error.bar}:" if error.bar else ""
             raise ChordError(f"{path}{where} {error.reason}") from error
-        return [Tune(title or path.stem, lambda: chart)]
+        return [Tune(title or path.stem, lambda: chart, semitones)]
     return _tunes_of_text(_decoded(content), path, path.stem)
 
 
@@ -140,8 +140,9 @@ def read_chart(source: Path | str, title: str | None = None) -> ChartFile:
     try:
         return ChartFile(tune.title, tune.read(), tune.transposition)
     except ChordError as error:
-        bar = f", bar {error.bar}" if error.bar else ""
-        raise ChordError(f"{source}, {tune.title}{bar}: {error.reason}") from error
+        is_file = isinstance(source, Path) or _path_of(source) is not None
+        where = (str(source) if is_file else "", tune.title, f"bar {error.bar}" if error.bar else "")
+        raise ChordError(": ".join(filter(None, (", ".join(filter(None, where)), error.reason)))) from error
 
 
 def _tunes_of_text(text, source, title):

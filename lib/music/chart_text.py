@@ -40,10 +40,11 @@ NAMES = (
     *("pre-chorus", "instrumental", "theme", "release", "hook", "break", "section", "part", *OUTRO),
 )
 LETTER = r"[A-Za-z]['’]?\d?['’]?"
-NAME = rf"(?:(?:{'|'.join(NAMES)})(?:\s+(?:\d+|{LETTER}))?|{LETTER})"
+NAME = rf"(?:(?:{'|'.join(NAMES)})(?:\s+(?:\d+|(?![x×]){LETTER}))?|{LETTER})"
+NUMBERED = re.compile(r"[A-Ha-h]['’]?[1-4]['’]?")  # a section's letter with its number, though A2 is a chord, too
 LABEL = re.compile(
     rf"\s*(?:\*(?P<star>{LETTER})\b|(?P<colon>{NAME})\s*[:)](?=$|[\s|%(/.<{{\[]|(?-i:[A-HN]))"
-    rf"|\((?P<round>{LETTER})\)\s*$|(?P<alone>{NAME})\s*$)",
+    rf"|\((?P<round>{LETTER})\)(?=\s|$)|(?P<alone>{NAME})\s*$)",
     re.IGNORECASE,
 )
 ORDER = re.compile(
@@ -51,16 +52,18 @@ ORDER = re.compile(
 )
 TOKEN = re.compile(
     rf"(?P<label>\[\s*(?P<name>{NAME})\s*:?\s*\]:?(?=$|[\s|A-H%N(/.<{{]))"
-    r"|(?P<mark><[^>]*>|D\.\s?[CS]\.?(?:\s+al\s+[\w.]+(?:\s+end(?:ing)?\.?)?)?|\bD[CS]\b(?:\s+al\s+[\w.]+)?"
+    r"|(?P<count>\[[^\]|]*\b(?:[x×]\s?\d+|\d+\s?[x×])\s*\])"
+    r"|(?P<mark><[^>]*>|d(?:a\s+capo|al\s+segno)(?:\s+al\s+[\w.]+)?|\(fine\)"
+    r"|D\.\s?[CS]\.?(?:\s+al\s+[\w.]+(?:\s+end(?:ing)?\.?)?)?|\bD[CS]\b(?:\s+al\s+[\w.]+)?"
     r"|to coda\b|fine\b"
     r"|coda\b|segno\b|[𝄋𝄌])"
     r"|(?P<line>\[?[|:{}]*[|{}][|:{}]*\]?)"
-    r"|(?P<ending>\[?(?P<passes>\d(?:\s*[,\-–&]\s*\d)*)\s*(?:[.):](?!\d)|(?<=\[\d)(?=\s)))"
+    r"|(?P<ending>\[?(?P<passes>\d(?:\s*[,\-–&]\s*\d)*)\s*(?:[.):](?!\d)|(?<=\[\d)\]?(?=\s)|(?<=[|:]\d)(?=\s)))"
     r"|(?P<times>[(\[]?(?:[x×]\s?(?P<after>\d{1,2})|(?P<before>\d{1,2})\s?[x×])[)\]]?(?=$|[\s|]))"
     r"|(?P<metre>(?:T\d{1,2}/\d{1,2}|T\d{2,3}|\(?\d{1,2}/(?:2|4|8|16)\)?)(?=$|[\s|]))"
     r"|(?P<none>\(?(?:n\.?\s?c\.?|no chord)\)?(?=$|[\s|,]))"
-    r"|(?P<hold>[/.]+(?=$|[\s|,]))|(?P<again>%)"
-    r"|(?P<symbol>(?:\([^)|]*\)|:(?![|:])|[^\s|:{}<])+)",
+    r"|(?P<two>\.//\.|%%)|(?P<again>%|\./\.)|(?P<hold>[/.]+(?=$|[\s|,]))"
+    r"|(?P<symbol>(?:\([^)|]*\)|:(?![|:])|\s(?=\((?:[#b♯♭+-]?\d|add|sus|no|maj))|[^\s|:{}<,])+)",
     re.IGNORECASE,
 )
 SPELLINGS = str.maketrans(
@@ -77,8 +80,8 @@ def read_text(text: str, metre: tuple[int, int] = (4, 4)) -> Chart:
             return _named(**match.groupdict(), metre=metre)
     lines = [line for line in text.splitlines() if line.strip()]
     order = _order_of(lines)
-    has_signs = "|" in text or any(_is_label(line, alone=False) for line in lines)
-    reader = _TextReader(metre, has_signs, begins_with_label=bool(lines and _is_label(lines[0])))
+    has_signs = "|" in text or any(_is_label(line) for line in lines)
+    reader = _TextReader(metre, has_signs, next_letter="A" if lines and lines[0].strip() == "A" else "")
     for line in lines[: len(lines) - (order is not None)]:
         reader.read_line(line)
     if not reader.bars:
@@ -146,10 +149,10 @@ def _is_chord(text):
         return False
 
 
-def _is_label(line, alone=True):
-    """Whether a line is or begins with a section's name, and no chord: of lone letters A alone is taken for one."""
+def _is_label(line):
+    """Whether a line begins with a section's name that can't be a chord."""
     if match := LABEL.match(line):
-        return not match["alone"] or alone and (match["alone"] == "A" or not _is_chord(match["alone"]))
+        return not match["alone"] or not _is_chord(match["alone"])
     return bool((match := TOKEN.match(line.strip())) and match["label"])
 
 
@@ -174,12 +177,13 @@ class _TextReader:
 
     metre: tuple[int, int]
     has_signs: bool  # of bars or sections: then a letter on a line of its own is no chord by itself
-    begins_with_label: bool
+    next_letter: str  # of sections whose letters stand on lines of their own, as in a text that begins so; "": none do
     bars: list[WrittenBar] = field(default_factory=list)
     shares: list = field(default_factory=list)  # of the bar that is being read: Chord, None, HOLD or AGAIN
     marks: dict = field(default_factory=dict)  # of that bar
     section: str = ""  # that begins with it
     endings: tuple[int, ...] = ()
+    has_sections: bool = False  # so far
 
     def read_line(self, line):
         """A line of bars, perhaps with a label before them."""
@@ -226,11 +230,14 @@ class _TextReader:
                 raise ChordError(f"{title[1]!r} is no section's name: write [A], and leave out what is no bar.")
             return 0
         name = match["star"] or match["colon"] or match["round"] or match["alone"]
-        if match["alone"] and _is_chord(name):
+        if match["round"] and line[match.end() :].strip():
+            raise ChordError(f"'({name})' before bars: write [{name}] for a section, {name} for a chord.")
+        if match["alone"] and _is_chord(name) and not (self.has_sections and NUMBERED.fullmatch(name)):
             if len(name) > 1 or not self.has_signs:
                 return 0
-            if not self.begins_with_label:
+            if not self.next_letter or name > self.next_letter:
                 raise ChordError(f"{name!r} on a line of its own: write [{name}] for a section, {name} | for a chord.")
+            self.next_letter = max(self.next_letter, chr(ord(name) + 1))
         self._begin_section(name)
         return match.end()
 
@@ -238,19 +245,24 @@ class _TextReader:
         self._end_bar()
         if self.section:
             raise ChordError(f"section {self.section!r} has no bars.")
-        self.section, self.endings = section_name(name), ()
+        self.section, self.endings, self.has_sections = section_name(name), (), True
         if self.section.casefold().startswith(OUTRO):
             self.marks["coda"] = True
 
     def _read(self, match):
         if self.shares and (sign := match["ending"] or match["metre"]):
             raise ChordError(f"{sign!r} in the middle of a bar.")
-        if match["label"] and len(match["name"]) > 1 and _is_chord(match["name"]):
+        is_chord = match["label"] and len(match["name"]) > 1 and _is_chord(match["name"])
+        if match["count"]:
+            raise ChordError(f"{match['count']!r}: a section that is played several times is written |: ... :| x2.")
+        if match["two"]:
+            raise ChordError(f"{match['two']!r} repeats two bars: write them.")
+        if is_chord and not NUMBERED.fullmatch(match["name"]):
             self.shares.append(parse_chord(match["name"]))
         elif match["label"]:
             self._begin_section(match["name"])
         elif match["mark"]:
-            self._read_mark(match["mark"].strip("<>").strip())
+            self._read_mark(match["mark"].strip("<>()").strip())
         elif match["line"]:
             self._read_bar_line(match["line"])
         elif match["ending"]:
@@ -263,12 +275,13 @@ class _TextReader:
             self.shares += [HOLD] * len(match["hold"])
         elif match["again"]:
             self.shares.append(AGAIN)
-        elif match["none"] or is_no_chord(match["symbol"].rstrip(",")):
+        elif match["none"] or is_no_chord(match["symbol"]):
             self.shares.append(None)
-        elif symbol := match["symbol"].rstrip(","):
-            if not symbol.strip("-–—_"):
-                raise ChordError(f"{symbol!r} is no chord. Part bars with |, and hold a chord with /.")
-            self.shares.append(parse_chord(symbol))
+        elif not (symbol := match["symbol"]).strip("-–—_"):
+            raise ChordError(f"{symbol!r} is no chord. Part bars with |, and hold a chord with /.")
+        else:
+            chord = symbol.rstrip("/")  # held by what is glued to it
+            self.shares += [parse_chord(chord), *[HOLD] * (len(symbol) - len(chord))]
 
     def _read_mark(self, text):
         plain = text.casefold()
@@ -376,6 +389,8 @@ def _ordered(sections, order):
             raise ChordError(f"The order {order!r} leaves out {name or 'the bars before the first section'!r}.")
         else:
             charts[letter] = bars
+    if left_out := charts.keys() - set(order.upper()):
+        raise ChordError(f"The order {order!r} leaves out section {min(left_out)!r}.")
     bars = []
     for letter in order:
         if letter.upper() not in charts:

@@ -35,8 +35,8 @@ QUALITY_NAMES = tuple(QUALITIES)
 
 # the beginning of a suffix: spelling -> (third and fifth, seventh or sixth); the longest that fits is taken
 _MAJOR, _MINOR, _HALF, _DIM, _AUG = (4, 7), (3, 7), (3, 6), (3, 6), (4, 8)
-_MAJ_WORDS = ("maj", "major", "Maj", "MAJ", "Ma", "ma", "M", "j", "^")
-_MIN_WORDS = ("min", "minor", "Min", "MIN", "Mi", "mi", "m", "-")
+_MAJ_WORDS = ("maj", "major", "Maj", "MAJ", "Ma", "MA", "ma", "M", "J", "j", "^")
+_MIN_WORDS = ("min", "minor", "Min", "MIN", "Mi", "MI", "mi", "m", "-")
 _DIM_WORDS, _AUG_WORDS = ("dim", "diminished", "o"), ("aug", "augmented", "+")
 _TENSIONS = {"7": (), "9": (2,), "11": (2, 5), "13": (2, 5, 9)}
 
@@ -77,6 +77,7 @@ def _stems():
         stems[word + "6/9"] = stems[word + "69"]
     for word in _DIM_WORDS:
         stems[word], stems[word + "7"] = (_DIM, ()), (_DIM, (9,))
+        stems[word + "9"], stems[word + "11"] = (_DIM, (9, 2)), (_DIM, (9, 2, 5))
         for major in _MAJ_WORDS:
             stems[word + major + "7"] = (_DIM, (11,))
     for word in _AUG_WORDS:
@@ -88,9 +89,10 @@ STEMS = _stems()
 _MODIFIERS = re.compile(
     r"(?P<sus>sus(?:24|42|2|4|9)?)|(?P<add>add(?P<flat>[#b]?)(?P<degree>9|11|13|2|3|4|6|7))"
     r"|(?P<omit>(?:no|omit)(?P<gone>[35]))"
-    r"|(?P<alter>(?:[#b]|[+-](?=\d))(?P<what>5|6|9|11|13))|(?P<seventh>(?:maj|Maj|ma|M|\^)7)|(?P<plus>\+|aug)"
+    r"|(?P<alter>(?:[#b]|[+-](?=\d))(?P<what>5|6|7|9|11|13))"
+    r"|(?P<late>(?P<which>5|9|11|13)(?P<sign>[+-]))|(?P<seventh>(?:maj|Maj|ma|M|\^)7)|(?P<plus>\+|aug)"
     r"|(?P<alt>alt\.?)"
-    r"|(?P<plain>11|13|9|6)"
+    r"|(?P<plain>11|13|9|6)|/(?=[#b+\-\d])"
 )
 IN_LETTERS = (
     ("♯", "#"),
@@ -215,6 +217,8 @@ def is_no_chord(symbol: str) -> bool:
 
 def _harte_chord(symbol, root, kind, degrees, bass):
     """A chord in Harte's syntax: a shorthand, degrees that are added or (*) left out, and the bass, mostly a degree."""
+    if kind.isdigit() and kind not in ("1", "5", "7", "9", "11", "13"):
+        raise ChordError(f"Unknown chord symbol {symbol!r}: beats are written with /, as in 'C / F /'.")
     intervals = set() if degrees and not kind else _intervals(HARTE_KINDS.get(kind, kind))
     matches = [HARTE_DEGREE.fullmatch(part.strip()) for part in (degrees or "").split(",") if part.strip()]
     if intervals is None or None in matches:
@@ -244,7 +248,7 @@ def _plain(symbol):
     for letters, letter in SIGNS:
         for sign in letters:
             text = text.replace(sign, letter)
-    text = unicodedata.normalize("NFKC", text)  # superscripts and the like
+    text = unicodedata.normalize("NFKC", text).replace("♮", "")  # superscripts and the like
     return text[1:-1] if re.fullmatch(r"\([^()]*\)|\[[^\[\]]*\]", text) else text
 
 
@@ -254,6 +258,7 @@ def _pitch_class(name):
 
 def _intervals(suffix):
     """Set of intervals, or None for a suffix that means nothing."""
+    suffix = re.sub(r"^5(?:\+|aug)$", "aug", suffix)
     suffix = re.sub(rf"^(?:{'|'.join(map(re.escape, _MIN_WORDS))})\^$", "mmaj7", suffix)  # a triangle is a seventh
     for length in range(len(suffix), -1, -1):
         if suffix[:length] in STEMS:
@@ -279,8 +284,9 @@ def _modified(tones, text, altered):
         elif match["omit"]:
             tones = tones - ({3, 4} if match["gone"] == "3" else {6, 7, 8})
         elif match["alter"]:
-            natural, step = _DEGREES[match["what"]], 1 if match["alter"][0] in "#+" else -1
-            tones = (tones - {natural}) | {(natural + step) % 12}
+            tones = _altered(tones, match["what"], match["alter"][0])
+        elif match["late"]:
+            tones = _altered(tones, match["which"], match["sign"])
         elif match["seventh"]:
             tones = (tones - {10}) | {11}
         elif match["plus"]:
@@ -289,6 +295,14 @@ def _modified(tones, text, altered):
             tones = tones | {_DEGREES[match["plain"]]}
         altered = altered or bool(match["alt"])
     return (tones - {7, 2, 9}) | {1, 3, 6, 8, 10} if altered else tones
+
+
+def _altered(tones, degree, sign):
+    """The tones with a degree raised (# or +) or lowered; a thirteenth leaves the sixth or seventh beside it alone."""
+    natural = _DEGREES[degree] if degree != "7" else 10 + (sign in "#+")
+    if degree == "7":
+        return (tones - {10, 11}) | {natural}
+    return (tones - ({natural} if degree != "13" else set())) | {(natural + (1 if sign in "#+" else -1)) % 12}
 
 
 def _unknown(symbol, plain):

@@ -2,7 +2,8 @@
 
 A chart is rows of 16 cells: a chord, a sign or nothing stands in each. Where in a bar a chord begins is not written;
 iReal Pro's own rule is unpublished. Ours: a chord lasts one beat at least, a small one exactly one; each empty cell
-adds one to the chord before; what is left of the bar is dealt out from the first chord on. A beat is a dotted quarter
+adds one to the chord before; what is left of the bar is dealt out from the first chord on, and where there are more
+cells than beats, these are shared in proportion. A beat is a dotted quarter
 in 6/8, 9/8 and 12/8, an eighth in other eighths, else a quarter. Bars of several chords whose cells and metre disagree
 are listed as inferred. Alternative chords (in brackets) and comments are not played.
 """
@@ -10,6 +11,7 @@ are listed as inferred. Alternative chords (in brackets) and comments are not pl
 from __future__ import annotations
 
 import html
+import math
 import re
 import urllib.parse
 from collections.abc import Sequence
@@ -82,7 +84,9 @@ def _addresses(text):
             rest = re.split(r"'(?=\s*>|\s*$)", rest)[0]
         else:
             rest = rest.splitlines()[0] if rest else ""
-            rest = re.split(r"[\s\"<]", rest)[0] if re.search("%(20|3D)", rest, re.IGNORECASE) else rest
+            if re.search("%(20|3D)", rest, re.IGNORECASE):
+                rest = re.split(r"[\s\"<>]", rest)[0]
+                rest = rest[:-1] if rest.endswith(")") and rest.count(")") > rest.count("(") else rest
         yield bool(match["book"]), rest
 
 
@@ -141,6 +145,7 @@ class _IRealReader:
     section: str = ""
     codas: list[tuple[int, bool]] = field(default_factory=list)  # (bar, whether the sign stands before its chords)
     end_bar: int | None = None  # of the sign END
+    later: list[re.Match] = field(default_factory=list)  # signs of the next bar
 
     def read(self, music):
         """The WrittenBars of a tune."""
@@ -164,11 +169,16 @@ class _IRealReader:
 
     def _read(self, match):
         is_begun = bool(self.cells or self.again)
-        if match["line"]:
+        if is_begun and (match["section"] or match["metre"] or match["ending"]):
+            self.later.append(match)  # behind the chords of a bar: of the next one
+        elif match["line"]:
             self._end_bar(match["line"])
+            self.later, later = [], self.later
+            for sign in later:
+                self._read(sign)
         elif match["section"]:
             letter = match["section"][1]
-            self.section, self.endings = SECTIONS.get(letter, letter.upper()), () if not is_begun else self.endings
+            self.section, self.endings = SECTIONS.get(letter, letter.upper()), ()
         elif match["metre"]:
             self.metre = (12, 8) if match["metre"] == "12" else (int(match["metre"][0]), int(match["metre"][1]))
             if not all(self.metre) or self.metre[1] not in (1, 2, 4, 8):
@@ -204,7 +214,7 @@ class _IRealReader:
             self.marks["jump"] = jump
         elif text.casefold().rstrip(".") == "fine":
             self.marks["fine"] = True
-        elif times := re.fullmatch(r"(\d)\s*x", text, re.IGNORECASE):
+        elif times := re.fullmatch(r"(\d{1,2})\s*x", text, re.IGNORECASE):
             self.marks["times"] = int(times[1])
 
     def _next_ending(self):
@@ -320,14 +330,20 @@ def deal_beats(cells: Sequence[tuple[int, bool]], total: int) -> tuple[list[Frac
     -------
     (beats of each chord, whether the cells are as many as the beats)
     """
-    fits = sum(1 + empty for empty, _ in cells) == total
+    count = sum(1 + empty for empty, _ in cells)
+    fits = count == total
     if len(cells) > total:
         return [Fraction(total, len(cells))] * len(cells), False
-    beats, left = [Fraction(1)] * len(cells), total - len(cells)
-    for number, (empty, is_small) in enumerate(cells):
-        added = 0 if is_small else min(empty, left)
-        beats[number] += added
-        left -= added
+    beats = [Fraction(1 if is_small else 1 + empty) for empty, is_small in cells]
+    if sum(beats) > total:  # in proportion, the rest to whom most is missing
+        exact = [length * total / sum(beats) for length in beats]
+        beats = [Fraction(max(1, math.floor(length))) for length in exact]
+        order = sorted(range(len(beats)), key=lambda number: beats[number] - exact[number])
+        for number in order[: max(0, total - int(sum(beats)))]:
+            beats[number] += 1
+        while sum(beats) > total:
+            beats[beats.index(max(beats))] -= 1
+    left = total - int(sum(beats))
     large = [number for number, (_, is_small) in enumerate(cells) if not is_small] or list(range(len(cells)))
     for turn in range(left):
         beats[large[turn % len(large)]] += 1

@@ -15,6 +15,7 @@ import numpy as np
 
 PEDAL_CONTROLLER = 64
 NEVER = 1 << 27  # ticks: more than a performance has
+RESET, DRUMS = 121, 9  # a controller, which lifts the pedal; the channel of drums
 ALL_OFF = (120, *range(123, 128))  # controllers that end all notes of a channel
 MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
 OTHERS = {  # what a file begins with that is no MIDI file -> what it is
@@ -40,7 +41,7 @@ class Mended:
     Attributes
     ----------
     content : bytes of a MIDI file
-    pedal : [(tick, whether it is down)] of controllers in tracks and channels without notes, by channel
+    pedal : [(tick, whether it is down)] of each channel, where the content has none: of files that are mended
     """
 
     content: bytes
@@ -64,7 +65,7 @@ def read_score(content: bytes):
         score = _parsed(Score, whole)
     except MidiError:  # such as running status after SysEx
         score = None
-    if score is None or _may_be_unusual(score, tracks) and not all(map(_is_plain, tracks)):
+    if score is None or _may_be_unusual(score, tracks) and not _are_plain(tracks):
         mended = _mended(header, tracks)
         return _parsed(Score, mended.content), mended
     return score, Mended(whole)
@@ -105,11 +106,12 @@ def split_chunks(content: bytes) -> tuple[tuple[int, int], list[bytes]]:
     if division & 0x8000:
         raise MidiError("counts time in SMPTE frames. Export it with ticks a quarter")
     position, tracks = 8 + length, []
-    while len(tracks) < count and position + 8 <= len(content):
+    while position + 8 <= len(content):
         name, length = content[position : position + 4], int.from_bytes(content[position + 4 : position + 8], "big")
-        body = content[position + 8 : position + 8 + length]
-        if name != b"MTrk" and not name.isalnum():
+        if name != b"MTrk" and (len(tracks) >= count or not name.isalnum()):
             break
+        length = _length_to_next_track(content, position + 8, length) if name == b"MTrk" else length
+        body = content[position + 8 : position + 8 + length]
         if len(body) < length:
             body = _whole_track(body) if name == b"MTrk" and length <= len(content) else None
             if body is None:
@@ -121,6 +123,23 @@ def split_chunks(content: bytes) -> tuple[tuple[int, int], list[bytes]]:
     if position < len(content) and any(not track for track in tracks):
         raise MidiError("is cut short: a track claims to have no bytes")
     return (kind, division), tracks
+
+
+def _length_to_next_track(content, start, length):
+    """The length of a track, other than its chunk claims where another track begins right behind its end of track."""
+    following = content[start + length : start + length + 4]
+    if following in (b"MTrk", b"") and b"MTrk" not in content[start + max(0, length - 8) : start + length]:
+        return length
+    ends = [position for position in _positions(content, b"MTrk", start + max(0, length - 8), start + length + 64)]
+    whole = [position for position in ends if content[start:position].rstrip(b"\0").endswith(b"\xff\x2f")]
+    return whole[0] - start if whole else length
+
+
+def _positions(content, what, start, end):
+    position = content.find(what, start, end)
+    while position >= 0:
+        yield position
+        position = content.find(what, position + 1, end)
 
 
 def join_chunks(header: tuple[int, int], tracks: list[bytes]) -> bytes:
@@ -137,9 +156,7 @@ def _unwrapped(content):
     if len(content) > MAX_MIDI_BYTES:
         raise MidiError(f"is {len(content) >> 20} MB, more than a performance can be")
     if content[:4] == b"RIFF" and content[8:12] == b"RMID":
-        start = content.find(b"data", 12)
-        length = int.from_bytes(content[start + 4 : start + 8], "little")
-        content = content[start + 8 : start + 8 + length] if start > 0 else b""
+        content = _data_of_riff(content)
         if content[:4] != b"MThd":
             raise MidiError("is RIFF MIDI (RMID) without a MIDI file in it")
     if content[:4] == b"RIFF":
@@ -152,6 +169,17 @@ def _unwrapped(content):
     return content
 
 
+def _data_of_riff(content):
+    """What stands in the data chunk of a RIFF file; b"" where there is none."""
+    position = 12
+    while position + 8 <= len(content):
+        name, length = content[position : position + 4], int.from_bytes(content[position + 4 : position + 8], "little")
+        if name == b"data":
+            return content[position + 8 : position + 8 + length]
+        position += 8 + length + length % 2
+    return b""
+
+
 def _whole_track(body):
     """A track whose chunk claims too many bytes, as far as its end of track; None where that is missing."""
     for _, status, _, end in _events(body):
@@ -162,10 +190,14 @@ def _whole_track(body):
 
 def _may_be_unusual(score, tracks):
     """Whether a look at the bytes of a file can't rule out that symusic leaves out something."""
+    seen = set()  # channels with controllers in a track before
     for track in tracks:
         onsets, controls, others = (_bytes_of_kind(track, kind) for kind in (0x9, 0xB, 0xF))
-        if controls - onsets or others & {0, 7} or onsets and b"\xff" in track[track.find(0x90 | min(onsets)) : -3]:
+        programs = sum(track.count(0xC0 | channel) for channel in range(16))
+        is_late = onsets and b"\xff" in track[track.find(0x90 | min(onsets)) : -3]  # a meta event among notes
+        if programs > 1 or controls & seen or controls - onsets or others & {0, 7} or is_late:
             return True
+        seen |= controls
     numbers = (track.controls.numpy()["number"] for track in score.tracks if len(track.controls))
     return any((number >= ALL_OFF[0]).any() for number in numbers)
 
@@ -175,15 +207,23 @@ def _bytes_of_kind(track, kind):
     return {low for low in range(16) if kind << 4 | low in track}
 
 
-def _is_plain(track):
-    """Whether each controller of a track is in a channel with notes, none ends notes, and nothing is unusual."""
-    messages = _channel_messages(track)
-    if messages is None:
-        return False
-    status, first, second = messages
-    kind, channel = status >> 4, status & 15
-    onsets, controls = channel[(kind == 9) & (second > 0)], kind == 0xB
-    return set(channel[controls].tolist()) <= set(onsets.tolist()) and not np.isin(first[controls], ALL_OFF).any()
+def _are_plain(tracks):
+    """Whether each controller is in a channel with notes, none ends notes, no two tracks share a pedal, and so on."""
+    with_pedal = set()
+    for track in tracks:
+        messages = _channel_messages(track)
+        if messages is None:
+            return False
+        status, first, second = messages
+        kind, channel = status >> 4, status & 15
+        onsets, controls = channel[(kind == 9) & (second > 0)], kind == 0xB
+        pedals = set(channel[controls & (first == PEDAL_CONTROLLER)].tolist())
+        if pedals & with_pedal or np.isin(first[controls], (*ALL_OFF, RESET)).any():
+            return False
+        if not set(channel[controls].tolist()) <= set(onsets.tolist()):
+            return False
+        with_pedal |= pedals
+    return True
 
 
 def _channel_messages(track):
@@ -216,6 +256,8 @@ def _channel_messages(track):
     is_written, is_other = status >= 0x80, status >= 0xF0
     last = np.maximum.accumulate(np.where(is_written, np.arange(len(where)), 0))
     carried = status[last] if len(where) else status
+    if (status == 0xF7).any() or (np.bincount(status[(status >> 4) == 0xC] & 15, minlength=16) > 1).any():
+        return None  # SysEx in packets, or a channel that changes its program: symusic parts its pedal
     if (~is_written & ((carried < 0x80) | (carried >= 0xC0) & (carried < 0xE0) | (carried >= 0xF0))).any():
         return None
     where = where + is_written
@@ -272,11 +314,11 @@ def _number(track, position):
 
 def _mended(header, tracks):
     """The Mended of tracks that symusic would not read whole: every note released, every status byte written."""
-    result, written = Mended(b""), []
+    result, written, pedals = Mended(b""), [], defaultdict(list)
     for track in tracks:
         events = list(_events(track))
         channels = {status & 15 for _, status, data, _ in events if status >> 4 == 9 and data[1]}
-        pedals, open_notes, end = defaultdict(list), defaultdict(deque), 0
+        open_notes, end = defaultdict(deque), 0
         rows = []  # (tick, bytes)
         for tick, status, data, _ in events:
             kind, channel, end = status >> 4, status & 15, max(end, tick)
@@ -291,14 +333,15 @@ def _mended(header, tracks):
             elif kind == 0xB and data[0] in ALL_OFF:
                 rows += [(tick, bytes(row)) for row in _released(open_notes, channel)]
                 continue
-            elif kind == 0xB and channel not in channels:
-                if data[0] == PEDAL_CONTROLLER:
-                    pedals[channel].append((tick, data[1] >= 64))
+            elif kind == 0xB and channel != DRUMS and data[0] in (PEDAL_CONTROLLER, RESET):
+                pedals[channel].append((tick, data[0] == PEDAL_CONTROLLER and data[1] >= 64))
+                continue
+            elif status == 0xF0 or kind == 0xB and channel not in channels:
                 continue
             rows.append((tick, _message(status, data)))
         held = [(end + NEVER, bytes(row)) for channel in channels for row in _released(open_notes, channel)]
-        result.pedal += pedals.values()
         written.append(_track(rows + held, end + NEVER * bool(held)))
+    result.pedal = [sorted(rows, key=lambda row: row[0]) for rows in pedals.values()]
     result.content = join_chunks(header, written)
     return result
 
@@ -314,9 +357,7 @@ def _released(open_notes, channel):
 
 
 def _message(status, data):
-    if status >= 0x80 and status != 0xF0:
-        return bytes([status, *data])
-    return (b"\xf0" if status == 0xF0 else bytes([0xFF, status])) + _varying(len(data)) + bytes(data)
+    return bytes([status, *data]) if status >= 0x80 else bytes([0xFF, status]) + _varying(len(data)) + bytes(data)
 
 
 def _varying(value):

@@ -135,7 +135,7 @@ def test_forms_by_name():
     ("text", "message"),
     [("waltz in F", "No form 'waltz'.*blues in C"), ("A: Cmaj7; AB", "Section 'B'.*Known: A"),
      ("A: Cmaj7; A B C", "Section 'B'.*Known: A"),
-     ("A: Cmaj7; A; A", "no bars"), ("A: Xm7; AA", "Xm7")],
+     ("A: Cmaj7; A; A", "line of its own"), ("A: Xm7; AA", "Xm7")],
 )  # fmt: skip
 def test_what_can_not_be_read_is_named(text, message):
     with pytest.raises(ChordError, match=message):

@@ -157,3 +157,99 @@ def test_every_kind_of_music_xml(kind):
     else:
         with pytest.raises(ChordError, match=f"bar 1: chords of the kind '{kind}'"):
             read_music_xml(score.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[Verse]\nAm\nF\nDm", r"'F' on a line of its own"),
+        ("C | F <Fine> | <Segno> G | A <D.S. al Fine>", "bar 4: D.S. al Fine.*never reached"),
+        ("[Chorus x2]\nC|F", "played several times"),
+        ("A:\nC | F\nB:\nG | C\nA", "leaves out section 'B'"),
+        ("C .//. | F", "repeats two bars"),
+        ("C:2 F:2", "beats are written with /"),
+        ("(A) C | F", r"write \[A\] for a section"),
+        ("|: C |1. F :|2. G x3 ||", "3x, but endings for 2 times"),
+        (f"{'Cmaj7 | ' * 60}H7", "bar 61: .*German"),
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused(text, message):
+    with pytest.raises(ChordError, match=f"^(bar|Section|The order).*{message}|{message}"):
+        read_chart(text)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "intervals"),
+    [
+        ("C5+", (0, 4, 8)), ("Cdim7(b13)", (0, 3, 6, 8, 9)), ("Co9", (0, 2, 3, 6, 9)), ("CMA7", (0, 4, 7, 11)),
+        ("CMI7(b5)", (0, 3, 6, 10)), ("Cm(#7)", (0, 3, 7, 11)), ("C7/9", (0, 2, 4, 7, 10)), ("C7(9-)", (0, 1, 4, 7, 10)),
+        ("C7(b9/#11)", (0, 1, 4, 6, 7, 10)), ("C♮", (0, 4, 7)),
+    ],
+)  # fmt: skip
+def test_symbols_of_other_hands(symbol, intervals):
+    assert parse_chord(symbol).intervals == intervals
+
+
+def test_a_chart_is_transposed_with_its_basses():
+    assert Chart.parse("(C/E) | F7(b9)/A | A:min7/b3").transposed(2).text() == "(D/F#) | G7(b9)/B | B:min7/b3"
+
+
+def score(*parts, head=""):
+    """A score of parts, each a list of measures' contents; a plain measure has four quarters of two divisions."""
+    body = ""
+    for number, measures in enumerate(parts):
+        rows = "".join(m if m.startswith("<measure") else f"<measure>{m}</measure>" for m in measures)
+        body += f"<part id='P{number}'>{rows}</part>"
+    return f"<score-partwise>{head}{body}</score-partwise>".encode()
+
+
+def chord(step, kind="major", more="", alter=0):
+    return f"<harmony><root><root-step>{step}</root-step><root-alter>{alter}</root-alter></root><kind>{kind}</kind>{more}</harmony>"
+
+
+def rest(duration):
+    return f"<note><rest/><duration>{duration}</duration></note>"
+
+
+ATTRIBUTES = "<attributes><divisions>2</divisions><time><beats>4</beats><beat-type>4</beat-type></time></attributes>"
+WORDS = "<direction><direction-type><words>{}</words></direction-type></direction>".format
+SEGNO = "<direction><direction-type><segno/></direction-type></direction>"
+
+
+def read(*parts):
+    return read_music_xml(score(*parts))[1]
+
+
+def test_a_bar_that_a_repeat_parts_stays_one_bar():
+    back = "<barline location='right'><repeat direction='backward'/></barline>"
+    half = f"<measure implicit='yes'>{chord('G')}{rest(2)}</measure>"
+    chart = read([ATTRIBUTES + chord("C") + rest(8), chord("F") + rest(6) + back, half, chord("A") + rest(8)])
+    assert chart.text() == "C | T34 F | T44 C | T34 F | T14 G | T44 A"
+
+
+def test_jumps_may_stand_in_another_part():
+    top = [ATTRIBUTES + rest(8), rest(8) + WORDS("Fine"), rest(8) + WORDS("Da Capo al Fine")]
+    low = [ATTRIBUTES + chord(step) + rest(8) for step in "CFG"]
+    assert read(top, low).text() == "C | F | G | C | F"
+
+
+def test_metres_inversions_and_transposing_instruments():
+    pair = "<beats>3</beats><beat-type>8</beat-type><beats>2</beats><beat-type>8</beat-type>"
+    attributes = (
+        f"<attributes><divisions>2</divisions><time>{pair}</time><transpose><chromatic>-2</chromatic></transpose></attributes>"
+    )
+    title, chart, semitones = read_music_xml(score([attributes + chord("D", more="<inversion>1</inversion>") + rest(5)]))
+    assert chart.text() == "T58 C/E" and semitones == -2
+    long = read([ATTRIBUTES + chord("C") + rest(12), chord("F") + rest(8)])
+    assert long.text() == "T64 C | T44 F"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["<attributes><divisions>0</divisions></attributes>" + chord("C") + rest(8), ATTRIBUTES + chord("C") + rest("x"),
+     "<attributes><time><beats>0</beats><beat-type>4</beat-type></time></attributes>" + chord("C"),
+     "<attributes><time><beats>4</beats></time></attributes>" + chord("C"), ATTRIBUTES + chord("C", alter="half") + rest(8)],
+)  # fmt: skip
+def test_numbers_that_are_none_are_refused_by_their_bar(content):
+    with pytest.raises(ChordError, match="bar 1"):
+        read([content])

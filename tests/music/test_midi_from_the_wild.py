@@ -154,3 +154,45 @@ def test_keys_that_others_hold_are_left_alone():
     others = Notes.from_arrays([0.0, 3.0], [2.0, 1.0], [60, 62], [64, 64])
     notes = Notes.from_arrays([1.0, 2.0, 2.5, 3.5], [0.2] * 4, [60, 60, 62, 62], [64] * 4)
     assert rows(notes.without_held(others)) == [(60, 2, 2.2), (62, 2.5, 2.7)]
+
+
+SHORT_SCALE = b"\0\x90\x3c\x40\x83\x60\x80\x3c\0\0\x90\x3e\x40\x83\x60\x80\x3e\0"
+
+
+@pytest.mark.parametrize(
+    ("before", "later_s"),
+    [(b"\0\xf7\x01\xf3", 0.0), (b"\0\xf0\x03\x43\x12\0\x83\x60\xf7\x04\x43\x12\0\xf7", 0.5)],
+)
+def test_sysex_in_packets_moves_nothing(before, later_s):
+    notes = rows(read_midi(midi(track(before, SHORT_SCALE, END))))
+    assert notes == [(60, later_s, 0.5 + later_s), (62, 0.5 + later_s, 1 + later_s)]
+
+
+def test_a_pedal_goes_on_across_programs_and_tracks_of_a_channel():
+    pedal, up = b"\0\xb0\x40\x7f", b"\0\xb0\x40\0"
+    note = b"\0\x90\x3c\x40\x83\x60\x80\x3c\0"
+    program = midi(track(b"\0\xc0\0", pedal, note, b"\0\xc0\x05", b"\x83\x60", up[1:], note, END))
+    assert read_midi(program).pedal_s.tolist() == [[0, 1]]
+    other = midi(track(pedal, note, note, END), track(b"\x83\x60", up[1:], note, END))
+    assert read_midi(other).pedal_s.tolist() == [[0, 0.5]]
+
+
+def test_the_pedal_of_drums_is_not_the_pianos():
+    note = b"\0\x90\x3c\x40\x83\x60\x80\x3c\0"
+    drums = track(b"\0\xb9\x40\x7f", b"\x83\x60\xb9\x40\0", END)
+    assert not len(read_midi(midi(track(note, END), drums)).pedal_s)
+
+
+@pytest.mark.parametrize("error", [4, -4, 0])
+def test_a_wrong_length_costs_no_later_track(error):
+    one, two = track(b"\0\x90\x3c\x40\x83\x60\x80\x3c\0", END), track(b"\0\x90\x40\x40\x83\x60\x80\x40\0", END)
+    content = bytearray(midi(one, two))
+    content[18:22] = struct.pack(">I", len(one) + error)
+    content[10:12] = struct.pack(">H", 1)  # of which the header knows nothing either
+    assert rows(read_midi(bytes(content))) == [(60, 0, 0.5), (64, 0, 0.5)]
+
+
+def test_text_before_the_data_of_a_riff_file_is_passed_over():
+    inner = midi(track(b"\0\x90\x3c\x40\x83\x60\x80\x3c\0", END))
+    chunks = b"INFO" + struct.pack("<I", 8) + b"my data " + b"data" + struct.pack("<I", len(inner)) + inner
+    assert rows(read_midi(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"RMID" + chunks)) == [(60, 0, 0.5)]

@@ -93,7 +93,7 @@ def format_report(report: dict, bars_a_line: int = 4) -> str:
         cells, section, metre = [], "", ""
         for bar in tune["bars"]:
             equal = len({chord["beats"] for chord in bar["chords"]}) == 1
-            text = " ".join(c["symbol"] + ("" if equal else f":{c['beats']:g}") for c in bar["chords"])
+            text = ", ".join(c["symbol"] + ("" if equal else f" {c['beats']:g}") for c in bar["chords"])
             new = bar["section"] if bar["section"] != section else ""
             changed = bar["metre"] if bar["metre"] != metre and metre else ""
             cells.append(" ".join(filter(None, (f"[{new}]" if new else "", changed, text))))

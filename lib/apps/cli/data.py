@@ -79,7 +79,7 @@ def look(
     from lib.music import notes as midis
 
     notes, left_out = midis.look(midi)
-    tempo, metres = midis.read_tempo(midi), midis.read_metres(midi)
+    tempo, metres = midis.read_tempo(midi, at_s=0.0), midis.read_metres(midi)
     metre, pedal_s = "{}/{}".format(*metres[0][1:]), notes.pedal_s.round(4).tolist()
     if as_json:
         columns = (notes.pitch, notes.onset_s.round(4), notes.duration_s.round(4), notes.velocity)
