@@ -16,7 +16,8 @@ from documents import ROOT, blocks_of
 from tiny import save_tiny_improviser
 
 from lib import config
-from lib.music.notes import Notes, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes
 
 FOLDERS = ("FOLDER", "DIR", "MINE")
 ALBUMS, TITLES = 3, 2  # enough to train on, to validate and to test

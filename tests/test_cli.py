@@ -18,7 +18,8 @@ from lib.data.corpora import open_corpus
 from lib.data.tempo_maps import open_tempo_maps
 from lib.generation.generate import load_improviser
 from lib.models.beat_tracker import BeatNetwork, BeatTracker, DownbeatNetwork
-from lib.music.notes import Notes, read_markers, read_midi, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes, read_markers, read_midi
 from lib.music.tempo_map import Metre, TempoMap
 
 ROOT = Path(__file__).resolve().parent.parent

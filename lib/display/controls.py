@@ -20,7 +20,7 @@ from lib.display.take_strip import TakeActions, TakeStrip
 from lib.display.takes import Call
 from lib.music.audio import render_audio
 from lib.music.hands import left_hand
-from lib.music.notes import write_midi
+from lib.music.midi_writer import write_midi
 
 __all__ = ["SoloPanel", "request_of", "solo_controls"]
 VARIATIONS = 3

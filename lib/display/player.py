@@ -16,7 +16,7 @@ import numpy as np
 
 from lib.display.page import fill_page, read_parts
 from lib.music.audio import encode_mp3
-from lib.music.notes import to_midi
+from lib.music.midi_writer import to_midi
 from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, SHORTEST_PART
 
 FOLDER = Path(__file__).parent / "player"

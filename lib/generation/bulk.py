@@ -27,7 +27,8 @@ from lib.generation.performance import written_map
 from lib.generation.request import request_from
 from lib.music.beat_notes import STEADY, in_seconds
 from lib.music.metrics import describe
-from lib.music.notes import MidiError, Notes, read_metres, read_midi, read_midi_and_quarters, to_midi
+from lib.music.midi_writer import to_midi
+from lib.music.notes import MidiError, Notes, read_metres, read_midi, read_midi_and_quarters
 from lib.music.tempo_map import TempoMap
 from lib.progress import progress_bar
 from lib.storage.atomic_write import atomic_write, write_text

@@ -26,7 +26,8 @@ from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import NO_CHORD
 from lib.music.hands import left_hand
 from lib.music.harmony import changes_by, invent_chart, read_changes
-from lib.music.notes import Notes, to_midi
+from lib.music.midi_writer import to_midi
+from lib.music.notes import Notes
 from lib.music.piano_roll import (
     LATENT_STRIDE,
     LATENTS_PER_BEAT,

@@ -32,7 +32,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from serving import free_port, serving, wait_for  # noqa: E402
 from tiny import save_tiny_improviser  # noqa: E402
 
-from lib.music.notes import Notes, to_midi  # noqa: E402
+from lib.music.midi_writer import to_midi  # noqa: E402
+from lib.music.notes import Notes  # noqa: E402
 
 ORDER = {"seconds": 5, "num_steps": 30, "chords": "Dm7 G7 | Cmaj7"}
 CLIENTS = 64

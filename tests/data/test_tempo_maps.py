@@ -20,7 +20,8 @@ from lib.data.tempo_maps import (
     tempo_maps_of,
     write_tempo_maps,
 )
-from lib.music.notes import Notes, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes
 from lib.music.tempo_map import BEATS_ONLY, IN_BARS, Metre, TempoMap
 from lib.storage.backends import open_storage
 

@@ -7,7 +7,8 @@ import pytest
 
 from lib.generation.performance import as_theme, read_performance, tempo_and_metre, written_map
 from lib.generation.request import GenerateRequest
-from lib.music.notes import Notes, to_midi
+from lib.music.midi_writer import to_midi
+from lib.music.notes import Notes
 from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, Metre, TempoMap, bar_table
 
 

@@ -19,7 +19,8 @@ from lib.music.audio import (
     to_pcm,
     write_wav,
 )
-from lib.music.notes import Notes, read_midi, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes, read_midi
 
 RATE_HZ = 22_050
 

@@ -10,7 +10,8 @@ import pytest
 
 from lib.data.ingest import ingest
 from lib.music.midi_file import MidiError, join_chunks, split_chunks
-from lib.music.notes import Notes, read_midi, read_midi_and_quarters, to_midi
+from lib.music.midi_writer import to_midi
+from lib.music.notes import Notes, read_midi, read_midi_and_quarters
 
 FOLDER = Path(__file__).parent.parent / "fixtures" / "midi"
 SCALE = [(60, 0, 0.5), (62, 0.5, 1), (64, 1, 1.5), (65, 1.5, 2)]

@@ -11,7 +11,8 @@ from lib.music.beat_grid import Timing
 from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
 from lib.music.chart import Bar, Chart
 from lib.music.chords import in_ascii, parse_chord
-from lib.music.notes import MidiError, Notes, read_markers, read_midi, read_piano, read_tempo, to_midi, write_midi
+from lib.music.midi_writer import to_midi, write_midi
+from lib.music.notes import MidiError, Notes, read_markers, read_midi, read_piano, read_tempo
 from lib.music.piano_roll import FRAMES_PER_BEAT
 from lib.music.tempo_map import BEATS_ONLY, IN_BARS, Metre, TempoMap, bar_table
 

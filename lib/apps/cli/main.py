@@ -163,7 +163,7 @@ def reconstruct(
     check_source(run, released)
     from lib.generation.performance import read_performance
     from lib.generation.reconstruct import reconstruct as through_codec
-    from lib.music.notes import write_midi
+    from lib.music.midi_writer import write_midi
 
     original, tempo_map = read_performance(midi)
     notes, score = through_codec(configs.RELEASED if released else run, original, device, tempo_map)

@@ -27,7 +27,7 @@ from lib.music.chart import NO_CHORD_FRAME, Chart, chord_frames
 from lib.music.chords import QUALITY_NAMES
 from lib.music.hands import left_hand
 from lib.music.metrics import TOGETHER_S, describe
-from lib.music.notes import write_midi
+from lib.music.midi_writer import write_midi
 from lib.music.piano_roll import FRAMES_PER_BEAT, LATENTS_PER_BEAT
 from lib.music.style_features import chord_starts, top_line
 

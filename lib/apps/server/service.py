@@ -17,7 +17,8 @@ from lib.devices import choose_device
 from lib.generation.generate import load_improviser
 from lib.generation.reconstruct import codec_round_trip
 from lib.music.metrics import note_f1
-from lib.music.notes import read_piano, read_tempo, to_midi
+from lib.music.midi_writer import to_midi
+from lib.music.notes import read_piano, read_tempo
 from lib.style.gallery import GALLERY, load_classifier
 from lib.style.identification import identify
 

@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from lib.music.notes import Notes, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes
 from lib.music.tempo_map import Metre, TempoMap
 
 MUSESCORES = ("mscore3", "musescore3", "mscore", "musescore", "mscore4portable")

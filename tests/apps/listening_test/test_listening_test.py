@@ -21,7 +21,8 @@ from lib.apps.listening_test.listening_test import (
 )
 from lib.config import ConfigError
 from lib.music.audio import Audio, write_wav
-from lib.music.notes import Notes, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes
 
 RATE_HZ = 22_050
 WHITE_KEYS = np.array([60, 62, 64, 65, 67, 69])

@@ -21,7 +21,8 @@ from lib.generation.generate import generate, infill
 from lib.generation.performance import as_theme, read_performance
 from lib.generation.request import GenerateRequest
 from lib.music.beat_grid import Timing
-from lib.music.notes import Notes, read_midi, read_tempo, to_midi
+from lib.music.midi_writer import to_midi
+from lib.music.notes import Notes, read_midi, read_tempo
 from lib.music.piano_roll import FRAMES_PER_BEAT
 from lib.music.tempo_map import Metre, TempoMap
 

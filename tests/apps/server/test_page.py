@@ -10,7 +10,8 @@ from browser import find_axe, find_barriers
 from serving import free_port
 
 from lib.apps.server.app import make_app
-from lib.music.notes import Notes, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (pip install playwright)")
 expect, TOKEN = sync_api.expect, "a token of the tests"

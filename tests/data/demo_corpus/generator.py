@@ -16,7 +16,7 @@ from demo_corpus.performance import perform
 from demo_corpus.players import PLAYERS_BY_HABIT
 from demo_corpus.tunes import TUNES
 
-from lib.music.notes import to_midi
+from lib.music.midi_writer import to_midi
 from lib.music.tempo_map import Metre, TempoMap
 
 PIECES_PER_ALBUM = (4, 3, 3)  # every player plays each tune once
