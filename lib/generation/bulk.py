@@ -22,9 +22,10 @@ import torch
 
 from lib.checkpoints.load import Improviser
 from lib.config import ConfigError, as_values
-from lib.generation.generate import Order, Solo, generate_many
+from lib.generation.generate import generate_many
 from lib.generation.performance import written_map
 from lib.generation.request import request_from
+from lib.generation.solo import Order, Solo
 from lib.music.beat_notes import STEADY, in_seconds
 from lib.music.metrics import describe
 from lib.music.midi_writer import to_midi

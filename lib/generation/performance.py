@@ -13,8 +13,8 @@ import numpy as np
 
 from lib import config as configs
 from lib.config import RELEASED, build
-from lib.generation.generate import Order
 from lib.generation.request import GenerateRequest
+from lib.generation.solo import Order
 from lib.models.beat_tracker import BeatTracker
 from lib.music.beat_grid import Timing
 from lib.music.beat_notes import BeatNotes, in_beats

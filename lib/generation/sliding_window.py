@@ -21,7 +21,8 @@ from lib.checkpoints.load import Improviser
 from lib.diffusion import sampling
 from lib.generation.request import GenerateRequest
 from lib.keyed_random import uniforms
-from lib.models.dit import Conditions, attributes, classifier_free, feel_condition, harmony, tempo
+from lib.models.conditions import Conditions, attributes, feel_condition, harmony, tempo
+from lib.models.dit import classifier_free
 from lib.music.beat_grid import window_starts
 from lib.music.chart import Chart, chord_features, chord_frames, next_chords
 from lib.music.chords import Chord

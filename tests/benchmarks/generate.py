@@ -291,7 +291,8 @@ EARLIER = """
 import json, sys
 from pathlib import Path
 from lib.config import build
-from lib.generation.generate import Order, generate_many, load_improviser
+from lib.generation.generate import generate_many, load_improviser
+from lib.generation.solo import Order
 from lib.generation.request import GenerateRequest
 from lib.music.midi_writer import write_midi
 

@@ -32,9 +32,10 @@ sys.path.insert(0, str(ROOT))
 from lib.config import RELEASED  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.data.tempo_maps import open_tempo_maps  # noqa: E402
-from lib.generation.generate import Order, generate_many, load_improviser  # noqa: E402
+from lib.generation.generate import generate_many, load_improviser  # noqa: E402
 from lib.generation.reconstruct import codec_round_trip  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
+from lib.generation.solo import Order  # noqa: E402
 from lib.models.beat_tracker import load_track  # noqa: E402
 from lib.music.beat_grid import clock_frames, feel, tempo_frames  # noqa: E402
 from lib.music.beat_notes import in_beats  # noqa: E402

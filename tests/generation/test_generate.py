@@ -11,8 +11,9 @@ from lib.checkpoints.checkpoint import CheckpointError
 from lib.config import ConfigError, build, preset
 from lib.data.corpora import open_corpus
 from lib.diffusion.sampling import NUM_REVISIONS, guided_steps
-from lib.generation.generate import Order, generate, generate_many, infill, load_improviser
+from lib.generation.generate import generate, generate_many, infill, load_improviser
 from lib.generation.request import GenerateRequest
+from lib.generation.solo import Order
 from lib.music.beat_notes import in_beats
 from lib.music.chart import Chart
 from lib.music.chords import ChordError

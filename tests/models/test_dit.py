@@ -10,23 +10,18 @@ import torch
 from untrained import has_gradients
 
 from lib.config import preset
-from lib.models.dit import (
+from lib.models.conditions import (
     ATTRIBUTES_DIM,
     CHORDS_DIM,
-    CLOCK_SIZES,
     FEEL_DIM,
     TEMPO_DIM,
     Conditions,
-    DiT,
-    Posterior,
     attributes,
-    classifier_free,
     feel_condition,
     harmony,
-    pick,
     tempo,
-    typical_logits,
 )
+from lib.models.dit import CLOCK_SIZES, DiT, Posterior, classifier_free, pick, typical_logits
 from lib.models.frame_head import TYPICAL_LOGIT
 from lib.models.vqvae import CELLS, GROUPS, PEDALS
 from lib.music.chart import CHORD_DIM

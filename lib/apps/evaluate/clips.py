@@ -12,8 +12,8 @@ import torch
 from lib.config import build
 from lib.data.note_store import NoteStore
 from lib.data.tempo_maps import open_tempo_maps
-from lib.generation.generate import Order
 from lib.generation.request import GenerateRequest
+from lib.generation.solo import Order
 from lib.music.beat_grid import clock_frames, window_starts
 from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
 from lib.music.chart import Bar, Chart

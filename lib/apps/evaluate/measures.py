@@ -20,8 +20,8 @@ from scipy.stats import entropy
 
 from lib.apps.evaluate.clips import Clip
 from lib.apps.evaluate.metric_descriptions import MEANS
-from lib.generation.generate import Order
 from lib.generation.sliding_window import Conditioning
+from lib.generation.solo import Order
 from lib.music.beat_grid import SECOND_EIGHTH
 from lib.music.chart import NO_CHORD_FRAME, Chart, chord_frames
 from lib.music.chords import QUALITY_NAMES

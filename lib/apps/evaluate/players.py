@@ -15,7 +15,8 @@ import numpy as np
 from lib.apps.evaluate.clips import Clip, ClipSet, make_orders
 from lib.checkpoints.load import Improviser
 from lib.generation.bulk import SoloStore, facts_of
-from lib.generation.generate import Order, generate_many
+from lib.generation.generate import generate_many
+from lib.generation.solo import Order
 from lib.music.beat_notes import BeatNotes
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 from lib.progress import progress_bar

@@ -29,7 +29,7 @@ from lib.music.tempo_map import Metre, TempoMap
 
 if TYPE_CHECKING:
     from lib.checkpoints.load import Improviser
-    from lib.generation.generate import Order
+    from lib.generation.solo import Order
     from lib.music.chart import Chart
 
 COMPING = {"density": 4.0, "register": 50.0}  # where it accompanies
@@ -74,13 +74,13 @@ class Answer:
 
 
 def order_of(question: Question, request: DuetRequest, chart: Chart | None, callback: Callable | None = None) -> Order:
-    """generate.Order of a Question: its prompt at the tempo of now, its bar lines where those of the chart are.
+    """solo.Order of a Question: its prompt at the tempo of now, its bar lines where those of the chart are.
 
     Parameters
     ----------
     chart : of which the Question's beats are taken; None: the changes are the pianist's own
     """
-    from lib.generation.generate import Order
+    from lib.generation.solo import Order
 
     asked, metre = request_of(question, request, own_changes=chart is None), Metre.parse(request.metre)
     start, length, given = (

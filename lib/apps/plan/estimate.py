@@ -23,7 +23,7 @@ from lib.apps.plan.machines import BUSY, LAUNCH_S, Logged, Machine
 from lib.config import ConfigError, StageConfig
 from lib.data.corpora import CORPORA, gather_labelled, gather_pieces, in_published_test
 from lib.data.note_store import CorpusError
-from lib.models import dit, style_encoder, vqvae
+from lib.models import conditions, dit, style_encoder, vqvae
 from lib.music.note_windows import VALUES, WINDOW_NOTES, NoteWindows
 from lib.music.piano_roll import CHUNK_FRAMES, NUM_PITCHES, WINDOW, PianoRoll
 from lib.training.coded_stream import FRAME, SHORT_SHARE, SHORT_WINDOWS
@@ -180,10 +180,10 @@ def _diffusion(config):
     music, clock = (torch.zeros(1, WINDOW, size, dtype=torch.int64) for size in (vqvae.GROUPS, 3))
     given, masked = torch.zeros(1, WINDOW, dtype=torch.bool), slice(round(MASKED * WINDOW))
     style = torch.zeros(1, styles.style_dim)
-    sizes = (dit.CHORDS_DIM, dit.ATTRIBUTES_DIM, dit.TEMPO_DIM, dit.FEEL_DIM)
+    sizes = (conditions.CHORDS_DIM, conditions.ATTRIBUTES_DIM, conditions.TEMPO_DIM, conditions.FEEL_DIM)
     chords, attributes, tempo, feel = (torch.zeros(1, WINDOW, size) for size in sizes)
-    conditions = dit.Conditions(style, chords, attributes, clock, tempo, feel, music, given)
-    return model, lambda: model.nll(model(music, given, conditions)[0, masked], music[0, masked])[0].sum()
+    conditioned = conditions.Conditions(style, chords, attributes, clock, tempo, feel, music, given)
+    return model, lambda: model.nll(model(music, given, conditioned)[0, masked], music[0, masked])[0].sum()
 
 
 _MODELS = {"vqvae": _vqvae, "style_encoder": _style_encoder, "diffusion": _diffusion}

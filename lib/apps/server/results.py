@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lib.display.player import player_html
 from lib.generation.bulk import SoloStore, facts_of
-from lib.generation.generate import Solo
+from lib.generation.solo import Solo
 from lib.music.audio import render_audio, write_wav
 from lib.music.notes import Notes
 

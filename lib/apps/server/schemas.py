@@ -17,9 +17,10 @@ from lib.apps.server.limits import Limits
 from lib.checkpoints.config_migration import known_values, renamed
 from lib.checkpoints.load import Styles
 from lib.config import STRICT, ConfigError, build
-from lib.generation.generate import Order, find_passage
+from lib.generation.generate import find_passage
 from lib.generation.performance import as_theme, order_of, read_performance
 from lib.generation.request import GenerateRequest, MetreText, Tempo
+from lib.generation.solo import Order
 from lib.music.chords import ChordError
 from lib.music.notes import MidiError, Notes, read_midi
 from lib.music.tempo_map import TempoMap

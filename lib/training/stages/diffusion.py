@@ -31,7 +31,7 @@ from lib.data.tempo_maps import tempo_maps_of
 from lib.diffusion.sampling import training_mask_ratio
 from lib.keyed_random import uniform, uniforms
 from lib.models.blocks import add_low_rank
-from lib.models.dit import Conditions, attributes, feel_condition, harmony, tempo
+from lib.models.conditions import Conditions, attributes, feel_condition, harmony, tempo
 from lib.models.vqvae import GROUPS
 from lib.music.beat_grid import UNKNOWN_CLOCK, feel
 from lib.music.harmony import MOST_ROWS, join_pieces, read_changes

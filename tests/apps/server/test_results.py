@@ -5,8 +5,8 @@ import json
 import wave
 
 from lib.apps.server.results import Results, as_values
-from lib.generation.generate import Solo
 from lib.generation.request import GenerateRequest
+from lib.generation.solo import Solo
 from lib.music.notes import Notes
 from lib.music.tempo_map import Metre, TempoMap
 
