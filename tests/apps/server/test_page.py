@@ -90,7 +90,7 @@ def generate(page, seconds=None, **knobs):
 def test_knobs_are_set_and_the_solo_sounds(open_page, served):
     page = open_page(served[0])
     page.locator("#style").select_option("Bill Evans")
-    generate(page, chords="Dm7 G7 | Cmaj7", seconds=5, seed=7)
+    generate(page, chords="Dm7 G7\nCmaj7", seconds=5, seed=7)  # a line break is a bar line
     expect(page.locator("#said")).to_have_text("done", timeout=30_000)
     player = page.frame_locator("#player")
     player.get_by_role("button", name="Play").click()
@@ -98,7 +98,7 @@ def test_knobs_are_set_and_the_solo_sounds(open_page, served):
     wait_until(frame, "() => soundOf(state.take).currentTime > 0.5")
     assert frame.evaluate("() => music.takes[0].notes.length") > 5 and frame.evaluate("() => music.takes[0].chords[0][1]") == "Dm7"
     request = page.evaluate("() => ask(job.links.json).then(answer => answer.json()).then(found => found.request)")
-    assert (request["style"], request["chords"], request["seed"]) == ("Bill Evans", "Dm7 G7 | Cmaj7", 7)
+    assert (request["style"], request["chords"], request["seed"]) == ("Bill Evans", "Dm7 G7\nCmaj7", 7)
     with page.expect_download() as download:
         page.get_by_role("button", name=".mid").first.click()
     assert download.value.suggested_filename.endswith(".mid")
