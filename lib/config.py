@@ -277,6 +277,8 @@ def preset(stage: str, name: str = "laptop", **overrides: Any) -> StageConfig:
     """
     config_type = STAGES[choose("stage", stage, STAGES)]
     values = {"preset": name, **_PRESETS[choose("preset", name, PRESETS)][stage]}
+    if overrides.get("epochs") is not None:
+        values["steps"] = None  # whoever asks for epochs means them
     values.update({key: value for key, value in overrides.items() if value is not None})
     return build(config_type, values)
 

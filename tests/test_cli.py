@@ -231,3 +231,15 @@ def test_identify_and_a_style_of_ones_own_from_the_command_line(demo_data, demo_
     wish = ("generate", "--run", tiny_runs / "brad_final", "--seconds", "3", "--num-steps", "2", "--out", tmp_path / "solo.mid")
     lib(*wish, "--style", "Mine:0.7,Cora Canonby:0.3", "--data-dir", tmp_path, check=0)
     assert "Mine" in lib(*wish, "--style", "Mime", "--data-dir", tmp_path, check=2).stderr
+
+
+def test_the_original_guides_flags(demo_data, tmp_path):
+    words = ["train", "vqvae", "--preset", "tiny", "--data_dir", tmp_path / "data", "--batch_size", "2", "--mixed_precision", "no"]
+    lib(*words, "--gradient_accumulation", "1", "--save_dir", tmp_path / "weights" / "vq")
+    assert (tmp_path / "weights" / "vq" / "checkpoints").is_dir() and (tmp_path / "data" / "demo" / "notes.store").exists()
+    refused = lib(*words, "--save_dir", tmp_path / "vq", "--run", "vq", check=2)
+    assert "leave --run out" in refused.stderr
+    encoder = ["train", "style_encoder", "--preset", "tiny", "--data_dir", tmp_path / "data", "--save_dir", tmp_path / "w" / "se"]
+    lib(*encoder)
+    lib("train", "diffusion", "--preset", "tiny", "--data_dir", tmp_path / "data", "--save_dir", tmp_path / "w" / "dit",
+        "--vqvae_ckpt", tmp_path / "weights" / "vq", "--style_encoder_ckpt", tmp_path / "w" / "se")  # fmt: skip

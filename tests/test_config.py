@@ -72,3 +72,8 @@ def test_configs_are_frozen():
 def test_impossible_requests(values):
     with pytest.raises(ConfigError, match=next(iter(values))):
         build(GenerateRequest, values)
+
+
+def test_epochs_that_are_asked_for_beat_the_steps_of_a_preset():
+    assert preset("vqvae", "demo").steps == 450 and preset("vqvae", "demo", epochs=2).steps is None
+    assert preset("vqvae", "demo", epochs=2, steps=7).steps == 7

@@ -59,9 +59,16 @@ def train(
     lr: Annotated[float | None, hidden("Peak learning rate.")] = None,
     mixed_precision: Annotated[str | None, hidden("no, fp16, bf16 or auto.")] = None,
     gradient_accumulation: Annotated[int | None, hidden("Forward passes of an optimizer step.")] = None,
-    folder: Annotated[Path | None, hidden("Fine-tune on the MIDI files of a folder, played by --pianist.")] = None,
-    vqvae_run: Annotated[Path | None, hidden("Whose codec: a run, or a finished improviser.")] = None,
-    style_encoder_run: Annotated[Path | None, hidden("Whose style encoder: likewise.")] = None,
+    save_dir: Annotated[Path | None, hidden("--runs-dir and --run in one: runs/vqvae.")] = None,
+    folder: Annotated[
+        Path | None, hidden("Fine-tune on the MIDI files of a folder, played by --pianist.", "--folder", "--brad-data")
+    ] = None,
+    vqvae_run: Annotated[
+        Path | None, hidden("Whose codec: a run, or a finished improviser.", "--vqvae-run", "--vqvae-ckpt")
+    ] = None,
+    style_encoder_run: Annotated[
+        Path | None, hidden("Whose style encoder: likewise.", "--style-encoder-run", "--style-encoder-ckpt")
+    ] = None,
     diffusion_run: Annotated[Path | None, hidden("Whose weights to begin with: likewise, e.g. data/released.")] = None,
     from_weights: Annotated[Path | None, hidden("Begin a new run with a file of export --interim.")] = None,
     first_step: Annotated[int | None, hidden("At which step; by default the file's own.", min=0)] = None,
@@ -74,6 +81,8 @@ def train(
     """Train a stage, or continue to; Ctrl-C saves, the same command continues (until-done: by itself)."""
     from lib.apps.headless import when_done as endings
     from lib.checkpoints.config_migration import renamed_settings
+    from lib.data.note_store import STORE_NAME
+    from lib.data.prepare import prepare
     from lib.training import loop
 
     overrides = {
@@ -90,6 +99,12 @@ def train(
     }
     config = configs.preset(stage, preset, **overrides)
     configs.choose("ending", when_done, endings.ACTIONS)
+    if save_dir is not None and run is not None:
+        raise configs.ConfigError("--save-dir names the run already: leave --run out.")
+    if save_dir is not None:
+        runs_dir, run = save_dir.parent, save_dir.name
+    if "demo" in config.corpora and not (data_dir / "demo" / STORE_NAME).exists():
+        prepare(["demo"], data_dir)  # it comes with the suite
     result = loop.train(
         config,
         data_dir,
