@@ -53,6 +53,7 @@ FREE_SETTINGS = {
     *("preset", "epochs", "steps", "decay", "device", "mixed_precision", "log_every", "validate_every", "save_every"),
     *("save_minutes", "mirror_minutes"),
     *("keep_checkpoints", "tracker", "validation_batches", "final_name", "mirror_verify_minutes", "deterministic"),
+    "encodings",  # the keys of later epochs
     "skips_in_a_row",
 }
 BATCH_SETTINGS = ("batch_size", "gradient_accumulation")  # may differ if their product, the global batch, does not
