@@ -26,6 +26,7 @@ from lib.data.note_store import CorpusError
 from lib.models import conditions, dit, style_encoder, vqvae
 from lib.music.note_windows import VALUES, WINDOW_NOTES, NoteWindows
 from lib.music.piano_roll import CHUNK_FRAMES, NUM_PITCHES, WINDOW, PianoRoll
+from lib.storage.slots import SLOTS
 from lib.training.coded_stream import FRAME, SHORT_SHARE, SHORT_WINDOWS
 from lib.training.optimizers import make_optimizer
 from lib.training.trainer import total_steps
@@ -234,7 +235,8 @@ def estimate(
     basis = "measured" if same else "measured, other preset" if best else "table"
     step_s = _table_step_s(config, machine) * (best.step_s / _table_step_s(best.config, machine) if best else 1)
 
-    checkpoint = FLOAT_BYTES * (work.parameters * (2 if config.ema_decay else 1) + work.optimizer_floats)
+    weights = FLOAT_BYTES * work.parameters * (2 if config.ema_decay else 1)
+    checkpoint = weights + FLOAT_BYTES * work.optimizer_floats
     keys, validations = getattr(config, "encodings", 0), math.ceil(steps / config.validate_every)
     examples = config.batch_size * config.gradient_accumulation
     save_every = max(1, min(0.9 * config.save_every, 60 * config.save_minutes / step_s))  # steps
@@ -255,7 +257,7 @@ def estimate(
     memory = same.peak_bytes if same and same.peak_bytes else _memory_bytes(config, machine, work, checkpoint)
     if machine.kind == "cpu" and not (same and same.config.corpora == config.corpora):
         memory += stores + codes  # mapped, and there until others need the memory
-    drive = (config.keep_checkpoints + 1) * checkpoint + stores
+    kept = (config.keep_checkpoints + 2) * checkpoint  # the best one, and the one that is being written
     return {
         "stage": configs.stage_of(config),
         "preset": config.preset,
@@ -272,8 +274,8 @@ def estimate(
         "runtimes": math.ceil(total_h / RUNTIME_H) if machine.on_colab else 0,
         "memory_gb": memory / 1e9,
         "fits": memory <= 1e9 * machine.memory_gb,
-        "disk_gb": (drive + checkpoint + codes) / 1e9,
-        "drive_gb": drive / 1e9,
+        "disk_gb": (kept + stores + codes) / 1e9,
+        "drive_gb": (len(SLOTS) * checkpoint + weights + stores) / 1e9,
     }
 
 

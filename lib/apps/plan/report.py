@@ -76,8 +76,11 @@ class Plan:
         for words, stage, settings in (
             _savings(wanted["preset"]) if larger or wanted and len(self.machines) == 1 else ()
         ):
-            changes[stage] = {**changes.get(stage, {}), **settings}
-            row = self.total(wanted["environment"], wanted["preset"], changes)
+            tried = {**changes, stage: {**changes.get(stage, {}), **settings}}
+            row = self.total(wanted["environment"], wanted["preset"], tried)
+            if row["hours"] >= (savings[-1] if savings else wanted)["hours"]:
+                continue  # so many epochs would be more than the preset's steps
+            changes = tried
             savings.append({"words": words, "hours": row["hours"], "usd": row["usd"]})
             if larger and row["usd"] <= self.budget_usd:
                 break
@@ -123,9 +126,7 @@ class Plan:
         title = f"Preset {whole['preset']} on {whole['environment']}, {machine.title} ({bases}):"
         notes = [] if whole["fits"] else ["The device has too little memory for that."]
         if machine.on_colab and max(row["drive_gb"] for row in stages) > FREE_DRIVE_GB:
-            notes.append(
-                f"Drive has {FREE_DRIVE_GB} GB for free: --set keep_checkpoints=1, and empty it after each stage."
-            )
+            notes.append(f"Drive has {FREE_DRIVE_GB} GB for free: buy more, or empty it, and its bin, after each stage.")
         return "\n".join([title, format_table([*stages, {**whole, "stage": "all"}], STAGE_COLUMNS), *notes])
 
 

@@ -70,7 +70,9 @@ def test_one_environment_one_preset_and_own_prices():
 
 
 def test_a_full_drive_is_foreseen():
-    assert "Drive has 15 GB for free" in plan("--environment", "colab-l4", "--preset", "large")
+    huge = ("--set", "diffusion.width=4096", "--set", "diffusion.depth=24")
+    assert "Drive has 15 GB for free" in plan("--environment", "colab-l4", "--preset", "large", *huge)
+    assert "15 GB for free" not in plan("--environment", "colab-l4", "--preset", "large")
     assert "15 GB for free" not in plan("--environment", "colab-l4", "--preset", "colab")
     assert "15 GB for free" not in plan("--environment", "runpod-4090", "--preset", "large"), "no Drive there"
 
