@@ -73,7 +73,7 @@ def read_score(content: bytes):
 
 def _with_releases(track):
     """A track that releases all keys of its channels, NEVER ticks after its end."""
-    channels = sorted(_bytes_of_kind(track, 9))
+    channels = [channel for channel in range(16) if 0x90 | channel in track]
     if not channels:
         return track
     end = bytes((0x80 | channels[0], 0, 0))  # stands where the track ended
@@ -192,19 +192,15 @@ def _may_be_unusual(score, tracks):
     """Whether a look at the bytes of a file can't rule out that symusic leaves out something."""
     seen = set()  # channels with controllers in a track before
     for track in tracks:
-        onsets, controls, others = (_bytes_of_kind(track, kind) for kind in (0x9, 0xB, 0xF))
-        programs = sum(track.count(0xC0 | channel) for channel in range(16))
+        counts = np.bincount(np.frombuffer(track, np.uint8), minlength=256).reshape(16, 16)  # of bytes, by halves
+        onsets, controls, others = (set(np.flatnonzero(counts[kind]).tolist()) for kind in (0x9, 0xB, 0xF))
+        programs = counts[0xC].sum()
         is_late = onsets and b"\xff" in track[track.find(0x90 | min(onsets)) : -3]  # a meta event among notes
         if programs > 1 or controls & seen or controls - onsets or others & {0, 7} or is_late:
             return True
         seen |= controls
     numbers = (track.controls.numpy()["number"] for track in score.tracks if len(track.controls))
     return any((number >= ALL_OFF[0]).any() for number in numbers)
-
-
-def _bytes_of_kind(track, kind):
-    """The low halves of all bytes of a track whose high half is `kind`: channels, of messages and more."""
-    return {low for low in range(16) if kind << 4 | low in track}
 
 
 def _are_plain(tracks):
