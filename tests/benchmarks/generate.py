@@ -291,10 +291,9 @@ EARLIER = """
 import json, sys
 from pathlib import Path
 from lib.config import build
-from lib.generation.generate import generate_many, load_improviser
-from lib.generation.solo import Order
+from lib.generation.generate import Order, generate_many, load_improviser
 from lib.generation.request import GenerateRequest
-from lib.music.midi_writer import write_midi
+from lib.music.notes import write_midi
 
 requests, improviser = json.loads(Path(sys.argv[1]).read_text()), load_improviser(released=True, device="cpu")
 for first in range(0, len(requests), 8):
