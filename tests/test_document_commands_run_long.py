@@ -12,7 +12,7 @@ from document_workplace import FOLDERS, make_archives, workplace
 from evaluation_sizes import FEW, PIANIST
 from test_document_commands_run import LONG, typed
 
-from lib.apps.cli import evaluate as commands
+from lib.apps.cli import comparing as commands
 from lib.apps.evaluate import intervals
 from lib.apps.headless import until_done
 from lib.apps.headless.until_done import Ending

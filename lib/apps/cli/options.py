@@ -21,28 +21,43 @@ EARLIER = {"beats_per_bar": "metre"}  # an option of earlier versions -> its nam
 NUMBERS = {int, float, bool}  # what an option's text is read as here; the request reads all other text
 
 
+def option(text: str, *names: str, **settings):
+    """An option with its help; by default its name is the parameter's."""
+    return typer.Option(*names, help=text, **settings)
+
+
+def hidden(text: str, *names: str, **settings):
+    """An option that `--help-all` alone shows."""
+    return option(text, *names, hidden=True, **settings)
+
+
+DataDir = Annotated[Path, option("Folder of archives and note stores.")]
+RunsDir = Annotated[Path, option("Folder of runs.")]
+HiddenDataDir = Annotated[Path, hidden("Folder of archives and note stores.")]
+HiddenDevice = Annotated[str, hidden("cuda, mps, cpu or auto.")]
+Run = Annotated[Path | None, option("brad_final, or a run of diffusion or fine_tune.")]
+Released = Annotated[bool, option("Play with the weights of data/released.", "--released")]
+ChartFile = Annotated[Path | None, option("A chart: iReal Pro (irealb:// or its HTML), MusicXML, a text file.")]
+Transpose = Annotated[int, hidden("Semitones up, of the chart.", min=-11, max=11)]
+Tune = Annotated[str | None, hidden("Which of the chart's tunes, by its title.")]
+DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
+STOPPED_EARLY = 75  # exit code: run the same command again
+
+
 def _show_all(context: typer.Context, value: bool) -> None:
-    if not value or context.resilient_parsing:
-        return
-    hidden = [option for option in context.command.params if getattr(option, "hidden", False)]
-    for option in hidden:
-        option.hidden = False
-    try:
-        print(context.get_help())
-    finally:
-        for option in hidden:
-            option.hidden = True
-    raise typer.Exit
+    if value and not context.resilient_parsing:
+        rare = [parameter for parameter in context.command.params if getattr(parameter, "hidden", False)]
+        for parameter in rare:
+            parameter.hidden = False
+        try:
+            print(context.get_help())
+        finally:
+            for parameter in rare:
+                parameter.hidden = True
+        raise typer.Exit
 
 
-HelpAll = Annotated[
-    bool, typer.Option("--help-all", is_eager=True, callback=_show_all, help="Show all options and exit.")
-]
-
-
-def with_help_all(command: Callable) -> Callable:
-    """A decorator: the command gets `--help-all`, which shows its hidden options too."""
-    return _with_options(command, _own_parameters(command), lambda values: values)
+HelpAll = Annotated[bool, option("Show all options and exit.", "--help-all", is_eager=True, callback=_show_all)]
 
 
 def with_request(
@@ -58,48 +73,33 @@ def with_request(
     """
 
     def decorate(command):
-        *own, _ = _own_parameters(command)
-        left_out = {*skipped, *(parameter.name for parameter in own)}
-        rare = [name for name in request_type.__dataclass_fields__ if name not in {*common, *left_out}]
+        hints = get_type_hints(command, include_extras=True)
+        signature = inspect.signature(command).parameters
+        own = [signature[name].replace(annotation=hints[name]) for name in signature if name in hints]
+        left_out = {*common, *skipped, *(parameter.name for parameter in own)}
+        rare = [name for name in request_type.__dataclass_fields__ if name not in left_out]
         first, rest = ([_field_parameter(request_type, name, common) for name in names] for names in (common, rare))
         for old, name in EARLIER.items():
             if name in {*common, *rare}:
                 rest.append(_parameter(old, str, help=f"Now --{name}.", hidden=True, show_default=False))
-        fields = [parameter.name for parameter in (*first, *rest)]
 
-        def prepare(values):
+        @functools.wraps(command)
+        def wrapper(**values):
             given = {name: values.pop(name, None) for name in fields}
             given = {name: value for name, value in given.items() if value is not None}
-            if set(given) & set(EARLIER):
+            if given.keys() & EARLIER:
                 from lib.checkpoints.config_migration import renamed
 
                 given = renamed(request_type, given, "--")
-            return {**values, **given}
+            return command(**values, **given)
 
-        return _with_options(command, [*first, *own, *rest], prepare)
+        fields = [parameter.name for parameter in (*first, *rest)]
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*first, *own, *rest)]
+        wrapper.__signature__ = inspect.Signature(parameters)
+        wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return wrapper
 
     return decorate
-
-
-def _own_parameters(command):
-    hints = get_type_hints(command, include_extras=True)
-    parameters = inspect.signature(command).parameters.values()
-    return [each.replace(annotation=hints.get(each.name, each.annotation)) for each in parameters]
-
-
-def _with_options(command, parameters, prepare):
-    """The command with these parameters and `--help-all`; it is called with prepare(values)."""
-
-    @functools.wraps(command)
-    def wrapper(**values):
-        del values["help_all"]
-        return command(**prepare(values))
-
-    help_all = inspect.Parameter("help_all", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=HelpAll)
-    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*parameters, help_all)]
-    wrapper.__signature__ = inspect.Signature(parameters)
-    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return wrapper
 
 
 def _field_parameter(request_type, name, common):
@@ -169,3 +169,12 @@ def check_source(run: Path | None, released: bool) -> None:
     """ConfigError unless either a run or the released weights are named."""
     if (run is None) != released:
         raise ConfigError("Give either --run RUN or --released.")
+
+
+def write_sound(notes, wav, soundfont=None):
+    """Render a WAV file and say how."""
+    from lib.music import audio
+
+    sound = audio.render_audio(notes, soundfont)
+    audio.write_wav(sound, wav)
+    print(f"{wav}: {sound.synth}. {sound.note}".strip())

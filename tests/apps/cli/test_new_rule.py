@@ -27,7 +27,7 @@ def test_command_line_page_and_knobs_have_a_new_rule(monkeypatch):
     monkeypatch.setitem(rules.RULES, "staccato", lambda target, span: rules.note_density(target))
     command = with_request(Request, ("chords",))(lambda **request: request)
     assert "staccato" in inspect.signature(command).parameters
-    assert command(staccato=2.0, chords=None, help_all=False) == {"staccato": 2.0}
+    assert command(staccato=2.0, chords=None) == {"staccato": 2.0}
     page = page_html(Request)
     assert 'id="staccato" name="staccato"' in page and "Staccato" in page and "How short notes are." in page
     knobs = make_knobs(Request)

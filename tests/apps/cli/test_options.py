@@ -49,10 +49,10 @@ def test_underscores_are_hyphens(tmp_path):
 
 def test_quarters_a_bar_are_taken_for_a_metre_in_this_release(capsys):
     command = with_request(GenerateRequest, ("chords",))(lambda **request: build(GenerateRequest, request))
-    assert command(beats_per_bar=3, help_all=False).metre == "3/4"
+    assert command(beats_per_bar=3).metre == "3/4"
     assert "--beats_per_bar is now called metre" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="metre is given twice"):
-        command(beats_per_bar=3, metre="7/8", help_all=False)
+        command(beats_per_bar=3, metre="7/8")
     assert "--beats-per-bar" in lib("generate", "--help-all", check=0).stdout
 
 

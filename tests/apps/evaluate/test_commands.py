@@ -6,7 +6,7 @@ import pytest
 from evaluation_sizes import PIANIST
 from typer.testing import CliRunner
 
-from lib.apps.cli.evaluate import size_of
+from lib.apps.cli.comparing import size_of
 from lib.apps.cli.main import app
 from lib.apps.evaluate.clip_sets import QUICK, Size
 from lib.config import ConfigError

@@ -16,7 +16,7 @@ from serving import ROOT, free_port, serving, until, wait_for
 pytest.importorskip("dramatiq", reason="dramatiq is not installed (pip install -r requirements-serve.txt)")
 from prometheus_client import generate_latest  # noqa: E402
 
-from lib.apps.cli.serve import worker  # noqa: E402
+from lib.apps.cli.sharing import worker  # noqa: E402
 from lib.apps.server import dispatcher as playing  # noqa: E402
 from lib.apps.server import redis_queue  # noqa: E402
 from lib.apps.server.dispatcher import Dispatcher, JobFailed, Player, Stopped  # noqa: E402

@@ -1,4 +1,4 @@
-"""The REST server, and workers for it on other machines."""
+"""Share and automate: a server and its workers, weights for others, notebooks without a screen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.apps.cli import DATA_DIR, OUTPUT_DIR, DataDir, Released, Run, option
+from lib.apps.cli.options import (
+    DATA_DIR,
+    OUTPUT_DIR,
+    RUNS_DIR,
+    STOPPED_EARLY,
+    DataDir,
+    Released,
+    Run,
+    RunsDir,
+    option,
+)
+from lib.config import ConfigError
 
 MISSING = "The server needs some packages more: pip install -r requirements-serve.txt ({error})"
 
@@ -33,7 +44,7 @@ def serve(
     try:
         from lib.apps.server.background import serve as serve_at
     except ImportError as error:
-        raise configs.ConfigError(MISSING.format(error=error)) from None
+        raise ConfigError(MISSING.format(error=error)) from None
     from lib.apps.server.auth import check_exposure
     from lib.apps.server.limits import Limits
     from lib.apps.server.service import Service
@@ -59,7 +70,7 @@ def worker(
     try:
         from lib.apps.server.redis_queue import make_worker, without_password
     except ImportError as error:
-        raise configs.ConfigError(MISSING.format(error=error)) from None
+        raise ConfigError(MISSING.format(error=error)) from None
     import signal
     import time
 
@@ -77,3 +88,52 @@ def worker(
             time.sleep(1.0)
     except KeyboardInterrupt:
         playing.stop()
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run of any stage, or a finished improviser such as data/released.")],
+    to: Annotated[Path, option("Folder to write: new, or an earlier export.")],
+    half: Annotated[bool, option("Weights in half precision.", "--half")] = False,
+    base: Annotated[bool, option("Of a fine_tune run: take the base model along.", "--base")] = False,
+    interim: Annotated[bool, option("One small file to continue training from elsewhere.", "--interim")] = False,
+):
+    """Write weights, config and card; they load back by folder, or by name from the Hugging Face hub."""
+    if interim:
+        from lib.checkpoints.checkpoint import find_origin
+        from lib.checkpoints.interim_weights import write_interim_weights
+        from lib.checkpoints.run_dependencies import require
+
+        checkpoint = find_origin(run, run.parent, None).checkpoint or require(run, "diffusion")
+        path, step = write_interim_weights(checkpoint, to), f"step {checkpoint.step:,}"
+        return print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {step}; train --from-weights continues there")
+    from lib.apps.export.export import export as write
+
+    folder = write(run, to, half, base)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        print(f"{path.relative_to(folder).as_posix():<32} {path.stat().st_size / 1000:>10,.0f} kB")
+    print(f"Complete {folder}/README.md as you like, then for example: hf upload OWNER/NAME {folder}")
+
+
+def headless(
+    preset: str = "demo",
+    notebooks: Annotated[str, option("Numbers: 00-06, or 02,06.")] = "00-06",
+    settings: Annotated[list[str] | None, option("NOTEBOOK.parameter=value.", "--set")] = None,
+    sweep: Annotated[Path | None, option("A YAML with a grid of parameters: all combinations, and a table.")] = None,
+    data_dir: DataDir = DATA_DIR,
+    runs_dir: RunsDir = RUNS_DIR,
+    output_dir: Path = OUTPUT_DIR,
+    again: Annotated[bool, option("Run also what is done already.", "--again")] = False,
+):
+    """Run notebooks without a screen, one after the other; exit code 75: a training stopped early, run it again."""
+    from lib.apps.headless import headless as runner
+    from lib.apps.headless.sweep import read_sweep, run_sweep
+
+    folders = output_dir, data_dir, runs_dir
+    if sweep is None:
+        results = runner.run(notebooks, preset, configs.parse_settings(settings or []), *folders, again=again)
+    elif settings:
+        raise ConfigError(f"With --sweep what --set says stands in {sweep}, under set.")
+    else:
+        results = run_sweep(read_sweep(sweep, preset, notebooks), *folders, again=again)
+    statuses = {result.status for result in results}
+    raise typer.Exit(1 if "failed" in statuses else STOPPED_EARLY if runner.STOPPED_EARLY in statuses else 0)
