@@ -22,17 +22,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from lib.apps.server.auth import LOOPBACK, Guard
-from lib.apps.server.errors import Problem, answer_with_problems, answers
+from lib.apps.server.errors import Problem, answer_with_problems, answers, of_field
 from lib.apps.server.jobs import ENDED
-from lib.apps.server.results import KINDS
 from lib.apps.server.schemas import SoloOrder
-from lib.apps.server.service import Service
+from lib.apps.server.service import Service, content_of
 from lib.display.page import fill_page, read_parts
 from lib.generation.request import GenerateRequest
-from lib.music.notes import MidiError
-from lib.style.classifier import TooShort
 
 AGAIN = {"Retry_After": "2"}
+KINDS = {"json": "application/json", "mid": "audio/midi", "wav": "audio/wav", "html": "text/html; charset=utf-8"}
 EVENTS_EVERY_S = 0.25
 WAITING = 8  # who may wait for sound to be made, or for one who is listened to
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="As POST /v1/solos gave it.")]
@@ -148,12 +146,10 @@ def _solos(service):
         if job.state != "done":
             raise Problem(409, f"The job is {job.state}: there is no result{'' if job.state in ENDED else ' yet'}.")
         call = partial(in_turn, sound) if kind in ("wav", "html") else run_in_threadpool
-        content = await call(service.results.read, job.id, kind)
-        if content is None:
+        if (content := await call(content_of, service.store, job.id, kind, service.soundfont)) is None:
             raise Problem(404, "The result was forgotten.")
-        headers = {"Content-Disposition": f'attachment; filename="solo-{job.id[:8]}.{kind}"'}
-        if kind in ("json", "html"):
-            headers = {"Content-Security-Policy": PAGE_POLICY} if kind == "html" else {}
+        as_file = {"Content-Disposition": f'attachment; filename="solo-{job.id[:8]}.{kind}"'}
+        headers = {"html": {"Content-Security-Policy": PAGE_POLICY}, "json": {}}.get(kind, as_file)
         return Response(content, media_type=KINDS[kind], headers=headers)
 
     @router.get("/{job_id}", response_model=JobView, responses=answers(401, 404, 422))
@@ -202,21 +198,17 @@ def _listening(service):
     router = APIRouter(prefix="/v1", tags=["listening"])
     refusals, turn = answers(401, 413, 422, 429), CapacityLimiter(1)
 
-    async def listen(function, *arguments):
-        try:
-            return await in_turn(turn, function, *arguments)
-        except (MidiError, TooShort) as error:
-            raise Problem.of_field("body", error) from None
-
     @router.post("/identify", responses=refusals, openapi_extra=MIDI_BODY)
     async def identify(request: Request, top: Annotated[int, Query(ge=1, le=30)] = 5):
         """Who may be playing a MIDI file (the body), and what speaks for it."""
-        return JSONResponse(await listen(service.identify, await request.body(), top))
+        with of_field("body"):
+            return JSONResponse(await in_turn(turn, service.identify, await request.body(), top))
 
     @router.post("/reconstruct", responses=refusals, openapi_extra=MIDI_BODY)
     async def reconstruct(request: Request, form: Annotated[Literal["json", "mid"], Query()] = "json"):
         """A MIDI file (the body) through the codec and back: the best that the model could say of it."""
-        midi, values = await listen(service.reconstruct, await request.body())
+        with of_field("body"):
+            midi, values = await in_turn(turn, service.reconstruct, await request.body())
         return JSONResponse(values) if form == "json" else Response(midi, media_type=KINDS["mid"])
 
     @router.get("/styles", responses=answers(401))

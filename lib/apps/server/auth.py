@@ -27,9 +27,7 @@ def check_exposure(host: str, token: str | None) -> None:
     if token is not None and len(token) < SHORTEST_TOKEN:
         raise ConfigError(f"--token wants {SHORTEST_TOKEN} characters at least, e.g. of: openssl rand -hex 16")
     if host not in LOOPBACK and token is None:
-        raise ConfigError(
-            f"--host {host} can be reached from other machines: it wants --token TOKEN (or LIB_SERVE_TOKEN)."
-        )
+        raise ConfigError(f"--host {host} can be reached by other machines: it wants --token TOKEN (or LIB_SERVE_TOKEN).")
 
 
 class Guard:
@@ -62,7 +60,8 @@ class Guard:
             self._check(scope["path"], Headers(scope=scope))
             await self.app(scope, body.receive, answer)
         except Problem as problem:
-            await respond(problem)(scope, receive, answer)
+            refusal = respond(problem.status_code, problem.detail, None, problem.headers)
+            await refusal(scope, receive, answer)
         except Exception:  # Starlette's outermost middleware answers with 500, and logs it
             self.count(500)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 import time
@@ -9,20 +10,22 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
 from lib.apps.server.jobs import Jobs
 from lib.apps.server.limits import Limits
-from lib.apps.server.metrics import Metrics
-from lib.apps.server.results import Results, as_values
 from lib.apps.server.schemas import read_order
 from lib.checkpoints.load import Improviser
 from lib.config import ConfigError
 from lib.devices import give_back_memory
+from lib.generation.bulk import SoloStore, facts_of
 from lib.generation.generate import generate_many
 from lib.music.chords import ChordError
 from lib.music.notes import MidiError
 
 LOOK_EVERY_S = 0.1  # whether jobs were cancelled, or the server ends, within a batch
 SWEEP_EVERY_S = 30.0
+SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120, 300)
 log = logging.getLogger(__name__)
 
 
@@ -55,16 +58,12 @@ class Player:
         return 1, None
 
     def play(self, works: Mapping[str, str], wanted: Callable[[dict[str, float]], bool]) -> dict[str, dict]:
-        """Play jobs together.
+        """Play jobs together: job id -> its solo's facts and `midi` in base64.
 
         Parameters
         ----------
         works : job id -> what schemas.write_order wrote
         wanted : called with job id -> share in [0, 1] that is played, every LOOK_EVERY_S; False ends the batch
-
-        Returns
-        -------
-        dict job id -> results.as_values of its solo
 
         Raises
         ------
@@ -85,29 +84,53 @@ class Player:
 
         try:
             orders = [read_order(text).order(self.limits, partial(look, job_id)) for job_id, text in works.items()]
-            solos = generate_many(self.improviser, orders)
-            return {job_id: as_values(solo) for job_id, solo in zip(works, solos)}
+            return dict(zip(works, map(as_values, generate_many(self.improviser, orders))))
         except (ConfigError, MidiError, ChordError) as error:
             raise JobFailed(str(error)) from error
         finally:
             give_back_memory()
 
 
-class Dispatcher(threading.Thread):
-    """Has jobs played until `stop`.
+def as_values(solo) -> dict:
+    """All of a Solo as plain values for JSON."""
+    return {"midi": base64.b64encode(solo.midi()).decode(), **facts_of(solo), "seconds": solo.seconds}
 
-    Parameters
-    ----------
-    player : Player, or redis_queue.RemotePlayer
+
+def keep_result(store: SoloStore, job_id: str, values: Mapping) -> None:
+    """Keep a solo as as_values gives it; of two results of one job the first stays."""
+    if store.facts(job_id) is None:
+        facts = {name: value for name, value in values.items() if name != "midi"}
+        store.write(job_id, base64.b64decode(values["midi"]), facts)
+
+
+class Metrics:
+    """What Prometheus may ask a server: counters in a registry of their own."""
+
+    def __init__(self, jobs: Jobs):
+        self.registry = registry = CollectorRegistry()
+        self.answers = Counter("mehldau_answers", "Answers by HTTP status", ["status"], registry=registry)
+        self.accepted = Counter("mehldau_jobs_accepted", "Jobs accepted", registry=registry)
+        self.ended = Counter("mehldau_jobs_ended", "Jobs ended", ["state"], registry=registry)
+        self.job_seconds = Histogram("mehldau_job_seconds", "From accept to done", buckets=SECONDS, registry=registry)
+        sizes = {"buckets": (1, 2, 4, 8, 16, 32), "registry": registry}
+        self.batch_jobs = Histogram("mehldau_batch_jobs", "Jobs played together", **sizes)
+        self.batch_seconds = Histogram("mehldau_batch_seconds", "Time a batch took", buckets=SECONDS, registry=registry)
+        for state in ("queued", "running"):
+            gauge = Gauge(f"mehldau_jobs_{state}", f"Jobs that are {state}", registry=registry)
+            gauge.set_function(partial(jobs.count, state))
+
+
+class Dispatcher(threading.Thread):
+    """Has jobs played by a Player, or a redis_queue.RemotePlayer, until `stop`; results go into the store.
 
     Attributes
     ----------
     progress : job id -> share in [0, 1], of those that are being played
     """
 
-    def __init__(self, jobs: Jobs, results: Results, metrics: Metrics, player):
+    def __init__(self, jobs: Jobs, store: SoloStore, player):
         super().__init__(name="dispatcher", daemon=True)
-        self.jobs, self.results, self.metrics, self.player = jobs, results, metrics, player
+        self.jobs, self.store, self.player, self.metrics = jobs, store, player, Metrics(jobs)
         self.progress: dict[str, float] = {}
         self._ending, self._pool = threading.Event(), ThreadPoolExecutor(player.threads)
         self._under_way: set[Future] = set()
@@ -127,7 +150,7 @@ class Dispatcher(threading.Thread):
                 if time.monotonic() - swept_s > SWEEP_EVERY_S:
                     swept_s = time.monotonic()
                     for job_id in self.jobs.sweep():
-                        self.results.store.remove(job_id)
+                        self.store.remove(job_id)
                 self.jobs.arrived.wait(1.0)
                 self.jobs.arrived.clear()
             except Exception:  # such as a full disk
@@ -181,6 +204,14 @@ class Dispatcher(threading.Thread):
         for job_id, values in results.items():
             self._keep(batch[job_id], values)
 
+    def _was_done(self, job):
+        """Whether a job's result was written before the process ended: then it is done."""
+        return self.store.facts(job.id) is not None and self.jobs.end(job.id, "done")
+
+    def _is_wanted(self, shares):
+        self.progress |= shares
+        return not self._ending.is_set() and bool(self.jobs.running(list(shares)))
+
     def _fail(self, batch, error):
         if len(batch) > 1:
             log.warning("a batch failed (%r): its jobs one by one", error)
@@ -189,20 +220,12 @@ class Dispatcher(threading.Thread):
         elif self.jobs.end(batch[0].id, "failed", reason_of(error)):
             self.metrics.ended.labels("failed").inc()
 
-    def _was_done(self, job):
-        """Whether a job's result was written before the process ended: then it is done."""
-        return self.results.has(job.id) and self.jobs.end(job.id, "done")
-
-    def _is_wanted(self, shares):
-        self.progress |= shares
-        return not self._ending.is_set() and bool(self.jobs.running(list(shares)))
-
     def _keep(self, job, values):
         if not self.jobs.running([job.id]):
             return  # cancelled
-        self.results.write(job.id, values)
+        keep_result(self.store, job.id, values)
         if self.jobs.end(job.id, "done"):
             self.metrics.ended.labels("done").inc()
             self.metrics.job_seconds.observe(time.time() - job.created_s)
         else:
-            self.results.store.remove(job.id)
+            self.store.remove(job.id)

@@ -12,16 +12,15 @@ from typing import Annotated
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from lib.apps.server.errors import Problem
+from lib.apps.server.errors import field_error, of_field
 from lib.apps.server.limits import Limits
 from lib.checkpoints.config_migration import known_values, renamed
 from lib.checkpoints.load import Styles
-from lib.config import STRICT, ConfigError, build
+from lib.config import STRICT, build
 from lib.generation.generate import find_passage
 from lib.generation.performance import as_theme, order_of, read_performance
 from lib.generation.request import GenerateRequest, MetreText, Tempo
 from lib.generation.solo import Order
-from lib.music.chords import ChordError
 from lib.music.notes import MidiError, Notes, read_midi
 from lib.music.tempo_map import TempoMap
 
@@ -48,7 +47,7 @@ class SoloOrder(GenerateRequest):
         return renamed(GenerateRequest, values, "") if isinstance(values, dict) else values
 
     def order(self, limits: Limits, callback: Callable | None = None) -> Order:
-        """What is to be played, with everything decided; Problem names a MIDI file that can't be read."""
+        """What is to be played, with everything decided; ConfigError names a MIDI file that can't be read."""
         notes, tempo_map = (None, None) if self.midi is None else _read_field("midi", self.midi, limits)
         theme = None if self.theme is None else as_theme(*_read_field("theme", self.theme, limits))
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(GenerateRequest)}
@@ -69,22 +68,30 @@ def read_order(text: str) -> SoloOrder:
 
 
 def check(asked: SoloOrder, styles: Styles, limits: Limits) -> Order:
-    """The Order of what is asked for; Problem names the field that can't be, or is beyond the limits."""
-    _check_sizes(asked, limits)
+    """The Order of what is asked for; ConfigError names the field that can't be, or is beyond the limits."""
+    for name in ("num_steps", "num_candidates", "bars"):
+        if (getattr(asked, name) or 0) > (most := getattr(limits, name)):
+            raise field_error(name, f"{getattr(asked, name)}; this server takes {most} at most.")
+    for name in ("chords", "style"):
+        if len(getattr(asked, name) or "") > limits.chart_characters:
+            raise field_error(name, f"this server reads {limits.chart_characters} characters at most.")
     if (asked.from_s is None) != (asked.to_s is None) or (asked.from_s is not None and asked.midi is None):
-        raise Problem.of_field("from_s" if asked.from_s is None else "to_s", "from_s, to_s and midi go together.")
+        raise field_error("from_s" if asked.from_s is None else "to_s", "from_s, to_s and midi go together.")
     order = asked.order(limits)
     if order.request.style is not None:
-        _of_field("style", ConfigError, styles.vector, order.request.style)
-    bars = 0 if order.request.own_changes else len(_of_field("chords", ChordError, order.request.parsed_chart).bars)
+        with of_field("style"):
+            styles.vector(order.request.style)
+    with of_field("chords"):
+        bars = 0 if order.request.own_changes else len(order.request.parsed_chart().bars)
     if bars > limits.bars:
-        raise Problem.of_field("chords", f"{bars} bars; this server takes {limits.bars} at most.")
+        raise field_error("chords", f"{bars} bars; this server takes {limits.bars} at most.")
     if (length_s := _length_s(order)) > limits.seconds:
         given = [name for name in ("to_s", *LENGTHS) if getattr(asked, name) is not None]
         text = f"{length_s:g} s of music; this server plays {limits.seconds:g} s at most."
-        raise Problem.of_field((*given, "chords")[0], text)
+        raise field_error((*given, "chords")[0], text)
     if order.is_infilling:
-        _of_field("from_s", ConfigError, find_passage, order)
+        with of_field("from_s"):
+            find_passage(order)
     return order
 
 
@@ -100,30 +107,14 @@ def _length_s(order):
     return order.to_s - order.from_s if order.is_infilling else order.request.length_s
 
 
-def _check_sizes(asked, limits):
-    for name in ("num_steps", "num_candidates", "bars"):
-        if (getattr(asked, name) or 0) > (most := getattr(limits, name)):
-            raise Problem.of_field(name, f"{getattr(asked, name)}; this server takes {most} at most.")
-    for name in ("chords", "style"):
-        if len(getattr(asked, name) or "") > limits.chart_characters:
-            raise Problem.of_field(name, f"this server reads {limits.chart_characters} characters at most.")
-
-
-def _of_field(field, kind, function, *arguments):
-    """The function's result; an error of this kind becomes a Problem of the field."""
-    try:
-        return function(*arguments)
-    except kind as error:
-        raise Problem.of_field(field, getattr(error, "fields", {}).get("passage") or str(error)) from None
-
-
 def _read_field(field, text, limits):
     """(Notes, TempoMap) of a MIDI file in base64."""
     try:
         content = base64.b64decode(text, validate=True)
     except ValueError:
-        raise Problem.of_field(field, "is not base64.") from None
-    return _of_field(field, MidiError, check_performance, content, limits)
+        raise field_error(field, "is not base64.") from None
+    with of_field(field):
+        return check_performance(content, limits)
 
 
 def check_performance(content: bytes, limits: Limits) -> tuple[Notes, TempoMap]:

@@ -15,6 +15,7 @@ from lib.apps.server.schemas import SoloOrder, read_order, write_order
 from lib.config import ConfigError
 
 LIMITS = Limits(queued=4, batch=3, tries=2, kept=2)
+RESULT = {"midi": ""}
 
 
 @pytest.fixture
@@ -118,10 +119,9 @@ def test_what_ended_is_forgotten_in_time_and_number(jobs):
 def dispatch(jobs, play, kept):
     """A Dispatcher whose player is a function, and whose results are the ids in a list."""
     from lib.apps.server.dispatcher import Dispatcher
-    from lib.apps.server.metrics import Metrics
 
-    results = SimpleNamespace(has=lambda job_id: False, write=lambda job_id, values: kept.append(job_id))
-    return Dispatcher(jobs, results, Metrics(jobs), SimpleNamespace(threads=1, room=lambda queued: (1, None), play=play))
+    store = SimpleNamespace(facts=lambda job_id: None, write=lambda job_id, midi, facts: kept.append(job_id))
+    return Dispatcher(jobs, store, SimpleNamespace(threads=1, room=lambda queued: (1, None), play=play))
 
 
 def test_a_cancelled_job_ends_no_other_and_all_cancelled_end_the_batch(jobs):
@@ -135,7 +135,7 @@ def test_a_cancelled_job_ends_no_other_and_all_cancelled_end_the_batch(jobs):
             wanted_by.append(wanted(dict.fromkeys(works, 0.5)))
             if not wanted_by[-1]:
                 raise Stopped
-            return dict.fromkeys(works, {})
+            return dict.fromkeys(works, RESULT)
 
         dispatcher = dispatch(jobs, play, kept)
         dispatcher.start()
@@ -159,7 +159,7 @@ def test_the_dispatcher_outlives_a_disk_that_is_full_for_a_while(jobs, monkeypat
 
     for name in faults:
         monkeypatch.setattr(jobs, name, full_once(name, getattr(jobs, name)))
-    dispatcher = dispatch(jobs, lambda works, wanted: dict.fromkeys(works, {}), played)
+    dispatcher = dispatch(jobs, lambda works, wanted: dict.fromkeys(works, RESULT), played)
     job_id = add(jobs)
     dispatcher.start()
     assert until(lambda: jobs.find(job_id).state == "done", 10) and dispatcher.is_alive() and not faults

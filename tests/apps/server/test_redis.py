@@ -22,10 +22,9 @@ from lib.apps.server import redis_queue  # noqa: E402
 from lib.apps.server.dispatcher import Dispatcher, JobFailed, Player, Stopped  # noqa: E402
 from lib.apps.server.jobs import Jobs  # noqa: E402
 from lib.apps.server.limits import Limits  # noqa: E402
-from lib.apps.server.metrics import Metrics  # noqa: E402
-from lib.apps.server.results import Results  # noqa: E402
 from lib.apps.server.schemas import SoloOrder, write_order  # noqa: E402
 from lib.apps.server.service import Service  # noqa: E402
+from lib.generation.bulk import SoloStore  # noqa: E402
 from lib.generation.generate import load_improviser  # noqa: E402
 
 redis = redis_queue.redis
@@ -152,7 +151,7 @@ def job_id(seed):
 @contextlib.contextmanager
 def dispatching(jobs, queue, folder):
     player = redis_queue.RemotePlayer(queue, Limits())
-    dispatcher = Dispatcher(jobs, Results(folder / "results"), Metrics(jobs), player)
+    dispatcher = Dispatcher(jobs, SoloStore(folder / "results"), player)
     dispatcher.start()
     try:
         yield dispatcher
@@ -367,7 +366,7 @@ def test_a_redis_that_goes_away_midway_loses_no_job_and_each_worker_gets_a_share
     monkeypatch.setattr(redis_queue, "connect", lambda url: fake)
     monkeypatch.setattr(redis_queue, "make_broker", lambda client, limits: fake)
     ids = add(jobs, works(7))
-    dispatcher = Dispatcher(jobs, Results(tmp_path), Metrics(jobs), redis_queue.RemotePlayer("redis://", Limits()))
+    dispatcher = Dispatcher(jobs, SoloStore(tmp_path), redis_queue.RemotePlayer("redis://", Limits()))
     dispatcher.start()
     assert until(lambda: sum(map(len, fake.sent)) == 7)
     dispatcher.stop()
