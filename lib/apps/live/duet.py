@@ -18,13 +18,12 @@ from pathlib import Path
 
 from mido import Message
 
-from lib.apps.live.call import CallAndResponse
 from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.midi_output_process import PATIENCE_S, MidiOutputProcess
 from lib.apps.live.model_process import ModelProcess, ProcessError
+from lib.apps.live.partner import CallAndResponse, Turns
 from lib.apps.live.ports import VIRTUAL, PortError, is_available, is_lost, open_input
 from lib.apps.live.tempo import ClockTempo, OwnTempo
-from lib.apps.live.turns import Turns
 from lib.music.tempo_map import Metre
 
 TICK_S = 0.004  # between ticks of the partner, where no message comes
@@ -55,13 +54,9 @@ class Journal:
 
 class PortMonitor(threading.Thread):
     """Opens the input, again when it is back after unplugging, and asks the system now and then which ports it lists:
-    a slow question, so the loop does not wait for it.
+    a slow question, so the loop does not wait for it. PortError : the input is not there at the start.
 
     `events` gets (name, mido.Message or None, time_s): message, input_lost, input_back, output_gone.
-
-    Raises
-    ------
-    PortError : the input is not there at the start
     """
 
     def __init__(self, input_name: str, output_name: str):
@@ -200,13 +195,9 @@ class LiveDuet:
 def play_duet(
     request: DuetRequest, input_name: str, output_name: str, loading: Mapping, journal_path: Path | None = None
 ) -> None:
-    """Play until Ctrl-C or SIGTERM.
+    """Play until Ctrl-C or SIGTERM, over ports (see ports), with a model of load_improviser(**loading).
 
-    Parameters
-    ----------
-    input_name, output_name : see ports
-    loading : keyword arguments of generate.load_improviser
-    journal_path : file that lines of JSON are appended to, or None
+    What happens is appended as lines of JSON to the file of `journal_path`.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     journal, duet, interrupted = Journal(journal_path), None, False

@@ -148,16 +148,9 @@ def silence_port(name: str, channels: Iterable[int], open_port: Callable = open_
 
 
 class MidiOutputProcess:
-    """Scheduler and watchdog as the command sees them, started and ended together.
+    """Scheduler and watchdog as the command sees them, started and ended together; channels (0-15) are played on.
 
-    Parameters
-    ----------
-    name : see ports.open_output
-    channels : those that are played on, 0-15
-
-    Raises
-    ------
-    PortError : the port can't be opened
+    PortError : the port, see ports.open_output, can't be opened.
     """
 
     def __init__(self, name: str, channels: tuple[int, ...] = (0,)):

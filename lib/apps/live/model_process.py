@@ -45,22 +45,13 @@ class ProcessError(RuntimeError):
 
 @dataclass(frozen=True)
 class Question:
-    """What the model is to play.
+    """What the model is to play."""
 
-    Attributes
-    ----------
-    number : identifies its Answer, and counts on from the request's seed
-    prompt : BeatNotes of the PROMPT_BEATS before the music begins, from 0 on
-    start : beat of the chart on which it is to begin
-    beats : how long it is to be
-    beat_s : length of a beat now
-    """
-
-    number: int
-    prompt: BeatNotes
-    start: float
-    beats: float
-    beat_s: float
+    number: int  # identifies its Answer, and counts on from the request's seed
+    prompt: BeatNotes  # of the PROMPT_BEATS before the music begins, from 0 on
+    start: float  # beat of the chart on which it is to begin
+    beats: float  # how long it is to be
+    beat_s: float  # length of a beat now
 
 
 @dataclass(frozen=True)
@@ -74,12 +65,8 @@ class Answer:
 
 
 def order_of(question: Question, request: DuetRequest, chart: Chart | None, callback: Callable | None = None) -> Order:
-    """solo.Order of a Question: its prompt at the tempo of now, its bar lines where those of the chart are.
-
-    Parameters
-    ----------
-    chart : of which the Question's beats are taken; None: the changes are the pianist's own
-    """
+    """solo.Order of a Question over its part of a chart (None: changes of the pianist's own): its prompt at the tempo of
+    now, its bar lines where those of the chart are."""
     from lib.generation.solo import Order
 
     asked, metre = request_of(question, request, own_changes=chart is None), Metre.parse(request.metre)
@@ -119,10 +106,8 @@ def _steady(asked: GenerateRequest) -> TempoMap:
 
 
 def chart_of(request: DuetRequest, improviser: Improviser) -> Chart | None:
-    """The Chart of a DuetRequest; None: the changes are the pianist's own.
-
-    Where no chords are given, an answer continues those of the phrase, if the pianist's changes are known.
-    """
+    """The Chart of a DuetRequest; None: changes of the pianist's own, as where no chords are given and he knows some:
+    then an answer continues those of the phrase."""
     from lib.music.chart import Chart
 
     continues = request.mode == "call" and request.chords is None and any(map(len, improviser.changes.values()))

@@ -23,12 +23,9 @@ PEDAL = -1  # its pitch among those of keys
 
 
 class Phrase:
-    """What the human has played since the last answer.
+    """What the human has played since the last answer; for `cue` see duet_request.parse_cue.
 
-    Parameters
-    ----------
-    cue : see duet_request.parse_cue
-    silence_beats : without a key down, after which the phrase has ended (where silence ends it)
+    `silence_beats` are those without a key down after which it has ended, where silence ends it.
     """
 
     def __init__(self, cue=("silence", None), silence_beats=2.0):

@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lib.apps.live.call import num_beats
 from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.model_process import PROMPT_BEATS, Question, answer, warm_up
-from lib.apps.live.partner import LEAD_S, lead_s
+from lib.apps.live.partner import LATE, LEAD_S, lead_s, num_beats
 from lib.apps.live.tempo import OwnTempo
 from lib.checkpoints.load import Improviser
 from lib.config import ConfigError
@@ -22,22 +21,13 @@ from lib.music.tempo_map import Metre, TempoMap
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What was played.
+    """What was played."""
 
-    Attributes
-    ----------
-    call : Notes from 0 on
-    answer : Notes from 0 on, empty where none came
-    answers_s : the beat on which the answer enters, in seconds of the call; where there is none, the end of the call
-    remarks : what the partner would have said meanwhile, such as that it was late
-    tempo_map : TempoMap of both, its first bar line at the call's first note; None without a call
-    """
-
-    call: Notes
-    answer: Notes
-    answers_s: float
-    remarks: list[str]
-    tempo_map: TempoMap | None = None
+    call: Notes  # from 0 on
+    answer: Notes  # from 0 on, empty where none came
+    answers_s: float  # the beat on which the answer enters, in seconds of the call; where there is none, the call's end
+    remarks: list[str]  # what the partner would have said meanwhile, such as that it was late
+    tempo_map: TempoMap | None = None  # of both, its first bar line at the call's first note; None without a call
 
     @property
     def notes(self) -> Notes:
@@ -46,16 +36,9 @@ class Rehearsal:
 
 
 def rehearse(phrase: Notes, request: DuetRequest, improviser: Improviser) -> Rehearsal:
-    """Let the model answer a phrase.
+    """Let the model answer a phrase, from 0 on, which ends with its last key; its tempo is the request's.
 
-    Parameters
-    ----------
-    phrase : Notes from 0 on
-    request : of mode "call"; the phrase ends with its last key, and the tempo is the request's
-
-    Raises
-    ------
-    ConfigError : another mode
+    ConfigError : a request of another mode than "call".
     """
     if request.mode != "call":
         raise ConfigError(f'A rehearsal answers a phrase: mode must be "call", got {request.mode!r}.')
@@ -75,7 +58,7 @@ def rehearse(phrase: Notes, request: DuetRequest, improviser: Improviser) -> Reh
     ready_s = max(silence_s, asked_s + reply.took_s) + LEAD_S / 2
     entry, played, remarks = grid.next_like(start, ready_s), Notes.from_arrays([], [], [], []), []
     if ready_s > grid.time_of(start):
-        remarks.append("late: it enters in a later bar")
+        remarks.append(LATE)
     if reply.notes is None or not len(reply.notes):
         remarks.append(f"no music came: {reply.reason or 'the model played nothing'}")
     else:

@@ -30,13 +30,7 @@ OF_CLOCK, END, BEGIN = range(3)  # the order of what is due at one time
 
 @dataclass(frozen=True)
 class MidiSpan:
-    """A key or the pedal, from its beginning to its end: given as one, so that no note-on is without its note-off.
-
-    Attributes
-    ----------
-    on_s, off_s : when
-    on, off : messages
-    """
+    """A key or the pedal, from its beginning to its end: given as one, so that no note-on is without its note-off."""
 
     on_s: float
     off_s: float
@@ -79,14 +73,7 @@ def without_overlap(spans: Iterable[MidiSpan]) -> list[MidiSpan]:
 
 
 class Scheduler:
-    """See the module; its first methods are orders of the command.
-
-    Parameters
-    ----------
-    open_port : callable() -> a port, see ports.open_output
-    channels : those that are played on, 0-15
-    clock : callable() -> seconds
-    """
+    """See the module; its first methods are orders of the command. Channels (0-15) are those that are played on."""
 
     def __init__(self, open_port: Callable, channels: Iterable[int], clock: Callable = time.perf_counter):
         self.open_port, self.channels, self.clock = open_port, channels, clock

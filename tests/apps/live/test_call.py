@@ -5,8 +5,8 @@ import pytest
 from mido import Message
 from stage import Stage
 
-from lib.apps.live.call import CallAndResponse
 from lib.apps.live.model_process import PROMPT_BEATS
+from lib.apps.live.partner import CallAndResponse
 from lib.apps.live.tempo import ClockTempo
 
 BEAT_S = 0.5
