@@ -204,7 +204,7 @@ def train(
     help_all: HelpAll = False,
 ):
     """Train a stage, or continue to; Ctrl-C saves, the same command continues (until-done: by itself)."""
-    from lib.apps.headless import when_done as endings
+    from lib.apps.headless import until_done as endings
     from lib.checkpoints.config_migration import renamed_settings
     from lib.data.note_store import STORE_NAME
     from lib.data.prepare import prepare

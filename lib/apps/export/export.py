@@ -1,7 +1,7 @@
 """Trained weights as a folder for others: safetensors, config.json and a card (README.md), in the hub's layout.
 
 What is exported loads back wherever a run can be named, by its folder or by its name on the hub
-(run_dependencies.locate).
+(run_dependencies.locate). The card has facts as YAML at its top: https://huggingface.co/docs/hub/model-cards
 """
 
 from __future__ import annotations
@@ -9,32 +9,71 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from lib.apps.export.model_card import card
 from lib.checkpoints.checkpoint import CheckpointError, find
 from lib.checkpoints.history import validation_figures
 from lib.checkpoints.load import is_finished, load_improviser, save_improviser
 from lib.checkpoints.run_dependencies import STAGE_FILE, locate, resolve_dependency
-from lib.config import ConfigError
+from lib.config import REPOSITORY, ConfigError
+from lib.data.corpora import CORPORA
 from lib.storage.manifest import MANIFEST, read_manifest, verify, write_manifest
 
 LIBRARY = "library"  # the gallery of recordings beside a style encoder's weights
-CONFIG, CARD = "config.json", "README.md"
+CONFIG, README = "config.json", "README.md"
 MODEL_TYPE = "brad-mehldau-ai"
 OF_STAGES = ("stage", "step", "config", "pianists", "sources", "source_sha256")  # what an export keeps of a manifest
 SEALS = ("sha256", "manifest_sha256")
+STRICTEST_FIRST = ("cc-by-nc-sa-4.0", "cc-by-nc-4.0")
+UNKNOWN = "music of one's own: whoever exported this states its licence"
+TAGS = ["music", "midi", "piano", "jazz", "symbolic-music"]
+WHAT = {
+    "vqvae": "The codec: piano rolls as codes, and back.",
+    "style_encoder": "The style encoder: embeds a passage and names who may be playing.",
+    "improviser": "An improviser at the piano: a codec, a style encoder and a masked-diffusion transformer.",
+}
+USE = {
+    "vqvae": "python -m lib reconstruct FILE.mid --run hf://OWNER/NAME\n"
+    "python -m lib train diffusion --vqvae-run hf://OWNER/NAME",
+    "style_encoder": "python -m lib train diffusion --style-encoder-run hf://OWNER/NAME",
+    "improviser": "python -m lib generate --run hf://OWNER/NAME --out solo.mid",
+}
+CARD = """---
+{facts}
+---
+
+# {name}
+
+{what} Made with [Brad Mehldau AI]({repository}).
+
+```bash
+{use}
+```
+
+A folder with these files does as well as the name. `manifest.json` holds the sha256 of each file and is checked when
+it is loaded; `config.json` says how it was trained.
+
+| | |
+|---|---|
+{rows}
+
+Trained on:
+
+{sources}
+
+**Licence.** For {limits}.
+"""
 
 
 def export(run: Path | str, to: Path | str, half: bool = False, base: bool = False) -> Path:
-    """Write a run, or a finished improviser, as a folder for others: its Path.
+    """Write a run of any stage (its best checkpoint, with what it builds on), or a finished folder, as one for others.
 
     Parameters
     ----------
-    run : of any stage (its best checkpoint), or a finished folder; with what diffusion and fine_tune build on
     to : folder, new or an earlier export, which is replaced
     half : weights in half precision
     base : of a fine_tune run, take the model before it was adapted along
@@ -58,7 +97,7 @@ def export(run: Path | str, to: Path | str, half: bool = False, base: bool = Fal
         (made / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False), encoding="utf-8")
         rows = _convert(made, half, facts.get("step"))
         text = card(to.name, what, corpora, rows, figures, pianist)
-        (made / CARD).write_text(text, encoding="utf-8")
+        (made / README).write_text(text, encoding="utf-8")
         write_manifest(made, facts)
         _replace(made, to)
     verify(to)
@@ -121,3 +160,59 @@ def _replace(made, to):
     shutil.rmtree(to / LIBRARY, ignore_errors=True)
     for path in sorted(made.iterdir(), key=lambda path: (path.name == MANIFEST, path.name)):
         shutil.move(path, to / path.name)
+
+
+# --- The card -------------------------------------------------------------------------------------------------
+
+
+def licence_of(corpora: Sequence[str]) -> dict[str, str]:
+    """The front matter's fields on the licence of what was trained on these corpora: the strictest of theirs."""
+    licences = {CORPORA[name].licence if name in CORPORA else "unknown" for name in corpora}
+    for name in STRICTEST_FIRST:
+        if name in licences and "unknown" not in licences:
+            return {"license": name}
+    name = "of-the-training-music" if "unknown" in licences else "demo-music-free-of-licence"
+    return {"license": "other", "license_name": name}
+
+
+def card(
+    name: str,
+    what: str,
+    corpora: Sequence[str],
+    rows: Mapping[str, str],
+    figures: Mapping[str, float],
+    pianist: str | None = None,
+) -> str:
+    """The text of README.md of one of WHAT, trained on these corpora.
+
+    Parameters
+    ----------
+    rows : what is known of it (steps, parameters ...)
+    figures : of validation
+    pianist : whom an improviser plays like
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    kind, licence = what.replace("_", " "), licence_of(corpora)
+    tags = [*TAGS, kind.replace(" ", "-"), *([pianist.lower().replace(" ", "-")] if pianist else [])]
+    facts = {**licence, "library_name": "brad-mehldau-ai", "tags": tags, "datasets": list(corpora)}
+    if figures:
+        task = "other", corpora[0], f"{', '.join(corpora)}, validation split"
+        measured = [
+            EvalResult(*task, metric_type=key, metric_value=value, metric_name=key, task_name=kind)
+            for key, value in figures.items()
+        ]
+        facts |= {"metrics": list(figures), "model_name": name, "eval_results": measured}
+    rows = {**rows, **({"plays like": pianist} if pianist else {})}
+    rows |= {f"{key}, validation": f"{value:.6g}" for key, value in figures.items()}
+    titles = [CORPORA[name].title if name in CORPORA else f"{name}: {UNKNOWN}" for name in corpora]
+    return CARD.format(
+        facts=ModelCardData(**facts).to_yaml(),
+        name=name,
+        what=WHAT[what],
+        repository=REPOSITORY,
+        use=USE[what],
+        rows="\n".join(f"| {key} | {value} |" for key, value in rows.items()),
+        sources="\n".join(f"- {title}" for title in titles),
+        limits="as far as the music above allows" if licence["license"] == "other" else "non-commercial use only",
+    )

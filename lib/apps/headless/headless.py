@@ -6,16 +6,16 @@ continues from its last checkpoint.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 from lib import google_colab_shim
 from lib.apps.headless.notebook_parameters import assign, parameters_of, select
@@ -25,7 +25,7 @@ from lib.storage.atomic_write import write_text
 
 DONE, STOPPED_EARLY = ("done", "resumed", "done before"), "stopped early"
 KERNEL_LOG = "--IPKernelApp.log_level=50"  # the kernel's own remarks on sockets and signals concern nobody here
-# no warnings that no reader can act on, and progress as lines of text
+# of kernels, where the user has no others: no warnings that no reader can act on, and progress as lines of text
 KERNEL_ENVIRONMENT = {"LIB_PROGRESS": "lines", "JUPYTER_PLATFORM_DIRS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 TRACEBACK_LINES = 12
@@ -41,14 +41,11 @@ class NotebookError(RuntimeError):
 
 @dataclass(frozen=True)
 class NotebookResult:
-    """What became of one notebook.
-
-    Its status is "done", "resumed" (its stage continued from a checkpoint, or had nothing left to do), "done before"
-    (not run again), "stopped early" (its stage stopped in time for the end of the runtime: run it again), "failed",
-    "stopped" (Ctrl-C) or "not run".
-    """
+    """What became of one notebook."""
 
     notebook: str
+    # done; resumed: its stage continued from a checkpoint, or had nothing left to do; done before: not run again;
+    # stopped early: in time for the end of the runtime; failed; stopped: by Ctrl-C; not run
     status: str
     seconds: float = 0.0  # that the run which did the work took
     ended_s: float = 0.0  # when it ended, Unix seconds
@@ -66,26 +63,21 @@ def run(
     again: bool = False,
     mirror: str | None = None,
 ) -> list[NotebookResult]:
-    """Run notebooks one after the other.
+    """Run notebooks one after the other, until one stops early or fails: one NotebookResult each.
 
     Parameters
     ----------
-    notebooks : str, such as "00-06", "02" or "00,02-04"
-    preset : one of lib.config.PRESETS
-    overrides : dict, "NOTEBOOK.NAME" -> value, such as {"02_vqvae.batch_size": 8}
-    output_dir, data_dir, runs_dir : folders; None takes outputs/PRESET, data and runs/PRESET
+    notebooks : such as "00-06", "02" or "00,02-04"
+    overrides : "NOTEBOOK.NAME" -> value, such as {"02_vqvae.batch_size": 8}
+    output_dir : gets notebooks/ (executed copies) and summary.json; None: outputs/PRESET
+    data_dir, runs_dir : None: data and runs/PRESET
     again : run also what has succeeded before
     mirror : where trainings copy their checkpoints, a folder or a remote; None: MIRROR, or Drive on Colab
-
-    Returns
-    -------
-    list[NotebookResult], one a notebook; those after one that stopped early were not run. Beside them, in the output
-    folder: notebooks/ (executed copies) and summary.json
 
     Raises
     ------
     ConfigError : an unknown notebook, preset or parameter, or a value it can't have; nothing was run
-    NotebookError : a notebook failed; those after it were not run
+    NotebookError : a notebook failed
     """
     paths = select(notebooks)
     assigned = assign(paths, overrides or {}, preset)
@@ -109,7 +101,11 @@ def run(
         summary[path.stem] = result
         entries = [dataclasses.asdict(summary[notebook]) for notebook in sorted(summary)]
         write_text(folders.output / "summary.json", json.dumps({"preset": preset, "notebooks": entries}, indent=1))
-    _print_table(results, folders)
+    print(f"\n{'notebook':<20} {'status':<13} {'seconds':>8}")
+    for result in results:
+        print(f"{result.notebook:<20} {result.status:<13} {result.seconds:>8.1f}")
+    files = sorted(path.name for path in folders.output.iterdir() if path.is_file())
+    print(f"\nin {folders.output}: {', '.join(files)}; executed copies in notebooks/", flush=True)
     if error:
         raise error
     return results
@@ -118,14 +114,6 @@ def run(
 def has_stopped_early(results: list[NotebookResult]) -> bool:
     """Whether a training stopped before it was done: the same call continues it."""
     return any(result.status == STOPPED_EARLY for result in results)
-
-
-def _print_table(results, folders):
-    print(f"\n{'notebook':<20} {'status':<13} {'seconds':>8}")
-    for result in results:
-        print(f"{result.notebook:<20} {result.status:<13} {result.seconds:>8.1f}")
-    files = sorted(path.name for path in folders.output.iterdir() if path.is_file())
-    print(f"\nin {folders.output}: {', '.join(files)}; executed copies in notebooks/", flush=True)
 
 
 # --- What need not be run again ------------------------------------------------------------
@@ -213,7 +201,7 @@ def _execute(path: Path, copy: Path, values: Mapping, mirror: str | None) -> Non
     streams = {"stdout_file": _Stream(), "stderr_file": _Stream(), "progress_bar": False}
     kernel = {"kernel_name": "python3", "start_timeout": 180, "extra_arguments": [KERNEL_LOG], "cwd": str(ROOT)}
     try:
-        with _environment(mirror):
+        with mock.patch.dict(os.environ, KERNEL_ENVIRONMENT | dict(os.environ) | ({"MIRROR": mirror} if mirror else {})):
             papermill.execute_notebook(str(path), str(copy), dict(values), **streams, **kernel)
     except papermill.PapermillExecutionError as error:
         lines = ANSI.sub("", "\n".join(error.traceback)).strip().splitlines()[-TRACEBACK_LINES:]
@@ -232,17 +220,3 @@ class _Stream:
 
     def flush(self) -> None:
         """Nothing is held back."""
-
-
-@contextlib.contextmanager
-def _environment(mirror: str | None) -> Iterator[None]:
-    """The variables that a kernel inherits; the user's own stay, but for MIRROR where one is given."""
-    changed = {name: value for name, value in KERNEL_ENVIRONMENT.items() if name not in os.environ}
-    changed |= {"MIRROR": mirror} if mirror else {}
-    before = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})

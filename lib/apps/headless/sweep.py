@@ -72,15 +72,9 @@ class Sweep:
 
 
 def read_sweep(path: Path | str, preset: str = "demo", notebooks: str = "00-06") -> Sweep:
-    """The Sweep of a YAML file, every name and value of every cell checked.
+    """The Sweep of a YAML file, every name and value of every cell checked; preset and notebooks where it does not say.
 
-    Parameters
-    ----------
-    preset, notebooks : where the file does not say
-
-    Raises
-    ------
-    ConfigError : names what is wrong, and where
+    ConfigError names what is wrong, and where.
     """
     path = Path(path)
     try:
@@ -142,20 +136,11 @@ def run_sweep(
     runs_dir: Path | None = None,
     again: bool = False,
 ) -> list[Cell]:
-    """Run what is missing of a sweep, cell after cell; the table is written after each.
+    """Run what is missing of a sweep (`again`: all of it), cell after cell: one Cell a combination.
 
-    Parameters
-    ----------
-    output_dir, data_dir, runs_dir : as headless.run takes them; cells have folders below sweep-NAME in them
-    again : run also what has succeeded
-
-    Returns
-    -------
-    one Cell a combination; beside them results.csv and results.md in OUTPUT/sweep-NAME
-
-    Raises
-    ------
-    NotebookError : what all cells build on failed; a cell that fails is kept as failed, and the next is run
+    Folders are as headless.run takes them; cells have their own below sweep-NAME in them, and after each
+    OUTPUT/sweep-NAME/results.csv and results.md are written. A cell that fails is kept as failed, and the next is run.
+    NotebookError : what all cells build on failed.
     """
     home = google_colab_shim.mount()
     folders = google_colab_shim.folders(home, sweep.preset, data_dir or "", runs_dir or "", output_dir or "")

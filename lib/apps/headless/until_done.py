@@ -1,8 +1,10 @@
-"""The restart loop: python -m lib until-done train vqvae ... runs the command until it is done or hopeless."""
+"""The restart loop: python -m lib until-done train vqvae ... runs the command until it is done or hopeless; and what
+happens to the machine when a training is done, for machines that wait cost money."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.config import ConfigError
+from lib import google_colab_shim
+from lib.config import ConfigError, choose
 
 COMMAND = (sys.executable, "-m", "lib")
 FIRST_WAIT_S, LONGEST_WAIT_S, GROWTH = 10.0, 300.0, 1.5
 LONG_S = 600.0  # a run that lasted so long was not hopeless
 STOPPED_EARLY, MEND_IT = 75, 2  # exit codes of a training that stopped early, and of one that the user must mend
 MOST_ALIKE = 3
+ACTIONS = ("nothing", "release", "stop-pod")
 
 
 @dataclass(frozen=True)
@@ -45,20 +49,14 @@ class Ending:
 def run_until_done(
     words: Sequence[str], first_wait_s: float = FIRST_WAIT_S, longest_wait_s: float = LONGEST_WAIT_S
 ) -> int:
-    """Run `python -m lib WORDS` again and again.
+    """Run `python -m lib WORDS` again and again; ConfigError where there are none.
 
-    Parameters
-    ----------
-    first_wait_s, longest_wait_s : pause before a restart; grows by half each time nothing was gained
+    The pause before a restart grows by half each time nothing was gained.
 
     Returns
     -------
     int : exit code: 0 where it is done, 2 where the user must mend something, that of the command where it has ended
         alike at the same step three times, or where a signal asked to stop
-
-    Raises
-    ------
-    ConfigError : no command
     """
     if not words:
         raise ConfigError("until-done wants a command, such as: python -m lib until-done train vqvae --preset laptop")
@@ -121,3 +119,28 @@ def _copy(stream, tail):
 def exit_code(code: int) -> int:
     """A process's return code as shells give it."""
     return 128 - code if code < 0 else code
+
+
+def when_done(action: str, runs_dir: Path | str | None = None, mirror: str | None = None) -> None:
+    """Do it, and say what was done or what was missing.
+
+    Parameters
+    ----------
+    action : "nothing"; "release": give Colab's runtime back; "stop-pod": stop this Runpod pod with runpodctl
+    runs_dir, mirror : where the runs are that must be safe before a runtime is given back
+    """
+    if choose("ending", action, ACTIONS) == "release":
+        google_colab_shim.release(runs_dir, mirror)
+    if action != "stop-pod":
+        return
+    pod, binary, reason = os.environ.get("RUNPOD_POD_ID"), shutil.which("runpodctl"), ""
+    if not pod:
+        reason = "RUNPOD_POD_ID is not set, so this does not look like Runpod"
+    elif not binary:
+        reason = "runpodctl is not installed"
+    else:
+        done = subprocess.run([binary, "stop", "pod", pod], capture_output=True, text=True)
+        print((done.stdout + done.stderr).strip(), flush=True)
+        reason = f"runpodctl failed with exit code {done.returncode}" if done.returncode else ""
+    if reason:
+        print(f"No pod was stopped: {reason}. Stop it by hand on Runpod's page, under Pods: it costs money until then.")

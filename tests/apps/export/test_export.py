@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from lib.apps.cli.main import app
-from lib.apps.export.export import export
-from lib.apps.export.model_card import card, licence_of
+from lib.apps.export.export import card, export, licence_of
 from lib.checkpoints.checkpoint import CheckpointError
 from lib.checkpoints.load import load_vqvae
 from lib.checkpoints.run_dependencies import require, weights_sha256

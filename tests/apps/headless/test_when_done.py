@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lib.apps.headless.when_done import when_done
+from lib.apps.headless.until_done import when_done
 from lib.config import ConfigError
 
 
