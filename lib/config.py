@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import subprocess
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -18,7 +19,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-REPOSITORY = "https://github.com/brad-mehldau-ai/brad-mehldau-ai"  # the only place that knows the address
+REPOSITORY = "https://github.com/brad-mehldau-ai/brad-mehldau-ai"  # bash colab_setup.sh address OWNER/NAME changes it
+VERSION = "main"  # the branch that badges open and notebooks clone
 LAST_COMMIT_IN_SECONDS = "2cf207614bad13e17593a75db66a915e5400062a"  # of generators before music was coded in beats
 LAST_COMMIT_OF_OLD_LAYOUT = "919adb390cb6da5849439b6807498373bb863a78"  # for notebooks saved before: docs/FAQ.md
 ROOT = Path(__file__).resolve().parent.parent
@@ -328,3 +330,12 @@ def stage_of(config: StageConfig) -> str:
 def inherit_model(config: DiffusionConfig, source: DiffusionConfig) -> DiffusionConfig:
     """A fine-tuning config with the sizes of the diffusion model it starts from."""
     return dataclasses.replace(config, **{name: getattr(source, name) for name in _DIT})
+
+
+def commit() -> str | None:
+    """The commit of this code; None where it is no clone of a repository."""
+    try:
+        words = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
+        return None

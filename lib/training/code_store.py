@@ -37,6 +37,8 @@ from lib.music.piano_roll import (
 )
 from lib.progress import progress_bar
 from lib.storage.atomic_write import atomic_write
+from lib.storage.backends import Storage
+from lib.training.code_archives import CodeArchives
 from lib.training.coded_stream import AS_PLAYED, FRAME, NEVER, CodedStream
 from lib.training.stream import Example, Stream
 
@@ -53,30 +55,45 @@ class CodeStore:
     data_dir : folder of the note stores; codes go to its folder `codes`
     vqvae, style_encoder : frozen, on the device that encodes
     style_config : of the style encoder
+    mirror : a storage that keeps the codes for other machines (code_archives.py), or None
     """
 
-    def __init__(self, data_dir: Path, vqvae: VQVAE, style_encoder: StyleEncoder, style_config: StyleEncoderConfig):
+    def __init__(
+        self,
+        data_dir: Path,
+        vqvae: VQVAE,
+        style_encoder: StyleEncoder,
+        style_config: StyleEncoderConfig,
+        mirror: Storage | None = None,
+    ):
         self.vqvae, self.style_encoder, self.style_config = vqvae, style_encoder, style_config
         self.device = next(vqvae.parameters()).device
         codes = Path(data_dir) / "codes"
+        self.archives = CodeArchives(mirror, codes) if mirror else None
         self.frames_folder = codes / f"frames-{_mark([FRAMES_VERSION, FRAME.descr])}"
         self.codes_folder, self.styles_folder = (codes / fingerprint(model)[:12] for model in (vqvae, style_encoder))
 
-    def encode(self, stream: CodedStream) -> CodedStream:
-        """Encode what is not encoded yet; the stream then knows the files."""
-        self._name_files(stream)
-        work = {path: (self._frames, item) for item, path in enumerate(stream.frame_paths)}
-        work |= {path: (self._codes, *key) for key, path in stream.code_paths.items()}
-        passages = Stream(stream.pieces, stream.config, augment=False)  # in seconds
-        work |= {path: (self._styles, item) for item, path in enumerate(stream.style_paths)}
+    def encode(self, *streams: CodedStream) -> None:
+        """Encode what is not encoded yet, here or in the mirror; the streams then know the files."""
+        work = {}
+        for stream in streams:
+            self._name_files(stream)
+            work |= {path: (self._frames, stream, item) for item, path in enumerate(stream.frame_paths)}
+            work |= {path: (self._codes, stream, *key) for key, path in stream.code_paths.items()}
+            passages = Stream(stream.pieces, stream.config, augment=False)  # in seconds
+            work |= {path: (self._styles, passages, item) for item, path in enumerate(stream.style_paths)}
         missing = [path for path in work if not path.exists()]
+        if missing and self.archives:
+            self.archives.fetch(missing)
+            missing = [path for path in missing if not path.exists()]
         start = os.getpid() * 7919  # processes beside each other begin at different pieces
         for count in progress_bar(range(len(missing)), desc="encode", unit="file"):
             path = missing[(start + count) % len(missing)]
             if not path.exists():
                 encode, *key = work[path]
-                _write(path, encode(passages if encode == self._styles else stream, *key))
-        return stream
+                _write(path, encode(*key))
+        if missing and self.archives:
+            self.archives.store(missing)
 
     def _name_files(self, stream):
         """Names tell note stores of one name by their pieces, tempo maps, and encodings of other settings."""

@@ -26,7 +26,7 @@ from lib.devices import choose_device, determinism, device_name, make_accelerato
 from lib.storage.atomic_write import write_text
 from lib.storage.backends import open_storage
 from lib.training.budget import Budget, Stop, StopReason, stop_requested
-from lib.training.run import Run, make_stage, removed_if_empty, start_mirror, take_lease
+from lib.training.run import Run, make_stage, name_other_commit, removed_if_empty, start_mirror, take_lease
 from lib.training.trainer import MOST_DETOURS, Trainer
 
 log = logging.getLogger("lib.training")
@@ -102,7 +102,7 @@ def train(
     run : name of the run's folder in runs_dir; None: the stage's name
     vqvae_run, style_encoder_run, diffusion_run : runs this stage builds on, or the folder of a finished improviser;
         None: runs_dir/STAGE; diffusion itself begins with random weights where it is given no diffusion_run
-    mirror : a second storage for checkpoints: a folder (Drive), or an rclone remote such as "gdrive:brad-mehldau"
+    mirror : a second storage for checkpoints: a folder (Drive), or an rclone remote such as "gdrive:brad-mehldau-ai"
     resume : a run or checkpoint to continue, see checkpoint.find_origin; None: continue if there is something
     take_over : train although another runtime's lease says that it is training this run
     time_budget_s : stop, save and be done within so many seconds; None: on Colab what is left of the runtime
@@ -145,6 +145,7 @@ def train(
         initial = read_interim_weights(from_weights, stage_name, first_step) if is_new else None
         stack.enter_context(logging_to(folder))
         if is_main:
+            name_other_commit(folder)
             write_text(folder / "config.json", json.dumps(configs.as_values(stage.config), indent=1))
         accelerator = make_accelerator(stage.config, folder, wandb_project)
         copies = start_mirror(storage, stage.config, folder, data_dir, stack)
@@ -167,7 +168,8 @@ def _steps(run: Run, budget: Budget) -> StopReason | None:
     steps_text = ", ".join(f"{name} {step_ms:g} ms" for name, step_ms in resolutions.items())
     text = f"of {run.total}; times in steps of {steps_text}"
     device = device_name(trainer.device.type) if trainer.accelerator.num_processes == 1 else ""
-    run.log.event("start", run.step, text, total=run.total, device=device, time_resolution_ms=resolutions)
+    facts = {"device": device, "time_resolution_ms": resolutions, "commit": configs.commit()}
+    run.log.event("start", run.step, text, total=run.total, **facts)
     reason = None
     with stop_requested() as stop, run.log.bar:
         while not run.is_done and reason is None:

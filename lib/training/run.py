@@ -18,7 +18,7 @@ from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.async_saver import AsyncSaver
 from lib.checkpoints.checkpoint import Origin, find_origin
 from lib.checkpoints.config_migration import check_config, config_from
-from lib.checkpoints.history import append_event
+from lib.checkpoints.history import append_event, read_events
 from lib.checkpoints.interim_weights import InterimWeights
 from lib.checkpoints.lease import NAME as LEASE
 from lib.checkpoints.lease import Lease, LeaseError
@@ -85,7 +85,8 @@ class Run:
         self.saver = AsyncSaver(self.step)
         known = checkpoint.manifest["adjustments"] if checkpoint else None
         adjustments = Adjustments(self.folder, stage.config.batch_size, known, self.log.writes)
-        stage.prepare(accelerator.device)
+        if not self.is_done:  # a finished run on a new machine has nothing to encode
+            stage.prepare(accelerator.device, mirror.storage if mirror else None)
         self.trainer = Trainer(stage, accelerator, adjustments, self.total, self.log.event)
         if checkpoint is not None:
             self.restore(checkpoint)
@@ -206,6 +207,16 @@ def make_stage(config, stage_name: str, data_dir, folder: Path, runs_dir: Path, 
     with torch.random.fork_rng(devices=[]):  # the first weights follow from the seed, and nothing else does
         torch.manual_seed(config.seed)
         return STAGES[stage_name](config, data_dir, origin.checkpoint, sources), origin, sources
+
+
+def name_other_commit(folder: Path) -> None:
+    """Say at which commit a run was begun, where this is another one."""
+    begun_at = next((event["commit"] for event in read_events(folder) if event.get("commit")), None)
+    if begun_at and (commit := configs.commit()) and commit != begun_at:
+        way = "if something differs, take that one: VERSION in a notebook's first cell, or git checkout"
+        text = f"This run was begun at commit {begun_at}, this is {commit[:12]}; {way}."
+        log.info(text)
+        print(text, flush=True)
 
 
 @contextmanager

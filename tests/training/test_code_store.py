@@ -39,7 +39,8 @@ def encoded(pieces, frozen, tmp_path):
     def encode(num_encodings=2, seed=0, models=frozen, maps=None, augment=False):
         config = preset("diffusion", "tiny", seed=seed)
         stream = CodedStream(pieces, maps or tempo_maps_of(pieces), config, num_encodings, augment)
-        return CodeStore(tmp_path, *models).encode(stream)
+        CodeStore(tmp_path, *models).encode(stream)
+        return stream
 
     return encode
 

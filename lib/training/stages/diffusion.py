@@ -94,10 +94,10 @@ class DiffusionStage(Stage):
 
     # --- Before the first step -----------------------------------------------------------------------------------
 
-    def prepare(self, device):
+    def prepare(self, device, mirror=None):
         """Encode on this device what is not encoded yet, and count how the pianists' chords move."""
-        store = CodeStore(self.data_dir, self.vqvae.to(device), self.style_encoder.to(device), self.style_config)
-        store.encode(self.stream), store.encode(self.validation)
+        models = self.vqvae.to(device), self.style_encoder.to(device)
+        CodeStore(self.data_dir, *models, self.style_config, mirror).encode(self.stream, self.validation)
         if not any(map(len, (self.changes or {}).values())):  # a new run, or one of before they were kept
             self.changes = self._read_changes()
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.config import StageConfig
+from lib.storage.backends import Storage
 from lib.training.stream import Batch, Stream
 
 
@@ -38,8 +39,8 @@ class Stage:
         self.config, self.stream, self.validation = config, stream, validation
         self.device, self.micro_batch = torch.device("cpu"), config.batch_size
 
-    def prepare(self, device: torch.device | str) -> None:
-        """What must be done before the first step, on this device, such as encoding the music."""
+    def prepare(self, device: torch.device | str, mirror: Storage | None = None) -> None:
+        """What must be done before the first step, on this device, such as encoding music that the mirror lacks."""
 
     def to(self, device: torch.device | str) -> Stage:
         """Move the model, and make batches on this device."""
