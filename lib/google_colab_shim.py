@@ -10,13 +10,15 @@ import json
 import os
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.config import ROOT, STYLES
 from lib.storage.backends import describe_error, open_storage
-from lib.storage.slots import copy_newest
+from lib.storage.manifest import read_manifest
+from lib.storage.slots import copy_newest, newest_here
 
 DRIVE = Path("/content/drive")
 NAME = "brad-mehldau-ai"
@@ -186,6 +188,71 @@ def download(path: Path | str) -> Path:
     return path
 
 
+def download_run(run: Path | str, mirror: str | None = None) -> Path | None:
+    """Where no mirror keeps a run: the browser saves it on Colab as a zip. Elsewhere a line says where the run is.
+
+    Parameters
+    ----------
+    run : its folder, or that of a finished improviser
+    mirror : as of Folders
+
+    Returns
+    -------
+    Path : RUN.zip beside the run: its newest checkpoint, its best one, and its small files; None where none was made
+    """
+    run = Path(run).absolute()
+    if mirror is not None or not on_colab():
+        print(f"{run.name} is kept in {mirror or run}")
+        return None
+    return download(pack_run(run))
+
+
+def pack_run(run: Path | str) -> Path:
+    """RUN.zip beside a run, as `download_run` hands it out; FileNotFoundError where there is no such folder."""
+    run = Path(run)
+    newest = newest_here(run)
+    best = read_manifest(newest).get("best_step") if newest else None
+    kept = {newest.name, f"step-{best or 0:08d}"} if newest else set()
+    files = [path for path in run.rglob("*") if path.is_file() and path.name != "lease.json"]
+    if not files:
+        raise FileNotFoundError(f"There is no run {run} to pack.")
+    with zipfile.ZipFile(run.with_name(f"{run.name}.zip"), "w") as archive:  # weights don't get smaller
+        for path in sorted(files):
+            name = path.relative_to(run)
+            if name.parts[0] != "checkpoints" or name.parts[1] in kept:
+                archive.write(path, Path(run.name) / name)
+    return run.with_name(f"{run.name}.zip")
+
+
+def upload_run(runs: Path | str) -> list[Path]:
+    """Bring runs back that `download_run` saved: on Colab the browser asks for the zips, elsewhere they lie in `runs`.
+
+    Parameters
+    ----------
+    runs : folder of runs; one that is there already is left as it is
+
+    Returns
+    -------
+    The folders of the runs that are there now
+    """
+    runs = Path(runs)
+    runs.mkdir(parents=True, exist_ok=True)
+    if on_colab():
+        from google.colab import files
+
+        for name, content in files.upload().items():
+            (runs / Path(name).name).write_bytes(content)
+    found = []
+    for path in sorted(runs.glob("*.zip")):
+        with zipfile.ZipFile(path) as archive:
+            names = {Path(name).parts[0] for name in archive.namelist()}
+            if not any((runs / name).exists() for name in names):
+                archive.extractall(runs)
+            found += [runs / name for name in sorted(names)]
+    print("\n".join(map(str, found)) or f"Copy the zips of your runs into {runs}, then run this again.")
+    return found
+
+
 def enable_widgets() -> None:
     """Let third-party widgets draw in Colab; other front ends need nothing."""
     if on_colab():
@@ -205,8 +272,8 @@ def release(
 
     Parameters
     ----------
-    runs, mirror : as of Folders: every run's newest checkpoint is brought to the mirror first; None: nothing is
-        looked at
+    runs, mirror : as of Folders: every run's newest checkpoint is brought to the mirror first, and where there is none
+        the runtime is kept; runs None: nothing is looked at
     force : whatever is not saved
     patience_s : how long it is tried again; then the runtime stays, and costs
     """
@@ -219,7 +286,7 @@ def release(
     while not force:
         problem = _behind(runs, mirror) or _unmounted(drive)
         left_s = patience_s - (time.monotonic() - began)
-        if problem is None or left_s <= 0:
+        if problem is None or left_s <= 0 or runs is not None and mirror is None:  # waiting brings no mirror
             break
         print(f"Not released yet: {problem}. Trying again for {max(1, left_s / 60):.0f} min.", flush=True)
         sleep(min(60.0, left_s))
@@ -233,8 +300,10 @@ def release(
 
 def _behind(runs, mirror):
     """Why a mirror lacks what was trained, None where it does not."""
-    if runs is None or mirror is None:
+    if runs is None or not any(Path(runs).glob("*/checkpoints")):
         return None
+    if mirror is None:
+        return f"no mirror has what was trained: take it along with shim.download_run, for each folder in {runs}"
     storage = open_storage(mirror)
     try:
         storage.open()

@@ -110,8 +110,8 @@ def test_the_mirror_is_drive_or_what_mirror_says(tmp_path, monkeypatch):
     assert shim.folders(tmp_path, "demo", "d").styles == shim.folders(tmp_path, "demo", "d").data / "styles"
     assert shim.folders(tmp_path / "drive", "demo").styles == tmp_path / "drive" / "styles"  # Drive outlives the runtime
     assert shim.folders(tmp_path / "drive", "demo").mirror == str(tmp_path / "drive")
-    monkeypatch.setenv("MIRROR", "gdrive:brad-mehldau-checkpoints")
-    assert shim.folders(tmp_path, "demo").mirror == "gdrive:brad-mehldau-checkpoints"
+    monkeypatch.setenv("MIRROR", "gdrive:brad-mehldau-ai")
+    assert shim.folders(tmp_path, "demo").mirror == "gdrive:brad-mehldau-ai"
 
 
 def test_relative_folders_become_absolute(tmp_path, monkeypatch):
@@ -219,3 +219,33 @@ def test_a_mount_that_has_died_is_mounted_again(colab, monkeypatch):
 
     monkeypatch.setattr(os, "listdir", listdir)
     assert shim.mount().is_dir() and colab.calls[-1][-1] == "again"
+
+
+def test_without_a_mirror_what_was_trained_is_not_given_away(colab, tmp_path, capsys):
+    write_run(tmp_path / "runs", 3)
+    assert not shim.release(tmp_path / "runs", None, sleep=lambda seconds: pytest.fail("nothing to wait for"))
+    assert "shim.download_run" in capsys.readouterr().out and ("unassign",) not in colab.calls
+    assert shim.release(tmp_path / "nothing trained", None) and shim.release(tmp_path / "runs", None, force=True)
+
+
+def test_a_run_goes_as_a_zip_and_comes_back(colab, tmp_path, monkeypatch):
+    for step in (1, 2, 3):
+        write_run(tmp_path / "runs", step)
+    path = shim.download_run(tmp_path / "runs" / "vqvae")
+    assert colab.calls == [("download", str(tmp_path / "runs" / "vqvae.zip"))]
+    monkeypatch.setattr(colab.package.files, "upload", lambda: {"vqvae.zip": path.read_bytes()})
+    assert shim.upload_run(tmp_path / "new") == [tmp_path / "new" / "vqvae"]
+    assert [folder.name for folder in (tmp_path / "new" / "vqvae" / "checkpoints").iterdir()] == ["step-00000003"]
+    assert (tmp_path / "new" / "vqvae" / "config.json").exists()
+    (tmp_path / "new" / "vqvae" / "config.json").write_text("mine")
+    shim.upload_run(tmp_path / "new")
+    assert (tmp_path / "new" / "vqvae" / "config.json").read_text() == "mine", "what is there stays"
+    with pytest.raises(FileNotFoundError, match="no run"):
+        shim.pack_run(tmp_path / "runs" / "diffusion")
+
+
+def test_a_run_that_is_kept_elsewhere_is_not_downloaded(off_colab, tmp_path, capsys):
+    write_run(tmp_path / "runs", 3)
+    assert shim.download_run(tmp_path / "runs" / "vqvae") is None and shim.download_run(tmp_path, "drive") is None
+    assert shim.upload_run(tmp_path / "new") == []
+    assert f"Copy the zips of your runs into {tmp_path / 'new'}" in capsys.readouterr().out

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from lib.checkpoints import checkpoint as checkpoints
 from lib.data.prepare import copy_store
-from lib.storage.backends import Storage, StorageError, describe_error, open_storage
+from lib.storage.backends import Storage, StorageError, describe_error
 from lib.storage.copies import copy_folder, fetch_folder, matches
 from lib.storage.kill_points import kill_point
 from lib.storage.manifest import MANIFEST, DamageError, unsealed
@@ -360,30 +360,3 @@ def _fetch_checkpoint(storage, run, checkpoint):
         log.warning("skipped a damaged checkpoint in the mirror: %s", damage)
         return False
     return True
-
-
-def bring_runs(mirror: Path | str | None, preset: str, runs_dir: Path | str, names: Sequence[str]) -> None:
-    """Fetch what a notebook looks for in RUNS and a new machine lacks: runs, or the finished improviser.
-
-    Parameters
-    ----------
-    mirror : as for train; None: nothing is done
-    preset : of the runs
-    runs_dir : folder of runs
-    names : of folders; those that are here, or not in the mirror, are left out
-    """
-    missing = [name for name in names if not (Path(runs_dir) / name).exists()]
-    if mirror is None or not missing:
-        return
-    storage = open_storage(mirror)
-    try:
-        storage.open()
-        remote_names = storage.names(f"runs/{preset}")
-        for name in missing:
-            if name in remote_names:
-                finished = MANIFEST in storage.names(f"runs/{preset}/{name}")
-                fetch = fetch_folder if finished else restore_run
-                fetch(storage, f"runs/{preset}/{name}", Path(runs_dir) / name)
-                print(f"{name} is here again, from {storage.where}", flush=True)
-    except OSError as error:
-        print(f"The mirror {mirror} can't be read: {describe_error(error)}.", flush=True)

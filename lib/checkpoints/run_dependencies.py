@@ -292,6 +292,7 @@ def bring_back(
         _check_same_run(storage, remote_run, run, step)
         for restored in restore_run(storage, remote_run, run, step):
             append_event(run, "restored", restored, f"from {storage.where}")
+            print(f"{run.name}: step {restored}, from the mirror, {storage.where}/{remote_run}", flush=True)
 
 
 def _check_same_run(storage, remote_run, run, step):

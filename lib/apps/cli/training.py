@@ -209,6 +209,7 @@ def train(
     from lib.data.note_store import STORE_NAME
     from lib.data.prepare import prepare
     from lib.training import loop
+    from lib.training.own_music import with_own_music
 
     overrides = {
         "epochs": epochs,
@@ -220,9 +221,13 @@ def train(
         "gradient_accumulation": gradient_accumulation,
         "pianist": pianist,
         **renamed_settings(stage, configs.parse_settings(settings or [])),
-        **(_own_corpus(stage, folder, data_dir, pianist) if folder else {}),
     }
     config = configs.preset(stage, preset, **overrides)
+    if folder is not None and stage != "fine_tune":
+        way = f"python -m lib data ingest mine --folder {folder}"
+        raise ConfigError(f"--folder is for fine_tune; for {stage} ingest it: {way}")
+    if folder is not None:
+        config = with_own_music(config, folder, data_dir, pianist or "")
     configs.choose("ending", when_done, endings.ACTIONS)
     if save_dir is not None and run is not None:
         raise ConfigError("--save-dir names the run already: leave --run out.")
@@ -260,21 +265,6 @@ def parse_budget(text: str) -> int:
     if not seconds:
         raise ConfigError(f"--time-budget wants something like 11h30m, 20m or 90s, got {text!r}.")
     return seconds
-
-
-def _own_corpus(stage, folder, data_dir, pianist):
-    """Settings for fine-tuning on a folder, which is ingested, and its beats found."""
-    from lib.data.ingest import MidiFolder, ingest_source
-
-    if stage != "fine_tune":
-        way = f"python -m lib data ingest mine --folder {folder}"
-        raise ConfigError(f"--folder is for fine_tune; for {stage} ingest it: {way}")
-    folder = folder.expanduser().resolve()
-    player = pianist or folder.name
-    report = ingest_source(f"own-{folder.name}", data_dir, MidiFolder(folder), pianist=player)
-    print(f"{report.name}: {report.pieces:,} pieces, {report.hours:.2f} h, {len(report.skipped)} skipped")
-    beats(report.name, data_dir)
-    return {"corpora": (report.name,), "pianist": player}
 
 
 def until_done(context: typer.Context):

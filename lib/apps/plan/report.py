@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ from lib.apps.plan import machines
 from lib.apps.plan.estimate import estimate, of_preset, step_work
 from lib.apps.plan.machines import BUSY, DEVICES, NOTED, PROBED, Logged, Machine
 from lib.config import StageConfig
-from lib.google_colab_shim import Folders
+from lib.devices import choose_device
+from lib.google_colab_shim import Folders, secret
 from lib.progress import progress_bar
 from lib.training.loop import TrainResult, train
 
 BY_SIZE = ("large", "colab", "laptop", "demo")  # presets for music, the best first
+FOR_GPUS = ("colab", "large")
 SUMMED = ("hours", "low_hours", "high_hours", "usd", "high_usd", "runtimes", "disk_gb", "drive_gb")
 STAGE_COLUMNS = ("stage", "steps", "gflop", "step_s", *SUMMED[:4], "runtimes", "memory_gb", "disk_gb", "drive_gb")
 DEVICE_COLUMNS = ("title", "half_tflops", "single_tflops", "reached_tflops", "memory_gb", "source")
@@ -158,18 +161,40 @@ def estimate_line(settings: StageConfig, folders: Folders) -> str:
     here = machines.at_hand()
     row = estimate(settings, here, folders.data, machines.measurements(here, folders.runs))
     colab = f", {row['runtimes']} runtime(s) of 12 h, {format_size(row['drive_gb'])} on Drive" if here.on_colab else ""
+    encode_s = row["parts_s"]["encode"]
+    encode = f", {format_hours(encode_s / 3600)} of it to encode the music" if encode_s else ""
     source = "what was logged here"
     if row["basis"] == "table":
         source = "a table of devices (python -m lib plan measures this one)"
     line = f"{row['stage']}, preset {row['preset']}, on {here.title}: {row['steps']:,} steps, about {_cost(row)}"
     sizes = f"{format_size(row['memory_gb'])} of memory, {format_size(row['disk_gb'])} on the disk"
-    return f"{line} ({_range(row)}){colab}, {sizes}. From {source}. {busy_text(here.others)}".rstrip()
+    return f"{line} ({_range(row)}{encode}){colab}, {sizes}. From {source}. {busy_text(here.others)}".rstrip()
 
 
-def train_with_estimate(settings: StageConfig, folders: Folders) -> TrainResult:
-    """Train a stage; print before what it will take here, and after it what it took."""
+def train_with_estimate(
+    settings: StageConfig, folders: Folders, wandb_project: str = "", take_over: bool = False
+) -> TrainResult:
+    """Train a stage; print before what it will take here, and after it what it took.
+
+    Parameters
+    ----------
+    wandb_project : log to Weights & Biases too; the key is the secret WANDB_API_KEY, but for WANDB_MODE=offline
+    take_over : as of train
+    """
+    if settings.preset in FOR_GPUS and choose_device(settings.device) == "cpu":
+        way = "On Colab: Runtime > Change runtime type > T4 GPU, then run all again; or preset laptop or demo"
+        print(f"Preset {settings.preset} is made for a GPU, and this runtime has none. {way}.", flush=True)
     print(estimate_line(settings, folders))
-    result = train(settings, folders.data, folders.runs, mirror=folders.mirror)
+    if wandb_project and os.environ.get("WANDB_MODE") != "offline":
+        os.environ["WANDB_API_KEY"] = secret("WANDB_API_KEY")
+    result = train(
+        settings,
+        folders.data,
+        folders.runs,
+        mirror=folders.mirror,
+        take_over=take_over,
+        wandb_project=wandb_project or None,
+    )
     print(result.message)
     return result
 

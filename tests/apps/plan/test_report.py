@@ -2,18 +2,19 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from lib import config as configs
 from lib.apps.cli.main import app
-from lib.apps.plan import machines
+from lib.apps.plan import machines, report
 from lib.apps.plan.estimate import of_preset
 from lib.apps.plan.machines import DEVICES, ENVIRONMENTS, NOTED, PROBED, Logged, at_hand
-from lib.apps.plan.report import BY_SIZE, Plan, _savings, estimate_line, format_hours, format_size
+from lib.apps.plan.report import BY_SIZE, Plan, _savings, estimate_line, format_hours, format_size, train_with_estimate
 from lib.config import ConfigError
-from lib.google_colab_shim import Folders
+from lib.google_colab_shim import Folders, SecretError
 
 
 def run(*words):
@@ -201,6 +202,7 @@ def test_lines_of_a_notebook(tiny_runs, demo_data, tmp_path):
         line = estimate_line(configs.preset(stage, "demo"), folders)
         assert line.startswith(f"{stage}, preset demo, on ") and "of memory" in line and "\n" not in line and "$" not in line
         assert "a table of devices" in line
+        assert ("to encode the music" in line) == (stage in ("diffusion", "fine_tune"))
     line = estimate_line(configs.preset("vqvae", "tiny"), dataclasses.replace(folders, runs=tiny_runs))
     assert "From what was logged here." in line or at_hand().kind != "cpu"
 
@@ -215,3 +217,22 @@ def test_on_colab_dollars_runtimes_and_drive_are_named(monkeypatch, tmp_path):
 def test_hours_and_sizes_for_people():
     assert [format_hours(hours) for hours in (0.005, 0.2, 3.44, 45.6, 1234)] == ["18 s", "12 min", "3.4 h", "46 h", "1,234 h"]
     assert [format_size(gb) for gb in (0.034, 2.16)] == ["34 MB", "2.2 GB"]
+
+
+def test_a_big_preset_without_a_gpu_is_said_before_training(tmp_path, monkeypatch, capsys):
+    trained = []
+
+    def train(settings, *words, **named):
+        trained.append((settings.preset, named["take_over"], named["wandb_project"]))
+        return SimpleNamespace(message="done")
+
+    monkeypatch.setattr(report, "train", train)
+    monkeypatch.setenv("WANDB_API_KEY", "key")
+    folders = Folders(tmp_path, tmp_path, tmp_path, tmp_path)
+    for preset in ("colab", "laptop"):
+        train_with_estimate(configs.preset("vqvae", preset, device="cpu"), folders, "jazz", True)
+        assert ("this runtime has none" in capsys.readouterr().out) == (preset == "colab")
+    assert trained == [("colab", True, "jazz"), ("laptop", True, "jazz")]
+    monkeypatch.delenv("WANDB_API_KEY")
+    with pytest.raises(SecretError, match="export WANDB_API_KEY"):
+        train_with_estimate(configs.preset("vqvae", "tiny"), folders, "jazz")
