@@ -107,7 +107,7 @@ class Storage(Protocol):
 
 
 def open_storage(where: Path | str) -> Storage:
-    """RcloneStorage for "REMOTE:PATH" such as "gdrive:brad-mehldau-checkpoints", else FolderStorage; still closed."""
+    """RcloneStorage for "REMOTE:PATH" such as "gdrive:brad-mehldau-ai", else FolderStorage; still closed."""
     text = str(where)
     remote, colon, _ = text.partition(":")
     if colon and len(remote) > 1 and "/" not in remote and not Path(text).is_dir():

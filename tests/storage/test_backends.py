@@ -26,7 +26,7 @@ def storage(request, tmp_path, monkeypatch):
         config = tmp_path / "rclone.conf"
         config.write_text(f"[testdrive]\ntype = alias\nremote = {tmp_path / 'remote'}\n")
         monkeypatch.setenv("RCLONE_CONFIG", str(config))
-        found = open_storage("testdrive:brad-mehldau-checkpoints")
+        found = open_storage("testdrive:brad-mehldau-ai")
     assert found.kind == request.param
     found.open()
     return found
@@ -89,7 +89,7 @@ def test_a_note_store_goes_there_once_and_comes_back(storage, demo_data, tmp_pat
 
 
 def test_what_is_a_remote_and_what_a_folder(tmp_path):
-    assert isinstance(open_storage("gdrive:brad-mehldau-checkpoints"), RcloneStorage)
+    assert isinstance(open_storage("gdrive:brad-mehldau-ai"), RcloneStorage)
     assert isinstance(open_storage("gdrive:"), RcloneStorage)
     assert all(
         isinstance(open_storage(where), FolderStorage)
