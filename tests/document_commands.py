@@ -32,6 +32,7 @@ NOT_RUN = {
     "bash colab_setup.sh demo": "takes minutes: .ci/run runs it, twice",
     "bash colab_setup.sh install": "makes an environment: it is what `demo` begins with",
     "bash colab_setup.sh test": "these tests",
+    "bash colab_setup.sh address": "changes this repository; tests/test_front_door.py runs it on a copy",
     "bash colab_setup.sh colab": "changes this environment; tests/test_front_door.py runs it where pip may not write",
     "python -m pytest": "these tests",
     "rclone ": "needs somebody's Drive; tests/storage/test_backends.py runs rclone on a remote of its own",
@@ -60,6 +61,7 @@ NOT_RUN = {
     "python tests/benchmarks/same_as.py": "takes minutes: tests/test_same_as.py runs its parts",
     "python tests/benchmarks/size.py": "plays and trains: tests/test_size.py runs it",
     "python tests/benchmarks/drive.py": "takes minutes: tests/test_drive_figures.py runs it for a smaller preset",
+    "python tests/benchmarks/notebooks_alone.py": "takes minutes: tests/test_notebooks_run.py runs it for four notebooks",
     "python tests/benchmarks/plan.py": "takes minutes, with nothing else on the machine",
 }
 
