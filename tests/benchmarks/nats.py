@@ -5,15 +5,18 @@
 
 Both are told style, chords as recognised, density and register, nothing else. `nll_nats`: the bound of masked diffusion on
 the codes of whole windows, over their notes. `log_width`: mean log length in seconds of the frames that notes begin in: a
-wider frame says less of when. `map_nats`: the entropy of the tempo maps' beats, what is left of each period after the one
-before, in steps of PRECISION_S, spread over the notes; 0 where music is in seconds. `total`: their sum, the negative log
-density of a note. Frames of an earlier commit are 20 ms long. Prints one JSON line last.
+wider frame says less of when. `map_nats`: what the tempo maps cost, spread over the notes, 0 where music is in seconds: the
+entropy of the beats (of each period what is left after the one before, in steps of PRECISION_S) and of the bars (length and
+kind, after those of the bar before). `total`: their sum, the negative log density of a note. Whoever pays for the map may
+read it: `nll_nats_map` and `total_map` are those of a model that is told clock, tempo and next chord besides, all of which
+map and chords say. Frames of an earlier commit are 20 ms long. Prints one JSON line last.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import math
 import sys
@@ -25,14 +28,14 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent.parent
 PRECISION_S = 0.005
 EARLIER_FRAME_S = 0.02
-TOLD, NOT_TOLD = ("style", "chords", "attributes"), ("next_chord", "clock", "tempo", "feel", "reference")
+TOLD, BY_MAP, NOT_TOLD = ("style", "chords", "attributes"), ("next_chord", "clock", "tempo"), ("feel", "reference")
 
 
-def told(config, batch_size):
-    """The config of a model that is told TOLD alone, of every latent frame."""
+def told(config, batch_size, by_map=False):
+    """The config of a model that is told TOLD alone, or what the map says as well, of every latent frame."""
     fields = {field.name for field in dataclasses.fields(config)}
-    shares = {f"drop_{name}": 0.0 for name in TOLD} | {f"drop_{name}": 1.0 for name in NOT_TOLD}
-    known = {name: share for name, share in shares.items() if name in fields}
+    shares = dict.fromkeys(TOLD, 0.0) | dict.fromkeys(BY_MAP, 0.0 if by_map else 1.0) | dict.fromkeys(NOT_TOLD, 1.0)
+    known = {f"drop_{name}": share for name, share in shares.items() if f"drop_{name}" in fields}
     return dataclasses.replace(config, prefix_share=0.0, batch_size=batch_size, gradient_accumulation=1, **known)
 
 
@@ -67,15 +70,21 @@ def seconds_of_frames(coded):
     return 60 / FRAMES_PER_BEAT / coded.tempo.nan_to_num(FREE_BPM)
 
 
+def entropy(rows):
+    """Nats of all rows, coded by their own shares."""
+    counts = np.unique(np.stack(rows), axis=0, return_counts=True)[1]
+    return float(-(counts * np.log(counts / counts.sum())).sum())
+
+
 def map_nats(stage, maps):
-    """Nats a note of the beats of the validation pieces' maps."""
-    steps, notes = [], 0
+    """Nats a note of the beats and bars of the validation pieces' maps."""
+    steps, bars, notes = [], [], 0
     for (store, index), tempo_map in zip(stage.validation.pieces, maps, strict=True):
-        steps.append(np.rint(np.diff(tempo_map.beats_s, 2) / PRECISION_S))
+        steps.extend(np.rint(np.diff(tempo_map.beats_s, 2) / PRECISION_S))
+        bars.extend(np.stack([tempo_map.bars["beats"], tempo_map.bars["kind"]], 1))
         notes += len(store.piece_notes(index))
-    steps = np.concatenate(steps)
-    counts = np.unique(steps, return_counts=True)[1]
-    return float(len(steps) * -(counts / len(steps) * np.log(counts / len(steps))).sum() / notes)
+    pairs = [np.concatenate(pair) for pair in itertools.pairwise(bars)]
+    return (entropy(steps) + entropy(pairs) - entropy(bars[:-1])) / notes
 
 
 def main():
@@ -89,7 +98,8 @@ def main():
     words = parser.parse_args()
     sys.path.insert(0, str(words.tree.resolve()))
     stage = stage_of(words.run or words.tree / "data" / "released", words.data_dir, words.batch_size)
-    nats, notes, widths = [], [], 0.0
+    nats, by_map, notes, widths = [], [], [], 0.0
+    configs = [told(stage.config, words.batch_size, by_map) for by_map in (False, True)]
     with torch.inference_mode():
         for step in range(words.batches):
             batch = stage.validation.batch(step)
@@ -98,7 +108,8 @@ def main():
             except TypeError:  # of an earlier commit
                 coded = batch.stream.read(batch.examples, batch.stream.epoch(batch.step), stage.device)
             onsets = coded.onsets.flatten(2).sum(2) if coded.onsets.ndim == 3 else coded.onsets  # (B, N)
-            nats.append(float(stage.losses(stage.model, batch)["loss"]) * onsets.shape[0] * onsets.shape[1])
+            for row, stage.config in zip((nats, by_map), configs, strict=True):
+                row.append(float(stage.losses(stage.model, batch)["loss"]) * onsets.numel())
             notes.append(float(onsets.sum()))
             widths += float((onsets * seconds_of_frames(coded).log()).sum())
     nats, notes = np.array(nats), np.array(notes)
@@ -107,7 +118,9 @@ def main():
     figures = {"nll_nats": float(ratio), "nll_standard_error": error, "log_width": widths / notes.sum()}
     maps = getattr(stage.validation, "tempo_maps", None)
     figures["map_nats"] = map_nats(stage, maps) if maps else 0.0
-    figures["total"] = figures["nll_nats"] + figures["log_width"] + figures["map_nats"]
+    figures["nll_nats_map"] = sum(by_map) / float(notes.sum())
+    for name in ("", "_map"):
+        figures[f"total{name}"] = figures[f"nll_nats{name}"] + figures["log_width"] + figures["map_nats"]
     print(json.dumps({"benchmark": "nats", "notes": int(notes.sum()), "batches": words.batches, **figures}))
 
 
