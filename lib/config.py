@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 
 REPOSITORY = "https://github.com/brad-mehldau-ai/brad-mehldau-ai"  # bash colab_setup.sh address OWNER/NAME changes it
 VERSION = "main"  # the branch that badges open and notebooks clone
-LAST_COMMIT_IN_SECONDS = "2cf207614bad13e17593a75db66a915e5400062a"  # of generators before music was coded in beats
+LAST_COMMIT_IN_SECONDS = "ec7f6bbbde9969290853c8f647a23f0cc904ebbe"  # of generators before music was coded in beats
 LAST_COMMIT_OF_OLD_LAYOUT = "919adb390cb6da5849439b6807498373bb863a78"  # for notebooks saved before: docs/FAQ.md
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED = ROOT / "data" / "released"
@@ -246,7 +246,7 @@ _PRESETS = {
         # each passage on two grids of time: names that stay the same (data/released/style.md)
         "style_encoder": {"lr": 2e-3, "views": 2, "batch_size": 16, "consistency": 15.0, "ema_decay": 0.999},
         # jazz alone: hours, not days
-        "diffusion": {"corpora": ("pijama",), "encodings": 1, "batch_size": 32, "lr": 2e-3},
+        "diffusion": {"corpora": ("pijama",), "width": 320, "heads": 5, "encodings": 1, "batch_size": 32, "lr": 2e-3},
         "fine_tune": {"encodings": 4, "lr": 5e-4},
     },
     "colab": {

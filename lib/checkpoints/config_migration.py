@@ -210,8 +210,8 @@ def differences(stage: str, values: Mapping) -> str:
     _, removed, unknown, new = _sorted_out(configs.STAGES[stage], values)
     parts = [f"its config has {_settings(removed)}, removed since"] if removed else []
     parts += [f"its config has {_settings(unknown)}, which this version does not know"] if unknown else []
-    defaults = ", ".join(f"{name} ({value!r} is taken)" for name, value in new.items())
-    return "; ".join([*parts, f"it says nothing of {defaults}"] if new else parts)
+    defaults = ", ".join(f"{name} ({value!r} is taken)" for name, value in new.items() if name not in FREE_SETTINGS)
+    return "; ".join([*parts, f"it says nothing of {defaults}"] if defaults else parts)
 
 
 def check_config(origin: Origin, config: configs.StageConfig, stage: str) -> None:

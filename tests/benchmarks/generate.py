@@ -303,6 +303,15 @@ for first in range(0, len(requests), 8):
 """
 
 
+def played_earlier(requests):
+    """Notes of each request (a dict) by the release in seconds, at its own last commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Tree(check_out(LAST_COMMIT_IN_SECONDS, Path(folder) / "tree"), Path(folder) / "work")
+        (tree.work / "requests.json").write_text(json.dumps(requests))
+        tree.run("-c", EARLIER, tree.work / "requests.json")
+        return [read_midi(tree.work / f"{number}.mid") for number in range(len(requests))]
+
+
 def earlier(bench):
     """oa_earlier, oa_difference with its paired interval: the release in seconds over the same charts, at the same tempos."""
     orders = make_orders(bench.requests(bench.count, density=None))
@@ -311,11 +320,7 @@ def earlier(bench):
          "beats_per_bar": clip.beats_per_bar}
         for o, clip in zip(orders, bench["generated"].clips, strict=True)
     ]  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Tree(check_out(LAST_COMMIT_IN_SECONDS, Path(folder) / "tree"), Path(folder) / "work")
-        (tree.work / "requests.json").write_text(json.dumps(requests))
-        tree.run("-c", EARLIER, tree.work / "requests.json")
-        notes = [read_midi(tree.work / f"{number}.mid") for number in range(len(requests))]
+    notes = played_earlier(requests)
     clips = [clip.with_notes(played) for clip, played in zip(bench["generated"].clips, notes, strict=True)]
     sides = [dataclasses.replace(bench["generated"], clips=clips), bench["generated"]]
     there, here = (bench.similarity(bench.measure(side)).statistics for side in sides)
