@@ -44,7 +44,7 @@ from lib.diffusion.sampling import guided_steps  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
 from lib.generation.sliding_window import OVERLAP  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
-from lib.music.metrics import describe, longest_silence_s  # noqa: E402
+from lib.music.metrics import PARTS_OF_BEAT, describe, longest_silence_s, phase_lock  # noqa: E402
 from lib.music.notes import read_midi  # noqa: E402
 from lib.music.piano_roll import LATENTS_PER_BEAT, WINDOW  # noqa: E402
 from lib.music.rules import pitch_class_share  # noqa: E402
@@ -313,7 +313,8 @@ def played_earlier(requests):
 
 
 def earlier(bench):
-    """oa_earlier, oa_difference with its paired interval: the release in seconds over the same charts, at the same tempos."""
+    """oa_earlier, oa_difference with its paired interval: the release in seconds over the same charts, at the same tempos;
+    of both, without rules, phase lock (pooled over the clips) and the share of beats with the chord that was asked for."""
     orders = make_orders(bench.requests(bench.count, density=None))
     requests = [
         {"chords": o.request.chords, "tempo_bpm": o.request.tempo_bpm, "seconds": clip.seconds, "seed": o.request.seed,
@@ -338,7 +339,12 @@ def earlier(bench):
     found = {f"{name}_{when}": side[key](*ones) for name, key in rows.items()
              for when, side in (("earlier", there), ("now", here))}  # fmt: skip
     found |= {f"{name}_difference": [row.value, row.low, row.high] for name, row in figures.items()}
-    return found | {"judge_earlier": judge_mean(bench.reference_classifier, clips)}
+    for when, part in (("earlier", clips), ("now", bench["generated"].clips), ("real", bench["codec"].clips)):
+        positions = np.concatenate([clip.in_beats.onset for clip in part])
+        found |= {f"lock_{name}_{when}": phase_lock(positions, parts) for name, parts in PARTS_OF_BEAT.items()}
+        found[f"chord_agreement_{when}"] = agreement(bench.charts, part)
+        found[f"judge_{when}"] = judge_mean(bench.reference_classifier, part)
+    return found
 
 
 def main():
