@@ -133,9 +133,13 @@ def test_one_repository_address(path):
     assert f'REPOSITORY = "{config.REPOSITORY}"' in code(path)[0]
 
 
-def test_the_readme_has_the_same_address():
-    found = set(ADDRESS.findall((ROOT / "README.md").read_text(encoding="utf-8")))
-    assert config.REPOSITORY.removeprefix("https://github.com/") in found
+@pytest.mark.parametrize("name", ["README.md", "docs/README.ko.md"])
+def test_the_readme_has_the_same_address_and_version(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    address = config.REPOSITORY.removeprefix("https://github.com/")
+    badges = re.findall(r"colab\.research\.google\.com/github/(.+?)/notebooks/(\w+)\.ipynb", text)
+    assert {place for place, _ in badges} == {f"{address}/blob/{config.VERSION}"}
+    assert {stem for _, stem in badges} == {path.stem for path in PATHS}
 
 
 @each_notebook

@@ -27,6 +27,7 @@ WATCH_BEATS = 2.5  # another machine's lease is watched for so many heartbeats
 COUNTDOWN_S = 30.0  # between two lines while it is watched
 LENGTH = 512  # of the file, padded: it is overwritten where it stands, and read at any moment
 OLD_S = 600.0  # a lease whose last heartbeat is older is dead, unless our clock is far ahead
+TAKE_OVER = "take the run over: --take-over, or take_over in a notebook's form"
 FIELDS = {"owner": str, "host": str, "boot": str, "pid": int, "counter": int, "time": int | float}
 log = logging.getLogger("lib.training")
 
@@ -118,7 +119,7 @@ class Lease:
         for file in self._held:
             self._check_owner(file)
         if self.lost:
-            raise LeaseError(f"{self.lost} at this moment. Let it train there, or take it over with --take-over.")
+            raise LeaseError(f"{self.lost} at this moment. Let it train there, or {TAKE_OVER}.")
 
     def _wait_for(self, file):
         """Return when the file's lease is dead or there is none; LeaseError where it is alive."""
@@ -134,7 +135,7 @@ class Lease:
             raise LeaseError(
                 f"Another runtime trains this run: {lease['host']}, process {lease['pid']}, "
                 f"last heartbeat {ago:.0f} s ago ({file.storage.where}/{file.path}). "
-                "Stop it there, or take the run over with --take-over."
+                f"Stop it there, or {TAKE_OVER}."
             )
 
     def _beats(self, file, lease):

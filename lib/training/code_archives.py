@@ -49,8 +49,8 @@ class CodeArchives:
         """Write the archives that these new files belong into, with all files of the kind that there are here."""
         try:
             self.storage.check()
-            for kind in sorted(set(map(self._kind, made))):
-                self._pack(kind)
+            kept_bytes = sum(map(self._pack, sorted(set(map(self._kind, made)))))
+            print(f"The mirror keeps the codes, {kept_bytes / 1e6:.0f} MB, for other machines.", flush=True)
         except OSError as error:
             print(f"Codes are not kept in the mirror: {describe_error(error)}.", flush=True)
 
@@ -74,7 +74,7 @@ class CodeArchives:
             except (zipfile.BadZipFile, zlib.error) as error:
                 log.warning("left out %s/%s, which is damaged: %s", self.storage.where, archive, error)
 
-    def _pack(self, kind: Kind):
+    def _pack(self, kind: Kind) -> int:
         paths = [path for path in sorted((self.codes / kind[0] / kind[1]).glob("*.npy")) if self._kind(path) == kind]
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / "codes.zip"
@@ -85,6 +85,7 @@ class CodeArchives:
             if free is not None and free + self.storage.size(_archive(kind)) - size < SPARE_BYTES:
                 raise OSError(f"{size / 1e6:.0f} MB are too much, as a gigabyte stays free")
             self.storage.put(local, _archive(kind))
+            return size
 
 
 def _archive(kind: Kind) -> str:

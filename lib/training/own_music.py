@@ -50,6 +50,8 @@ def with_own_music(config: StageConfig, folder: Path | str, data_dir: Path | str
     if not folder:
         return config
     if stage_of(config) != "fine_tune":
-        return dataclasses.replace(config, corpora=(*config.corpora, ingest_own(folder, data_dir)))
+        name = ingest_own(folder, data_dir)
+        others = [corpus for corpus in config.corpora if corpus != name]
+        return dataclasses.replace(config, corpora=(*others, name))
     pianist = pianist or Path(folder).expanduser().resolve().name
     return dataclasses.replace(config, corpora=(ingest_own(folder, data_dir, pianist),), pianist=pianist)
