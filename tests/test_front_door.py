@@ -16,6 +16,7 @@ SCRIPT = ROOT / "colab_setup.sh"
 COLAB_VERSIONS = ROOT / "tests" / "colab_versions.txt"
 PROTECTED = ("torch", "numpy", "ipywidgets", "ipykernel", "ipython", "jupyter")
 TESTS_ONLY = {"httpx", "playwright", "schemathesis"}
+TEXT = (".md", ".py", ".ipynb", ".sh", ".cff", ".yaml", ".toml", ".txt", ".js", ".html", "")
 COLAB_EXTRAS = {"dramatiq", "krippendorff", "mido", "mir-eval", "muspy", "nbstripout", "papermill", "pretty-midi",
                 "pyfluidsynth", "symusic"}  # fmt: skip
 
@@ -115,7 +116,7 @@ def copy_of_the_project(tmp_path):
     if listed.returncode:
         pytest.skip("this is no clone of a repository")
     for name in listed.stdout.splitlines():
-        if (ROOT / name).suffix in (".md", ".py", ".ipynb", ".sh", ".cff", ".yaml", ".toml", ".txt", ".js", ".html", ""):
+        if (ROOT / name).suffix in TEXT:
             (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tmp_path / "copy" / name)
     return tmp_path / "copy"
@@ -132,7 +133,8 @@ def test_a_fork_is_named_everywhere_by_one_command(copy_of_the_project):
     assert done.returncode == 0, done.stderr
     before, after = texts_below(ROOT, names), texts_below(copy_of_the_project, names)
     assert not [name for name in names if old in after[name]]
-    for name, count in (("CITATION.cff", 1), ("README.md", 10), ("docs/RUNPOD.md", 1), ("notebooks/06_listen.ipynb", 2)):
+    counts = {"CITATION.cff": 1, "README.md": 10, "docs/RUNPOD.md": 1, "notebooks/06_listen.ipynb": 2}
+    for name, count in counts.items():
         assert after[name].count(new) == count, name
     code = [name for name in names if name.endswith((".py", ".sh")) and before[name] != after[name]]
     assert code == ["lib/config.py"], "the folder on Drive and the mirror's marker stay"
@@ -166,7 +168,8 @@ def test_a_version_is_taken_or_its_absence_said(tmp_path):
 
     def take(version):
         shutil.rmtree(clone, ignore_errors=True)
-        subprocess.run(["git", "clone", "-q", "--depth", "1", f"file://{origin}", clone], check=True, capture_output=True)
+        words = ["git", "clone", "-q", "--depth", "1", f"file://{origin}", clone]
+        subprocess.run(words, check=True, capture_output=True)
         return again(version)
 
     def again(version):

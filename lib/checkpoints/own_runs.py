@@ -42,7 +42,9 @@ def own_model(folders: Folders, preset: str) -> Path | None:
         if paths := bring_runs(folders, preset, names):
             return paths[0]
     places = " and ".join(filter(None, [str(folders.runs), folders.mirror]))
-    print(f"The released weights play: no run of preset {preset} is in {places}.", flush=True)
+    presets = ", ".join(name for name in _mirrored_presets(folders.mirror) if name != preset)
+    hint = f" The mirror has runs of {presets}: choose that preset for your own." if presets else ""
+    print(f"The released weights play: no run of preset {preset} is in {places}.{hint}", flush=True)
     return None
 
 
@@ -76,6 +78,13 @@ def bring_runs(folders: Folders, preset: str, names: Sequence[str]) -> list[Path
         there = f"from the mirror, {folders.mirror}/{remote_name(preset, path)}"
         print(f"{path.name}: {_state(path)}, {there if path in missing else 'which is here'}", flush=True)
     return paths
+
+
+def _mirrored_presets(mirror):
+    try:
+        return open_storage(mirror).names("runs") if mirror else []
+    except OSError:
+        return []
 
 
 def _fetch(storage: Storage, preset: str, paths: Sequence[Path]) -> bool:

@@ -108,7 +108,8 @@ def main():
         with no_network(scratch):
             places = {f"{name}_dir": scratch / "first" / name for name in ("data", "runs", "output")}
             headless.run("00-05", asked.preset, TRAINED, mirror=str(scratch / "mirror"), **places)
-            rows = [run_alone(path.stem, asked.preset, scratch / "mirror", scratch / path.stem) for path in select(asked.notebooks)]
+            names = [path.stem for path in select(asked.notebooks)]
+            rows = [run_alone(name, asked.preset, scratch / "mirror", scratch / name) for name in names]
     print(json.dumps(figures_of(rows)))
 
 

@@ -112,7 +112,8 @@ def test_ones_own_model_comes_from_the_mirror_the_tuned_one_first(mirrored, tmp_
     assert load_improviser(tmp_path / "runs" / "brad_final").pianist == "Cora Canonby"
     own_model(folders, "tiny")
     assert capsys.readouterr().out == "brad_final: finished, step 4, which is here\n"
-    assert bring_runs(folders, "tiny", ["vqvae", "diffusion"]) == [tmp_path / "runs" / name for name in ("vqvae", "diffusion")]
+    names = ["vqvae", "diffusion"]
+    assert bring_runs(folders, "tiny", names) == [tmp_path / "runs" / name for name in names]
 
 
 def test_before_the_fine_tuning_is_done_the_newest_stage_plays(mirrored, tmp_path, capsys):
@@ -131,7 +132,9 @@ def test_before_the_fine_tuning_is_done_the_newest_stage_plays(mirrored, tmp_pat
 
 def test_the_released_weights_play_only_where_that_is_said(mirrored, tmp_path, capsys):
     assert own_model(folders_of(tmp_path, mirrored), "demo") is None
-    assert f"The released weights play: no run of preset demo is in {tmp_path / 'runs'} and {mirrored}." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"The released weights play: no run of preset demo is in {tmp_path / 'runs'} and {mirrored}. " in said
+    assert said.endswith("The mirror has runs of tiny: choose that preset for your own.\n")
     assert own_model(folders_of(tmp_path, None), "tiny") is None and "released" in capsys.readouterr().out
     with pytest.raises(checkpoints.CheckpointError, match="is the drive mounted.*It may hold brad_final"):
         own_model(folders_of(tmp_path, tmp_path / "not" / "mounted"), "tiny")
