@@ -189,7 +189,7 @@ def download(path: Path | str) -> Path:
 
 
 def download_run(run: Path | str, mirror: str | None = None) -> Path | None:
-    """Where no mirror keeps a run: the browser saves it on Colab as a zip. Elsewhere a line says where the run is.
+    """Let the browser save a run as a zip, on Colab where no mirror keeps it; else print where the run is.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ log = logging.getLogger("lib.training")
 
 
 class CodeArchives:
-    """The archives of a folder of codes in a storage. None that fails stops a training: a line says so.
+    """The archives of a folder of codes in a storage. A storage that fails stops no training: a line says so.
 
     Parameters
     ----------
