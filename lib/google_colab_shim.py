@@ -244,6 +244,9 @@ def upload_run(runs: Path | str) -> list[Path]:
             (runs / Path(name).name).write_bytes(content)
     found = []
     for path in sorted(runs.glob("*.zip")):
+        if not zipfile.is_zipfile(path):
+            print(f"{path.name} is no whole zip: download the run again.")
+            continue
         with zipfile.ZipFile(path) as archive:
             names = {Path(name).parts[0] for name in archive.namelist()}
             if not any((runs / name).exists() for name in names):

@@ -247,5 +247,8 @@ def test_a_run_goes_as_a_zip_and_comes_back(colab, tmp_path, monkeypatch):
 def test_a_run_that_is_kept_elsewhere_is_not_downloaded(off_colab, tmp_path, capsys):
     write_run(tmp_path / "runs", 3)
     assert shim.download_run(tmp_path / "runs" / "vqvae") is None and shim.download_run(tmp_path, "drive") is None
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "half.zip").write_bytes(b"PK")
     assert shim.upload_run(tmp_path / "new") == []
-    assert f"Copy the zips of your runs into {tmp_path / 'new'}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"Copy the zips of your runs into {tmp_path / 'new'}" in said and "half.zip is no whole zip" in said

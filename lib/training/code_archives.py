@@ -21,6 +21,8 @@ from lib.storage.atomic_write import atomic_write
 from lib.storage.backends import Storage, describe_error
 
 Kind = tuple[str, str, str]  # folder, corpus, encoding ("" for what is the same in any key)
+# what zipfile raises where bytes differ
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 log = logging.getLogger("lib.training")
 
 
@@ -71,7 +73,7 @@ class CodeArchives:
                             _write(path, file.read(name))
             except FileNotFoundError:
                 return
-            except (zipfile.BadZipFile, zlib.error) as error:
+            except DAMAGE as error:
                 log.warning("left out %s/%s, which is damaged: %s", self.storage.where, archive, error)
 
     def _pack(self, kind: Kind) -> int:
