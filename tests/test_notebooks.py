@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from lib import config
-from lib.apps.headless.notebook_parameters import parameters_of
+from lib.apps.headless.headless import parameters_of
 from lib.generation.request import GenerateRequest
 
 ROOT = Path(__file__).resolve().parent.parent

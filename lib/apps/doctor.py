@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,9 +47,8 @@ def examine(data_dir: Path, runs_dir: Path) -> list[Finding]:
     """All Findings of this machine, in an order that reads well."""
     state = _output("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--tags") or "without git"
     project = Finding("project", "ok", f"{state}, on {'Colab' if shim.on_colab() else 'a machine of your own'}")
-    machine = [*look_at_device(), look_at_memory(), look_at_disk(runs_dir), look_at_mirror()]
-    music = [look_at_sound(), look_at_ports(), *look_at_corpora(data_dir), look_at_weights()]
-    return [project, *look_at_packages(), *machine, *music]
+    machine = [*look_at_packages(), *look_at_device(), look_at_memory(), look_at_disk(runs_dir), look_at_mirror()]
+    return [project, *machine, look_at_sound(), look_at_ports(), *look_at_corpora(data_dir), look_at_weights()]
 
 
 def _output(*command):
@@ -70,9 +69,6 @@ def _problem(action: Callable, *errors: type[Exception]) -> str:
     return ""
 
 
-# --- Packages ----------------------------------------------------------------------------------------------------
-
-
 def look_at_packages(root: Path = ROOT) -> list[Finding]:
     """Python, and one a requirements file."""
     says = f"{platform.python_version()} on {platform.system()} {platform.release()} {platform.machine()}"
@@ -85,9 +81,11 @@ def look_at_packages(root: Path = ROOT) -> list[Finding]:
 def _requirements(path):
     """What of a requirements file is not as it says."""
     from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
 
     lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    rows = [(row, _version(row.name)) for row in map(Requirement, filter(None, lines))]
+    versions = {canonicalize_name(each.name): each.version for each in distributions()}
+    rows = [(row, versions.get(canonicalize_name(row.name))) for row in map(Requirement, filter(None, lines))]
     wrong = {
         row.name: f"{row.name} {installed or 'is not installed'} (wanted {row.specifier})"
         for row, installed in rows
@@ -100,16 +98,6 @@ def _requirements(path):
     if path.name == "requirements.txt" and wrong.keys() - OPTIONAL:
         return Finding(path.name, "missing", says, INSTALL)
     return Finding(path.name, "note", says, f"where you want it: pip install -r {path.name}")
-
-
-def _version(name):
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-# --- The machine -------------------------------------------------------------------------------------------------
 
 
 def look_at_device() -> list[Finding]:
@@ -179,18 +167,14 @@ def look_at_mirror() -> Finding:
     if mirror:
         kind, fix = open_storage(mirror).kind, "apt install rclone; rclone config"
         is_there = kind != "rclone" or shutil.which("rclone")
-        return _check(
-            "mirror", is_there, f"MIRROR names a {kind}{'' if is_there else ', not installed'}", fix, "missing"
-        )
+        says = f"MIRROR names a {kind}{'' if is_there else ', not installed'}"
+        return _check("mirror", is_there, says, fix, "missing")
     if not shim.on_colab():
         return Finding("mirror", "ok", "none is asked for (--mirror, or the variable MIRROR)")
     if (shim.DRIVE / "MyDrive").is_dir():
         return Finding("Drive", "ok", f"mounted, {shutil.disk_usage(shim.DRIVE).free / 1e9:.0f} GB free as it says")
     fix = "run the cell with shim.mount()"
     return Finding("Drive", "note", "not mounted: what is trained is lost with the runtime", fix)
-
-
-# --- Music -------------------------------------------------------------------------------------------------------
 
 
 def look_at_sound() -> Finding:
@@ -215,9 +199,8 @@ def look_at_ports() -> Finding:
         inputs, outputs = map(len, list_ports())
     except PortError as error:
         return Finding("MIDI ports", "note", f"none, needed for live playing alone: {error}", "docs/LIVE.md")
-    return _check(
-        "MIDI ports", inputs and outputs, f"{inputs} in, {outputs} out", "live playing wants both: docs/LIVE.md"
-    )
+    says = f"{inputs} in, {outputs} out"
+    return _check("MIDI ports", inputs and outputs, says, "live playing wants both: docs/LIVE.md")
 
 
 def look_at_corpora(data_dir: Path) -> list[Finding]:
@@ -249,9 +232,6 @@ def look_at_weights(folder: Path = RELEASED) -> Finding:
 
     problem = _problem(lambda: verify(folder), DamageError, OSError)
     return _check("released weights", not problem, problem or "whole", "git checkout data/released", "missing")
-
-
-# --- Text --------------------------------------------------------------------------------------------------------
 
 
 def as_text(findings: Sequence[Finding]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.display.page import fill_page, read_parts
+from lib.display.page import make_page
 from lib.music.audio import encode_mp3
 from lib.music.midi_writer import to_midi
 from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, SHORTEST_PART
@@ -61,14 +61,7 @@ def music_json(takes, title="", chords=(), tempo_map=None):
 
 def page_of(music, title=""):
     """The page around JSON of music_json."""
-    script = read_parts(FOLDER, *(f"{name}.js" for name in SCRIPTS))
-    return fill_page(
-        read_parts(FOLDER, "player.html"),
-        title=html.escape(title or "Solo"),
-        style=read_parts(FOLDER, "player.css"),
-        music=music,
-        script=script,
-    )
+    return make_page(FOLDER, "player", title or "Solo", [f"{name}.js" for name in SCRIPTS], music=music)
 
 
 def _take(name, notes, audio, chords, tempo_map):

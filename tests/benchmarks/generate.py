@@ -65,6 +65,10 @@ class Bench(ClipSets):
         names = {"base": words.base, "pianist": PIANIST, "corpus": "pijama"}
         super().__init__(words.run or RELEASED, words.data_dir, size=size, split=words.split, **names)
 
+    def without_chords(self, count):
+        """So many clips of the model without any chords."""
+        return self.player.play_set("without chords", self.requests(count, **NO_CHORDS))
+
     def play(self, player, requests, name=""):
         """A Clip a request, seeds 1, 2, ..."""
         return player.play(make_orders(requests), name)

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lib import config as configs
-from lib.apps.cli.options import (
-    DATA_DIR,
-    OUTPUT_DIR,
-    RUNS_DIR,
-    DataDir,
-    HelpAll,
-    Released,
-    RunsDir,
-    check_source,
-    hidden,
-    option,
-    write_sound,
-)
+from lib.apps.cli.options import DATA_DIR, OUTPUT_DIR, RUNS_DIR, DataDir, HelpAll, RunsDir, hidden, option
 from lib.config import ConfigError
 
 
@@ -54,43 +43,18 @@ def identify(
         raise ConfigError("Which file? python -m lib identify FILE.mid")
 
 
-def reconstruct(
-    midi: Path,
-    run: Annotated[Path | None, option("A vqvae run, or an improviser's folder.")] = None,
-    released: Released = False,
-    out: Annotated[Path, option("MIDI file to write.")] = Path("reconstruction.mid"),
-    wav: Annotated[Path | None, option("Sound file to write.")] = None,
-    device: str = "auto",
-):
-    """Send a MIDI file through the codec and back, in its own beats, and say how much of it survived."""
-    check_source(run, released)
-    from lib.generation.performance import read_performance
-    from lib.generation.reconstruct import reconstruct as through_codec
-    from lib.music.midi_writer import write_midi
-
-    original, tempo_map = read_performance(midi)
-    notes, score = through_codec(configs.RELEASED if released else run, original, device, tempo_map)
-    write_midi(notes, out, tempo_map)
-    f1 = f"{score.onset:.3f}, with offset {score.onset_offset:.3f}, with velocity {score.onset_velocity:.3f}"
-    print(f"{out}: {len(notes)} notes for {len(original)}; onset F1 {f1}")
-    if wav is not None:
-        write_sound(notes, wav)
-
-
 def doctor(
     data_dir: DataDir = DATA_DIR,
     runs_dir: RunsDir = RUNS_DIR,
     as_json: Annotated[bool, option("As JSON.", "--json")] = False,
 ):
-    """Say what is there and how to mend what is not; the end of every bug report. Exit code 1: something needed is missing."""
+    """Say what is there and how to mend what is not: the end of every bug report. Exit code 1: something is missing."""
     from lib.apps.doctor import as_text, as_values, examine
 
     findings = examine(data_dir, runs_dir)
     print(json.dumps(as_values(findings), indent=1) if as_json else as_text(findings))
     raise typer.Exit(any(finding.state == "missing" for finding in findings))
 
-
-# --- Charts -----------------------------------------------------------------------------------------
 
 charts_app = typer.Typer(no_args_is_help=True, help="Charts of chords: see what is read of them.")
 
@@ -186,8 +150,6 @@ def format_report(report: dict) -> str:
     return "\n".join(lines)
 
 
-# --- Models -----------------------------------------------------------------------------------------
-
 SPLITS = ("validation", "test")
 EVALUATIONS = OUTPUT_DIR / "evaluations"
 Quick = Annotated[bool, option("Few clips: some minutes on a laptop, wide intervals.", "--quick")]
@@ -222,12 +184,9 @@ def evaluate(
     folder = out or EVALUATIONS / evaluation.name_of(run or configs.RELEASED, split)
     size = size_of(quick, clips=clips, guided=guided, each=each, solos=solos)
     sources = {"base": base, "pianist": pianist, "corpus": corpus}
-    print(format_card(evaluation.evaluate(run, data_dir, folder, size, split, say=_log, **sources)))
+    say = partial(typer.echo, err=True)
+    print(format_card(evaluation.evaluate(run, data_dir, folder, size, split, say=say, **sources)))
     print(folder / evaluation.PAGE_NAME)
-
-
-def _log(text):
-    typer.echo(text, err=True)
 
 
 def compare(
@@ -260,8 +219,6 @@ def size_of(quick=False, **given):
     given = {name: value for name, value in given.items() if value is not None}
     return dataclasses.replace(QUICK if quick else Size(), **given)
 
-
-# --- Listening tests --------------------------------------------------------------------------------
 
 PAGE = OUTPUT_DIR / "listening_test.html"
 COLLECTED = "With --collect: "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from lib.apps.cli.comparing import charts_app, compare, doctor, evaluate, identify, listening_test, reconstruct
-from lib.apps.cli.playing import duet, fl_studio_app, generate, style_app
+from lib.apps.cli.comparing import charts_app, compare, doctor, evaluate, identify, listening_test
+from lib.apps.cli.playing import duet, fl_studio_app, generate, reconstruct, style_app
 from lib.apps.cli.sharing import export, headless, serve, worker
 from lib.apps.cli.training import data_app, list_runs, plan, train, until_done
 from lib.config import ConfigError

@@ -33,13 +33,8 @@ def hidden(text: str, *names: str, **settings):
 
 DataDir = Annotated[Path, option("Folder of archives and note stores.")]
 RunsDir = Annotated[Path, option("Folder of runs.")]
-HiddenDataDir = Annotated[Path, hidden("Folder of archives and note stores.")]
-HiddenDevice = Annotated[str, hidden("cuda, mps, cpu or auto.")]
 Run = Annotated[Path | None, option("brad_final, or a run of diffusion or fine_tune.")]
 Released = Annotated[bool, option("Play with the weights of data/released.", "--released")]
-ChartFile = Annotated[Path | None, option("A chart: iReal Pro (irealb:// or its HTML), MusicXML, a text file.")]
-Transpose = Annotated[int, hidden("Semitones up, of the chart.", min=-11, max=11)]
-Tune = Annotated[str | None, hidden("Which of the chart's tunes, by its title.")]
 DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
 STOPPED_EARLY = 75  # exit code: run the same command again
 
@@ -60,9 +55,7 @@ def _show_all(context: typer.Context, value: bool) -> None:
 HelpAll = Annotated[bool, option("Show all options and exit.", "--help-all", is_eager=True, callback=_show_all)]
 
 
-def with_request(
-    request_type: type, common: Sequence[str], skipped: Iterable[str] = ()
-) -> Callable[[Callable], Callable]:
+def with_request(request_type: type, common: Sequence[str], skipped: Iterable[str] = ()) -> Callable:
     """A decorator: the command gets an option for each field of a request, and those that were given as `**request`.
 
     Parameters
@@ -118,13 +111,12 @@ def _field_parameter(request_type, name, common):
 
 def _parameter(name, kind, **settings):
     """A parameter that is None where its option is not given."""
-    annotation = Annotated[kind | None, typer.Option(f"--{OPTION_OF.get(name, name).replace('_', '-')}", **settings)]
+    option_name = f"--{OPTION_OF.get(name, name).replace('_', '-')}"
+    annotation = Annotated[kind | None, typer.Option(option_name, **settings)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def with_chart(
-    request: dict[str, Any], chart: Path | None, tune: str | None, transpose: int = 0
-) -> dict[str, Any]:
+def with_chart(request: dict[str, Any], chart: Path | None, tune: str | None, transpose: int = 0) -> dict[str, Any]:
     """The options of a request, completed from a chart's file: chords, tempo_bpm, metre.
 
     Parameters
@@ -169,12 +161,3 @@ def check_source(run: Path | None, released: bool) -> None:
     """ConfigError unless either a run or the released weights are named."""
     if (run is None) != released:
         raise ConfigError("Give either --run RUN or --released.")
-
-
-def write_sound(notes, wav, soundfont=None):
-    """Render a WAV file and say how."""
-    from lib.music import audio
-
-    sound = audio.render_audio(notes, soundfont)
-    audio.write_wav(sound, wav)
-    print(f"{wav}: {sound.synth}. {sound.note}".strip())

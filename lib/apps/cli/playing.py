@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,26 +12,25 @@ import typer
 from lib import config as configs
 from lib.apps.cli.options import (
     DATA_DIR,
-    ChartFile,
     DataDir,
     HelpAll,
-    HiddenDataDir,
-    HiddenDevice,
     Released,
     Run,
-    Transpose,
-    Tune,
     check_source,
     hidden,
     option,
     with_chart,
     with_request,
-    write_sound,
 )
 from lib.apps.live.duet_request import DuetRequest
 from lib.config import ConfigError
 from lib.generation.request import GenerateRequest
 
+HiddenDataDir = Annotated[Path, hidden("Folder of archives and note stores.")]
+HiddenDevice = Annotated[str, hidden("cuda, mps, cpu or auto.")]
+ChartFile = Annotated[Path | None, option("A chart: iReal Pro (irealb:// or its HTML), MusicXML, a text file.")]
+Transpose = Annotated[int, hidden("Semitones up, of the chart.", min=-11, max=11)]
+Tune = Annotated[str | None, hidden("Which of the chart's tunes, by its title.")]
 OF_SOLOS = ("chords", "choruses", "bars", "seconds", "seed", "tempo_bpm", "metre", "feel", "style", "density")
 OF_DUETS = ("mode", "tempo_bpm", "metre", "feel", "clock", "chords", "bars", "ends_by", "style")
 
@@ -99,21 +97,19 @@ def _play(improviser, order, seed, path, wav, soundfont):
     from lib.generation.generate import generate_many
     from lib.progress import progress_bar
 
+    def show(state):  # windows, denoising steps and revisions
+        bar.total = state["num_steps"] * state["num_windows"]
+        bar.update(state["window"] * state["num_steps"] + state["step"] - bar.n)
+
     with progress_bar(unit="step", desc="solo") as bar:
-        callback, request = partial(_show_progress, bar), dataclasses.replace(order.request, seed=seed)
-        (solo,) = generate_many(improviser, [dataclasses.replace(order, request=request, callback=callback)])
+        request = dataclasses.replace(order.request, seed=seed)
+        (solo,) = generate_many(improviser, [dataclasses.replace(order, request=request, callback=show)])
     facts = facts_of(solo)
     solo.write(path)
     print(f"{path}: {facts['measures']['notes']} notes, {solo.length_s:g} s of music in {solo.seconds:.1f} s")
     if wav is not None:
         write_sound(solo.notes, wav, soundfont)
     print(json.dumps({**facts["measures"], "rule_losses": facts["rule_losses"]}))
-
-
-def _show_progress(bar, state):
-    """Windows, denoising steps and revisions."""
-    bar.total = state["num_steps"] * state["num_windows"]
-    bar.update(state["window"] * state["num_steps"] + state["step"] - bar.n)
 
 
 def _make_many(order, out, count, batch, loading):
@@ -131,7 +127,36 @@ def _make_many(order, out, count, batch, loading):
     print(f"process {share.rank + 1} of {share.world}: {counts}", flush=True)
 
 
-# --- Duets ------------------------------------------------------------------------------------------
+def write_sound(notes, wav, soundfont=None):
+    """Render a WAV file and say how."""
+    from lib.music import audio
+
+    sound = audio.render_audio(notes, soundfont)
+    audio.write_wav(sound, wav)
+    print(f"{wav}: {sound.synth}. {sound.note}".strip())
+
+
+def reconstruct(
+    midi: Path,
+    run: Annotated[Path | None, option("A vqvae run, or an improviser's folder.")] = None,
+    released: Released = False,
+    out: Annotated[Path, option("MIDI file to write.")] = Path("reconstruction.mid"),
+    wav: Annotated[Path | None, option("Sound file to write.")] = None,
+    device: str = "auto",
+):
+    """Send a MIDI file through the codec and back, in its own beats, and say how much of it survived."""
+    check_source(run, released)
+    from lib.generation.performance import read_performance
+    from lib.generation.reconstruct import reconstruct as through_codec
+    from lib.music.midi_writer import write_midi
+
+    original, tempo_map = read_performance(midi)
+    notes, score = through_codec(configs.RELEASED if released else run, original, device, tempo_map)
+    write_midi(notes, out, tempo_map)
+    f1 = f"{score.onset:.3f}, with offset {score.onset_offset:.3f}, with velocity {score.onset_velocity:.3f}"
+    print(f"{out}: {len(notes)} notes for {len(original)}; onset F1 {f1}")
+    if wav is not None:
+        write_sound(notes, wav)
 
 
 @with_request(DuetRequest, OF_DUETS)
@@ -163,9 +188,6 @@ def duet(
 
     loading = {"run": run, "released": released, "device": device, "styles_dir": data_dir / configs.STYLES}
     play_duet(request, input_name, output_name, loading, journal)
-
-
-# --- FL Studio --------------------------------------------------------------------------------------
 
 
 NAME = "Mehldau Solo"
@@ -214,9 +236,6 @@ def _write_script(midi, path, tempo):
         raise ConfigError(f"--out {path}: FL Studio takes files that end in {folders.SUFFIX}.")
     folders.install(script.script_text([script.read_take(file, tempo) for file in midi], path.stem), path)
     print(f"{path}: {len(midi)} take{'s' if len(midi) > 1 else ''}, {path.stat().st_size / 1000:.0f} kB")
-
-
-# --- Styles -----------------------------------------------------------------------------------------
 
 
 style_app = typer.Typer(no_args_is_help=True, help="Styles of your own.")

@@ -75,15 +75,15 @@ def table(runs: Sequence[dict[str, Any]], now_s: float | None = None) -> str:
     """Text for a terminal, a line a run."""
     if not runs:
         return "There is no run yet: python -m lib train vqvae --preset demo"
-    lines = [COLUMNS, *(_line(**run, now_s=now_s or time.time()) for run in runs)]
+    lines = [COLUMNS]
+    for run in runs:
+        step, total, loss, saved_at = (run[key] for key in ("step", "total_steps", "loss", "saved_at"))
+        steps = f"{step:,}/{total:,}" if total else f"{step:,}" if step else "-"
+        saved = "-" if saved_at is None else _ago((now_s or time.time()) - saved_at)
+        figures = steps, "-" if loss is None else f"{loss:.4g}", saved, run["mirror"]
+        lines.append((run["name"], run["stage"] or "?", *figures, f"{run['size_bytes'] / 2**20:.1f} MB", run["note"]))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
-
-
-def _line(name, stage, step, total_steps, loss, saved_at, mirror, size_bytes, note, now_s):
-    steps = f"{step:,}/{total_steps:,}" if total_steps else f"{step:,}" if step else "-"
-    loss, saved = "-" if loss is None else f"{loss:.4g}", "-" if saved_at is None else _ago(now_s - saved_at)
-    return name, stage or "?", steps, loss, saved, mirror, f"{size_bytes / 2**20:.1f} MB", note
 
 
 def _ago(seconds):

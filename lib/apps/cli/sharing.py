@@ -8,17 +8,7 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.apps.cli.options import (
-    DATA_DIR,
-    OUTPUT_DIR,
-    RUNS_DIR,
-    STOPPED_EARLY,
-    DataDir,
-    Released,
-    Run,
-    RunsDir,
-    option,
-)
+from lib.apps.cli.options import DATA_DIR, OUTPUT_DIR, RUNS_DIR, STOPPED_EARLY, DataDir, Released, Run, RunsDir, option
 from lib.config import ConfigError
 
 MISSING = "The server needs some packages more: pip install -r requirements-serve.txt ({error})"

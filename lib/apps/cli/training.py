@@ -18,8 +18,6 @@ from lib.config import RELEASED, ConfigError
 
 BUDGET = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
-# --- Corpora ----------------------------------------------------------------------------------------
-
 data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, find beats, look.")
 
 
@@ -122,9 +120,6 @@ def demo(data_dir: DataDir = DATA_DIR):
     print(f"demo: {len(prepare(['demo'], data_dir)['demo'].pieces)} pieces")
 
 
-# --- Trainings --------------------------------------------------------------------------------------
-
-
 def plan(
     budget_usd: Annotated[float, option("What it may cost in all.", min=0)] = 20.0,
     preset: Annotated[str | None, option("Which preset to show by stages; else what the budget buys.")] = None,
@@ -135,7 +130,7 @@ def plan(
     seconds: Annotated[float, option("How long to measure each of three stages.", min=5)] = 20.0,
     data_dir: DataDir = DATA_DIR,
     runs_dir: RunsDir = RUNS_DIR,
-    devices: Annotated[bool, option("Only the table of devices: peaks, what is reached, sources.", "--devices")] = False,
+    devices: Annotated[bool, option("Only the table of devices: peaks, what is reached, source.", "--devices")] = False,
     as_json: Annotated[bool, option("All of it as JSON.", "--json")] = False,
 ):
     """Hours, dollars, memory and disk of each stage, preset and environment; what a budget buys."""
@@ -190,10 +185,10 @@ def train(
     mixed_precision: Annotated[str | None, hidden("no, fp16, bf16 or auto.")] = None,
     gradient_accumulation: Annotated[int | None, hidden("Forward passes of an optimizer step.")] = None,
     save_dir: Annotated[Path | None, hidden("--runs-dir and --run in one: runs/vqvae.")] = None,
-    folder: Annotated[Path | None, hidden("Fine-tune on a folder of MIDI by --pianist.", "--folder", "--brad-data")] = None,
-    vqvae_run: Annotated[Path | None, hidden("Whose codec: a run, or an improviser.", "--vqvae-run", "--vqvae-ckpt")] = None,
+    folder: Annotated[Path | None, hidden("Fine-tune on MIDI files, by --pianist.", "--folder", "--brad-data")] = None,
+    vqvae_run: Annotated[Path | None, hidden("Codec: a run, or an improviser.", "--vqvae-run", "--vqvae-ckpt")] = None,
     style_encoder_run: Annotated[
-        Path | None, hidden("Whose style encoder: likewise.", "--style-encoder-run", "--style-encoder-ckpt")
+        Path | None, hidden("Style encoder: likewise.", "--style-encoder-run", "--style-encoder-ckpt")
     ] = None,
     diffusion_run: Annotated[Path | None, hidden("Whose weights to begin with: likewise, e.g. data/released.")] = None,
     from_weights: Annotated[Path | None, hidden("Begin a new run with a file of export --interim.")] = None,

@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats.qmc import Halton
 
-from lib.apps.evaluate.clips import CLIP_BEATS, Clip, ClipSet, passages
+from lib.apps.evaluate.clips import CLIP_BEATS, Clip, ClipPlayer, ClipSet, MarkovBaseline, passages
 from lib.apps.evaluate.measures import clip_measures, solo_measures
-from lib.apps.evaluate.players import ClipPlayer, MarkovBaseline
 from lib.apps.evaluate.reference_classifier import load_reference_classifier, pianist_probability
 from lib.apps.evaluate.similarity import ClipMeasures, Similarity, widest_directions
 from lib.checkpoints.load import is_finished
@@ -40,6 +39,7 @@ from lib.style.gallery import load_classifier
 
 OWN_CHANGES = {"own_changes": True, "chords": GenerateRequest.chords, "density": None}
 NO_CHORDS = {"chords": NO_CHORD, "density": None}
+FREE = 8  # clips without chords, at most, where no more are guided
 GUIDED = {"num_candidates": GUIDED_CANDIDATES}  # by chords and density
 PLAIN_PROMPT = {"tempo_bpm": 120.0, "metre": "4/4", "bars": CLIP_BEATS // 4, "density": 6.0}
 PLAIN_CHORDS = (  # where there is no real clip to take them from
@@ -77,9 +77,6 @@ class Size:
 
 
 QUICK = Size(clips=16, guided=2, each=4, solos=4, solo_beats=96)
-
-
-# --- Real clips ------------------------------------------------------------------------------------------------
 
 
 def pieces_in_time(
@@ -125,18 +122,13 @@ def spread(items: Sequence) -> list:
     return [items[index] for index in Halton(1, scramble=False).random(len(items))[:, 0].argsort()]
 
 
-# --- All sets --------------------------------------------------------------------------------------------------
-
-
 class ClipSets:
     """A model's clips and those it is compared with: `sets[NAME]` is the ClipSet of a row of SETS.
 
     Parameters
     ----------
     run : a finished folder, or a run of diffusion or fine_tune; None: the released weights
-    data_dir : where note stores are
     folder : where clips are kept, or None
-    size : Size
     split : "validation" or "test"
     base : run of the model before it was adapted; None: found
     pianist, corpus : None: whom the run was adapted to, and the first of its corpora that has that pianist
@@ -276,16 +268,18 @@ class ClipSets:
         """The fields of so many requests, those of the prompts but for these."""
         return [{**prompt, **fields} for prompt in islice(cycle(self.prompts), count)]
 
-    def without_chords(self, count: int) -> ClipSet:
-        """So many clips of the model without any chords."""
-        return self.player.play_set("without chords", self.requests(count, **NO_CHORDS))
-
     def count_of(self, name: str) -> int:
         """`guided` or `solos` of the size; Missing where that is 0."""
         count = getattr(self.size, name)
         if not count:
             raise Missing(f"The size of this evaluation has none: --{name} 0.")
         return count
+
+
+def _without_chords(sets):
+    """Clips of the model without any chords."""
+    count = max(sets.size.guided, min(FREE, sets.size.clips))
+    return sets.player.play_set("without chords", sets.requests(count, **NO_CHORDS))
 
 
 def _solos(sets):
@@ -331,6 +325,7 @@ SETS: dict[str, tuple[str, Callable[[ClipSets], ClipSet]]] = {
     "codec": ("codec alone", lambda s: _decoded(s, s["real"])),
     "flattened": ("codec, steady tempo", lambda s: _decoded(s, _steady(s["real"]))),
     "shuffled": ("shuffled bars", lambda s: s["real"].shuffled()),
+    "free": ("without chords", _without_chords),
     "guided": ("where rules choose", lambda s: s.player.play_set("guided", s.requests(s.count_of("guided"), **GUIDED))),
     "real_solos": (
         "held-out solos",

@@ -56,17 +56,8 @@ def _last_start(notes):
 
 
 def nearest_windows(passages: np.ndarray, corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The similarity of each window to the one most similar to it, in whichever key.
-
-    Parameters
-    ----------
-    passages, corpus : bool (W, 88, BINS) and (C, 88, BINS), of `windows`
-
-    Returns
-    -------
-    (float (W,), int (W,), int (W,)) : the highest similarity of each, the window of the corpus that has it, and the
-        semitones by which the passage is transposed for it
-    """
+    """For each of `windows` (W, 88, BINS), of those of a corpus (C, 88, BINS) the most similar one in whichever key:
+    (float (W,) similarity, int (W,) which window, int (W,) semitones by which the passage is transposed for it)."""
     flat = corpus.reshape(len(corpus), -1).astype(np.float32)
     size = flat.sum(1)
     by_key = []
@@ -113,14 +104,9 @@ def _hashes(steps, length):
 
 
 def nearest_passages(clips: Sequence[Clip], pieces: dict[int, Clip], desc: str = "copying") -> list[dict]:
-    """The training passage most similar to each clip, among pieces (index -> Clip).
-
-    Returns
-    -------
-    list of dict : likeness, in [0, 1]; piece and start_s, where the passage is; clip_s, where the window of the clip
-        begins that is similar to it; semitones, by which the clip is transposed for it; run, notes in a row that the
-        clip shares with some training recording
-    """
+    """The training passage most similar to each clip, among pieces (index -> Clip), as a dict: likeness, in [0, 1];
+    piece and start_s, where the passage is; clip_s, where the window of the clip begins that is similar to it;
+    semitones, by which the clip is transposed for it; run, notes in a row that the clip shares with some recording."""
     windows_of = [windows(clip.in_beats, max(1, clip.beats - WINDOW_BEATS))[:2] for clip in clips]
     owner = np.repeat(np.arange(len(clips)), list(map(len, windows_of)))
     rolls = np.concatenate(windows_of)

@@ -21,7 +21,7 @@ from lib.apps.evaluate.clip_sets import PAIRED, ClipSets, Missing, Size
 from lib.apps.evaluate.intervals import Figure, estimate, mean_of
 from lib.apps.evaluate.measurements import SECTIONS
 from lib.apps.evaluate.report import make_pairs, write_report
-from lib.apps.evaluate.similarity import ClipMeasures, Similarity, is_centred, widest_directions
+from lib.apps.evaluate.similarity import DISTANCES, ClipMeasures, Similarity, widest_directions
 from lib.config import RELEASED, ConfigError
 from lib.storage.atomic_write import write_text
 from lib.style.gallery import load_classifier
@@ -48,10 +48,8 @@ def evaluate(
 
     Parameters
     ----------
-    run : a finished folder, or a run of diffusion or fine_tune; None: the released weights
-    data_dir : where note stores are
+    run, data_dir, size, split, sources (base, pianist, corpus) : of clip_sets.ClipSets
     folder : of the clips and of what is written; a second evaluation continues with what is there
-    size, split : of clip_sets.ClipSets; sources : its base, pianist and corpus
     names : of SECTIONS
     sounding : so many pairs on the page get a sound
     say : called with what can't be given
@@ -138,9 +136,6 @@ def name_of(run: Path | str, split: str) -> str:
     """The folder of a run's evaluation: the last two names of its path, and the split."""
     folder = Path(run).resolve()
     return f"{folder.parent.name}-{folder.name}-{split}"
-
-
-# --- Comparison ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -239,7 +234,7 @@ def _of_similarity(name, side, other, real, directions) -> Iterator[Difference]:
     before, after = (Similarity(measured, real, directions).statistics for measured in (side, other))
     for measure in [measure for measure in before if measure in after]:
         a, b = before[measure], after[measure]
-        figure = estimate(lambda *weights, a=a, b=b: b(*weights) - a(*weights), *groups, centred=is_centred(measure))
+        figure = estimate(lambda *weights, a=a, b=b: b(*weights) - a(*weights), *groups, centred=DISTANCES[measure][1])
         yield Difference(name, measure, *(float(each(*map(np.ones, map(len, groups)))) for each in (a, b)), figure)
 
 

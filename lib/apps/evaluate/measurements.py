@@ -18,7 +18,6 @@ from lib.apps.evaluate.transfer import transfer_figures
 from lib.music.metrics import PARTS_OF_BEAT, mean_phase, note_f1
 
 DOSE_DRAWS = 100  # of the intervals of doses, of which there are many
-FREE = 8  # clips without chords, at most, where no more are guided
 SECOND_OPINION_SETS = ("real", "generated", "markov", "shuffled")
 
 
@@ -74,9 +73,7 @@ def in_time(sets: ClipSets) -> dict[str, dict[str, Figure]]:
 def _locks(clip_set):
     positions = [clip.in_beats.onset for clip in clip_set.clips]
     counts = np.array(list(map(len, positions)))
-    sums = {
-        name: counts * [mean_phase(onsets, parts) for onsets in positions] for name, parts in PARTS_OF_BEAT.items()
-    }
+    sums = {name: counts * [mean_phase(each, parts) for each in positions] for name, parts in PARTS_OF_BEAT.items()}
 
     def lock(*names):
         def statistic(weights):
@@ -96,13 +93,11 @@ def codec(sets: ClipSets) -> dict[str, Figure]:
 def chord_adherence(sets: ClipSets) -> dict:
     """chord_agreement of clips with chords, guided, without chords, and of real clips through the codec; rule_losses
     without and with rules."""
-    clip_sets = sets.available(("generated", "guided", "codec"))
-    clip_sets["free"] = free = sets.without_chords(max(sets.size.guided, min(FREE, sets.size.clips)))
-    names = [name for name in ("generated", "guided", "free", "codec") if name in clip_sets]
-    section = {"chord_agreement": {name: _agreement(sets.charts, clip_sets[name]) for name in names}}
+    clip_sets = sets.available(("generated", "guided", "free", "codec"))
+    section = {"chord_agreement": {name: _agreement(sets.charts, clips) for name, clips in clip_sets.items()}}
     if "guided" in clip_sets:
         orders = make_orders(sets.requests(sets.size.guided, **GUIDED))
-        sides = [[rule_losses(*pair) for pair in zip(orders, clips.clips)] for clips in (free, sets["guided"])]
+        sides = [[rule_losses(*pair) for pair in zip(orders, sets[name].clips)] for name in ("free", "guided")]
         section["rule_losses"] = {rule: _drop(*([row[rule] for row in side] for side in sides)) for rule in sides[0][0]}
     return section
 

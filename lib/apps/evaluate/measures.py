@@ -68,10 +68,8 @@ def solo_measures(clip: Clip) -> dict[str, float]:
 def attributes(clip: Clip) -> dict[str, float]:
     """What sets of clips are compared by (Yang & Lerch 2020).
 
-    Returns
-    -------
-    dict of ATTRIBUTES: semitones; bits; onsets a second; mean logarithm of the seconds between onsets, and of how long
-        keys are down, in bits; mean velocity; mean keys down where any is
+    A dict of ATTRIBUTES: semitones; bits; onsets a second; mean logarithm of the seconds between onsets, and of how
+    long keys are down, in bits; mean velocity; mean keys down where any is.
     """
     notes, seconds = clip.notes, clip.seconds
     if not len(notes):
@@ -164,12 +162,8 @@ def smg_measures(clip: Clip) -> dict[str, float]:
 
 
 def self_similarity(clip: Clip) -> dict[int, float]:
-    """How much more a solo resembles itself so many bars later than at other distances.
-
-    Returns
-    -------
-    dict bars -> float, in cosines; NaN where the solo is too short or has too few notes
-    """
+    """Bars -> how much more a solo resembles itself so many bars later than at other distances, in cosines; NaN where
+    it is too short or has too few notes."""
     features, beats, bar = beat_features(clip), clip.beats, clip.beats_per_bar
     lags = np.arange(bar, beats - FEWEST_BEATS)
     if not len(lags) or len(clip.notes) < FEWEST_BEATS:

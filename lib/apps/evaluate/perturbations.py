@@ -58,12 +58,8 @@ DOSES = {
 
 
 def dose_response(clip_set: ClipSet, measure: Callable[[ClipSet], dict[str, Figure]]) -> list[dict]:
-    """What the measures say of real clips that are made worse and worse, the first time without any damage.
-
-    Returns
-    -------
-    list of dict : damage, dose, unit, figures (measure -> Figure)
-    """
+    """What the measures say of real clips that are made worse and worse, the first time without any damage: dicts of
+    damage, dose, unit, figures (measure -> Figure)."""
     rows = [{"damage": "none", "dose": 0.0, "unit": "", "figures": measure(clip_set)}]
     cases = [(name, change, dose, unit) for name, (change, doses, unit) in DOSES.items() for dose in doses]
     for name, change, dose, unit in progress_bar(cases, desc="doses", unit="dose"):

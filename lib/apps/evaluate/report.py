@@ -10,7 +10,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 
 from lib.apps.evaluate import clip_sets
 from lib.apps.evaluate import metric_descriptions as descriptions
@@ -18,62 +17,45 @@ from lib.apps.evaluate.clips import CLIP_BEATS, Clip
 from lib.apps.evaluate.copying import passage_beside
 from lib.apps.evaluate.metric_descriptions import ADHERENCE, COPYING, FORM, IN_TIME, SIMILARITY, TRANSFER
 from lib.display.alt_text import described, picture_html
-from lib.display.page import read_parts
+from lib.display.page import make_page
 from lib.display.palette import GENERATED, HUES, PALE, QUIET, REAL, on_paper
 from lib.display.player import music_json, page_of
 from lib.music.audio import render_audio
 from lib.storage.atomic_write import write_text
 
-FOLDER = Path(__file__).parent
 PLAYER_SLOTS = ("MUSIC_OF_THIS_PLAYER", "TITLE_OF_THIS_PLAYER")  # report.js fills them
-TITLES = {**clip_sets.TITLES, "other_beats": "held-out, another's beats"}
-ADHERENCE_TITLES = {
-    "generated": "with a chart",
-    "guided": "with a chart, and rules choose",
-    "free": "without chords",
-    "codec": "codec alone",
-}
+TITLES = {**clip_sets.TITLES, "other_beats": "held-out, another's beats", "transfer.real": "learnt from real music"}
 SAME_AS_MUSPY = ("pitch_range", "pitch_class_entropy", "polyphony")
 OWN_SETS = ("generated", "solos")  # drawn in the colour of generated music
 WIDTH, COLUMNS = 30, 3  # of names in the terminal; panels of a picture
 
-
-def _row(path, description, model, *controls, **titles):
-    """A row of CARD: the figure's path in evaluation.json, {} standing for the set, its Description, and set -> title:
-    the model's, then what real music reaches, then where there is one a control that must do worse."""
-    return path, description, {model: "the model"} | {name: TITLES[name] for name in controls} | titles
-
-
-def _likeness(key, *controls):
-    return _row(f"likeness.{{}}.{key}", SIMILARITY[key], "generated", *controls)
-
-
+# title -> the figure's path in evaluation.json, {} standing for the set; its Description; the sets: the model's, then
+# what real music reaches, then where there is one a control that must do worse
 CARD = {
-    "overlapping area": _likeness("overlapping_area", "training", "shuffled"),
-    "Fréchet music distance": _likeness("frechet_style", "training", "markov"),
-    "nearest neighbour, style": _likeness("nearest_style", "training", "markov"),
-    "judge": _likeness("judge", "flattened", "others"),
-    "in time": _row("in_time.{}.grid", IN_TIME["grid"], "generated", "real", "other_beats"),
-    "self-similarity, 8 bars": _row(
-        "form.{}.self_similarity_8", FORM["self_similarity_8"], "solos", "real_solos", "shuffled_solos"
+    "overlapping area": ("likeness.{}.overlapping_area", SIMILARITY["overlapping_area"], "generated training shuffled"),
+    "Fréchet music distance": ("likeness.{}.frechet_style", SIMILARITY["frechet_style"], "generated training markov"),
+    "nearest neighbour, style": ("likeness.{}.nearest_style", SIMILARITY["nearest_style"], "generated training markov"),
+    "judge": ("likeness.{}.judge", SIMILARITY["judge"], "generated flattened others"),
+    "in time": ("in_time.{}.grid", IN_TIME["grid"], "generated real other_beats"),
+    "self-similarity, 8 bars": (
+        "form.{}.self_similarity_8", FORM["self_similarity_8"], "solos real_solos shuffled_solos"
     ),
-    "chord agreement": _row(
-        "obedience.chord_agreement.{}", ADHERENCE["chord_agreement"], "generated", "codec", free="without chords"
-    ),
-    "transfer, windows": _row("transfer.{}.windows", TRANSFER, "generated", real="learnt from real music"),
-    "copying, similarity": _row("copying.{}.likeness", COPYING, "generated", "real"),
-    "copying, longest run": _row("copying.{}.run", COPYING, "generated", "real"),
+    "chord agreement": ("obedience.chord_agreement.{}", ADHERENCE["chord_agreement"], "generated codec free"),
+    "transfer, windows": ("transfer.{}.windows", TRANSFER, "generated real"),
+    "copying, similarity": ("copying.{}.likeness", COPYING, "generated real"),
+    "copying, longest run": ("copying.{}.run", COPYING, "generated real"),
 }
 
 
 def card(evaluation: dict) -> Iterator[tuple[str, descriptions.Description, dict[str, dict]]]:
     """(title, Description, title of set -> Figure as a dict) of each row of CARD with a figure, the model's first."""
-    for title, (path, description, titles) in CARD.items():
-        figures = {}
-        for name, set_title in titles.items():
+    for title, (path, description, sets) in CARD.items():
+        figures, section = {}, path.partition(".")[0]
+        for name in sets.split():
             figure = evaluation
             for key in path.format(name).split("."):
                 figure = figure.get(key, {})
+            set_title = "the model" if name in OWN_SETS else TITLES.get(f"{section}.{name}") or TITLES[name]
             figures |= {set_title: figure} if figure else {}
         if "the model" in figures:
             yield title, description, figures
@@ -111,13 +93,15 @@ def make_pairs(clips: Sequence[Clip], nearest: Sequence[dict], pieces: dict[int,
 def write_report(path: Path | str, evaluation: dict, pairs: Sequence[tuple] = ()) -> Path:
     """Write the page of an evaluation, with `make_pairs` to listen to."""
     subject = evaluation["subject"]
-    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=True)
-    environment.filters["number"] = format_number
+    name = f"{Path(subject['model']).name} ({subject['pianist'] or 'nobody in particular'})"
     smg = [key for row in evaluation.get("second_opinion", {}).values() for key in row]
-    page = environment.get_template("report.html").render(
-        evaluation,
+    page = make_page(
+        Path(__file__).parent,
+        "report",
+        f"Evaluation of {name}",
+        **evaluation,
         **{name: value for name, value in vars(descriptions).items() if name.isupper()},
-        name=f"{Path(subject['model']).name} ({subject['pianist'] or 'nobody in particular'})",
+        number=format_number,
         card=card(evaluation),
         picture=lambda plot: _picture(plot(evaluation)),
         plot_similarity=plot_similarity,
@@ -127,17 +111,14 @@ def write_report(path: Path | str, evaluation: dict, pairs: Sequence[tuple] = ()
         titles=defaultdict(str, TITLES),
         own_sets=OWN_SETS,
         clip_beats=CLIP_BEATS,
-        adherence_titles=ADHERENCE_TITLES,
         shown_means={key: row for key, row in descriptions.MEANS.items() if key not in SAME_AS_MUSPY},
         smg_titles={key: key.removeprefix("smg_").replace("_", " ") for key in smg},
         pairs=pairs,
         sounding=sum(audio is not None for _, sides in pairs for _, audio in sides.values()) // 2,
         music=[music_json({name: take}, name) for _, sides in pairs for name, take in sides.items()],
         player=page_of(*PLAYER_SLOTS) if pairs else "",
-        style=read_parts(FOLDER, "report.css"),
-        script=read_parts(FOLDER, "report.js"),
     )
-    write_text(Path(path), page)
+    write_text(path, page)
     return Path(path)
 
 

@@ -22,13 +22,13 @@ from lib.style.embeddings import principal_directions
 DIRECTIONS = 8  # of the style embedding, the widest of the gallery's recordings: more than a few dozen clips can't fill
 POINTS, MARGIN = 256, 1.0  # of the grid of a density, and how far it extends beyond the values, in widths
 LEAST = 1e-4  # density that counts as none: of an even spread over the grid
-# measure -> the bounds that it keeps
+# measure -> the bounds that it keeps; whether drawing with replacement moves it: not where neighbours are found before
 DISTANCES = {
-    "overlapping_area": (0, 1),
-    "divergence": (0, np.inf),
-    "frechet_style": (0, np.inf),
-    "nearest_style": (0, 1),
-    "nearest_attributes": (0, 1),
+    "overlapping_area": ((0, 1), True),
+    "divergence": ((0, np.inf), True),
+    "frechet_style": ((0, np.inf), True),
+    "nearest_style": ((0, 1), False),
+    "nearest_attributes": ((0, 1), False),
 }
 
 
@@ -98,17 +98,10 @@ def frechet_distance(points, others, weights, other_weights) -> float:
 
 
 def nearest_are_own(points, others, groups, other_groups) -> tuple[np.ndarray, np.ndarray]:
-    """For each point whether its nearest neighbour is of its own set, recordings of one's own left out.
+    """Whether each point's nearest neighbour is of its own set, those of its own recording (`groups`) left out.
 
-    Parameters
-    ----------
-    points, others : (N, D) and (M, D); as many of each are taken
-    groups, other_groups : the recording of each
-
-    Returns
-    -------
-    (bool (K,), bool (K,)) : of the points and of the others; a mean of 0.5 says that nobody can tell them apart
-        (two-sample test; Lopez-Paz & Oquab 2017)
+    Of points (N, D) and others (M, D) as many of each are taken: (bool (K,), bool (K,)). A mean of 0.5 says that nobody
+    can tell them apart (two-sample test; Lopez-Paz & Oquab 2017).
     """
     count = min(len(points), len(others))
     both = np.concatenate([points[:count], others[:count]])
@@ -156,7 +149,8 @@ class Similarity:
         return {name: self._estimate(name, statistic, draws) for name, statistic in self.statistics.items()}
 
     def _estimate(self, name, statistic, draws=None):
-        return estimate(statistic, *self.groups, centred=is_centred(name), bounds=DISTANCES[name], draws=draws)
+        bounds, centred = DISTANCES[name]
+        return estimate(statistic, *self.groups, centred=centred, bounds=bounds, draws=draws)
 
     def _mean(self, name) -> Callable[..., float]:
         parts = [getattr(densities, name) for densities in self.densities.values()]
@@ -179,8 +173,3 @@ def _frechet(points, known):
         return frechet_distance(*points, *weights) if min(map(np.sum, weights)) >= 2 else np.nan
 
     return distance
-
-
-def is_centred(name: str) -> bool:
-    """Whether drawing with replacement itself moves a measure of DISTANCES: not where neighbours are found before."""
-    return not name.startswith("nearest")

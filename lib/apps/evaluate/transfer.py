@@ -12,9 +12,8 @@ from itertools import chain, cycle, islice
 import numpy as np
 
 from lib.apps.evaluate.clip_sets import OWN_CHANGES, ClipSets, Missing, evenly, pieces_in_time, real_clips
-from lib.apps.evaluate.clips import ClipSet
+from lib.apps.evaluate.clips import ClipPlayer, ClipSet
 from lib.apps.evaluate.intervals import mean_of
-from lib.apps.evaluate.players import ClipPlayer
 from lib.apps.evaluate.reference_classifier import log_probabilities
 from lib.checkpoints.load import Improviser
 from lib.data.note_store import NoteStore
@@ -32,10 +31,8 @@ STRENGTH = 0.01  # of the classifier's data against its prior, inverse
 def transfer_figures(clip_sets: ClipSets) -> dict:
     """Accuracies on held-out recordings of classifiers trained on generated music, and on as much real music.
 
-    Returns
-    -------
-    dict : pianists, tested, clips_each, chance, judge_agrees; `generated` and `real`: Figures of windows and recordings
-        named rightly
+    A dict of pianists, tested, clips_each, chance, judge_agrees; `generated` and `real`: Figures of windows and
+    recordings named rightly.
     """
     store, each = clip_sets.store, clip_sets.size.each
     names = pianists_of(clip_sets.base.improviser, store)

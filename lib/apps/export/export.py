@@ -162,9 +162,6 @@ def _replace(made, to):
         shutil.move(path, to / path.name)
 
 
-# --- The card -------------------------------------------------------------------------------------------------
-
-
 def licence_of(corpora: Sequence[str]) -> dict[str, str]:
     """The front matter's fields on the licence of what was trained on these corpora: the strictest of theirs."""
     licences = {CORPORA[name].licence if name in CORPORA else "unknown" for name in corpora}

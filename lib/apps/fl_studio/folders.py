@@ -26,12 +26,8 @@ HINT = 'Look it up in FL Studio (Options > File settings > User data folder) and
 
 
 def user_data(given: Path | None = None) -> Path:
-    """The folder `FL Studio` of the user's data; ConfigError where it isn't there: says how to give it.
-
-    Parameters
-    ----------
-    given : the folder, or the folder `Image-Line` around it; None: find it
-    """
+    """The folder `FL Studio` of the user's data, or in the folder `Image-Line` that is given (None: found); ConfigError
+    where it isn't there: says how to give it."""
     if given is not None:
         folder = given / "FL Studio" if (given / "FL Studio").is_dir() else given
         if not (folder / "Settings").is_dir():
@@ -75,12 +71,7 @@ def script_path(folder: Path, name: str) -> Path:
 
 
 def install(text: str, path: Path | str) -> Path:
-    """Write a script, whole or not at all.
-
-    Raises
-    ------
-    ConfigError : another script, not ours, has that name, or the folder can't be written
-    """
+    """Write a script, whole or not at all; ConfigError where one not ours has that name, or it can't be written."""
     path = Path(path)
     if path.exists() and not is_ours(path):
         raise ConfigError(f"{path} is there already and is not ours: it stays. Give ours another name.")

@@ -38,22 +38,13 @@ def steady(tempo_bpm: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ScriptTake:
-    """A solo to choose in the script.
+    """A solo to choose in the script."""
 
-    Attributes
-    ----------
-    name : what the script calls it
-    notes : Notes, with their pedal
-    quarters_s : float64 (Q,), when its quarters begin, in seconds: those become the quarters of the piano roll
-    metres : (quarter, numerator, denominator) of its bars, the first at 0
-    chords : (time_s, symbol)
-    """
-
-    name: str
-    notes: Notes
-    quarters_s: np.ndarray
-    metres: tuple = ((0.0, 4, 4),)
-    chords: tuple = ()
+    name: str  # what the script calls it
+    notes: Notes  # with their pedal
+    quarters_s: np.ndarray  # float64 (Q,), when its quarters begin: those become the quarters of the piano roll
+    metres: tuple = ((0.0, 4, 4),)  # (quarter, numerator, denominator) of its bars, the first at 0
+    chords: tuple = ()  # (time_s, symbol)
 
     @property
     def tempo_bpm(self) -> float:
@@ -67,12 +58,8 @@ class ScriptTake:
 
 
 def read_take(path: Path | str, tempo_bpm: float | None = None) -> ScriptTake:
-    """ScriptTake from a MIDI file, its markers as chords. MidiError as read_midi.
-
-    Parameters
-    ----------
-    tempo_bpm : quarters a minute; None: quarters are those of the file
-    """
+    """ScriptTake from a MIDI file, its markers as chords, at so many quarters a minute; None: in the file's quarters.
+    MidiError as read_midi."""
     path = Path(path)
     (notes, quarters_s), metres = read_midi_and_quarters(path), read_metres(path)
     if tempo_bpm is not None:

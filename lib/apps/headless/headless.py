@@ -1,28 +1,37 @@
 """Run the notebooks unattended: checked first, streamed while they run, summed up at the end.
 
 What has succeeded with the same notebook, parameters and code is not run again; a stage that was cut short
-continues from its last checkpoint.
+continues from its last checkpoint. papermill only warns about a parameter that does not exist and hands text through as
+text, so names and types are checked here, against each notebook's cell tagged `parameters`.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
-from lib import google_colab_shim
-from lib.apps.headless.notebook_parameters import assign, parameters_of, select
+from pydantic import ConfigDict, TypeAdapter
+
+from lib import config, google_colab_shim
+from lib.checkpoints.config_migration import renamed
 from lib.checkpoints.history import read_events
 from lib.config import ROOT
+from lib.generation.request import GenerateRequest
 from lib.storage.atomic_write import write_text
 
+NOTEBOOKS = ROOT / "notebooks"
+CONFIGS = {**config.STAGES, "listen": GenerateRequest}  # a notebook without its number -> where its parameters end up
+EXAMPLES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 DONE, STOPPED_EARLY = ("done", "resumed", "done before"), "stopped early"
 KERNEL_LOG = "--IPKernelApp.log_level=50"  # the kernel's own remarks on sockets and signals concern nobody here
 # of kernels, where the user has no others: no warnings that no reader can act on, and progress as lines of text
@@ -116,7 +125,82 @@ def has_stopped_early(results: list[NotebookResult]) -> bool:
     return any(result.status == STOPPED_EARLY for result in results)
 
 
-# --- What need not be run again ------------------------------------------------------------
+def select(notebooks: str = "00-06") -> list[Path]:
+    """'00-06', '02', '02_vqvae' or '00,02-04' -> the notebooks' paths, in order; ConfigError names what is unknown."""
+    paths = {path.stem: path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+    chosen = set()
+    for word in (word.strip() for word in notebooks.split(",")):
+        first, _, last = word.partition("-")
+        if first.isdigit() and last.isdigit():
+            stems = {stem for stem in paths if int(first) <= int(stem[:2]) <= int(last)}
+        else:
+            stems = {stem for stem in paths if word in (stem, stem[:2])}
+        if not stems:
+            raise config.ConfigError(f"Unknown notebook {word!r}.{config.nearest(word, paths)}")
+        chosen |= stems
+    return [paths[stem] for stem in sorted(chosen)]
+
+
+def parameters_of(path: Path) -> dict[str, Any]:
+    """The parameters of a notebook and their defaults, from its cell tagged `parameters`."""
+    import papermill
+
+    parameters = papermill.inspect_notebook(str(path))
+    return {name: ast.literal_eval(parameter["default"]) for name, parameter in parameters.items()}
+
+
+def assign(paths: Sequence[Path], overrides: Mapping[str, Any], preset: str) -> dict[str, dict[str, Any]]:
+    """{'02_vqvae.batch_size': '8'} -> {'02_vqvae': {'batch_size': 8}}, for all paths.
+
+    Raises
+    ------
+    ConfigError : a name that is not there, a value that is not of its parameter's type, or one that the config that it
+        ends up in refuses; names the nearest that would do
+    """
+    config.choose("preset", preset, config.PRESETS)
+    assigned = {path.stem: {} for path in paths}
+    for key, value in overrides.items():
+        notebook, dot, name = str(key).partition(".")
+        if not dot:
+            raise config.ConfigError(f"Notebook parameters are written NOTEBOOK.NAME=VALUE, got {key!r}.")
+        notebook = {stem[:2]: stem for stem in assigned}.get(notebook, notebook)
+        config.choose("notebook among those to run:", notebook, assigned)
+        current = renamed(notebook, {name: value}, f"{notebook}.")
+        if notebook[3:] in CONFIGS:
+            current = renamed(CONFIGS[notebook[3:]], current, f"{notebook}.")
+        ((name, value),) = current.items()
+        defaults = parameters_of(NOTEBOOKS / f"{notebook}.ipynb")
+        config.choose(f"parameter of {notebook}:", name, defaults)
+        assigned[notebook][name] = _typed(key, value, defaults[name])
+    for notebook, values in assigned.items():
+        _check(notebook[3:], values.get("preset", preset), values)
+    return assigned
+
+
+def _typed(name, value, default):
+    """`value` as the type of `default`; text from a command line is read as a number or true/false."""
+    kind = type(default)
+    if value is None:
+        return default
+    try:
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError
+        return TypeAdapter(kind, config=ConfigDict(coerce_numbers_to_str=True)).validate_python(value)
+    except ValueError:  # pydantic's too
+        wanted = f"{EXAMPLES[kind]} (its default is {default!r})"
+        raise config.ConfigError(f"{name} wants {wanted}, got {value!r}.") from None
+
+
+def _check(stage, preset, values):
+    """Let the config that these parameters end up in refuse what is out of range."""
+    if (config_type := CONFIGS.get(stage)) is None:
+        return
+    names = {field.name for field in dataclasses.fields(config_type)} - {"preset"}
+    given = {name: value for name, value in values.items() if name in names and value not in ("", 0)}
+    if stage in config.STAGES:
+        config.preset(stage, preset, **given)
+    else:
+        config.build(config_type, given)
 
 
 def fingerprint(path: Path, values: Mapping) -> str:
@@ -176,9 +260,6 @@ def _status(runs, since_s):
     return status
 
 
-# --- Running -------------------------------------------------------------------------------
-
-
 def _run_one(path, values, folders, mirror, earlier):
     """Run one notebook: (its result, the error or None)."""
     digest, before, began_s, error = fingerprint(path, values), _files_made(folders), round(time.time(), 3), None
@@ -198,10 +279,11 @@ def _execute(path: Path, copy: Path, values: Mapping, mirror: str | None) -> Non
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    environment = {**KERNEL_ENVIRONMENT, **os.environ, **({"MIRROR": mirror} if mirror else {})}
     streams = {"stdout_file": _Stream(), "stderr_file": _Stream(), "progress_bar": False}
     kernel = {"kernel_name": "python3", "start_timeout": 180, "extra_arguments": [KERNEL_LOG], "cwd": str(ROOT)}
     try:
-        with mock.patch.dict(os.environ, KERNEL_ENVIRONMENT | dict(os.environ) | ({"MIRROR": mirror} if mirror else {})):
+        with mock.patch.dict(os.environ, environment):
             papermill.execute_notebook(str(path), str(copy), dict(values), **streams, **kernel)
     except papermill.PapermillExecutionError as error:
         lines = ANSI.sub("", "\n".join(error.traceback)).strip().splitlines()[-TRACEBACK_LINES:]

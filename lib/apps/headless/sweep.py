@@ -31,7 +31,7 @@ import yaml
 
 from lib import google_colab_shim
 from lib.apps.headless import headless
-from lib.apps.headless.notebook_parameters import assign, select
+from lib.apps.headless.headless import assign, select
 from lib.checkpoints.config_migration import renamed
 from lib.checkpoints.history import NO_FIGURES, read_history
 from lib.config import STAGES, ConfigError, choose
@@ -95,7 +95,7 @@ def read_sweep(path: Path | str, preset: str = "demo", notebooks: str = "00-06")
             raise ConfigError(f"{path}: {key} wants a list of values, got {choices!r}.")
         for choice in choices:
             for name, value in _flat(assign(paths, {key: choice}, preset)).items():
-                grid.setdefault(name, {})[value] = None
+                grid[name] = list(dict.fromkeys([*grid.get(name, ()), value]))
     sweep = Sweep(path.stem, preset, paths, _flat(assign(paths, values.get("set") or {}, preset)), grid)
     if both := sorted(set(sweep.common) & set(grid)):
         raise ConfigError(f"{path}: {', '.join(both)} stands in set and in grid.")
@@ -103,7 +103,7 @@ def read_sweep(path: Path | str, preset: str = "demo", notebooks: str = "00-06")
         raise ConfigError(f"{path}: the grid has {len(sweep.cells):,} cells, more than {MOST_CELLS:,}.")
     for cell in sweep.cells:
         assign(paths, {**sweep.common, **cell}, preset)
-    return dataclasses.replace(sweep, grid={name: list(choices) for name, choices in grid.items()})
+    return sweep
 
 
 def _flat(assigned):

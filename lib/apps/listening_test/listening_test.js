@@ -1,7 +1,6 @@
 // The page of a listening test: items in an order of this listener's own, a player for each take, answers saved as JSON.
 
-const byId = name => document.getElementById(name);
-const test = JSON.parse(byId("test").textContent);
+const test = valuesOf("test");
 const SHELF = `listening test ${test.test}`;
 const WORDS = ["bad", "poor", "fair", "good", "excellent"];
 const NEITHER = "neither";
@@ -43,10 +42,7 @@ function makeOrder() {  // for each kind its practice, then its items; takes in 
 // --- The takes of one item: an <audio> each, one sounds at a time; how much of each has been heard is counted
 
 function urlOf(take) {
-  if (!urls.has(take)) {
-    const [, type, base64] = test.sounds[take].match(/^data:([^;]+);base64,(.*)$/s);
-    urls.set(take, URL.createObjectURL(new Blob([Uint8Array.from(atob(base64), char => char.charCodeAt(0))], { type })));
-  }
+  if (!urls.has(take)) urls.set(take, URL.createObjectURL(blobOf(test.sounds[take])));
   return urls.get(take);
 }
 
@@ -198,10 +194,7 @@ function results() {
 }
 
 function save() {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([results()], { type: "application/json" }));
-  link.download = `answers-${test.test}-${state.listener}.json`;
-  link.click();
+  download(new Blob([results()], { type: "application/json" }), `answers-${test.test}-${state.listener}.json`);
 }
 
 byId("next").addEventListener("click", next);

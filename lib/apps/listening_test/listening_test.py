@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import html
 import itertools
-import json
 import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,12 +22,11 @@ import numpy as np
 
 from lib.apps.listening_test.ratings import KEY_KIND
 from lib.config import ConfigError, choose
-from lib.display.page import fill_page, read_parts
+from lib.display.page import make_page
 from lib.display.player import sound_values
 from lib.music.audio import PEAK, Audio, render_audio
 from lib.music.notes import MIDI_SUFFIXES, Notes, read_midi
 
-FOLDER = Path(__file__).parent
 KINDS = {"ab": ("ab",), "rate": ("rate",), "both": ("ab", "rate")}
 PRACTICE = ("p1", "p2")  # ids of practice_takes
 SILENT = 1e-3  # of the loudest sample: what is below is no sound
@@ -49,9 +46,7 @@ def parse_takes(texts: Iterable[str]) -> dict[str, list[Path]]:
         name, equals, pattern = text.partition("=")
         name, folder = name.strip(), Path(pattern)
         if not equals or not name or name in takes:
-            raise ConfigError(
-                f"--takes wants NAME=FILES, each name once, such as 'ours=outputs/a/*.mid'; got {text!r}."
-            )
+            raise ConfigError(f"--takes wants NAME=FILES, each name once, as 'ours=outputs/a/*.mid'; got {text!r}.")
         paths = sorted(folder.iterdir() if folder.is_dir() else map(Path, glob.glob(pattern, recursive=True)))
         takes[name] = [path for path in paths if path.suffix.lower() in (*MIDI_SUFFIXES, ".wav")]
         if len(takes[name]) < len(paths) and not folder.is_dir():
@@ -91,7 +86,8 @@ def make_test(
     question: str = "jazz piano",
     soundfont: Path | None = None,
 ) -> tuple[str, dict]:
-    """The page, and the key to the answers that it will give.
+    """The page as HTML, and the key to the answers that it will give: test, takes (id -> system, file), items,
+    reference, anchor.
 
     Parameters
     ----------
@@ -100,11 +96,6 @@ def make_test(
     reference, anchor : names of systems, or None
     seconds, must_hear_s : of each take at most, and before an answer counts
     title, question : what listeners read, which should not say what is compared; what takes are judged as
-    soundfont : of MIDI takes
-
-    Returns
-    -------
-    (str, dict) : HTML, and the key: test, takes (id -> system, file), items, reference, anchor
 
     Raises
     ------
@@ -116,43 +107,22 @@ def make_test(
             choose(role, name, takes)
     if reference is not None and reference == anchor:
         raise ConfigError(f"{reference!r} can't be the reference and the anchor.")
-    test = secrets.token_hex(8)
     ids = {name: ["t" + secrets.token_hex(5) for _ in paths] for name, paths in takes.items()}
     files = {take: path for name, paths in takes.items() for take, path in zip(ids[name], paths)}
     sounds = {take: _sound_of(path, soundfont) for take, path in files.items()}
     sounds |= {take: render_audio(notes, soundfont) for take, notes in zip(PRACTICE, practice_takes())}
     levelled = dict(zip(sounds, equally_loud([excerpt(audio, seconds) for audio in sounds.values()])))
-    items = [item for kind in KINDS[kinds] for item in _items(kind, ids, reference)]
-    practice = [
-        {"id": f"practice {kind}", "kind": kind, "takes": list(PRACTICE), "reference": None} for kind in KINDS[kinds]
-    ]
-    if reference and practice[-1]["kind"] == "rate":
-        practice[-1]["reference"] = PRACTICE[0]
-    page = {
-        "test": test,
-        "title": title,
-        "question": question,
-        "mustHear": must_hear_s,
-        "items": items,
-        "practice": practice,
-        "sounds": {take: sound_values(levelled[take])["sound"] for take in sorted(levelled)},  # the order says nothing
-    }
-    key = {
-        "kind": KEY_KIND,
-        "test": test,
-        "takes": {take: {"system": name, "file": str(files[take])} for name in ids for take in ids[name]},
-        "items": items,
-        "reference": reference,
-        "anchor": anchor,
-    }
-    filled = fill_page(
-        read_parts(FOLDER, "listening_test.html"),
-        title=html.escape(title),
-        style=read_parts(FOLDER, "listening_test.css"),
-        test=json.dumps(page, ensure_ascii=False).replace("<", "\\u003c"),
-        script=read_parts(FOLDER, "listening_test.js"),
-    )
-    return filled, key
+    items, practice = [], []
+    for kind in KINDS[kinds]:
+        items += _items(kind, ids, reference)
+        shown = PRACTICE[0] if kind == "rate" and reference else None
+        practice.append({"id": f"practice {kind}", "kind": kind, "takes": list(PRACTICE), "reference": shown})
+    test = {"test": secrets.token_hex(8), "items": items}
+    encoded = {take: sound_values(levelled[take])["sound"] for take in sorted(levelled)}  # the order says nothing
+    page = {**test, "question": question, "mustHear": must_hear_s, "practice": practice, "sounds": encoded}
+    systems = {take: {"system": name, "file": str(files[take])} for name in ids for take in ids[name]}
+    key = {"kind": KEY_KIND, **test, "takes": systems, "reference": reference, "anchor": anchor}
+    return make_page(Path(__file__).parent, "listening_test", title, test=page), key
 
 
 def _items(kind, ids, reference):
@@ -172,9 +142,6 @@ def practice_takes() -> tuple[Notes, Notes]:
     pitch = np.array([62, 65, 69, 72, 71, 67, 65, 62, 64, 67, 71, 74, 72, 67, 64, 60])
     late_s, wrong = onset_s + np.where(rank % 4 == 1, 0.09, 0.0), pitch + (rank % 3 == 2)
     return Notes.from_arrays(onset_s, length_s, pitch, velocity), Notes.from_arrays(late_s, length_s, wrong, velocity)
-
-
-# --- Sounds --------------------------------------------------------------------------------------------------------
 
 
 def _sound_of(path, soundfont):

@@ -69,11 +69,6 @@ def _check_answer(answer, item, path):
 def evaluate(key: dict, ballots: list[dict], seed: int = 0) -> dict:
     """All figures of a listening test; answers on a take that the browser could not play are left out.
 
-    Parameters
-    ----------
-    key, ballots : of `read_key` and `read_answers`
-    seed : of the intervals
-
     Returns
     -------
     dict for JSON : listeners, answers; pairs (a, b, wins, losses, ties, win_rate of a, interval, verdict), systems (win
@@ -193,13 +188,8 @@ def _careless(answers, system_of, reference, ballots):
 
 def alpha(units: Iterable[Sequence], level: str) -> float | None:
     """Krippendorff's alpha: 1 is full agreement, 0 what chance gives, below 0 contradiction; None where nobody answered
-    what another did, or all answers are the same.
-
-    Parameters
-    ----------
-    units : all answers to one thing each; things that fewer than two have answered say nothing
-    level : of measurement, "nominal" or "interval"
-    """
+    what another did, or all answers are the same. Units are all answers to one thing each, of a level of measurement,
+    "nominal" or "interval"."""
     units = [unit for unit in units if len(unit) > 1]
     domain = sorted({value for unit in units for value in unit})
     if len(domain) < 2:

@@ -199,7 +199,7 @@ def play_duet(
 
     What happens is appended as lines of JSON to the file of `journal_path`.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     journal, duet, interrupted = Journal(journal_path), None, False
     if input_name == output_name and not input_name.startswith(VIRTUAL):
         cable = "where that is a cable inside the computer, the partner will answer itself"
@@ -214,7 +214,3 @@ def play_duet(
         if interrupted:
             journal("end", "silence; good-bye" if silent else "good-bye")
         journal.close()
-
-
-def _interrupt(signum, frame):
-    raise KeyboardInterrupt

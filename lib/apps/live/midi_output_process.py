@@ -72,7 +72,7 @@ def run_scheduler(name: str, channels: Iterable[int], orders: Connection, watchd
         watchdog.send_bytes(GOODBYE)
         orders.send((str(error), ""))
         return
-    signal.signal(signal.SIGTERM, _exit)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
     try:
         orders.send(("", raise_priority()))
         gc.collect()
@@ -87,10 +87,6 @@ def run_scheduler(name: str, channels: Iterable[int], orders: Connection, watchd
         if scheduler.close() and is_available(name, "output"):
             with contextlib.suppress(OSError):
                 watchdog.send_bytes(GOODBYE)
-
-
-def _exit(signum, frame):
-    raise SystemExit
 
 
 def _obey(scheduler: Scheduler, orders: Connection) -> None:

@@ -65,8 +65,8 @@ class Answer:
 
 
 def order_of(question: Question, request: DuetRequest, chart: Chart | None, callback: Callable | None = None) -> Order:
-    """solo.Order of a Question over its part of a chart (None: changes of the pianist's own): its prompt at the tempo of
-    now, its bar lines where those of the chart are."""
+    """solo.Order of a Question over its part of a chart (None: changes of the pianist's own): its prompt at the tempo
+    of now, its bar lines where those of the chart are."""
     from lib.generation.solo import Order
 
     asked, metre = request_of(question, request, own_changes=chart is None), Metre.parse(request.metre)

@@ -95,9 +95,6 @@ def music_hours(config: StageConfig, data_dir: Path | str) -> float:
     return sum(piece.seconds for piece in pieces if stage != "vqvae" or not in_published_test(piece)) / 3600
 
 
-# --- The work of a step ------------------------------------------------------------------------------------------
-
-
 class StepWork(NamedTuple):
     """One optimizer step."""
 
@@ -204,9 +201,6 @@ class _Kernels(TorchDispatchMode):
         return function(*arguments, **(options or {}))
 
 
-# --- A stage -----------------------------------------------------------------------------------------------------
-
-
 def estimate(
     config: StageConfig,
     machine: Machine,
@@ -214,13 +208,8 @@ def estimate(
     measured: Sequence[Logged] = (),
     steps: int | None = None,
 ) -> dict[str, Any]:
-    """What a stage takes on a machine.
-
-    Parameters
-    ----------
-    data_dir : folder of note stores
-    measured : of this machine; the first one of the same step counts, or else the first one of the same model
-    steps : optimizer steps; None: of the whole training
+    """What so many optimizer steps of a stage (None: the whole training) take on a machine. Of what was measured on it
+    the first one of the same step counts, or else the first one of the same model.
 
     Returns
     -------

@@ -122,9 +122,6 @@ def environments(prices: Sequence[str] = ()) -> dict[str, Machine]:
     return machines
 
 
-# --- This machine ------------------------------------------------------------------------------------------------
-
-
 def at_hand() -> Machine:
     """This machine; on Colab at Colab's price for its device."""
     kind, on_colab = choose_device("auto"), shim.on_colab()
@@ -153,9 +150,6 @@ def others_now() -> float:
     """How many processors other programs want now, as a share of those that there are; beside them all takes 1 + so long."""
     share = psutil.cpu_percent(0.5) / 100
     return max(share, psutil.getloadavg()[0] / psutil.cpu_count()) if share > 0.95 else share
-
-
-# --- What trainings have logged ----------------------------------------------------------------------------------
 
 
 class Logged(NamedTuple):

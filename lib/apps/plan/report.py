@@ -151,9 +151,6 @@ def _savings(preset: str) -> Iterator[tuple[str, str, dict]]:
         yield f"train diffusion --epochs {epochs}", "diffusion", {"epochs": epochs}
 
 
-# --- Lines of notebooks ------------------------------------------------------------------------------------------
-
-
 def estimate_line(settings: StageConfig, folders: Folders) -> str:
     """What a stage will take here, in one line; nothing is measured for it."""
     if configs.stage_of(settings) == "fine_tune":  # the sizes of the model it adapts: the preset's own
@@ -168,7 +165,8 @@ def estimate_line(settings: StageConfig, folders: Folders) -> str:
         source = "a table of devices (python -m lib plan measures this one)"
     line = f"{row['stage']}, preset {row['preset']}, on {here.title}: {row['steps']:,} steps, about {_cost(row)}"
     sizes = f"{format_size(row['memory_gb'])} of memory, {format_size(row['disk_gb'])} on the disk"
-    return f"{line} ({_range(row)}{encode}){colab}, {sizes}. From {source}. {busy_text(here.others)}".rstrip()
+    low, high = map(format_hours, (row["low_hours"], row["high_hours"]))
+    return f"{line} ({low} to {high}{encode}){colab}, {sizes}. From {source}. {busy_text(here.others)}".rstrip()
 
 
 def train_with_estimate(
@@ -197,9 +195,6 @@ def train_with_estimate(
     )
     print(result.message)
     return result
-
-
-# --- Words -------------------------------------------------------------------------------------------------------
 
 
 def busy_text(others: float) -> str:
@@ -242,10 +237,6 @@ def _cell(name, value):
         return "-"
     number = f"{value:.3g}" if value < 100 else f"{value:,.0f}"
     return f"${value:,.2f}" if name == "usd" else number
-
-
-def _range(row):
-    return f"{format_hours(row['low_hours'])} to {format_hours(row['high_hours'])}"
 
 
 def _cost(row):

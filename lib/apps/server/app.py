@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import html
 import json
 from collections.abc import Callable
 from contextlib import asynccontextmanager
@@ -26,7 +25,7 @@ from lib.apps.server.errors import Problem, answer_with_problems, answers, of_fi
 from lib.apps.server.jobs import ENDED
 from lib.apps.server.schemas import SoloOrder
 from lib.apps.server.service import Service, content_of
-from lib.display.page import fill_page, read_parts
+from lib.display.page import make_page
 from lib.generation.request import GenerateRequest
 
 AGAIN = {"Retry_After": "2"}
@@ -60,12 +59,8 @@ class JobView(BaseModel):
 
 
 def make_app(service: Service, token: str | None = None) -> FastAPI:
-    """The ASGI application of a Service, which plays and is closed with it.
-
-    Parameters
-    ----------
-    token : None: nobody is asked for one, and only loopback names are answered to
-    """
+    """The ASGI application of a Service, which plays and is closed with it; without a token nobody is asked for one,
+    and only loopback names are answered to."""
 
     @asynccontextmanager
     async def lifespan(app):
@@ -73,14 +68,11 @@ def make_app(service: Service, token: str | None = None) -> FastAPI:
         yield
         await run_in_threadpool(service.close)
 
-    def count(status):
-        service.metrics.answers.labels(status).inc()
-
     about = {"title": "Brad Mehldau AI", "version": "1", "description": "Solo piano over chords: ask, wait, listen."}
     app = FastAPI(**about, lifespan=lifespan, docs_url=None, redoc_url=None)
     if token is None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"], www_redirect=False)
-    app.add_middleware(Guard, limits=service.limits, token=token, count=count)
+    app.add_middleware(Guard, limits=service.limits, token=token, count=service.metrics.count_answer)
     answer_with_problems(app)
     guarded = [Depends(HTTPBearer(auto_error=False))]  # for the description: Guard asks, before any body
     app.include_router(_solos(service), dependencies=guarded)
@@ -91,15 +83,8 @@ def make_app(service: Service, token: str | None = None) -> FastAPI:
 
 def page_html(request_type: type = GenerateRequest) -> str:
     """The page at /, in one file, with an input for each rule that a request can ask for and that has a label."""
-    folder = FilePath(__file__).parent
-    parts = {name: read_parts(folder, f"page.{suffix}") for name, suffix in (("style", "css"), ("script", "js"))}
-    rules = "\n".join(
-        f'  <label>{html.escape(field.metadata["label"])} <input id="{field.name}" name="{field.name}" '
-        f'placeholder="free" title="{html.escape(field.metadata["option"])}"></label>'
-        for field in dataclasses.fields(request_type)
-        if field.metadata.get("label")
-    )
-    return fill_page(read_parts(folder, "page.html"), **parts, rules=rules)
+    rules = [field for field in dataclasses.fields(request_type) if field.metadata.get("label")]
+    return make_page(FilePath(__file__).parent, "page", "Brad Mehldau AI", rules=rules)
 
 
 async def in_turn(turn: CapacityLimiter, function: Callable, *arguments: Any) -> Any:

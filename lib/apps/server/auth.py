@@ -27,7 +27,7 @@ def check_exposure(host: str, token: str | None) -> None:
     if token is not None and len(token) < SHORTEST_TOKEN:
         raise ConfigError(f"--token wants {SHORTEST_TOKEN} characters at least, e.g. of: openssl rand -hex 16")
     if host not in LOOPBACK and token is None:
-        raise ConfigError(f"--host {host} can be reached by other machines: it wants --token TOKEN (or LIB_SERVE_TOKEN).")
+        raise ConfigError(f"--host {host} can be reached by others: it wants --token TOKEN (or LIB_SERVE_TOKEN).")
 
 
 class Guard:

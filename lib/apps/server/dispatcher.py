@@ -20,6 +20,7 @@ from lib.config import ConfigError
 from lib.devices import give_back_memory
 from lib.generation.bulk import SoloStore, facts_of
 from lib.generation.generate import generate_many
+from lib.generation.solo import Solo
 from lib.music.chords import ChordError
 from lib.music.notes import MidiError
 
@@ -91,7 +92,7 @@ class Player:
             give_back_memory()
 
 
-def as_values(solo) -> dict:
+def as_values(solo: Solo) -> dict:
     """All of a Solo as plain values for JSON."""
     return {"midi": base64.b64encode(solo.midi()).decode(), **facts_of(solo), "seconds": solo.seconds}
 
@@ -118,6 +119,10 @@ class Metrics:
         for state in ("queued", "running"):
             gauge = Gauge(f"mehldau_jobs_{state}", f"Jobs that are {state}", registry=registry)
             gauge.set_function(partial(jobs.count, state))
+
+    def count_answer(self, status: int) -> None:
+        """One more answer of a status."""
+        self.answers.labels(status).inc()
 
 
 class Dispatcher(threading.Thread):

@@ -19,6 +19,7 @@ from lib.apps.server.limits import Limits
 from lib.config import ConfigError
 
 OPEN, ENDED = ("queued", "running"), ("done", "failed", "cancelled")
+AMONG = "IN (SELECT value FROM json_each(?))"  # of a list as JSON
 TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
     number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, state TEXT NOT NULL, work TEXT NOT NULL, midi BLOB,
@@ -136,7 +137,7 @@ class Jobs:
 
     def running(self, ids: list[str]) -> set[str]:
         """Those of the ids that still run: the others were cancelled meanwhile."""
-        rows = self._execute(f"SELECT id FROM jobs WHERE state = 'running' AND id IN ({_marks(ids)})", *ids)
+        rows = self._execute(f"SELECT id FROM jobs WHERE state = 'running' AND id {AMONG}", json.dumps(ids))
         return {row[0] for row in rows}
 
     def end(self, job_id: str, state: str, error: str | None = None) -> bool:
@@ -151,12 +152,11 @@ class Jobs:
 
     def sweep(self) -> list[str]:
         """Forget what ended long ago, or is one too many: the ids."""
-        ended = f"state IN ({_marks(ENDED)})"
-        newest = f"SELECT id FROM jobs WHERE {ended} ORDER BY ended_s DESC LIMIT ?"
-        statement = f"DELETE FROM jobs WHERE {ended} AND (ended_s < ? OR id NOT IN ({newest})) RETURNING id"
-        oldest_s = time.time() - self.limits.ttl_s
+        newest = "SELECT id FROM jobs WHERE ended_s IS NOT NULL ORDER BY ended_s DESC LIMIT ?"
+        statement = f"DELETE FROM jobs WHERE ended_s < ? OR ended_s IS NOT NULL AND id NOT IN ({newest}) RETURNING id"
         with self._lock:
-            return [row[0] for row in self._execute(statement, *ENDED, oldest_s, *ENDED, self.limits.kept)]
+            rows = self._execute(statement, time.time() - self.limits.ttl_s, self.limits.kept)
+            return [row[0] for row in rows]
 
     def _jobs(self, where, *values, work="work"):
         columns = ", ".join(work if field.name == "work" else field.name for field in dataclasses.fields(SoloJob))
@@ -165,13 +165,9 @@ class Jobs:
 
     def _set(self, change, ids, states, *values):
         """Change those of the ids that are in one of the states: how many."""
-        where = f"id IN ({_marks(ids)}) AND state IN ({_marks(states)})"
-        return self._execute(f"UPDATE jobs SET {change} WHERE {where}", *values, *ids, *states).rowcount
+        statement = f"UPDATE jobs SET {change} WHERE id {AMONG} AND state {AMONG}"
+        return self._execute(statement, *values, json.dumps(ids), json.dumps(states)).rowcount
 
     def _execute(self, statement, *values):
         with self._lock:
             return self._db.execute(statement, values)
-
-
-def _marks(values):
-    return ", ".join("?" * len(values))

@@ -128,12 +128,7 @@ class RemotePlayer:
     def _answer(self, works, wanted):
         """What QueueWorker.perform returned."""
         message_id, shares, seen_s = None, dict.fromkeys(works, 0.0), 0.0
-        while True:
-            if not wanted(shares):
-                if message_id is not None:
-                    with contextlib.suppress(redis.RedisError):
-                        post(self.client, CANCELLED, message_id, True)
-                raise Stopped
+        while wanted(shares):
             try:
                 if message_id is None:
                     new_id = uuid.uuid4().hex
@@ -153,6 +148,10 @@ class RemotePlayer:
             except redis.RedisError as error:
                 log.warning("Redis: %s; trying again", error)
             time.sleep(LOOK_EVERY_S)
+        if message_id is not None:
+            with contextlib.suppress(redis.RedisError):
+                post(self.client, CANCELLED, message_id, True)
+        raise Stopped
 
 
 class QueueWorker:

@@ -34,8 +34,7 @@ class Service:
     Parameters
     ----------
     folder : of jobs and results
-    run, released, device, styles_dir : as load_improviser takes them
-    soundfont : path of an .sf2, or None
+    run, released, device, styles_dir : of load_improviser
     queue : None: jobs are played here; or redis://HOST:PORT/NUMBER: by workers, see redis_queue
     """
 
@@ -57,15 +56,13 @@ class Service:
         self.improviser = load_improviser(run, released, device, styles_dir)
         home = configs.RELEASED if released or not (locate(run) / GALLERY).exists() else run
         self.classifier, self.gallery = load_classifier(home, choose_device(device))
-        self.dispatcher = Dispatcher(self.jobs, self.store, self._player(queue))
+        player = Player(self.improviser, self.limits)
+        if queue is not None:
+            from lib.apps.server.redis_queue import RemotePlayer
+
+            player = RemotePlayer(queue, self.limits)
+        self.dispatcher = Dispatcher(self.jobs, self.store, player)
         self.metrics = self.dispatcher.metrics
-
-    def _player(self, queue):
-        if queue is None:
-            return Player(self.improviser, self.limits)
-        from lib.apps.server.redis_queue import RemotePlayer
-
-        return RemotePlayer(queue, self.limits)
 
     def close(self) -> None:
         """End; what was being played is played at the next start."""

@@ -1,7 +1,6 @@
 // What is played: takes with their chords and bars, and how to find and name things in them. Times in seconds.
 
-const byId = id => document.getElementById(id);
-const music = JSON.parse(byId("music").textContent);
+const music = valuesOf("music");
 const PITCHES = ["C", "D\u266d", "D", "E\u266d", "E", "F", "G\u266d", "G", "A\u266d", "A", "B\u266d", "B"];
 
 const isBlack = pitch => [1, 3, 6, 8, 10].includes(pitch % 12);

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from lib.apps.evaluate.clip_sets import Missing, Size, clips_of_others, real_clips, spread
-from lib.apps.evaluate.clips import LEAST_IN_TIME, make_orders, passages
-from lib.apps.evaluate.players import ClipPlayer, MarkovBaseline
+from lib.apps.evaluate.clips import LEAST_IN_TIME, ClipPlayer, MarkovBaseline, make_orders, passages
 from lib.data.corpora import open_corpus
 from lib.data.tempo_maps import open_tempo_maps
 from lib.generation.generate import load_improviser
@@ -101,7 +100,7 @@ def test_clips_are_kept_by_model_and_request(noise, tmp_path, monkeypatch):
     again = player.play(make_orders([{"bars": 2, "num_steps": 2}] * 2), "other name")
     assert pitches(again) == pitches(first)
     assert sorted(path.name for path in tmp_path.glob("*.mid")) == names, "one is played anew, in its place"
-    monkeypatch.setattr("lib.apps.evaluate.players.generate_many", None)
+    monkeypatch.setattr("lib.apps.evaluate.clips.generate_many", None)
     player.play(requests, "x")
     with pytest.raises(TypeError):
         player.play(make_orders([{"bars": 2, "num_steps": 3}]), "x")  # another request

@@ -140,7 +140,7 @@ def test_a_second_evaluation_plays_nothing_anew(noise, demo_data, likeness, monk
     found, folder = likeness
     before = {path: path.stat().st_mtime_ns for path in (folder / "clips").iterdir()}
     assert len(before) == 2 * FEW.clips, "notes and facts of each"
-    monkeypatch.setattr("lib.apps.evaluate.players.generate_many", None)  # nobody is to call it
+    monkeypatch.setattr("lib.apps.evaluate.clips.generate_many", None)  # nobody is to call it
     again = gather(ClipSets(noise, demo_data, folder, FEW, pianist=PIANIST))
     assert again["clips"] == found["clips"]
     assert {path: path.stat().st_mtime_ns for path in (folder / "clips").iterdir()} == before

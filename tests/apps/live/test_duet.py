@@ -150,7 +150,7 @@ def test_silence_is_said_when_it_is_there_and_a_second_signal_breaks_nothing(due
     monkeypatch.setattr(duets, "Journal", lambda path: Told(told))
     before = signal.getsignal(signal.SIGTERM)
     duets.play_duet(duet.request, "Keys", "Grand", None)
-    assert signal.signal(signal.SIGTERM, before) is duets._interrupt
+    assert signal.signal(signal.SIGTERM, before) is signal.default_int_handler
     assert events(duet) == ends and told[-1][1] == ("silence; good-bye" if is_back else "good-bye")
 
 
