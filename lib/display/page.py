@@ -16,7 +16,7 @@ def _templates(folder):
 
 
 def make_page(folder, name, title, scripts=(), **values):
-    """A Jinja template NAME.html of a folder, with values, as a whole page with NAME.css and NAME.js (or these scripts)."""
+    """NAME.html of a folder, a Jinja template, as a whole page with NAME.css and NAME.js (or these scripts)."""
     body = _templates(folder).get_template(f"{name}.html").render(title=title, **values)
     style = _read(HERE / "frame.css", folder / f"{name}.css")
     script = _read(HERE / "frame.js", *(folder / each for each in scripts or [f"{name}.js"]))

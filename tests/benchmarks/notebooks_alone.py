@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib.apps.headless import headless  # noqa: E402
-from lib.apps.headless.notebook_parameters import select  # noqa: E402
+from lib.apps.headless.headless import select  # noqa: E402
 from lib.checkpoints.history import read_events  # noqa: E402
 
 OWN = {"04_diffusion": "diffusion", "05_fine_tune": "fine_tune",
