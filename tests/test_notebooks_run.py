@@ -46,9 +46,12 @@ def test_each_notebook_succeeds_and_leaves_its_copy(results, folders):
     assert [entry["notebook"] for entry in summary["notebooks"]] == list(NAMES)
 
 
-def test_the_solo_is_there_in_four_forms(results, folders):
+def test_the_solo_is_there_in_four_forms_with_a_form_and_the_trained_models(results, folders):
     output = folders["output_dir"]
-    assert len(read_midi(output / "solo.mid"))
+    solo, form, trained = (read_midi(output / f"{name}.mid") for name in ("solo", "solo_form", "tiny_trained"))
+    assert len(solo) and len(form) and list(solo.pitch) != list(form.pitch)
+    assert list(solo.pitch) != list(trained.pitch), "by the run that was trained, not by the released weights"
+    assert {"solo_form.wav", "solo_form.html", "tiny_trained.wav"} <= {path.name for path in output.iterdir()}
     wav, png = (output / "solo.wav").read_bytes(), (output / "piano_roll.png").read_bytes()
     assert wav[:4] == b"RIFF" and len(wav) > 5 * 44100 * 2
     assert png[:8] == b"\x89PNG\r\n\x1a\n" and len(png) > 5000

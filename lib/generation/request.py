@@ -91,9 +91,7 @@ CHORDS_HELP = "As on a lead sheet, a form, 'blues in F', or 'own': the pianist's
 class GenerateRequest:
     """What to play. A field's description is the help of its option, and its text in the server's schema."""
 
-    chords: Annotated[str, AfterValidator(_not_blank), Field(description=CHORDS_HELP)] = (
-        "Cmaj7 | Dm7 G7 | Em7 A7"  # repeats
-    )
+    chords: Annotated[str, AfterValidator(_not_blank), Field(description=CHORDS_HELP)] = "blues in F"  # repeats
     own_changes: bool = False  # the pianist invents the chords; the same as chords="own"
     recall: Annotated[Share, Field(description="How much of the chorus before the model is reminded of, 0 to 1.")] = 0.5
     vamp: Vamp = None

@@ -10,7 +10,7 @@ script_ms_p95   script time of a frame while a page with 2,000 notes in view is 
 console_errors  on all of these pages (0)
 a11y_serious    serious or critical findings of axe-core in light and dark (0); null where axe-core can't be had
 cancel_s        from pressing Cancel while a solo of two minutes is played to the desk's saying so (<= 1)
-first_solo_s    from Run All Cells in a new kernel to sound, weights on disk, nothing trained (<= 60)
+first_solo_s    from Run All Cells in a new kernel to sound by the released weights (<= 20)
 
 --out keeps the pages and screenshots of player and notebook at three widths. Prints one JSON line last.
 """
@@ -285,7 +285,7 @@ def measure_notebook(browser, folder, scratch, wrongs):
         for width, _ in WIDTHS:
             page.set_viewport_size({"width": width, "height": NOTEBOOK_HEIGHT})
             page.wait_for_timeout(500)
-            for name, place in (("player", 'iframe[title*="Cmaj7"]'), ("desk", 'button:has-text("Generate")')):
+            for name, place in (("player", 'iframe[title*="released: "]'), ("desk", 'button:has-text("Generate")')):
                 page.locator(place).last.evaluate("element => element.scrollIntoView({ block: 'center' })")
                 page.wait_for_timeout(500)
                 page.screenshot(path=folder / f"notebook_{name}_{width}.png")
@@ -297,7 +297,7 @@ def measure_first_solo(lab):
     """Seconds from Run All Cells to sound."""
     began_s = time.monotonic()
     lab.run_all()
-    player = lab.player("Cmaj7")
+    player = lab.player("released: ")
     player.locator("#play").click()
     player.wait_for_function("soundOf(state.take).currentTime > 0")
     seconds = time.monotonic() - began_s

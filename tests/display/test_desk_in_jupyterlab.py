@@ -13,7 +13,7 @@ from lab import Lab, copy_project, serve
 
 pytestmark = pytest.mark.slow  # about a minute each
 IPYWIDGETS_7 = ("ipywidgets==7.7.1", "jupyterlab_widgets<2", "jupyterlab>=3.6,<4")  # as Colab has it; JupyterLab 4 draws 8 alone
-CANCEL_S, FIRST_SOLO_S = 1.0, 60.0
+CANCEL_S, FIRST_SOLO_S = 1.0, 60.0  # on a busy machine; tests/benchmarks/listen.py measures it
 
 
 @pytest.fixture(scope="module", params=["ipywidgets 8", "ipywidgets 7"])
@@ -42,7 +42,7 @@ def lab(python, browser, tmp_path_factory):
         lab.project = project
         began_s = time.monotonic()
         lab.run_all()
-        player = lab.player("Cmaj7")
+        player = lab.player("released: ")
         player.locator("#play").click()
         player.wait_for_function("soundOf(state.take).currentTime > 0")
         lab.first_solo_s = time.monotonic() - began_s
@@ -69,7 +69,7 @@ def test_a_solo_is_heard_within_a_minute(lab, request):
 
 
 def test_its_time_advances_and_pauses(lab):
-    player = lab.player("released")
+    player = lab.player("released: ")
     player.locator("#play").click()
     player.wait_for_function("state.time > 0.5 && soundOf(state.take).currentTime > 0.5")
     player.locator("#play").click()
@@ -145,7 +145,7 @@ def test_a_saved_notebook_plays_in_a_plain_browser(lab, browser, tmp_path):
     page.route("http*://**", lambda route: route.abort())  # the export itself asks for MathJax
     page.goto((tmp_path / "saved.html").as_uri(), wait_until="domcontentloaded")
     wrongs = watch(page)
-    player = page.locator('iframe[title*="Cmaj7"]').element_handle().content_frame()
+    player = page.locator('iframe[title*="released: "]').element_handle().content_frame()
     player.locator("#play").click()
     player.wait_for_function("state.time > 0.5 && soundOf(state.take).currentTime > 0.5")
     page.close()
