@@ -232,9 +232,9 @@ from pathlib import Path
 root, new = Path(sys.argv[1]), sys.argv[2]
 old = re.search(r'^REPOSITORY = "https://github\.com/([^"]+)"', (root / "lib/config.py").read_text(encoding="utf-8"), re.M)[1]
 named = re.compile(rf"(github\.com/|colab\.research\.google\.com/github/){re.escape(old)}(?![\w.-]*\w)")
-patterns = ("*.md", "CITATION.cff", "docs/*", "notebooks/*.ipynb", "lib/config.py", "data/*.md", "data/released/*.md")
+patterns = ("*.md", "CITATION.cff", "docs/**/*", "notebooks/*.ipynb", "lib/config.py", "data/*.md", "data/released/*.md")
 for path in sorted({path for pattern in patterns for path in root.glob(pattern) if path.is_file()}):
-    if path.suffix in (".md", ".cff", ".ipynb", ".py", ".yaml"):
+    if path.suffix in (".md", ".cff", ".ipynb", ".py", ".yaml", ".html"):
         text = path.read_bytes()
         changed, count = named.subn(rf"\g<1>{new}", text.decode())
         if count:
