@@ -76,10 +76,18 @@ def test_korean_and_english_have_the_same_commands_and_parts(english):
     assert hangul > 0.3 * len(re.findall(r"\w", prose_of(other)))
 
 
-def test_the_readme_begins_with_the_two_commands():
-    blocks = blocks_of(ROOT / "README.md", "bash")
-    assert blocks[:2] == ["bash colab_setup.sh demo\n", "bash colab_setup.sh test\n"]
-    assert text_of(ROOT / "README.md").startswith("```bash\nbash colab_setup.sh demo\n")
+@pytest.mark.parametrize("name", ["README.md", "docs/README.ko.md"])
+def test_the_readme_begins_with_a_title_a_sentence_a_picture_and_the_two_commands(name):
+    path = ROOT / name
+    assert blocks_of(path, "bash")[:2] == ["bash colab_setup.sh demo\n", "bash colab_setup.sh test\n"]
+    title, _, sentence, picture, hear = text_of(path).split("\n\n")[:5]
+    assert title == "# Brad Mehldau AI" and len(sentence) < 160
+    assert re.fullmatch(r"!\[.+\]\((docs/)?pictures/solo\.png\)", picture)
+    assert "colab-badge.svg" in hear and "notebooks/06_listen.ipynb" in hear
+
+
+def test_the_readme_rounds_its_times_and_counts_no_tests():
+    assert not re.findall(r"\d\.\d+ s\b|\d+ (?:passed|tests|files|lines)\b", text_of(ROOT / "README.md"))
 
 
 def test_versions_and_names_agree():

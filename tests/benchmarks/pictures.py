@@ -3,7 +3,7 @@
     python tests/benchmarks/pictures.py [--only solo,arc,styles,bars,bars_before,real_beside,player] [--out docs/pictures]
         [--data-dir data]
 
-solo.png: half a minute over a chart. bars.png: four choruses of eight bars, a chorus a row, on their bar grid; bars_before.png:
+solo.png: eight bars on their grid. bars.png: four choruses of eight bars, a chorus a row, on their bar grid; bars_before.png:
 the same chart, tempo and seed by the release in seconds, at its last commit. arc.png: a rule that asks for an arc of density, and
 what was played. styles.png: one chart, one seed, four pianists. real_beside.png: what the model plays beside real clips of the
 same pianist, in figures over time (needs PiJAMA). player.png: the player's page in a browser (needs Chromium). What can't be made
@@ -36,7 +36,7 @@ from lib.data.corpora import open_corpus  # noqa: E402
 from lib.data.note_store import CorpusError  # noqa: E402
 from lib.display.palette import GENERATED, REAL, on_paper  # noqa: E402
 from lib.display.player import write_player  # noqa: E402
-from lib.display.plots import plot_bars, plot_piano_roll, plot_piano_rolls  # noqa: E402
+from lib.display.plots import plot_bars, plot_piano_rolls  # noqa: E402
 from lib.display.rule_plots import plot_rules  # noqa: E402
 from lib.generation.generate import generate, generate_many, load_improviser  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
@@ -53,9 +53,10 @@ DPI = 80
 
 
 def solo(improviser, words):
-    """Half a minute, hands in two colours, chords above."""
-    played = generate(improviser, build(GenerateRequest, {**SIDE, "seconds": 29.0, "seed": 3}))
-    return plot_piano_roll(played.notes, chords=played.chords, title=f"{CHART}, seed 3", hands=left_hand(played.notes))
+    """Eight bars on their grid, in two rows: chords above, one colour per hand."""
+    played = generate(improviser, build(GenerateRequest, {**SIDE, "bars": 8, "feel": "swing", "seed": 3}))
+    title = "Eight bars of swing at 132 a minute"
+    return plot_bars(played.notes, played.tempo_map, played.chords, title, hands=left_hand(played.notes))
 
 
 def arc(improviser, words):
