@@ -176,6 +176,11 @@ class DiffusionConfig(StageConfig):
     prefix_share: Share = 0.5  # examples whose beginning is given (continuation), half of them the end too (infilling)
     encodings: Count = 2  # times that each piece is encoded, each in another key, before training
 
+    def __post_init__(self):
+        """Heads share the width."""
+        if self.width % self.heads:
+            raise ConfigError(f"width={self.width} is no multiple of heads={self.heads}: change one of them.")
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FineTuneConfig(DiffusionConfig):

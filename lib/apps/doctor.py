@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
@@ -60,44 +60,30 @@ def _output(*command):
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
-def _problem(action: Callable, *errors: type[Exception]) -> str:
-    """What an error of these says when the action is tried; "" where there is none."""
-    try:
-        action()
-    except errors as error:
-        return str(error) or type(error).__name__
-    return ""
-
-
 def look_at_packages(root: Path = ROOT) -> list[Finding]:
-    """Python, and one a requirements file."""
-    says = f"{platform.python_version()} on {platform.system()} {platform.release()} {platform.machine()}"
-    fix = f"install Python 3.11, 3.12 or 3.13, then: {INSTALL}"
-    python = _check("Python", (3, 11) <= sys.version_info[:2] <= (3, 13), says, fix, "missing")
-    files = sorted(root.glob("requirements*.txt"), key=lambda path: (len(path.name), path))  # requirements.txt first
-    return [python, *map(_requirements, files)]
-
-
-def _requirements(path):
-    """What of a requirements file is not as it says."""
+    """Python, and one a requirements file: what of it is not as it says."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    says = f"{platform.python_version()} on {platform.system()} {platform.release()} {platform.machine()}"
+    fix = f"install Python 3.11, 3.12 or 3.13, then: {INSTALL}"
+    findings = [_check("Python", (3, 11) <= sys.version_info[:2] <= (3, 13), says, fix, "missing")]
     versions = {canonicalize_name(each.name): each.version for each in distributions()}
-    rows = [(row, versions.get(canonicalize_name(row.name))) for row in map(Requirement, filter(None, lines))]
-    wrong = {
-        row.name: f"{row.name} {installed or 'is not installed'} (wanted {row.specifier})"
-        for row, installed in rows
-        if installed is None or not row.specifier.contains(installed, prereleases=True)
-    }
-    if not wrong:
+    for path in sorted(root.glob("requirements*.txt"), key=lambda path: (len(path.name), path)):
+        lines = [line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [(row, versions.get(canonicalize_name(row.name))) for row in map(Requirement, filter(None, lines))]
+        wrong = {
+            row.name: f"{row.name} {installed or 'is not installed'} (wanted {row.specifier})"
+            for row, installed in rows
+            if installed is None or not row.specifier.contains(installed, prereleases=True)
+        }
         known = ", ".join(f"{row.name} {installed}" for row, installed in rows if row.name in ("torch", "numpy"))
-        return Finding(path.name, "ok", f"{len(rows)} packages as asked" + f" ({known})" * bool(known))
-    says = f"{len(wrong)} of {len(rows)}: {', '.join(wrong.values())}"
-    if path.name == "requirements.txt" and wrong.keys() - OPTIONAL:
-        return Finding(path.name, "missing", says, INSTALL)
-    return Finding(path.name, "note", says, f"where you want it: pip install -r {path.name}")
+        says = f"{len(wrong)} of {len(rows)}: {', '.join(wrong.values())}"
+        says = says if wrong else f"{len(rows)} packages as asked" + f" ({known})" * bool(known)
+        needed = path.name == "requirements.txt" and wrong.keys() - OPTIONAL
+        fix = INSTALL if needed else f"where you want it: pip install -r {path.name}"
+        findings.append(_check(path.name, not wrong, says, fix, "missing" if needed else "note"))
+    return findings
 
 
 def look_at_device() -> list[Finding]:
@@ -181,10 +167,11 @@ def look_at_sound() -> Finding:
     """FluidSynth and the piano's SoundFont."""
     from lib.music.audio import SoundFontError, find_soundfont
 
-    if problem := _problem(find_soundfont, SoundFontError):
-        return Finding("piano", "missing", problem, "git checkout data/soundfont")
     try:
+        find_soundfont()
         import fluidsynth  # noqa: F401
+    except SoundFontError as error:
+        return Finding("piano", "missing", str(error), "git checkout data/soundfont")
     except Exception:  # whatever importing it raises costs sound alone
         fix = INSTALL_SOUND.get(platform.system(), "install libfluidsynth")
         return Finding("fluidsynth", "note", "libfluidsynth is not installed: plain sine waves instead of a grand", fix)
@@ -205,33 +192,33 @@ def look_at_ports() -> Finding:
 
 def look_at_corpora(data_dir: Path) -> list[Finding]:
     """Which note stores can be opened, and have tempo maps."""
-    from lib.data.corpora import CORPORA
-
-    findings = [_corpus(name, data_dir) for name in CORPORA if (Path(data_dir) / name / "notes.store").exists()]
-    way = "python -m lib data demo, or: python -m lib data download pijama"
-    return findings or [Finding("corpora", "note", "none yet", way)]
-
-
-def _corpus(name, data_dir):
-    from lib.data.corpora import open_corpus
+    from lib.data.corpora import CORPORA, open_corpus
     from lib.data.note_store import CorpusError
     from lib.data.tempo_maps import open_tempo_maps
 
-    try:
-        store = open_corpus(name, data_dir)
-    except (CorpusError, OSError) as error:
-        return Finding(name, "missing", str(error), f"delete its folder, then: python -m lib data ingest {name}")
-    without_maps = _problem(lambda: open_tempo_maps(store), CorpusError, OSError)
-    says = f"{len(store.pieces):,} pieces{', without tempo maps' if without_maps else ''}"
-    return _check(name, not without_maps, says, f"python -m lib data beats {name}")
+    findings = []
+    for name in [name for name in CORPORA if (Path(data_dir) / name / "notes.store").exists()]:
+        says, fix, state = "", f"delete its folder, then: python -m lib data ingest {name}", "missing"
+        try:
+            store = open_corpus(name, data_dir)
+            says, fix, state = f"{len(store.pieces):,} pieces", f"python -m lib data beats {name}", "note"
+            open_tempo_maps(store)
+            findings.append(Finding(name, "ok", says))
+        except (CorpusError, OSError) as error:
+            findings.append(Finding(name, state, f"{says}, without tempo maps" if says else str(error), fix))
+    way = "python -m lib data demo, or: python -m lib data download pijama"
+    return findings or [Finding("corpora", "note", "none yet", way)]
 
 
 def look_at_weights(folder: Path = RELEASED) -> Finding:
     """Whether the released weights are whole."""
     from lib.storage.manifest import DamageError, verify
 
-    problem = _problem(lambda: verify(folder), DamageError, OSError)
-    return _check("released weights", not problem, problem or "whole", "git checkout data/released", "missing")
+    try:
+        verify(folder)
+    except (DamageError, OSError) as error:
+        return Finding("released weights", "missing", str(error), "git checkout data/released")
+    return Finding("released weights", "ok", "whole")
 
 
 def as_text(findings: Sequence[Finding]) -> str:

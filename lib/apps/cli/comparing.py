@@ -56,10 +56,8 @@ def doctor(
     raise typer.Exit(any(finding.state == "missing" for finding in findings))
 
 
-charts_app = typer.Typer(no_args_is_help=True, help="Charts of chords: see what is read of them.")
-
-
 BARS_A_LINE = 4
+charts_app = typer.Typer(no_args_is_help=True, help="Charts of chords: see what is read of them.")
 
 
 @charts_app.callback()
@@ -86,59 +84,51 @@ def check_charts(sources: list[str], tune: str | None = None) -> dict:
     from lib.music.chart_files import find_tune, find_tunes
     from lib.music.chords import ChordError
 
-    tunes, refused, inferred = [], [], []
+    report = {"tunes": [], "refused": [], "inferred": []}
     for source in sources:
         try:
-            found = [find_tune(source, tune)] if tune else find_tunes(source)
+            tunes = [find_tune(source, tune)] if tune else find_tunes(source)
         except (ChordError, FileNotFoundError) as error:
-            refused.append({"title": source, "bar": getattr(error, "bar", None), "reason": str(error)})
+            report["refused"].append({"title": source, "bar": getattr(error, "bar", None), "reason": str(error)})
             continue
-        for each in found:
-            title = each.title or source
+        for each in tunes:
+            title, moved = each.title or source, {"transposed": each.transposition} if each.transposition else {}
             try:
                 chart = each.read()
                 bars = _bars_of(chart)
             except ChordError as error:
-                refused.append({"title": title, "bar": error.bar, "reason": error.reason})
+                report["refused"].append({"title": title, "bar": error.bar, "reason": error.reason})
                 continue
-            moved = {"transposed": each.transposition} if each.transposition else {}
-            tunes.append({"title": title, "tempo_bpm": chart.tempo_bpm, "bars": bars, **moved})
-            numbers = [number for number, bar in enumerate(chart.once_through, 1) if bar.inferred]
-            inferred += [{"title": title, "bar": number} for number in numbers]
-    return {"tunes": tunes, "refused": refused, "inferred": inferred}
+            text = chart.text(chart.once_through[0].metre)
+            report["tunes"].append({"title": title, "tempo_bpm": chart.tempo_bpm, "text": text, "bars": bars, **moved})
+            inferred = [number for number, bar in enumerate(chart.once_through, 1) if bar.inferred]
+            report["inferred"] += [{"title": title, "bar": number} for number in inferred]
+    return report
 
 
 def _bars_of(chart):
     rows, section = [], ""
     for bar in chart.once_through:
-        section = bar.section or section
-        chords = [_chord(chord, float(length)) for (_, chord), length in zip(bar.chords, bar.lengths(), strict=True)]
+        section, chords = bar.section or section, []
+        for (_, chord), length in zip(bar.chords, bar.lengths(), strict=True):
+            row = {"symbol": "N.C.", "beats": float(length), "root": None, "bass": None, "pitch_classes": []}
+            if chord is not None:
+                tones = sorted({(chord.root + interval) % 12 for interval in chord.intervals} | {chord.bass})
+                row |= {"symbol": chord.symbol, "root": chord.root, "bass": chord.bass, "pitch_classes": tones}
+            chords.append(row)
         metre = "{}/{}".format(*bar.metre)
         rows.append({"metre": metre, "beats": float(bar.quarters), "section": section, "chords": chords})
     return rows
 
 
-def _chord(chord, beats):
-    if chord is None:
-        return {"symbol": "N.C.", "beats": beats, "root": None, "bass": None, "pitch_classes": []}
-    tones = sorted({(chord.root + interval) % 12 for interval in chord.intervals} | {chord.bass})
-    return {"symbol": chord.symbol, "beats": beats, "root": chord.root, "bass": chord.bass, "pitch_classes": tones}
-
-
 def format_report(report: dict) -> str:
-    """A report for people: BARS_A_LINE bars a line, beats behind chords that do not share a bar equally."""
+    """A report for people: BARS_A_LINE bars a line, as they can be typed."""
     lines = []
     for tune in report["tunes"]:
         tempo = f", {tune['tempo_bpm']:g} quarters a minute" if tune["tempo_bpm"] else ""
-        moved = f", transposed by {tune['transposed']:+d} as saved" if tune.get("transposed") else ""
-        cells, section, metre = [], "", tune["bars"][0]["metre"]
-        lines.append(f"{tune['title']}: {len(tune['bars'])} bars, {metre}{tempo}{moved}")
-        for bar in tune["bars"]:
-            equal = len({chord["beats"] for chord in bar["chords"]}) == 1
-            text = ", ".join(c["symbol"] + ("" if equal else f" {c['beats']:g}") for c in bar["chords"])
-            new = f"[{bar['section']}]" if bar["section"] and bar["section"] != section else ""
-            cells.append(" ".join(filter(None, (new, bar["metre"] if bar["metre"] != metre else "", text))))
-            section, metre = bar["section"], bar["metre"]
+        moved = f", transposed by {tune['transposed']:+d} as saved" if "transposed" in tune else ""
+        lines.append(f"{tune['title']}: {len(tune['bars'])} bars, {tune['bars'][0]['metre']}{tempo}{moved}")
+        cells = tune["text"].split(" | ")
         width = min(24, max(map(len, cells)))
         for first in range(0, len(cells), BARS_A_LINE):
             row = " | ".join(cell.ljust(width) for cell in cells[first : first + BARS_A_LINE])

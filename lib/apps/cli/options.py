@@ -41,14 +41,9 @@ STOPPED_EARLY = 75  # exit code: run the same command again
 
 def _show_all(context: typer.Context, value: bool) -> None:
     if value and not context.resilient_parsing:
-        rare = [parameter for parameter in context.command.params if getattr(parameter, "hidden", False)]
-        for parameter in rare:
+        for parameter in context.command.params:
             parameter.hidden = False
-        try:
-            print(context.get_help())
-        finally:
-            for parameter in rare:
-                parameter.hidden = True
+        print(context.get_help())
         raise typer.Exit
 
 

@@ -264,8 +264,8 @@ class ClipPlayer:
 class MarkovBaseline:
     """A Markov model over (interval, duration, onset gap), in beats, with the pianist's own touch and pedal.
 
-    A state is the last symbols, `order` at most. The longest state that was seen at least FEWEST_SEEN times decides (Katz's
-    back-off, without discounts).
+    A state is the last symbols, `order` at most. The longest state that was seen at least FEWEST_SEEN times decides
+    (Katz's back-off, without discounts).
     """
 
     def __init__(self, performances: Sequence[BeatNotes], order: int = 5):

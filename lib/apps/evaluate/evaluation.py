@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic_core import to_jsonable_python
 
 from lib.apps.evaluate.clip_sets import PAIRED, ClipSets, Missing, Size
 from lib.apps.evaluate.intervals import Figure, estimate, mean_of
@@ -104,17 +104,7 @@ def gather(clip_sets: ClipSets, names: Iterable[str] = (), say: Callable[[str], 
 
 def plain(value):
     """The value as JSON has it: dataclasses as dicts, numpy's numbers as Python's, NaN and infinity as None."""
-    if isinstance(value, Figure):
-        return plain(dataclasses.asdict(value))
-    if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(inner) for inner in value]
-    if isinstance(value, np.bool_ | np.integer):
-        return value.item()
-    if isinstance(value, float | np.floating):
-        return round(float(value), 6) if math.isfinite(value) else None
-    return value
+    return to_jsonable_python(value, inf_nan_mode="null", fallback=lambda array: array.tolist())
 
 
 def read_evaluation(path: Path | str) -> dict:
@@ -169,11 +159,9 @@ def compare(
     evaluations = {path: read_evaluation(path) for path in known}
     for evaluation in evaluations.values():
         size, split = Size(**evaluation["size"]), evaluation["split"]
-    played = {
-        path: ClipSets(path, data_dir, Path(folder) / name_of(path, split), size, split)
-        for path in paths
-        if path not in evaluations
-    }
+    played = {}
+    for path in [path for path in paths if path not in evaluations]:
+        played[path] = ClipSets(path, data_dir, Path(folder) / name_of(path, split), size, split)
     pianists = [evaluation["subject"]["pianist"] for evaluation in evaluations.values()]
     pianists += [clip_sets.pianist for clip_sets in played.values()]
     for path, clip_sets in played.items():  # a model that was adapted to nobody is compared as the other one is

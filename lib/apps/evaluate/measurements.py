@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from importlib.util import find_spec
 from itertools import cycle
 
 import numpy as np
@@ -12,12 +13,13 @@ from lib.apps.evaluate import copying, perturbations
 from lib.apps.evaluate.clip_sets import COMPARED, GUIDED, SOLO_SETS, ClipSets, Missing
 from lib.apps.evaluate.clips import make_orders
 from lib.apps.evaluate.intervals import Figure, estimate, mean_of, ratio_of
-from lib.apps.evaluate.measures import SMG_MISSING, agreements, has_second_opinion, rule_losses, smg_measures
+from lib.apps.evaluate.measures import agreements, rule_losses, smg_measures
 from lib.apps.evaluate.similarity import ClipMeasures
 from lib.apps.evaluate.transfer import transfer_figures
 from lib.music.metrics import PARTS_OF_BEAT, mean_phase, note_f1
 
 DOSE_DRAWS = 100  # of the intervals of doses, of which there are many
+SMG_MISSING = "smg-metrics is not installed: pip install -r requirements-evaluate.txt"
 SECOND_OPINION_SETS = ("real", "generated", "markov", "shuffled")
 
 
@@ -93,18 +95,16 @@ def codec(sets: ClipSets) -> dict[str, Figure]:
 def chord_adherence(sets: ClipSets) -> dict:
     """chord_agreement of clips with chords, guided, without chords, and of real clips through the codec; rule_losses
     without and with rules."""
-    clip_sets = sets.available(("generated", "guided", "free", "codec"))
-    section = {"chord_agreement": {name: _agreement(sets.charts, clips) for name, clips in clip_sets.items()}}
+    clip_sets, section = sets.available(("generated", "guided", "free", "codec")), {"chord_agreement": {}}
+    for name, clips in clip_sets.items():
+        rows = [agreements(*pair) for pair in zip(cycle(sets.charts), clips.clips)]
+        groups = np.repeat(clips.groups, list(map(len, rows)))
+        section["chord_agreement"][name] = mean_of(np.concatenate(rows), groups)
     if "guided" in clip_sets:
         orders = make_orders(sets.requests(sets.size.guided, **GUIDED))
         sides = [[rule_losses(*pair) for pair in zip(orders, sets[name].clips)] for name in ("free", "guided")]
         section["rule_losses"] = {rule: _drop(*([row[rule] for row in side] for side in sides)) for rule in sides[0][0]}
     return section
-
-
-def _agreement(charts, clips):
-    rows = [agreements(*pair) for pair in zip(cycle(charts), clips.clips)]
-    return mean_of(np.concatenate(rows), np.repeat(clips.groups, list(map(len, rows))))
 
 
 def _drop(before, after):
@@ -128,15 +128,13 @@ def copied(sets: ClipSets) -> dict:
         for key, columns in values.items():
             columns.append([passage[key] for passage in nearest])
         figures = {key: mean_of(columns[-1], clips.groups) for key, columns in values.items()}
-        titled = [{**passage, "title": _title(store.pieces[passage["piece"]])} for passage in nearest]
-        section[name] = {**figures, "nearest": titled}
+        for passage in nearest:
+            piece = store.pieces[passage["piece"]]
+            passage["title"] = (piece.title or piece.member) + (f" ({piece.album})" if piece.album else "")
+        section[name] = {**figures, "nearest": nearest}
     if len(section) == 2:
         section |= {f"{key}_ratio": ratio_of(*columns) for key, columns in values.items()}
     return section
-
-
-def _title(piece):
-    return f"{piece.title or piece.member} ({piece.album})" if piece.album else piece.title or piece.member
 
 
 def self_check(sets: ClipSets) -> dict:
@@ -153,7 +151,7 @@ def self_check(sets: ClipSets) -> dict:
 
 def second_opinion(sets: ClipSets) -> dict[str, dict[str, Figure]]:
     """set -> measure of smg-metrics -> Figure."""
-    if not has_second_opinion():
+    if not find_spec("smg_metrics"):
         raise Missing(SMG_MISSING)
     section = {}
     for name, clips in sets.available(SECOND_OPINION_SETS).items():

@@ -8,7 +8,6 @@ chroma and rhythm. Chords are compared a beat at a time, by root and class of qu
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import tempfile
 from fractions import Fraction
@@ -37,7 +36,6 @@ FEWEST_NOTES = 6
 FIGURE = 4  # melody steps that make a figure
 GAP_EDGES = (0.21, 0.29, 0.42, 0.58, 0.83, 1.5)  # beats: between thirds, quarters, sixths and so on
 MUSPY = tuple(name.removeprefix("muspy_") for name in MEANS if name.startswith("muspy_"))
-SMG_MISSING = "smg-metrics is not installed: pip install -r requirements-evaluate.txt"
 BARS = (4, 8, 16)  # at which form is measured
 FEWEST_BEATS = 8
 RHYTHM = 4  # onsets are counted in quarters of a beat
@@ -142,11 +140,6 @@ def muspy_measures(clip: Clip) -> dict[str, float]:
     track = muspy.Track(notes=[muspy.Note(*row) for row in rows])
     music = muspy.Music(resolution=FRAMES_PER_BEAT, tempos=[muspy.Tempo(0, clip.felt_bpm)], tracks=[track])
     return {name: float(getattr(muspy, name)(music)) for name in MUSPY}
-
-
-def has_second_opinion() -> bool:
-    """Whether smg-metrics is installed."""
-    return importlib.util.find_spec("smg_metrics") is not None
 
 
 def smg_measures(clip: Clip) -> dict[str, float]:

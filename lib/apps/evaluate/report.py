@@ -92,6 +92,11 @@ def make_pairs(clips: Sequence[Clip], nearest: Sequence[dict], pieces: dict[int,
 
 def write_report(path: Path | str, evaluation: dict, pairs: Sequence[tuple] = ()) -> Path:
     """Write the page of an evaluation, with `make_pairs` to listen to."""
+
+    def picture(plot):
+        plt.close(figure := plot(evaluation))
+        return picture_html(figure)
+
     subject = evaluation["subject"]
     name = f"{Path(subject['model']).name} ({subject['pianist'] or 'nobody in particular'})"
     smg = [key for row in evaluation.get("second_opinion", {}).values() for key in row]
@@ -103,7 +108,7 @@ def write_report(path: Path | str, evaluation: dict, pairs: Sequence[tuple] = ()
         **{name: value for name, value in vars(descriptions).items() if name.isupper()},
         number=format_number,
         card=card(evaluation),
-        picture=lambda plot: _picture(plot(evaluation)),
+        picture=picture,
         plot_similarity=plot_similarity,
         plot_selfcheck=plot_selfcheck,
         doses=_doses(evaluation),
@@ -130,11 +135,6 @@ def format_number(value: float | None) -> str:
 def columns_of(rows: dict[str, dict], columns: dict) -> dict:
     """Of these columns those that a row has."""
     return {key: column for key, column in columns.items() if any(key in row for row in rows.values())}
-
-
-def _picture(figure):
-    plt.close(figure)
-    return picture_html(figure)
 
 
 def _doses(evaluation):

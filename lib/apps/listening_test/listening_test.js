@@ -1,10 +1,11 @@
-// The page of a listening test: items in an order of this listener's own, a player for each take, answers saved as JSON.
+// The page of a listening test: items in an order of this listener's own, a player each take, answers saved as JSON.
 
 const test = valuesOf("test");
 const SHELF = `listening test ${test.test}`;
 const WORDS = ["bad", "poor", "fair", "good", "excellent"];
 const NEITHER = "neither";
-const state = readShelf() ?? { listener: newToken(), order: makeOrder(), rater: "", plays: "", began: "", at: -1, answers: [] };
+const state = readShelf()
+  ?? { listener: newToken(), order: makeOrder(), rater: "", plays: "", began: "", at: -1, answers: [] };
 const { order } = state, urls = new Map();
 let players = [], shownAt = 0;
 
@@ -50,15 +51,18 @@ function makePlayer(take, name, open) {
   const sound = new Audio(urlOf(take)), card = document.createElement("div");
   card.className = "take";
   card.innerHTML = `<h2>${name}</h2><button type="button" aria-pressed="false" aria-label="Play ${name}">Play</button>
-    <input type="range" min="0" max="1000" value="0" aria-label="Place in ${name}"><span class="heard">not yet</span>`;
-  const [, button, place, heard] = card.children, player = { take, name, open, sound, card, heardS: 0, last: 0 };
+    <input type="range" min="0" max="1000" value="0" aria-label="Position in ${name}">
+    <span class="heard">not yet</span>`;
+  const [, button, slider, heard] = card.children, player = { take, name, open, sound, card, heardS: 0, last: 0 };
   button.addEventListener("click", () => sound.paused ? start(player) : sound.pause());
-  place.addEventListener("input", () => { if (sound.duration) sound.currentTime = place.value / 1000 * sound.duration; });
+  slider.addEventListener("input", () => {
+    if (sound.duration) sound.currentTime = slider.value / 1000 * sound.duration;
+  });
   sound.addEventListener("timeupdate", () => {
     const step = sound.currentTime - player.last;
     if (step > 0 && step < 1 && !sound.seeking) player.heardS += step;
     player.last = sound.currentTime;
-    if (sound.duration) place.value = 1000 * sound.currentTime / sound.duration;
+    if (sound.duration) slider.value = 1000 * sound.currentTime / sound.duration;
     if (isHeard(player)) heard.textContent = "heard";
     showMissing();
   });
@@ -81,7 +85,8 @@ function start(player) {
 }
 
 // a take shorter than what must be heard is heard when nearly all of it was
-const isHeard = ({ sound, heardS, broken }) => broken || heardS >= Math.min(test.mustHear, 0.8 * (sound.duration || test.mustHear));
+const isHeard = ({ sound, heardS, broken }) =>
+  broken || heardS >= Math.min(test.mustHear, 0.8 * (sound.duration || test.mustHear));
 const hidden = () => players.filter(player => !player.open);  // all but the open reference
 
 // --- One item: two takes and a choice, or several takes and a scale each
@@ -123,7 +128,7 @@ function addScale(player) {
     score.classList.remove("unrated");
     showMissing();
   };
-  for (const event of ["input", "change", "click"]) scale.addEventListener(event, rate);  // a click may leave it where it is
+  for (const event of ["input", "change", "click"]) scale.addEventListener(event, rate);  // a click may move nothing
   player.card.append(score);
 }
 
@@ -180,7 +185,10 @@ function showMissing() {
 function next() {
   const item = order[state.at], wanting = item && missing();
   if (wanting) return say(wanting);
-  if (!item) Object.assign(state, { rater: byId("rater").value.trim(), plays: byId("plays").value, began: new Date().toISOString() });
+  if (!item) {
+    const began = new Date().toISOString();
+    Object.assign(state, { rater: byId("rater").value.trim(), plays: byId("plays").value, began });
+  }
   if (item && !item.practice) state.answers.push(answerOf(item));
   state.at += 1;
   keep();

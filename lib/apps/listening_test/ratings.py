@@ -85,7 +85,7 @@ def evaluate(key: dict, ballots: list[dict], seed: int = 0) -> dict:
     answers = [answer for answer in answers if not answer.get("broken")]
     if not answers:
         raise ConfigError("There are no answers to evaluate.")
-    pairs, systems, first, chosen_by_item = (defaultdict(list) for _ in range(4))
+    pairs, systems, chosen_by_item, scores_by_take, first = *(defaultdict(list) for _ in range(4)), []
     for answer in (answer for answer in answers if answer["kind"] == "ab"):
         shown, chosen = [system_of[take] for take in answer["shown"]], system_of.get(answer["choice"], NEITHER)
         wins = {name: 0.5 if chosen == NEITHER else float(name == chosen) for name in sorted(shown)}
@@ -93,19 +93,18 @@ def evaluate(key: dict, ballots: list[dict], seed: int = 0) -> dict:
         for name, win in wins.items():
             systems[name].append((win, answer))
         if chosen != NEITHER:
-            first["shown"].append((float(answer["choice"] == answer["shown"][0]), answer))
+            first.append((float(answer["choice"] == answer["shown"][0]), answer))
         chosen_by_item[answer["item"]].append(chosen)
     ratings = [answer for answer in answers if answer["kind"] == "rate"]
-    scores_by_take = defaultdict(list)
     for answer in ratings:
         for take, score in answer["scores"].items():
             scores_by_take[answer["item"], take].append(score)
     return {
         "listeners": len(ballots),
         "answers": len(answers),
-        "pairs": [_pair(*names, _share(rows, seed), rows) for names, rows in sorted(pairs.items())],
+        "pairs": [_pair(*names, rows, seed) for names, rows in sorted(pairs.items())],
         "systems": {name: _share(rows, seed) for name, rows in sorted(systems.items())},
-        "first_shown": _share(first["shown"], seed) if first else None,
+        "first_shown": _share(first, seed) if first else None,
         **_scores(ratings, system_of, seed),
         "agreement": {
             "choices": alpha(chosen_by_item.values(), "nominal"),
@@ -115,8 +114,8 @@ def evaluate(key: dict, ballots: list[dict], seed: int = 0) -> dict:
     }
 
 
-def _pair(a, b, share, rows):
-    counts = Counter(win for win, _ in rows)
+def _pair(a, b, rows, seed):
+    counts, share = Counter(win for win, _ in rows), _share(rows, seed)
     result = {"a": a, "b": b, "wins": counts[1.0], "losses": counts[0.0], "ties": counts[0.5]}
     return {**result, **share, "verdict": verdict(a, b, share["interval"], 0.5)}
 

@@ -1,8 +1,8 @@
 """What a stage takes on a machine: hours, dollars, memory and disk.
 
 torch counts the work of an optimizer step on the meta device, without numbers (a multiply and an add are two FLOPs). A
-machine of the table does so much of it in a second; where the stage was trained on it before, the table's time of a step
-is scaled by the logged one.
+machine of the table does so much of it in a second; where the stage was trained on it before, the table's time of a
+step is scaled by the logged one.
 """
 
 from __future__ import annotations
@@ -111,21 +111,16 @@ class StepWork(NamedTuple):
         return self.model_flops + self.muon_flops
 
 
-def step_work(config: StageConfig) -> StepWork:
-    """The StepWork of a config; a fine-tuning's with the sizes of the model that it adapts."""
-    return _count(_of_step(config))
-
-
 def _of_step(config):
-    """The model's preset but for what the work of a step depends on: the same for all configs of the same step."""
+    """What the work of a step depends on: the same for all configs of the same step."""
     name = model_of(config)
-    return configs.preset(name, config.preset, **{field: getattr(config, field) for field in (*SIZES[name], *BATCH)})
+    return name, config.preset, *(getattr(config, field) for field in (*SIZES[name], *BATCH))
 
 
 @lru_cache(maxsize=64)
-def _count(config):
-    """Counted with a batch of one example."""
-    name, saved = configs.stage_of(config), {}
+def step_work(config: StageConfig) -> StepWork:
+    """The StepWork of a config, counted with a batch of one; a fine-tuning's has the sizes of the model it adapts."""
+    name, saved = model_of(config), {}
 
     def keep(tensor):
         saved[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
@@ -279,7 +274,7 @@ def _table_step_s(config, machine):
 
 
 def _memory_bytes(config, machine, work, checkpoint):
-    """At the peak: gradients, weights, averages and optimizer, activations; off a GPU the snapshot that is being saved."""
+    """At the peak: gradients, weights, averages, optimizer, activations; off a GPU the snapshot that is being saved."""
     on_gpu = machine.half_tflops > 0
     half = HALF_ACTIVATIONS if on_gpu and config.mixed_precision != "no" else 1.0
     state = FLOAT_BYTES * work.parameters + (1 if on_gpu else 2) * checkpoint + (0 if on_gpu else RESIDENT_BYTES)

@@ -2,13 +2,12 @@
 
 Peaks are dense (no sparsity) with sums in single precision, as PyTorch multiplies half-precision matrices. Of large
 models 0.21 to 0.46 of the peak is reported (Chowdhery et al. 2022, PaLM, table 3, https://arxiv.org/abs/2204.02311);
-ours are smaller and their batches short: see REACHED. No GPU has been measured by us yet, `python -m lib plan` on it does.
+ours are smaller and their batches short: see REACHED. No GPU has been measured by us yet.
 
-Prices move: each is an option (`--price NAME=USD`). Colab bills in compute units ($9.99 for 100,
-https://colab.research.google.com/signup); how many an hour takes, *Runtime > View resources* alone shows. People note 1.1
-to 2.0 for a T4, 1.7 to 4.8 for an L4, 3.3 to 5.4 for a V100 and 5.4 to 12.3 for an A100
-(https://mccormickml.com/2024/04/23/colab-gpus-features-and-pricing/). Runpod: https://www.runpod.io/pricing; a volume of
-100 GB costs some $10 a month besides.
+Prices move: each is an option. Colab bills compute units ($9.99 for 100, https://colab.research.google.com/signup); how
+many an hour takes, *Runtime > View resources* alone shows. People note 1.1 to 2.0 for a T4, 1.7 to 4.8 for an L4, 3.3
+to 5.4 for a V100, 5.4 to 12.3 for an A100 (https://mccormickml.com/2024/04/23/colab-gpus-features-and-pricing/).
+Runpod: https://www.runpod.io/pricing; a volume of 100 GB costs some $10 a month besides.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from lib import google_colab_shim as shim
 from lib.checkpoints import history
 from lib.checkpoints.checkpoint import CheckpointError
 from lib.checkpoints.config_migration import config_of_run
-from lib.config import ROOT, ConfigError, StageConfig
+from lib.config import RELEASED, ROOT, ConfigError, StageConfig
 from lib.devices import choose_device, device_name
 
 NOTED = "2026-11-26"
@@ -125,17 +124,13 @@ def environments(prices: Sequence[str] = ()) -> dict[str, Machine]:
 def at_hand() -> Machine:
     """This machine; on Colab at Colab's price for its device."""
     kind, on_colab = choose_device("auto"), shim.on_colab()
-    known = like(kind, device_name(kind), torch.get_num_threads())
-    prices = [row.usd_per_hour for row in ENVIRONMENTS.values() if row.on_colab and row.title == known.title]
+    title = device_name(kind)
+    known = like(kind, title, torch.get_num_threads())
+    rented = [row for row in ENVIRONMENTS.values() if on_colab and row.on_colab and row.title == known.title]
+    usd = max((row.usd_per_hour for row in rented), default=0.0)
     memory = torch.cuda.get_device_properties(0).total_memory if kind == "cuda" else psutil.virtual_memory().total
-    return replace(
-        known,
-        title=device_name(kind),
-        memory_gb=memory / 1e9,
-        usd_per_hour=max(prices, default=0.0) if on_colab else 0.0,
-        on_colab=on_colab,
-        others=others_now() if kind == "cpu" else 0.0,
-    )
+    facts = {"title": title, "memory_gb": memory / 1e9, "usd_per_hour": usd, "on_colab": on_colab}
+    return replace(known, **facts, others=others_now() if kind == "cpu" else 0.0)
 
 
 def like(kind: str, title: str, threads: int) -> Machine:
@@ -147,7 +142,7 @@ def like(kind: str, title: str, threads: int) -> Machine:
 
 
 def others_now() -> float:
-    """How many processors other programs want now, as a share of those that there are; beside them all takes 1 + so long."""
+    """How many processors other programs want, as a share of all: beside them a training takes 1 + so long."""
     share = psutil.cpu_percent(0.5) / 100
     return max(share, psutil.getloadavg()[0] / psutil.cpu_count()) if share > 0.95 else share
 
@@ -189,16 +184,16 @@ def probe(stage: str, preset: str, seconds: float, others: float = 0.0) -> Logge
     """
     run = PROBES / stage
     shutil.rmtree(run, ignore_errors=True)
-    words = ["train", stage, "--preset", preset, "--runs-dir", PROBES, "--time-budget", f"{seconds:.0f}s"]
-    words += ["--vqvae-run", configs.RELEASED, "--style-encoder-run", configs.RELEASED]
+    words = [stage, "--preset", preset, "--runs-dir", PROBES, "--time-budget", f"{seconds:.0f}s"]
+    words += ["--data-dir", PROBES / "data", "--vqvae-run", RELEASED, "--style-encoder-run", RELEASED]
     words += [word for setting in PROBE_SETTINGS for word in ("--set", setting)]
-    for command in (["data", "demo"], words):
-        command = [sys.executable, "-m", "lib", *map(str, command), "--data-dir", str(PROBES / "data")]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-        if done.returncode not in ENDED:
-            reason = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
-            text = f"{stage} of preset {preset} can't be measured here: {reason}"
-            raise ConfigError(f"{text}\n--no-calibrate plans without.")
+    command = [sys.executable, "-m", "lib", "train", *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode not in ENDED:
+        reason = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        raise ConfigError(
+            f"{stage} of preset {preset} can't be measured here: {reason}\n--no-calibrate plans without."
+        )
     measured = logged(run)
     shutil.rmtree(run if others > BUSY else run / "checkpoints")
     return measured._replace(step_s=measured.step_s / (1 + others))

@@ -1,11 +1,10 @@
-"""The plan: every preset on every machine, and what a budget buys, for a terminal and as JSON; and lines for notebooks."""
+"""The plan: every preset on every machine, and what a budget buys, as text and as JSON; and lines for notebooks."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,12 @@ SUMMED = ("hours", "low_hours", "high_hours", "usd", "high_usd", "runtimes", "di
 STAGE_COLUMNS = ("stage", "steps", "gflop", "step_s", *SUMMED[:4], "runtimes", "memory_gb", "disk_gb", "drive_gb")
 DEVICE_COLUMNS = ("title", "half_tflops", "single_tflops", "reached_tflops", "memory_gb", "source")
 FREE_DRIVE_GB = 15  # https://one.google.com/about/plans
-FOOT = """Often said of an RTX 3090: 10 h for the VQ-VAE, 8 to 10 h for the style encoder, 10 to 15 h for the fine-tuning, $20
-in all; they know no base model of their own. Ours there by stages: --environment runpod-3090 --preset large.
+FOOT = """\
+Often said of an RTX 3090: 10 h for the VQ-VAE, 8 to 10 h for the style encoder, 10 to 15 h for the fine-tuning, $20 in
+all; they know no base model of their own. Ours there by stages: --environment runpod-3090 --preset large.
 
-Hours of machines that were not measured may be half or twice as many: run `python -m lib plan` there, it takes a minute.
-Everything is counted as if nothing had been trained or encoded yet. Prices are options: --price colab-t4=0.2."""
+Hours of machines that were not measured may be half or twice as many: run `python -m lib plan` there, it takes a
+minute. Everything is counted as if nothing were trained or encoded yet. Prices are options: --price colab-t4=0.2."""
 
 
 @dataclass
@@ -45,9 +45,8 @@ class Plan:
 
     def measure(self, seconds: float, again: bool) -> None:
         """Train each stage here for so many seconds; unless `again`, those alone that were never trained here."""
-        here = self.machines["here"]
+        here, known = self.machines["here"], {configs.stage_of(row.config) for row in self.measured}
         suited = "laptop" if not here.half_tflops else "large" if here.memory_gb >= 20 else "colab"
-        known = {configs.stage_of(row.config) for row in self.measured}
         stages = [stage for stage in PROBED if again or stage not in known]
         shown = f"measuring, {seconds:g} s a stage (--no-calibrate: not)"
         for stage in progress_bar(stages, desc=shown, unit="stage") if stages else ():
@@ -55,8 +54,7 @@ class Plan:
 
     def total(self, environment: str, preset: str, changes: dict[str, dict] | None = None) -> dict[str, Any]:
         """All stages of a preset on a machine: each as `estimate` gives it, and their sums."""
-        machine, measured = self.machines[environment], self.measured if environment == "here" else ()
-        rows = []
+        machine, measured, rows = self.machines[environment], self.measured if environment == "here" else (), []
         for stage in configs.STAGES:
             settings = {**self.changes.get(stage, {}), **(changes or {}).get(stage, {})}
             rows.append(estimate(of_preset(stage, preset, **settings), machine, self.data_dir, measured))
@@ -69,21 +67,24 @@ class Plan:
 
         Of machines for rent, or where none is among them of the others: there it is what makes the largest one shorter.
         """
+
+        def by_size(row):
+            return BY_SIZE.index(row["preset"]), row["usd"]
+
         rented = [row for row in totals if self.machines[row["environment"]].usd_per_hour] or totals
-        rows = sorted((row for row in rented if row["fits"] and row["preset"] in BY_SIZE), key=_by_size)
+        rows = sorted((row for row in rented if row["fits"] and row["preset"] in BY_SIZE), key=by_size)
         bought = next((row for row in rows if row["usd"] <= self.budget_usd), None)
-        larger = [row for row in rows if bought is None or _by_size(row)[0] < _by_size(bought)[0]]
+        larger = [row for row in rows if bought is None or by_size(row)[0] < by_size(bought)[0]]
         named = next((row for row in rows if row["preset"] == self.preset), bought)
-        wanted = min(larger, key=lambda row: (-_by_size(row)[0], row["usd"])) if larger else named
-        changes, savings = {}, []
-        for words, stage, settings in (
-            _savings(wanted["preset"]) if larger or wanted and len(self.machines) == 1 else ()
-        ):
+        wanted = min(larger, key=lambda row: (-by_size(row)[0], row["usd"])) if larger else named
+        changes, savings, before = {}, [], wanted
+        asked = larger or wanted and len(self.machines) == 1
+        for words, stage, settings in _savings(wanted["preset"]) if asked else ():
             tried = {**changes, stage: {**changes.get(stage, {}), **settings}}
             row = self.total(wanted["environment"], wanted["preset"], tried)
-            if row["hours"] >= (savings[-1] if savings else wanted)["hours"]:
+            if row["hours"] >= before["hours"]:
                 continue  # so many epochs would be more than the preset's steps
-            changes = tried
+            changes, before = tried, row
             savings.append({"words": words, "hours": row["hours"], "usd": row["usd"]})
             if larger and row["usd"] <= self.budget_usd:
                 break
@@ -93,15 +94,10 @@ class Plan:
         """For JSON, and what `text` is made of."""
         presets = [name for name in configs.PRESETS if name in BY_SIZE or name == self.preset]
         plans = [self.total(name, preset) for name in self.machines for preset in presets]
-        devices = [{**dataclasses.asdict(row), "flops_per_s": row.flops_per_s()} for row in DEVICES.values()]
         measured = [{**row._asdict(), "config": configs.as_values(row.config)} for row in self.measured]
-        return {
-            "prices_of": NOTED,
-            "devices": devices,
-            "plans": plans,
-            "budget": self.advice(plans),
-            "measured": measured,
-        }
+        devices = [{**asdict(row), "flops_per_s": row.flops_per_s()} for row in DEVICES.values()]
+        values = {"prices_of": NOTED, "devices": devices, "plans": plans, "budget": self.advice(plans)}
+        return {**values, "measured": measured}
 
     def text(self) -> str:
         """For a terminal: all presets and machines; this machine, or the one asked for, and the best buy by stages."""
@@ -110,31 +106,28 @@ class Plan:
         bought = values["budget"]["bought"]
         shown = {name: self.preset or "laptop" for name in self.machines if name == "here" or len(self.machines) == 1}
         shown |= {bought["environment"]: self.preset or bought["preset"]} if bought and bought["usd"] else {}
-        busy = [busy_text(self.machines["here"].others)] if "here" in self.machines else []
-        stages = [self._stages(totals[key]) for key in shown.items()]
-        return "\n\n".join(filter(None, [self._overview(totals), *busy, *stages, _budget(**values["budget"]), FOOT]))
-
-    def _overview(self, totals):
         rows = []
         for name, machine in self.machines.items():
             price = f" (${machine.usd_per_hour:g}/h)" if machine.usd_per_hour else ""
-            whole = {preset: totals[name, preset] for preset in BY_SIZE}
+            whole = {preset: totals[name, preset] for preset in BY_SIZE[::-1]}
             cells = {preset: _cost(row) if row["fits"] else "too little memory" for preset, row in whole.items()}
             rows.append({"all four stages": f"{name}{price}", **cells})
-        return format_table(rows, ("all four stages", *BY_SIZE[::-1]))
+        busy = busy_text(self.machines["here"].others) if "here" in self.machines else ""
+        stages = [self._stages(totals[key]) for key in shown.items()]
+        parts = [format_table(rows, rows[0]), busy, *stages, _budget(**values["budget"]), FOOT]
+        return "\n\n".join(filter(None, parts))
 
     def _stages(self, whole):
         machine, stages = self.machines[whole["environment"]], whole["stages"]
         bases = ", ".join(sorted({row["basis"] for row in stages}))
-        title = f"Preset {whole['preset']} on {whole['environment']}, {machine.title} ({bases}):"
-        notes = [] if whole["fits"] else ["The device has too little memory for that."]
+        lines = [f"Preset {whole['preset']} on {whole['environment']}, {machine.title} ({bases}):"]
+        lines.append(format_table([*stages, {**whole, "stage": "all"}], STAGE_COLUMNS))
+        if not whole["fits"]:
+            lines.append("The device has too little memory for that.")
         if machine.on_colab and max(row["drive_gb"] for row in stages) > FREE_DRIVE_GB:
-            notes.append(f"Drive has {FREE_DRIVE_GB} GB for free: buy more, or empty it, and its bin, after each stage.")
-        return "\n".join([title, format_table([*stages, {**whole, "stage": "all"}], STAGE_COLUMNS), *notes])
-
-
-def _by_size(row):
-    return BY_SIZE.index(row["preset"]), row["usd"]
+            way = "buy more, or empty it, and its bin, after each stage"
+            lines.append(f"Drive has {FREE_DRIVE_GB} GB for free: {way}.")
+        return "\n".join(lines)
 
 
 def _savings(preset: str) -> Iterator[tuple[str, str, dict]]:
@@ -157,15 +150,15 @@ def estimate_line(settings: StageConfig, folders: Folders) -> str:
         settings = configs.inherit_model(settings, configs.preset("diffusion", settings.preset))
     here = machines.at_hand()
     row = estimate(settings, here, folders.data, machines.measurements(here, folders.runs))
-    colab = f", {row['runtimes']} runtime(s) of 12 h, {format_size(row['drive_gb'])} on Drive" if here.on_colab else ""
-    encode_s = row["parts_s"]["encode"]
-    encode = f", {format_hours(encode_s / 3600)} of it to encode the music" if encode_s else ""
-    source = "what was logged here"
-    if row["basis"] == "table":
-        source = "a table of devices (python -m lib plan measures this one)"
+    encode_h = row["parts_s"]["encode"] / 3600
+    low, high, encode = map(format_hours, (row["low_hours"], row["high_hours"], encode_h))
+    encode = f", {encode} of it to encode the music" if encode_h else ""
+    memory, disk, drive = (format_size(row[name]) for name in ("memory_gb", "disk_gb", "drive_gb"))
+    colab = f", {row['runtimes']} runtime(s) of 12 h, {drive} on Drive" if here.on_colab else ""
+    logged = row["basis"] != "table"
+    source = "what was logged here" if logged else "a table of devices (python -m lib plan measures this one)"
     line = f"{row['stage']}, preset {row['preset']}, on {here.title}: {row['steps']:,} steps, about {_cost(row)}"
-    sizes = f"{format_size(row['memory_gb'])} of memory, {format_size(row['disk_gb'])} on the disk"
-    low, high = map(format_hours, (row["low_hours"], row["high_hours"]))
+    sizes = f"{memory} of memory, {disk} on the disk"
     return f"{line} ({low} to {high}{encode}){colab}, {sizes}. From {source}. {busy_text(here.others)}".rstrip()
 
 
@@ -185,23 +178,16 @@ def train_with_estimate(
     print(estimate_line(settings, folders))
     if wandb_project and os.environ.get("WANDB_MODE") != "offline":
         os.environ["WANDB_API_KEY"] = secret("WANDB_API_KEY")
-    result = train(
-        settings,
-        folders.data,
-        folders.runs,
-        mirror=folders.mirror,
-        take_over=take_over,
-        wandb_project=wandb_project or None,
-    )
+    options = {"mirror": folders.mirror, "take_over": take_over, "wandb_project": wandb_project or None}
+    result = train(settings, folders.data, folders.runs, **options)
     print(result.message)
     return result
 
 
 def busy_text(others: float) -> str:
     """What other programs take of the processors; "" where that is little."""
-    if others <= BUSY:
-        return ""
-    return f"Others are computing here: they want {others:.0%} of the processors. Low is without them, high with them."
+    text = f"Others are computing here: they want {others:.0%} of the processors. Low is without them, high with them."
+    return text if others > BUSY else ""
 
 
 def format_hours(hours: float) -> str:
@@ -233,10 +219,8 @@ def _cell(name, value):
         return format_hours(value)
     if name.endswith("_gb"):
         return format_size(value)
-    if not value:
-        return "-"
-    number = f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-    return f"${value:,.2f}" if name == "usd" else number
+    number = f"${value:,.2f}" if name == "usd" else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+    return number if value else "-"
 
 
 def _cost(row):
@@ -246,9 +230,8 @@ def _cost(row):
 def _budget(budget_usd, bought, wanted, give_up):
     lines = [] if bought else [f"${budget_usd:g} buys no preset as it is."]
     if bought and bought["usd"]:
-        lines = [f"${budget_usd:g} buys preset {bought['preset']} on {bought['environment']}: {_cost(bought)}."]
-        if bought["high_usd"] > budget_usd:
-            lines.append(f"It may become ${bought['high_usd']:.2f}, so watch it.")
+        risk = f" It may become ${bought['high_usd']:.2f}, so watch it." if bought["high_usd"] > budget_usd else ""
+        lines = [f"${budget_usd:g} buys preset {bought['preset']} on {bought['environment']}: {_cost(bought)}.{risk}"]
     if give_up:
         lines.append(f"Preset {wanted['preset']} on {wanted['environment']} takes {_cost(wanted)}. Give up first:")
         lines += [f"   - {row['words']} -> {_cost(row)}" for row in give_up]
@@ -257,6 +240,6 @@ def _budget(budget_usd, bought, wanted, give_up):
 
 def devices_text() -> str:
     """The table of devices: peaks, what is reached of them, memory, and where it is from."""
-    rows = [{**dataclasses.asdict(row), "reached_tflops": row.flops_per_s() / 1e12} for row in DEVICES.values()]
+    rows = [{**asdict(row), "reached_tflops": row.flops_per_s() / 1e12} for row in DEVICES.values()]
     title = f"Matrix products in 16 and 32 bit at peak, and what a training is taken to reach (noted {NOTED}):"
     return f"{title}\n{format_table(rows, DEVICE_COLUMNS)}"

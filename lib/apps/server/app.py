@@ -114,7 +114,7 @@ def _find(service, job_id):
 
 def _solos(service):
     router = APIRouter(prefix="/v1/solos", tags=["solos"])
-    streams, sound = asyncio.Semaphore(service.limits.streams), CapacityLimiter(1)  # the sound of minutes takes much memory
+    streams, sound = asyncio.Semaphore(service.limits.streams), CapacityLimiter(1)  # sound takes much memory
 
     @router.post("", status_code=202, response_model=JobView, responses=answers(401, 413, 422, 429))
     def ask(order: SoloOrder, response: Response):

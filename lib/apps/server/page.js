@@ -11,7 +11,11 @@ async function ask(path, options = {}) {
   if (token) headers.Authorization = `Bearer ${token}`;
   const answer = await fetch(path, { ...options, headers });
   if (answer.ok) { if (token) sessionStorage.setItem("token", token); return answer; }
-  if (answer.status === 401) { byId("tokenRow").hidden = false; sessionStorage.removeItem("token"); byId("token").focus(); }
+  if (answer.status === 401) {
+    byId("tokenRow").hidden = false;
+    sessionStorage.removeItem("token");
+    byId("token").focus();
+  }
   const problem = await answer.json().catch(() => ({}));
   throw Object.assign(new Error(problem.detail || `HTTP ${answer.status}`), { errors: problem.errors || [] });
 }
@@ -26,8 +30,8 @@ async function order() {
   const wanted = Object.fromEntries(given.map(([name, value]) => [name, value.trim()]));
   if (byId("length").value) wanted[byId("unit").value] = byId("length").value;
   const [first, second, share] = [byId("style").value, byId("mix").value, Number(byId("share").value)];
-  if (first && second && first !== second) wanted.style = `${first}:${(1 - share).toFixed(2)},${second}:${share.toFixed(2)}`;
-  else if (first || second) wanted.style = first || second;
+  const mixed = `${first}:${(1 - share).toFixed(2)},${second}:${share.toFixed(2)}`;
+  if (first || second) wanted.style = first && second && first !== second ? mixed : first || second;
   for (const id of ["midi", "theme"]) if (byId(id).files.length) wanted[id] = await base64(byId(id).files[0]);
   return wanted;
 }
@@ -60,8 +64,8 @@ async function generate() {
   showFaults([]);
   busy(true);
   try {
-    const wanted = JSON.stringify(await order());
-    job = await (await ask("/v1/solos", { method: "POST", body: wanted, headers: { "Content-Type": "application/json" } })).json();
+    const headers = { "Content-Type": "application/json" };
+    job = await (await ask("/v1/solos", { method: "POST", body: JSON.stringify(await order()), headers })).json();
     byId("cancel").disabled = false;
     job = await follow(job);
     if (job.state === "done") {
@@ -100,7 +104,10 @@ async function fillStyles() {
   } catch (error) { say(error.message); }
 }
 
-byId("knobs").addEventListener("submit", event => { event.preventDefault(); if (!byId("generate").disabled) generate(); });
+byId("knobs").addEventListener("submit", event => {
+  event.preventDefault();
+  if (!byId("generate").disabled) generate();
+});
 byId("cancel").addEventListener("click", cancel);
 byId("dice").addEventListener("click", () => { byId("seed").value = Math.floor(Math.random() * 2 ** 31); });
 byId("token").addEventListener("change", fillStyles);

@@ -163,7 +163,7 @@ def trained(monkeypatch):
 def test_a_probe_is_a_short_training_whose_log_is_kept(trained):
     row = probe("vqvae", "laptop", 20.0)
     assert row.step_s == 0.2 and row.config.preset == "laptop"
-    (_, train) = trained
+    (train,) = trained
     assert train[:4] == ["train", "vqvae", "--preset", "laptop"] and train[train.index("--time-budget") + 1] == "20s"
     assert measurements(at_hand(), machines.PROBES / "none") == [row]
     assert not (machines.PROBES / "vqvae" / "checkpoints").exists(), "they may be large"

@@ -71,7 +71,7 @@ def test_one_environment_one_preset_and_own_prices():
 
 
 def test_a_full_drive_is_foreseen():
-    huge = ("--set", "diffusion.width=4096", "--set", "diffusion.depth=24")
+    huge = ("--set", "diffusion.width=4096", "--set", "diffusion.heads=16", "--set", "diffusion.depth=24")
     assert "Drive has 15 GB for free" in plan("--environment", "colab-l4", "--preset", "large", *huge)
     assert "15 GB for free" not in plan("--environment", "colab-l4", "--preset", "large")
     assert "15 GB for free" not in plan("--environment", "colab-l4", "--preset", "colab")
@@ -101,6 +101,7 @@ def test_other_settings():
         (["--set", "epochs=3"], "STAGE.key=value"),
         (["--set", "vqva.epochs=3"], "vqvae"),
         (["--set", "vqvae.epoch=3"], "epochs"),
+        (["--set", "diffusion.width=321"], "width=321 is no multiple of heads=5"),
     ],
 )
 def test_mistakes_are_named(words, message):
