@@ -99,7 +99,7 @@ def describe_take(request: GenerateRequest) -> str:
     style = (request.style or "Brad Mehldau").split(",")
     shares = [part.rpartition(":")[::2] for part in style]
     names = [f"{100 * float(share):.0f} % {name}" for name, share in shares] if len(style) > 1 else style
-    return ", ".join([request.metre, *feel, f"{request.tempo_bpm:.0f} quarters a minute", f"after {' and '.join(names)}"])
+    return ", ".join([request.metre, *feel, f"\N{QUARTER NOTE} = {request.tempo_bpm:.0f}", f"after {' and '.join(names)}"])
 
 
 def format_page(solos: Sequence[Solo]) -> str:
