@@ -52,6 +52,7 @@ NOT_RUN = {
     "python tests/benchmarks/verification.py": "trains for half an hour, on recordings that can't be passed on",
     "python tests/benchmarks/released_steps.py": "takes minutes: tests/test_documents.py runs it for one of the weights",
     "python tests/benchmarks/pictures.py": "takes minutes: tests/test_documents.py runs it for one picture",
+    "python tests/benchmarks/listen_page.py": "takes minutes: tests/test_listen_page.py runs it for one take",
     "python tests/benchmarks/contact_sheet.py": "needs recordings that can't be passed on",
     "python tests/benchmarks/transformers.py": "trains for minutes, on recordings that can't be passed on",
     "python tests/benchmarks/candidates.py": "takes an hour, on recordings that can't be passed on",

@@ -1,5 +1,6 @@
 """The page of takes that are heard without installing anything: its charts, and the page itself in a browser."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
 import listen_page  # noqa: E402
 
 from lib import config  # noqa: E402
+from lib.generation.generate import load_improviser  # noqa: E402
 from lib.generation.solo import Solo  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.tempo_map import Metre, TempoMap  # noqa: E402
@@ -89,6 +91,18 @@ def test_it_fits_a_phone_and_hinders_nobody(page, scheme, tmp_path_factory):
     if (axe := find_axe(tmp_path_factory.getbasetemp() / "axe")) is None:
         pytest.skip("axe-core can't be had from npm")
     assert not find_barriers(page, axe)
+
+
+@pytest.mark.slow
+def test_the_released_weights_know_the_styles_and_play_the_first_take(tmp_path, monkeypatch, capsys):
+    names = load_improviser(released=True, device="cpu").styles.names
+    asked = {part.rpartition(":")[0] or part for request in listen_page.requests() for part in (request.style or "").split(",")}
+    assert asked - {""} <= set(names)
+    monkeypatch.setattr(sys, "argv", ["listen_page.py", "--only", "1", "--out", str(tmp_path / "listen" / "index.html")])
+    listen_page.main()
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["lengths_s"] == [43.6] and 0.7 < figures["listen_mb"] < 1.2
+    assert (tmp_path / "listen" / "index.html").read_text(encoding="utf-8").count("<iframe title=") == 1
 
 
 def test_the_page_that_is_published_is_small_and_says_the_same():
