@@ -1,11 +1,11 @@
 """Each notebook on a runtime of its own: executed alone in empty folders, from a mirror that the others have filled.
 
-    python tests/benchmarks/notebooks_alone.py [--notebooks 00-08] [--preset tiny]
+    python tests/benchmarks/notebooks_alone.py [--notebooks 00-08] [--preset tiny] [--folder F]
 
 Notebooks 00 to 05 first train on the demo corpus, with a mirror. Then each notebook is executed in folders that hold
-nothing, with a network that reaches this machine alone. The last line is JSON: `notebooks_alone`, those that succeed
-without an optimizer step, and without a piece encoded or ingested; `own_model`, those of 04 to 08 that name the run
-from the mirror; `rows`, the same for each notebook.
+nothing, with a network that reaches this machine alone. With --folder what is done is kept there, and the same command
+continues. The last line is JSON: `notebooks_alone`, those that succeed without an optimizer step, and without a piece
+encoded or ingested; `own_model`, those of 04 to 08 that name the run from the mirror; `rows`, the same for each notebook.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from lib.apps.headless import headless  # noqa: E402
 from lib.apps.headless.headless import select  # noqa: E402
 from lib.checkpoints.history import read_events  # noqa: E402
+from lib.storage.atomic_write import write_text  # noqa: E402
 
 OWN = {"04_diffusion": "diffusion", "05_fine_tune": "fine_tune",
        **dict.fromkeys(("06_listen", "07_evaluate", "08_serve"), "brad_final")}  # fmt: skip
@@ -63,6 +65,7 @@ def words_for(notebooks: str, overrides: dict) -> dict:
 
 def run_alone(notebook: str, preset: str, mirror: Path, folder: Path) -> dict:
     """Execute a notebook in an empty folder: a row of the result."""
+    shutil.rmtree(folder, ignore_errors=True)  # left by a try that was cut short
     places = {"data_dir": folder / "data", "runs_dir": folder / "runs", "output_dir": folder / "out"}
     began = time.monotonic()
     overrides = words_for(notebook, TRAINED | SHORT)
@@ -92,6 +95,17 @@ def steps_of(run: Path) -> int:
     return steps
 
 
+def run_each_alone(names: list[str], preset: str, scratch: Path) -> list[dict]:
+    """A row for each notebook; a row that a call before has written is kept."""
+    rows = []
+    for name in names:
+        kept = scratch / f"{name}.json"
+        if not kept.exists():
+            write_text(kept, json.dumps(run_alone(name, preset, scratch / "mirror", scratch / name)))
+        rows.append(json.loads(kept.read_text(encoding="utf-8")))
+    return rows
+
+
 def figures_of(rows: list[dict]) -> dict:
     """What the last line says."""
     alone = [row for row in rows if not (row["steps"] or row["encoded"] or row["ingested"])]
@@ -102,14 +116,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--notebooks", default="00-08", help="those that are executed alone")
     parser.add_argument("--preset", default="tiny", choices=("tiny", "demo"))
+    parser.add_argument("--folder", type=Path, help="keep what is done here, and continue from it")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        scratch = Path(scratch)
+        scratch = (asked.folder or Path(scratch)).absolute()
+        scratch.mkdir(parents=True, exist_ok=True)
         with no_network(scratch):
             places = {f"{name}_dir": scratch / "first" / name for name in ("data", "runs", "output")}
             headless.run("00-05", asked.preset, TRAINED, mirror=str(scratch / "mirror"), **places)
-            names = [path.stem for path in select(asked.notebooks)]
-            rows = [run_alone(name, asked.preset, scratch / "mirror", scratch / name) for name in names]
+            rows = run_each_alone([path.stem for path in select(asked.notebooks)], asked.preset, scratch)
     print(json.dumps(figures_of(rows)))
 
 
