@@ -54,7 +54,16 @@ def choose_precision(config: configs.StageConfig) -> str:
         return config.mixed_precision
     if choose_device(config.device) != "cuda":
         return "no"
-    return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp16"  # a T4 says bf16, by slow emulation
+    return "bf16" if product_dtype(torch.device("cuda")) is torch.bfloat16 else "fp16"
+
+
+def product_dtype(device: torch.device) -> torch.dtype:
+    """The 16 bits that a device multiplies matrices in: bf16, but fp16 on an NVIDIA GPU of before capability 8.
+
+    A T4 says that it knows bf16, and emulates it slowly.
+    """
+    is_old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8
+    return torch.float16 if is_old else torch.bfloat16
 
 
 def autocast_dtype(config: configs.StageConfig) -> torch.dtype | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.config import StageConfig
+from lib.devices import product_dtype
 from lib.models.blocks import muon_names
 
 
@@ -81,12 +82,13 @@ class SharedMuon(torch.optim.Muon):
 
 
 def _orthogonal(matrices, group):
-    """(k, A, B) -> the nearest matrices with equal singular values, by Newton and Schulz's iteration in bfloat16."""
+    """(k, A, B) -> the nearest matrices with equal singular values, by Newton and Schulz's iteration in 16 bits."""
     a, b, c = group["ns_coefficients"]
-    x = matrices.bfloat16()
+    dtype = product_dtype(matrices.device)
+    x = matrices if dtype is torch.float16 else matrices.to(dtype)  # fp16 would lose small ones before they are scaled
     is_tall = x.shape[1] > x.shape[2]
     x = x.mT.contiguous() if is_tall else x
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=group["eps"])
+    x = (x / x.norm(dim=(1, 2), keepdim=True).clamp(min=group["eps"])).to(dtype)
     for _ in range(group["ns_steps"]):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

@@ -9,6 +9,7 @@ from lib.config import preset
 from lib.models.dit import DiT
 from lib.models.frame_head import HEAD_BLOCKS
 from lib.models.vqvae import VQVAE
+from lib.training import optimizers
 from lib.training.optimizers import MuonAdamW, Share, make_optimizer
 
 
@@ -56,6 +57,27 @@ def test_a_step_moves_every_parameter_and_muon_evens_out_its_matrices(model):
     sizes = torch.linalg.svdvals(moved.detach())
     assert sizes.max() / sizes.min() < 3  # a random gradient's: 4.6
     assert float(moved.detach().square().mean().sqrt()) == pytest.approx(0.2 * 0.01, rel=0.3)  # about AdamW's
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_products_in_fp16_are_nearer_than_in_bf16(monkeypatch, size):
+    """For GPUs without bf16; gradients that fp16 itself can't hold are no matter."""
+    generator = torch.Generator().manual_seed(0)
+    wide, low_rank = torch.randn(2, 64, 128, generator=generator), torch.randn(2, 64, 4, generator=generator)
+    matrices = size * torch.cat([wide, low_rank @ low_rank.mT @ wide + 0.1 * wide])
+    group = {"ns_coefficients": (3.4445, -4.775, 2.0315), "ns_steps": 5, "eps": 1e-7}
+    exact = matrices.double() / matrices.double().norm(dim=(1, 2), keepdim=True)
+    a, b, c = group["ns_coefficients"]
+    for _ in range(group["ns_steps"]):
+        gram = exact @ exact.mT
+        exact = a * exact + (b * gram + c * gram @ gram) @ exact
+    errors = {}
+    for dtype in (torch.bfloat16, torch.float16):
+        monkeypatch.setattr(optimizers, "product_dtype", lambda device, dtype=dtype: dtype)
+        found = optimizers._orthogonal(matrices, group)
+        assert found.dtype is dtype
+        errors[dtype] = float((found - exact).norm() / exact.norm())
+    assert errors[torch.float16] < 0.05 and errors[torch.float16] < 0.5 * errors[torch.bfloat16]
 
 
 def test_what_is_done_to_the_gradients_reaches_both(model):

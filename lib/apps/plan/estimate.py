@@ -266,10 +266,10 @@ def estimate(
 
 
 def _table_step_s(config, machine):
-    """Seconds of a step by the table. Muon's products are in bf16 in any precision, slow where the device has none."""
+    """Seconds of a step by the table. Muon's products are in 16 bits in any precision."""
     work, examples = step_work(config), config.batch_size * config.gradient_accumulation
     compute_s = work.model_flops / machine.flops_per_s(config.mixed_precision != "no")
-    compute_s += work.muon_flops / machine.flops_per_s(machine.bf16)
+    compute_s += work.muon_flops / machine.flops_per_s()
     return EXAMPLE_S[model_of(config)] * examples + max(compute_s, work.kernels * LAUNCH_S[machine.kind])
 
 

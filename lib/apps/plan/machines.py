@@ -54,7 +54,6 @@ class Machine:
     single_tflops: float  # in 32 bit
     memory_gb: float  # of the device; of the computer where they share it
     source: str  # where the peaks are from
-    bf16: bool = False  # whether it multiplies in bf16 (capability 8 and later)
     usd_per_hour: float = 0.0  # 0: free, or yours
     on_colab: bool = False  # a runtime of 12 hours, whose checkpoints go to Google Drive
     others: float = 0.0  # how many processors other programs want, as a share of all; known of this machine alone
@@ -78,15 +77,15 @@ _CPU = "32 multiply-adds a cycle and core at 2.6 GHz; 50 to 75 GFLOP/s a core we
 DEVICES = {  # a GPU's key is the word for it in the driver's name
     "t4": Machine("NVIDIA T4", "cuda", 65, 8.1, 15, _TURING),
     "v100": Machine("NVIDIA V100", "cuda", 112, 14, 16, _VOLTA),
-    "l4": Machine("NVIDIA L4", "cuda", 121, 30.3, 22.5, "https://www.nvidia.com/en-us/data-center/l4/", True),
-    "a100": Machine("NVIDIA A100 40 GB", "cuda", 312, 19.5, 40, _A100, True),
-    "h100": Machine("NVIDIA H100 SXM", "cuda", 989, 67, 80, "https://www.nvidia.com/en-us/data-center/h100/", True),
-    "rtx3060": Machine("NVIDIA RTX 3060", "cuda", 25.5, 12.7, 12, _CARDS, True),
-    "rtx3070": Machine("NVIDIA RTX 3070", "cuda", 40.6, 20.3, 8, _AMPERE, True),
-    "rtx3080": Machine("NVIDIA RTX 3080", "cuda", 59.5, 29.8, 10, _AMPERE, True),
-    "rtx3090": Machine("NVIDIA RTX 3090", "cuda", 71, 35.6, 24, _AMPERE, True),
-    "rtx4070": Machine("NVIDIA RTX 4070", "cuda", 58.3, 29.1, 12, _CARDS, True),
-    "rtx4090": Machine("NVIDIA RTX 4090", "cuda", 165.2, 82.6, 24, _ADA, True),
+    "l4": Machine("NVIDIA L4", "cuda", 121, 30.3, 22.5, "https://www.nvidia.com/en-us/data-center/l4/"),
+    "a100": Machine("NVIDIA A100 40 GB", "cuda", 312, 19.5, 40, _A100),
+    "h100": Machine("NVIDIA H100 SXM", "cuda", 989, 67, 80, "https://www.nvidia.com/en-us/data-center/h100/"),
+    "rtx3060": Machine("NVIDIA RTX 3060", "cuda", 25.5, 12.7, 12, _CARDS),
+    "rtx3070": Machine("NVIDIA RTX 3070", "cuda", 40.6, 20.3, 8, _AMPERE),
+    "rtx3080": Machine("NVIDIA RTX 3080", "cuda", 59.5, 29.8, 10, _AMPERE),
+    "rtx3090": Machine("NVIDIA RTX 3090", "cuda", 71, 35.6, 24, _AMPERE),
+    "rtx4070": Machine("NVIDIA RTX 4070", "cuda", 58.3, 29.1, 12, _CARDS),
+    "rtx4090": Machine("NVIDIA RTX 4090", "cuda", 165.2, 82.6, 24, _ADA),
     "m1": Machine("Apple M1", "mps", 0, 2.6, 8, _APPLE),
     "m2": Machine("Apple M2", "mps", 0, 3.6, 8, _APPLE),
     "m2max": Machine("Apple M2 Max", "mps", 0, 13.6, 32, _APPLE),

@@ -205,10 +205,10 @@ def test_faster_devices_take_less_and_larger_presets_more():
     assert hours("demo", "rtx3090") < hours("colab", "rtx3090") < hours("large", "rtx3090")
 
 
-def test_muon_is_slow_where_there_is_no_bf16():
+def test_muons_products_are_in_16_bits_in_any_precision():
     work, card = step_work(of_preset("diffusion", "large")), DEVICES["t4"]
-    slow, fast = (of("diffusion", "large", dataclasses.replace(card, bf16=bf16))["step_s"] for bf16 in (False, True))
-    assert slow - fast == pytest.approx(work.muon_flops * (1 / card.flops_per_s(False) - 1 / card.flops_per_s(True)))
+    single, half = (of("diffusion", "large", card, mixed_precision=name)["step_s"] for name in ("no", "auto"))
+    assert single - half == pytest.approx(work.model_flops * (1 / card.flops_per_s(False) - 1 / card.flops_per_s(True)))
 
 
 # --- Memory and disk ---------------------------------------------------------------------------------------------
