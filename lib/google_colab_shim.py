@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.config import ROOT, STYLES
+from lib.storage.atomic_write import DRIVE
 from lib.storage.backends import describe_error, open_storage
 from lib.storage.manifest import read_manifest
 from lib.storage.slots import copy_newest, newest_here
 
-DRIVE = Path("/content/drive")
 NAME = "brad-mehldau-ai"
 PATIENCE_S, FLUSH_MS = 1800.0, 600_000  # of `release`; Colab's own limit for a flush is a day
 USUAL_UNITS = "1.2 (T4) to 5 (A100)"
+UNATTENDED = "LIB_UNATTENDED"  # environment variable of kernels that no browser is connected to: nobody is asked
 
 
 class SecretError(LookupError):
@@ -60,11 +61,16 @@ def on_colab() -> bool:
     return detect() == "colab"
 
 
+def _can_ask():
+    """Whether Colab's browser can be asked: otherwise a call would wait for ever."""
+    return on_colab() and UNATTENDED not in os.environ
+
+
 def mount() -> Path:
     """The folder that outlives a runtime: one on Drive on Colab, the project's own elsewhere.
 
-    Where Drive can't be mounted (the user said no, or this is not a notebook's own process) the
-    runtime's disk is taken, and the message says that it dies with the runtime.
+    Where Drive can't be mounted (the user said no, or nobody can be asked) the runtime's disk is taken, and the message
+    says that it dies with the runtime.
 
     Returns
     -------
@@ -78,6 +84,8 @@ def mount() -> Path:
         from google.colab import drive
 
         try:
+            if not _can_ask():
+                raise ValueError("mount it in a notebook first, with shim.mount()")
             drive.mount(str(DRIVE), **({"force_remount": True} if is_dead else {}))
         except Exception as error:  # Colab raises ValueError, AttributeError and its own types
             print(f"Google Drive is not mounted ({error}). Everything stays on this runtime and is lost with it.")
@@ -131,7 +139,7 @@ def secret(name: str) -> str:
     """
     if name in os.environ:
         return os.environ[name]
-    if not on_colab():
+    if not _can_ask():
         raise SecretError(f"The secret {name} is not set. Set an environment variable: export {name}=...")
     from google.colab import userdata
 
@@ -155,7 +163,7 @@ def upload(folder: Path | str) -> list[Path]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if on_colab():
+    if _can_ask():
         from google.colab import files
 
         for name, content in files.upload().items():
@@ -179,7 +187,7 @@ def download(path: Path | str) -> Path:
     path = Path(path).absolute()
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path} to download.")
-    if on_colab():
+    if _can_ask():
         from google.colab import files
 
         files.download(str(path))
@@ -237,7 +245,7 @@ def upload_run(runs: Path | str) -> list[Path]:
     """
     runs = Path(runs)
     runs.mkdir(parents=True, exist_ok=True)
-    if on_colab():
+    if _can_ask():
         from google.colab import files
 
         for name, content in files.upload().items():

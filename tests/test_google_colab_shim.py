@@ -92,6 +92,20 @@ def test_a_refused_mount_is_said_and_work_goes_on_locally(colab, monkeypatch, ca
     assert "mount failed" in printed and "lost with it" in printed
 
 
+def test_nobody_is_asked_in_an_unattended_run(colab, tmp_path, monkeypatch, capsys):
+    """Its kernels have no browser: Colab's calls would wait for one for ever."""
+    monkeypatch.setenv(shim.UNATTENDED, "1")
+    assert shim.mount() == ROOT and "mount it in a notebook first" in capsys.readouterr().out
+    monkeypatch.delenv("TOKEN", raising=False)
+    with pytest.raises(shim.SecretError, match="export TOKEN="):
+        shim.secret("TOKEN")
+    assert shim.upload(tmp_path / "midi") == [] and shim.upload_run(tmp_path / "runs") == []
+    assert colab.calls == []
+    (colab.drive / "MyDrive").mkdir(parents=True)
+    (colab.drive / "MyDrive" / "x").touch()
+    assert shim.mount() == colab.drive / "MyDrive" / "brad-mehldau-ai", "what is mounted already is taken"
+
+
 def test_folders_keep_presets_apart_and_can_be_named(tmp_path, monkeypatch):
     monkeypatch.setattr(shim, "ROOT", tmp_path / "repository")
     home = tmp_path / "home"

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from lib.storage.atomic_write import atomic_write, sync
+from lib.storage.atomic_write import atomic_write, overwritten
 from lib.storage.manifest import file_sha256
 
 MARKER = "brad-mehldau-mirror.txt"
@@ -161,14 +161,8 @@ class FolderStorage:
         with self._overwritten(path) as file:
             file.write(text.encode())
 
-    @contextlib.contextmanager
     def _overwritten(self, path):
-        """A file that is written over where it stands, then cut to what was written."""
-        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-        with open(os.open(self.root / path, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as file:
-            yield file
-            file.truncate()
-        sync(self.root / path)
+        return overwritten(self.root / path)
 
     def sha256(self, path):
         with open(self.root / path, "rb") as file, contextlib.suppress(AttributeError, OSError):

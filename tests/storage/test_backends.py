@@ -9,6 +9,7 @@ import pytest
 
 from lib.data.note_store import NoteStore
 from lib.data.prepare import copy_store, fetch_store
+from lib.storage import atomic_write
 from lib.storage.backends import MARKER, FolderStorage, RcloneStorage, StorageError, describe_error, open_storage
 from lib.storage.copies import copy_folder, fetch_folder
 from lib.storage.manifest import MANIFEST, DamageError, write_manifest
@@ -30,6 +31,23 @@ def storage(request, tmp_path, monkeypatch):
     assert found.kind == request.param
     found.open()
     return found
+
+
+def test_on_colabs_drive_a_file_is_written_over_where_it_stands(tmp_path, monkeypatch):
+    """A rename would put what was there into the bin."""
+    monkeypatch.setattr(atomic_write, "DRIVE", tmp_path / "drive")
+    there, here = tmp_path / "drive" / "MyDrive" / "solo.mid", tmp_path / "solo.mid"
+    inodes = {}
+    for text in ("a long one", "short"):
+        for path in (there, here):
+            atomic_write.write_text(path, text)
+            assert path.read_text() == text and [file.name for file in path.parent.glob("solo*")] == ["solo.mid"]
+            inodes.setdefault(path, []).append(path.stat().st_ino)
+    assert len(set(inodes[there])) == 1 and len(set(inodes[here])) == 2
+    with pytest.raises(RuntimeError), atomic_write.atomic_write(there) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert there.read_text() == "short"
 
 
 def make_folder(folder, value=b"music" * 1000):

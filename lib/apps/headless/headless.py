@@ -34,8 +34,13 @@ CONFIGS = {**config.STAGES, "listen": GenerateRequest}  # a notebook without its
 EXAMPLES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 DONE, STOPPED_EARLY = ("done", "resumed", "done before"), "stopped early"
 KERNEL_LOG = "--IPKernelApp.log_level=50"  # the kernel's own remarks on sockets and signals concern nobody here
-# of kernels, where the user has no others: no warnings that no reader can act on, and progress as lines of text
-KERNEL_ENVIRONMENT = {"LIB_PROGRESS": "lines", "JUPYTER_PLATFORM_DIRS": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+# of kernels, where the user has no others: no warnings that no reader can act on, progress as lines of text, no questions
+KERNEL_ENVIRONMENT = {
+    "LIB_PROGRESS": "lines",
+    google_colab_shim.UNATTENDED: "1",
+    "JUPYTER_PLATFORM_DIRS": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+}
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 TRACEBACK_LINES = 12
 
