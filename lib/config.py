@@ -226,8 +226,9 @@ _DEMO = {
     "warmup_steps": 10,
     "lr": 1e-3,
 }
-_COLAB = {"batch_size": 8, "epochs": 30, "save_every": 500}
-_LARGE = {"batch_size": 8, "save_every": 500}
+# the same batch on every GPU, so that a run moves from a T4 to an L4; where 32 don't fit, memory halves the passes
+_COLAB = {"batch_size": 32, "epochs": 30, "save_every": 500}
+_LARGE = {"batch_size": 8, "save_every": 500}  # never trained to the end: all of it is a start
 _FINE_DEMO = {"pianist": "Cora Canonby"}  # a player of the demo corpus
 
 # preset -> stage -> what differs from the class above
@@ -255,9 +256,10 @@ _PRESETS = {
         "fine_tune": {"encodings": 4, "lr": 5e-4},
     },
     "colab": {
-        "vqvae": {**_COLAB},
-        "style_encoder": {**_COLAB, "channels": 256, "blocks": 6},
-        "diffusion": {**_COLAB, "width": 512, "depth": 12, "heads": 8},
+        "vqvae": {**_COLAB, "lr": 2e-3},  # the network of laptop
+        "style_encoder": {**_COLAB, "channels": 256, "blocks": 6, "lr": 2e-3},  # start: as laptop
+        # start: laptop's is 2e-3 at width 320
+        "diffusion": {**_COLAB, "width": 512, "depth": 12, "heads": 8, "lr": 1e-3},
         "fine_tune": {**_COLAB},
     },
     "large": {

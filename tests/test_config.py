@@ -30,7 +30,9 @@ def test_starting_points():
     assert preset("fine_tune", "colab").lr == 5e-6
     style = preset("style_encoder", "laptop")
     assert style.batch_size * style.views == 32
-    assert (preset("vqvae", "colab").batch_size, preset("vqvae", "colab").epochs) == (8, 30)
+    colab = [preset(stage, "colab") for stage in STAGES]
+    assert {(config.batch_size, config.epochs) for config in colab} == {(32, 30)}
+    assert [config.lr for config in colab] == [2e-3, 2e-3, 1e-3, 5e-6]
     assert preset("fine_tune", "laptop").pianist == "Brad Mehldau"
 
 

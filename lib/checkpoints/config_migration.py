@@ -48,6 +48,19 @@ EARLIER = {
     "StageConfig": {"optimizer": "adamw"},
     "StyleEncoderConfig": {"reads": "roll", "ema_decay": 0.0, "augmentation": 0.0, "views": 1, "consistency": 0.0},
 }
+_STYLE = {"reads": "notes", "ema_decay": 0.0, "augmentation": 0.0, "views": 1, "consistency": 0.0}
+_COLAB = {"batch_size": 8, "lr": 1e-4}
+# stage -> preset -> what it had in earlier versions: a run that was begun with that keeps it, unless told otherwise
+EARLIER_PRESETS = {
+    "vqvae": {"colab": _COLAB},
+    "style_encoder": {
+        **dict.fromkeys(("tiny", "demo", "large"), _STYLE),
+        "laptop": {**_STYLE, "batch_size": 32},
+        "colab": {**_STYLE, **_COLAB},
+    },
+    "diffusion": {"colab": _COLAB},
+    "fine_tune": {"colab": {"batch_size": 8}},
+}
 # what may differ when a run continues: nothing that changes the path of the weights up to there
 FREE_SETTINGS = {
     *("preset", "epochs", "steps", "decay", "device", "mixed_precision", "log_every", "validate_every", "save_every"),
@@ -199,7 +212,8 @@ def completed(stage: str, values: Mapping, where: object) -> dict:
     if issubclass(configs.STAGES[stage], configs.DiffusionConfig) and IN_BEATS not in values:
         raise CheckpointError(
             f"{where} was made in seconds, before music was coded in beats. Train it anew (its codec and style encoder "
-            f"may stay), or use it with commit {configs.LAST_COMMIT_IN_SECONDS}."
+            f"may stay) with another --run, or rename its folder, in the mirror too; or use it with commit "
+            f"{configs.LAST_COMMIT_IN_SECONDS}."
         )
     known = known_values(configs.STAGES[stage], values, f"{where}: its config")
     return {**_sorted_out(configs.STAGES[stage], values)[3], **known}
@@ -214,14 +228,23 @@ def differences(stage: str, values: Mapping) -> str:
     return "; ".join([*parts, f"it says nothing of {defaults}"] if defaults else parts)
 
 
-def check_config(origin: Origin, config: configs.StageConfig, stage: str) -> None:
-    """CheckpointError where the checkpoint that a training continues from is another stage's, or of another config."""
+def continued_config(origin: Origin, config: configs.StageConfig, stage: str) -> configs.StageConfig:
+    """A config for a training that continues a checkpoint: its preset is what it was when the run was begun.
+
+    Raises
+    ------
+    CheckpointError : the checkpoint is another stage's, or of another config
+    """
     if origin.checkpoint is None:
-        return
+        return config
     manifest = origin.checkpoint.manifest
     if manifest["stage"] != stage:
         raise CheckpointError(f"{origin.checkpoint.run} is a run of {manifest['stage']!r}; use another --run.")
     before = completed(stage, manifest["config"], origin.checkpoint.path)
+    if kept := _of_earlier_preset(config, stage, before):
+        text = f"{origin.folder.name} keeps what preset {config.preset} was when it was begun: {_settings(kept)}"
+        print(text, flush=True)
+        config = dataclasses.replace(config, **kept)
     now = json.loads(json.dumps(configs.as_values(config)))
     free = FREE_SETTINGS | (set(BATCH_SETTINGS) if _global_batch(before) == _global_batch(now) else set())
     differing = [name for name in now if name not in free and before.get(name) != now[name]]
@@ -231,6 +254,20 @@ def check_config(origin: Origin, config: configs.StageConfig, stage: str) -> Non
             f"{origin.folder} was trained with another config ({changes}). "
             f"Continue with its own values, or name a new --run."
         )
+    return config
+
+
+def _of_earlier_preset(config, stage, before):
+    """Settings of EARLIER_PRESETS that a run was begun with, where the config has those of its preset today."""
+    earlier = EARLIER_PRESETS[stage].get(config.preset)
+    if earlier is None or before["preset"] != config.preset:
+        return {}
+    today = configs.preset(stage, config.preset)
+    return {
+        name: value
+        for name, value in earlier.items()
+        if before[name] == value != getattr(config, name) == getattr(today, name)
+    }
 
 
 def _global_batch(values):

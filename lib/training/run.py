@@ -17,7 +17,7 @@ from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.async_saver import AsyncSaver
 from lib.checkpoints.checkpoint import Origin, find_origin
-from lib.checkpoints.config_migration import check_config, config_from
+from lib.checkpoints.config_migration import config_from, continued_config
 from lib.checkpoints.history import append_event, read_events
 from lib.checkpoints.interim_weights import InterimWeights
 from lib.checkpoints.lease import NAME as LEASE
@@ -201,7 +201,7 @@ def make_stage(config, stage_name: str, data_dir, folder: Path, runs_dir: Path, 
     if "diffusion" in sources:
         source = require(sources["diffusion"], "diffusion")
         config = configs.inherit_model(config, config_from("diffusion", source.manifest["config"], source.path))
-    check_config(origin, config, stage_name)
+    config = continued_config(origin, config, stage_name)
     if origin.checkpoint is not None:
         check_unchanged(origin.checkpoint, sources)
     with torch.random.fork_rng(devices=[]):  # the first weights follow from the seed, and nothing else does

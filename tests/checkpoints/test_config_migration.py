@@ -153,6 +153,26 @@ def test_training_goes_on_from_an_earlier_config(run, demo_data):
     assert train(preset("vqvae", "tiny", steps=6), demo_data, runs).resumed_from_step == 4
 
 
+def test_a_run_keeps_what_its_preset_was_unless_told_otherwise(demo_data, tmp_path, monkeypatch, capsys):
+    train(preset("vqvae", "tiny", steps=2, lr=5e-4), demo_data, tmp_path)
+    with pytest.raises(CheckpointError, match="lr: 0.0005 in the run, 0.001 requested"):
+        train(preset("vqvae", "tiny", steps=3), demo_data, tmp_path)
+    monkeypatch.setattr(config_migration, "EARLIER_PRESETS", {"vqvae": {"tiny": {"lr": 5e-4}}})
+    assert train(preset("vqvae", "tiny", steps=3), demo_data, tmp_path).resumed_from_step == 2
+    assert "vqvae keeps what preset tiny was when it was begun: lr=0.0005" in capsys.readouterr().out
+    assert config_of_run(tmp_path / "vqvae").lr == 5e-4
+    with pytest.raises(CheckpointError, match="lr: 0.0005 in the run, 0.002 requested"):
+        train(preset("vqvae", "tiny", lr=2e-3), demo_data, tmp_path)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_earlier_presets_differ_from_those_of_today(stage):
+    for name, earlier in config_migration.EARLIER_PRESETS[stage].items():
+        today = preset(stage, name)
+        assert any(getattr(today, field) != value for field, value in earlier.items())
+        assert dataclasses.replace(today, **earlier)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_differences_of_a_whole_config_are_none(stage):
     assert differences(stage, dataclasses.asdict(preset(stage, "tiny"))) == ""

@@ -1,9 +1,11 @@
-"""Runs of an earlier version: codec and style encoder load, continue and export, and their logs are read; generators of
-music in seconds are refused by name, with the way out.
+"""Runs and mirrors of an earlier version: codec and style encoder load, continue and export, and their logs are read;
+generators of music in seconds are refused by name, with the way out.
 
 tests/fixtures/old_runs.tar.xz holds runs of commit config.LAST_COMMIT_OF_OLD_LAYOUT on the demo corpus: each stage of
 preset tiny, made smaller still, as it was after 4 of 8 steps (that commit's own checkpoint, optimizer state included),
-and `eventful`: the logs of a run in which everything happened that a run can report.
+and `eventful`: the logs of a run in which everything happened that a run can report. tests/fixtures/old_mirror.tar.xz holds a
+mirror of that commit, a folder a checkpoint: the demo corpus, a style encoder after 4 of 8 steps, and a codec and a diffusion
+model of 2; the oldest checkpoints are left out.
 """
 
 import math
@@ -24,9 +26,12 @@ from lib.checkpoints.load import load_improviser, load_style_encoder, load_vqvae
 from lib.config import LAST_COMMIT_IN_SECONDS, preset
 from lib.training.loop import train
 
-ARCHIVE = Path(__file__).resolve().parent.parent / "fixtures" / "old_runs.tar.xz"
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+ARCHIVE, MIRROR = FIXTURES / "old_runs.tar.xz", FIXTURES / "old_mirror.tar.xz"
 # losses of training steps 5 to 8 and of the validation after them, as that commit logged them without interruption
 UNINTERRUPTED = [5.40512, 4.74874, 6.39544, 4.68671, 5.25527]  # of the style encoder
+UNINTERRUPTED_MIRRORED = [3.76078, 2.74621, 2.32795, 3.60004, 2.55724]  # of that in the mirror
+IN_THE_MIRROR = {"steps": 8, "channels": 8, "style_dim": 8, "lags": 2, "decay": "constant"}  # its settings
 LOADERS = {"vqvae": load_vqvae, "style_encoder": load_style_encoder}
 GENERATORS = ("diffusion", "fine_tune")
 EVENTS = {
@@ -52,6 +57,14 @@ def old_runs(tmp_path):
     return tmp_path / "runs"
 
 
+@pytest.fixture
+def old_mirror(tmp_path):
+    """An old mirror."""
+    with tarfile.open(MIRROR) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "mirror"
+
+
 @pytest.mark.parametrize("stage", LOADERS)
 def test_an_old_checkpoint_loads_and_exports(stage, old_runs, tmp_path):
     before = LOADERS[stage](old_runs / stage)
@@ -75,12 +88,39 @@ def test_an_old_run_continues_as_if_nothing_had_happened(old_runs, demo_data):
     config = config_from("style_encoder", checkpoints.find(run).manifest["config"], "the fixture")
     result = train(config, demo_data, old_runs)
     assert (result.resumed_from_step, result.step, result.finished) == (4, 8, True)
-    rows = read_history(run)
-    losses = [
-        row["loss"] for split in ("train", "validation") for row in rows if row["split"] == split and row["step"] > 4
-    ]
-    assert losses == pytest.approx(UNINTERRUPTED, rel=1e-5)
-    assert [row["step"] for row in rows if row["split"] == "train"] == list(range(1, 9))
+    assert losses_after(4, run) == pytest.approx(UNINTERRUPTED, rel=1e-5)
+    assert [row["step"] for row in read_history(run) if row["split"] == "train"] == list(range(1, 9))
+
+
+def losses_after(step, run):
+    """Of training, then of validation."""
+    rows = [row for row in read_history(run) if row["step"] > step]
+    return [row["loss"] for split in ("train", "validation") for row in rows if row["split"] == split]
+
+
+def test_an_old_mirror_continues_with_the_same_preset_on_a_new_machine(old_mirror, tmp_path, capsys):
+    """Its note store is read too; then it has this version's layout."""
+    config = preset("style_encoder", "tiny", **IN_THE_MIRROR)
+    result = train(config, tmp_path / "data", tmp_path / "runs", mirror=old_mirror)
+    assert (result.resumed_from_step, result.step, result.finished) == (4, 8, True)
+    assert losses_after(4, result.run) == pytest.approx(UNINTERRUPTED_MIRRORED, rel=1e-5)
+    assert "style_encoder keeps what preset tiny was when it was begun: reads='notes'" in capsys.readouterr().out
+    there = old_mirror / "runs" / "tiny" / "style_encoder"
+    assert not list((there / "checkpoints").iterdir())
+    again = train(config, tmp_path / "data", tmp_path / "again", mirror=old_mirror)
+    assert again.resumed_from_step == 8 and load_style_encoder(again.run)
+
+
+def test_a_generator_in_seconds_is_refused_in_a_mirror_and_its_codec_is_not(old_mirror, demo_data, tmp_path):
+    runs = tmp_path / "runs"
+    refusal = f"runs/diffusion/.* was made in seconds.*rename its folder, in the mirror too.*{LAST_COMMIT_IN_SECONDS}"
+    with pytest.raises(CheckpointError, match=refusal):
+        train(preset("diffusion", "tiny", steps=2), demo_data, runs, mirror=old_mirror)
+    for folder in (runs, old_mirror / "runs" / "tiny"):
+        (folder / "diffusion").rename(folder / "in seconds")
+    shutil.rmtree(runs / "vqvae")
+    assert train(preset("diffusion", "tiny", steps=2), demo_data, runs, mirror=old_mirror).finished
+    assert not (runs / "in seconds" / "slots").exists() and load_vqvae(runs / "vqvae")
 
 
 def test_an_old_codec_continues_with_music_in_beats_and_can_be_built_on(old_runs, demo_data):
