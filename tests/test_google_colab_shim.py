@@ -207,6 +207,14 @@ def test_a_runtime_is_kept_while_something_is_not_safe(colab, tmp_path, monkeypa
     assert ("unassign",) not in colab.calls and shim.release(tmp_path / "runs", str(mirror), force=True)
 
 
+def test_a_runtime_is_kept_where_a_gigabyte_would_not_stay_free(colab, tmp_path, monkeypatch, capsys):
+    mirror = shim.mount()
+    write_run(tmp_path / "runs", 3)
+    monkeypatch.setattr(FolderStorage, "free", lambda self: 10**9)
+    assert not shim.release(tmp_path / "runs", str(mirror), patience_s=0.0, sleep=lambda seconds: None)
+    assert "1 GB stay so: empty it" in capsys.readouterr().out and not steps_there(mirror)
+
+
 def test_a_flush_that_fails_is_tried_again(colab, tmp_path, capsys):
     shim.mount()
     tries = []

@@ -22,22 +22,17 @@ from pathlib import Path
 
 from lib.checkpoints import checkpoint as checkpoints
 from lib.data.prepare import copy_store
-from lib.storage.backends import Storage, StorageError, describe_error
-from lib.storage.copies import copy_folder, fetch_folder, matches
+from lib.storage.backends import Storage, describe_error
+from lib.storage.copies import SPARE_BYTES, NoRoom, copy_folder, fetch_folder, matches
 from lib.storage.kill_points import kill_point
-from lib.storage.manifest import MANIFEST, DamageError, unsealed
+from lib.storage.manifest import MANIFEST, DamageError
 from lib.storage.slots import BEST, SLOTS, slot_to_write, stored_checkpoints, weights_manifest
 
 SMALL_FILES = ("config.json", "adjustments.json", "history.jsonl", "events.jsonl", "train.log")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 300.0  # between tries
 REMIND_S = 600.0  # an error that stays is reported again so often
-SPARE_BYTES = 10**9  # left free there: a full Drive stops the user's mail, too
 log = logging.getLogger("lib.training")
-
-
-class NoRoom(StorageError):
-    """Less would be free there than must stay free."""
 
 
 class Mirror:
@@ -210,8 +205,7 @@ class Mirror:
         try:
             if not due:
                 checkpoints.check(folder)
-            self._check_room(folder, unsealed(text, folder), path)
-            if not copy_folder(self.storage, folder, path, text, due):
+            if not copy_folder(self.storage, folder, path, text, due, self.spare_bytes):
                 checkpoints.check(folder)
                 raise OSError(errno.EIO, "it gave back other bytes than were written")
         except DamageError:
@@ -230,16 +224,6 @@ class Mirror:
             return False
         self._note(step, text, due, best)
         return True
-
-    def _check_room(self, folder, manifest, path):
-        """OSError(ENOSPC) where less than spare_bytes would be left."""
-        free = self.storage.free()
-        if free is None:
-            return
-        needed = sum((folder / name).stat().st_size for name in manifest["sha256"]) - self.storage.size(path)
-        if free - needed < self.spare_bytes:
-            free, spare = free / 1e9, self.spare_bytes / 1e9
-            raise NoRoom(f"{free:.1f} GB are free there, and {spare:.0f} GB stay so: empty it, and its bin")
 
     def _say_no_room_for_best(self, step, error):
         if not self._lacks_best:
@@ -285,12 +269,16 @@ class Mirror:
         if self._finished is not None:
             folder = self._finished
             path = f"{self.remote_run.rpartition('/')[0]}/{folder.name}"
-            if copy_folder(self.storage, folder, path, (folder / MANIFEST).read_text(encoding="utf-8")):
+            text = (folder / MANIFEST).read_text(encoding="utf-8")
+            if copy_folder(self.storage, folder, path, text, spare_bytes=self.spare_bytes):
                 self._finished = None
         if self.data is not None:
             data_dir, names = self.data
-            for name in names:
-                copy_store(self.storage, name, data_dir)
+            try:
+                for name in names:
+                    copy_store(self.storage, name, data_dir, self.spare_bytes)
+            except NoRoom as error:  # another machine can make them anew
+                self.report("mirror_failed", 0, f"note stores are not copied: {error}", reason=str(error))
             self.data = None
 
 

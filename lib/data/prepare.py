@@ -19,7 +19,7 @@ from lib.data.note_store import STORE_NAME, NoteStore
 from lib.data.tempo_maps import MAPS_NAME, take_released_maps
 from lib.storage.atomic_write import PARTIAL
 from lib.storage.backends import Storage, describe_error, open_storage
-from lib.storage.copies import copy_folder, fetch_folder
+from lib.storage.copies import SPARE_BYTES, copy_folder, fetch_folder
 from lib.storage.manifest import MANIFEST, DamageError, file_sha256, sealed
 
 STORE_FILES = (STORE_NAME, MAPS_NAME, REPORT_NAME)
@@ -69,8 +69,11 @@ def _from_mirror(name, data_dir, mirror):
 # --- In the mirror: stores/CORPUS ----------------------------------------------------------------------------------
 
 
-def copy_store(storage: Storage, name: str, data_dir: Path | str) -> None:
-    """Copy a corpus's note store to a storage, unless it is there already; OSError where the storage can't take it."""
+def copy_store(storage: Storage, name: str, data_dir: Path | str, spare_bytes: int = SPARE_BYTES) -> None:
+    """Copy a corpus's note store to a storage, unless it is there already; OSError where the storage can't take it.
+
+    `spare_bytes` and NoRoom are as of copy_folder.
+    """
     folder, path = Path(data_dir) / name, f"stores/{name}"
     files = [file for file in STORE_FILES if (folder / file).exists()]
     text = sealed({"kind": "note store", "sha256": {file: file_sha256(folder / file) for file in files}})
@@ -79,7 +82,7 @@ def copy_store(storage: Storage, name: str, data_dir: Path | str) -> None:
             return
     except FileNotFoundError:
         pass
-    if not copy_folder(storage, folder, path, text):
+    if not copy_folder(storage, folder, path, text, spare_bytes=spare_bytes):
         raise OSError(errno.EIO, "it gave back other bytes than were written")
 
 

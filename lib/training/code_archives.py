@@ -16,9 +16,9 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from lib.checkpoints.mirror import SPARE_BYTES
 from lib.storage.atomic_write import atomic_write
 from lib.storage.backends import Storage, describe_error
+from lib.storage.copies import SPARE_BYTES
 
 Kind = tuple[str, str, str]  # folder, corpus, encoding ("" for what is the same in any key)
 # what zipfile raises where bytes differ

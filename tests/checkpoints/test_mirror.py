@@ -131,6 +131,18 @@ def test_a_gigabyte_stays_free(run, said, tmp_path, monkeypatch):
     assert "room for 0.0 GB alone" in mirror.announce(1, 10**9)
 
 
+def test_a_gigabyte_stays_free_of_music_and_improvisers_too(run, said, tmp_path, monkeypatch, demo_data):
+    monkeypatch.setattr(FolderStorage, "free", lambda self: 10**9 + 10_000)
+    report = lambda *event, **fields: said.append(event)  # noqa: E731
+    mirror = Mirror(FolderStorage(tmp_path / "drive"), REMOTE, run, report=report, data=(demo_data, ["demo"]))
+    write(run, 1)
+    assert mirror.flush(10) and steps_there(tmp_path) == {"a": 1}
+    assert "note stores are not copied: 1.0 GB are free there" in said[-1][2]
+    assert not (tmp_path / "drive" / "stores").exists()
+    mirror._finished = write(tmp_path / "brad_final", 2, size=10_000)
+    assert not mirror.flush(10) and "1 GB stay so" in mirror.state
+
+
 def test_a_mirror_of_an_earlier_version_is_read_then_brought_up_to_date(mirror, run, tmp_path):
     for step in (1, 2):
         folder = write(run, step, best=1)
