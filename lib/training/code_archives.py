@@ -80,9 +80,9 @@ class CodeArchives:
         paths = [path for path in sorted((self.codes / kind[0] / kind[1]).glob("*.npy")) if self._kind(path) == kind]
         with tempfile.TemporaryDirectory() as scratch:
             local = Path(scratch) / "codes.zip"
-            with zipfile.ZipFile(local, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-                for path in paths:
-                    file.write(path, path.name)
+            with zipfile.ZipFile(local, "w") as file:
+                for path in paths:  # without their times: the same codes are the same archive
+                    file.writestr(zipfile.ZipInfo(path.name), path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=1)
             free, size = self.storage.free(), local.stat().st_size
             if free is not None and free + self.storage.size(_archive(kind)) - size < SPARE_BYTES:
                 raise OSError(f"{size / 1e6:.0f} MB are too much, as a gigabyte stays free")
