@@ -32,9 +32,10 @@ from same_as import Tree, check_out  # noqa: E402
 
 from lib.apps.evaluate.clip_sets import NO_CHORDS, ClipSets, Size  # noqa: E402
 from lib.apps.evaluate.clips import make_orders  # noqa: E402
-from lib.apps.evaluate.copying import WINDOW_BEATS, longest_run, nearest_windows, steps_of, windows  # noqa: E402
+from lib.apps.evaluate.copying import KEYS, WINDOW_BEATS, cells, nearest_passages, rows_of_beats, similarities  # noqa: E402
 from lib.apps.evaluate.intervals import estimate  # noqa: E402
 from lib.apps.evaluate.measures import ATTRIBUTES, agreements, attributes, rule_losses  # noqa: E402
+from lib.apps.evaluate.mismatch import mismatch_figures  # noqa: E402
 from lib.apps.evaluate.reference_classifier import log_probabilities, pianist_probability  # noqa: E402
 from lib.apps.evaluate.transfer import TWELVE  # noqa: E402
 from lib.config import GUIDED_CANDIDATES, LAST_COMMIT_IN_SECONDS, RELEASED  # noqa: E402
@@ -206,7 +207,8 @@ def steering(share, first, revisions):
 
 
 def twelve(bench):
-    """agreement_12: whether the judge names whom the base model was told to play like, among twelve."""
+    """agreement_12: whether the judge names whom the base model was told to play like, among twelve; mismatch_12: the same
+    over the music of another of them, and mismatch_12_source, whether it names that one instead; of his real clips, too."""
     each = max(1, bench.count // 12 + 1)
     names = [name for name in TWELVE for _ in range(each)]
     clips = bench.play(bench.base, [{"style": name, **OWN} for name in names], "twelve")
@@ -215,21 +217,24 @@ def twelve(bench):
     choice = {name: log_probabilities(bench.reference_classifier, [clip.notes for clip in part], TWELVE).argmax(1)
               for name, part in sets.items()}  # fmt: skip
     right = np.array([TWELVE.index(name) for name in names])
-    return {"agreement_12": float((choice["told"] == right).mean()),
+    mismatch = {key: {name: row.value for name, row in part.items()} for key, part in mismatch_figures(bench, each).items()}
+    return {"mismatch_12": mismatch["generated"]["asked"], "mismatch_12_source": mismatch["generated"]["source"],
+            "mismatch_12_real": mismatch["sources"], "agreement_12": float((choice["told"] == right).mean()),
             "agreement_12_unconditioned": float(np.mean([(choice["plain"] == t).mean() for t in range(12)]))}  # fmt: skip
 
 
 def copying(bench):
-    """copy_ratio and copy_run_ratio against the whole fine-tuning set."""
-    pieces = [piece.in_beats for piece in bench.training_pieces.values()]
-    corpus, steps = np.concatenate([windows(notes) for notes in pieces]), [steps_of(notes) for notes in pieces]
-    likest, longest = {}, {}
-    for name, clips in (("generated", bench["generated"].clips), ("real", bench["real"].clips)):
-        passages = np.concatenate([windows(clip.in_beats, clip.beats - WINDOW_BEATS) for clip in clips])
-        likest[name] = float(nearest_windows(passages, corpus)[0].mean())
-        longest[name] = float(np.percentile([longest_run(clip.in_beats, steps) for clip in clips], 99))
-    return {"copy_ratio": likest["generated"] / likest["real"], "copy_run_ratio": longest["generated"] / longest["real"],
-            "copy_likeness": likest, "copy_run": longest}  # fmt: skip
+    """copy_ratio, copy_beats_ratio and copy_run_ratio against the whole fine-tuning set: similarity of the nearest 16
+    beats, most beats and notes in a row; copy_bot: the same of training clips at another tempo, which must be found."""
+    sets = {name: bench[name].clips for name in ("generated", "real", "copy_bot")}
+    nearest = {name: nearest_passages(clips, bench.training_pieces, name) for name, clips in sets.items()}
+    columns = {name: {key: [row[key] for row in rows] for key in ("likeness", "beats", "run")} for name, rows in nearest.items()}
+    found = {name: {"likeness": float(np.mean(row["likeness"])), "beats": float(np.percentile(row["beats"], 99)),
+                    "run": float(np.percentile(row["run"], 99))} for name, row in columns.items()}  # fmt: skip
+    ratios = {name: {key: value / found["real"][key] for key, value in row.items()} for name, row in found.items()}
+    own = ratios["generated"]
+    return {"copy_ratio": own["likeness"], "copy_beats_ratio": own["beats"], "copy_run_ratio": own["run"],
+            "copy_bot": ratios["copy_bot"], "copy": found}  # fmt: skip
 
 
 def seams(bench, solos=8, windows_each=16):
@@ -274,9 +279,10 @@ def sanity(bench):
     if not bench.words.quick:
         more = [{"seed": 1000 + n, "bars": 8, **OWN} for n in range(200 - len(clips))]
         clips = clips + bench.play(bench.player, more, "more")
-    rolls, repeated = np.concatenate([windows(clip.in_beats)[:1] for clip in clips]), 0
-    for number in range(1, len(rolls)):
-        repeated += nearest_windows(rolls[number : number + 1], rolls[:number])[0][0] > 0.5
+    rows, repeated = [rows_of_beats(clip.in_beats, clip.beats)[:WINDOW_BEATS] for clip in clips], 0
+    for number in range(1, len(rows)):
+        similarity, _ = similarities(cells(rows[number], KEYS), cells(np.concatenate(rows[:number])))
+        repeated += similarity[..., ::WINDOW_BEATS].max() > 0.5
     found = {"clips": len(clips), "repetitions": int(repeated)}
     for prefix, part in (("", clips), ("real_", real)):
         left = [left_hand(clip.notes).mean() if len(clip.notes) else 0.0 for clip in part]

@@ -18,9 +18,11 @@ import numpy as np
 from scipy.stats.qmc import Halton
 
 from lib.apps.evaluate.clips import CLIP_BEATS, Clip, ClipPlayer, ClipSet, MarkovBaseline, passages
+from lib.apps.evaluate.copying import copied
 from lib.apps.evaluate.measures import clip_measures, solo_measures
 from lib.apps.evaluate.reference_classifier import load_reference_classifier, pianist_probability
 from lib.apps.evaluate.similarity import ClipMeasures, Similarity, widest_directions
+from lib.apps.evaluate.structure import looped
 from lib.checkpoints.load import is_finished
 from lib.checkpoints.run_dependencies import require, resolve_dependency
 from lib.config import GUIDED_CANDIDATES, RELEASED, ConfigError, build
@@ -39,6 +41,7 @@ from lib.style.gallery import load_classifier
 
 OWN_CHANGES = {"own_changes": True, "chords": GenerateRequest.chords, "density": None}
 NO_CHORDS = {"chords": NO_CHORD, "density": None}
+COPY_BOT = 8  # clips of it, at most
 FREE = 8  # clips without chords, at most, where no more are guided
 GUIDED = {"num_candidates": GUIDED_CANDIDATES}  # by chords and density
 PLAIN_PROMPT = {"tempo_bpm": 120.0, "metre": "4/4", "bars": CLIP_BEATS // 4, "density": 6.0}
@@ -50,7 +53,7 @@ PLAIN_CHORDS = (  # where there is no real clip to take them from
 )
 # compared with held-out recordings, in the order of the report
 COMPARED = ("real", "training", "generated", "base_clips", "others", "markov", "codec", "flattened", "shuffled")
-SOLO_SETS = ("real_solos", "solos", "shuffled_solos")  # of longer solos, for form
+SOLO_SETS = ("real_solos", "solos", "shuffled_solos", "loop_solos")  # of longer solos, for form
 PAIRED = ("generated", "guided", "solos")  # sets of the model whose clips answer the same prompts everywhere
 
 
@@ -304,6 +307,12 @@ def _decoded(sets, clips):
     return clips.changed(lambda clip, _: codec_round_trip(sets.tuned.vqvae, clip.notes, clip.tempo_map))
 
 
+def _copy_bot(sets):
+    """Clips of training recordings at another tempo."""
+    clips = real_clips(sets.store, sets.pianist, "train", min(COPY_BOT, sets.size.clips))
+    return dataclasses.replace(clips, clips=[copied(clip) for clip in clips.clips])
+
+
 def _steady(clips):
     """Clips at their mean tempo, kept steady: through the codec, the most that a solo on a steady grid can reach."""
     steady = []
@@ -333,5 +342,7 @@ SETS: dict[str, tuple[str, Callable[[ClipSets], ClipSet]]] = {
     ),
     "solos": ("the model's solos", _solos),
     "shuffled_solos": ("held-out solos, bars shuffled", lambda s: s["real_solos"].shuffled()),
+    "loop_solos": ("loop bot: their first two bars", lambda s: s["real_solos"].changed(lambda clip, _: looped(clip))),
+    "copy_bot": ("copy bot: training, faster", _copy_bot),
 }
 TITLES = {name: title for name, (title, _) in SETS.items()}

@@ -1,10 +1,10 @@
-"""What is taken from training music: for each clip the passage most similar to it, and the longest run of notes they
-share.
+"""What is taken from training music, or from a solo's own past: how similar passages are, and how much in a row.
 
-Conventions: a window is a binary roll of keys that are down, WINDOW_BEATS long, BINS_PER_BEAT a beat, so that the tempo
-hides no copy; similarity is Jaccard's, cells that both have over cells that either has, in whichever of twelve keys. A
-run counts notes in the same intervals and rhythm, in any key. Real held-out clips are the yardstick: players quote
-themselves, too.
+Conventions: music is a binary roll of keys that are down, BINS_PER_BEAT a beat, so that the tempo hides no copy.
+Passages are WINDOW_BEATS long and begin on any beat. Similarity is Jaccard's, cells that both have over cells that
+either has, in whichever of twelve keys; a beat is copied where it is ALIKE or more. A run counts notes in the same
+intervals and rhythm, in any key. Real held-out clips are the yardstick: players quote themselves, too. The control that
+must be found is the copy bot, `copied`.
 """
 
 from __future__ import annotations
@@ -15,82 +15,111 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.sparse import csr_array
 
 from lib.apps.evaluate.clips import Clip
-from lib.music.beat_notes import BeatNotes
+from lib.music.beat_notes import BeatNotes, in_seconds
 from lib.music.notes import Notes
-from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
+from lib.music.piano_roll import FRAMES_PER_BEAT, LOWEST_PITCH, NUM_PITCHES
+from lib.music.tempo_map import TempoMap
 from lib.progress import progress_bar
 
-BINS_PER_BEAT, WINDOW_BEATS, HOP_BEATS = 12, 16, 8
-BINS = WINDOW_BEATS * BINS_PER_BEAT
+BINS_PER_BEAT, WINDOW_BEATS = 12, 16
 KEYS = range(-5, 7)  # semitones: twelve transpositions
+ALIKE = 0.5
 # borders between classes of gaps: together, fast, ..., a pause
 RHYTHMS = (0.06, 0.2, 0.29, 0.42, 0.58, 0.83, 1.4, 2.4)  # beats
 PRIME = np.uint64(1_000_003)
+END_OF_PIECE = -1  # no step of any music
 
 
-def windows(notes: BeatNotes, hop: int = HOP_BEATS) -> np.ndarray:
-    """bool (W, 88, BINS) of a performance, every `hop` beats; the last one ends with it."""
-    length = _bins(notes)
+def rows_of_beats(notes: BeatNotes, beats: int = 0) -> np.ndarray:
+    """bool (B, 88, BINS_PER_BEAT): which keys are down, of so many beats or all, WINDOW_BEATS at least."""
+    beats = max(WINDOW_BEATS, beats or math.ceil(notes.end))
+    length = beats * BINS_PER_BEAT
     first = np.clip(np.rint(notes.onset * BINS_PER_BEAT).astype(int), 0, length - 1)
     last = np.maximum(np.rint(notes.release * BINS_PER_BEAT).astype(int), first + 1)
-    roll = np.zeros((NUM_PITCHES, length + 1), np.int32)
+    roll = np.zeros((length + 1, NUM_PITCHES), np.int32)
     key = notes.pitch.astype(int) - LOWEST_PITCH
-    inside = (key >= 0) & (key < NUM_PITCHES)
-    np.add.at(roll, (key[inside], first[inside]), 1)
-    np.add.at(roll, (key[inside], last[inside].clip(max=length)), -1)
-    down = roll.cumsum(1)[:, :length] > 0
-    starts = {*range(0, length - BINS + 1, hop * BINS_PER_BEAT), length - BINS}
-    return np.stack([down[:, start : start + BINS] for start in sorted(starts)])
+    inside = (key >= 0) & (key < NUM_PITCHES) & (notes.onset < beats)
+    np.add.at(roll, (first[inside], key[inside]), 1)
+    np.add.at(roll, (last[inside].clip(max=length), key[inside]), -1)
+    return (roll.cumsum(0)[:length] > 0).reshape(beats, BINS_PER_BEAT, NUM_PITCHES).swapaxes(1, 2)
 
 
-def _bins(notes):
-    """How many `windows` cover."""
-    return max(BINS, math.ceil(notes.end * BINS_PER_BEAT))
-
-
-def _last_start(notes):
-    """Beat on which the last of `windows` begins."""
-    return _bins(notes) / BINS_PER_BEAT - WINDOW_BEATS
-
-
-def nearest_windows(passages: np.ndarray, corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `windows` (W, 88, BINS), of those of a corpus (C, 88, BINS) the most similar one in whichever key:
-    (float (W,) similarity, int (W,) which window, int (W,) semitones by which the passage is transposed for it)."""
-    flat = corpus.reshape(len(corpus), -1).astype(np.float32)
-    size = flat.sum(1)
-    by_key = []
-    for semitones in KEYS:
-        moved = transposed(passages, semitones).reshape(len(passages), -1).astype(np.float32)
-        both = moved @ flat.T
-        by_key.append(both / np.maximum(moved.sum(1)[:, None] + size - both, 1))
-    similarity = np.concatenate(by_key, 1)  # (W, keys * C)
-    key, which = np.divmod(similarity.argmax(1), len(corpus))
-    return similarity.max(1).astype(float), which, np.array(KEYS)[key]
-
-
-def transposed(passages: np.ndarray, semitones: int) -> np.ndarray:
-    """bool (W, 88, BINS) moved over the keyboard; what leaves it is lost."""
+def transposed(rows: np.ndarray, semitones: int) -> np.ndarray:
+    """bool (B, 88, BINS_PER_BEAT) moved over the keyboard; what leaves it is lost."""
     reach = abs(semitones)
-    padded = np.pad(passages, ((0, 0), (reach, reach), (0, 0)))
+    padded = np.pad(rows, ((0, 0), (reach, reach), (0, 0)))
     return padded[:, reach - semitones : reach - semitones + NUM_PITCHES]
 
 
+def cells(rows: np.ndarray, keys: Sequence[int] = (0,)) -> csr_array:
+    """float32 (K B, cells) of rows_of_beats (B, ...) moved into each of K keys, one key after the other."""
+    moved = np.concatenate([transposed(rows, semitones) for semitones in keys])
+    return csr_array(moved.reshape(len(moved), -1), dtype=np.float32)
+
+
+def similarities(own: csr_array, others: csr_array, num_keys: int = len(KEYS)) -> tuple[np.ndarray, np.ndarray]:
+    """Of `cells` of B beats in K keys and of C beats: similarity (K, B - 15, C - 15) of the passages that begin in each
+    two beats, and int (K, B, C): 1 where the beats are alike, -1 where not, 0 where nothing is down in either."""
+    both, size, other_size = (own @ others.T).toarray(), own.sum(1), others.sum(1)
+    both, either = (part.reshape(num_keys, -1, len(other_size)) for part in (both, size[:, None] + other_size - both))
+    likeness = np.where(both >= ALIKE * either, 1, -1).astype(np.int16) * (either > 0)
+    return _along(both) / np.maximum(_along(either), 1), likeness
+
+
+def _along(matrix):
+    """(K, B - 15, C - 15) sums of WINDOW_BEATS along the diagonals of (K, B, C)."""
+    rows, columns = (size - WINDOW_BEATS + 1 for size in matrix.shape[1:])
+    return sum(matrix[:, beat : beat + rows, beat : beat + columns] for beat in range(WINDOW_BEATS))
+
+
+def copied_beats(likeness: np.ndarray) -> int:
+    """How many beats are alike one after the other at most, in int (K, B, C) of `similarities`; rests don't count."""
+    run, longest = np.zeros_like(likeness[:, 0]), 0
+    for row in likeness.swapaxes(0, 1):
+        run = np.where(row < 0, 0, np.pad(run, ((0, 0), (1, 0)))[:, :-1] + row)
+        longest = max(longest, int(run.max()))
+    return longest
+
+
+def own_copying(clip: Clip) -> dict[str, float]:
+    """own_likeness, the mean over passages of a solo of their similarity to the most similar one that was over before,
+    in the same key, and own_beats, how many beats in a row it has taken from there; NaN for fewer than two passages.
+
+    Where a solo comes back to a reference, the chorus before or a vamp, that lies there, too.
+    """
+    rows = rows_of_beats(clip.in_beats, clip.beats)
+    if len(rows) < 2 * WINDOW_BEATS:
+        return {"own_likeness": np.nan, "own_beats": np.nan}
+    similarity, likeness = similarities(cells(rows), cells(rows), num_keys=1)
+    earlier = np.tril(similarity[0], -WINDOW_BEATS)[WINDOW_BEATS:]
+    return {"own_likeness": float(earlier.max(1).mean()), "own_beats": copied_beats(np.tril(likeness, -WINDOW_BEATS))}
+
+
+def copied(clip: Clip, tempo: float = 1.25) -> Clip:
+    """The copy bot: a clip of training music, so many times as fast."""
+    tempo_map = TempoMap(clip.tempo_map.beats_s / tempo, clip.tempo_map.bars)
+    return Clip(in_seconds(clip.in_beats, tempo_map), tempo_map, clip.beats)
+
+
 def steps_of(notes: BeatNotes) -> np.ndarray:
-    """int (N - 1,): from each note to the next, the interval and the class of the gap as one number."""
-    gap = np.searchsorted(RHYTHMS, np.diff(notes.onset))
-    return (np.diff(notes.pitch.astype(int)) + 128) * (len(RHYTHMS) + 1) + gap
+    """int (N - 1,): from each note to the next, the interval and the class of the gap as one number. Notes of a frame
+    of the codec come from the lowest up, whichever was struck first."""
+    frame = np.rint(notes.onset * FRAMES_PER_BEAT)
+    order = np.lexsort((notes.pitch, frame))
+    gap = np.searchsorted(RHYTHMS, np.diff(frame[order]) / FRAMES_PER_BEAT)
+    return (np.diff(notes.pitch[order].astype(int)) + 128) * (len(RHYTHMS) + 1) + gap
 
 
 def longest_run(passage: BeatNotes, corpus: Sequence[np.ndarray]) -> int:
     """How many notes in a row a passage has in common with one of a corpus of `steps_of` performances, in any key;
     0 where no two notes follow each other in the same way."""
-    own = steps_of(passage)
+    own, joined = steps_of(passage), np.concatenate([np.zeros(0, int), *(np.append(s, END_OF_PIECE) for s in corpus)])
 
     def is_missing(length):
-        hashes = _hashes(own, length)
-        return not any(np.isin(_hashes(steps, length), hashes).any() for steps in corpus if len(steps) >= length)
+        return len(joined) < length or not np.isin(_hashes(own, length), _hashes(joined, length)).any()
 
     length = bisect_left(range(1, len(own) + 1), True, key=is_missing)  # what is shared for n steps is so for fewer
     return length + 1 if length else 0
@@ -105,31 +134,22 @@ def _hashes(steps, length):
 
 def nearest_passages(clips: Sequence[Clip], pieces: dict[int, Clip], desc: str = "copying") -> list[dict]:
     """The training passage most similar to each clip, among pieces (index -> Clip), as a dict: likeness, in [0, 1];
-    piece and start_s, where the passage is; clip_s, where the window of the clip begins that is similar to it;
-    semitones, by which the clip is transposed for it; run, notes in a row that the clip shares with some recording."""
-    windows_of = [windows(clip.in_beats, max(1, clip.beats - WINDOW_BEATS))[:2] for clip in clips]
-    owner = np.repeat(np.arange(len(clips)), list(map(len, windows_of)))
-    rolls = np.concatenate(windows_of)
-    best = [(-1.0,)] * len(clips)  # similarity, piece, its window, semitones, the row of the clip's window
-    for index, piece in progress_bar(pieces.items(), desc=desc, unit="piece"):
-        similarity, which, key = nearest_windows(rolls, windows(piece.in_beats))
-        for row, clip in enumerate(owner):
-            if similarity[row] > best[clip][0]:
-                best[clip] = (float(similarity[row]), index, int(which[row]), int(key[row]), row)
+    piece and start_s, where the passage is; clip_s, where the passage of the clip begins that is similar to it;
+    semitones, by which the clip is transposed for it; beats and run, so many beats, and notes, in a row that the clip
+    shares with some recording."""
+    rows = [cells(rows_of_beats(clip.in_beats, clip.beats), KEYS) for clip in clips]
     steps = [steps_of(piece.in_beats) for piece in pieces.values()]
-    nearest = []
-    for number, (clip, (similarity, index, window, semitones, row)) in enumerate(zip(clips, best)):
-        piece, is_first = pieces[index], row == np.searchsorted(owner, number)
-        start = min(window * HOP_BEATS, _last_start(piece.in_beats))
-        clip_start = 0.0 if is_first else max(clip.beats - WINDOW_BEATS, _last_start(clip.in_beats))
-        nearest.append({
-            "likeness": similarity,
-            "piece": index,
-            "start_s": float(piece.tempo_map.to_seconds(start)),
-            "clip_s": float(clip.tempo_map.to_seconds(clip_start)),
-            "semitones": semitones,
-            "run": longest_run(clip.in_beats, steps),
-        })
+    nearest = [{"likeness": -1.0, "beats": 0, "run": longest_run(clip.in_beats, steps)} for clip in clips]
+    for index, piece in progress_bar(pieces.items(), desc=desc, unit="piece"):
+        others = cells(rows_of_beats(piece.in_beats))
+        for clip, own, best in zip(clips, rows, nearest):
+            similarity, are_alike = similarities(own, others)
+            best["beats"] = max(best["beats"], copied_beats(are_alike))
+            if (likeness := float(similarity.max())) > best["likeness"]:
+                key, own_beat, beat = np.unravel_index(similarity.argmax(), similarity.shape)
+                seconds = {"start_s": piece.tempo_map.to_seconds(beat), "clip_s": clip.tempo_map.to_seconds(own_beat)}
+                best |= {"likeness": likeness, "piece": index, "semitones": KEYS[key]}
+                best |= {name: float(value) for name, value in seconds.items()}
     return nearest
 
 

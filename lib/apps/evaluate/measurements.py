@@ -13,8 +13,12 @@ from lib.apps.evaluate import copying, perturbations
 from lib.apps.evaluate.clip_sets import COMPARED, GUIDED, SOLO_SETS, ClipSets, Missing
 from lib.apps.evaluate.clips import make_orders
 from lib.apps.evaluate.intervals import Figure, estimate, mean_of, ratio_of
-from lib.apps.evaluate.measures import agreements, rule_losses, smg_measures
+from lib.apps.evaluate.likelihood import nll_figures
+from lib.apps.evaluate.measures import agreements, beat_features, rule_losses, smg_measures
+from lib.apps.evaluate.mismatch import mismatch_figures
+from lib.apps.evaluate.outside_embedding import outside_figures
 from lib.apps.evaluate.similarity import ClipMeasures
+from lib.apps.evaluate.structure import fitness_scape
 from lib.apps.evaluate.transfer import transfer_figures
 from lib.music.metrics import PARTS_OF_BEAT, mean_phase, note_f1
 
@@ -54,11 +58,19 @@ def means(sets: ClipSets, names: Iterable[str] = COMPARED) -> dict[str, dict[str
 
 
 def form(sets: ClipSets) -> dict[str, dict[str, Figure]]:
-    """Of longer solos: real_solos, solos and shuffled_solos -> measure -> Figure."""
+    """Of longer solos: set of SOLO_SETS -> measure -> Figure."""
     figures = means(sets, SOLO_SETS)
     if not figures:
         raise Missing(sets.missing["solos"])
     return figures
+
+
+def scapes(sets: ClipSets) -> dict[str, np.ndarray]:
+    """set of SOLO_SETS -> structure.fitness_scape of its first solo."""
+    first = {name: clips.clips[0] for name, clips in sets.available(SOLO_SETS).items()}
+    if not first:
+        raise Missing(sets.missing["solos"])
+    return {name: fitness_scape(clip, beat_features(clip)) for name, clip in first.items()}
 
 
 def in_time(sets: ClipSets) -> dict[str, dict[str, Figure]]:
@@ -119,11 +131,11 @@ def _drop(before, after):
 
 
 def copied(sets: ClipSets) -> dict:
-    """Similarity to the nearest training passage and longest shared run, of generated and of real held-out clips; and
-    each passage."""
+    """Similarity to the nearest training passage, most beats and notes in a row that are shared, of generated, of real
+    held-out clips and of the copy bot; ratios of the first two; and each passage."""
     pieces, store = sets.training_pieces, sets.store
-    section, values = {}, {"likeness": [], "run": []}
-    for name, clips in sets.available(("generated", "real")).items():
+    section, values = {}, {"likeness": [], "beats": [], "run": []}
+    for name, clips in sets.available(("generated", "real", "copy_bot")).items():
         nearest = copying.nearest_passages(clips.clips, pieces, f"copying: {name}")
         for key, columns in values.items():
             columns.append([passage[key] for passage in nearest])
@@ -132,8 +144,8 @@ def copied(sets: ClipSets) -> dict:
             piece = store.pieces[passage["piece"]]
             passage["title"] = (piece.title or piece.member) + (f" ({piece.album})" if piece.album else "")
         section[name] = {**figures, "nearest": nearest}
-    if len(section) == 2:
-        section |= {f"{key}_ratio": ratio_of(*columns) for key, columns in values.items()}
+    if "real" in section:
+        section |= {f"{key}_ratio": ratio_of(*columns[:2]) for key, columns in values.items()}
     return section
 
 
@@ -168,10 +180,14 @@ SECTIONS = {
     "means": means,
     "in_time": in_time,
     "form": form,
+    "scapes": scapes,
     "codec": codec,
     "obedience": chord_adherence,
     "transfer": transfer_figures,
+    "mismatch": mismatch_figures,
+    "likelihood": nll_figures,
     "copying": copied,
+    "outside": outside_figures,
     "selfcheck": self_check,
     "second_opinion": second_opinion,
 }

@@ -18,7 +18,9 @@ from scipy.ndimage import uniform_filter1d
 from scipy.stats import entropy
 
 from lib.apps.evaluate.clips import Clip
+from lib.apps.evaluate.copying import own_copying
 from lib.apps.evaluate.metric_descriptions import MEANS
+from lib.apps.evaluate.structure import structure_measures
 from lib.generation.sliding_window import Conditioning
 from lib.generation.solo import Order
 from lib.music.beat_grid import SECOND_EIGHTH
@@ -60,7 +62,8 @@ def clip_measures(clip: Clip) -> dict[str, float]:
 def solo_measures(clip: Clip) -> dict[str, float]:
     """Measures of form, of a solo of a minute or so."""
     by_bars = {f"self_similarity_{bars}": value for bars, value in self_similarity(clip).items()}
-    return {"repetition": repetition(clip), **by_bars}
+    structure = structure_measures(clip, beat_features(clip))
+    return {"repetition": repetition(clip), **by_bars, **structure, **own_copying(clip)}
 
 
 def attributes(clip: Clip) -> dict[str, float]:

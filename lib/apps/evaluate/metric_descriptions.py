@@ -119,6 +119,27 @@ FORM = _described({
         )
         for bars in (4, 8, 16)
     },
+    **{
+        f"structure_{key}": (
+            f"structure index, {bars} bars", "0 to 1",
+            f"Fitness of the fittest segment of {bars} bars: how well its repetitions explain the solo (Müller, Jiang "
+            "& Grosche 2013; Wu & Yang 2020), by chroma and rhythm of each beat of the tempo map.",
+            "More is not better: a loop scores highest, and must lie far above real playing. It hears no return in "
+            "another key and finds little in solos that are not several times as long as the range; a chart that "
+            "comes round gives some of it to whoever keeps to the chords."
+        )
+        for key, bars in (("2_8", "2 to 8"), ("8_16", "8 to 16"), ("16", "16 or more"))
+    },
+    "bar_recurrence": ("bars that recur", "share of bars",
+        "Share of the bars that are like an earlier bar, key by key.",
+        "It sees literal returns alone, and none that the tracker has moved by a part of a beat. More is not better."),
+    "own_likeness": ("similarity to its own past", "0 to 1",
+        "How similar 16 beats are to the most similar 16 beats that were over before: the chorus or the vamp that the "
+        "model comes back to lies there.",
+        "A theme played again on purpose counts as a copy; what comes back in another key does not."),
+    "own_beats": ("copied from its own past", "beats",
+        "The most beats in a row that are like beats 16 or more before.",
+        "As the similarity; of real playing a head that is played twice is most of it."),
 })
 ADHERENCE = _described({
     "chord_agreement": ("chord agreement", "share of beats",
@@ -142,9 +163,25 @@ TRANSFER = Description("synthetic transfer", "share named rightly",
     "with a classifier, clips and recordings of its own.",
     "It shows that styles differ along the same lines as real ones, not that they are played well; loudness and "
     "density alone carry far.", "as learnt from real music")
+MISMATCH = Description("mismatch agreement", "share of clips",
+    "The base model is asked for pianist B over the chords, tempo and metre of a training clip of A; whom of the "
+    "twelve the judge hears. A's own clips are the control: it must hear A, and B in hardly one.",
+    "The judge errs, and pianists differ in how easily it hears them; chance is one in twelve. What B would have made "
+    "of A's music nobody knows.", "asked: as much as without mismatch; source: chance")
+LIKELIHOOD = Description("nats a note, by pianist", "nats a note",
+    "The bound on the negative log-likelihood of held-out clips, told whose they are, told another's name, and of "
+    "their shuffled bars, told whose they were. Told wrong and shuffled must cost more.",
+    "It depends on the codec and on how dense the music is, so compare within a row, and rows of two models of one "
+    "codec; a likely note need not be a good one.", "less, and least where the name is right")
+OUTSIDE = Description("Fréchet distance, outside embedding", "",
+    "Distance and nearest neighbours as above, in an embedding that has nothing to do with this project: CLaMP 2, by "
+    "the package frechet-music-distance (Retkowski et al. 2024).",
+    "It knows scores and MIDI of every kind and may hear a transcription's timing rather than the playing. Eight "
+    "directions of it are looked at, those in which real clips vary most.", AS_TRAINING)
 COPYING = Description("copying", "",
-    "For each clip the passage of the training recordings that is most similar to it, in any key, and the longest run "
-    "of notes they share; the same of real held-out clips is the yardstick, for players quote themselves.",
+    "For each clip the 16 beats of the training recordings that are most similar to 16 of its own, in any key and at "
+    "any tempo, and the most beats and notes in a row that it shares with one; the same of real held-out clips is the "
+    "yardstick, for players quote themselves. The copy bot, training clips at another tempo, must be found.",
     "It finds passages that are the same note by note, not a borrowed idea, and looks only among the recordings of "
     "the pianist that the model was adapted to.", "at most as held-out recordings")
 SELFCHECK = Description("the measures, measured", "",

@@ -16,6 +16,7 @@ from lib.apps.evaluate import metric_descriptions as descriptions
 from lib.apps.evaluate.clips import CLIP_BEATS, Clip
 from lib.apps.evaluate.copying import passage_beside
 from lib.apps.evaluate.metric_descriptions import ADHERENCE, COPYING, FORM, IN_TIME, SIMILARITY, TRANSFER
+from lib.apps.evaluate.structure import plot_scapes
 from lib.display.alt_text import described, picture_html
 from lib.display.page import make_page
 from lib.display.palette import GENERATED, HUES, PALE, QUIET, REAL, on_paper
@@ -42,8 +43,8 @@ CARD = {
     ),
     "chord agreement": ("obedience.chord_agreement.{}", ADHERENCE["chord_agreement"], "generated codec free"),
     "transfer, windows": ("transfer.{}.windows", TRANSFER, "generated real"),
-    "copying, similarity": ("copying.{}.likeness", COPYING, "generated real"),
-    "copying, longest run": ("copying.{}.run", COPYING, "generated real"),
+    "copying, similarity": ("copying.{}.likeness", COPYING, "generated real copy_bot"),
+    "copying, longest run": ("copying.{}.run", COPYING, "generated real copy_bot"),
 }
 
 
@@ -111,6 +112,7 @@ def write_report(path: Path | str, evaluation: dict, pairs: Sequence[tuple] = ()
         picture=picture,
         plot_similarity=plot_similarity,
         plot_selfcheck=plot_selfcheck,
+        plot_scapes=lambda evaluation: plot_scapes({TITLES[name]: row for name, row in evaluation["scapes"].items()}),
         doses=_doses(evaluation),
         columns_of=columns_of,
         titles=defaultdict(str, TITLES),
