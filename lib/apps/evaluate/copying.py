@@ -119,7 +119,10 @@ def longest_run(passage: BeatNotes, corpus: Sequence[np.ndarray]) -> int:
     own, joined = steps_of(passage), np.concatenate([np.zeros(0, int), *(np.append(s, END_OF_PIECE) for s in corpus)])
 
     def is_missing(length):
-        return len(joined) < length or not np.isin(_hashes(own, length), _hashes(joined, length)).any()
+        if len(joined) < length:
+            return True
+        runs, others = np.sort(_hashes(own, length)), _hashes(joined, length)  # few, and many
+        return not (runs[np.searchsorted(runs, others).clip(max=len(runs) - 1)] == others).any()
 
     length = bisect_left(range(1, len(own) + 1), True, key=is_missing)  # what is shared for n steps is so for fewer
     return length + 1 if length else 0
