@@ -30,7 +30,7 @@ from lib import config as configs  # noqa: E402
 WEIGHTS = {
     "vqvae": ("vqvae", {}, 5000),
     "style_encoder": ("style_encoder", {}, 6000),
-    "diffusion": ("diffusion", {}, 5000),
+    "diffusion": ("diffusion", {}, 3960),
     "fine_tune": ("fine_tune", {"pianist": "Cora Canonby"}, 400),
     "judge": ("style_encoder", {"reads": "roll", "seed": 1, "views": 1, "batch_size": 32}, 2500),
 }
