@@ -20,7 +20,7 @@ def test_every_file_is_what_the_manifest_says_and_small():
     manifest = verify(RELEASED)
     names = ("vqvae", "style_encoder", "diffusion", "fine_tune", "styles", "changes", "beat_tracker")
     assert set(manifest["sha256"]) >= {f"{name}.safetensors" for name in names}
-    assert all((RELEASED / f"{name}.safetensors").stat().st_size <= 16 * 2**20 for name in names)
+    assert all((RELEASED / f"{name}.safetensors").stat().st_size <= 26 * 2**20 for name in names)
     for name in ("README.md", "codec.md", "style.md", "judge.md", "improviser.md"):
         card = (RELEASED / name).read_text(encoding="utf-8")
         assert "PiJAMA" in card and "non-commercial" in card

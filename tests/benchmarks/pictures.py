@@ -89,7 +89,7 @@ def bars_before(improviser, words):
     tempo_map = TempoMap.constant(FOUR_CHORUSES["tempo_bpm"], Metre.parse("4/4"), 32)
     (notes,) = played_earlier([{**FOUR_CHORUSES, "seconds": float(tempo_map.to_seconds(128.0))}])
     changes = Chart.parse(CHART).changes(Fraction(128))
-    chords = [(float(tempo_map.to_seconds(float(beat))), str(chord)) for beat, chord in changes]
+    chords = [(float(tempo_map.to_seconds(float(beat))), chord.symbol) for beat, chord in changes]
     return plot_bars(notes, tempo_map, chords, "the release before music was coded in beats", bars_per_row=8)
 
 
