@@ -152,7 +152,7 @@ def test_without_a_notebook_it_plays_while_one_waits():
 
 def test_chords_are_checked_while_they_are_written():
     panel, pianist = desk()
-    assert "Cmaj7" in panel.knob_panel.chart.value and not shown_faults(panel)
+    assert "Gm7" in panel.knob_panel.chart.value and not shown_faults(panel)
     panel.knobs["chords"].value = "Cmaj7 | Qm7"
     assert "'Qm7'" in shown_faults(panel)["chords"] and panel.knob_panel.chart.value == ""
     panel.play.click()

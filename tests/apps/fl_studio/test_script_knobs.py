@@ -185,7 +185,7 @@ def test_a_dialog_that_gives_every_value_as_a_real_number(text):
 
 def test_the_guide_tells_of_each_knob_and_shows_what_there_is(text):
     guide = (ROOT / "docs" / "FL_STUDIO_GUIDE.md").read_text(encoding="utf-8")
-    table = guide.split("| knob | |")[1].split("\n\n")[0]
+    table = guide.split("| knob | effect |")[1].split("\n\n")[0]
     assert re.findall(r"^\| (.+?) \|", table, re.MULTILINE) == list(FLStudio().open(text).form._kinds)
     pictures = re.findall(r"!\[.+?\]\((.+?)\)", guide)
     assert len(pictures) == 4 and all((ROOT / "docs" / picture).is_file() for picture in pictures)
