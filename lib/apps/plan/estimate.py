@@ -59,7 +59,7 @@ SAVE_S = 8e-9  # a byte of a checkpoint: copied, written, hashed, read again
 
 RANGE = {"table": 2.0, "measured, other preset": 1.5, "measured": 1.15}  # hours may be so many times more or less
 RUNTIME_H = 12 - 1 / 6  # of a Colab runtime, less what installing, copying and saving take
-FLOAT_BYTES, CODE_BYTES = 4, 2
+DAY_S, FLOAT_BYTES, CODE_BYTES = 86400, 4, 2
 ZIPPED_FRAMES, ZIPPED_CODES = 0.26, 0.1  # of what lies here, in a mirror; measured on PiJAMA
 ACTIVATIONS, HALF_ACTIVATIONS = 1.5, 0.65  # of what the backward pass needs, at the worst moment; of it in 16 bit
 RESIDENT_BYTES = 340e6  # of Python and its libraries
@@ -211,7 +211,7 @@ def estimate(
     dict : stage, preset, steps, gflop and step_s (of a step), basis (of RANGE), parts_s (name -> seconds), hours, usd;
         low_hours (without other programs), high_hours and high_usd (beside those of now); runtimes (of Colab, else 0);
         memory_gb (of the device, at the peak), fits (whether it has that), disk_gb (runs, note stores and codes),
-        drive_gb (what a mirror holds)
+        drive_gb (what a mirror holds, of which nothing goes to its bin), daily_upload_gb (to it, while this trains)
     """
     name, work, hours = model_of(config), step_work(config), music_hours(config, data_dir)
     steps = steps or total_steps(config, round(hours * WINDOWS_AN_HOUR[name]))
@@ -262,6 +262,7 @@ def estimate(
         "fits": memory <= 1e9 * machine.memory_gb,
         "disk_gb": (kept + stores + codes) / 1e9,
         "drive_gb": (len(SLOTS) * checkpoint + weights + stores + zipped) / 1e9,
+        "daily_upload_gb": checkpoint * DAY_S / max(60 * config.mirror_minutes, save_every * step_s) / 1e9,
     }
 
 

@@ -16,6 +16,7 @@ from lib.config import StageConfig
 from lib.devices import choose_device
 from lib.google_colab_shim import Folders, secret
 from lib.progress import progress_bar
+from lib.storage.copies import SPARE_BYTES
 from lib.training.loop import TrainResult, train
 
 BY_SIZE = ("large", "colab", "laptop", "demo")  # presets for music, the best first
@@ -24,6 +25,7 @@ SUMMED = ("hours", "low_hours", "high_hours", "usd", "high_usd", "runtimes", "di
 STAGE_COLUMNS = ("stage", "steps", "gflop", "step_s", *SUMMED[:4], "runtimes", "memory_gb", "disk_gb", "drive_gb")
 DEVICE_COLUMNS = ("title", "half_tflops", "single_tflops", "reached_tflops", "memory_gb", "source")
 FREE_DRIVE_GB = 15  # https://one.google.com/about/plans
+DAILY_UPLOAD_GB = 750  # that Drive takes: https://support.google.com/a/answer/172541
 FOOT = """\
 Often said of an RTX 3090: 10 h for the VQ-VAE, 8 to 10 h for the style encoder, 10 to 15 h for the fine-tuning, $20 in
 all; they know no base model of their own. Ours there by stages: --environment runpod-3090 --preset large.
@@ -124,10 +126,20 @@ class Plan:
         lines.append(format_table([*stages, {**whole, "stage": "all"}], STAGE_COLUMNS))
         if not whole["fits"]:
             lines.append("The device has too little memory for that.")
-        if machine.on_colab and max(row["drive_gb"] for row in stages) > FREE_DRIVE_GB:
-            way = "buy more, or empty it, and its bin, after each stage"
-            lines.append(f"Drive has {FREE_DRIVE_GB} GB for free: {way}.")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(_of_drive(whole) if machine.on_colab else [])])
+
+
+def _of_drive(whole):
+    """Lines on what Drive holds and takes."""
+    upload_gb = max(row["daily_upload_gb"] for row in whole["stages"])
+    held = f"Drive holds up to {format_size(whole['drive_gb'])} in the end, its bin none of it"
+    lines = [f"{held}; at most {format_size(upload_gb)} a day are uploaded, of {DAILY_UPLOAD_GB} GB that it takes."]
+    if upload_gb > DAILY_UPLOAD_GB:
+        lines.append("That is too much for it: a copy every hour is enough, --set mirror_minutes=60.")
+    if whole["drive_gb"] + SPARE_BYTES / 1e9 > FREE_DRIVE_GB:
+        way = "buy more, or empty it, and its bin, after each stage"
+        lines.append(f"Drive has {FREE_DRIVE_GB} GB for free: {way}.")
+    return lines
 
 
 def _savings(preset: str) -> Iterator[tuple[str, str, dict]]:

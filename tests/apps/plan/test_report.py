@@ -72,8 +72,12 @@ def test_one_environment_one_preset_and_own_prices():
 
 def test_a_full_drive_is_foreseen():
     huge = ("--set", "diffusion.width=4096", "--set", "diffusion.heads=16", "--set", "diffusion.depth=24")
-    assert "Drive has 15 GB for free" in plan("--environment", "colab-l4", "--preset", "large", *huge)
-    assert "15 GB for free" not in plan("--environment", "colab-l4", "--preset", "large")
+    text = plan("--environment", "colab-l4", "--preset", "large", *huge)
+    assert "Drive has 15 GB for free" in text and "too much for it: a copy every hour" in text
+    text = plan("--environment", "colab-l4", "--preset", "colab")
+    assert "Drive holds up to 3.6 GB in the end, its bin none of it; at most 39.0 GB a day are uploaded, of 750 GB" in text
+    text = plan("--environment", "colab-l4", "--preset", "large")
+    assert "15 GB for free: buy more, or empty it, and its bin, after each stage" in text and "too much" not in text
     assert "15 GB for free" not in plan("--environment", "colab-l4", "--preset", "colab")
     assert "15 GB for free" not in plan("--environment", "runpod-4090", "--preset", "large"), "no Drive there"
 
