@@ -307,8 +307,8 @@ class Trainer:
         put_weights(self.model, checkpoint.tensors("model"), checkpoint.path)
         self._refresh_worker()
         self.optimizer.load_state_dict(checkpoint.optimizer())
-        if self.scaler.is_enabled():
-            self.scaler.load_state_dict(checkpoint.scaler())
+        if self.scaler.is_enabled() and (state := checkpoint.scaler()):  # none of a GPU that trained in bf16
+            self.scaler.load_state_dict(state)
         if self.ema is not None:
             averages = renamed_tensors(self.model, checkpoint.weights())
             self.ema = {name: tensor.to(self.device) for name, tensor in averages.items()}

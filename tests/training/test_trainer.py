@@ -212,6 +212,14 @@ def test_half_precision_goes_on_exactly(precision, demo_data, tmp_path):
     assert whole.scaler() == parts.scaler() and bool(whole.scaler()) == (precision == "fp16")
 
 
+def test_a_run_moves_to_a_gpu_of_another_precision_and_back(demo_data, tmp_path):
+    """From an L4 to a T4: bf16 has no scaler, fp16 has one."""
+    for number, precision in enumerate(("bf16", "fp16", "no", "fp16"), 1):
+        config = preset("style_encoder", "tiny", steps=number, mixed_precision=precision, decay="constant")
+        assert train(config, demo_data, tmp_path).step == number
+    assert checkpoints.find(tmp_path / "style_encoder").scaler()
+
+
 def test_a_working_copy_in_bfloat16_goes_on_exactly(tiny_runs, demo_data, tmp_path):
     sources = {f"{name}_run": tiny_runs / name for name in ("vqvae", "style_encoder")}
     knobs = {"mixed_precision": "bf16", "decay": "constant", "gradient_accumulation": 2}
