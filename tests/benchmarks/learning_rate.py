@@ -1,7 +1,7 @@
 """Which peak learning rate learns faster: a stage trained a little at each, judged by its validation loss.
 
     python tests/benchmarks/learning_rate.py STAGE --data-dir data --runs-dir runs/rates [--lrs 7e-4,2e-3,6e-3]
-        [--widths 256,512,768] [--steps 300] [--processes 2] [--minutes 10] [--preset laptop] [--set name=value]
+        [--widths 256,512,768] [--steps 250] [--processes 2] [--minutes 10] [--preset laptop] [--set name=value]
 
 The same steps, seed, music and batch at each rate: a tenth of the steps as warm-up, then a cosine to a tenth; averaged
 weights are validated. Diffusion models are trained at each width, six blocks of heads of 64. What is best in so few
@@ -122,7 +122,7 @@ def parsed(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--runs-dir", type=Path, required=True, help="of this table alone")
     parser.add_argument("--lrs", type=lambda text: [float(part) for part in text.split(",")], default=[7e-4, 2e-3, 6e-3])
     parser.add_argument("--widths", type=lambda text: [int(part) for part in text.split(",")], default=[256, 512, 768])
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=250)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--minutes", type=float, help="of this call; without it to the end")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="as of train")
