@@ -56,7 +56,7 @@ def test_every_stage_preset_and_environment():
 def test_the_text_has_the_table_the_budget_and_the_expected_figures():
     text = plan("--budget-usd", "5")
     assert "all four stages" in text and "runpod-3090-spot ($0.34/h)" in text
-    assert "$5 buys preset colab on colab-l4: " in text and "Give up first:\n   - train " in text
+    assert "$5 buys preset colab on colab-t4: " in text and "Give up first:\n   - train " in text
     assert "Often said of an RTX 3090" in text and "8 to 10 h" in text and "10 to 15 h" in text
     assert "Prices are options" in text and text.isascii() and "computing" not in text
 
