@@ -172,9 +172,10 @@ def look_at_sound() -> Finding:
         import fluidsynth  # noqa: F401
     except SoundFontError as error:
         return Finding("piano", "missing", str(error), "git checkout data/soundfont")
-    except Exception:  # whatever importing it raises costs sound alone
+    except Exception as error:  # importing it fails in as many ways as there are systems
         fix = INSTALL_SOUND.get(platform.system(), "install libfluidsynth")
-        return Finding("fluidsynth", "note", "libfluidsynth is not installed: plain sine waves instead of a grand", fix)
+        says = f"plain sine waves instead of a grand: libfluidsynth can't be loaded ({error})"
+        return Finding("fluidsynth", "note", says, fix)
     return Finding("fluidsynth", "ok", "a grand piano sounds")
 
 

@@ -146,10 +146,10 @@ def plan(
         configs.choose("preset", preset, configs.PRESETS)
     if environment is not None:
         machines = {configs.choose("environment", environment, machines): machines[environment]}
-    made = Plan(budget_usd, preset, machines, _by_stage(settings or []), data_dir, measured)
+    report = Plan(budget_usd, preset, machines, _by_stage(settings or []), data_dir, measured)
     if calibrate is not False and "here" in machines:
-        made.measure(seconds, again=calibrate is True)
-    print(json.dumps(made.as_values()) if as_json else made.text())
+        report.measure(seconds, again=calibrate is True)
+    print(json.dumps(report.as_values()) if as_json else report.text())
 
 
 def _by_stage(settings):

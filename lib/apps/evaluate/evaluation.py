@@ -155,8 +155,8 @@ def compare(
     evaluations, holds. ConfigError where they can't be compared, CheckpointError where one is neither.
     """
     paths = [Path(first), Path(second)]
-    known = [path for path in paths if path.suffix == ".json" or (path / JSON_NAME).exists()]
-    evaluations = {path: read_evaluation(path) for path in known}
+    evaluated = [path for path in paths if path.suffix == ".json" or (path / JSON_NAME).exists()]
+    evaluations = {path: read_evaluation(path) for path in evaluated}
     for evaluation in evaluations.values():
         size, split = Size(**evaluation["size"]), evaluation["split"]
     played = {}

@@ -100,6 +100,8 @@ def write_report(path: Path | str, evaluation: dict, pairs: Sequence[tuple] = ()
 
     subject = evaluation["subject"]
     name = f"{Path(subject['model']).name} ({subject['pianist'] or 'nobody in particular'})"
+    doses = evaluation.get("selfcheck", {}).get("doses", ())
+    damages = [f"{row['damage']}, {row['dose']:g} {row['unit']}" for row in doses]
     smg = [key for row in evaluation.get("second_opinion", {}).values() for key in row]
     page = make_page(
         Path(__file__).parent,
@@ -113,7 +115,7 @@ def write_report(path: Path | str, evaluation: dict, pairs: Sequence[tuple] = ()
         plot_similarity=plot_similarity,
         plot_selfcheck=plot_selfcheck,
         plot_scapes=lambda evaluation: plot_scapes({TITLES[name]: row for name, row in evaluation["scapes"].items()}),
-        doses=_doses(evaluation),
+        doses=dict(zip(["no damage (real against real)", *damages[1:]], (row["figures"] for row in doses))),
         columns_of=columns_of,
         titles=defaultdict(str, TITLES),
         own_sets=OWN_SETS,
@@ -137,13 +139,6 @@ def format_number(value: float | None) -> str:
 def columns_of(rows: dict[str, dict], columns: dict) -> dict:
     """Of these columns those that a row has."""
     return {key: column for key, column in columns.items() if any(key in row for row in rows.values())}
-
-
-def _doses(evaluation):
-    """Damage and dose -> measure -> Figure."""
-    rows = evaluation.get("selfcheck", {}).get("doses", ())
-    names = [f"{row['damage']}, {row['dose']:g} {row['unit']}" for row in rows]
-    return dict(zip(["no damage (real against real)", *names[1:]], (row["figures"] for row in rows)))
 
 
 @on_paper

@@ -109,7 +109,10 @@ def make_test(
         raise ConfigError(f"{reference!r} can't be the reference and the anchor.")
     ids = {name: ["t" + secrets.token_hex(5) for _ in paths] for name, paths in takes.items()}
     files = {take: path for name, paths in takes.items() for take, path in zip(ids[name], paths)}
-    sounds = {take: _sound_of(path, soundfont) for take, path in files.items()}
+    sounds = {}
+    for take, path in files.items():
+        is_wav = path.suffix.lower() == ".wav"
+        sounds[take] = read_wav(path) if is_wav else render_audio(read_midi(path), soundfont)
     sounds |= {take: render_audio(notes, soundfont) for take, notes in zip(PRACTICE, practice_takes())}
     levelled = dict(zip(sounds, equally_loud([excerpt(audio, seconds) for audio in sounds.values()])))
     items, practice = [], []
@@ -142,10 +145,6 @@ def practice_takes() -> tuple[Notes, Notes]:
     pitch = np.array([62, 65, 69, 72, 71, 67, 65, 62, 64, 67, 71, 74, 72, 67, 64, 60])
     late_s, wrong = onset_s + np.where(rank % 4 == 1, 0.09, 0.0), pitch + (rank % 3 == 2)
     return Notes.from_arrays(onset_s, length_s, pitch, velocity), Notes.from_arrays(late_s, length_s, wrong, velocity)
-
-
-def _sound_of(path, soundfont):
-    return read_wav(path) if path.suffix.lower() == ".wav" else render_audio(read_midi(path), soundfont)
 
 
 def read_wav(path: Path | str) -> Audio:

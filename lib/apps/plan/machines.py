@@ -124,12 +124,12 @@ def at_hand() -> Machine:
     """This machine; on Colab at Colab's price for its device."""
     kind, on_colab = choose_device("auto"), shim.on_colab()
     title = device_name(kind)
-    known = like(kind, title, torch.get_num_threads())
-    rented = [row for row in ENVIRONMENTS.values() if on_colab and row.on_colab and row.title == known.title]
+    device = like(kind, title, torch.get_num_threads())
+    rented = [row for row in ENVIRONMENTS.values() if on_colab and row.on_colab and row.title == device.title]
     usd = max((row.usd_per_hour for row in rented), default=0.0)
     memory = torch.cuda.get_device_properties(0).total_memory if kind == "cuda" else psutil.virtual_memory().total
     facts = {"title": title, "memory_gb": memory / 1e9, "usd_per_hour": usd, "on_colab": on_colab}
-    return replace(known, **facts, others=others_now() if kind == "cpu" else 0.0)
+    return replace(device, **facts, others=others_now() if kind == "cpu" else 0.0)
 
 
 def like(kind: str, title: str, threads: int) -> Machine:

@@ -47,9 +47,9 @@ class Plan:
 
     def measure(self, seconds: float, again: bool) -> None:
         """Train each stage here for so many seconds; unless `again`, those alone that were never trained here."""
-        here, known = self.machines["here"], {configs.stage_of(row.config) for row in self.measured}
+        here, logged = self.machines["here"], {configs.stage_of(row.config) for row in self.measured}
         suited = "laptop" if not here.half_tflops else "large" if here.memory_gb >= 20 else "colab"
-        stages = [stage for stage in PROBED if again or stage not in known]
+        stages = [stage for stage in PROBED if again or stage not in logged]
         shown = f"measuring, {seconds:g} s a stage (--no-calibrate: not)"
         for stage in progress_bar(stages, desc=shown, unit="stage") if stages else ():
             self.measured.insert(0, machines.probe(stage, self.preset or suited, seconds, here.others))
@@ -80,8 +80,8 @@ class Plan:
         named = next((row for row in rows if row["preset"] == self.preset), bought)
         wanted = min(larger, key=lambda row: (-by_size(row)[0], row["usd"])) if larger else named
         changes, savings, before = {}, [], wanted
-        asked = larger or wanted and len(self.machines) == 1
-        for words, stage, settings in _savings(wanted["preset"]) if asked else ():
+        is_of_use = larger or wanted and len(self.machines) == 1
+        for words, stage, settings in _savings(wanted["preset"]) if is_of_use else ():
             tried = {**changes, stage: {**changes.get(stage, {}), **settings}}
             row = self.total(wanted["environment"], wanted["preset"], tried)
             if row["hours"] >= before["hours"]:

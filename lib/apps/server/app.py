@@ -72,12 +72,12 @@ def make_app(service: Service, token: str | None = None) -> FastAPI:
     app = FastAPI(**about, lifespan=lifespan, docs_url=None, redoc_url=None)
     if token is None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"], www_redirect=False)
-    app.add_middleware(Guard, limits=service.limits, token=token, count=service.metrics.count_answer)
+    app.add_middleware(Guard, limits=service.limits, token=token, answers=service.metrics.answers)
     answer_with_problems(app)
     guarded = [Depends(HTTPBearer(auto_error=False))]  # for the description: Guard asks, before any body
     app.include_router(_solos(service), dependencies=guarded)
-    app.include_router(_listening(service), dependencies=guarded)
-    app.include_router(_watching(service, guarded))
+    app.include_router(_analysis(service), dependencies=guarded)
+    app.include_router(_monitoring(service, guarded))
     return app
 
 
@@ -101,8 +101,8 @@ def _view(service, job):
         links |= {kind: f"{address}.{kind}" for kind in KINDS}
     progress = 1.0 if job.state == "done" else round(service.dispatcher.progress.get(job.id, 0.0), 3)
     ahead = service.jobs.ahead_of(job.id) if job.state == "queued" else 0
-    known = {name: getattr(job, name) for name in ("id", "state", "error", "created_s", "ended_s")}
-    return JobView(**known, progress=progress, ahead=ahead, links=links)
+    fields = {name: getattr(job, name) for name in ("id", "state", "error", "created_s", "ended_s")}
+    return JobView(**fields, progress=progress, ahead=ahead, links=links)
 
 
 def _find(service, job_id):
@@ -179,8 +179,8 @@ async def _events(service, job_id, streams):
             await asyncio.sleep(EVENTS_EVERY_S)
 
 
-def _listening(service):
-    router = APIRouter(prefix="/v1", tags=["listening"])
+def _analysis(service):
+    router = APIRouter(prefix="/v1", tags=["analysis"])
     refusals, turn = answers(401, 413, 422, 429), CapacityLimiter(1)
 
     @router.post("/identify", responses=refusals, openapi_extra=MIDI_BODY)
@@ -204,8 +204,8 @@ def _listening(service):
     return router
 
 
-def _watching(service, guarded):
-    router = APIRouter(tags=["watching"])
+def _monitoring(service, guarded):
+    router = APIRouter(tags=["monitoring"])
 
     @router.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable
 
+from prometheus_client import Counter
 from starlette.datastructures import Headers, MutableHeaders
 
 from lib.apps.server.errors import Problem, respond
@@ -36,11 +36,11 @@ class Guard:
     Parameters
     ----------
     token : what `Authorization: Bearer TOKEN` must say but on OPEN_PATHS; None: nobody is asked
-    count : called with the status of every answer
+    answers : Counter of all answers by their status
     """
 
-    def __init__(self, app, limits: Limits, token: str | None, count: Callable[[int], None]):
-        self.app, self.limits, self.token, self.count = app, limits, token, count
+    def __init__(self, app, limits: Limits, token: str | None, answers: Counter):
+        self.app, self.limits, self.token, self.answers = app, limits, token, answers
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -50,7 +50,7 @@ class Guard:
         async def answer(message):
             if message["type"] == "http.response.start":
                 body.is_read = True
-                self.count(message["status"])
+                self.answers.labels(message["status"]).inc()
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
@@ -63,7 +63,7 @@ class Guard:
             refusal = respond(problem.status_code, problem.detail, None, problem.headers)
             await refusal(scope, receive, answer)
         except Exception:  # Starlette's outermost middleware answers with 500, and logs it
-            self.count(500)
+            self.answers.labels(500).inc()
             raise
 
     def _check(self, path, headers):

@@ -120,10 +120,6 @@ class Metrics:
             gauge = Gauge(f"mehldau_jobs_{state}", f"Jobs that are {state}", registry=registry)
             gauge.set_function(partial(jobs.count, state))
 
-    def count_answer(self, status: int) -> None:
-        """One more answer of a status."""
-        self.answers.labels(status).inc()
-
 
 class Dispatcher(threading.Thread):
     """Has jobs played by a Player, or a redis_queue.RemotePlayer, until `stop`; results go into the store.
@@ -193,7 +189,10 @@ class Dispatcher(threading.Thread):
     def _play(self, batch):
         """Play jobs together; one that fails in company is tried alone."""
         running = self.jobs.running([job.id for job in batch])  # the others were cancelled meanwhile
-        batch = {job.id: job for job in batch if job.id in running and not self._was_done(job)}
+        batch = {job.id: job for job in batch if job.id in running}
+        for job_id in [job_id for job_id in batch if self.store.facts(job_id) is not None]:
+            if self.jobs.end(job_id, "done"):  # its result was written before the process ended
+                del batch[job_id]
         if not batch:
             return
         try:
@@ -208,10 +207,6 @@ class Dispatcher(threading.Thread):
                 self.progress.pop(job_id, None)
         for job_id, values in results.items():
             self._keep(batch[job_id], values)
-
-    def _was_done(self, job):
-        """Whether a job's result was written before the process ended: then it is done."""
-        return self.store.facts(job.id) is not None and self.jobs.end(job.id, "done")
 
     def _is_wanted(self, shares):
         self.progress |= shares

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import closing
+from unittest import mock
 from urllib.error import URLError
 from urllib.parse import urljoin
 from urllib.request import Request, urlopen
@@ -31,7 +32,7 @@ async def echo(scope, receive, send):
 @pytest.fixture(scope="module")
 def address():
     """Of a server behind the limit with limits of a second each."""
-    app, protocol = Guard(echo, Limits(body_s=1.0), None, lambda status: None), type("Quick", (Connection,), {"head_s": 1.0})
+    app, protocol = Guard(echo, Limits(body_s=1.0), None, mock.MagicMock()), type("Quick", (Connection,), {"head_s": 1.0})
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="warning", lifespan="off", http=protocol)
     running = uvicorn.Server(config)
