@@ -42,13 +42,6 @@ WINDOWS_AN_HOUR = {"vqvae": 225, "style_encoder": 345, "diffusion": 223}
 PIANISTS = 30  # of PiJAMA's benchmark
 MASKED, STRUCK = 0.41, 0.75  # means: latent frames of a step that are masked, their bands in which something begins
 MEAN_WINDOW = 1 - SHORT_SHARE + SHORT_SHARE * sum(SHORT_WINDOWS) / len(SHORT_WINDOWS) / WINDOW  # of the longest one
-# what the work of a step depends on
-SIZES = {
-    "vqvae": ("channels", "blocks", "codes", "code_dim"),
-    "style_encoder": ("channels", "blocks", "style_dim", "lags", "reads", "views"),
-    "diffusion": ("width", "depth", "heads"),
-}
-BATCH = ("optimizer", "batch_size", "gradient_accumulation", "mixed_precision")
 
 # seconds on a core of an AMD EPYC (Zen 4) besides the model
 START_S = 8.0  # of Python, torch and accelerate
@@ -109,12 +102,6 @@ class StepWork(NamedTuple):
     def flops(self) -> float:
         """Of all."""
         return self.model_flops + self.muon_flops
-
-
-def _of_step(config):
-    """What the work of a step depends on: the same for all configs of the same step."""
-    name = model_of(config)
-    return name, config.preset, *(getattr(config, field) for field in (*SIZES[name], *BATCH))
 
 
 @lru_cache(maxsize=64)
@@ -204,7 +191,7 @@ def estimate(
     steps: int | None = None,
 ) -> dict[str, Any]:
     """What so many optimizer steps of a stage (None: the whole training) take on a machine. Of what was measured on it
-    the first one of the same step counts, or else the first one of the same model.
+    the first one of the same work counts, or else the first one of the same model.
 
     Returns
     -------
@@ -215,8 +202,10 @@ def estimate(
     """
     name, work, hours = model_of(config), step_work(config), music_hours(config, data_dir)
     steps = steps or total_steps(config, round(hours * WINDOWS_AN_HOUR[name]))
-    same = next((row for row in measured if _of_step(row.config) == _of_step(config)), None)
-    best = same or next((row for row in measured if model_of(row.config) == name), None)
+    measured = [row for row in measured if model_of(row.config) == name]
+    precise = [row for row in measured if row.config.mixed_precision == config.mixed_precision]
+    same = next((row for row in precise if step_work(row.config) == work), None)
+    best = same or next(iter(measured), None)
     basis = "measured" if same else "measured, other preset" if best else "table"
     step_s = _table_step_s(config, machine) * (best.step_s / _table_step_s(best.config, machine) if best else 1)
 
