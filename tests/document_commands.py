@@ -47,6 +47,7 @@ NOT_RUN = {
     "python tests/benchmarks/codec.py": "takes minutes: tests/test_codec_figures.py runs its parts on few pieces",
     "python tests/benchmarks/style.py": "trains for hours: tests/test_style_figures.py runs its parts",
     "python tests/benchmarks/beats.py": "takes minutes, and recordings that can't be passed on: tests/test_beat_figures.py",
+    "python tests/benchmarks/release_judge.py": "wants a run of its own: tests/apps/evaluate/test_reference_classifier.py",
     "python tests/benchmarks/release_style.py": "takes half an hour, and recordings that can't be passed on",
     "python tests/benchmarks/style_grids.py": "needs recordings that cannot be passed on: tests/music/test_time_grid.py",
     "python tests/benchmarks/verification.py": "trains for half an hour, on recordings that can't be passed on",
