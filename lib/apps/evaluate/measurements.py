@@ -173,7 +173,7 @@ def second_opinion(sets: ClipSets) -> dict[str, dict[str, Figure]]:
     return section
 
 
-# name in evaluation.json -> function of ClipSets that gives that section
+# name in evaluation.json (likeness is similarity, obedience is chord adherence) -> function of ClipSets that gives it
 SECTIONS = {
     "likeness": similarity,
     "attributes": attributes,
