@@ -48,7 +48,7 @@ def doctor(
     runs_dir: RunsDir = RUNS_DIR,
     as_json: Annotated[bool, option("As JSON.", "--json")] = False,
 ):
-    """Say what is there and how to mend what is not: the end of every bug report. Exit code 1: something is missing."""
+    """Check this machine; exit code 1: something is missing."""
     from lib.apps.doctor import as_text, as_values, examine
 
     findings = examine(data_dir, runs_dir)
@@ -164,7 +164,7 @@ def evaluate(
     corpus: Annotated[str | None, hidden("Corpus of the recordings; the run's own by default.")] = None,
     help_all: HelpAll = False,
 ):
-    """Evaluate a model against real recordings and baselines: a page and a JSON; clips are kept for next time."""
+    """Evaluate a model against recordings and baselines: a page."""
     if (run is None) != released:
         raise ConfigError("Give either RUN or --released.")
     configs.choose("split", split, SPLITS)
@@ -189,7 +189,7 @@ def compare(
     guided: Guided = None,
     split: Split = "validation",
 ):
-    """Compare two models by the same prompts and seeds: paired differences, with intervals."""
+    """Compare two models: paired differences, with intervals."""
     configs.choose("split", split, SPLITS)
     from lib.apps.evaluate import evaluation
     from lib.storage.atomic_write import write_text
@@ -232,7 +232,7 @@ def listening_test(
     key: Annotated[Path | None, option(COLLECTED + "the page's key; by default beside --out.")] = None,
     as_json: Annotated[bool, option(COLLECTED + "all figures as JSON.", "--json")] = False,
 ):
-    """Make a blind test as one offline page, or with --collect evaluate its answers."""
+    """Make a blind test as one page, or --collect its answers."""
     key = key or out.with_suffix(".key.json")
     if collect == bool(takes) or collect != bool(answers):
         way = "Make a test with --takes SYSTEM=FILES, twice or more, or evaluate one: --collect answers-*.json."

@@ -20,35 +20,27 @@ app = typer.Typer(
     context_settings=SETTINGS,
     help="Brad Mehldau AI: data, training and solos.",
 )
-PLAY, TRAIN, LOOK, SHARE = "Play", "Train", "Look and compare", "Share and automate"
-COMMANDS = (  # panel of the help, name, function or group, its line in the list
-    (PLAY, "generate", generate, "Improvise over chords, continue a file, or infill a passage."),
-    (PLAY, "duet", duet, "Play together over live MIDI (docs/LIVE.md)."),
-    (PLAY, "fl-studio", fl_studio_app, None),
-    (PLAY, "style", style_app, None),
-    (TRAIN, "plan", plan, "Hours, dollars and memory of a training; what a budget buys."),
-    (TRAIN, "data", data_app, None),
-    (TRAIN, "train", train, "Train a stage, or continue to."),
-    (TRAIN, "until-done", until_done, "Run a command again and again until it is done."),
-    (TRAIN, "runs", list_runs, "List runs: stage, step, loss, last save, mirror, size."),
-    (LOOK, "identify", identify, "Who may be playing a MIDI file?"),
-    (LOOK, "charts", charts_app, None),
-    (LOOK, "reconstruct", reconstruct, "A MIDI file through the codec and back."),
-    (LOOK, "evaluate", evaluate, "Evaluate a model against recordings and baselines."),
-    (LOOK, "compare", compare, "Compare two models: paired differences, with intervals."),
-    (LOOK, "listening-test", listening_test, "A blind test as one page; collect its answers."),
-    (LOOK, "doctor", doctor, "Check this machine; how to fix what is missing."),
-    (SHARE, "serve", serve, "A REST server, and a page with knobs and the player."),
-    (SHARE, "worker", worker, "Play the jobs of a server with --queue."),
-    (SHARE, "export", export, "Weights as a folder for others, or the Hugging Face hub."),
-    (SHARE, "headless", headless, "Run notebooks unattended, also over a grid of parameters."),
-)
-for panel, name, command, line in COMMANDS:
-    if isinstance(command, typer.Typer):
-        app.add_typer(command, name=name, rich_help_panel=panel)
-    else:
-        passes_on = {"allow_extra_args": True, "ignore_unknown_options": True} if command is until_done else {}
-        app.command(name, rich_help_panel=panel, short_help=line, context_settings=passes_on)(command)
+COMMANDS = {  # panel of the help -> name -> function, or group
+    "Play": {"generate": generate, "duet": duet, "fl-studio": fl_studio_app, "style": style_app},
+    "Train": {"plan": plan, "data": data_app, "train": train, "until-done": until_done, "runs": list_runs},
+    "Look and compare": {
+        "identify": identify,
+        "charts": charts_app,
+        "reconstruct": reconstruct,
+        "evaluate": evaluate,
+        "compare": compare,
+        "listening-test": listening_test,
+        "doctor": doctor,
+    },
+    "Share and automate": {"serve": serve, "worker": worker, "export": export, "headless": headless},
+}
+for panel, commands in COMMANDS.items():
+    for name, command in commands.items():
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, rich_help_panel=panel)
+        else:
+            passes_on = {"allow_extra_args": True, "ignore_unknown_options": True} if command is until_done else {}
+            app.command(name, rich_help_panel=panel, context_settings=passes_on)(command)
 
 
 def main():

@@ -61,7 +61,7 @@ def generate(
     help_all: HelpAll = False,
     **request,
 ):
-    """Improvise over chords; the same seed plays the same solo."""
+    """Improvise over chords, continue a file, or infill a passage."""
     from lib.generation import generate as generation
     from lib.generation.performance import as_theme, order_of, read_performance
     from lib.music import audio
@@ -144,7 +144,7 @@ def reconstruct(
     wav: Annotated[Path | None, option("Sound file to write.")] = None,
     device: str = "auto",
 ):
-    """Send a MIDI file through the codec and back, in its own beats, and say how much of it survived."""
+    """Send a MIDI file through the codec and back: what survives."""
     check_source(run, released)
     from lib.generation.performance import read_performance
     from lib.generation.reconstruct import reconstruct as through_codec
@@ -175,7 +175,7 @@ def duet(
     help_all: HelpAll = False,
     **request,
 ):
-    """Play together over live MIDI: call and response, trading fours, comping (docs/LIVE.md)."""
+    """Play together over live MIDI (docs/LIVE.md)."""
     from lib.apps.live import ports
 
     if list_ports:

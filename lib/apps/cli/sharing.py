@@ -30,7 +30,7 @@ def serve(
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
-    """Play for others: a REST server, and a page with knobs and the player at http://127.0.0.1:8000/."""
+    """A REST server, and a page with knobs and the player."""
     try:
         from lib.apps.server.background import serve as serve_at
     except ImportError as error:
@@ -56,7 +56,7 @@ def worker(
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
-    """Play the jobs of a server that was started with --queue; as many workers as there are machines."""
+    """Play the jobs of a server with --queue; several may."""
     try:
         from lib.apps.server.redis_queue import make_worker, without_password
     except ImportError as error:
@@ -87,7 +87,7 @@ def export(
     base: Annotated[bool, option("Of a fine_tune run: take the base model along.", "--base")] = False,
     interim: Annotated[bool, option("One small file to continue training from elsewhere.", "--interim")] = False,
 ):
-    """Write weights, config and card; they load back by folder, or by name from the Hugging Face hub."""
+    """Weights as a folder for others, or the Hugging Face hub."""
     if interim:
         from lib.checkpoints.checkpoint import find_origin
         from lib.checkpoints.interim_weights import write_interim_weights
@@ -114,7 +114,7 @@ def headless(
     output_dir: Path = OUTPUT_DIR,
     again: Annotated[bool, option("Run also what is done already.", "--again")] = False,
 ):
-    """Run notebooks without a screen, one after the other; exit code 75: a training stopped early, run it again."""
+    """Run notebooks unattended; exit code 75: run it again."""
     from lib.apps.headless import headless as runner
     from lib.apps.headless.sweep import read_sweep, run_sweep
 

@@ -133,7 +133,7 @@ def plan(
     devices: Annotated[bool, option("Only the table of devices: peaks, what is reached, source.", "--devices")] = False,
     as_json: Annotated[bool, option("All of it as JSON.", "--json")] = False,
 ):
-    """Hours, dollars, memory and disk of each stage, preset and environment; what a budget buys."""
+    """Hours, dollars and memory of a training; what a budget buys."""
     from lib.apps.plan.machines import at_hand, environments, measurements
     from lib.apps.plan.report import Plan, devices_text
 
@@ -198,7 +198,7 @@ def train(
     wandb_project: Annotated[str | None, hidden("Log to Weights & Biases as well.")] = None,
     help_all: HelpAll = False,
 ):
-    """Train a stage, or continue to; Ctrl-C saves, the same command continues (until-done: by itself)."""
+    """Train a stage, or continue to; Ctrl-C saves."""
     from lib.apps.headless import until_done as endings
     from lib.checkpoints.config_migration import renamed_settings
     from lib.data.note_store import STORE_NAME
@@ -263,7 +263,7 @@ def parse_budget(text: str) -> int:
 
 
 def until_done(context: typer.Context):
-    """Run a command again and again until it is done: python -m lib until-done train vqvae ..."""
+    """Run a command until it is done: until-done train vqvae ..."""
     from lib.apps.headless.until_done import run_until_done
 
     raise typer.Exit(run_until_done(context.args))

@@ -8,7 +8,7 @@ from lib.apps.cli.options import with_request
 from lib.config import ConfigError, build
 from lib.generation.request import GenerateRequest
 
-NAMES = [[], *([name] for _, name, *_ in COMMANDS if name != "worker")]
+NAMES = [[], *([name] for commands in COMMANDS.values() for name in commands if name != "worker")]
 
 
 @pytest.fixture(autouse=True)
