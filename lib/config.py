@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RELEASED = ROOT / "data" / "released"
 STYLES = "styles"  # folder of the user's own styles
 OWN = "own"  # chords that the pianist invents
+EXIT_STOPPED_EARLY = 75  # exit code of what stopped before it was done: run the same command again
 GUIDED_CANDIDATES = 8  # of SCG, where a rule is asked for without saying how many
 PRESETS = ("tiny", "demo", "laptop", "colab", "large")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)

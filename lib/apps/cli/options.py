@@ -36,7 +36,6 @@ RunsDir = Annotated[Path, option("Folder of runs.")]
 Run = Annotated[Path | None, option("brad_final, or a run of diffusion or fine_tune.")]
 Released = Annotated[bool, option("Play with the weights of data/released.", "--released")]
 DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
-STOPPED_EARLY = 75  # exit code: run the same command again
 
 
 def _show_all(context: typer.Context, value: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.apps.cli.options import DATA_DIR, OUTPUT_DIR, RUNS_DIR, STOPPED_EARLY, DataDir, Released, Run, RunsDir, option
+from lib.apps.cli.options import DATA_DIR, OUTPUT_DIR, RUNS_DIR, DataDir, Released, Run, RunsDir, option
 from lib.config import ConfigError
 
 MISSING = "The server needs some packages more: pip install -r requirements-serve.txt ({error})"
@@ -126,4 +126,4 @@ def headless(
     else:
         results = run_sweep(read_sweep(sweep, preset, notebooks), *folders, again=again)
     statuses = {result.status for result in results}
-    raise typer.Exit(1 if "failed" in statuses else STOPPED_EARLY if runner.STOPPED_EARLY in statuses else 0)
+    raise typer.Exit(1 if "failed" in statuses else configs.EXIT_STOPPED_EARLY if runner.STOPPED_EARLY in statuses else 0)

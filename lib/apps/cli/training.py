@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from lib import config as configs
-from lib.apps.cli.options import DATA_DIR, RUNS_DIR, STOPPED_EARLY, DataDir, HelpAll, RunsDir, hidden, option
+from lib.apps.cli.options import DATA_DIR, RUNS_DIR, DataDir, HelpAll, RunsDir, hidden, option
 from lib.config import RELEASED, ConfigError
 
 BUDGET = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
@@ -250,7 +250,7 @@ def train(
     print(result.message)
     if result.finished:
         endings.when_done(when_done, runs_dir, mirror)
-    raise typer.Exit(0 if result.finished else STOPPED_EARLY)
+    raise typer.Exit(0 if result.finished else configs.EXIT_STOPPED_EARLY)
 
 
 def parse_budget(text: str) -> int:

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib import google_colab_shim
-from lib.config import ConfigError, choose
+from lib.config import EXIT_STOPPED_EARLY, ConfigError, choose
 
 COMMAND = (sys.executable, "-m", "lib")
 FIRST_WAIT_S, LONGEST_WAIT_S, GROWTH = 10.0, 300.0, 1.5
 LONG_S = 600.0  # a run that lasted so long was not hopeless
-STOPPED_EARLY, MEND_IT = 75, 2  # exit codes of a training that stopped early, and of one that the user must mend
+MEND_IT = 2  # exit code of a command that the user must mend
 MOST_ALIKE = 3
 ACTIONS = ("nothing", "release", "stop-pod")
 
@@ -37,7 +37,7 @@ class Ending:
 
     def __str__(self):
         step = "" if self.step is None else f" at step {self.step}"
-        if self.code == STOPPED_EARLY:
+        if self.code == EXIT_STOPPED_EARLY:
             return f"stopped early{step}"
         if self.code == -signal.SIGKILL:
             return f"killed{step} (for want of memory, or by the runtime)"

@@ -31,7 +31,7 @@ from lib import google_colab_shim as shim
 from lib.checkpoints import history
 from lib.checkpoints.checkpoint import CheckpointError
 from lib.checkpoints.config_migration import config_of_run
-from lib.config import RELEASED, ROOT, ConfigError, StageConfig
+from lib.config import EXIT_STOPPED_EARLY, RELEASED, ROOT, ConfigError, StageConfig
 from lib.devices import choose_device, device_name
 
 NOTED = "2026-11-26"
@@ -41,7 +41,6 @@ PROBES = ROOT / ".cache" / "plan"  # runs of some seconds
 PROBED = ("vqvae", "style_encoder", "diffusion")  # fine-tuning is the diffusion model again
 PROBE_SETTINGS = ("corpora=demo", "tracker=none", "epochs=1000000", "log_every=1", "validate_every=4")
 BUSY = 0.1  # from this share of the processors on, other programs are mentioned, and no probe is kept beside them
-ENDED = (0, 75)  # exit codes of `train`: finished, stopped early
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def probe(stage: str, preset: str, seconds: float, others: float = 0.0) -> Logge
     words += [word for setting in PROBE_SETTINGS for word in ("--set", setting)]
     command = [sys.executable, "-m", "lib", "train", *map(str, words)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode not in ENDED:
+    if done.returncode not in (0, EXIT_STOPPED_EARLY):
         reason = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise ConfigError(
             f"{stage} of preset {preset} can't be measured here: {reason}\n--no-calibrate plans without."
