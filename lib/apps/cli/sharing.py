@@ -126,4 +126,5 @@ def headless(
     else:
         results = run_sweep(read_sweep(sweep, preset, notebooks), *folders, again=again)
     statuses = {result.status for result in results}
-    raise typer.Exit(1 if "failed" in statuses else configs.EXIT_STOPPED_EARLY if runner.STOPPED_EARLY in statuses else 0)
+    code = configs.EXIT_STOPPED_EARLY if runner.STOPPED_EARLY in statuses else 0
+    raise typer.Exit(1 if "failed" in statuses else code)
