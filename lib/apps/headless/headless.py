@@ -34,7 +34,7 @@ CONFIGS = {**config.STAGES, "listen": GenerateRequest}  # a notebook without its
 EXAMPLES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 DONE, STOPPED_EARLY = ("done", "resumed", "done before"), "stopped early"
 KERNEL_LOG = "--IPKernelApp.log_level=50"  # the kernel's own remarks on sockets and signals concern nobody here
-# of kernels, where the user has no others: no warnings that no reader can act on, progress as lines of text, no questions
+# of kernels, where the user has no others: no warnings that nobody can act on, progress as lines of text, no questions
 KERNEL_ENVIRONMENT = {
     "LIB_PROGRESS": "lines",
     google_colab_shim.UNATTENDED: "1",
