@@ -1,8 +1,8 @@
-"""How likely a model holds real music to be, by pianist: told who plays, told another pianist, and of shuffled bars.
+"""How likely a model holds real music to be, by pianist: with who plays as its style, with another, of shuffled bars.
 
 Conventions: nats a note, the bound of masked diffusion (Sahoo et al. 2024) on the codes of a clip, which the codec has
-already made plainer: figures of different codecs can't be compared. The model is told style, chords as recognised,
-tempo and bars, and sees no reference. The mask ratios of a clip are spread evenly over [0, 1]; masks are the same for
+already made plainer: figures of different codecs can't be compared. Its conditions are style, chords as recognised,
+tempo and bars, without a reference. The mask ratios of a clip are spread evenly over [0, 1]; masks are the same for
 all.
 """
 
@@ -31,7 +31,7 @@ MOST_CLIPS = 8  # of a pianist
 
 @torch.inference_mode()
 def nll_nats(improviser: Improviser, clip: Clip, style: str | None) -> float:
-    """Nats a note of a clip for a model that is told a style (None: whom it was adapted to); NaN without notes."""
+    """Nats a note of a clip for a model with a style (None: whom it was adapted to); NaN without notes."""
     codes, count = improviser.vqvae.encode(clip.piano_roll.to(improviser.device)), len(clip.notes)  # (1, N, G)
     length = codes.shape[1]
     request = build(GenerateRequest, {**clip.prompt(clip.beats), "density": None})
@@ -48,7 +48,7 @@ def nll_nats(improviser: Improviser, clip: Clip, style: str | None) -> float:
 
 
 def nll_figures(sets: ClipSets) -> dict[str, dict[str, Figure]]:
-    """pianist -> own, other (told the next pianist's name) and shuffled -> Figure of nats a note, for the pianist of
+    """pianist -> own, other (the next pianist's style) and shuffled -> Figure of nats a note, for the pianist of
     the evaluation and those that the model and the corpus have in common."""
     if not sets.size.each:
         raise Missing("The size of this evaluation has no clips of twelve styles: --each 0.")

@@ -169,8 +169,8 @@ MISMATCH = Description("mismatch agreement", "share of clips",
     "The judge errs, and pianists differ in how easily it hears them; chance is one in twelve. What B would have made "
     "of A's music nobody knows.", "asked: as much as without mismatch; source: chance")
 LIKELIHOOD = Description("nats a note, by pianist", "nats a note",
-    "The bound on the negative log-likelihood of held-out clips, told whose they are, told another's name, and of "
-    "their shuffled bars, told whose they were. Told wrong and shuffled must cost more.",
+    "The bound on the negative log-likelihood of held-out clips, with their own pianist as the style, with another, "
+    "and of their shuffled bars. The wrong one and shuffled bars must cost more.",
     "It depends on the codec and on how dense the music is, so compare within a row, and rows of two models of one "
     "codec; a likely note need not be a good one.", "less, and least where the name is right")
 OUTSIDE = Description("Fréchet distance, outside embedding", "",

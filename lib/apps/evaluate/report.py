@@ -100,8 +100,13 @@ def write_report(path: Path | str, evaluation: dict, pairs: Sequence[tuple] = ()
 
     subject = evaluation["subject"]
     name = f"{Path(subject['model']).name} ({subject['pianist'] or 'nobody in particular'})"
-    doses = evaluation.get("selfcheck", {}).get("doses", ())
-    damages = [f"{row['damage']}, {row['dose']:g} {row['unit']}" for row in doses]
+    check = evaluation.get("selfcheck", {"doses": (), "verdicts": {}, "control": {}})
+    damages = [f"{row['damage']}, {row['dose']:g} {row['unit']}" for row in check["doses"]]
+    verdicts = {
+        SIMILARITY[key].title: {name: is_worse for name, (is_worse, _) in row.items()}
+        | {"bars shuffled": check["control"].get(key)}
+        for key, row in check["verdicts"].items()
+    }
     smg = [key for row in evaluation.get("second_opinion", {}).values() for key in row]
     page = make_page(
         Path(__file__).parent,
@@ -115,7 +120,9 @@ def write_report(path: Path | str, evaluation: dict, pairs: Sequence[tuple] = ()
         plot_similarity=plot_similarity,
         plot_selfcheck=plot_selfcheck,
         plot_scapes=lambda evaluation: plot_scapes({TITLES[name]: row for name, row in evaluation["scapes"].items()}),
-        doses=dict(zip(["no damage (real against real)", *damages[1:]], (row["figures"] for row in doses))),
+        doses=dict(zip(["no damage (real against real)", *damages[1:]], (row["figures"] for row in check["doses"]))),
+        verdicts=verdicts,
+        verdict_columns={name: name for row in verdicts.values() for name in row},
         columns_of=columns_of,
         titles=defaultdict(str, TITLES),
         own_sets=OWN_SETS,
