@@ -202,11 +202,12 @@ class Dispatcher(threading.Thread):
             return self.jobs.give_back(list(batch))
         except Exception as error:  # whatever a job does, the server lives on
             return self._fail(list(batch.values()), error)
-        finally:
+        else:
+            for job_id, values in results.items():
+                self._keep(batch[job_id], values)
+        finally:  # a job is done, or waits again, before nobody knows how far it is
             for job_id in batch:
                 self.progress.pop(job_id, None)
-        for job_id, values in results.items():
-            self._keep(batch[job_id], values)
 
     def _is_wanted(self, shares):
         self.progress |= shares
