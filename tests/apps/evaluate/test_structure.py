@@ -6,7 +6,14 @@ import pytest
 from lib.apps.evaluate.clip_sets import real_clips
 from lib.apps.evaluate.clips import Clip, ClipSet
 from lib.apps.evaluate.measures import beat_features, solo_measures
-from lib.apps.evaluate.structure import bar_recurrence, fitness_scape, looped, plot_scapes, structure_measures
+from lib.apps.evaluate.structure import (
+    _fitness,
+    bar_recurrence,
+    fitness_scape,
+    looped,
+    plot_scapes,
+    structure_measures,
+)
 from lib.music.notes import Notes
 from lib.music.tempo_map import Metre, TempoMap
 
@@ -43,6 +50,45 @@ def test_a_perfect_repetition_has_the_fitness_of_the_paper():
     assert scape[3, 0] == pytest.approx(0.5)  # score (32 - 16) / 32 cells, coverage (32 - 16) / 32 beats
     assert scape[1, 0] == pytest.approx(2 * 0.5 * 0.25 / 0.75)  # two bars of four: half of the coverage
     assert np.nanmax(scape) == scape[3, 0]
+
+
+def fitness_step_by_step(matrix, first, length):
+    """The fitness of one segment as the paper has it: the best path family, then the way back."""
+    beats, nowhere = len(matrix), -np.inf
+    score, back = np.full((beats + 1, length + 1), nowhere), {}
+    score[0, 0] = 0  # before the first beat
+    for n in range(1, beats + 1):
+        skip = {(n - 1, 0): score[n - 1, 0], (n - 1, length): score[n - 1, length]}
+        back[n, 0] = max(skip, key=skip.get)
+        score[n, 0] = skip[back[n, 0]]
+        for m in range(1, length + 1):
+            ways = [(n, 0)] if m == 1 else [(n - 1, m - 1), (n - 2, m - 1), (n - 1, m - 2)]
+            ways = [(i, j) for i, j in ways if i >= 0 and (j > 0 or m == 1)] or [(n, 0)]
+            back[n, m] = max(ways, key=lambda way: score[way])
+            if m == 1 or ways != [(n, 0)]:
+                score[n, m] = score[back[n, m]] + matrix[n - 1, first + m - 1]
+    at = max([(beats, 0), (beats, length)], key=lambda end: score[end])
+    best, cells, covered = score[at], 0, set()
+    while at != (0, 0):
+        before = back[at]
+        if at[1]:
+            cells += 1
+            covered |= set(range(before[0] + 1, at[0] + 1)) | {at[0]}
+        at = before
+    normalised, coverage = (best - length) / max(cells, 1), (len(covered) - length) / beats
+    return 2 * normalised * coverage / (normalised + coverage) if min(normalised, coverage) > 0 else 0.0
+
+
+def test_it_is_the_fitness_of_the_paper_step_by_step():
+    generator = np.random.default_rng(3)
+    pattern = generator.integers(0, 5, 10)
+    steps = np.concatenate([pattern, generator.integers(0, 5, 4), np.delete(pattern, 4), generator.integers(0, 5, 9)])
+    matrix = np.where(steps[:, None] == steps, generator.uniform(0.2, 1, (32, 32)), -0.7)
+    for length in (4, 8, 12):
+        starts = np.arange(0, 32 - length, 4)
+        expected = [fitness_step_by_step(matrix, start, length) for start in starts]
+        assert _fitness(matrix, starts, length) == pytest.approx(expected)
+        assert max(expected) > 0.05
 
 
 def test_a_form_is_found_at_its_length():
