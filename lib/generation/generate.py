@@ -282,7 +282,7 @@ def _encode(improviser, notes, num_latents):
 def _time(plan, start, end, length):
     """(clock, bpm) of latent frames from `start`: by the map of the notes until `end`, then as asked for `length`.
 
-    In an infilled passage the bars and the tempo of the notes go on.
+    In an infilled passage the bars and the tempo of the notes continue.
     """
     around, timing, silent = plan.around, plan.request.timing, max(0, -start)
     clock, bpm = (of(around, max(0, end))[max(0, start) :] for of in (clock_frames, tempo_frames))

@@ -89,7 +89,7 @@ def spread_of_twelfths(positions: np.ndarray) -> float:
 def density_and_velocity(
     notes: Notes, window_s: float = CURVE_WINDOW_S
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How a performance goes on, in windows that slide.
+    """How a performance develops, in windows that slide.
 
     Parameters
     ----------

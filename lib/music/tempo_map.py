@@ -184,7 +184,7 @@ class TempoMap:
         return TempoMap(self.beats_s[first:], _cut(self.bars, first, np.inf))
 
     def followed_by(self, later: TempoMap, at: int) -> TempoMap:
-        """Its first beats up to number `at`, where another map goes on; that one's first beat takes its place."""
+        """Its first beats up to number `at`, where another map continues; that one's first beat takes its place."""
         bars = later.bars.copy()
         bars["start"] += at
         return TempoMap(

@@ -114,7 +114,7 @@ class Run:
         return by_time or self.step % max(1, every - max(1, every // 10)) == 0
 
     def save(self) -> None:
-        """Write a checkpoint of this step while training goes on."""
+        """Write a checkpoint of this step while training continues."""
         self._saved_s = time.monotonic()
         if not self.log.writes:
             self.saver.durable = self.step
