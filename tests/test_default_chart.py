@@ -13,10 +13,9 @@ import default_chart  # noqa: E402
 from lib.config import build  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
 from lib.generation.solo import Solo  # noqa: E402
-from lib.music.beat_notes import in_beats  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import LATENT_STRIDE, notes_to_piano_roll  # noqa: E402
-from lib.music.tempo_map import Metre, TempoMap  # noqa: E402
+from lib.music.tempo_map import Metre, TempoMap, in_beats  # noqa: E402
 
 FIELDS = {"chords": "C7 | %", "tempo_bpm": 120.0}
 STEADY = TempoMap.constant(120.0, Metre(4, 4), 2)

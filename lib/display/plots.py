@@ -24,8 +24,7 @@ from lib.display.palette import (
     RIGHT,
     on_paper,
 )
-from lib.music.beat_notes import in_beats
-from lib.music.tempo_map import BEATS_ONLY, FASTEST_FELT, IN_BARS, NO_BEAT, SLOWEST_FELT, TempoMap
+from lib.music.tempo_map import BEATS_ONLY, FASTEST_FELT, IN_BARS, NO_BEAT, SLOWEST_FELT, TempoMap, in_beats
 
 MATCH_S = 0.04  # an onset that is off by no more is the same note
 PICKUP_BEATS = 0.5  # by which the first note may come before its bar and get no row of its own

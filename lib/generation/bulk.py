@@ -26,11 +26,10 @@ from lib.generation.generate import generate_many
 from lib.generation.performance import written_map
 from lib.generation.request import request_from
 from lib.generation.solo import Order, Solo
-from lib.music.beat_notes import STEADY, in_seconds
 from lib.music.metrics import describe
 from lib.music.midi_writer import to_midi
 from lib.music.notes import MidiError, Notes, read_metres, read_midi, read_midi_and_quarters
-from lib.music.tempo_map import TempoMap
+from lib.music.tempo_map import STEADY, TempoMap, in_seconds
 from lib.progress import progress_bar
 from lib.storage.atomic_write import atomic_write, write_text
 from lib.storage.kill_points import kill_point

@@ -20,8 +20,6 @@ from lib.generation.request import USUAL_S, GenerateRequest
 from lib.generation.sliding_window import OVERLAP, Conditioning, Passage, decode, fill_passages
 from lib.generation.solo import Order, Solo
 from lib.models.vqvae import GROUPS
-from lib.music.beat_grid import UNKNOWN_CLOCK, clock_frames, tempo_frames
-from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
 from lib.music.chart import Chart
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import NO_CHORD
@@ -35,7 +33,17 @@ from lib.music.piano_roll import (
     piano_roll_to_notes,
     sounding_roll,
 )
-from lib.music.tempo_map import SLOWEST_FELT, Metre, TempoMap
+from lib.music.tempo_map import (
+    SLOWEST_FELT,
+    UNKNOWN_CLOCK,
+    BeatNotes,
+    Metre,
+    TempoMap,
+    clock_frames,
+    in_beats,
+    in_seconds,
+    tempo_frames,
+)
 from lib.style.classifier import StyleClassifier
 from lib.style.embeddings import with_own
 

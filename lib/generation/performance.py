@@ -16,12 +16,11 @@ from lib.config import RELEASED, build
 from lib.generation.request import GenerateRequest
 from lib.generation.solo import Order
 from lib.models.beat_tracker import BeatTracker
-from lib.music.beat_grid import Timing
-from lib.music.beat_notes import BeatNotes, in_beats
 from lib.music.beat_tracking import phase_lock, sits_on_grid
+from lib.music.chart import Timing
 from lib.music.notes import SLOWEST_FASTEST, Notes, read_metres, read_midi_and_quarters
 from lib.music.piano_roll import FRAMES_PER_BEAT
-from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, UNITS, Metre, TempoMap, bar_table
+from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, UNITS, BeatNotes, Metre, TempoMap, bar_table, in_beats
 
 TRACKER = RELEASED / "beat_tracker.safetensors"
 ON_FRAMES = 0.9  # lock of onsets to frames, as our solos have it and no recording

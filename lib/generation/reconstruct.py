@@ -9,11 +9,10 @@ import torch
 from lib.checkpoints.load import load_vqvae
 from lib.devices import choose_device
 from lib.models.vqvae import VQVAE
-from lib.music.beat_notes import STEADY, in_beats, in_seconds
 from lib.music.metrics import NoteF1, note_f1
 from lib.music.notes import Notes
 from lib.music.piano_roll import notes_to_piano_roll, piano_roll_to_notes
-from lib.music.tempo_map import TempoMap
+from lib.music.tempo_map import STEADY, TempoMap, in_beats, in_seconds
 
 
 def reconstruct(

@@ -16,8 +16,7 @@ from lib.config import OWN, STRICT, ConfigError, Share, build
 from lib.music.tempo_map import Metre
 
 if TYPE_CHECKING:
-    from lib.music.beat_grid import Timing
-    from lib.music.chart import Chart
+    from lib.music.chart import Chart, Timing
 
 MOST_POINTS = 10_000  # of an arc or a melody
 USUAL_S = 30.0  # whole choruses nearest to it are played where nobody says how long
@@ -145,7 +144,7 @@ class GenerateRequest:
     @property
     def timing(self) -> Timing:
         """How its tempo and metre become felt beats."""
-        from lib.music.beat_grid import Timing
+        from lib.music.chart import Timing
 
         return Timing.of(self.tempo_bpm, Metre.parse(self.metre))
 

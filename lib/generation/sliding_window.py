@@ -23,12 +23,11 @@ from lib.generation.request import GenerateRequest
 from lib.keyed_random import uniforms
 from lib.models.conditions import Conditions, attributes, feel_condition, harmony, tempo
 from lib.models.dit import classifier_free
-from lib.music.beat_grid import window_starts
 from lib.music.chart import Chart, chord_features, chord_frames, next_chords
 from lib.music.chords import Chord
 from lib.music.piano_roll import LATENTS_PER_BEAT, WINDOW, PianoRoll
 from lib.music.rules import CURVES, RULES, Rule, Span, chord_progression, total_loss
-from lib.music.tempo_map import Metre
+from lib.music.tempo_map import Metre, window_starts
 
 OVERLAP = 8 * LATENTS_PER_BEAT  # latent frames given from the window before
 FEELS = {"straight": (-1.0, 0.04, 0.04), "swing": (0.85, 0.36, 0.05)}  # medians of the straightest and most swung 15 %
@@ -48,7 +47,7 @@ class Conditioning:
     next_chords : chord frames int8 (L, 3) of the one that comes next, and in how many latent frames (L,), or infinity
     curves : name of rules.CURVES -> float32 (L,), the target, NaN where there is none; density in notes a beat
     sources : int64 (L,), the latent frame of the whole, or of the theme, whose music each comes back to; -1: none
-    clock : int64 (L, 3), of beat_grid.clock_frames
+    clock : int64 (L, 3), of tempo_map.clock_frames
     bpm : float32 (L,), felt beats a minute, NaN where there is no beat
     start : when the first latent frame is, in latent frames from the beginning of the chart
     """

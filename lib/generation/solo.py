@@ -8,14 +8,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from lib.generation.request import GenerateRequest
-from lib.music.beat_notes import BeatNotes
 from lib.music.chart import Chart
 from lib.music.hands import left_hand
 from lib.music.midi_writer import to_midi
 from lib.music.notes import Notes
 from lib.music.piano_roll import PianoRoll
 from lib.music.rules import Rule
-from lib.music.tempo_map import TempoMap
+from lib.music.tempo_map import BeatNotes, TempoMap
 from lib.storage.atomic_write import atomic_write
 
 

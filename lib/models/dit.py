@@ -27,8 +27,8 @@ from lib.models.conditions import (
     Conditions,
 )
 from lib.models.frame_head import SILENT, TYPICAL_LOGIT, FrameHead
-from lib.music.beat_grid import LONGEST_BAR
 from lib.music.piano_roll import LATENTS_PER_BEAT
+from lib.music.tempo_map import LONGEST_BAR
 
 ROTARY_BASE = 1000.0  # sequences have about 200 positions
 CLOCK_SIZES = (LATENTS_PER_BEAT + 1, LONGEST_BAR + 1, LONGEST_BAR + 1)  # of the clock's columns, unknown included

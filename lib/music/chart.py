@@ -20,6 +20,17 @@ from torch.nn import functional
 
 from lib.music.chords import NAMES, QUALITIES, Chord, parse_chord
 from lib.music.form import Marks, play_order
+from lib.music.tempo_map import (
+    FASTEST_FELT,
+    IN_BARS,
+    LATENTS_PER_BEAT,
+    SLOWEST_FELT,
+    UNITS,
+    Metre,
+    TempoMap,
+    bar_table,
+    clock_frames,
+)
 
 CHORD_DIM = 37  # of chord features: root 12, chroma 12, bass 12, known 1
 NO_CHORD_FRAME = (-1, -1, -1)
@@ -249,6 +260,62 @@ def _transposed(chord, semitones):
     root, bass = (NAMES[(tone + semitones) % 12] for tone in (chord.root, chord.bass))
     symbol = re.sub(r"^([(\[]?)[A-G][b#♭♯]*", rf"\1{root}", chord.symbol)
     return parse_chord(re.sub(r"/[A-G][b#♭♯]*(?=[)\]]*$)", f"/{bass}", symbol))
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How a chart's time, written in quarters at a steady tempo, becomes felt beats.
+
+    Attributes
+    ----------
+    tempo_bpm : quarters a minute
+    beats_per_quarter : felt beats a quarter: 1 in 4/4, 2/3 in 12/8; twice or half as many where the felt tempo would
+        not lie between 75 and 170 a minute
+    """
+
+    tempo_bpm: float
+    beats_per_quarter: Fraction
+
+    @classmethod
+    def of(cls, tempo_bpm: float, metre: Metre) -> Timing:
+        """That of a tempo and a metre."""
+        beats_per_quarter = 1 / metre.quarters_per_beat
+        while tempo_bpm * beats_per_quarter < SLOWEST_FELT:
+            beats_per_quarter *= 2
+        while tempo_bpm * beats_per_quarter > FASTEST_FELT:
+            beats_per_quarter /= 2
+        return cls(tempo_bpm, beats_per_quarter)
+
+    @property
+    def felt_bpm(self) -> float:
+        """Felt beats a minute."""
+        return float(self.tempo_bpm * self.beats_per_quarter)
+
+    @property
+    def latents_per_quarter(self) -> Fraction:
+        """Latent frames a quarter."""
+        return LATENTS_PER_BEAT * self.beats_per_quarter
+
+    def seconds(self, latents: float) -> float:
+        """Length of so many latent frames."""
+        return latents / LATENTS_PER_BEAT * 60 / self.felt_bpm
+
+    def tempo_map(self, chart: Chart, num_latents: int, start_s: float = 0.0) -> TempoMap:
+        """The map of a chart that is played for so many latent frames, from a second on."""
+        played = list(chart.played(Fraction(num_latents) / self.latents_per_quarter))
+        columns = (start for start, _ in played), (bar.quarters for _, bar in played)
+        bars = bar_table(*([float(at * self.beats_per_quarter) for at in column] for column in columns), IN_BARS, 1.0)
+        felt = Fraction(1, 4) / self.beats_per_quarter
+        bars["felt"] = felt.numerator, felt.denominator
+        for row, (_, bar) in zip(bars, played, strict=True):
+            if bar.metre[1] in UNITS:
+                row["numerator"], row["denominator"] = bar.metre
+        num_beats = max(2, math.ceil(num_latents / LATENTS_PER_BEAT) + 1)
+        return TempoMap(start_s + 60 / self.felt_bpm * np.arange(num_beats), bars)
+
+    def clock(self, chart: Chart, num_latents: int) -> np.ndarray:
+        """The clock of a chart that is played for so many latent frames, int16 (num_latents, 3)."""
+        return clock_frames(self.tempo_map(chart, num_latents), num_latents)
 
 
 @dataclass(frozen=True)

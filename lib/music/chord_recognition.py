@@ -55,7 +55,7 @@ def recognise_chords(sounding: Tensor, clock: Tensor) -> Tensor:
     Parameters
     ----------
     sounding : Tensor (B, 88, T) in [0, 1], of piano_roll.sounding_roll
-    clock : int (B, T / LATENT_STRIDE, 3), of beat_grid.clock_frames
+    clock : int (B, T / LATENT_STRIDE, 3), of tempo_map.clock_frames
 
     Returns
     -------

@@ -19,14 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.music.beat_notes import BeatNotes
-from lib.music.tempo_map import FREE_BPM
+from lib.music.tempo_map import FRAMES_PER_BEAT, FREE_BPM, LATENT_STRIDE, LATENTS_PER_BEAT, BeatNotes
 
-FRAMES_PER_BEAT = 24
 NUM_PITCHES = 88
 LOWEST_PITCH = 21
-LATENT_STRIDE = 4  # frames a latent frame
-LATENTS_PER_BEAT = FRAMES_PER_BEAT // LATENT_STRIDE  # 6
 WINDOW = 192  # latent frames that a generator sees at once: 32 beats
 WINDOW_FRAMES = WINDOW * LATENT_STRIDE
 CHUNK_S = 10.24  # of music without beats, as a style encoder reads it

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.music.beat_grid import Timing
+from lib.music.chart import Timing
 from lib.music.chords import Chord
 from lib.music.notes import MIDDLE_C
 from lib.music.piano_roll import (

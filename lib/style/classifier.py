@@ -16,10 +16,10 @@ from torch.nn import functional
 from lib.checkpoints.load import load_style_encoder
 from lib.config import ConfigError
 from lib.models.style_encoder import StyleEncoder
-from lib.music.beat_notes import STEADY, in_beats
 from lib.music.grouped_notes import grouped_values
 from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, note_values, note_windows
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, notes_to_piano_roll
+from lib.music.tempo_map import STEADY, in_beats
 
 SHORTEST_S, FEWEST_NOTES = 5.0, 10  # less says nothing about a player
 MOST_WINDOWS = 24  # of a performance, evenly spread: more hardly change the mean

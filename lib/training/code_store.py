@@ -23,7 +23,6 @@ from lib.checkpoints.load import fingerprint
 from lib.config import StyleEncoderConfig
 from lib.models.style_encoder import StyleEncoder
 from lib.models.vqvae import VQVAE
-from lib.music.beat_grid import clock_frames, tempo_frames, window_starts
 from lib.music.chart import next_chords
 from lib.music.chord_recognition import recognise_chords
 from lib.music.piano_roll import (
@@ -35,6 +34,7 @@ from lib.music.piano_roll import (
     PianoRoll,
     sounding_roll,
 )
+from lib.music.tempo_map import clock_frames, tempo_frames, window_starts
 from lib.progress import progress_bar
 from lib.storage.atomic_write import atomic_write
 from lib.storage.backends import Storage

@@ -18,8 +18,6 @@ from torch.nn import functional
 from lib.config import ConfigError, StageConfig
 from lib.data.corpora import pianists_of
 from lib.keyed_random import keyed_generator
-from lib.music.beat_grid import clock_frames, window_starts
-from lib.music.beat_notes import BeatNotes, in_beats
 from lib.music.chart import chord_features
 from lib.music.piano_roll import (
     LATENT_STRIDE,
@@ -31,7 +29,7 @@ from lib.music.piano_roll import (
     rasterise,
     smooth,
 )
-from lib.music.tempo_map import TempoMap
+from lib.music.tempo_map import BeatNotes, TempoMap, clock_frames, in_beats, window_starts
 from lib.training.stream import Batch, Stream
 
 # Purposes of random numbers. They are data: with other texts a run could not be resumed.
@@ -41,7 +39,7 @@ KEYS = 12
 AS_PLAYED = -1  # the encoding of a piece as played: for validation
 SHORT_WINDOWS, SHORT_SHARE = (96, 144), 0.25  # latent frames of some steps' windows, and in how many steps
 
-# a latent frame of a piece, whatever its key: beat_grid's clock and tempo, the chord, the next one and in how many
+# a latent frame of a piece, whatever its key: tempo_map's clock and tempo, the chord, the next one and in how many
 # latent frames it comes, onsets by frame, the sum of their keys (0 is A0); where a window may begin, the latent frame
 # where the passage begins that is most like it, else -1
 FRAME = np.dtype(
@@ -135,7 +133,7 @@ class Coded:
     Attributes
     ----------
     codes : int64 (B, N, G)
-    clock : int64 (B, N, 3), of beat_grid.clock_frames
+    clock : int64 (B, N, 3), of tempo_map.clock_frames
     tempo : (B, N), felt beats a minute, NaN where there is no beat
     chords, next_chords : (B, N, CHORD_DIM), of chart.chord_features
     beats_until : (B, N), until the next chord; infinite where none comes

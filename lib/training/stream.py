@@ -15,11 +15,11 @@ import torch
 
 from lib.config import ConfigError, StageConfig
 from lib.keyed_random import keyed_generator, permute
-from lib.music.beat_notes import STEADY, in_beats
 from lib.music.grouped_notes import grouped_values
 from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, NoteWindows, note_values, note_windows
 from lib.music.notes import Notes
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, rasterise
+from lib.music.tempo_map import STEADY, in_beats
 
 # Purposes of random numbers. They are data: with other texts a run could not be resumed.
 EXAMPLE_PURPOSE = "example"

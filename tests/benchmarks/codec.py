@@ -34,15 +34,9 @@ from lib.data.note_store import resolution_ms  # noqa: E402
 from lib.data.tempo_maps import open_tempo_maps  # noqa: E402
 from lib.devices import choose_device  # noqa: E402
 from lib.models.vqvae import BANDS, GROUPS  # noqa: E402
-from lib.music.beat_notes import in_beats, in_seconds  # noqa: E402
 from lib.music.metrics import match_notes, note_f1  # noqa: E402
-from lib.music.piano_roll import (  # noqa: E402
-    LATENT_STRIDE,
-    LATENTS_PER_BEAT,
-    WINDOW,
-    notes_to_piano_roll,
-    piano_roll_to_notes,
-)
+from lib.music.piano_roll import LATENT_STRIDE, LATENTS_PER_BEAT, WINDOW, notes_to_piano_roll, piano_roll_to_notes  # noqa: E402
+from lib.music.tempo_map import in_beats, in_seconds  # noqa: E402
 
 WINDOW_BEATS = WINDOW / LATENTS_PER_BEAT
 QUICK_PIECES, NOISE = 20, (0.05, 0.1, 0.2)

@@ -35,10 +35,10 @@ from lib.generation.generate import load_improviser  # noqa: E402
 from lib.generation.reconstruct import codec_round_trip  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
 from lib.generation.solo import Solo  # noqa: E402
-from lib.music.beat_notes import in_beats  # noqa: E402
 from lib.music.chart import Chart  # noqa: E402
 from lib.music.metrics import phase_lock  # noqa: E402
 from lib.music.rules import chord_progression  # noqa: E402
+from lib.music.tempo_map import in_beats  # noqa: E402
 
 KEYS, TEMPOS = {"F": 0, "Bb": 5, "C": 7}, (100.0, 120.0, 140.0)  # semitones above F; quarters a minute
 CLIPS, FEWEST, NEAR_TEMPO, NEARLY = 400, 20, 0.15, 0.9

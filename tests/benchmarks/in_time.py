@@ -37,12 +37,11 @@ from lib.generation.reconstruct import codec_round_trip  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
 from lib.generation.solo import Order  # noqa: E402
 from lib.models.beat_tracker import load_track  # noqa: E402
-from lib.music.beat_grid import clock_frames, feel, tempo_frames  # noqa: E402
-from lib.music.beat_notes import in_beats  # noqa: E402
+from lib.models.conditions import feel  # noqa: E402
 from lib.music.chord_recognition import recognise_chords  # noqa: E402
 from lib.music.metrics import PARTS_OF_BEAT, phase_lock, spread_of_twelfths  # noqa: E402
 from lib.music.piano_roll import LATENT_STRIDE, notes_to_piano_roll, sounding_roll  # noqa: E402
-from lib.music.tempo_map import IN_BARS  # noqa: E402
+from lib.music.tempo_map import IN_BARS, clock_frames, in_beats, tempo_frames  # noqa: E402
 from lib.progress import progress_bar  # noqa: E402
 
 TEMPOS, METRES, FEELS = (72, 96, 120, 160, 210), ("4/4", "3/4"), ("straight", "swing")

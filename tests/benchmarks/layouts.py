@@ -16,6 +16,10 @@ NAMES = {
     "read_midi": ("lib.music.notes:read_midi", "lib.data.notes:read_midi"),
     "notes_to_piano_roll": ("lib.music.piano_roll:notes_to_piano_roll",),
     "piano_roll_to_notes": ("lib.music.piano_roll:piano_roll_to_notes",),
+    **{  # once in a module of their own
+        name: (f"lib.music.tempo_map:{name}", f"lib.music.beat_notes:{name}")
+        for name in ("STEADY", "in_beats", "in_seconds")
+    },
     "decide": ("lib.music.piano_roll:decide", ""),  # gone: what decode returns is decided already
     "RENAMED": ("lib.checkpoints.config_migration:RENAMED", ""),
     "generate": ("lib.generation.generate:generate", "lib.generate:generate"),

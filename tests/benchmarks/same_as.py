@@ -164,7 +164,8 @@ class Tree:
 
 def is_in_beats(root):
     """Whether a tree codes music in beats."""
-    return (Path(root) / "lib" / "music" / "beat_notes.py").exists()
+    modules = (Path(root) / "lib" / "music").glob("*.py")
+    return any("def in_beats(" in module.read_text(encoding="utf-8") for module in modules)
 
 
 def rolls_of_tree(root):
@@ -172,9 +173,8 @@ def rolls_of_tree(root):
     to_roll, to_notes = name_in_tree("notes_to_piano_roll"), name_in_tree("piano_roll_to_notes")
     if not is_in_beats(root):
         return to_roll, lambda roll: to_notes(roll)[0]
-    from lib.music.beat_notes import STEADY, in_beats, in_seconds
-
-    return lambda notes: to_roll(in_beats(notes, STEADY)), lambda roll: in_seconds(to_notes(roll)[0], STEADY)
+    steady, in_beats, in_seconds = map(name_in_tree, ("STEADY", "in_beats", "in_seconds"))
+    return lambda notes: to_roll(in_beats(notes, steady)), lambda roll: in_seconds(to_notes(roll)[0], steady)
 
 
 def write_facts(root, out, data, midi):

@@ -17,11 +17,10 @@ from lib.display.controls import VARIATIONS, solo_controls
 from lib.display.take_strip import MOST_TAKES
 from lib.generation.request import GenerateRequest
 from lib.music.audio import Audio
-from lib.music.beat_notes import in_beats
 from lib.music.chart import Chart
 from lib.music.notes import Notes, read_midi
 from lib.music.piano_roll import notes_to_piano_roll
-from lib.music.tempo_map import Metre, TempoMap
+from lib.music.tempo_map import Metre, TempoMap, in_beats
 
 MAP = TempoMap.constant(120.0, Metre(4, 4), 4)
 SILENT = Audio(np.zeros((100, 2), np.float32), 44100, "sine", "")

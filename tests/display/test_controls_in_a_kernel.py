@@ -11,9 +11,8 @@ import numpy as np
 from lib.music.notes import Notes
 from lib.display import controls
 from lib.generation.request import GenerateRequest
-from lib.music.beat_notes import in_beats
 from lib.music.piano_roll import notes_to_piano_roll
-from lib.music.tempo_map import Metre, TempoMap
+from lib.music.tempo_map import Metre, TempoMap, in_beats
 
 beats = TempoMap.constant(120.0, Metre(4, 4), 2)
 notes, steps = Notes.from_arrays([0.0, 1.0], [0.5, 0.5], [60, 64], [80, 80]), []

@@ -25,12 +25,11 @@ from lib.display.alt_text import picture_html  # noqa: E402
 from lib.display.preview import loudness_of, png  # noqa: E402
 from lib.display.rule_plots import plot_rules  # noqa: E402
 from lib.display.run_history import plot_run_history  # noqa: E402
-from lib.music.beat_notes import STEADY, in_beats  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
 from lib.music.rules import note_density, pitch_class_histogram  # noqa: E402
-from lib.music.tempo_map import Metre, TempoMap  # noqa: E402
+from lib.music.tempo_map import STEADY, Metre, TempoMap, in_beats  # noqa: E402
 
 FOLDER = Path(__file__).with_name("pictures")
 DPI, SIZE, COARSE = 160, (200, 80), 8  # SIZE: width and height of a reference's axes; 8 x 8 pixels are compared as one

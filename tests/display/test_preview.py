@@ -10,9 +10,9 @@ from matplotlib.colors import to_rgb
 
 from lib.display.palette import BLUE, PAPER
 from lib.display.preview import EVERY_S, Preview, loudness_of, png, roll_picture, roll_pixels
-from lib.music.beat_notes import STEADY, in_beats
 from lib.music.notes import Notes
 from lib.music.piano_roll import notes_to_piano_roll
+from lib.music.tempo_map import STEADY, in_beats
 
 NOTES = Notes.from_arrays([0.0, 1.0], [0.5, 1.0], [21, 60], [127, 64])
 

@@ -9,7 +9,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from lib.display.rule_plots import TARGET, plot_rule, plot_rules  # noqa: E402
-from lib.music.beat_notes import STEADY, in_beats  # noqa: E402
 from lib.music.chords import parse_chord  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
@@ -26,6 +25,7 @@ from lib.music.rules import (  # noqa: E402
     rhythm_grid,
     velocity_contour,
 )
+from lib.music.tempo_map import STEADY, in_beats  # noqa: E402
 
 FRAMES = 192  # 8 beats
 ONSETS = np.array([0.0, 1.0, 2.06, 4.0])  # beats

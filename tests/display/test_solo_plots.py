@@ -8,10 +8,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 from lib.display.solo_plots import Stages, plot_arcs, plot_sampling  # noqa: E402
-from lib.music.beat_notes import STEADY, in_beats  # noqa: E402
 from lib.music.metrics import density_and_velocity  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
+from lib.music.tempo_map import STEADY, in_beats  # noqa: E402
 
 NOTES = Notes.from_arrays([0.0, 1.0, 4.0, 5.0], [0.5] * 4, [60, 64, 60, 64], [20, 80, 120, 100])
 NONE = Notes.from_arrays([], [], [], [])

@@ -14,13 +14,12 @@ from lib.diffusion.sampling import NUM_REVISIONS, guided_steps
 from lib.generation.generate import generate, generate_many, infill, load_improviser
 from lib.generation.request import GenerateRequest
 from lib.generation.solo import Order
-from lib.music.beat_notes import in_beats
 from lib.music.chart import Chart
 from lib.music.chords import ChordError
 from lib.music.notes import Notes, read_midi
 from lib.music.piano_roll import FRAMES_PER_BEAT, PianoRoll
 from lib.music.rules import Rule
-from lib.music.tempo_map import BEATS_ONLY, IN_BARS, Metre, TempoMap, bar_table
+from lib.music.tempo_map import BEATS_ONLY, IN_BARS, Metre, TempoMap, bar_table, in_beats
 from lib.training.loop import train
 
 

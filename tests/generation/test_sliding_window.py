@@ -10,9 +10,9 @@ from lib.config import build
 from lib.generation.request import GenerateRequest
 from lib.generation.sliding_window import OVERLAP, Conditioning, Passage, _reference, _windows
 from lib.models.conditions import TEMPO_RANGE, TYPICAL_TEMPO
-from lib.music.beat_grid import UNKNOWN_CLOCK, window_starts
 from lib.music.chart import CHORD_DIM, Chart
 from lib.music.piano_roll import WINDOW
+from lib.music.tempo_map import UNKNOWN_CLOCK, window_starts
 
 
 def conditioning(length=192, before=0, after=0, **fields):

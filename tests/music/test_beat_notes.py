@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from lib.music.beat_notes import STEADY, in_beats, in_seconds
 from lib.music.notes import Notes
 from lib.music.piano_roll import FRAMES_PER_BEAT, notes_to_piano_roll, piano_roll_to_notes
-from lib.music.tempo_map import IN_BARS, Metre, TempoMap, bar_table
+from lib.music.tempo_map import IN_BARS, STEADY, Metre, TempoMap, bar_table, in_beats, in_seconds
 
 
 def jump():

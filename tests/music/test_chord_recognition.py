@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lib.music.beat_grid import LONGEST_BAR, UNKNOWN_CLOCK, clock_frames
-from lib.music.beat_notes import BeatNotes
 from lib.music.chart import chord_features, chord_frames
 from lib.music.chord_recognition import CELL, _switch_costs, chord_symbols, recognise_chords
 from lib.music.chords import QUALITIES, QUALITY_NAMES, Chord, parse_chord
 from lib.music.piano_roll import FRAMES_PER_BEAT, LATENT_STRIDE, LOWEST_PITCH, notes_to_piano_roll, sounding_roll
-from lib.music.tempo_map import Metre, TempoMap
+from lib.music.tempo_map import LONGEST_BAR, UNKNOWN_CLOCK, BeatNotes, Metre, TempoMap, clock_frames
 
 
 def recognised(sounding, metre=None, beats_before=0):

@@ -7,14 +7,12 @@ import numpy as np
 import pretty_midi
 import pytest
 
-from lib.music.beat_grid import Timing
-from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
-from lib.music.chart import Bar, Chart
+from lib.music.chart import Bar, Chart, Timing
 from lib.music.chords import in_ascii, parse_chord
 from lib.music.midi_writer import to_midi, write_midi
 from lib.music.notes import MidiError, Notes, read_markers, read_midi, read_piano, read_tempo
 from lib.music.piano_roll import FRAMES_PER_BEAT
-from lib.music.tempo_map import BEATS_ONLY, IN_BARS, Metre, TempoMap, bar_table
+from lib.music.tempo_map import BEATS_ONLY, IN_BARS, BeatNotes, Metre, TempoMap, bar_table, in_beats, in_seconds
 
 
 def midi_bytes(*messages, ticks=480, kind=1):

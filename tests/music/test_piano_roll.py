@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from lib.music.beat_notes import STEADY, BeatNotes, in_beats, in_seconds
 from lib.music.piano_roll import (
     FRAMES_PER_BEAT,
     MAX_DURATION_FRAMES,
@@ -15,6 +14,7 @@ from lib.music.piano_roll import (
     rasterise,
     sounding_roll,
 )
+from lib.music.tempo_map import STEADY, BeatNotes, in_beats, in_seconds
 
 
 def performance(*rows, pedal=()):

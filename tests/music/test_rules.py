@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.music.beat_grid import Timing
-from lib.music.beat_notes import BeatNotes
-from lib.music.chart import Chart
+from lib.music.chart import Chart, Timing
 from lib.music.piano_roll import FRAMES_PER_BEAT, LATENTS_PER_BEAT, PianoRoll, notes_to_piano_roll
 from lib.music.rules import (
     CURVES,
@@ -29,7 +27,7 @@ from lib.music.rules import (
     total_loss,
     velocity_contour,
 )
-from lib.music.tempo_map import Metre
+from lib.music.tempo_map import BeatNotes, Metre
 
 PER_QUARTER = Fraction(LATENTS_PER_BEAT)  # latent frames
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lib.music.bar_lines import BarPath
+from lib.music.bar_lines import BarPath, map_from_beats
 from lib.music.tempo_map import (
     BEATS_ONLY,
     IN_BARS,
@@ -15,7 +15,6 @@ from lib.music.tempo_map import (
     TempoMapError,
     bar_table,
     fold,
-    map_from_beats,
     map_without_beat,
 )
 

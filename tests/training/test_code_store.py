@@ -9,12 +9,10 @@ from lib.config import ConfigError, preset
 from lib.data.corpora import gather_pieces
 from lib.data.tempo_maps import tempo_maps_of
 from lib.models.vqvae import VQVAE
-from lib.music.beat_grid import clock_frames, tempo_frames, window_starts
-from lib.music.beat_notes import BeatNotes, in_beats
 from lib.music.chart import chord_features
 from lib.music.chord_recognition import recognise_chords
 from lib.music.piano_roll import LATENT_STRIDE, LATENTS_PER_BEAT, WINDOW, notes_to_piano_roll, sounding_roll
-from lib.music.tempo_map import NO_BEAT, Metre, TempoMap, bar_table
+from lib.music.tempo_map import NO_BEAT, BeatNotes, Metre, TempoMap, bar_table, clock_frames, in_beats, tempo_frames, window_starts
 from lib.training.code_store import CodeStore, latent_frames, most_alike
 from lib.training.coded_stream import AS_PLAYED, FRAME, NEVER, CodedStream, Excerpt
 from lib.training.stream import Batch

@@ -9,9 +9,8 @@ import torch
 from lib.config import preset
 from lib.data.corpora import open_corpus
 from lib.data.tempo_maps import tempo_maps_of
-from lib.music.beat_grid import clock_frames, window_starts
-from lib.music.beat_notes import in_beats
 from lib.music.piano_roll import LATENT_STRIDE, LATENTS_PER_BEAT, WINDOW, WINDOW_FRAMES, notes_to_piano_roll
+from lib.music.tempo_map import clock_frames, in_beats, window_starts
 from lib.training.coded_stream import SHORT_WINDOWS, BeatStream, CodedStream, Excerpt
 
 

@@ -6,8 +6,8 @@ from lib.config import preset
 from lib.data.corpora import open_corpus
 from lib.data.tempo_maps import tempo_maps_of
 from lib.models.vqvae import CELLS, to_bands
-from lib.music.beat_notes import in_beats
 from lib.music.piano_roll import notes_to_piano_roll
+from lib.music.tempo_map import in_beats
 from lib.training.coded_stream import BeatStream
 from lib.training.stages.vqvae import frequent_patterns
 

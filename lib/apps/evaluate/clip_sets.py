@@ -32,10 +32,9 @@ from lib.data.tempo_maps import open_tempo_maps
 from lib.generation.generate import load_improviser
 from lib.generation.reconstruct import codec_round_trip
 from lib.generation.request import GenerateRequest
-from lib.music.beat_notes import in_seconds
 from lib.music.chart import Chart
 from lib.music.chords import NO_CHORD
-from lib.music.tempo_map import Metre, TempoMap
+from lib.music.tempo_map import Metre, TempoMap, in_seconds
 from lib.style.classifier import StyleClassifier, TooShort
 from lib.style.gallery import load_classifier
 

@@ -23,8 +23,6 @@ from lib.generation.bulk import SoloStore, facts_of
 from lib.generation.generate import generate_many
 from lib.generation.request import GenerateRequest
 from lib.generation.solo import Order
-from lib.music.beat_grid import clock_frames, window_starts
-from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
 from lib.music.chart import Bar, Chart
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import Chord
@@ -39,7 +37,16 @@ from lib.music.piano_roll import (
     notes_to_piano_roll,
     sounding_roll,
 )
-from lib.music.tempo_map import FASTEST_FELT, SLOWEST_FELT, TempoMap
+from lib.music.tempo_map import (
+    FASTEST_FELT,
+    SLOWEST_FELT,
+    BeatNotes,
+    TempoMap,
+    clock_frames,
+    in_beats,
+    in_seconds,
+    window_starts,
+)
 from lib.progress import progress_bar
 
 CLIP_BEATS = WINDOW // LATENTS_PER_BEAT  # 32: eight bars of 4/4, as much as a model sees at once
@@ -77,7 +84,7 @@ class Clip:
 
     @cached_property
     def clock(self) -> np.ndarray:
-        """Of its latent frames, see beat_grid.clock_frames."""
+        """Of its latent frames, see tempo_map.clock_frames."""
         return clock_frames(self.tempo_map, self.beats * LATENTS_PER_BEAT)
 
     @property

@@ -18,10 +18,9 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.sparse import csr_array
 
 from lib.apps.evaluate.clips import Clip
-from lib.music.beat_notes import BeatNotes, in_seconds
 from lib.music.notes import Notes
 from lib.music.piano_roll import FRAMES_PER_BEAT, LOWEST_PITCH, NUM_PITCHES
-from lib.music.tempo_map import TempoMap
+from lib.music.tempo_map import BeatNotes, TempoMap, in_seconds
 from lib.progress import progress_bar
 
 BINS_PER_BEAT, WINDOW_BEATS = 12, 16

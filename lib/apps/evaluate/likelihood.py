@@ -21,7 +21,7 @@ from lib.diffusion.sampling import training_mask_ratio
 from lib.generation.request import GenerateRequest
 from lib.generation.sliding_window import Conditioning
 from lib.keyed_random import uniforms
-from lib.music.beat_grid import tempo_frames
+from lib.music.tempo_map import tempo_frames
 from lib.progress import progress_bar
 
 MASKS = 4  # of a clip

@@ -23,7 +23,7 @@ from lib.apps.evaluate.metric_descriptions import MEANS
 from lib.apps.evaluate.structure import structure_measures
 from lib.generation.sliding_window import Conditioning
 from lib.generation.solo import Order
-from lib.music.beat_grid import SECOND_EIGHTH
+from lib.models.conditions import SECOND_EIGHTH
 from lib.music.chart import NO_CHORD_FRAME, Chart, chord_frames
 from lib.music.chords import QUALITY_NAMES
 from lib.music.hands import left_hand

@@ -16,8 +16,8 @@ from lib.apps.evaluate.clips import Clip, from_zero
 from lib.apps.evaluate.copying import ALIKE, rows_of_beats
 from lib.display.alt_text import described
 from lib.display.palette import on_paper
-from lib.music.beat_notes import in_seconds
 from lib.music.notes import Notes
+from lib.music.tempo_map import in_seconds
 
 RANGES = {"2_8": (2, 8), "8_16": (8, 16), "16": (16, np.inf)}  # bars, the last one left out
 FEWEST_NOTES = 8

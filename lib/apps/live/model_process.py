@@ -23,9 +23,8 @@ import psutil
 from lib.apps.live.duet_request import DuetRequest
 from lib.config import build
 from lib.generation.request import GenerateRequest
-from lib.music.beat_notes import BeatNotes, in_beats, in_seconds
 from lib.music.notes import SLOWEST_FASTEST
-from lib.music.tempo_map import Metre, TempoMap
+from lib.music.tempo_map import BeatNotes, Metre, TempoMap, in_beats, in_seconds
 
 if TYPE_CHECKING:
     from lib.checkpoints.load import Improviser

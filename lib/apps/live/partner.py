@@ -18,7 +18,7 @@ from lib.apps.live.model_process import PROMPT_BEATS, Question
 from lib.apps.live.phrase import PEDAL, Phrase
 from lib.apps.live.scheduler import ALL_SOUND_OFF, key, pedal, without_overlap
 from lib.apps.live.tempo import BeatGrid
-from lib.music.beat_notes import BeatNotes
+from lib.music.tempo_map import BeatNotes
 
 LEAD_S = 0.03  # so long before its time a note must be with the scheduler
 HORIZON_S = 0.4  # so far ahead notes are handed out; what comes later can still follow the tempo, or be withdrawn

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 import numpy as np
 from mido import Message
 
-from lib.music.beat_notes import BeatNotes
 from lib.music.notes import PEDAL_CONTROLLER, PEDAL_DOWN
+from lib.music.tempo_map import BeatNotes
 
 BREATH_BEATS = 0.1  # without a key down: the phrase may be over
 KEPT_BEATS = 128.0  # of a phrase: the model gets the last ones only

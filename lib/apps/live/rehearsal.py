@@ -14,9 +14,8 @@ from lib.apps.live.partner import LATE, LEAD_S, lead_s, num_beats
 from lib.apps.live.tempo import OwnTempo
 from lib.checkpoints.load import Improviser
 from lib.config import ConfigError
-from lib.music.beat_notes import in_beats, in_seconds
 from lib.music.notes import Notes
-from lib.music.tempo_map import Metre, TempoMap
+from lib.music.tempo_map import Metre, TempoMap, in_beats, in_seconds
 
 
 @dataclass(frozen=True)

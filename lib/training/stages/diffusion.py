@@ -31,11 +31,11 @@ from lib.data.tempo_maps import tempo_maps_of
 from lib.diffusion.sampling import training_mask_ratio
 from lib.keyed_random import uniform, uniforms
 from lib.models.blocks import add_low_rank
-from lib.models.conditions import Conditions, attributes, feel_condition, harmony, tempo
+from lib.models.conditions import Conditions, attributes, feel, feel_condition, harmony, tempo
 from lib.models.vqvae import GROUPS
-from lib.music.beat_grid import UNKNOWN_CLOCK, feel
 from lib.music.harmony import MOST_ROWS, join_pieces, read_changes
 from lib.music.piano_roll import WINDOW
+from lib.music.tempo_map import UNKNOWN_CLOCK
 from lib.training.code_store import CodeStore
 from lib.training.coded_stream import Coded, CodedStream
 from lib.training.stages.stage import Stage

@@ -15,9 +15,9 @@ from lib.data.tempo_maps import tempo_maps_of
 from lib.keyed_random import keyed_generator
 from lib.models.codebook import perplexity
 from lib.models.vqvae import BAND_KEYS, BANDS, CELLS, GROUPS, VQVAE, reconstruction_loss, struck_bands
-from lib.music.beat_notes import STEADY, in_seconds
 from lib.music.metrics import note_f1
 from lib.music.piano_roll import FRAMES_PER_BEAT, LATENT_STRIDE, LOWEST_PITCH, NUM_PITCHES, WINDOW, piano_roll_to_notes
+from lib.music.tempo_map import STEADY, in_seconds
 from lib.training.coded_stream import BeatStream, Excerpt
 from lib.training.stages.stage import Stage
 

@@ -8,10 +8,8 @@ from lib.apps.evaluate.clips import LEAST_IN_TIME, ClipPlayer, MarkovBaseline, m
 from lib.data.corpora import open_corpus
 from lib.data.tempo_maps import open_tempo_maps
 from lib.generation.generate import load_improviser
-from lib.music.beat_grid import LONGEST_BAR
-from lib.music.beat_notes import BeatNotes
 from lib.music.metrics import phase_lock
-from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, Metre, TempoMap, bar_table
+from lib.music.tempo_map import BEATS_ONLY, IN_BARS, LONGEST_BAR, NO_BEAT, BeatNotes, Metre, TempoMap, bar_table
 
 
 @pytest.fixture

@@ -21,9 +21,8 @@ from lib.apps.evaluate.copying import (
 )
 from lib.apps.evaluate.report import make_pairs
 from lib.data.tempo_maps import open_tempo_maps
-from lib.music.beat_notes import in_beats
 from lib.music.notes import Notes
-from lib.music.tempo_map import Metre, TempoMap
+from lib.music.tempo_map import Metre, TempoMap, in_beats
 
 
 def of(notes, bpm=60):

@@ -14,13 +14,12 @@ from fake_fl_studio import FLStudio, Marker, one_key_at_a_time
 
 from lib.apps.fl_studio.script import MAX_NOTES, ScriptTake, read_take, ringing, script_text, steady
 from lib.config import ConfigError
-from lib.music.beat_notes import in_beats
 from lib.music.chords import in_ascii
 from lib.music.hands import left_hand
 from lib.music.midi_writer import write_midi
 from lib.music.notes import Notes, read_midi
 from lib.music.piano_roll import FRAMES_PER_BEAT, notes_to_piano_roll, sounding_roll
-from lib.music.tempo_map import BEATS_ONLY, Metre, TempoMap, bar_table
+from lib.music.tempo_map import BEATS_ONLY, Metre, TempoMap, bar_table, in_beats
 
 HERE = Path(__file__).parent
 

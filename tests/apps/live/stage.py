@@ -8,8 +8,7 @@ from mido import Message
 from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.model_process import Answer
 from lib.apps.live.tempo import OwnTempo
-from lib.music.beat_notes import BeatNotes
-from lib.music.tempo_map import Metre
+from lib.music.tempo_map import BeatNotes, Metre
 
 STEP_S = 0.005
 

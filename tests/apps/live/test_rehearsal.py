@@ -13,9 +13,9 @@ from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.model_process import Answer
 from lib.apps.live.rehearsal import rehearse
 from lib.config import ConfigError
-from lib.music.beat_notes import BeatNotes
 from lib.music.beat_tracking import phase_lock
 from lib.music.notes import Notes
+from lib.music.tempo_map import BeatNotes
 
 BEAT_S = 0.5
 PHRASE = Notes.from_arrays([n * BEAT_S / 2 for n in range(16)], [0.2] * 16, [60 + n % 7 for n in range(16)], [80] * 16, [(0.5, 1)])

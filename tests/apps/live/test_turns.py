@@ -7,9 +7,8 @@ from stage import Stage
 from lib.apps.live.duet_request import DuetRequest
 from lib.apps.live.model_process import PROMPT_BEATS, Question, chart_of, order_of, request_of
 from lib.apps.live.partner import COUNT_IN_DELAY_S, Turns
-from lib.music.beat_notes import BeatNotes
 from lib.music.chart import Chart
-from lib.music.tempo_map import Metre
+from lib.music.tempo_map import BeatNotes, Metre
 
 BEAT_S = 0.5
 

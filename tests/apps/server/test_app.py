@@ -20,7 +20,7 @@ from lib.apps.server.schemas import SoloOrder
 from lib.generation.generate import generate, infill
 from lib.generation.performance import as_theme, read_performance
 from lib.generation.request import GenerateRequest
-from lib.music.beat_grid import Timing
+from lib.music.chart import Timing
 from lib.music.midi_writer import to_midi
 from lib.music.notes import Notes, read_midi, read_tempo
 from lib.music.piano_roll import FRAMES_PER_BEAT

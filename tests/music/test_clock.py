@@ -4,8 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from lib.music.beat_grid import LONGEST_BAR, UNKNOWN_CLOCK, clock_frames, feel, tempo_frames, window_starts
-from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, Metre, TempoMap, bar_table
+from lib.models.conditions import feel
+from lib.music.tempo_map import (
+    BEATS_ONLY,
+    IN_BARS,
+    LONGEST_BAR,
+    NO_BEAT,
+    UNKNOWN_CLOCK,
+    Metre,
+    TempoMap,
+    bar_table,
+    clock_frames,
+    tempo_frames,
+    window_starts,
+)
 
 
 @pytest.mark.parametrize(
