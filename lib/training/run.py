@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,6 @@ import torch
 
 from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
-from lib.checkpoints.async_saver import AsyncSaver
 from lib.checkpoints.checkpoint import Origin, find_origin
 from lib.checkpoints.config_migration import config_from, continued_config
 from lib.checkpoints.history import append_event, read_events
@@ -189,6 +189,45 @@ class Run:
         if folder and self.mirror:
             self.mirror.finish(folder)
         write_text(done, str(self.step))
+
+
+class AsyncSaver:
+    """One save at a time, in a thread of its own: a snapshot of a step is written while the next ones are done.
+
+    Attributes
+    ----------
+    durable : the newest step that is on disk
+    seconds : how long the last save took
+    error : the exception of the last save, None where it went well
+    """
+
+    def __init__(self, durable: int = 0):
+        self.durable, self.seconds, self.error = durable, 0.0, None
+        self._thread = None
+
+    def start(self, step: int, write: Callable[[], object]) -> None:
+        """Wait for the last save, then call `write` in the background: it returns when checkpoint `step` is on disk."""
+        self.wait()
+        self._thread = threading.Thread(target=self._run, args=(step, write), name="save")
+        try:
+            self._thread.start()
+        except RuntimeError:  # no memory is left for a thread's stack: training waits for this one
+            self._thread = None
+            self._run(step, write)
+
+    def _run(self, step, write):
+        began = time.monotonic()
+        try:
+            write()
+            self.durable, self.error = step, None
+        except Exception as error:  # a full disk must not end the training: the caller reports it
+            self.error = error
+        self.seconds = time.monotonic() - began
+
+    def wait(self) -> None:
+        """Return when nothing is being written."""
+        if self._thread is not None:
+            self._thread.join()
 
 
 # --- Before the first step ---------------------------------------------------------------------------------------

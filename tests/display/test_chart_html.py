@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lib.display.chart import MOST_BARS, chart_html
+from lib.display.knob_panel import MOST_BARS, chart_html
 from lib.music.chords import ChordError
 from lib.music.tempo_map import TempoMapError
 

@@ -2,7 +2,7 @@
 
 import threading
 
-from lib.checkpoints.async_saver import AsyncSaver
+from lib.training.run import AsyncSaver
 
 
 def test_where_no_thread_can_be_started_it_saves_all_the_same(monkeypatch):
