@@ -22,7 +22,7 @@ from lib.data.note_store import CorpusError, NoteStore
 from lib.music.notes import Notes
 from lib.music.tempo_map import BAR, TempoMap
 from lib.progress import progress_bar
-from lib.storage.atomic_write import atomic_write
+from lib.storage.atomic_write import write_bytes
 
 MAPS_NAME = "tempo_maps.npz"  # beside the note store
 PARTS_NAME = ".tempo_maps"  # folder of what is tracked so far
@@ -63,8 +63,7 @@ def write_tempo_maps(path: Path | str, maps: list[TempoMap], fingerprint: str) -
     }
     file = io.BytesIO()
     np.savez_compressed(file, fingerprint=np.array(fingerprint), **columns)
-    with atomic_write(path, unique=True) as partial:
-        partial.write_bytes(file.getvalue())
+    write_bytes(path, file.getvalue(), unique=True)
 
 
 def read_tempo_maps(path: Path | str, fingerprint: str) -> list[TempoMap]:

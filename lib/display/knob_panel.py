@@ -114,8 +114,7 @@ def chart_html(text, seconds=None, tempo_bpm=120.0, metre="4/4", choruses=None):
     """
     if text.strip().lower() == OWN:
         return "<small>changes of the pianist's own</small>"
-    metre = Metre.parse(metre)
-    chart = Chart.parse(text, (metre.numerator, metre.denominator))
+    chart = Chart.parse(text, Metre.parse(metre).pair)
     bars, first = chart.once_through, len(chart.intro)
     sources = [None] * first + [source if source is None else source + first for source in chart.sources()]
     sources += [None] * len(chart.outro)

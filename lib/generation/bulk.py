@@ -31,7 +31,7 @@ from lib.music.midi_writer import to_midi
 from lib.music.notes import MidiError, Notes, read_metres, read_midi, read_midi_and_quarters
 from lib.music.tempo_map import STEADY, TempoMap, in_seconds
 from lib.progress import progress_bar
-from lib.storage.atomic_write import atomic_write, write_text
+from lib.storage.atomic_write import write_bytes, write_text
 from lib.storage.kill_points import kill_point
 from lib.storage.manifest import DamageError, file_sha256, sealed, unsealed
 
@@ -63,8 +63,7 @@ class SoloStore:
 
     def write(self, name: str, midi: bytes, facts: Mapping) -> None:
         """Keep a solo, of Solo.midi() and facts_of(solo); the facts may have more beside."""
-        with atomic_write(self.path(name)) as partial:
-            partial.write_bytes(midi)
+        write_bytes(self.path(name), midi)
         kill_point("solo.facts")
         write_text(self.path(name, ".json"), sealed({**facts, "sha256": hashlib.sha256(midi).hexdigest()}))
 

@@ -232,16 +232,17 @@ def find_passage(order: Order) -> tuple[TempoMap, int, int]:
     ConfigError : it is no passage of the performance, or holds no beat to begin on
     """
     from_s, to_s, end_s = order.from_s, order.to_s, order.notes.end_s
-    words = f"--from {from_s:g} --to {to_s:g}"
+
+    def error(reason):
+        return ConfigError(f"--from {from_s:g} --to {to_s:g} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
+
     if not (0 <= from_s < to_s and from_s < end_s):
-        reason = f"is no passage of a performance of {end_s:.1f} s."
-        raise ConfigError(f"{words} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
+        raise error(f"is no passage of a performance of {end_s:.1f} s.")
     around = _map_around(order)
     first, last = (float(around.to_beats(second)) for second in (from_s, to_s))
     beat = math.ceil(first - TOLERANCE)
     if beat >= last - TOLERANCE:
-        reason = f"holds no beat to begin on: the next one comes at {around.to_seconds(beat):.2f} s."
-        raise ConfigError(f"{words} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
+        raise error(f"holds no beat to begin on: the next one comes at {around.to_seconds(beat):.2f} s.")
     return around, beat * LATENTS_PER_BEAT, math.ceil(last * LATENTS_PER_BEAT - TOLERANCE)
 
 

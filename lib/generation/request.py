@@ -152,15 +152,13 @@ class GenerateRequest:
         """Its chart; ChordError where it is none."""
         from lib.music.chart import Chart
 
-        metre = Metre.parse(self.metre)
-        return Chart.parse(self.chords, (metre.numerator, metre.denominator))
+        return Chart.parse(self.chords, Metre.parse(self.metre).pair)
 
     def blank_chart(self) -> Chart:
         """One bar in its metre, without a chord."""
         from lib.music.chart import Bar, Chart
 
-        metre = Metre.parse(self.metre)
-        return Chart((Bar.of([None], (metre.numerator, metre.denominator)),))
+        return Chart((Bar.of([None], Metre.parse(self.metre).pair),))
 
     @property
     def length_s(self) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import reduce
 
 import numpy as np
@@ -27,7 +26,7 @@ from lib.music.chart import Chart, chord_features, chord_frames, next_chords
 from lib.music.chords import Chord
 from lib.music.piano_roll import LATENTS_PER_BEAT, WINDOW, PianoRoll
 from lib.music.rules import CURVES, RULES, Rule, Span, chord_progression, total_loss
-from lib.music.tempo_map import Metre, window_starts
+from lib.music.tempo_map import window_starts
 
 OVERLAP = 8 * LATENTS_PER_BEAT  # latent frames given from the window before
 FEELS = {"straight": (-1.0, 0.04, 0.04), "swing": (0.85, 0.36, 0.05)}  # medians of the straightest and most swung 15 %
@@ -160,9 +159,7 @@ class Conditioning:
 
 def vamp_length(request: GenerateRequest) -> int:
     """Latent frames of its vamp; 0: it asks for none."""
-    metre = Metre.parse(request.metre)
-    quarters = Fraction(4 * metre.numerator, metre.denominator) * (request.vamp or 0)
-    return round(quarters * request.timing.latents_per_quarter)
+    return round(request.blank_chart().quarters * (request.vamp or 0) * request.timing.latents_per_quarter)
 
 
 def _curve(target, length, before, after):

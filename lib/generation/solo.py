@@ -15,7 +15,7 @@ from lib.music.notes import Notes
 from lib.music.piano_roll import PianoRoll
 from lib.music.rules import Rule
 from lib.music.tempo_map import BeatNotes, TempoMap
-from lib.storage.atomic_write import atomic_write
+from lib.storage.atomic_write import write_bytes
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,7 @@ class Solo:
 
     def write(self, path: Path | str) -> Path:
         """Write the MIDI file: its Path."""
-        with atomic_write(path) as partial:
-            partial.write_bytes(self.midi())
-        return Path(path)
+        return write_bytes(path, self.midi())
 
 
 @dataclass(frozen=True)

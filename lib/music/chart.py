@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from lib.music.chords import NAMES, QUALITIES, Chord, parse_chord
 from lib.music.form import Marks, play_order
+from lib.music.notes import SLOWEST_FASTEST
 from lib.music.tempo_map import (
     FASTEST_FELT,
     IN_BARS,
@@ -110,7 +111,12 @@ class Chart:
 
     @classmethod
     def of_written(cls, written: Sequence[WrittenBar], tempo_bpm: float | None = None) -> Chart:
-        """What is played of the bars of a lead sheet; ChordError where their signs can't be followed."""
+        """What is played of the bars of a lead sheet; ChordError where their signs can't be followed.
+
+        A tempo beyond SLOWEST_FASTEST is none.
+        """
+        slowest, fastest = SLOWEST_FASTEST
+        tempo_bpm = tempo_bpm if tempo_bpm and slowest <= tempo_bpm <= fastest else None
         chorus, outro = play_order([bar.marks for bar in written])
         bars = [written[index].bar for index in chorus]
         starts = [index for index, bar in enumerate(bars) if bar.section]

@@ -93,7 +93,7 @@ def _bar(beats, metre):
     for chord, same in groupby(beats):
         chords.append((beat * 4 * metre.felt, chord))
         beat += len(list(same))
-    return Bar(tuple(chords), (metre.numerator, metre.denominator))
+    return Bar(tuple(chords), metre.pair)
 
 
 def _walk(rows, random, after):

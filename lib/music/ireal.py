@@ -32,9 +32,6 @@ TOKEN = re.compile(
     rf"|(?P<chord>[A-GW][b#]?{QUALITY}(?:\*(?P<own>[^*]*)\*)?(?:/[A-G][b#]?)?)|(?P<other>\([^)]*\))|(?P<cell> )"
     r"|(?P<sign>[SQfYrxpnUlsv,]|\*)"
 )
-SLOWEST_BPM, FASTEST_BPM = 20, 400  # a tempo beyond is none
-
-
 TUNE = re.compile(
     rf"(?P<head>[^\n]*?)={MUSIC}(?P<music>[^=]*)(?:=(?P<style>[^=]*)=(?P<bpm>\d*)=(?P<repeats>\d*)(?==|\s|$))?=*"
 )
@@ -48,13 +45,13 @@ class IRealTune:
     ----------
     title : str
     music : chords and signs, unscrambled
-    tempo_bpm : quarters a minute; None: not given
+    tempo_bpm : quarters a minute; 0: not given
     transposition : semitones up by which the player is to transpose it
     """
 
     title: str
     music: str
-    tempo_bpm: float | None = None
+    tempo_bpm: float = 0.0
     transposition: int = 0
 
     def chart(self) -> Chart:
@@ -94,9 +91,8 @@ def _scrambled_tunes(body):
     for match in TUNE.finditer(body):
         title, *fields = match["head"].lstrip("=").split("=")
         moved = re.fullmatch(r"[+-]?\d+", fields[-1]) if fields else None
-        tempo = float(match["bpm"] or 0)
-        tempo = tempo if SLOWEST_BPM <= tempo <= FASTEST_BPM else None
-        yield IRealTune(title.strip(), unscrambled(match["music"]), tempo, int(moved[0]) if moved else 0)
+        tempo_bpm, transposition = float(match["bpm"] or 0), int(moved[0]) if moved else 0
+        yield IRealTune(title.strip(), unscrambled(match["music"]), tempo_bpm, transposition)
 
 
 def _plain_tunes(body):

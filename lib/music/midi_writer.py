@@ -13,7 +13,7 @@ from lib.music.chords import in_ascii
 from lib.music.midi_file import PEDAL_CONTROLLER
 from lib.music.notes import Notes
 from lib.music.tempo_map import BEATS_ONLY, Metre, TempoMap, bar_table
-from lib.storage.atomic_write import atomic_write
+from lib.storage.atomic_write import write_bytes
 
 TICKS_PER_QUARTER = 480  # of files that are written: 20 of a roll's frame in 4/4
 TEMPO_ROUNDING = 1  # microseconds a quarter; a change of tempo by no more is no event
@@ -28,9 +28,7 @@ def write_midi(
     left_hand: np.ndarray | None = None,
 ) -> Path:
     """Write the performance as a standard MIDI file, see to_midi; the folder is made, the file replaced whole."""
-    with atomic_write(path) as partial:
-        partial.write_bytes(to_midi(notes, tempo_map, markers, left_hand))
-    return Path(path)
+    return write_bytes(path, to_midi(notes, tempo_map, markers, left_hand))
 
 
 def to_midi(

@@ -31,7 +31,6 @@ KINDS = {  # of MusicXML -> suffix
     **{"power": "5", "pedal": "5"},
 }
 UNITS = {"whole": 4, "half": 2, "quarter": 1, "eighth": Fraction(1, 2), "16th": Fraction(1, 4)}
-SLOWEST_BPM, FASTEST_BPM = 20, 400  # a tempo beyond is none
 MOST_BYTES = 64 << 20  # of a score
 
 
@@ -140,8 +139,7 @@ def _tempo(root):
             value, unit = minute, UNITS.get(node.findtext("beat-unit", ""), 1)
             unit *= 2 - Fraction(1, 2 ** len(node.findall("beat-unit-dot")))
         if value and (number := re.search(r"\d+(\.\d+)?", value)):
-            tempo = float(number[0]) * float(unit)
-            return tempo if SLOWEST_BPM <= tempo <= FASTEST_BPM else None
+            return float(number[0]) * float(unit)
     return None
 
 

@@ -72,9 +72,14 @@ class Metre:
         return cls(count, unit, felt)
 
     @property
+    def pair(self) -> tuple[int, int]:
+        """(numerator, denominator), as bars of a chart have it."""
+        return self.numerator, self.denominator
+
+    @property
     def beats(self) -> float:
         """Felt beats a bar."""
-        return float(Fraction(self.numerator, self.denominator) / self.felt)
+        return float(Fraction(*self.pair) / self.felt)
 
     @property
     def quarters_per_beat(self) -> Fraction:
@@ -224,7 +229,7 @@ def bar_table(starts, beats, kind: int, confidence, metre: Metre | None = None) 
     bars["start"], bars["beats"], bars["kind"], bars["confidence"] = starts, beats, kind, confidence
     bars["felt"] = (1, 4)
     if metre is not None:
-        bars["numerator"], bars["denominator"] = metre.numerator, metre.denominator
+        bars["numerator"], bars["denominator"] = metre.pair
         bars["felt"] = (metre.felt.numerator, metre.felt.denominator)
     return bars
 

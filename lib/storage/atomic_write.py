@@ -71,10 +71,16 @@ def overwritten(path: Path | str) -> Iterator[BinaryIO]:
     sync(path)
 
 
+def write_bytes(path: Path | str, content: bytes, unique: bool = False) -> Path:
+    """Replace a file whole, see `atomic_write`: its Path."""
+    with atomic_write(path, unique) as partial:
+        partial.write_bytes(content)
+    return Path(path)
+
+
 def write_text(path: Path | str, text: str, unique: bool = False) -> None:
     """Replace a text file (UTF-8) whole; see `atomic_write`."""
-    with atomic_write(path, unique) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode(), unique)
 
 
 def sync(path: Path | str) -> None:

@@ -16,8 +16,8 @@ from torch.nn import functional
 from lib.checkpoints.load import load_style_encoder
 from lib.config import ConfigError
 from lib.models.style_encoder import StyleEncoder
-from lib.music.grouped_notes import grouped_values
-from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, note_values, note_windows
+from lib.music.grouped_notes import windows_of
+from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, notes_to_piano_roll
 from lib.music.tempo_map import STEADY, in_beats
 
@@ -138,8 +138,7 @@ class StyleClassifier:
     def _inputs(self, passages):
         """The encoder's input for passages (Notes): their first WINDOW_NOTES notes, or CHUNK_S."""
         if self.reads != "roll":
-            values = grouped_values if self.reads == "chords" else note_values
-            return note_windows([values(notes) for notes in passages])
+            return windows_of(passages, self.reads)
         rolls = [notes_to_piano_roll(in_beats(notes.between(0, CHUNK_S), STEADY), CHUNK_FRAMES) for notes in passages]
         return PianoRoll(torch.cat([roll.roll for roll in rolls]), torch.cat([roll.pedal for roll in rolls]))
 

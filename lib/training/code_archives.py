@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from lib.storage.atomic_write import atomic_write
+from lib.storage.atomic_write import write_bytes
 from lib.storage.backends import Storage, describe_error
 from lib.storage.copies import SPARE_BYTES
 
@@ -70,7 +70,7 @@ class CodeArchives:
                     for name in file.namelist():
                         path = self.codes / kind[0] / kind[1] / Path(name).name
                         if not path.exists():
-                            _write(path, file.read(name))
+                            write_bytes(path, file.read(name), unique=True)
             except FileNotFoundError:
                 return
             except DAMAGE as error:
@@ -93,8 +93,3 @@ class CodeArchives:
 def _archive(kind: Kind) -> str:
     folder, corpus, encoding = kind
     return f"codes/{folder}/{corpus}{'.' if encoding else ''}{encoding}.zip"
-
-
-def _write(path, content):
-    with atomic_write(path, unique=True) as partial:
-        partial.write_bytes(content)

@@ -15,8 +15,8 @@ import torch
 
 from lib.config import ConfigError, StageConfig
 from lib.keyed_random import keyed_generator, permute
-from lib.music.grouped_notes import grouped_values
-from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, NoteWindows, note_values, note_windows
+from lib.music.grouped_notes import windows_of
+from lib.music.note_windows import LONGEST_PASSAGE_S, NoteWindows
 from lib.music.notes import Notes
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, rasterise
 from lib.music.tempo_map import STEADY, in_beats
@@ -24,8 +24,6 @@ from lib.music.tempo_map import STEADY, in_beats
 # Purposes of random numbers. They are data: with other texts a run could not be resumed.
 EXAMPLE_PURPOSE = "example"
 EPOCH_PURPOSE = "epoch {epoch}"
-
-PASSAGE_NOTES = WINDOW_NOTES + WINDOW_NOTES // 4  # more than a style encoder reads: some may be left out
 
 
 @dataclass(frozen=True)
@@ -165,18 +163,9 @@ class Stream:
 
     def style_inputs(self, reads: str, examples: list[Example], device="cpu") -> NoteWindows | PianoRoll:
         """The examples as a style encoder reads them: `reads` of its config, "chords", "notes" or "roll"."""
-        if reads == "chords":
-            return note_windows([grouped_values(notes) for notes in self.long_windows(examples)], device)
-        if reads == "notes":
-            return note_windows(self.passages(examples), device)
-        return self.piano_roll(examples, device=device)
-
-    def passages(self, examples: list[Example]) -> list[np.ndarray]:
-        """The notes from each example on, beyond its chunk too, for note_windows: list of float32 (5, N).
-
-        N is a little above WINDOW_NOTES where the piece has as many, so that some may be left out.
-        """
-        return [note_values(notes)[:, :PASSAGE_NOTES] for notes in self.long_windows(examples)]
+        if reads == "roll":
+            return self.piano_roll(examples, device=device)
+        return windows_of(self.long_windows(examples), reads, device)
 
     def long_windows(self, examples: list[Example]) -> list[Notes]:
         """The notes from each example on for LONGEST_PASSAGE_S, beyond its chunk, as `notes` changes them."""

@@ -113,7 +113,7 @@ def chart_of(request: DuetRequest, improviser: Improviser) -> Chart | None:
     if request.own_changes or continues:
         return None
     metre = Metre.parse(request.metre)
-    return Chart.parse(request.form, (metre.numerator, metre.denominator))
+    return Chart.parse(request.form, metre.pair)
 
 
 def answer(question: Question, request: DuetRequest, improviser: Improviser, callback=None) -> Answer:
