@@ -118,14 +118,13 @@ class FinishedPart(Checkpoint):
         return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
-def require(run: Path | str | Checkpoint, stage: str, name: str = "best") -> Checkpoint:
-    """A checkpoint of `stage`: of a run (`checkpoint.find`), part of a finished improviser's folder, or exported alone.
+def require(run: Path | str | Checkpoint, stage: str) -> Checkpoint:
+    """A checkpoint of `stage`: the best of a run, part of a finished improviser's folder, or exported alone.
 
     Parameters
     ----------
     run : a folder, or a name of the Hugging Face hub (`locate`); a Checkpoint is given back as it is
     stage : one of DEPENDENCIES
-    name : "best" or "latest"
 
     Raises
     ------
@@ -142,7 +141,7 @@ def require(run: Path | str | Checkpoint, stage: str, name: str = "best") -> Che
         if finished.get("kind") != "improviser" or stage not in FINISHED or weights not in finished["sha256"]:
             raise CheckpointError(f"{run} holds no weights of {stage!r} to build on.")
         return finished_part(run, finished, stage)
-    checkpoint = checkpoints.find(run, name)
+    checkpoint = checkpoints.find(run, "best")
     if checkpoint is None:
         raise CheckpointError(f"{run} has no checkpoint yet: train it first (python -m lib train {stage}).")
     if checkpoint.manifest.get("stage") != stage:

@@ -8,7 +8,7 @@ import numpy as np
 from lib.display.alt_text import described, titled
 from lib.display.palette import HUES, TARGET, on_paper
 from lib.display.preview import roll_pixels
-from lib.music.metrics import CURVE_WINDOW_S, density_and_velocity
+from lib.music.metrics import density_and_velocity
 from lib.music.piano_roll import FRAMES_PER_BEAT, LOWEST_PITCH, NUM_PITCHES, sounding_roll
 
 STAGES = 8
@@ -16,11 +16,7 @@ LINES = ("-", "--", ":", "-.")  # besides the hue
 
 
 class Stages:
-    """A callback of lib.generation.generate that keeps the roll at a few steps of the first window.
-
-    Parameters
-    ----------
-    count : how many, the first and the last among them
+    """A callback of lib.generation.generate that keeps the roll at STAGES steps of the first window, both ends too.
 
     Attributes
     ----------
@@ -28,13 +24,13 @@ class Stages:
     steps : list of (step, num_steps)
     """
 
-    def __init__(self, count=STAGES):
-        self._count, self.rolls, self.steps = count, [], []
+    def __init__(self):
+        self.rolls, self.steps = [], []
 
     def __call__(self, state):
         """A state as lib.generation.generate reports it."""
         step, num_steps = state["step"], state["num_steps"]
-        if state["window"] == 0 and step in np.rint(np.linspace(1, num_steps, self._count)):
+        if state["window"] == 0 and step in np.rint(np.linspace(1, num_steps, STAGES)):
             self.rolls.append(sounding_roll(state["piano_roll"]())[0].cpu().numpy())
             self.steps.append((step, num_steps))
 
@@ -73,20 +69,19 @@ def plot_sampling(rolls, steps, title=""):
 
 
 @on_paper
-def plot_arcs(performances, target_density=None, window_s=CURVE_WINDOW_S, title=""):
-    """Density and loudness over time.
+def plot_arcs(performances, target_density=None, title=""):
+    """Density and loudness over time, means over CURVE_WINDOW_S.
 
     Parameters
     ----------
     performances : dict name -> Notes
     target_density : notes a second: a number, or several, spread evenly over the solo; None: no target
-    window_s : over which they are means
     title : str
     """
     figure, (density_ax, velocity_ax) = plt.subplots(2, 1, figsize=(9, 4), sharex=True, layout="constrained")
     ranges, hues = [], [hue for hue in HUES if hue != TARGET]
     for number, (name, notes) in enumerate(performances.items()):
-        times_s, density, velocity = density_and_velocity(notes, window_s)
+        times_s, density, velocity = density_and_velocity(notes)
         line = {"color": hues[number % len(hues)], "linestyle": LINES[number % len(LINES)], "label": name}
         density_ax.plot(times_s, density, **line)
         velocity_ax.plot(times_s, velocity, **line)

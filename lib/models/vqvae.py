@@ -127,13 +127,13 @@ class VQVAE(nn.Module):
         return quantised, self.decoder(torch.cat([bands[..., :CELLS], quantised.z_q], -1))
 
 
-def struck_bands(piano_roll: PianoRoll, rows: int = TRAINED_ROWS) -> Tensor:
-    """Each chunk's bands in which notes begin, over and over: (B, rows, CELLS + 2 BAND_KEYS); zeros where none do."""
+def struck_bands(piano_roll: PianoRoll) -> Tensor:
+    """Each chunk's bands in which notes begin, over and over: (B, R, CELLS + 2 BAND_KEYS); zeros where none do."""
     bands = to_bands(piano_roll).flatten(1, 2)  # (B, N * BANDS, values)
     struck = bands[..., :CELLS].amax(-1) > 0  # (B, N * BANDS)
     struck_first = (~struck).to(torch.int8).argsort(dim=1, stable=True)
-    position = torch.arange(rows, device=bands.device) % struck.sum(1, keepdim=True).clamp(min=1)  # (B, rows)
-    index = struck_first.gather(1, position)  # (B, rows)
+    position = torch.arange(TRAINED_ROWS, device=bands.device) % struck.sum(1, keepdim=True).clamp(min=1)  # (B, R)
+    index = struck_first.gather(1, position)  # (B, R)
     return bands.gather(1, index[..., None].expand(-1, -1, bands.shape[-1]))
 
 

@@ -173,27 +173,16 @@ def _notes_of(lanes, down):
     return BeatNotes(*(x[order] for x in (onset, release, key + LOWEST_PITCH, velocity)), pedal)
 
 
-def sounding_roll(piano_roll: PianoRoll, with_pedal: bool = True) -> Tensor:
-    """What sounds: velocity / 127 from each onset until the key, and the pedal, let go.
-
-    Parameters
-    ----------
-    piano_roll : PianoRoll
-    with_pedal : whether a key let go while the pedal is down rings on
-
-    Returns
-    -------
-    Tensor (B, 88, T) in [0, 1]
-    """
+def sounding_roll(piano_roll: PianoRoll) -> Tensor:
+    """What sounds, (B, 88, T) in [0, 1]: velocity / 127 from each onset until both the key and the pedal are let go."""
     onset = piano_roll.onset > 0
     size, keys, num_frames = onset.shape
     time = torch.arange(num_frames, device=onset.device)
     latest = torch.where(onset, time, -1).cummax(-1).values  # (B, 88, T) frame of the key's last onset
     held = decode_duration(piano_roll.roll[:, DURATION]).round().clamp(min=1)
     end = (time + held).clamp(max=num_frames).long()
-    if with_pedal:
-        release = _next_release(piano_roll.pedal[:, 0] > 0)  # (B, T + 1)
-        end = release[:, None].expand(-1, keys, -1).gather(-1, end)
+    release = _next_release(piano_roll.pedal[:, 0] > 0)  # (B, T + 1)
+    end = release[:, None].expand(-1, keys, -1).gather(-1, end)
     at = latest.clamp(min=0)
     sounds = (latest >= 0) & (time < end.gather(-1, at))
     return piano_roll.roll[:, VELOCITY].gather(-1, at) * sounds

@@ -140,11 +140,6 @@ class TempoMap:
         written = self.bars["numerator"] / np.maximum(self.bars["denominator"], 1) / self.bars["beats"]
         return 4 * np.where(self.bars["numerator"] > 0, written, above / below)
 
-    @property
-    def written_bpm(self) -> float:
-        """Quarters a minute, the median over the beats, by the first bar's metre."""
-        return float(np.median(self.bpm) * (self.quarters_per_beat[0] if len(self.bars) else 1.0))
-
     def to_beats(self, seconds) -> np.ndarray:
         """Positions in beats of times in seconds, any shape."""
         return _interpolate(seconds, self.beats_s, np.arange(self.num_beats, dtype=np.float64))
@@ -157,9 +152,9 @@ class TempoMap:
         """Index of the bar in which positions lie; -1 before the first, the last one's beyond the end."""
         return np.searchsorted(self.bars["start"], np.asarray(position) + 1e-4, "right") - 1
 
-    def bar_lines_s(self, kind: int = IN_BARS) -> np.ndarray:
-        """Where the bars of a kind begin, in seconds."""
-        return self.to_seconds(self.bars["start"][self.bars["kind"] == kind])
+    def bar_lines_s(self) -> np.ndarray:
+        """Where known bars begin, in seconds."""
+        return self.to_seconds(self.bars["start"][self.bars["kind"] == IN_BARS])
 
     def taps_s(self) -> np.ndarray:
         """Where a listener taps, in seconds: each bar's beats from its bar line on, none where there is no beat."""

@@ -53,7 +53,7 @@ def test_call_and_answer_stand_on_one_line_of_time(questions):
     assert found.answer.pedal_s.tolist() == [[0, 1.5]] and found.answer.end_s == pytest.approx(4), "all is released at the end"
     assert found.notes.onset_s[16:] == pytest.approx(found.answers_s + np.arange(16) * 0.25)
     assert found.tempo_map.bar_lines_s() == pytest.approx(0.1 + 2 * np.arange(5))
-    assert found.tempo_map.written_bpm == pytest.approx(120)
+    assert found.tempo_map.bpm == pytest.approx(120) and found.tempo_map.quarters_per_beat[0] == 1
 
 
 def test_an_answer_that_comes_too_late_enters_whole_bars_later_and_says_so(questions, monkeypatch):
