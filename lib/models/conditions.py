@@ -66,11 +66,15 @@ class Conditions:
 
     def equals(self, other: Conditions) -> bool:
         """Whether both are the same."""
-        return all(torch.equal(x, y) for x, y in zip(vars(self).values(), vars(other).values(), strict=True))
+        return all(torch.equal(*pair) for pair in self._beside(other))
 
     def joined(self, other: Conditions) -> Conditions:
         """Both batches, one behind the other."""
-        return Conditions(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
+        return Conditions(*map(torch.cat, self._beside(other)))
+
+    def _beside(self, other):
+        """Pairs of the same tensor of both."""
+        return zip(vars(self).values(), vars(other).values(), strict=True)
 
 
 def harmony(now: Tensor, following: Tensor, beats_until: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -330,6 +331,10 @@ class WrittenBar:
 
     bar: Bar
     marks: Marks = field(default_factory=Marks)
+
+    def marked(self, **marks: Any) -> WrittenBar:
+        """The bar with some marks changed."""
+        return replace(self, marks=replace(self.marks, **marks))
 
 
 def chord_frames(chords: list[Chord | None]) -> Tensor:

@@ -324,8 +324,7 @@ class _TextReader:
         elif not self.bars:
             raise ChordError(f"{next(iter(marks)).replace('_', ' ')}, but no bar before it.")
         else:
-            last = self.bars[-1]
-            self.bars[-1] = replace(last, marks=replace(last.marks, **marks))
+            self.bars[-1] = self.bars[-1].marked(**marks)
 
     def _end_bar(self):
         if not self.shares:
@@ -377,7 +376,7 @@ def _ordered(sections, order):
     """The chart whose sections are played in an order of letters."""
     charts, intro, outro = {}, (), ()
     for name, written in sections:
-        bars = Chart.of_written([replace(bar, marks=replace(bar.marks, coda=False)) for bar in written]).bars
+        bars = Chart.of_written([bar.marked(coda=False) for bar in written]).bars
         letter = name.upper() if len(name) == 1 else name
         if letter in charts:
             raise ChordError(f"Section {letter!r} is written twice, but the order {order!r} wants it once.")

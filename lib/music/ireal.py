@@ -15,7 +15,7 @@ import math
 import re
 import urllib.parse
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from lib.music.chart import Bar, Chart, WrittenBar
@@ -244,20 +244,23 @@ class _IRealReader:
         if not blank or self.opened in "|[{" and self.leading > 1 and not self.skips_blank and self.bars:
             self._add_bars()
         elif self.bars:
-            self._mark_last(**{name: self.marks.pop(name) for name in ("jump", "fine", "times") if name in self.marks})
+            ends = {name: self.marks.pop(name) for name in ("jump", "fine", "times") if name in self.marks}
+            self._mark(len(self.bars), **ends)
         self.skips_blank = self.again == "r" or self.skips_blank and blank and not self.leading
         self.cells, self.leading, self.again, self.opened = [], 0, "", line
         if line == "}":
             if not self.bars:
                 raise ChordError("a repeat ends, but no bar is before it.")
-            self._mark_last(repeat_end=True)
+            self._mark(len(self.bars), repeat_end=True)
         if line == "{":
             self.marks["repeat_start"] = True
         if line != "|":
             self.endings = ()
 
-    def _mark_last(self, **marks):
-        self.bars[-1] = replace(self.bars[-1], marks=replace(self.bars[-1].marks, **marks))
+    def _mark(self, index, **marks):
+        """Marks of a bar, or of the last one before it."""
+        index = min(index, len(self.bars) - 1)
+        self.bars[index] = self.bars[index].marked(**marks)
 
     def _add_bars(self):
         if self.again and self.cells:
@@ -294,16 +297,11 @@ class _IRealReader:
                 index, marks = index - (is_first and index > 0), {"to_coda": True}
             else:
                 index, marks = index + (not is_first), {"coda": True}
-            index = min(index, len(self.bars) - 1)
-            self.bars[index] = replace(self.bars[index], marks=replace(self.bars[index].marks, **marks))
-        jumps = [bar.marks.jump for bar in self.bars if bar.marks.jump]
-        if (
-            self.end_bar is not None
-            and any(j.until == "fine" for j in jumps)
-            and not any(b.marks.fine for b in self.bars)
-        ):
-            index = min(self.end_bar, len(self.bars) - 1)
-            self.bars[index] = replace(self.bars[index], marks=replace(self.bars[index].marks, fine=True))
+            self._mark(index, **marks)
+        all_marks = [bar.marks for bar in self.bars]
+        wants_fine = any(marks.jump and marks.jump.until == "fine" for marks in all_marks)
+        if self.end_bar is not None and wants_fine and not any(marks.fine for marks in all_marks):
+            self._mark(self.end_bar, fine=True)
 
 
 def beat_quarters(metre: tuple[int, int]) -> Fraction:
