@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
 import default_chart  # noqa: E402
 
 from lib.config import build  # noqa: E402
+from lib.generation.generate import Solo  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
-from lib.generation.solo import Solo  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import LATENT_STRIDE, notes_to_piano_roll  # noqa: E402
 from lib.music.tempo_map import Metre, TempoMap, in_beats  # noqa: E402

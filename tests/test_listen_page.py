@@ -13,8 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
 import listen_page  # noqa: E402
 
 from lib import config  # noqa: E402
-from lib.generation.generate import load_improviser  # noqa: E402
-from lib.generation.solo import Solo  # noqa: E402
+from lib.generation.generate import Solo, load_improviser  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.tempo_map import Metre, TempoMap  # noqa: E402
 

@@ -7,8 +7,7 @@ from lib.config import RELEASED
 from lib.data.corpora import open_corpus
 from lib.data.tempo_maps import read_tempo_maps
 from lib.generation.generate import generate, generate_many, load_improviser
-from lib.generation.request import GenerateRequest
-from lib.generation.solo import Order
+from lib.generation.request import GenerateRequest, Order
 from lib.models.beat_tracker import BeatTracker
 from lib.music.tempo_map import BEATS_ONLY, IN_BARS
 from lib.storage.manifest import verify

@@ -33,7 +33,7 @@ def solo_controls(improvise, request_type, styles=(), soundfont=None, infill=Non
     Parameters
     ----------
     improvise : callable(GenerateRequest, callback) -> something with notes, chords, tempo_map and begins_s
-        (solo.Solo); to continue a take, it is called with prompt=Notes and tempo_map=TempoMap too. It must let
+        (generate.Solo); to continue a take, it is called with prompt=Notes and tempo_map=TempoMap too. It must let
         through what the callback raises
     request_type : GenerateRequest of lib.generation.request
     styles : names of pianists to choose from; none: no such knob

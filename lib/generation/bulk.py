@@ -22,10 +22,9 @@ import torch
 
 from lib.checkpoints.load import Improviser
 from lib.config import ConfigError, as_values
-from lib.generation.generate import generate_many
+from lib.generation.generate import Solo, generate_many
 from lib.generation.performance import written_map
-from lib.generation.request import request_from
-from lib.generation.solo import Order, Solo
+from lib.generation.request import Order, request_from
 from lib.music.metrics import describe
 from lib.music.midi_writer import to_midi
 from lib.music.notes import MidiError, Notes, read_metres, read_midi, read_midi_and_quarters

@@ -16,40 +16,92 @@ from lib.checkpoints import load
 from lib.checkpoints.load import Improviser
 from lib.config import RELEASED, ConfigError
 from lib.devices import choose_device
-from lib.generation.request import USUAL_S, GenerateRequest
-from lib.generation.sliding_window import OVERLAP, Conditioning, Passage, decode, fill_passages
-from lib.generation.solo import Order, Solo
+from lib.generation.request import USUAL_S, GenerateRequest, Order
+from lib.generation.sliding_window import OVERLAP, Conditioning, Passage, decode, fill_passages, passage_time
 from lib.models.vqvae import GROUPS
 from lib.music.chart import Chart
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import NO_CHORD
+from lib.music.hands import left_hand
 from lib.music.harmony import changes_by, invent_chart, read_changes
+from lib.music.midi_writer import to_midi
 from lib.music.notes import Notes
 from lib.music.piano_roll import (
     LATENT_STRIDE,
     LATENTS_PER_BEAT,
     WINDOW,
+    PianoRoll,
     notes_to_piano_roll,
     piano_roll_to_notes,
     sounding_roll,
 )
+from lib.music.rules import Rule
 from lib.music.tempo_map import (
     SLOWEST_FELT,
-    UNKNOWN_CLOCK,
     BeatNotes,
     Metre,
     TempoMap,
     clock_frames,
     in_beats,
     in_seconds,
-    tempo_frames,
 )
+from lib.storage.atomic_write import write_bytes
 from lib.style.classifier import StyleClassifier
 from lib.style.embeddings import with_own
 
 PROMPT_LATENTS = 120  # of a prompt's end (20 beats), whose chords an invented chart continues
 SHORTEST_WINDOW = 96  # latent frames that the model is given at least
 TOLERANCE = 1e-6  # beats
+
+
+@dataclass(frozen=True)
+class Solo:
+    """What was played.
+
+    Attributes
+    ----------
+    notes : Notes, those of the prompt or around the passage included
+    begins_s, ends_s : where the new music begins and ends
+    tempo_map : TempoMap of all of it; a bar begins with a continuation, an infilled passage leaves the bars alone
+    request : GenerateRequest, with the chart that was invented where own changes were asked for
+    chords : list of (time_s, symbol), each chord of the chart where it begins
+    rules : list of Rule, of all the new music (empty where none is asked for)
+    piano_roll : PianoRoll (B = 1) of the new music alone, which its notes were read from
+    seconds : how long it took
+    """
+
+    notes: Notes
+    begins_s: float
+    ends_s: float
+    tempo_map: TempoMap
+    request: GenerateRequest
+    chords: list[tuple[float, str]]
+    rules: list[Rule]
+    piano_roll: PianoRoll
+    seconds: float = 0.0
+
+    @property
+    def new_notes(self) -> Notes:
+        """Notes of the new music alone, from 0."""
+        return self.notes.between(self.begins_s, self.ends_s)
+
+    @property
+    def rule_losses(self) -> dict[str, float]:
+        """name -> loss of each rule on the new music."""
+        return {rule.name: float(rule.loss(self.piano_roll)[0]) for rule in self.rules}
+
+    @property
+    def length_s(self) -> float:
+        """Of the new music."""
+        return self.ends_s - self.begins_s
+
+    def midi(self) -> bytes:
+        """A MIDI file with a track a hand, tempo, metre, and chords as markers."""
+        return to_midi(self.notes, self.tempo_map, self.chords, left_hand(self.notes))
+
+    def write(self, path: Path | str) -> Path:
+        """Write the MIDI file: its Path."""
+        return write_bytes(path, self.midi())
 
 
 def load_improviser(
@@ -271,7 +323,8 @@ def _passage(improviser, plan):
     start, end = first - before, last + after if order.is_infilling else first
     known = 0 if order.theme is None else math.ceil(order.theme.end) * LATENTS_PER_BEAT
     theme = _encode(improviser, order.theme, known) if known else None
-    conditioning = Conditioning.of(plan.request, plan.chart, length, before, *_time(plan, start, end, length), known)
+    clock_and_bpm = passage_time(plan.request, plan.chart, plan.around, start, end, 0 if order.is_infilling else length)
+    conditioning = Conditioning.of(plan.request, plan.chart, length, before, *clock_and_bpm, known)
     codes = torch.zeros(1, len(conditioning), GROUPS, dtype=torch.long, device=improviser.device)
     mask = torch.zeros(1, len(conditioning), dtype=torch.bool, device=improviser.device)
     mask[:, before : before + length] = True
@@ -286,30 +339,6 @@ def _encode(improviser, notes, num_latents):
     """Codes (1, N, G) of BeatNotes."""
     piano_roll = notes_to_piano_roll(notes, num_latents * LATENT_STRIDE)
     return improviser.vqvae.encode(piano_roll.to(improviser.device))
-
-
-def _time(plan, start, end, length):
-    """(clock, bpm) of latent frames from `start`: by the map of the notes until `end`, then as asked for `length`.
-
-    In an infilled passage the bars and the tempo of the notes continue.
-    """
-    around, timing, silent = plan.around, plan.request.timing, max(0, -start)
-    clock, bpm = (of(around, max(0, end))[max(0, start) :] for of in (clock_frames, tempo_frames))
-    clock = np.concatenate([np.tile(np.array(UNKNOWN_CLOCK, clock.dtype), (silent, 1)), clock])
-    bpm = np.pad(bpm, (silent, 0), constant_values=np.nan)
-    if plan.order.is_infilling:
-        return clock, bpm
-    clock = np.concatenate([clock, _continued(clock, timing.clock(plan.chart, length))])
-    return clock, np.pad(bpm, (0, length), constant_values=timing.felt_bpm)
-
-
-def _continued(before, clock):
-    """The clock of new music; where its first bar is but the rest of the bar in which it begins, it counts on."""
-    _, since, length = before[-1] if len(before) else UNKNOWN_CLOCK
-    rest = length - since - 1
-    if 0 < rest == clock[0, 2]:
-        clock[:rest, 1:] = np.column_stack([clock[:rest, 1] + since + 1, np.full(rest, length)])
-    return clock
 
 
 def _whole_bars(plan, length):

@@ -13,8 +13,7 @@ import numpy as np
 
 from lib import config as configs
 from lib.config import RELEASED, build
-from lib.generation.request import GenerateRequest
-from lib.generation.solo import Order
+from lib.generation.request import GenerateRequest, Order
 from lib.models.beat_tracker import BeatTracker
 from lib.music.beat_tracking import phase_lock, sits_on_grid
 from lib.music.chart import Timing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +17,8 @@ from lib.music.tempo_map import Metre
 
 if TYPE_CHECKING:
     from lib.music.chart import Chart, Timing
+    from lib.music.notes import Notes
+    from lib.music.tempo_map import BeatNotes, TempoMap
 
 MOST_POINTS = 10_000  # of an arc or a melody
 USUAL_S = 30.0  # whole choruses nearest to it are played where nobody says how long
@@ -188,6 +190,36 @@ class GenerateRequest:
     def asks_for_rules(self) -> bool:
         """Whether a rule is asked for besides the chords: candidates then compete where nobody says how many."""
         return any(getattr(self, name) is not None for name in RULE_OPTIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """A solo to be played.
+
+    Attributes
+    ----------
+    request : GenerateRequest
+    notes : Notes of a prompt, or, with from_s and to_s, of the performance of which that passage is infilled; or None
+    from_s, to_s : the passage, or None; to_s alone: after a prompt the music begins on the first beat from there on
+    callback, rules, chart, tempo_map, theme : as for `generate`
+    into_bar : quarters of the first bar that are over when the music begins, where its changes are the pianist's own
+    """
+
+    request: GenerateRequest
+    notes: Notes | None = None
+    from_s: float | None = None
+    to_s: float | None = None
+    callback: Callable | None = None
+    rules: Callable | None = None
+    chart: Chart | None = None
+    tempo_map: TempoMap | None = None
+    theme: BeatNotes | None = None
+    into_bar: Fraction = Fraction(0)
+
+    @property
+    def is_infilling(self) -> bool:
+        """Whether a passage of `notes` is to be infilled."""
+        return self.from_s is not None
 
 
 def take_leading_metre(request: object, chords: str | None) -> None:

@@ -26,7 +26,7 @@ from lib.music.chart import Chart, chord_features, chord_frames, next_chords
 from lib.music.chords import Chord
 from lib.music.piano_roll import LATENTS_PER_BEAT, WINDOW, PianoRoll
 from lib.music.rules import CURVES, RULES, Rule, Span, chord_progression, total_loss
-from lib.music.tempo_map import window_starts
+from lib.music.tempo_map import UNKNOWN_CLOCK, TempoMap, clock_frames, tempo_frames, window_starts
 
 OVERLAP = 8 * LATENTS_PER_BEAT  # latent frames given from the window before
 FEELS = {"straight": (-1.0, 0.04, 0.04), "swing": (0.85, 0.36, 0.05)}  # medians of the straightest and most swung 15 %
@@ -155,6 +155,36 @@ class Conditioning:
             reference=reference,
             referred=referred,
         )
+
+
+def passage_time(
+    request: GenerateRequest, chart: Chart, around: TempoMap, start: int, end: int, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(clock, bpm), as of Conditioning, of what is given and of the new music behind it.
+
+    Parameters
+    ----------
+    around : of what is given
+    start, end : latent frames of `around` that are given; what lies before 0 is silence
+    length : latent frames of new music; 0: the bars and the tempo of the map continue, as in an infilled passage
+    """
+    timing, silent = request.timing, max(0, -start)
+    clock, bpm = (of(around, max(0, end))[max(0, start) :] for of in (clock_frames, tempo_frames))
+    clock = np.concatenate([np.tile(np.array(UNKNOWN_CLOCK, clock.dtype), (silent, 1)), clock])
+    bpm = np.pad(bpm, (silent, 0), constant_values=np.nan)
+    if not length:
+        return clock, bpm
+    clock = np.concatenate([clock, _continued(clock, timing.clock(chart, length))])
+    return clock, np.pad(bpm, (0, length), constant_values=timing.felt_bpm)
+
+
+def _continued(before, clock):
+    """The clock of new music; where its first bar is but the rest of the bar in which it begins, it counts on."""
+    _, since, length = before[-1] if len(before) else UNKNOWN_CLOCK
+    rest = length - since - 1
+    if 0 < rest == clock[0, 2]:
+        clock[:rest, 1:] = np.column_stack([clock[:rest, 1] + since + 1, np.full(rest, length)])
+    return clock
 
 
 def vamp_length(request: GenerateRequest) -> int:

@@ -31,10 +31,9 @@ from lib.apps.evaluate.clip_sets import real_clips  # noqa: E402
 from lib.checkpoints.load import Improviser  # noqa: E402
 from lib.config import build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
-from lib.generation.generate import load_improviser  # noqa: E402
+from lib.generation.generate import Solo, load_improviser  # noqa: E402
 from lib.generation.reconstruct import codec_round_trip  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
-from lib.generation.solo import Solo  # noqa: E402
 from lib.music.chart import Chart  # noqa: E402
 from lib.music.metrics import phase_lock  # noqa: E402
 from lib.music.rules import chord_progression  # noqa: E402

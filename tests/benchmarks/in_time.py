@@ -34,8 +34,7 @@ from lib.data.corpora import open_corpus  # noqa: E402
 from lib.data.tempo_maps import open_tempo_maps  # noqa: E402
 from lib.generation.generate import generate_many, load_improviser  # noqa: E402
 from lib.generation.reconstruct import codec_round_trip  # noqa: E402
-from lib.generation.request import GenerateRequest  # noqa: E402
-from lib.generation.solo import Order  # noqa: E402
+from lib.generation.request import GenerateRequest, Order  # noqa: E402
 from lib.models.beat_tracker import load_track  # noqa: E402
 from lib.models.conditions import feel  # noqa: E402
 from lib.music.chord_recognition import recognise_chords  # noqa: E402

@@ -24,9 +24,8 @@ from lib.checkpoints.load import Improviser  # noqa: E402
 from lib.config import OWN, REPOSITORY, VERSION, build  # noqa: E402
 from lib.display.page import make_page  # noqa: E402
 from lib.display.player import music_json, page_of  # noqa: E402
-from lib.generation.generate import generate_many, load_improviser  # noqa: E402
-from lib.generation.request import GenerateRequest  # noqa: E402
-from lib.generation.solo import Order, Solo  # noqa: E402
+from lib.generation.generate import Solo, generate_many, load_improviser  # noqa: E402
+from lib.generation.request import GenerateRequest, Order  # noqa: E402
 from lib.music.audio import render_audio  # noqa: E402
 from lib.storage.atomic_write import write_text  # noqa: E402
 

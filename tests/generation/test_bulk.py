@@ -15,8 +15,7 @@ from lib.config import ConfigError
 from lib.generation import bulk as solos
 from lib.generation.bulk import Made, Process, SoloStore, make_solos
 from lib.generation.generate import generate, load_improviser
-from lib.generation.request import GenerateRequest
-from lib.generation.solo import Order
+from lib.generation.request import GenerateRequest, Order
 from lib.music.notes import read_midi
 from lib.storage.manifest import unsealed
 

@@ -12,8 +12,7 @@ from lib.config import ConfigError, build, preset
 from lib.data.corpora import open_corpus
 from lib.diffusion.sampling import NUM_REVISIONS, guided_steps
 from lib.generation.generate import generate, generate_many, infill, load_improviser
-from lib.generation.request import GenerateRequest
-from lib.generation.solo import Order
+from lib.generation.request import GenerateRequest, Order
 from lib.music.chart import Chart
 from lib.music.chords import ChordError
 from lib.music.notes import Notes, read_midi

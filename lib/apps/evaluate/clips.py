@@ -21,8 +21,7 @@ from lib.data.note_store import NoteStore
 from lib.data.tempo_maps import open_tempo_maps
 from lib.generation.bulk import SoloStore, facts_of
 from lib.generation.generate import generate_many
-from lib.generation.request import GenerateRequest
-from lib.generation.solo import Order
+from lib.generation.request import GenerateRequest, Order
 from lib.music.chart import Bar, Chart
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import Chord

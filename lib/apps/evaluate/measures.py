@@ -21,8 +21,8 @@ from lib.apps.evaluate.clips import Clip
 from lib.apps.evaluate.copying import own_copying
 from lib.apps.evaluate.metric_descriptions import MEANS
 from lib.apps.evaluate.structure import structure_measures
+from lib.generation.request import Order
 from lib.generation.sliding_window import Conditioning
-from lib.generation.solo import Order
 from lib.models.conditions import SECOND_EIGHTH
 from lib.music.chart import NO_CHORD_FRAME, Chart, chord_frames
 from lib.music.chords import QUALITY_NAMES

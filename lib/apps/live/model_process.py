@@ -22,13 +22,12 @@ import psutil
 
 from lib.apps.live.duet_request import DuetRequest
 from lib.config import build
-from lib.generation.request import GenerateRequest
+from lib.generation.request import GenerateRequest, Order
 from lib.music.notes import SLOWEST_FASTEST
 from lib.music.tempo_map import BeatNotes, Metre, TempoMap, in_beats, in_seconds
 
 if TYPE_CHECKING:
     from lib.checkpoints.load import Improviser
-    from lib.generation.solo import Order
     from lib.music.chart import Chart
 
 COMPING = {"density": 4.0, "register": 50.0}  # where it accompanies
@@ -64,10 +63,8 @@ class Answer:
 
 
 def order_of(question: Question, request: DuetRequest, chart: Chart | None, callback: Callable | None = None) -> Order:
-    """solo.Order of a Question over its part of a chart (None: changes of the pianist's own): its prompt at the tempo
+    """Order of a Question over its part of a chart (None: changes of the pianist's own): its prompt at the tempo
     of now, its bar lines where those of the chart are."""
-    from lib.generation.solo import Order
-
     asked, metre = request_of(question, request, own_changes=chart is None), Metre.parse(request.metre)
     start, length, given = (
         Fraction(beats) * metre.quarters_per_beat for beats in (question.start, question.beats, PROMPT_BEATS)

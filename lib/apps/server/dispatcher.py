@@ -19,8 +19,7 @@ from lib.checkpoints.load import Improviser
 from lib.config import ConfigError
 from lib.devices import give_back_memory
 from lib.generation.bulk import SoloStore, facts_of
-from lib.generation.generate import generate_many
-from lib.generation.solo import Solo
+from lib.generation.generate import Solo, generate_many
 from lib.music.chords import ChordError
 from lib.music.notes import MidiError
 

@@ -19,8 +19,7 @@ from lib.checkpoints.load import Styles
 from lib.config import STRICT, build
 from lib.generation.generate import find_passage
 from lib.generation.performance import as_theme, order_of, read_performance
-from lib.generation.request import GenerateRequest, MetreText, Tempo
-from lib.generation.solo import Order
+from lib.generation.request import GenerateRequest, MetreText, Order, Tempo
 from lib.music.notes import MidiError, Notes, read_midi
 from lib.music.tempo_map import TempoMap
 

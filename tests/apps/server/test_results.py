@@ -7,8 +7,8 @@ import wave
 from lib.apps.server.dispatcher import as_values, keep_result
 from lib.apps.server.service import content_of
 from lib.generation.bulk import SoloStore
+from lib.generation.generate import Solo
 from lib.generation.request import GenerateRequest
-from lib.generation.solo import Solo
 from lib.music.notes import Notes
 from lib.music.tempo_map import Metre, TempoMap
 
