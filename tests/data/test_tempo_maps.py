@@ -102,7 +102,9 @@ def test_the_demo_corpus_has_maps_by_itself_and_so_has_what_a_mirror_brings(tmp_
     assert sum(m.seconds_of(IN_BARS, BEATS_ONLY) for m in maps) > 0.9 * sum(piece.seconds for piece in store.pieces)
     changed = [m.from_beat(0) for m in maps[::-1]]
     write_tempo_maps(tmp_path / "data" / "demo" / MAPS_NAME, changed, store_fingerprint(store))  # tracked anew, say
-    copy_store(open_storage(tmp_path / "mirror"), "demo", tmp_path / "data")
+    mirror = open_storage(tmp_path / "mirror")
+    mirror.open()
+    copy_store(mirror, "demo", tmp_path / "data")
     back = prepare(["demo"], tmp_path / "elsewhere", str(tmp_path / "mirror"))["demo"]
     assert [m.fingerprint() for m in open_tempo_maps(back)] == [m.fingerprint() for m in maps[::-1]]
 
