@@ -1,4 +1,4 @@
-"""Every knob of the suite: one frozen dataclass a stage, the presets, and nothing hidden elsewhere.
+"""All settings of the suite: one frozen dataclass per stage, and the presets.
 
 Conventions: sizes are counts, `_s` is seconds, `lr` is the peak learning rate, a `step` is one optimizer step
 over a global batch of `batch_size * gradient_accumulation` windows of 32 beats (a style encoder's are passages of 256
@@ -308,9 +308,10 @@ def build(config_type: type[T], values: Mapping[str, Any]) -> T:
                 lines.append(str(cause))
                 fields |= cause.fields
                 continue
-            text = f"{e['msg']} (got {e['input']!r})"
-            lines.append(f"{'.'.join(map(str, e['loc'])) or 'value'}: {text}")
-            fields.setdefault(str(e["loc"][0]) if e["loc"] else "value", text)
+            field, reason = str(e["loc"][0]) if e["loc"] else "value", e["msg"].removeprefix("Value error, ")
+            if field not in fields:  # of the kinds that a field may have, the first
+                fields[field] = f"{reason} (got {e['input']!r})"
+                lines.append(f"{field}: {fields[field]}")
         raise ConfigError("; ".join(lines), fields) from None
 
 
@@ -320,7 +321,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, str | None]:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set wants key=value, got {setting!r}.")
+            raise ConfigError(f"--set needs key=value, for example lr=1e-4; got {setting!r}.")
         parsed[key.strip()] = None if value.strip().lower() == "none" else value.strip()
     return parsed
 

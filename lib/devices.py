@@ -1,4 +1,4 @@
-"""Which device and which precision: what is requested, or the best that this machine has."""
+"""Chooses device and precision: as requested, or the best that this machine has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def choose_device(device: str) -> str:
     if device == "auto":
         return usable[0]
     if not is_usable[configs.choose("device", device, is_usable)]:
-        raise configs.ConfigError(f"Device {device!r} is not on this machine. There is: {', '.join(usable)}, or auto.")
+        raise configs.ConfigError(f"Device {device!r} is not available here. Valid: auto, {', '.join(usable)}.")
     return device
 
 

@@ -1,7 +1,7 @@
-"""One face for Colab and for everywhere else: each call does what a user of that place expects.
+"""One interface for Colab and all other places: each call does what its users expect there.
 
 `google.colab` is imported inside the functions and nowhere else in the project, so that this file, and all
-that import it, work on a machine that has never heard of Colab.
+that import it, work on a machine without Colab.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def mount() -> Path:
                 raise ValueError("mount it in a notebook first, with shim.mount()")
             drive.mount(str(DRIVE), **({"force_remount": True} if is_dead else {}))
         except Exception as error:  # Colab raises ValueError, AttributeError and its own types
-            print(f"Google Drive is not mounted ({error}). Everything stays on this runtime and is lost with it.")
+            print(f"Google Drive is not mounted ({error}). Everything stays on this runtime and is lost when it ends.")
             return ROOT
     home.mkdir(exist_ok=True)
     print(f"Google Drive is mounted: outputs go to {home}, and training copies its checkpoints there")
@@ -210,7 +210,7 @@ def download_run(run: Path | str, mirror: str | None = None) -> Path | None:
     """
     run = Path(run).absolute()
     if mirror is not None or not on_colab():
-        print(f"{run.name} is kept in {mirror or run}")
+        print(f"{run.name} is saved in {mirror or run}")
         return None
     return download(pack_run(run))
 
@@ -253,7 +253,7 @@ def upload_run(runs: Path | str) -> list[Path]:
     found = []
     for path in sorted(runs.glob("*.zip")):
         if not zipfile.is_zipfile(path):
-            print(f"{path.name} is no whole zip: download the run again.")
+            print(f"{path.name} is not a complete zip: download the run again.")
             continue
         with zipfile.ZipFile(path) as archive:
             names = {Path(name).parts[0] for name in archive.namelist()}
@@ -303,7 +303,7 @@ def release(
         sleep(min(60.0, left_s))
     if problem is not None:
         print(f"The runtime was kept: {problem}. It costs about {USUAL_UNITS} compute units an hour.")
-        print("Make room, or take the checkpoints along by hand, then run shim.release(force=True).", flush=True)
+        print("Make room, or download the checkpoints by hand, then run shim.release(force=True).", flush=True)
         return False
     runtime.unassign()
     return True
@@ -314,14 +314,14 @@ def _behind(runs, mirror):
     if runs is None or not any(Path(runs).glob("*/checkpoints")):
         return None
     if mirror is None:
-        return f"no mirror has what was trained: take it along with shim.download_run, for each folder in {runs}"
+        return f"no mirror has the trained runs: download each folder in {runs} with shim.download_run"
     storage = open_storage(mirror)
     try:
         storage.open()
         for run in sorted(path.parent for path in Path(runs).glob("*/checkpoints")):
             preset = json.loads((run / "config.json").read_text(encoding="utf-8"))["preset"]
             if not copy_newest(storage, run, f"runs/{preset}/{run.name}"):
-                return f"{run.name}: the mirror gave back other bytes than were written"
+                return f"{run.name}: the mirror returned different bytes from those written"
     except OSError as error:
         return f"the mirror {mirror}: {describe_error(error)}"
     return None
@@ -334,5 +334,5 @@ def _unmounted(drive):
     try:
         drive.flush_and_unmount(timeout_ms=FLUSH_MS)
     except Exception as error:  # Colab raises ValueError and its own types
-        return f"Drive is not done: {error}"
+        return f"Drive has not finished: {error}"
     return None

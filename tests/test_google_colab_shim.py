@@ -89,7 +89,7 @@ def test_a_refused_mount_is_said_and_work_goes_on_locally(colab, monkeypatch, ca
     monkeypatch.setattr(colab.package.drive, "mount", refuse)
     assert shim.mount() == ROOT
     printed = capsys.readouterr().out
-    assert "mount failed" in printed and "lost with it" in printed
+    assert "mount failed" in printed and "lost when it ends" in printed
 
 
 def test_nobody_is_asked_in_an_unattended_run(colab, tmp_path, monkeypatch, capsys):
@@ -226,7 +226,7 @@ def test_a_flush_that_fails_is_tried_again(colab, tmp_path, capsys):
 
     colab.package.drive.flush_and_unmount = flush
     assert shim.release(sleep=lambda seconds: None) and len(tries) == 3
-    assert "Not released yet: Drive is not done: a background process is busy" in capsys.readouterr().out
+    assert "Not released yet: Drive has not finished: a background process is busy" in capsys.readouterr().out
 
 
 def test_a_mount_that_has_died_is_mounted_again(colab, monkeypatch):
@@ -273,4 +273,4 @@ def test_a_run_that_is_kept_elsewhere_is_not_downloaded(off_colab, tmp_path, cap
     (tmp_path / "new" / "half.zip").write_bytes(b"PK")
     assert shim.upload_run(tmp_path / "new") == []
     said = capsys.readouterr().out
-    assert f"Copy the zips of your runs into {tmp_path / 'new'}" in said and "half.zip is no whole zip" in said
+    assert f"Copy the zips of your runs into {tmp_path / 'new'}" in said and "half.zip is not a complete zip" in said

@@ -1,4 +1,4 @@
-"""What this machine has, and the fix for what it lacks: the end of every bug report, without names of the user's."""
+"""Check what this machine has, and how to fix what it lacks. Bug reports end with it, so it names nothing personal."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def look_at_device() -> list[Finding]:
         return [Finding("device", "ok", "Apple silicon (mps)"), Finding("bf16", "note", "not used here: fp32 instead")]
     device = Finding("device", "ok", f"CPU, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
     if card:
-        says = f"{card}: but torch {torch.__version__} does not see it, and trains on the CPU"
+        says = f"{card}: but torch {torch.__version__} does not see it and would train on the CPU"
         way = "a newer driver (https://www.nvidia.com/drivers), or an older" if built_for else "for the driver: a"
         device = Finding("device", "missing", says, f"{way} CUDA build of torch: docs/LOCAL_NVIDIA.md")
     flags = sorted(cpu_flags() & {"avx512_bf16", "amx_bf16"})
@@ -133,7 +133,7 @@ def look_at_memory() -> Finding:
     except ImportError:
         return Finding("memory", "note", "unknown without psutil", INSTALL)
     gigabytes = psutil.virtual_memory().total / 1e9
-    return _check("memory", gigabytes >= 4, f"{gigabytes:.0f} GB", "take the preset demo, or a smaller --batch-size")
+    return _check("memory", gigabytes >= 4, f"{gigabytes:.0f} GB", "use the preset demo, or a smaller --batch-size")
 
 
 def look_at_disk(folder: Path) -> Finding:
@@ -156,11 +156,11 @@ def look_at_mirror() -> Finding:
         says = f"MIRROR names a {kind}{'' if is_there else ', not installed'}"
         return _check("mirror", is_there, says, fix, "missing")
     if not shim.on_colab():
-        return Finding("mirror", "ok", "none is asked for (--mirror, or the variable MIRROR)")
+        return Finding("mirror", "ok", "none chosen (--mirror, or the variable MIRROR)")
     if (shim.DRIVE / "MyDrive").is_dir():
         return Finding("Drive", "ok", f"mounted, {shutil.disk_usage(shim.DRIVE).free / 1e9:.0f} GB free as it says")
     fix = "run the cell with shim.mount()"
-    return Finding("Drive", "note", "not mounted: what is trained is lost with the runtime", fix)
+    return Finding("Drive", "note", "not mounted: you lose what you train when the runtime ends", fix)
 
 
 def look_at_sound() -> Finding:
@@ -176,7 +176,7 @@ def look_at_sound() -> Finding:
         fix = INSTALL_SOUND.get(platform.system(), "install libfluidsynth")
         says = f"plain sine waves instead of a grand: libfluidsynth can't be loaded ({error})"
         return Finding("fluidsynth", "note", says, fix)
-    return Finding("fluidsynth", "ok", "a grand piano sounds")
+    return Finding("fluidsynth", "ok", "the sampled piano plays")
 
 
 def look_at_ports() -> Finding:
@@ -186,9 +186,9 @@ def look_at_ports() -> Finding:
     try:
         inputs, outputs = map(len, list_ports())
     except PortError as error:
-        return Finding("MIDI ports", "note", f"none, needed for live playing alone: {error}", "docs/LIVE.md")
+        return Finding("MIDI ports", "note", f"none; needed only for live playing: {error}", "docs/LIVE.md")
     says = f"{inputs} in, {outputs} out"
-    return _check("MIDI ports", inputs and outputs, says, "live playing wants both: docs/LIVE.md")
+    return _check("MIDI ports", inputs and outputs, says, "live playing needs both: docs/LIVE.md")
 
 
 def look_at_corpora(data_dir: Path) -> list[Finding]:
@@ -229,8 +229,8 @@ def as_text(findings: Sequence[Finding]) -> str:
         lines.append(f"{state:<8}{name:<{width}}  {says}")
         lines += [f"{'':<8}{'':<{width}}  fix: {fix}"] if fix else []
     missing = [finding.name for finding in findings if finding.state == "missing"]
-    verdict = f"Missing: {', '.join(missing)}." if missing else "Nothing that is needed is missing."
-    return without_names("\n".join([*lines, "", f"{verdict} Please put all of this under your bug report."]))
+    verdict = f"Missing: {', '.join(missing)}." if missing else "Everything needed is installed."
+    return without_names("\n".join([*lines, "", f"{verdict} Please add all of this to your bug report."]))
 
 
 def as_values(findings: Sequence[Finding]) -> dict[str, list]:

@@ -255,7 +255,8 @@ def find(run: Path | str, name: str = "latest") -> Checkpoint | None:
         return Checkpoint(run, check(run))
     if not run.is_dir():
         names = [p.name for p in run.parent.iterdir() if p.is_dir()] if run.parent.is_dir() else []
-        raise CheckpointError(f"There is no run folder {run}.{nearest(run.name, names) if names else ''}")
+        hint = nearest(run.name, names) if names else " `python -m lib runs` lists what there is."
+        raise CheckpointError(f"There is no run folder {run}.{hint}")
     return _first_valid(run, best_step(run) if name == "best" else None)
 
 
@@ -270,7 +271,7 @@ def _first_valid(run, best):
             error = damage if error is None or folder == folders[0] else error
     if folders:
         raise CheckpointError(
-            f"All {len(folders)} checkpoints of {run} are damaged, the last so: {error} Start afresh."
+            f"All {len(folders)} checkpoints of {run} are damaged. The last one: {error} Start again with a new --run."
         )
     return None
 
@@ -333,7 +334,7 @@ def find_origin(folder: Path, runs_dir: Path | str, resume: str | None = None) -
     checkpoint = resumed_checkpoint(runs_dir, resume)
     if folder.resolve() != checkpoint.run.resolve():
         if step_folders(folder):
-            raise CheckpointError(f"{folder} is a run already: to begin another from {resume} name a new --run.")
+            raise CheckpointError(f"{folder} is already a run. To begin another from {resume}, give a new --run.")
         return Origin(folder, checkpoint, uuid.uuid4().hex)
     newest = find(folder).step
     if checkpoint.step != newest:
@@ -350,7 +351,7 @@ def resumed_checkpoint(runs_dir: Path | str, resume: str) -> Checkpoint:
     if checkpoint is None:
         raise CheckpointError(f"--resume {resume}: the run has no checkpoint yet. Leave --resume out to begin it.")
     if checkpoint.manifest.get("weights_alone"):
-        raise CheckpointError(f"--resume {resume} holds weights alone, of the best step: continue from the run itself.")
+        raise CheckpointError(f"--resume {resume} holds only the best weights: continue from the run itself.")
     return checkpoint
 
 

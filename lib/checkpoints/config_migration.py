@@ -1,4 +1,4 @@
-"""What files and users of earlier versions call things: one table, through which every reader of them goes.
+"""Names from earlier versions, in files and options: one table that all readers use.
 
 Manifests, config.json, order.json, sweep files, `--set`, JSON requests and state dicts keep the names of the version
 that wrote them. To rename a setting, a field of a request or a part of a model, rename it in the code and add a row to
@@ -101,7 +101,7 @@ def renamed(owner: type | str, values: Mapping, source: str) -> dict:
     new_names, reasons, current = rows(RENAMED, owner), rows(REMOVED, owner), {}
     for name, value in values.items():
         if name in reasons:
-            reason = f"is no longer a setting: {reasons[name]}. Leave it out."
+            reason = f"is no longer a setting: {reasons[name]}. Remove it."
             raise ConfigError(f"{source}{name} {reason}", {name: reason})
         new = new_names.get(name, name)
         if new != name:
@@ -172,7 +172,7 @@ def config_from(stage: str, values: Mapping, where: object) -> configs.StageConf
     try:
         config = configs.build(configs.STAGES[stage], current)
     except ConfigError as error:
-        raise CheckpointError(f"{where} was made with a config that this version can't have: {error}") from None
+        raise CheckpointError(f"{where} was made with a config that this version does not accept: {error}") from None
     known_of_earlier = rows(EARLIER, configs.STAGES[stage])  # how it was trained, beyond doubt
     if differing := differences(stage, {**known_of_earlier, **values}):
         log.warning("%s is of another version: %s", where, differing)
@@ -193,7 +193,7 @@ def config_of_run(run: Path | str) -> configs.StageConfig | None:
         return None
     fields = {stage: len(dataclasses.fields(kind)) for stage, kind in configs.STAGES.items() if _covers(kind, values)}
     if not fields:
-        raise CheckpointError(f"{path} is of no stage that this version knows. {UPDATE}.")
+        raise CheckpointError(f"{path} belongs to no stage that this version knows. {UPDATE}.")
     return config_from(min(fields, key=fields.get), values, path)
 
 

@@ -1,4 +1,4 @@
-"""What a run has logged: history.jsonl (figures) and events.jsonl (what happened) for plots, train.log for people."""
+"""The logs of a run: history.jsonl (figures) and events.jsonl for plots, train.log for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A long training's weights in one small file: 8 bits a number, a scale a row, to continue from on another machine.
+"""Interim weights in one small file (8 bits a number, one scale a row), to continue a long training on another machine.
 
 Matrices are int8 with a float32 scale for each row (name.scale), all else is float16. Optimizer and run are not kept:
 `train` with `from_weights` and `first_step` continues the schedule and the music, with a fresh optimizer.

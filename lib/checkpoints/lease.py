@@ -37,7 +37,7 @@ class LeaseError(ConfigError):
 
 
 def _boot():
-    """Text that tells this machine, since it was started, from all others."""
+    """Text that identifies this machine and its last boot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + "/" + os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -96,7 +96,7 @@ class Lease:
         return {"owner": self.owner, **machine, "counter": self.counter, "time": round(self.clock(), 3)}
 
     def acquire(self, take_over: bool = False) -> None:
-        """Take the lease; a printed line says so where it could be written nowhere.
+        """Take the lease; prints a line if it could not be written anywhere.
 
         Raises
         ------
@@ -112,7 +112,7 @@ class Lease:
             except OSError as error:  # a mirror that can't be reached must not stop the training
                 problems.append(f"{file.storage.where}: {describe_error(error)}")
         if self.files and not self._held:
-            line = f"No lease could be written ({'; '.join(problems)}): make sure that nobody else trains this run."
+            line = f"No lease could be written ({'; '.join(problems)}): make sure that no other runtime trains it."
             log.warning(line)
             print(line, flush=True)
         self.sleep(random.uniform(0.0, 0.1))  # two that grab at once: the later writer has it
@@ -141,9 +141,9 @@ class Lease:
     def _beats(self, file, lease):
         """Whether the counter of another machine's lease moves."""
         left_s, seen = WATCH_BEATS * file.beat_s, (lease["owner"], lease["counter"])
-        print(f"{lease['host']} was training this run: does it still? (--take-over does not wait.)", flush=True)
+        print(f"{lease['host']} was training this run; does it still? (--take-over does not wait)", flush=True)
         while left_s > 0:
-            print(f"watching for {left_s:.0f} s more ...", flush=True)
+            print(f"waiting for {left_s:.0f} s more ...", flush=True)
             pause_s = min(left_s, COUNTDOWN_S)
             self.sleep(pause_s)
             left_s -= pause_s

@@ -103,12 +103,12 @@ def _mix_error(text, reason):
 
 @dataclass(frozen=True)
 class Improviser:
-    """All that is needed to play: frozen models in eval mode and what belongs to them.
+    """Everything needed to play: frozen models in eval mode, and their data.
 
     Attributes
     ----------
     styles : the pianists' vectors
-    pianist : whom the transformer was adapted to; None for a base model
+    pianist : the pianist that the transformer was adapted to; None for a base model
     configs : "vqvae", "style_encoder" and "dit" -> config that it was trained with
     classes : names of the style encoder's classes
     changes : pianist -> chord changes, rows of lib.music.harmony
@@ -129,19 +129,19 @@ class Improviser:
         return self.styles.vectors.device
 
     def style(self, text: str | None) -> Tensor:
-        """(1, S): the style of a name or a mix, else of the pianist whom it was adapted to, else none."""
+        """(1, S): the style of a name or a mix, else of the pianist that it was adapted to, else none."""
         if text is None and self.pianist is None:
             return torch.zeros(1, self.styles.vectors.shape[1], device=self.device)
         return self.styles.vector(text or self.pianist)[None]
 
     def fingerprint(self) -> str:
-        """Hex sha256 that tells what it plays from what others play: of transformer, codec and pianist."""
+        """Hex sha256 that identifies what it plays: of transformer, codec and pianist."""
         parts = [fingerprint(self.dit), fingerprint(self.vqvae), str(self.pianist)]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Hex sha256 that tells a model's weights from others, whichever precision and version they were stored in."""
+    """Hex sha256 that identifies a model's weights, independent of stored precision and version."""
     digest = hashlib.sha256()
     for name, tensor in sorted((original_key(model, key), tensor) for key, tensor in model.state_dict().items()):
         digest.update(name.encode() + tensor.detach().to("cpu", torch.float16).contiguous().numpy().tobytes())

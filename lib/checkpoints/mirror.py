@@ -1,4 +1,4 @@
-"""The mirror: a thread copies finished checkpoints to a second storage and never stops the training; and the way back.
+"""The mirror: a thread copies finished checkpoints to a second storage and restores them; training never waits.
 
     MIRROR/runs/PRESET/RUN/slots/{a,b}/...                   the two newest checkpoints, as in the run
     MIRROR/runs/PRESET/RUN/slots/best/...                    the weights of the best one, without its optimizer
@@ -121,9 +121,9 @@ class Mirror:
         except OSError:
             return f"{text}."
         if free is None:
-            return f"{text}; how much is free there it does not say."
+            return f"{text}; it does not say how much is free there."
         room = free + taken - self.spare_bytes
-        lacks = f" It has room for {max(0, room) / 1e9:.1f} GB alone: empty it, and its bin." if room < needed else ""
+        lacks = f" Usable: {max(0, room) / 1e9:.1f} GB. Make room, and empty its bin." if room < needed else ""
         return f"{text}; {free / 1e9:.1f} GB are free.{lacks}"
 
     # --- Rounds ------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class Mirror:
         self.state = f"waiting {self._wait_s:.0f} s: {text}"
         if text != self._reported or time.monotonic() - self._reported_at > REMIND_S:
             self._reported, self._reported_at = text, time.monotonic()
-            message = f"{text}; training goes on here, and the copy is made later"
+            message = f"{text}; training continues here, and the copy is made later"
             newest = next(iter(checkpoints.step_folders(self.run)), None)
             self.report("mirror_failed", checkpoints.step_of(newest) if newest else 0, message, reason=text)
 
@@ -207,7 +207,7 @@ class Mirror:
                 checkpoints.check(folder)
             if not copy_folder(self.storage, folder, path, text, due, self.spare_bytes):
                 checkpoints.check(folder)
-                raise OSError(errno.EIO, "it gave back other bytes than were written")
+                raise OSError(errno.EIO, "it returned different bytes from those written")
         except DamageError:
             return False  # damaged, or pruned meanwhile: nothing to copy
         except FileNotFoundError:
@@ -227,7 +227,7 @@ class Mirror:
 
     def _say_no_room_for_best(self, step, error):
         if not self._lacks_best:
-            text = f"{describe_error(error)}; the newest checkpoints are copied, the best one is kept here alone"
+            text = f"{describe_error(error)}; the newest checkpoints are copied; the best one is kept only here"
             self.report("mirror_failed", step, text, reason=describe_error(error))
         self._lacks_best = True
 
@@ -237,7 +237,7 @@ class Mirror:
             self._verified.add(copy.text)
             self._last_verified_s = self.clock()
             return True
-        problem = "the copy there is damaged: it is made again"
+        problem = "the copy there is damaged; copying again"
         self.report("mirror_failed", copy.step, problem, reason=problem)
         return False
 
@@ -325,7 +325,7 @@ def restore_run(storage: Storage, remote_run: str, run: Path | str, newest_here:
     elif not newest_here and not _only_begun(storage, broken):
         raise checkpoints.CheckpointError(
             f"All {len(broken)} checkpoints of {storage.where}/{remote_run} are damaged, and {run} has none. "
-            f"Start afresh with a new --run, or bring an older copy back (Drive keeps versions)."
+            f"Start again with a new --run, or restore an older copy (Drive keeps versions)."
         )
     return restored
 

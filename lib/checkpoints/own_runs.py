@@ -1,4 +1,4 @@
-"""The user's own runs on a machine that did not train them: brought from the mirror, with a line that says so."""
+"""The user's own runs on a machine that did not train them: restored from the mirror, with a printed line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def own_model(folders: Folders, preset: str) -> Path | None:
 
     Raises
     ------
-    CheckpointError : the mirror can't be read, so that nobody knows what it holds
+    CheckpointError : the mirror can't be read, so its contents are unknown
     """
     for name in (configs.preset("fine_tune", preset).final_name, "fine_tune", "diffusion"):
         names = (name, *BUILT_ON) if name in configs.STAGES else (name,)

@@ -1,4 +1,4 @@
-"""The runs that a stage builds on: where they are (here, on the Hugging Face hub, in the mirror), whether they changed.
+"""The runs that a stage builds on: finds them here, on the Hugging Face hub or in the mirror, and checks for changes.
 
 Codes and styles mean something only together with the very weights that made them: a manifest keeps their hashes.
 """
@@ -66,7 +66,7 @@ def locate(run: Path | str) -> Path:
     if text.startswith(HUB_SCHEME):
         if match is None:
             raise CheckpointError(
-                f"{text} is no name of the Hugging Face hub: hf://OWNER/NAME or hf://OWNER/NAME@REVISION."
+                f"{text} is not a name on the Hugging Face hub. Write hf://OWNER/NAME or hf://OWNER/NAME@REVISION."
             )
     elif match is None or path.exists() or Path(match[1]).exists() or match[1] in LOCAL_FOLDERS:
         return path
@@ -79,7 +79,7 @@ def _download(name, revision, text):
 
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
     except ImportError:
-        reason = "to fetch it from the Hugging Face hub wants pip install huggingface_hub"
+        reason = "fetching it from the Hugging Face hub needs: pip install huggingface_hub"
     except Exception as error:  # the hub raises several unrelated types
         lines = str(error).strip().splitlines() or [type(error).__name__]
         reason = f"the Hugging Face hub does not give {name}: {lines[0]}"
@@ -141,6 +141,10 @@ def require(run: Path | str | Checkpoint, stage: str) -> Checkpoint:
         if finished.get("kind") != "improviser" or stage not in FINISHED or weights not in finished["sha256"]:
             raise CheckpointError(f"{run} holds no weights of {stage!r} to build on.")
         return finished_part(run, finished, stage)
+    if run.name == stage and not run.is_dir():
+        ways = f"train it first (python -m lib train {stage})"
+        ways = f"{ways}, or build on the released one (--{stage.replace('_', '-')}-run data/released)"
+        raise CheckpointError(f"There is no run folder {run}: {ways}.")
     checkpoint = checkpoints.find(run, "best")
     if checkpoint is None:
         raise CheckpointError(f"{run} has no checkpoint yet: train it first (python -m lib train {stage}).")
@@ -225,8 +229,8 @@ def check_unchanged(checkpoint: Checkpoint, runs: Mapping[str, Path]) -> None:
     for stage, sha256 in weights_sha256({stage: run for stage, run in runs.items() if stage in before}).items():
         if sha256 != before[stage]:
             raise CheckpointError(
-                f"{checkpoint.run} was trained on other weights than {runs[stage]} has now. "
-                f"Name the {stage} run it was trained on, or train anew with another --run."
+                f"{checkpoint.run} was trained on weights that {runs[stage]} no longer has. "
+                f"Name the {stage} run it was trained on, or train again with another --run."
             )
 
 
@@ -239,7 +243,7 @@ def remote_name(preset: str, folder: Path | str) -> str:
 
 
 def reach(storage: Storage, run: Path) -> bool:
-    """Whether the mirror can be used; a printed line says so where it can't and the run is here.
+    """Whether the mirror can be used; prints a line if it can't but the run is here.
 
     Raises
     ------
@@ -252,9 +256,9 @@ def reach(storage: Storage, run: Path) -> bool:
         problem, step = f"The mirror {storage.where} can't be reached: {describe_error(error)}.", newest_step(run)
     if not step:
         raise CheckpointError(
-            f"{problem} It may hold {run.name}, which is not here. Bring it back, or leave the mirror out."
+            f"{problem} It may hold {run.name}, which is not here. Restore the mirror, or leave it out."
         )
-    line = f"{problem} Continuing from step {step} of {run}, which is here; the copy is made when the mirror is back."
+    line = f"{problem} Continuing from step {step} of {run}, which is here; it is copied when the mirror is back."
     log.warning(line)
     print(line, flush=True)
     return False

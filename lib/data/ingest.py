@@ -1,4 +1,4 @@
-"""From MIDI files to a note store: read every file once, keep what is usable, say why the rest is not.
+"""From MIDI files to a note store: reads every file once, keeps what is usable, and reports why the rest is not.
 
 The files are members of a zip, read in memory, nothing is unpacked to disk, or of a folder. A member is its name, in
 Unicode's composed form with "/", and a callable that gives its bytes, or MidiError with the reason why it is refused.

@@ -1,7 +1,7 @@
 """The corpora that a training wants, brought to where it reads them: from a mirror, downloaded or already there.
 
-Their tempo maps come from the mirror too, or from data/released; those of a corpus of one's own are tracked by
-`python -m lib data beats CORPUS`, which a training asks for where they are missing.
+Their tempo maps come from the mirror too, or from data/released; those of the user's own corpus are tracked by
+`python -m lib data beats CORPUS`, which training requires if they are missing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def prepare(names: Iterable[str], data_dir: Path | str, mirror: str | None = Non
     for name in names:
         is_here = (Path(data_dir) / name / STORE_NAME).exists() or (mirror and _from_mirror(name, data_dir, mirror))
         if not is_here and name in CORPORA:
-            print(ingest(name, data_dir, archive=download(name, data_dir)))
+            report = ingest(name, data_dir, archive=download(name, data_dir))
+            print(f"{name}: {report.pieces:,} pieces, {report.hours:.1f} h, {len(report.skipped)} files skipped")
     stores = {name: open_corpus(name, data_dir) for name in names}
     for store in stores.values():
         take_released_maps(store)
@@ -58,11 +59,11 @@ def prepare(names: Iterable[str], data_dir: Path | str, mirror: str | None = Non
 
 
 def _from_mirror(name, data_dir, mirror):
-    """Whether an earlier runtime had left the note store in the mirror; a mirror that is not there is said, no more."""
+    """Whether the mirror had the note store of an earlier runtime; prints a line if the mirror can't be reached."""
     try:
         return fetch_store(open_storage(mirror), name, data_dir)
     except OSError as error:
-        print(f"The mirror {mirror} can't be reached ({describe_error(error)}): {name} is made anew.", flush=True)
+        print(f"The mirror {mirror} can't be reached ({describe_error(error)}): {name} is built again.", flush=True)
         return False
 
 
@@ -83,7 +84,7 @@ def copy_store(storage: Storage, name: str, data_dir: Path | str, spare_bytes: i
     except FileNotFoundError:
         pass
     if not copy_folder(storage, folder, path, text, spare_bytes=spare_bytes):
-        raise OSError(errno.EIO, "it gave back other bytes than were written")
+        raise OSError(errno.EIO, "it returned different bytes from those written")
 
 
 def fetch_store(storage: Storage, name: str, data_dir: Path | str) -> bool:

@@ -1,4 +1,4 @@
-"""The knobs of a solo, and what is wrong with them: widgets that ipywidgets 7 and 8 have alike."""
+"""The knobs of a solo and their errors, with widgets that ipywidgets 7 and 8 share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of one file: a body, a style and a script that lie beside each other, in the frame that all pages have."""
+"""Self-contained HTML pages: body, style and script files, combined in one common frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run has been through: steps over wall time, a colour a runtime, checkpoints, mirror, failures survived."""
+"""The history of a run: steps over wall time, one colour per runtime, checkpoints, mirror, survived failures."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _draw_runtimes(ax, points, x_of):
 
 
 def _draw_gaps(ax, points, x_of):
-    """Time in which nobody trained, with its length."""
+    """Time without training, with its length."""
     runtimes, heights = list(points.values()), ax.get_xaxis_transform()
     style = {"ha": "center", "va": "bottom", "rotation": 90, "fontsize": 7, "color": QUIET}
     for before, after in zip(runtimes, runtimes[1:], strict=False):

@@ -1,4 +1,4 @@
-"""Pictures of a solo as a whole: how it came about, and its arcs."""
+"""Pictures of a whole solo: how it was sampled, and its curves over time."""
 
 from __future__ import annotations
 

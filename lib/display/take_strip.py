@@ -1,4 +1,4 @@
-"""The strip of takes: what was played so far, and what can be done with it."""
+"""The strip of takes: the solos so far, with their actions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TakeStrip(widgets.HBox):
 
     Parameters
     ----------
-    on_hear : callable(Take), where the user wants to hear one
+    on_hear : callable(Take), called when the user wants to hear one
     on_keep : callable(Take), where one is kept
     """
 

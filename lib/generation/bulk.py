@@ -1,4 +1,4 @@
-"""Finished solos on disk, and thousands of them: shared out among processes, continued after a crash, always the same.
+"""Solos on disk, by the thousand: divided among processes, continued after a crash, always the same.
 
     OUT-000001.mid   OUT-000001.json   the first solo; what is known of it, and the sha256 of the .mid
     OUT.order.json                     what all of them were made from
@@ -189,7 +189,7 @@ def _batch_of_order(improviser, order, out, batch):
         write_text(path, sealed(values), unique=True)  # each process writes the same
     elif previous != values:
         differing = _differences(previous, values)
-        raise ConfigError(f"{path.parent} holds solos that were made otherwise ({differing}). Name another --out.")
+        raise ConfigError(f"{path.parent} holds solos made with other settings ({differing}). Give another --out.")
     return batch
 
 

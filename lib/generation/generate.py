@@ -126,7 +126,7 @@ def load_improviser(
     ConfigError : neither or both are given; CheckpointError : nothing to load there
     """
     if (run is None) != released:
-        raise ConfigError("Give either --run RUN or --released.")
+        raise ConfigError("Which model? Give either --released (the project's weights) or --run RUN (your own).")
     improviser = load.load_improviser(RELEASED if released else run, choose_device(device), base)
     classifier = StyleClassifier.of_improviser(improviser)
     return replace(improviser, styles=with_own(improviser.styles, classifier, styles_dir))
@@ -151,7 +151,7 @@ def generate(
     callback : None, or callable(dict) after each step and revision: step, num_steps (both), window, num_windows and
         piano_roll, a callable that decodes the present estimate to a PianoRoll; raising in it cancels
     prompt : None, or Notes to continue: the model is given their last beats; new music and chart begin on the next one
-    rules : None, or callable(Conditioning of a window) -> list of Rule: rules of one's own, beside those of the
+    rules : None, or callable(Conditioning of a window) -> list of Rule: additional rules, beside those of the
         request; they choose where num_candidates is 2 or more
     chart : None, or a Chart that is played instead of request.chords
     tempo_map : of the prompt; None: it is in the request's tempo, with a bar line at 0
@@ -289,12 +289,12 @@ def find_passage(order: Order) -> tuple[TempoMap, int, int]:
         return ConfigError(f"--from {from_s:g} --to {to_s:g} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
 
     if not (0 <= from_s < to_s and from_s < end_s):
-        raise error(f"is no passage of a performance of {end_s:.1f} s.")
+        raise error(f"is not a passage of a performance of {end_s:.1f} s.")
     around = _map_around(order)
     first, last = (float(around.to_beats(second)) for second in (from_s, to_s))
     beat = math.ceil(first - TOLERANCE)
     if beat >= last - TOLERANCE:
-        raise error(f"holds no beat to begin on: the next one comes at {around.to_seconds(beat):.2f} s.")
+        raise error(f"contains no beat to begin on; the next one is at {around.to_seconds(beat):.2f} s.")
     return around, beat * LATENTS_PER_BEAT, math.ceil(last * LATENTS_PER_BEAT - TOLERANCE)
 
 

@@ -1,4 +1,4 @@
-"""A performance that a user brings, and when its beats are: as its file writes them, or tracked."""
+"""A user's performance with its beats: those of its file, or tracked ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A performance through the codec and back: what the suite can say of music at best."""
+"""Sends a performance through the codec and back: the upper limit of what the models can play."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def optional(kind: type, description: str, **bounds: float) -> type:
 
 
 def rule_target(option: str, label: str = "", knob: tuple | None = None):
-    """A field that asks for a rule, a row of lib.music.rules.RULES: all that command line, page and knobs know of it.
+    """A field for a rule, a row of lib.music.rules.RULES, with all that command line, page and knobs need.
 
     Parameters
     ----------
@@ -70,22 +70,22 @@ Density = Annotated[float, Field(ge=0, le=40)]
 Melody = Annotated[tuple[tuple[float, int], ...], Field(max_length=MOST_POINTS)]
 Swing = Annotated[float, Field(ge=0.5, le=0.75)]
 PitchClasses = Annotated[tuple[float, ...], Field(min_length=12, max_length=12), BeforeValidator(_numbers)]
-Vamp = optional(int, "Bars that come back again and again, changed.", ge=1, le=16)
-Choruses = optional(int, "How long: choruses, bars or seconds.", ge=1, le=200)
-Bars = optional(int, "How long the solo is, in bars.", ge=1, le=2000)
-Seconds = optional(float, "How long the solo is.", gt=0, le=3600)
+Vamp = optional(int, "Bars that return again and again, with changes.", ge=1, le=16)
+Choruses = optional(int, "Length in choruses; or give --bars or --seconds.", ge=1, le=200)
+Bars = optional(int, "Length in bars.", ge=1, le=2000)
+Seconds = optional(float, "Length in seconds.", gt=0, le=3600)
 Style = Annotated[str | None, Field(description="A name, or a mix: 'Brad Mehldau:0.7,Bill Evans:0.3'.")]
 Seed = Annotated[int, Field(ge=0, lt=2**63, description="The same seed plays the same solo.")]
-Tempo = Annotated[float, Field(ge=20, le=400, description="Quarters a minute; places the bars.")]
+Tempo = Annotated[float, Field(ge=20, le=400, description="Quarters a minute.")]
 MetreText = Annotated[str, BeforeValidator(_metre), Field(description="Such as 3/4, 7/8 or 12/8.")]
 Feel = Annotated[Literal["straight", "swing", "free"], Field(description="How a beat is divided.")]
-Steps = Annotated[int, Field(ge=1, le=1000, description="Denoising steps a window; fewer are ready sooner.")]
-Temperature = Annotated[float, Field(gt=0, le=5, description="Below 1 sharpens, above 1 dares more.")]
+Steps = Annotated[int, Field(ge=1, le=1000, description="Denoising steps a window; fewer are faster.")]
+Temperature = Annotated[float, Field(gt=0, le=5, description="Below 1 safer, above 1 more daring.")]
 GuidanceScale = Annotated[
     Annotated[float, Field(ge=0, le=20)] | None,
-    Field(description="How closely it keeps to chords and style; 1: no guidance."),
+    Field(description="How closely it follows chords and style; 1: no guidance."),
 ]
-CHORDS_HELP = "As on a lead sheet, a form, 'blues in F', or 'own': the pianist's."
+CHORDS_HELP = "'Dm7 | G7', a form such as 'blues in F', or 'own': the pianist's."
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -94,7 +94,7 @@ class GenerateRequest:
 
     chords: Annotated[str, AfterValidator(_not_blank), Field(description=CHORDS_HELP)] = "blues in F"  # repeats
     own_changes: bool = False  # the pianist invents the chords; the same as chords="own"
-    recall: Annotated[Share, Field(description="How much of the chorus before the model is reminded of, 0 to 1.")] = 0.5
+    recall: Annotated[Share, Field(description="How much returns from the previous chorus, 0 to 1.")] = 0.5
     vamp: Vamp = None
     choruses: Choruses = None
     bars: Bars = None
@@ -105,24 +105,24 @@ class GenerateRequest:
     feel: Feel = "free"
     style: Style = None  # None: whom the run was fine-tuned on
     density: curve(0, 40) | None = rule_target(
-        "Notes a second: 6, or an arc over the solo: 3,9,4.", "Notes a second", knob=(0.0, 16.0, 0.5)
+        "Notes a second: 6, or a curve over the solo: 3,9,4.", "Notes a second", knob=(0.0, 16.0, 0.5)
     )
     left_density: Density | None = rule_target("Notes a second of the keys below middle C.")
     right_density: Density | None = rule_target("Notes a second of those from middle C on.")
     register: curve(21, 108) | None = rule_target(
-        "Mean pitch (MIDI): 60, or an arc: 50,70,55.", "Register (MIDI pitch)", knob=(40, 83, 3, "pitch")
+        "Mean pitch (MIDI): 60, or a curve: 50,70,55.", "Register (MIDI pitch)", knob=(40, 83, 3, "pitch")
     )
-    loudness: curve(1, 127) | None = rule_target("Mean velocity: 64, or an arc: 40,90.", "Loudness (velocity)")
-    swing: Swing | None = rule_target("Notes on eighths: 0.5 straight, 0.67 triplets.", "Swing")
-    melody: Melody | None = rule_target("Notes (seconds, MIDI pitch) that are to sound on top.")
+    loudness: curve(1, 127) | None = rule_target("Mean velocity: 64, or a curve: 40,90.", "Loudness (velocity)")
+    swing: Swing | None = rule_target("Position of second eighths: 0.5 straight, 0.67 triplets.", "Swing")
+    melody: Melody | None = rule_target("Melody notes (seconds, MIDI pitch) to play on top.")
     pitch_classes: PitchClasses | None = rule_target("Twelve weights, C to B: 1,0,1,0,1,1,0,1,0,1,0,1.")
     condition_model: Annotated[
         bool,
-        Field(description="Whether chords, density and register condition the model, or rules alone ask for them."),
+        Field(description="Whether chords, density and register condition the model, or only rules ask for them."),
     ] = True
     num_candidates: Annotated[
         int,
-        Field(ge=1, le=64, description="That rules choose among, of a revision (a quarter in a step); 1: no rules."),
+        Field(ge=1, le=64, description="Candidates that rules compare per revision (a quarter per step); 1: no rules."),
     ] = 1  # of SCG
     guidance_scale: GuidanceScale = None  # classifier-free, of what is played; None: see `guidance`
     num_steps: Steps = 30
@@ -134,13 +134,13 @@ class GenerateRequest:
             object.__setattr__(self, "chords", OWN)
             object.__setattr__(self, "own_changes", True)
         elif self.own_changes:
-            reason = f"own_changes leaves the chords to the pianist, but {self.chords!r} is asked for"
+            reason = f"own_changes leaves the chords to the pianist, but chords {self.chords!r} are given"
             raise ConfigError(f"{reason}. Leave one out", {"own_changes": reason})
 
         take_leading_metre(self, self.chords)
         lengths = [name for name in ("choruses", "bars", "seconds") if getattr(self, name) is not None]
         if len(lengths) > 1:
-            reason = f"{' and '.join(lengths)} each say how long the music is. Give one of them"
+            reason = f"{' and '.join(lengths)} each give the length. Give only one of them"
             raise ConfigError(reason, {lengths[-1]: reason})
 
     @property
@@ -188,7 +188,7 @@ class GenerateRequest:
 
     @property
     def asks_for_rules(self) -> bool:
-        """Whether a rule is asked for besides the chords: candidates then compete where nobody says how many."""
+        """Whether a rule other than the chords is requested; then candidates compete by default."""
         return any(getattr(self, name) is not None for name in RULE_OPTIONS)
 
 

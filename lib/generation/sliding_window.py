@@ -1,4 +1,4 @@
-"""A request over time, and music of any length by outpainting: window after window, each given what is there already.
+"""A request over time, and music of any length by outpainting: window after window, each given the ones before.
 
 Conventions: codes are int64 (1, L, G) of a passage or (B, N, G) of B windows; mask is bool, true where nothing is known
 yet. The windows of several passages go through the model together where they are alike. Each passage draws its own
@@ -81,7 +81,7 @@ class Conditioning:
         before : latent frames before it, which have no targets
         clock, bpm : of the latent frames before it, of its own and of those after it, which have no targets either;
             None: it stands alone, in the request's time
-        theme : latent frames of a theme that the music comes back to instead of itself; 0: there is none
+        theme : latent frames of a theme that the music returns to instead of to itself; 0: none
         """
         timing = request.timing
         if clock is None:

@@ -1,4 +1,4 @@
-"""What is learnt about beats: a network for beats, one for bar lines, phase profiles, and the tracker made of them.
+"""The learned parts of beat tracking: a network for beats, one for bar lines, phase profiles, and their tracker.
 
 The beat network takes onsets over time and gives activations; the profiles say where in the beat onsets fall; the
 downbeat network takes what is played beat by beat. `BeatTracker.track` makes the tempo map of a performance.

@@ -1,4 +1,4 @@
-"""What several models are made of: norms, feed-forward and residual blocks, low-rank adaptation."""
+"""Building blocks of several models: norms, feed-forward and residual blocks, low-rank adaptation."""
 
 from __future__ import annotations
 

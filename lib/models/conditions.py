@@ -1,4 +1,4 @@
-"""What the diffusion transformer is conditioned on: chords, attributes, clock, tempo, feel, style and a reference."""
+"""The conditions of the diffusion transformer: chords, attributes, clock, tempo, feel, style and a reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The piano codec: piano roll -> product codes every 80 ms -> piano roll, each register for itself.
+"""The piano codec: piano roll -> product codes of latent frames -> piano roll, each register separately.
 
 A latent frame holds LATENT_STRIDE roll frames. The keyboard is cut into BANDS of BAND_KEYS keys. In each, a first code
 says which keys are struck when (the pattern), a second one how long and how loud (the expression); one more code is the

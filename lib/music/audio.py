@@ -92,7 +92,7 @@ def render_audio(notes: Notes, soundfont: Path | str | None = None, sample_rate_
     except Exception as error:  # importing it looks for the library, and fails in as many ways as there are systems
         log.info("importing fluidsynth: %r", error)
         note = (
-            "libfluidsynth can't be loaded: plain sine waves instead of a grand (python -m lib doctor says what helps)."
+            "libfluidsynth can't be loaded: plain sine waves instead of a piano (see python -m lib doctor)."
         )
         return Audio(_levelled(_sines(notes, sample_rate_hz)), sample_rate_hz, "sine", note)
     return Audio(_levelled(_play(fluidsynth, notes, path, sample_rate_hz)), sample_rate_hz, "fluidsynth")

@@ -1,4 +1,4 @@
-"""Which beats begin bars, given the beats: evidence at each beat, and a hidden Markov model over the beat in the bar.
+"""Finds the beats that begin bars: evidence at each beat, and a hidden Markov model over the position in the bar.
 
 The evidence counts beats, not seconds: bass, chords, loudness and lengths in each quarter of the beat, how much harmony
 and bass change there, and how alike the music is some beats before. What it says of bar lines is learnt elsewhere; here

@@ -129,7 +129,7 @@ def find_tune(source: Path | str, title: str | None = None) -> Tune:
         near = [keys[key] for key in difflib.get_close_matches(_key(title), keys, n=5, cutoff=0.5)]
         which = f"has no tune {title!r}" + f". The nearest: {'; '.join(near)}" * bool(near)
     else:
-        which = f"holds {len(chosen)} tunes: say which by its title (--tune)"
+        which = f"holds {len(chosen)} tunes: choose one by its title (--tune)"
     more = f"; and {len(titles) - MOST_TITLES} more" if len(titles) > MOST_TITLES else ""
     raise ChordError(f"{source} {which}. It holds: {'; '.join(titles[:MOST_TITLES])}{more}.")
 

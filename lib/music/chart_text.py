@@ -34,6 +34,7 @@ FORMS = {  # degrees over C
     ),
 }
 KEY = r"(?P<key>[A-Ga-g][b#♭♯]?)\s*(?P<minor>m|min|minor|-)?"
+STRANGE_KEY = re.compile(rf"(?:minor )?(?:{'|'.join(FORMS)})\s+in\s+(?P<key>[^\s|]+)", re.IGNORECASE)
 NAMED = tuple(re.compile(p) for p in (rf"(?P<form>[^|]+?)\s+in\s+{KEY}", rf"{KEY}\s+(?P<form>{'|'.join(FORMS)})"))
 NAMES = (
     *("intro", "verse", "chorus", "bridge", "head", "solo", "solos", "interlude", "refrain", "vamp", "turnaround"),
@@ -78,6 +79,9 @@ def read_text(text: str, metre: tuple[int, int] = (4, 4)) -> Chart:
     for pattern in NAMED:
         if match := pattern.fullmatch(text):
             return _named(**match.groupdict(), metre=metre)
+    if match := STRANGE_KEY.fullmatch(text):
+        parse_chord(match["key"][0].upper())
+        raise ChordError(f"No key {match['key']!r}. Write it as in 'blues in Bb' or 'minor blues in F#'.")
     lines = [line for line in text.splitlines() if line.strip()]
     order = _order_of(lines)
     has_signs = "|" in text or any(_is_label(line) for line in lines)
@@ -227,7 +231,7 @@ class _TextReader:
         match = LABEL.match(line)
         if match is None:
             if title := re.match(r"\s*([A-Za-z][\w ]+):\s", line):
-                raise ChordError(f"{title[1]!r} is no section's name: write [A], and leave out what is no bar.")
+                raise ChordError(f"{title[1]!r} is not a section name: write [A]; remove what is no bar.")
             return 0
         name = match["star"] or match["colon"] or match["round"] or match["alone"]
         if match["round"] and line[match.end() :].strip():
@@ -278,7 +282,7 @@ class _TextReader:
         elif match["none"] or is_no_chord(match["symbol"]):
             self.shares.append(None)
         elif not (symbol := match["symbol"]).strip("-–—_"):
-            raise ChordError(f"{symbol!r} is no chord. Part bars with |, and hold a chord with /.")
+            raise ChordError(f"{symbol!r} is not a chord. Separate bars with |, and repeat a chord with /.")
         else:
             chord = symbol.rstrip("/")  # held by what is glued to it
             self.shares += [parse_chord(chord), *[HOLD] * (len(symbol) - len(chord))]
@@ -307,7 +311,7 @@ class _TextReader:
         signs = line.replace("{", "|:").replace("}", ":|").strip("[]")
         inner = signs.strip(":")
         if ":" in inner and not re.fullmatch(r"\|+:+\|+", inner):
-            raise ChordError(f"{line!r} is no bar line.")
+            raise ChordError(f"{line!r} is not a bar line.")
         ends, starts = signs.startswith(":") or ":" in inner, signs.endswith(":") or ":" in inner
         self._end_bar()
         if ends:
@@ -368,7 +372,7 @@ def _metre(text):
         digits = "12/8" if digits == "12" else f"{digits[:-1]}/{digits[-1]}"
     beats, unit = map(int, digits.split("/"))
     if not 0 < beats < 33 or unit not in (1, 2, 4, 8, 16, 32):
-        raise ChordError(f"{text!r} is no metre: write T34, T68, T128 or 3/4.")
+        raise ChordError(f"{text!r} is not a metre: write T34, T68, T128 or 3/4.")
     return beats, unit
 
 
@@ -379,7 +383,7 @@ def _ordered(sections, order):
         bars = Chart.of_written([bar.marked(coda=False) for bar in written]).bars
         letter = name.upper() if len(name) == 1 else name
         if letter in charts:
-            raise ChordError(f"Section {letter!r} is written twice, but the order {order!r} wants it once.")
+            raise ChordError(f"Section {letter!r} is written twice, but the order {order!r} needs it once.")
         if name.casefold().startswith("intro"):
             intro = bars
         elif name.casefold().startswith(OUTRO):

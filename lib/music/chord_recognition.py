@@ -1,4 +1,4 @@
-"""Which chord sounds, from the sounding roll: templates over a smoothed chroma, and a Viterbi path over time.
+"""Recognises chords from the sounding roll: templates over a smoothed chroma, and a Viterbi path over time.
 
 The path changes its chord only where the evidence outweighs SWITCH_COST, as in template-based chord recognition
 with a hidden Markov model (Sheh & Ellis 2003; Fujishima 1999 for the templates).

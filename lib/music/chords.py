@@ -222,7 +222,7 @@ def _harte_chord(symbol, root, kind, degrees, bass):
     intervals = set() if degrees and not kind else _intervals(HARTE_KINDS.get(kind, kind))
     matches = [HARTE_DEGREE.fullmatch(part.strip()) for part in (degrees or "").split(",") if part.strip()]
     if intervals is None or None in matches:
-        raise ChordError(f"Unknown chord symbol {symbol!r}: {kind or degrees!r} is no shorthand of Harte's syntax.")
+        raise ChordError(f"Unknown chord symbol {symbol!r}: {kind or degrees!r} is not a shorthand of Harte's syntax.")
     for match in matches:
         interval = _harte_interval(match["sign"], match["degree"])
         intervals = intervals - {interval} if match["left_out"] else intervals | {interval}

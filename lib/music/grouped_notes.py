@@ -1,4 +1,4 @@
-"""Runs of notes as a style encoder reads them on any time grid: chords in order of pitch, soft bins.
+"""Runs of notes for a style encoder, on any time grid: chords in order of pitch, soft bins.
 
 Notes form a chord where each begins within 47.5 ms of the one before; a chord stands in order of pitch. So the order of
 notes does not depend on milliseconds, which files and transcribers round: few gaps are that long, and no grid in use

@@ -1,4 +1,4 @@
-"""Which hand plays a note: a border between the hands that moves with the music.
+"""Guesses which hand plays a note: a border between the hands that moves with the music.
 
 Conventions: a border is a MIDI pitch; what lies below it is the left hand's. The path of borders over time is the
 cheapest one (Viterbi): no hand spans more than it can reach, the border keeps clear of notes, near the middle, still.

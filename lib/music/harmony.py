@@ -1,4 +1,4 @@
-"""Own changes: how a pianist's harmony moves, read off recordings, and charts that move likewise.
+"""Invented chords: statistics of a pianist's harmony from recordings, and charts with the same statistics.
 
 A chart is a walk: from each chord on to what followed, somewhere in the recordings, on a like chord that was come to in
 a like way (a Markov chain of second order over intervals and qualities, so that keys do not matter; Conklin 2003).
@@ -101,7 +101,7 @@ def _walk(rows, random, after):
     roots, qualities, basses, beats = rows.T
     is_chord = qualities >= 0
     if not is_chord.any():
-        raise ConfigError("No changes are known here to invent others from: write chords instead.")
+        raise ConfigError("These weights can't invent chords. Write --chords instead.")
     goes_on = is_chord & np.append(is_chord[1:], False)
     before = np.append(-1, qualities[:-1])  # the quality that each chord was come from; -1: a piece begins
     interval = np.append(0, np.diff(roots) % 12)  # by how many semitones

@@ -1,4 +1,4 @@
-"""Figures of a performance, and how much of one survives in another.
+"""Figures of a performance, and how much of it another one preserves.
 
 Conventions: notes a second count onsets; "sounding" counts keys that are down, the pedal left out; phase lock counts
 onsets in felt beats of a tempo map; F1 as transcription is measured (mir_eval; Raffel et al. 2014): onsets within a

@@ -1,4 +1,4 @@
-"""MIDI files as they come: containers, damaged ends, and what symusic would leave out, mended before it reads them.
+"""Repairs MIDI files before symusic reads them: containers, damaged ends, and events that it would drop.
 
 symusic drops notes that are never released: every track is given a note-off of all keys, NEVER ticks after its end. It
 drops what follows a SysEx event under running status, and controllers of tracks and channels without notes; notes that

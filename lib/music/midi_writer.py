@@ -1,4 +1,4 @@
-"""Writing a performance as a MIDI file: its ticks, tempo and metre by a tempo map, no key struck while it sounds."""
+"""Writes a performance as a MIDI file: ticks, tempo and metre from a tempo map; no key is struck while it sounds."""
 
 from __future__ import annotations
 

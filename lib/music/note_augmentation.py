@@ -1,4 +1,4 @@
-"""A performance as another machine would have written it down: other touch and pedals, slips of a transcriber.
+"""Augmentation: a performance as another machine would transcribe it, with other touch, pedal and errors.
 
 What these functions change says nothing about who plays, so a model that is trained on altered performances learns to
 ignore it. Each takes Notes and gives Notes, ordered by onset, then pitch; each draws from the generator that it is

@@ -1,4 +1,4 @@
-"""Runs of notes as a style encoder reads them: every note by how it relates to those before it.
+"""Runs of notes for a style encoder: every note relative to the notes before it.
 
 Conventions: a window is WINDOW_NOTES notes in order of onset; pitches count in semitones, times in seconds. A context
 says nothing of the key (a transposed passage has the same intervals) and little of the register.

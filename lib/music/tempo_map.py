@@ -65,7 +65,7 @@ class Metre:
         numerator, slash, denominator = text.strip().partition("/")
         known = slash and denominator in map(str, UNITS)
         if not known or not numerator.isdigit() or not 0 < int(numerator) < 33:
-            raise TempoMapError(f"metre {text!r}: write beats/unit, for example 4/4, 3/4, 7/8 or 12/8")
+            raise TempoMapError(f"{text!r} is not a metre: write beats/unit, for example 4/4, 3/4, 7/8 or 12/8")
         count, unit = int(numerator), int(denominator)
         compound = unit >= 8 and count % 3 == 0 and count > 3
         felt = Fraction(3, unit) if compound else Fraction(1, 2) if unit == 2 else Fraction(1, 4)

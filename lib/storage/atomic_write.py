@@ -1,4 +1,4 @@
-"""Files that are replaced whole: after a crash there is the old one or the new one, never half of one.
+"""Atomic writes: after a crash there is either the old file or the new one, never a partial one.
 
 But on Colab's Drive, where what a rename replaces lies in the bin, and counts: there files are written over in place.
 """

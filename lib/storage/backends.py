@@ -241,7 +241,7 @@ class RcloneStorage:
     def open(self):
         remote = self.where.partition(":")[0] + ":"
         if remote not in self._call("listremotes").decode().split():
-            raise StorageError(f"rclone knows no remote {remote} (rclone config makes one)")
+            raise StorageError(f"rclone has no remote {remote} (create one with rclone config)")
         if MARKER not in self.names(""):
             self._call("mkdir", self.where)
             self.write_text(MARKER, MARKER_TEXT)

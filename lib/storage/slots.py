@@ -1,4 +1,4 @@
-"""A run's checkpoints in a storage: two slots that are overwritten where they stand, and one for weights alone.
+"""A run's checkpoints in a storage: two slots that are overwritten in turn, and one for weights only.
 
     RUN/slots/{a,b}/...     the two newest checkpoints, as in the run
     RUN/slots/best/...      the weights of the best one, without its optimizer

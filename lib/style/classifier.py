@@ -1,4 +1,4 @@
-"""Who plays: a trained style encoder applied to performances of any length.
+"""The style classifier: a trained style encoder applied to performances of any length.
 
 Conventions: log-probabilities are natural logarithms; style embeddings have length 1.
 """
@@ -52,7 +52,7 @@ def from_first_onset(notes):
     performance = notes.between(notes.onset_s[0], np.inf) if len(notes) else notes
     if performance.end_s < SHORTEST_S or len(performance) < FEWEST_NOTES:
         raise TooShort(
-            f"{len(performance)} notes in {performance.end_s:.1f} s say nothing about who plays: "
+            f"{len(performance)} notes in {performance.end_s:.1f} s are too little to recognise a player: "
             f"give at least {SHORTEST_S:g} s and {FEWEST_NOTES} notes, better half a minute."
         )
     return performance

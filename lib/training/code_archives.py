@@ -27,7 +27,7 @@ log = logging.getLogger("lib.training")
 
 
 class CodeArchives:
-    """The archives of a folder of codes in a storage. A storage that fails stops no training: a line says so.
+    """The archives of a folder of codes in a storage. If the storage fails, training continues and a line says so.
 
     Parameters
     ----------
@@ -45,16 +45,16 @@ class CodeArchives:
             for kind in sorted(set(map(self._kind, missing))):
                 self._unpack(kind)
         except OSError as error:
-            print(f"Codes are not fetched from the mirror ({describe_error(error)}): encoded here.", flush=True)
+            print(f"The codes can't be fetched from the mirror ({describe_error(error)}); encoding here.", flush=True)
 
     def store(self, made: Iterable[Path]) -> None:
         """Write the archives that these new files belong into, with all files of the kind that there are here."""
         try:
             self.storage.check()
             kept_bytes = sum(map(self._pack, sorted(set(map(self._kind, made)))))
-            print(f"The mirror keeps the codes, {kept_bytes / 1e6:.0f} MB, for other machines.", flush=True)
+            print(f"The mirror stores the codes, {kept_bytes / 1e6:.0f} MB, for other machines.", flush=True)
         except OSError as error:
-            print(f"Codes are not kept in the mirror: {describe_error(error)}.", flush=True)
+            print(f"The codes can't be stored in the mirror: {describe_error(error)}.", flush=True)
 
     def _kind(self, path: Path) -> Kind:
         folder, corpus, name = path.relative_to(self.codes).parts
@@ -85,7 +85,7 @@ class CodeArchives:
                     file.writestr(zipfile.ZipInfo(path.name), path.read_bytes(), zipfile.ZIP_DEFLATED, compresslevel=1)
             free, size = self.storage.free(), local.stat().st_size
             if free is not None and free + self.storage.size(_archive(kind)) - size < SPARE_BYTES:
-                raise OSError(f"{size / 1e6:.0f} MB are too much, as a gigabyte stays free")
+                raise OSError(f"{size / 1e6:.0f} MB are too much: one gigabyte must stay free")
             self.storage.put(local, _archive(kind))
             return size
 

@@ -268,7 +268,7 @@ class CodedStream(BeatStream):
             try:
                 self._maps[path] = np.load(path, mmap_mode="r")
             except (OSError, ValueError) as error:
-                raise ConfigError(f"{path} can't be read ({error}). Delete it: it is made anew.") from error
+                raise ConfigError(f"{path} can't be read ({error}). Delete it: it is built again.") from error
         return self._maps[path]
 
 

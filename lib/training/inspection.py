@@ -1,4 +1,4 @@
-"""What a trained stage has learned, as arrays to plot: how it uses its codes, whom it takes for whom."""
+"""Inspects a trained stage, as arrays to plot: use of codes, confusions of players."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def code_use(run: Path, data_dir: Path, count: int = 32) -> np.ndarray:
 
 @torch.inference_mode()
 def confusion_of(run: Path, data_dir: Path, count: int = 128) -> tuple[tuple[str, ...], np.ndarray]:
-    """Whom a style encoder run takes for whom in held-out chunks, each player as often.
+    """Confusions of a style encoder run on held-out chunks, each player equally often.
 
     Returns
     -------

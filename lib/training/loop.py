@@ -256,7 +256,7 @@ def _go_back(run):
         raise NotLearning(f"{text} Try a smaller --lr or --mixed-precision no, with a new --run.")
     run.restore(checkpoint)
     way = f"from step {run.step + 1} to {checkpoint.step}"
-    text = f"{way}: {run.skipped} losses in a row were not finite; other music now"
+    text = f"{way}: {run.skipped} losses in a row were not finite; continuing with other music"
     run.step, run.skipped = checkpoint.step, 0
     run.log.advance(run.step)
     run.log.event("went_back", run.step, text)
@@ -265,7 +265,7 @@ def _go_back(run):
 def _message(run: Run, reason: StopReason | None, seconds: float) -> str:
     """What happened and what to do, in one line."""
     if run.start == run.step:
-        return f"{run.stage_name}: all {run.step} steps were done before; nothing to do. Run: {run.folder}"
+        return f"{run.stage_name}: all {run.step} steps are already done. Run: {run.folder}"
     duration = timedelta(seconds=round(seconds))
     text = f"{run.stage_name}: steps {run.start} to {run.step} of {run.total} in {duration}"
     if reason is None:

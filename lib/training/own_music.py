@@ -1,4 +1,4 @@
-"""Training on a folder of the user's own MIDI: ingested, its beats found, and put into a stage's config."""
+"""Training on the user's own MIDI: ingests a folder, finds its beats, and adds it to a stage's config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run while it is trained: from its checkpoint or afresh, with its lease, its logs, its mirror, and saves."""
+"""A run during training: started or resumed, with its lease, logs, mirror and saves."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class Run:
         try:
             checkpoints.save(self.folder, facts, checkpoints.serialised(*state), self.stage.config.keep_checkpoints)
         except Exception as error:
-            self.log.event("save_failed", step, f"{error}; training goes on", reason=str(error))
+            self.log.event("save_failed", step, f"{error}; training continues", reason=str(error))
             raise
         self.log.event("saved", step)
         if self.mirror:
@@ -166,7 +166,7 @@ class Run:
             self.saver.wait()
             if self.saver.error:
                 text = f"The last checkpoint of {self.folder} could not be written: {self.saver.error}."
-                text = f"{text} Step {self.saver.durable} is safe; make room and run this again."
+                text = f"{text} Step {self.saver.durable} is safe. Make room and run the same command again."
                 raise SaveError(text) from self.saver.error
         self.trainer.accelerator.wait_for_everyone()
         if self.log.writes:
@@ -252,8 +252,8 @@ def name_other_commit(folder: Path) -> None:
     """Say at which commit a run was begun, where this is another one."""
     begun_at = next((event["commit"] for event in read_events(folder) if event.get("commit")), None)
     if begun_at and (commit := configs.commit()) and commit != begun_at:
-        way = "if something differs, take that one: VERSION in a notebook's first cell, or git checkout"
-        text = f"This run was begun at commit {begun_at}, this is {commit[:12]}; {way}."
+        way = "if results differ, use that commit: VERSION in a notebook's first cell, or git checkout"
+        text = f"This run began at commit {begun_at}, and this is {commit[:12]}; {way}."
         log.info(text)
         print(text, flush=True)
 

@@ -1,4 +1,4 @@
-"""A stage's model while it is trained: forward and backward, clipping, update, averages, validation, state.
+"""Training of a stage's model: forward and backward, clipping, update, averages, validation, state.
 
 The global batch of a step is cut twice: into a contiguous slice a process, and into micro-batches that fit the memory.
 Each part's loss is weighted by its share of the global batch and the gradients are summed over all of them, so that the
@@ -244,7 +244,7 @@ class Trainer:
             size = self.adjustments.halve(step)
             if not size:
                 raise MemoryUsedUp(
-                    "Out of memory with one chunk at a time: take a smaller --preset, or a device with more."
+                    "Out of memory with one chunk at a time: use a smaller --preset, or a device with more memory."
                 )
             passes = math.ceil((self.last - self.first) / size)
             text = f"{self.stage.micro_batch} chunks at a time did not fit; now {size}, {passes} forward passes a step"
@@ -264,7 +264,7 @@ class Trainer:
         return self.accelerator.reduce(tensor, "sum")
 
     def agree(self, flag: bool) -> bool:
-        """Whether it is so in any process, such as that it wants to stop here: they must not part ways."""
+        """Whether a condition holds in any process, for example a request to stop, so that all processes act alike."""
         if self.accelerator.num_processes == 1:
             return bool(flag)
         return bool(self._sum(torch.tensor(float(bool(flag)), device=self.device)) > 0)

@@ -119,7 +119,7 @@ def test_a_finished_improviser_in_seconds_is_refused_and_its_codec_is_not(tiny_r
     folder = shutil.copytree(tiny_runs / "brad_final", tmp_path / "brad_final")
     since = ("drop_clock", "drop_tempo", "drop_feel", "drop_next_chord", "drop_reference")
     rewrite(folder, lambda m: [m["configs"]["dit"].pop(name) for name in since])
-    reason = "brad_final/fine_tune.safetensors.* was made in seconds, before music was coded in beats. Train it anew"
+    reason = "brad_final/fine_tune.safetensors.* was made in seconds, before music was coded in beats. Train it again"
     with pytest.raises(CheckpointError, match=f"{reason}.*commit {config.LAST_COMMIT_IN_SECONDS}"):
         load_improviser(folder)
     assert load_vqvae(folder)[1] == preset("vqvae", "tiny") and load_style_encoder(folder)
@@ -309,7 +309,7 @@ def test_the_config_in_a_run_s_folder(table, tiny_runs, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(of_old(values)))
     assert config_of_run(tmp_path) == preset("vqvae", "tiny")
     (tmp_path / "config.json").write_text(json.dumps({**values, "a_knob_of_tomorrow": 1}))
-    with pytest.raises(CheckpointError, match="config.json is of no stage that this version knows.*git pull"):
+    with pytest.raises(CheckpointError, match="config.json belongs to no stage that this version knows.*git pull"):
         config_of_run(tmp_path)
 
 

@@ -86,7 +86,7 @@ def test_another_machine_is_watched_not_believed(tmp_path, capsys):
         path.write_text(other(time=stamp))
         make(tmp_path, sleep=lambda seconds: None).acquire()  # its counter stands still
         said = capsys.readouterr().out
-        assert "colab-7 was training this run" in said and "--take-over" in said and "watching for 0 s more" in said
+        assert "colab-7 was training this run" in said and "--take-over" in said and "waiting for 0 s more" in said
 
     path.write_text(other())
     counters = iter(range(6, 100))

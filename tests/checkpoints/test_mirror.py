@@ -85,7 +85,7 @@ def test_two_newest_and_the_weights_of_the_best_stay(mirror, run, tmp_path):
     assert checkpoints.find(tmp_path / "new", "best").step == 2 and checkpoints.find(tmp_path / "new").step == 7
     shutil.rmtree(checkpoints.step_folder(tmp_path / "new", 7))
     assert checkpoints.find(tmp_path / "new") is None and checkpoints.newest_step(tmp_path / "new") == 0
-    with pytest.raises(checkpoints.CheckpointError, match="weights alone"):
+    with pytest.raises(checkpoints.CheckpointError, match="holds only the best weights"):
         checkpoints.resumed_checkpoint(tmp_path, "new/step-00000002")
 
 
@@ -128,7 +128,7 @@ def test_a_gigabyte_stays_free(run, said, tmp_path, monkeypatch):
     write(run, 1)
     assert not mirror.flush(10) and "1.0 GB are free there, and 1 GB stay so: empty it, and its bin" in mirror.state
     assert "takes up to 1.2 GB" in mirror.announce(500 * 10**6, 200 * 10**6)
-    assert "room for 0.0 GB alone" in mirror.announce(1, 10**9)
+    assert "Usable: 0.0 GB" in mirror.announce(1, 10**9)
 
 
 def test_a_gigabyte_stays_free_of_music_and_improvisers_too(run, said, tmp_path, monkeypatch, demo_data):
@@ -163,7 +163,7 @@ def test_what_is_damaged_there_is_skipped_and_made_again(mirror, run, said, tmp_
     assert restore_run(mirror.storage, REMOTE, tmp_path / "new") == [1] and "skipped a damaged" in caplog.text
     # the next runtime reads it back
     again = Mirror(mirror.storage, REMOTE, run, report=lambda *event, **fields: said.append(event), spare_bytes=0)
-    assert again.flush(10) and any("made again" in text for _, _, text in said)
+    assert again.flush(10) and any("copying again" in text for _, _, text in said)
     assert restore_run(mirror.storage, REMOTE, tmp_path / "new", newest_here=1) == [2]
 
 
@@ -198,7 +198,7 @@ def test_faults_are_said_once_and_made_up_for(code, mirror, run, said, monkeypat
     write(run, 1)
     mirror.start()
     until(lambda: len(tries) > 3)
-    assert len(said) == 1 and said[0][0] == "mirror_failed" and "training goes on here" in said[0][2]
+    assert len(said) == 1 and said[0][0] == "mirror_failed" and "training continues here" in said[0][2]
     monkeypatch.undo()
     until(lambda: said[-1][0] == "mirrored")
 
@@ -291,4 +291,4 @@ def test_a_full_disk_keeps_the_newest_and_the_best(run, said, tmp_path):
             assert done, mirror.state
         storage = FolderStorage(disk / "drive")
         assert restore_run(storage, REMOTE, tmp_path / "new")[0] == 5
-    assert "the best one is kept here alone" in [text for event, _, text in said if event == "mirror_failed"][0]
+    assert "the best one is kept only here" in [text for event, _, text in said if event == "mirror_failed"][0]

@@ -65,7 +65,7 @@ class Pianist:
 
     def infill(self, request, notes, from_s, to_s, callback=None, tempo_map=None):
         if from_s >= notes.end_s:
-            reason = f"is no passage of a performance of {notes.end_s:.1f} s."
+            reason = f"is not a passage of a performance of {notes.end_s:.1f} s."
             raise ConfigError(f"--from {from_s:g} --to {to_s:g} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
         self.asked.append((request, notes, from_s, to_s))
         self.maps.append(tempo_map)
@@ -187,7 +187,7 @@ def test_an_error_stands_under_its_field():
     assert not shown_faults(panel) and len(pianist.asked) == 1
     panel.actions.passage = (4.0, 4.0)
     press(panel, "resample")
-    assert "is no passage of a performance of 3.9 s" in shown_faults(panel)["passage"] and not panel.play.disabled
+    assert "is not a passage of a performance of 3.9 s" in shown_faults(panel)["passage"] and not panel.play.disabled
     panel.knobs["tempo_bpm"].max, panel.knobs["tempo_bpm"].value = 900, 800
     panel.play.click()
     assert "less than or equal to 400" in shown_faults(panel)["tempo_bpm"] and list(shown_faults(panel)) == ["tempo_bpm"]

@@ -152,9 +152,9 @@ def test_a_passage_is_played_anew_and_the_rest_stays(pianist, demo_data):
         assert len(new) and not same(new, played.between(solo.begins_s, solo.ends_s))
         assert solo.chords[0] == (solo.begins_s, "Cmaj7")
     for from_s, to_s in ((5.0, 5.0), (-1.0, 3.0), (40.0, 50.0)):
-        with pytest.raises(ConfigError, match="no passage of a performance of"):
+        with pytest.raises(ConfigError, match="not a passage of a performance of"):
             infill(pianist, request(), played, from_s, to_s)
-    with pytest.raises(ConfigError, match="holds no beat to begin on: the next one comes at 4.50 s"):
+    with pytest.raises(ConfigError, match="contains no beat to begin on; the next one is at 4.50 s"):
         infill(pianist, request(), played, 4.1, 4.4)
 
 
@@ -319,7 +319,7 @@ def test_errors_name_the_offender(improviser, tiny_runs):
         load_improviser(tiny_runs / "brad_finl")
     with pytest.raises(CheckpointError, match="not a finished improviser"):
         load_improviser(tiny_runs / "vqvae")
-    with pytest.raises(ConfigError, match="either --run RUN or --released"):
+    with pytest.raises(ConfigError, match="either --released .* or --run RUN"):
         load_improviser()
 
 

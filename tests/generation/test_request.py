@@ -31,7 +31,7 @@ def test_own_changes_are_asked_for_in_one_way():
         asked = build(GenerateRequest, fields)
         assert asked.own_changes and asked.chords == "own"
         assert build(GenerateRequest, as_values(asked)) == asked
-    with pytest.raises(ConfigError, match="own_changes leaves the chords to the pianist, but 'C' is asked for"):
+    with pytest.raises(ConfigError, match="own_changes leaves the chords to the pianist, but chords 'C' are given"):
         build(GenerateRequest, {"own_changes": True, "chords": "C"})
 
 

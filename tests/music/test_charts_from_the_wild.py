@@ -80,7 +80,7 @@ def test_every_title_is_found_however_it_is_written():
     [
         ("11-german.txt", "'H' is German.*H is B"),
         ("44d-section-twice.txt", "Section 'A' is written twice"),
-        ("46c-dashes.txt", "'-' is no chord.*Part bars with |"),
+        ("46c-dashes.txt", "'-' is not a chord.*Separate bars with |"),
         ("01b-apostrophe-third.html", "holds 4 tunes.*One; Two; Moanin'; Four"),
         ("01c-apostrophe-second.html", "holds 2 tunes.*Bolero; Moanin'"),
     ],

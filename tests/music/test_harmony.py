@@ -90,7 +90,7 @@ def test_a_pianist_has_their_own_changes_and_others_those_of_all():
 
 
 def test_nothing_known_is_said():
-    with pytest.raises(ConfigError, match="write chords instead"):
+    with pytest.raises(ConfigError, match="Write --chords instead"):
         invent_chart(NOTHING, 5, COMMON, 1)
     alone = join_pieces([read_changes(latent_frames((0, MAJOR, 4)))])  # one chord, and nowhere to go on to
     assert len(invent_chart(alone, 5, COMMON, 1).bars) == 5

@@ -131,7 +131,7 @@ def test_a_vanished_mount_is_noticed(storage, tmp_path):
 def test_rclone_that_is_not_set_up_says_how(tmp_path, monkeypatch):
     monkeypatch.setenv("RCLONE_CONFIG", str(tmp_path / "none.conf"))
     if shutil.which("rclone"):
-        with pytest.raises(StorageError, match="rclone config makes one"):
+        with pytest.raises(StorageError, match="create one with rclone config"):
             open_storage("gdrive:there").open()
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("RCLONE", raising=False)

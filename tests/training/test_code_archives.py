@@ -74,8 +74,8 @@ def test_a_damaged_archive_is_encoded_and_written_over(encode, storage, tmp_path
 def test_a_mirror_that_fails_is_said_and_stops_nothing(encode, storage, monkeypatch, capsys):
     (storage.root / "brad-mehldau-mirror.txt").unlink()  # the mount has gone
     assert len(encode("one", storage)) == 12
-    assert "Codes are not fetched" in (said := capsys.readouterr().out) and "vanished" in said and "not kept" in said
+    assert "codes can't be fetched" in (said := capsys.readouterr().out) and "vanished" in said and "can't be stored" in said
     storage.open()
     monkeypatch.setattr(code_archives, "SPARE_BYTES", 10**18)
-    assert len(encode("two", storage)) == 12 and "a gigabyte stays free" in capsys.readouterr().out
+    assert len(encode("two", storage)) == 12 and "one gigabyte must stay free" in capsys.readouterr().out
     assert not list(storage.root.rglob("*.zip"))

@@ -142,7 +142,7 @@ def test_the_released_weights_play_only_where_that_is_said(mirrored, tmp_path, c
 
 def test_a_finished_run_on_a_new_machine_encodes_nothing(mirrored, tmp_path, capsys):
     result = train(preset("diffusion", "tiny"), tmp_path / "data", tmp_path / "runs", mirror=mirrored)
-    assert result.finished and "nothing to do" in result.message and not (tmp_path / "data" / "codes").exists()
+    assert result.finished and "already done" in result.message and not (tmp_path / "data" / "codes").exists()
     assert f"diffusion: step 4, from the mirror, {mirrored}/runs/tiny/diffusion" in capsys.readouterr().out
     assert load_improviser(result.run).changes
 
@@ -151,10 +151,10 @@ def test_a_run_that_was_begun_at_another_commit_names_it(demo_data, tmp_path, mo
     monkeypatch.setattr(configs, "commit", lambda: "a" * 40)
     train(preset("vqvae", "tiny", steps=2), demo_data, tmp_path)
     train(preset("vqvae", "tiny", steps=3), demo_data, tmp_path)
-    assert "begun at commit" not in capsys.readouterr().out
+    assert "began at commit" not in capsys.readouterr().out
     monkeypatch.setattr(configs, "commit", lambda: "b" * 40)
     train(preset("vqvae", "tiny"), demo_data, tmp_path)
-    assert f"begun at commit {'a' * 40}, this is {'b' * 12}" in capsys.readouterr().out
+    assert f"began at commit {'a' * 40}, and this is {'b' * 12}" in capsys.readouterr().out
 
 
 def test_a_mirror_of_another_run_is_refused(demo_data, tmp_path):

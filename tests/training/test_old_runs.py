@@ -137,7 +137,7 @@ def test_an_old_codec_continues_with_music_in_beats_and_can_be_built_on(old_runs
 
 @pytest.mark.parametrize("stage", GENERATORS)
 def test_a_generator_in_seconds_is_refused_wherever_it_is_used(stage, old_runs, demo_data, tmp_path):
-    reason = "was made in seconds, before music was coded in beats. Train it anew.*commit "
+    reason = "was made in seconds, before music was coded in beats. Train it again.*commit "
     refusal = f"/(diffusion|{stage}).* {reason}{LAST_COMMIT_IN_SECONDS}"  # or what it builds on, which is so too
     config = preset(stage, "tiny", steps=8)
     uses = [

@@ -83,7 +83,7 @@ def test_all_damaged_is_refused_not_begun_anew(demo_data, tmp_path):
     result = train(preset("vqvae", "tiny", steps=2), demo_data, tmp_path)
     for folder in checkpoints.step_folders(result.run):
         (folder / "manifest.json").write_text("{")
-    with pytest.raises(checkpoints.CheckpointError, match="damaged, the last so"):
+    with pytest.raises(checkpoints.CheckpointError, match="damaged. The last one"):
         train(preset("vqvae", "tiny", steps=2), demo_data, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Look and compare: who plays, what a chart says, how good a model is, what this machine has."""
+"""Look and compare: identify players, check charts, evaluate and compare models, check this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def identify(
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
-    """Say who may be playing a MIDI file, and what speaks for it."""
+    """Say who may be playing in a MIDI file, with the evidence."""
     from lib.devices import choose_device
     from lib.music.notes import read_piano, read_tempo
     from lib.style import gallery, identification
@@ -32,7 +32,7 @@ def identify(
     device = choose_device(device)
     if make_library:
         if run is None:
-            raise ConfigError("--make-library wants --run RUN: the released weights have their gallery.")
+            raise ConfigError("--make-library needs --run RUN: the released weights already have a gallery.")
         print(f"{run}: a gallery of {len(gallery.make_gallery(run, data_dir, device)[1].pianists)} recordings")
     if midi is not None:
         performance, left_out = read_piano(midi)
@@ -57,7 +57,7 @@ def doctor(
 
 
 BARS_A_LINE = 4
-charts_app = typer.Typer(no_args_is_help=True, help="Charts of chords: see what is read of them.")
+charts_app = typer.Typer(no_args_is_help=True, help="Charts of chords: see how they are read.")
 
 
 @charts_app.callback()
@@ -71,7 +71,7 @@ def check(
     tune: Annotated[str | None, option("Only this tune of a playlist, by its title.")] = None,
     as_json: Annotated[bool, option("All of it as JSON.", "--json")] = False,
 ):
-    """Say what is read of charts, bar by bar as played once through; exit code 2 where all is refused."""
+    """Show how charts are read, bar by bar, as played once. Exit code 2: none could be read."""
     report = check_charts(sources, tune)
     print(json.dumps(report, ensure_ascii=False) if as_json else format_report(report))
     if not report["tunes"]:
@@ -142,9 +142,9 @@ def format_report(report: dict) -> str:
 
 SPLITS = ("validation", "test")
 EVALUATIONS = OUTPUT_DIR / "evaluations"
-Quick = Annotated[bool, option("Few clips: some minutes on a laptop, wide intervals.", "--quick")]
+Quick = Annotated[bool, option("Fewer clips: minutes on a laptop, but wide intervals.", "--quick")]
 Clips = Annotated[int | None, option("Clips of each set; 64 by default (--quick: 16).", min=2)]
-Guided = Annotated[int | None, option("Clips where rules choose, half a minute each; 0: none.", min=0)]
+Guided = Annotated[int | None, option("Clips played with rules, half a minute each; 0: none.", min=0)]
 Split = Annotated[str, option("validation or test; look at the test once, at the end.")]
 
 
@@ -166,7 +166,7 @@ def evaluate(
 ):
     """Evaluate a model against recordings and baselines: a page."""
     if (run is None) != released:
-        raise ConfigError("Give either RUN or --released.")
+        raise ConfigError("Which model? Give either --released (the project's weights) or RUN (your own).")
     configs.choose("split", split, SPLITS)
     from lib.apps.evaluate import evaluation
     from lib.apps.evaluate.report import format_card
@@ -181,7 +181,7 @@ def evaluate(
 
 def compare(
     a: Annotated[Path, typer.Argument(help="A run (data/released for ours), or an evaluation: its folder or JSON.")],
-    b: Annotated[Path, typer.Argument(help="What is compared with it.")],
+    b: Annotated[Path, typer.Argument(help="What to compare it with.")],
     data_dir: DataDir = DATA_DIR,
     out: Annotated[Path | None, option("Write the differences as JSON.")] = None,
     quick: Quick = False,
@@ -222,11 +222,11 @@ def listening_test(
     reference: Annotated[str | None, option("The system to rate by: played openly, and once more hidden.")] = None,
     anchor: Annotated[str | None, option("The system that must score badly.")] = None,
     items: Annotated[int | None, option("Takes of each system; all by default.", min=1)] = None,
-    seconds: Annotated[float, option("Of each take, at most.", min=1)] = 15.0,
+    seconds: Annotated[float, option("Maximum seconds of each take.", min=1)] = 15.0,
     must_hear: Annotated[float, hidden("Seconds of each take before an answer counts.", min=0)] = 5.0,
-    title: Annotated[str, option("What listeners read; it should not say what is compared.")] = "Listening test",
-    question: Annotated[str, hidden("What takes are judged as.")] = "jazz piano",
-    soundfont: Annotated[Path | None, hidden("Another .sf2 than the built-in grand.")] = None,
+    title: Annotated[str, option("Text for listeners; it should not say what is compared.")] = "Listening test",
+    question: Annotated[str, hidden("Title of the takes.")] = "jazz piano",
+    soundfont: Annotated[Path | None, hidden("Another piano sound (.sf2).")] = None,
     help_all: HelpAll = False,
     collect: Annotated[bool, option("Evaluate ANSWERS instead of making a page.", "--collect")] = False,
     key: Annotated[Path | None, option(COLLECTED + "the page's key; by default beside --out.")] = None,

@@ -20,6 +20,7 @@ app = typer.Typer(
     context_settings=SETTINGS,
     help="Brad Mehldau AI: data, training and solos.",
 )
+UNREADABLE = FileNotFoundError | IsADirectoryError | NotADirectoryError | PermissionError  # a path that was given
 COMMANDS = {  # panel of the help -> name -> function, or group
     "Play": {"generate": generate, "duet": duet, "fl-studio": fl_studio_app, "style": style_app},
     "Train": {"plan": plan, "data": data_app, "train": train, "until-done": until_done, "runs": list_runs},
@@ -44,19 +45,20 @@ for panel, commands in COMMANDS.items():
 
 
 def main():
-    """Run a command; an error that the user can mend is one line, with exit code 2, what failed on the way has 1."""
+    """Run a command. An error that the user can fix is one line, with exit code 2; a failure on the way has code 1."""
     try:
         app()
     except (ValueError, RuntimeError, OSError) as error:
         code = _exit_code(error)
         if code is None:
             raise
-        typer.echo(f"Error: {error}", err=True)
+        text = f"{error.filename}: {error.strerror}." if isinstance(error, OSError) and error.filename else str(error)
+        typer.echo(f"Error: {text}", err=True)
         raise SystemExit(code) from None
 
 
 def _exit_code(error):
-    """None for a defect."""
+    """None for a defect of the program."""
     from lib.apps.headless.headless import NotebookError
     from lib.apps.live.model_process import ProcessError
     from lib.data.note_store import CorpusError
@@ -65,6 +67,6 @@ def _exit_code(error):
     from lib.music.notes import MidiError
     from lib.training.run import SaveError
 
-    if isinstance(error, ConfigError | CorpusError | MidiError | ChordError | SoundFontError | FileNotFoundError):
+    if isinstance(error, ConfigError | CorpusError | MidiError | ChordError | SoundFontError | UNREADABLE):
         return 2
     return 1 if isinstance(error, NotebookError | SaveError | ProcessError) else None

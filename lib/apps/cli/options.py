@@ -127,12 +127,12 @@ def with_chart(request: dict[str, Any], chart: Path | None, tune: str | None, tr
     from lib.music.chart import Chart
 
     if chart is None and tune is not None:
-        raise ConfigError("--tune wants --chart FILE.")
+        raise ConfigError("--tune needs --chart FILE.")
     if chart is None and not transpose:
         return request
     if chart is None:
         if request.get("chords", OWN).strip().lower() == OWN:
-            raise ConfigError("--transpose wants --chords or --chart.")
+            raise ConfigError("--transpose needs --chords or --chart.")
         text = Chart.parse(request["chords"]).transposed(transpose).text()
         print(f"transposed by {transpose:+d}: {text}")
         return {**request, "chords": text}
@@ -154,4 +154,4 @@ def with_chart(request: dict[str, Any], chart: Path | None, tune: str | None, tr
 def check_source(run: Path | None, released: bool) -> None:
     """ConfigError unless either a run or the released weights are named."""
     if (run is None) != released:
-        raise ConfigError("Give either --run RUN or --released.")
+        raise ConfigError("Which model? Give either --released (the project's weights) or --run RUN (your own).")

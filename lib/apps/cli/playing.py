@@ -1,4 +1,4 @@
-"""Play: solos, duets, scripts for FL Studio, styles of one's own."""
+"""Play: solos, duets, scripts for FL Studio, and the user's own styles."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def generate(
     released: Released = False,
     out: Annotated[Path, option("MIDI file to write.")] = Path("solo.mid"),
     wav: Annotated[Path | None, option("Sound file to write.")] = None,
-    soundfont: Annotated[Path | None, hidden("Another .sf2 than the built-in grand.")] = None,
+    soundfont: Annotated[Path | None, hidden("Another piano sound (.sf2).")] = None,
     chart: ChartFile = None,
     tune: Tune = None,
     transpose: Transpose = 0,
-    melody: Annotated[Path | None, hidden("A MIDI file whose top notes are to sound: improvise around them.")] = None,
-    theme: Annotated[Path | None, hidden("A MIDI file that the music comes back to with each chorus.")] = None,
+    melody: Annotated[Path | None, hidden("A MIDI file whose top notes are the melody to improvise around.")] = None,
+    theme: Annotated[Path | None, hidden("A MIDI file that each chorus returns to.")] = None,
     prompt: Annotated[Path | None, option("A MIDI file to continue.", "--continue")] = None,
     infill: Annotated[Path | None, option("A MIDI file with a passage to infill.")] = None,
     from_s: Annotated[float | None, option("Where that passage begins, in seconds.", "--from")] = None,
     to_s: Annotated[float | None, option("Where it ends.", "--to")] = None,
-    variations: Annotated[int, option("So many, by the seeds that follow: solo-1.mid, solo-2.mid ...", min=1)] = 1,
+    variations: Annotated[int, option("Number of solos, with successive seeds: solo-1.mid, ...", min=1)] = 1,
     count: Annotated[
-        int | None, hidden("So many: solo-000001.mid ..., shared among accelerate's processes.", min=1)
+        int | None, hidden("Number of solos, shared among accelerate's processes: solo-000001.mid, ...", min=1)
     ] = None,
-    batch: Annotated[int | None, hidden("With --count: solos that are played together.", min=1)] = None,
+    batch: Annotated[int | None, hidden("With --count: solos in one batch.", min=1)] = None,
     data_dir: HiddenDataDir = DATA_DIR,
     device: HiddenDevice = "auto",
     help_all: HelpAll = False,
@@ -69,9 +69,9 @@ def generate(
     from lib.music.style_features import top_line
 
     if (infill is None) != (from_s is None or to_s is None) or (infill and prompt):
-        raise ConfigError("--infill FILE wants --from SECONDS and --to SECONDS, and no --continue.")
+        raise ConfigError("--infill FILE needs --from SECONDS and --to SECONDS, and can't be combined with --continue.")
     if count is None and batch is not None or count is not None and (infill or wav or variations > 1):
-        raise ConfigError("--count goes without --infill, --wav and --variations, and --batch only with --count.")
+        raise ConfigError("--count can't be combined with --infill, --wav or --variations; --batch needs --count.")
     request = with_chart(request, chart, tune, transpose)
     performance = read_performance(prompt or infill) if prompt or infill else ()
     if melody:
@@ -163,13 +163,13 @@ def reconstruct(
 def duet(
     list_ports: Annotated[bool, option("Show the MIDI ports of this machine.", "--list")] = False,
     input_name: Annotated[str | None, option("Your keyboard: a name, or virtual:NAME.", "--input")] = None,
-    output_name: Annotated[str | None, option("What sounds: a name, or virtual:NAME.", "--output")] = None,
+    output_name: Annotated[str | None, option("The port that plays: a name, or virtual:NAME.", "--output")] = None,
     run: Run = None,
     released: Released = False,
     chart: ChartFile = None,
     tune: Tune = None,
     transpose: Transpose = 0,
-    journal: Annotated[Path | None, hidden("Write what happens into a file, as lines of JSON.")] = None,
+    journal: Annotated[Path | None, hidden("Record all events in a file, as lines of JSON.")] = None,
     data_dir: HiddenDataDir = DATA_DIR,
     device: HiddenDevice = "auto",
     help_all: HelpAll = False,
@@ -191,10 +191,10 @@ def duet(
 
 
 NAME = "Mehldau Solo"
-fl_studio_app = typer.Typer(no_args_is_help=True, help="FL Studio: solos as a script in its piano roll.")
+fl_studio_app = typer.Typer(no_args_is_help=True, help="FL Studio: solos as a piano-roll script.")
 Takes = Annotated[list[Path], typer.Argument(help="MIDI files, 1 to 4: the takes to choose from.")]
 Tempo = Annotated[float | None, option("Quarters a minute; else what each file says.", min=20, max=400)]
-UserData = Annotated[Path | None, option("FL Studio's user data folder, where it has been moved.")]
+UserData = Annotated[Path | None, option("FL Studio's user data folder, if you have moved it.")]
 
 
 @fl_studio_app.command()
@@ -208,7 +208,7 @@ def write(
 @fl_studio_app.command()
 def install(
     midi: Takes,
-    name: Annotated[str, option("What FL Studio's menu calls it.")] = NAME,
+    name: Annotated[str, option("Its name in FL Studio's menu.")] = NAME,
     tempo: Tempo = None,
     user_data: UserData = None,
 ):
@@ -226,7 +226,7 @@ def uninstall(user_data: UserData = None):
     from lib.apps.fl_studio import folders
 
     removed = folders.uninstall(folders.user_data(user_data))
-    print("\n".join(f"removed {path}" for path in removed) or "there is no script of ours")
+    print("\n".join(f"removed {path}" for path in removed) or "there is none of our scripts")
 
 
 def _write_script(midi, path, tempo):
@@ -249,7 +249,7 @@ def add_style(
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
-    """Make a style of your own MIDI; from then on its name is as good as a pianist's."""
+    """Make a style from your own MIDI; use its name like a pianist's."""
     from lib.generation.generate import load_improviser
     from lib.style.classifier import StyleClassifier
     from lib.style.embeddings import add_style as add

@@ -1,4 +1,4 @@
-"""Share and automate: a server and its workers, weights for others, notebooks without a screen."""
+"""Share and automate: a server and its workers, exported weights, unattended notebooks."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from lib import config as configs
 from lib.apps.cli.options import DATA_DIR, OUTPUT_DIR, RUNS_DIR, DataDir, Released, Run, RunsDir, option
 from lib.config import ConfigError
 
-MISSING = "The server needs some packages more: pip install -r requirements-serve.txt ({error})"
+MISSING = "The server needs more packages: pip install -r requirements-serve.txt ({error})"
 
 
 def serve(
     run: Run = None,
     released: Released = False,
-    host: Annotated[str, option("Beyond 127.0.0.1 it wants --token.")] = "127.0.0.1",
+    host: Annotated[str, option("Any other than 127.0.0.1 needs --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    token: Annotated[str | None, option("What clients must say.", envvar="LIB_SERVE_TOKEN", show_envvar=True)] = None,
+    token: Annotated[str | None, option("Token that clients must send.", envvar="LIB_SERVE_TOKEN", show_envvar=True)] = None,
     serve_dir: Annotated[Path, option("Folder of jobs and results.")] = OUTPUT_DIR / "serve",
-    soundfont: Annotated[Path | None, option("Another .sf2 than the built-in grand.")] = None,
-    queued: Annotated[int | None, option("Jobs that may wait.", min=1)] = None,
-    seconds: Annotated[float | None, option("Music that may be asked for at once.", min=1)] = None,
-    ttl: Annotated[float | None, option("Seconds that results are kept.", min=1)] = None,
-    batch: Annotated[int | None, option("Solos that are played together.", min=1)] = None,
+    soundfont: Annotated[Path | None, option("Another piano sound (.sf2).")] = None,
+    queued: Annotated[int | None, option("Maximum number of waiting jobs.", min=1)] = None,
+    seconds: Annotated[float | None, option("Maximum seconds of music in a request.", min=1)] = None,
+    ttl: Annotated[float | None, option("Seconds before results are deleted.", min=1)] = None,
+    batch: Annotated[int | None, option("Solos in one batch.", min=1)] = None,
     queue: Annotated[str | None, option("redis://HOST:6379/0: let `python -m lib worker` play.")] = None,
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
-    """A REST server, and a page with knobs and the player."""
+    """Start a REST server and a page with knobs and player."""
     try:
         from lib.apps.server.background import serve as serve_at
     except ImportError as error:
@@ -87,7 +87,7 @@ def export(
     base: Annotated[bool, option("Of a fine_tune run: take the base model along.", "--base")] = False,
     interim: Annotated[bool, option("One small file to continue training from elsewhere.", "--interim")] = False,
 ):
-    """Weights as a folder for others, or the Hugging Face hub."""
+    """Export weights for others, or for the Hugging Face hub."""
     if interim:
         from lib.checkpoints.checkpoint import find_origin
         from lib.checkpoints.interim_weights import write_interim_weights
@@ -112,7 +112,7 @@ def headless(
     data_dir: DataDir = DATA_DIR,
     runs_dir: RunsDir = RUNS_DIR,
     output_dir: Path = OUTPUT_DIR,
-    again: Annotated[bool, option("Run also what is done already.", "--again")] = False,
+    again: Annotated[bool, option("Also run what is already done.", "--again")] = False,
 ):
     """Run notebooks unattended; exit code 75: run it again."""
     from lib.apps.headless import headless as runner
@@ -122,7 +122,7 @@ def headless(
     if sweep is None:
         results = runner.run(notebooks, preset, configs.parse_settings(settings or []), *folders, again=again)
     elif settings:
-        raise ConfigError(f"With --sweep what --set says stands in {sweep}, under set.")
+        raise ConfigError(f"With --sweep, write settings into {sweep}, under set, instead of --set.")
     else:
         results = run_sweep(read_sweep(sweep, preset, notebooks), *folders, again=again)
     statuses = {result.status for result in results}

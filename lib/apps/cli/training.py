@@ -1,4 +1,4 @@
-"""Train: corpora, what a training costs, the training itself, and the runs that there are."""
+"""Train: corpora, cost estimates, the training itself, and the list of runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lib.config import RELEASED, ConfigError
 
 BUDGET = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
-data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, find beats, look.")
+data_app = typer.Typer(no_args_is_help=True, help="Corpora: download, ingest, find beats, inspect.")
 
 
 @data_app.command()
@@ -29,7 +29,7 @@ def download(
     sha256: Annotated[str | None, option("Its checksum.")] = None,
     metadata_url: Annotated[str | None, option("Another folder of PiJAMA's csv files.")] = None,
 ):
-    """Fetch a corpus, such as maestro or pijama, from its official source; continues where it was cut."""
+    """Download a corpus, such as maestro or pijama, from its official source. A second call continues."""
     from lib.data import download as downloads
 
     print(downloads.download(name, data_dir, url, sha256, metadata_url))
@@ -56,10 +56,10 @@ def ingest(
 def beats(
     name: str,
     data_dir: DataDir = DATA_DIR,
-    processes: Annotated[int, option("How many track at once.", min=1)] = os.cpu_count() or 1,
+    processes: Annotated[int, option("Number of parallel processes.", min=1)] = os.cpu_count() or 1,
     tracker: Annotated[Path, option("Weights of the beat tracker.")] = RELEASED / "beat_tracker.safetensors",
 ):
-    """Find beats and bars: write a corpus's tempo maps beside its note store. Run again, it continues."""
+    """Find beats and bars: write a corpus's tempo maps beside its note store. A second run continues."""
     from lib.data.corpora import CORPORA, open_corpus
     from lib.data.tempo_maps import find_tempo_maps, open_tempo_maps
     from lib.models.beat_tracker import load_track
@@ -79,7 +79,7 @@ def look(
     midi: Annotated[Path, typer.Argument(help="A MIDI file.")],
     as_json: Annotated[bool, option("All of it as JSON.", "--json")] = False,
 ):
-    """Say what is read of a MIDI file: notes, pedal, tempo, metre, and what is left out."""
+    """Show how a MIDI file is read: notes, pedal, tempo, metre, and what is left out."""
     from lib.music import notes as midis
 
     notes, left_out = midis.look(midi)
@@ -121,19 +121,19 @@ def demo(data_dir: DataDir = DATA_DIR):
 
 
 def plan(
-    budget_usd: Annotated[float, option("What it may cost in all.", min=0)] = 20.0,
-    preset: Annotated[str | None, option("Which preset to show by stages; else what the budget buys.")] = None,
-    environment: Annotated[str | None, option("Only there: here, colab-t4, runpod-3090-spot, ...")] = None,
-    prices: Annotated[list[str] | None, option("Your own: NAME=USD an hour.", "--price")] = None,
+    budget_usd: Annotated[float, option("Budget for all stages.", min=0)] = 20.0,
+    preset: Annotated[str | None, option("Preset to show by stage; by default what the budget buys.")] = None,
+    environment: Annotated[str | None, option("Only this one: here, colab-t4, runpod-3090-spot, ...")] = None,
+    prices: Annotated[list[str] | None, option("A price of your own: NAME=USD an hour.", "--price")] = None,
     settings: Annotated[list[str] | None, option("Another setting: STAGE.key=value.", "--set")] = None,
-    calibrate: Annotated[bool | None, option("Measure this machine again, or not at all; by default once.")] = None,
+    calibrate: Annotated[bool | None, option("Measure this machine again, or not at all (default: once).")] = None,
     seconds: Annotated[float, option("How long to measure each of three stages.", min=5)] = 20.0,
     data_dir: DataDir = DATA_DIR,
     runs_dir: RunsDir = RUNS_DIR,
-    devices: Annotated[bool, option("Only the table of devices: peaks, what is reached, source.", "--devices")] = False,
+    devices: Annotated[bool, option("Only the table of devices: peak, reached rate, source.", "--devices")] = False,
     as_json: Annotated[bool, option("All of it as JSON.", "--json")] = False,
 ):
-    """Hours, dollars and memory of a training; what a budget buys."""
+    """Estimate hours, dollars and memory of a training, and what a budget buys."""
     from lib.apps.plan.machines import at_hand, environments, measurements
     from lib.apps.plan.report import Plan, devices_text
 
@@ -160,41 +160,41 @@ def _by_stage(settings):
     for key, value in configs.parse_settings(settings).items():
         stage, dot, name = key.partition(".")
         if not dot:
-            raise ConfigError(f"--set wants STAGE.key=value, such as vqvae.epochs=5, got {key!r}.")
+            raise ConfigError(f"--set needs STAGE.key=value, for example vqvae.epochs=5; got {key!r}.")
         by_stage.setdefault(configs.choose("stage", stage, configs.STAGES), {})[name] = value
     return {stage: renamed_settings(stage, values, f"--set {stage}.") for stage, values in by_stage.items()}
 
 
 def train(
-    stage: Annotated[str, typer.Argument(help="vqvae, style_encoder, diffusion or fine_tune.")],
+    stage: Annotated[str, typer.Argument(metavar="|".join(configs.STAGES), help="What to train, in this order.")],
     preset: Annotated[str, option("tiny, demo, laptop, colab or large.")] = "laptop",
     data_dir: DataDir = DATA_DIR,
     runs_dir: RunsDir = RUNS_DIR,
-    steps: Annotated[int | None, option("At most so many optimizer steps.")] = None,
-    batch_size: Annotated[int | None, option("Examples of a forward pass.")] = None,
+    steps: Annotated[int | None, option("Maximum number of optimizer steps.")] = None,
+    batch_size: Annotated[int | None, option("Examples per forward pass.")] = None,
     device: Annotated[str | None, option("cuda, mps, cpu or auto.")] = None,
-    pianist: Annotated[str | None, option("Whom to fine-tune on.")] = None,
-    time_budget: Annotated[str | None, option("Stop and save in time for, e.g., 11h30m; exit code 75.")] = None,
+    pianist: Annotated[str | None, option("Pianist to fine-tune on.")] = None,
+    time_budget: Annotated[str | None, option("Stop and save within this time, e.g. 11h30m; exit code 75.")] = None,
     mirror: Annotated[str | None, option("Copy checkpoints: a folder, or rclone's REMOTE:", envvar="MIRROR")] = None,
     resume: Annotated[str | None, option("Continue a run or checkpoint: RUN, RUN/best, RUN/step-00000250.")] = None,
     when_done: Annotated[str, option("nothing, release (Colab) or stop-pod (Runpod).")] = "nothing",
     settings: Annotated[list[str] | None, option("Any other field of the config: key=value.", "--set")] = None,
     run: Annotated[str | None, hidden("Name of the run's folder; the stage's name by default.")] = None,
-    epochs: Annotated[int | None, hidden("At most so many passes over the music.")] = None,
+    epochs: Annotated[int | None, hidden("Maximum number of passes over the music.")] = None,
     lr: Annotated[float | None, hidden("Peak learning rate.")] = None,
     mixed_precision: Annotated[str | None, hidden("no, fp16, bf16 or auto.")] = None,
-    gradient_accumulation: Annotated[int | None, hidden("Forward passes of an optimizer step.")] = None,
+    gradient_accumulation: Annotated[int | None, hidden("Forward passes per optimizer step.")] = None,
     save_dir: Annotated[Path | None, hidden("--runs-dir and --run in one: runs/vqvae.")] = None,
     folder: Annotated[Path | None, hidden("Fine-tune on MIDI files, by --pianist.", "--folder", "--brad-data")] = None,
     vqvae_run: Annotated[Path | None, hidden("Codec: a run, or an improviser.", "--vqvae-run", "--vqvae-ckpt")] = None,
     style_encoder_run: Annotated[
-        Path | None, hidden("Style encoder: likewise.", "--style-encoder-run", "--style-encoder-ckpt")
+        Path | None, hidden("Style encoder: a run, or an improviser.", "--style-encoder-run", "--style-encoder-ckpt")
     ] = None,
-    diffusion_run: Annotated[Path | None, hidden("Whose weights to begin with: likewise, e.g. data/released.")] = None,
+    diffusion_run: Annotated[Path | None, hidden("Diffusion model to start from: a run, or data/released.")] = None,
     from_weights: Annotated[Path | None, hidden("Begin a new run with a file of export --interim.")] = None,
     first_step: Annotated[int | None, hidden("At which step; by default the file's own.", min=0)] = None,
     epochs_this_runtime: Annotated[int | None, hidden("Stop and save after so many epochs.", min=1)] = None,
-    take_over: Annotated[bool, hidden("Train although another runtime's lease stands.", "--take-over")] = False,
+    take_over: Annotated[bool, hidden("Train although another runtime holds the run.", "--take-over")] = False,
     wandb_project: Annotated[str | None, hidden("Log to Weights & Biases as well.")] = None,
     help_all: HelpAll = False,
 ):
@@ -258,7 +258,7 @@ def parse_budget(text: str) -> int:
     match = BUDGET.fullmatch(text.strip())
     seconds = sum(int(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1))) if match else 0
     if not seconds:
-        raise ConfigError(f"--time-budget wants something like 11h30m, 20m or 90s, got {text!r}.")
+        raise ConfigError(f"--time-budget needs a duration such as 11h30m, 20m or 90s; got {text!r}.")
     return seconds
 
 

@@ -118,7 +118,7 @@ def read_evaluation(path: Path | str) -> dict:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is not an evaluation ({error}).") from None
     if not isinstance(evaluation, dict) or evaluation.get("format") != FORMAT:
-        raise ConfigError(f"{path} is not an evaluation of this version ({FORMAT}). Evaluate anew.")
+        raise ConfigError(f"{path} is not an evaluation of this version ({FORMAT}). Evaluate again.")
     return evaluation
 
 
@@ -237,4 +237,4 @@ def format_differences(differences: list[Difference]) -> str:
         lines.append(f"{row.clip_set:<10}{row.measure:<32}{values}  {interval}: {row.verdict}")
     count, total = sum(row.verdict != NO_DIFFERENCE for row in differences), len(differences)
     verdict = f"{count} of {total} measures differ" if count else NO_DIFFERENCE
-    return "\n".join([*lines, f"{verdict}. By chance alone about {total / 20:.0f} of {total} would seem to."])
+    return "\n".join([*lines, f"{verdict}. By chance, about {total / 20:.0f} of {total} would seem to differ."])

@@ -1,4 +1,4 @@
-"""What each measure is called, what is ideal, and what it can't tell: a paragraph each, for the report."""
+"""Name, ideal and limits of each measure: one paragraph each, for the report."""
 
 from __future__ import annotations
 

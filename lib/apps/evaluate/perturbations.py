@@ -1,4 +1,4 @@
-"""Real music made worse on purpose, by a dose: whether the measures notice it.
+"""Real music damaged on purpose, more and more, to test whether the measures notice.
 
 Conventions: a dose is in [0, 1] but for jitter, where it is seconds; 0 changes nothing. The same seed perturbs alike.
 """

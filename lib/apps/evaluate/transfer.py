@@ -1,4 +1,4 @@
-"""Synthetic transfer: a classifier trained on generated music alone, in twelve styles, is tested on the real pianists.
+"""Synthetic transfer: a classifier trained only on generated music in twelve styles is tested on the real pianists.
 
 Where it names them rightly, the styles that the model plays are those of the real players, not merely different from
 each other.

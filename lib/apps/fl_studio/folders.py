@@ -1,4 +1,4 @@
-"""Where FL Studio keeps the user's scripts, and putting ours there: nothing else is written, changed or removed.
+"""Finds the folder of FL Studio's scripts, and writes and removes ours there, and nothing else.
 
 FL Studio keeps its user data in `Documents/Image-Line/FL Studio` by default (Options > File settings > User
 data folder). It remembers the folder as "Shared data": on Windows in the registry, on macOS in an XML file of the same

@@ -1,4 +1,4 @@
-"""Run the notebooks unattended: checked first, streamed while they run, summed up at the end.
+"""Runs the notebooks unattended: checks them first, streams their output, and prints a summary.
 
 What has succeeded with the same notebook, parameters and code is not run again; a stage that was cut short
 continues from its last checkpoint. papermill only warns about a parameter that does not exist and hands text through as

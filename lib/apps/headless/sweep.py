@@ -1,4 +1,4 @@
-"""A grid of parameters, each combination a run of notebooks without a screen, and a table of what came of each.
+"""Sweeps: an unattended run of notebooks for each combination of parameters, and a table of the results.
 
     preset: tiny                       sweep.yaml; preset, notebooks and set may be left out
     notebooks: 02-03

@@ -49,13 +49,13 @@ class Ending:
 def run_until_done(
     words: Sequence[str], first_wait_s: float = FIRST_WAIT_S, longest_wait_s: float = LONGEST_WAIT_S
 ) -> int:
-    """Run `python -m lib WORDS` again and again; ConfigError where there are none.
+    """Repeat `python -m lib WORDS`; ConfigError without words.
 
     The pause before a restart grows by half each time nothing was gained.
 
     Returns
     -------
-    int : exit code: 0 where it is done, 2 where the user must mend something, that of the command where it has ended
+    int : exit code: 0 where it is done, 2 if the user must fix something, that of the command where it has ended
         alike at the same step three times, or where a signal asked to stop
     """
     if not words:

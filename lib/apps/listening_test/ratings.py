@@ -1,4 +1,4 @@
-"""What listeners answered in a listening test, put together with its key, as win rates, scores and agreement.
+"""Evaluates the answers of a listening test with its key: win rates, scores and agreement.
 
 Conventions: an interval is (low, high), 95 %. Answers of one listener, and answers on one item, are not independent:
 intervals are of a bootstrap that draws listeners and items anew, each by themselves (the pigeonhole bootstrap, Owen
@@ -78,7 +78,7 @@ def evaluate(key: dict, ballots: list[dict], seed: int = 0) -> dict:
 
     Raises
     ------
-    ConfigError : nobody has answered anything
+    ConfigError : there are no answers
     """
     system_of = {take: facts["system"] for take, facts in key["takes"].items()}
     answers = [{**answer, "listener": ballot["listener"]} for ballot in ballots for answer in ballot["answers"]]

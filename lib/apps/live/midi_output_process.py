@@ -127,7 +127,7 @@ def run_watchdog(name: str, channels: Iterable[int], pipe: Connection) -> None:
 
 
 def silence_port(name: str, channels: Iterable[int], open_port: Callable = open_output) -> bool:
-    """Open the port, waiting for it, and end all that sounds: whether that could be done."""
+    """Wait for the port, open it and silence it; returns whether this worked."""
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
         try:

@@ -1,4 +1,4 @@
-"""The process that has the model: asked for so many beats after a prompt, it answers with notes on those beats.
+"""The process that holds the model: it receives a prompt and a number of beats, and returns notes on those beats.
 
 Beats are those of tempo.py. Only the last question counts: a new one, or the end of the pipe, ends the one in work at
 its next denoising step.

@@ -1,4 +1,4 @@
-"""The partner: receives messages, knows the beat, asks the model ahead of time, hands its notes to the scheduler.
+"""The partner: receives messages, tracks the beat, calls the model ahead of time, and passes its notes to the scheduler.
 
 Nothing here waits and nothing reads a clock: `receive` and `tick` get the time, so that a test can play an hour in a
 second. Times in beats are those of the tempo's grid.
@@ -342,6 +342,6 @@ class Turns(Partner):
             self._find_turn(self.turn + self.cycle, grid.beat_at(now_s + lead_s(self.model.expected_s)))
 
     def _find_turn(self, first, earliest):
-        """Continue with the first turn from a beat on, counted from the first of all that may be."""
+        """Continue with the first turn that starts at or after a beat."""
         self.reset()
         self.turn = first + max(0, math.ceil((earliest - first) / self.cycle - 1e-9)) * self.cycle

@@ -1,4 +1,4 @@
-"""The human's phrase: from MIDI messages to notes in beats, and when it has ended.
+"""The human's phrase: turns MIDI messages into notes in beats, and detects its end.
 
 Conventions: all times are beats of the duet's grid (see tempo), stamped when a message is received, so that a tempo
 that changes meanwhile bends nothing; a phrase begins at its first note. What ends it is one of `silence` (so many beats

@@ -23,7 +23,7 @@ from lib.config import ConfigError, nearest
 SYSTEM_NUMBERS = {"linux": r" \d+:\d+$", "win32": r" \d+$"}
 CONNECT_S = 0.5  # a socket that does not answer by then is not there
 VIRTUAL, SOCKET = "virtual:", "socket:"
-NO_RTMIDI = "Live MIDI wants python-rtmidi, which is not installed ({}): pip install -r requirements-live.txt."
+NO_RTMIDI = "Live MIDI needs python-rtmidi, which is not installed ({}): pip install -r requirements-live.txt."
 NO_WHEEL = " There are no wheels of it for Python {}.{}: use 3.10, 3.11 or 3.12, or a C++ compiler with pip."
 
 
@@ -80,7 +80,7 @@ def _plain(name):
 
 
 def is_available(name: str, kind: str) -> bool:
-    """Whether the system lists a port now; of virtual ports and sockets, opening them tells."""
+    """Whether the system lists a port now; for virtual ports and sockets, only opening them tells."""
     if name.startswith((VIRTUAL, SOCKET)):
         return True
     try:
@@ -142,7 +142,7 @@ class SocketPort:
         threading.Thread(target=self._listen, name=name, daemon=True).start()
 
     def send(self, message: Message) -> None:
-        """Send a message; OSError where the other end has hung up."""
+        """Send a message; OSError if the other end has closed the connection."""
         if self.has_hung_up:
             raise ConnectionResetError("the other end has hung up")
         self.socket.sendall(message.bin())

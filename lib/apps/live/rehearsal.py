@@ -1,4 +1,4 @@
-"""A rehearsal: the model answers a phrase without ports and processes, as call and response would have it enter.
+"""A rehearsal: the model answers a phrase as in call and response, but without ports and processes.
 
 An answer takes as long as it took on this machine, so that one too late for a duet is late here.
 """

@@ -1,4 +1,4 @@
-"""What is to be sent when, and what sounds: the work of the process that holds the output port.
+"""Schedules messages and tracks sounding notes, in the process that holds the output port.
 
 Conventions: channels are 0-15 inside, 1-16 to people; times are those of time.perf_counter, which all processes of a
 machine share.

@@ -1,4 +1,4 @@
-"""Where the beats are: a tempo of one's own, or a MIDI clock that is followed.
+"""The position of beats: from the partner's own tempo, or from a MIDI clock.
 
 Conventions: a beat is the metre's felt beat, a quarter in 4/4 and 7/8, a dotted quarter in 12/8; beat 0 is where the
 music (or the other's song) begins, and bars are counted from there. Tempi and MIDI clocks count quarters. Times are

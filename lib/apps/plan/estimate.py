@@ -1,4 +1,4 @@
-"""What a stage takes on a machine: hours, dollars, memory and disk.
+"""Estimates for a stage on a machine: hours, dollars, memory and disk.
 
 torch counts the work of an optimizer step on the meta device, without numbers (a multiply and an add are two FLOPs). A
 machine of the table does so much of it in a second; where the stage was trained on it before, the table's time of a

@@ -1,4 +1,4 @@
-"""Devices and prices, as of NOTED; this machine, and what trainings on it have logged.
+"""Devices and prices as of NOTED; this machine, with the speeds that trainings on it have logged.
 
 Peaks are dense (no sparsity) with sums in single precision, as PyTorch multiplies half-precision matrices. Of large
 models 0.21 to 0.46 of the peak is reported (Chowdhery et al. 2022, PaLM, table 3, https://arxiv.org/abs/2204.02311);

@@ -59,7 +59,7 @@ class JobView(BaseModel):
 
 
 def make_app(service: Service, token: str | None = None) -> FastAPI:
-    """The ASGI application of a Service, which plays and is closed with it; without a token nobody is asked for one,
+    """The ASGI application of a Service, which plays and is closed with it; without a token, none is required,
     and only loopback names are answered to."""
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Who may come in, from where, and with how much: a token, no other site's pages, bodies of limited size."""
+"""Access control: a token, no pages of other sites, bodies of limited size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Guard:
 
     Parameters
     ----------
-    token : what `Authorization: Bearer TOKEN` must say but on OPEN_PATHS; None: nobody is asked
+    token : what `Authorization: Bearer TOKEN` must contain, except on OPEN_PATHS; None: no token is required
     answers : Counter of all answers by their status
     """
 

@@ -1,4 +1,4 @@
-"""The dispatcher: takes jobs, several alike at a time, has them played, here or by workers, and keeps their results."""
+"""The dispatcher: takes similar jobs as a batch, has them played here or by workers, and stores their results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
-    """Nobody wants the batch any more, or the server ends."""
+    """The batch is no longer wanted, or the server stops."""
 
 
 class JobFailed(Exception):

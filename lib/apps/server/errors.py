@@ -1,4 +1,4 @@
-"""What is wrong with a request, as problem+json (RFC 9457) that names the field."""
+"""Errors of a request as problem+json (RFC 9457) that names the field."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Problem(HTTPException):
 
 @contextmanager
 def of_field(field: str) -> Iterator[None]:
-    """A block whose errors that a client can mend become a ConfigError of a field."""
+    """A block in which errors that the client can fix become a ConfigError of a field."""
     try:
         yield
     except (ConfigError, ChordError, MidiError, TooShort) as error:

@@ -1,4 +1,4 @@
-"""Jobs in SQLite: accepted, queued, running, done; what was accepted outlives the process.
+"""Jobs in SQLite: accepted, queued, running, done. Accepted jobs survive the process.
 
 A job is queued, running, done, failed or cancelled. One process holds the file. What ran when it ended is queued again.
 """
@@ -60,7 +60,7 @@ class Jobs:
 
     Raises
     ------
-    ConfigError : another process holds the file, or it is none of ours
+    ConfigError : another process holds the file, or it is not a job database of this program
     """
 
     def __init__(self, folder: Path | str, limits: Limits, tries: int | None = None):

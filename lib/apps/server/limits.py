@@ -1,4 +1,4 @@
-"""How much a server takes on: the only home of these numbers."""
+"""The limits of a server; these numbers are defined only here."""
 
 from __future__ import annotations
 

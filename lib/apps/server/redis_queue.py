@@ -186,7 +186,7 @@ class QueueWorker:
             self.counters.decr(key, 1, 0, RESULT_MS)
 
     def _is_wanted(self, message_id, shares):
-        """Tell how far they are; False where nobody wants them. A Redis that is away for a moment ends nothing."""
+        """Report progress; False if the jobs are no longer wanted. A short Redis outage ends nothing."""
         try:
             post(self.quick, PROGRESS, message_id, shares)
             return not read(self.quick, CANCELLED, message_id)

@@ -1,4 +1,4 @@
-"""What a client asks for: a GenerateRequest, and MIDI files that its solo continues, infills or comes back to."""
+"""A client's request: a GenerateRequest, and MIDI files to continue, infill or use as a theme."""
 
 from __future__ import annotations
 

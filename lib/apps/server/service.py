@@ -1,4 +1,4 @@
-"""What a server plays with: the improviser, the classifier, the jobs, the dispatcher; without a word of HTTP."""
+"""The service behind the routes: improviser, classifier, jobs and dispatcher. It knows nothing of HTTP."""
 
 from __future__ import annotations
 

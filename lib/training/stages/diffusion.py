@@ -227,7 +227,7 @@ class FineTuneStage(DiffusionStage):
         return Styles(names, torch.cat([base.vectors[others], base.project(own.vectors)]), base.projection)
 
     def _read_changes(self):
-        """Those of the base run, with all that there are of the pianist."""
+        """Those of the base run, with all of the pianist's."""
         known = load_changes(require(self.sources["diffusion"], "diffusion"))
         known |= self._changes_of([name for name in self.styles.names if name in self.stream.pianists], math.inf)
         return {name: known[name] for name in self.styles.names}

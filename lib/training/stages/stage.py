@@ -1,4 +1,4 @@
-"""What a stage is for the trainer that drives it: a model, its data and its losses."""
+"""The interface of a stage for the trainer: a model, its data and its losses."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_each_field_of_the_request_is_an_option_with_its_default_and_help():
 
 
 def test_underscores_are_hyphens(tmp_path):
-    assert "--time-budget wants" in lib("train", "vqvae", "--time_budget", "soon", check=2).stderr
+    assert "--time-budget needs" in lib("train", "vqvae", "--time_budget", "soon", check=2).stderr
     assert "until-done wants a command" in lib("until_done", check=2).stderr
     assert "There is no folder of runs" in lib("runs", "--runs_dir", tmp_path / "none", check=2).stderr
 
@@ -58,7 +58,7 @@ def test_quarters_a_bar_are_taken_for_a_metre_in_this_release(capsys):
 
 def test_one_length_at_most():
     refused = lib("generate", "--released", "--bars", "4", "--seconds", "8", check=2).stderr
-    assert "Error: bars and seconds each say how long the music is. Give one of them" in refused
+    assert "Error: bars and seconds each give the length. Give only one of them" in refused
 
 
 def test_a_value_out_of_range_names_its_field():
@@ -81,8 +81,8 @@ def test_a_chart_completes_what_is_not_said(tmp_path):
     for words, message in (
         (({"chords": "C"}, chart, None), "not both"),
         (({"metre": "4/4"}, chart, None), "is in 3/4: leave --metre out"),
-        (({}, None, None, 2), "--transpose wants"),
-        (({}, None, "Ours"), "--tune wants"),
+        (({}, None, None, 2), "--transpose needs"),
+        (({}, None, "Ours"), "--tune needs"),
     ):
         with pytest.raises(ConfigError, match=message):
             with_chart(*words)

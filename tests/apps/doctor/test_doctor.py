@@ -77,7 +77,7 @@ def test_the_text_ends_with_a_verdict_and_names_fixes():
     lines = as_text(found).splitlines()
     assert lines[0].split() == ["ok", "a", "fine"] and "fix: do this" in lines[2] and "fix: or that" in lines[4]
     assert lines[-1].startswith("Missing: longer.") and "bug report" in lines[-1]
-    assert as_text([Finding("a", "note", "so so")]).endswith("Please put all of this under your bug report.")
+    assert as_text([Finding("a", "note", "so so")]).endswith("Please add all of this to your bug report.")
     assert as_values([Finding("a", "missing", "gone", "do")])["missing"] == ["a"]
 
 
@@ -195,7 +195,7 @@ def test_ports_are_counted_not_named(monkeypatch):
     assert look_at_ports().state == "note"
 
     def none():
-        raise ports.PortError("Live MIDI wants python-rtmidi")
+        raise ports.PortError("Live MIDI needs python-rtmidi")
 
     monkeypatch.setattr(ports, "list_ports", none)
     assert "python-rtmidi" in look_at_ports().says and look_at_ports().fix

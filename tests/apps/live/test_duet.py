@@ -31,7 +31,7 @@ PORTS = ["--input", "socket:127.0.0.1:1", "--output", "socket:127.0.0.1:1"]
     (["--mode", "fourz", *PORTS, "--released"], "mode"), (["--tempo", "900", *PORTS, "--released"], "tempo_bpm"),
     (["--metre", "4", *PORTS, "--released"], "127.0.0.1:1"), (["--metre", "7/9", *PORTS, "--released"], "metre.*7/8"),
     (["--ends-by", "bell", *PORTS, "--released"], "ends_by.*key:PITCH"), (["--chords", "H7", *PORTS, "--released"], "H7"),
-    (["--released"], "--input NAME --output NAME.*--list"), (PORTS, "--run RUN or --released"),
+    (["--released"], "--input NAME --output NAME.*--list"), (PORTS, "or --run RUN"),
     ([*PORTS, "--released"], "127.0.0.1:1 does not answer"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused(words, why):

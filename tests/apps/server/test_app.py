@@ -202,7 +202,7 @@ def test_a_full_queue_is_said_and_nothing_accepted_is_lost(client, service):
     ({"seconds": None, "bars": 65}, "bars", "64 at most"),
     ({"seconds": None, "choruses": 16}, "choruses", "64 s"),
     ({"seconds": None, "tempo_bpm": 20, "chords": "C | " * 9}, "chords", "108 s"),
-    ({"bars": 4}, "seconds", "bars and seconds each say how long"),
+    ({"bars": 4}, "seconds", "bars and seconds each give the length"),
     ({"metre": "4/5"}, "metre", "for example 4/4, 3/4, 7/8 or 12/8"),
     ({"beats_per_bar": 0}, "metre", "'0/4'"),
     ({"beats_per_bar": 3, "metre": "3/4"}, "metre", "given twice"),
@@ -238,9 +238,9 @@ def test_midi_has_limits(client, performance):
     assert "lasts 70 s" in refused(steady(2, 70.0)) and "2,001 notes" in refused(steady(2001, 0.02))
     many = b"MThd\0\0\0\6\0\1\2\0\1\xe0" + b"MTrk\0\0\0\x0c\0\x90\x3c\x40\x10\x3c\0\0\xff\x2f\0\0" * 512
     assert "512 tracks" in refused(many)
-    assert "no passage" in refused(performance, from_s=30, to_s=40)
-    assert "from_s: 3 to 2 is no passage" in refused(performance, from_s=3, to_s=2)
-    assert "holds no beat to begin on: the next one comes at 4.00 s" in refused(performance, from_s=3.6, to_s=3.8)
+    assert "not a passage" in refused(performance, from_s=30, to_s=40)
+    assert "from_s: 3 to 2 is not a passage" in refused(performance, from_s=3, to_s=2)
+    assert "contains no beat to begin on; the next one is at 4.00 s" in refused(performance, from_s=3.6, to_s=3.8)
 
 
 def test_a_pedal_that_is_held_for_a_day_ends_with_the_music(client, performance, service):
@@ -275,7 +275,7 @@ def test_who_plays_and_what_the_codec_keeps(client, performance):
         refused = client.post(f"/v1/{path}", content=b"no midi")
         assert refused.status_code == 422 and "MThd" in refused.json()["detail"]
     short = to_midi(Notes.from_arrays([0.0], [0.5], [60], [64]))
-    assert "say nothing about who plays" in client.post("/v1/identify", content=short).json()["detail"]
+    assert "too little to recognise a player" in client.post("/v1/identify", content=short).json()["detail"]
 
 
 def test_styles_health_and_openapi(client, service):
