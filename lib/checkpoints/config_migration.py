@@ -211,8 +211,8 @@ def completed(stage: str, values: Mapping, where: object) -> dict:
     """
     if issubclass(configs.STAGES[stage], configs.DiffusionConfig) and IN_BEATS not in values:
         raise CheckpointError(
-            f"{where} was made in seconds, before music was coded in beats. Train it anew (its codec and style encoder "
-            f"may stay) with another --run, or rename its folder, in the mirror too; or use it with commit "
+            f"{where} was made in seconds, before music was coded in beats. Train it again (its codec and style "
+            f"encoder may stay) with another --run, or rename its folder, in the mirror too; or use it with commit "
             f"{configs.LAST_COMMIT_IN_SECONDS}."
         )
     known = known_values(configs.STAGES[stage], values, f"{where}: its config")

@@ -1,4 +1,4 @@
-"""The corpora that a training wants, brought to where it reads them: from a mirror, downloaded or already there.
+"""The corpora that a training needs, prepared: already there, restored from a mirror, or downloaded.
 
 Their tempo maps come from the mirror too, or from data/released; those of the user's own corpus are tracked by
 `python -m lib data beats CORPUS`, which training requires if they are missing.

@@ -56,7 +56,7 @@ def worker(
     data_dir: DataDir = DATA_DIR,
     device: str = "auto",
 ):
-    """Play the jobs of a server with --queue; several may."""
+    """Play the jobs of a server with --queue; you can start several."""
     try:
         from lib.apps.server.redis_queue import make_worker, without_password
     except ImportError as error:

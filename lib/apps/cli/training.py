@@ -198,7 +198,7 @@ def train(
     wandb_project: Annotated[str | None, hidden("Log to Weights & Biases as well.")] = None,
     help_all: HelpAll = False,
 ):
-    """Train a stage, or continue to; Ctrl-C saves."""
+    """Train a stage, or continue training it; Ctrl-C saves."""
     from lib.apps.headless import until_done as endings
     from lib.checkpoints.config_migration import renamed_settings
     from lib.data.note_store import STORE_NAME
