@@ -14,7 +14,7 @@ import torch
 from lib.apps.evaluate.clip_sets import ClipSets, Missing, real_clips
 from lib.apps.evaluate.clips import Clip
 from lib.apps.evaluate.intervals import Figure, mean_of
-from lib.apps.evaluate.transfer import pianists_of
+from lib.apps.evaluate.transfer import TWELVE
 from lib.checkpoints.load import Improviser
 from lib.config import build
 from lib.diffusion.sampling import training_mask_ratio
@@ -48,14 +48,15 @@ def nll_nats(improviser: Improviser, clip: Clip, style: str | None) -> float:
 
 
 def nll_figures(sets: ClipSets) -> dict[str, dict[str, Figure]]:
-    """pianist -> own, other (the next pianist's style) and shuffled -> Figure of nats a note, for the pianist of
-    the evaluation and those that the model and the corpus have in common."""
+    """pianist -> own, other (another's style) and shuffled -> Figure of nats a note, for the pianist of
+    the evaluation and a dozen that the model and the corpus have in common."""
     if not sets.size.each:
         raise Missing("The size of this evaluation has no clips of twelve styles: --each 0.")
     improviser, store, known = sets.tuned, sets.store, sets.tuned.styles.names
-    names = [name for name in dict.fromkeys([sets.pianist, *pianists_of(improviser, store)]) if name in known]
-    figures = {}
-    for name, other in progress_bar(list(zip(names, names[1:] + names[:1])), desc="likelihood", unit="pianist"):
+    names = dict.fromkeys([sets.pianist, *TWELVE, *known])
+    names, figures = [name for name in names if name in known and name in store.pianists], {}
+    for name in progress_bar(names[: 1 + len(TWELVE)], desc="likelihood", unit="pianist"):
+        other = known[known.index(name) - 1]
         try:
             clips = real_clips(store, name, sets.split, min(sets.size.each, MOST_CLIPS))
         except Missing:

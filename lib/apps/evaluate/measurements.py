@@ -66,11 +66,12 @@ def form(sets: ClipSets) -> dict[str, dict[str, Figure]]:
 
 
 def scapes(sets: ClipSets) -> dict[str, np.ndarray]:
-    """set of SOLO_SETS -> structure.fitness_scape of its first solo."""
+    """set of SOLO_SETS -> structure.fitness_scape of its first solo, where that has notes and bars enough for one."""
     first = {name: clips.clips[0] for name, clips in sets.available(SOLO_SETS).items()}
     if not first:
         raise Missing(sets.missing["solos"])
-    return {name: fitness_scape(clip, beat_features(clip)) for name, clip in first.items()}
+    found = {name: fitness_scape(clip, beat_features(clip)) for name, clip in first.items()}
+    return {name: scape for name, scape in found.items() if len(scape) > 1}
 
 
 def in_time(sets: ClipSets) -> dict[str, dict[str, Figure]]:
