@@ -8,7 +8,8 @@ tempos and in the metres of real passages of the pianist's held-out albums. Fewe
 lib/apps/evaluate/structure.py), the mean over solos over that of real ones, each with its 95 % interval in `intervals`.
 Beside them, each over real, too: `without`, the same weights, charts and seeds with `recall` 0, so without a reference;
 `codec`, real ones through the codec; `shuffled`, real bars in random order; `loop`, the first two bars again and again,
-which must lie outside: `loop_outside` says whether it is above MOST in each range. `recurrence`: bars that recur, what is
+which must lie outside: `loop_outside` says whether it is above MOST in each range. `by_chart` are the model's own indices: a short
+chart that comes round is much of them. `recurrence`: bars that recur, what is
 similar to and copied from a solo's own past, of each set as they are. One JSON line last.
 """
 
@@ -90,6 +91,11 @@ def main():
     result["intervals"] = {key: [round(row.low, 4), round(row.high, 4)] for key, row in figures["model"].items()}
     for name in ("without", "codec", "shuffled", "loop"):
         result[name] = {key: round(figure.value, 4) for key, figure in figures[name].items()}
+    own = measured["model"].values
+    result["by_chart"] = {
+        chart: {key: round(float(np.nanmean(own[key][row :: len(CHARTS)])), 4) for key in keys}
+        for row, chart in enumerate(CHARTS[: words.clips])
+    }
     result["loop_outside"] = min(result["loop"].values()) > MOST
     result["real"] = {key: round(float(np.nanmean(real.values[key])), 4) for key in keys}
     result["recurrence"] = {name: {key: round(float(np.nanmean(row.values[key])), 4) for key in OTHERS}
