@@ -19,7 +19,7 @@ def serve(
     released: Released = False,
     host: Annotated[str, option("Any other than 127.0.0.1 needs --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
-    token: Annotated[str | None, option("Token that clients must send.", envvar="LIB_SERVE_TOKEN", show_envvar=True)] = None,
+    token: Annotated[str | None, option("What clients must send.", envvar="LIB_SERVE_TOKEN", show_envvar=True)] = None,
     serve_dir: Annotated[Path, option("Folder of jobs and results.")] = OUTPUT_DIR / "serve",
     soundfont: Annotated[Path | None, option("Another piano sound (.sf2).")] = None,
     queued: Annotated[int | None, option("Maximum number of waiting jobs.", min=1)] = None,

@@ -1,4 +1,4 @@
-"""The partner: receives messages, tracks the beat, calls the model ahead of time, and passes its notes to the scheduler.
+"""The partner: receives messages, tracks the beat, calls the model ahead of time, passes its notes to the scheduler.
 
 Nothing here waits and nothing reads a clock: `receive` and `tick` get the time, so that a test can play an hour in a
 second. Times in beats are those of the tempo's grid.
