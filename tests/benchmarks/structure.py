@@ -3,14 +3,14 @@
     python tests/benchmarks/structure.py --data-dir data [--run RUN] [--split validation] [--clips 16] [--folder FOLDER]
 
 Solos of 256 beats, 64 bars of 4/4, of the released weights (or of RUN) over CHARTS in turn, told but not ruled, at the
-tempos and in the metres of real passages of the pianist's held-out albums. Fewer real ones than clips are all there are.
+tempos and in the metres of real passages of the pianist's held-out albums; of real ones there may be fewer than clips.
 `structure_2_8`, `structure_8_16` and `structure_16` are the structure index of segments of so many bars (see
 lib/apps/evaluate/structure.py), the mean over solos over that of real ones, each with its 95 % interval in `intervals`.
 Beside them, each over real, too: `without`, the same weights, charts and seeds with `recall` 0, so without a reference;
 `codec`, real ones through the codec; `shuffled`, real bars in random order; `loop`, the first two bars again and again,
-which must lie outside: `loop_outside` says whether it is above MOST in each range. `by_chart` are the model's own indices: a short
-chart that comes round is much of them. `recurrence`: bars that recur, what is
-similar to and copied from a solo's own past, of each set as they are. One JSON line last.
+which must lie outside: `loop_outside` says whether it is above MOST in each range. `by_chart` are the model's own
+indices: a short chart that comes round is much of them. `recurrence`: bars that recur, what is similar to and copied
+from a solo's own past, of each set as they are. One JSON line last.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from lib.config import RELEASED  # noqa: E402
 from lib.generation.reconstruct import codec_round_trip  # noqa: E402
 
 PIANIST, BEATS = "Brad Mehldau", 256
-CHARTS = ("rhythm changes in Bb", "blues in F", "minor blues in C")  # 32 and 12 bars: a form and a chorus that come round
+CHARTS = ("rhythm changes in Bb", "blues in F", "minor blues in C")  # of 32, 12 and 12 bars
 MOST = 1.3  # over real: more is no form any more
 OTHERS = ("bar_recurrence", "own_likeness", "own_beats")
 
