@@ -132,14 +132,22 @@ def test_a_passage_selected_in_the_player_is_played_anew(lab):
     lab.player("with 1.0 to 3.0 s resampled", of_desk=True)
 
 
+def is_saved(path):
+    """Whether a notebook stands there whole, with its players."""
+    try:
+        return "srcdoc" in json.dumps(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:  # half written
+        return False
+
+
 def test_a_saved_notebook_plays_in_a_plain_browser(lab, browser, tmp_path):
     nbconvert, nbformat = pytest.importorskip("nbconvert"), pytest.importorskip("nbformat")
     path = lab.project / "notebooks" / "06_listen.ipynb"
     lab.press_menu("File", "Save Notebook")
     end_s = time.monotonic() + 20
-    while "srcdoc" not in path.read_text(encoding="utf-8") and time.monotonic() < end_s:
+    while not is_saved(path) and time.monotonic() < end_s:
         time.sleep(0.2)
-    notebook = nbformat.reads(json.dumps(json.loads(path.read_text(encoding="utf-8"))), 4)
+    notebook = nbformat.reads(path.read_text(encoding="utf-8"), 4)
     (tmp_path / "saved.html").write_text(nbconvert.HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
     page = browser.new_page()
     page.route("http*://**", lambda route: route.abort())  # the export itself asks for MathJax

@@ -183,7 +183,8 @@ def test_a_stage_that_can_not_be_measured_is_named(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_machine_is_measured():
+def test_a_machine_is_measured(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the tests themselves
     for stage in machines.PROBED:
         row = probe(stage, "tiny", 3)
         assert (configs.stage_of(row.config), row.config.preset) == (stage, "tiny") and row.config.corpora == ("demo",)
