@@ -58,6 +58,8 @@ NOT_RUN = {
     "python tests/benchmarks/transformers.py": "trains for minutes, on recordings that can't be passed on",
     "python tests/benchmarks/candidates.py": "takes an hour, on recordings that can't be passed on",
     "python tests/benchmarks/generate.py": "takes hours, and recordings that can't be passed on",
+    "python tests/benchmarks/in_time.py": "takes half an hour, and recordings that can't be passed on",
+    "python tests/benchmarks/nats.py": "takes minutes, and recordings that can't be passed on",
     "python tests/benchmarks/duet.py": "takes minutes in real time, with nothing else on the machine",
     "python tests/benchmarks/serve.py": "takes half an hour, with nothing else on the machine",
     "python tests/benchmarks/same_as.py": "takes minutes: tests/test_same_as.py runs its parts",

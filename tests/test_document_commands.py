@@ -111,7 +111,7 @@ def routes():
     pytest.importorskip("fastapi")
     from lib.apps.server.app import make_app
 
-    limits, metrics = SimpleNamespace(streams=1), SimpleNamespace(count_answer=None)
+    limits, metrics = SimpleNamespace(streams=1), SimpleNamespace(answers=None)
     return ["/", *make_app(SimpleNamespace(limits=limits, metrics=metrics)).openapi()["paths"]]
 
 

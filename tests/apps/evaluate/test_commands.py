@@ -20,7 +20,7 @@ def run(*words):
     ("words", "message"),
     [
         (["evaluate"], "--released"),
-        (["evaluate", "somewhere", "--released"], "RUN or --released"),
+        (["evaluate", "somewhere", "--released"], "--released .* or RUN"),
         (["evaluate", "--released", "--split", "tset"], "Did you mean 'test'"),
         (["evaluate", "{folder}/none"], "There is no run folder .*none"),
         (["evaluate", "{folder}"], "is not a finished improviser"),
