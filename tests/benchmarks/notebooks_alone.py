@@ -76,7 +76,7 @@ def run_alone(notebook: str, preset: str, mirror: Path, folder: Path) -> dict:
         "status": result.status,
         "steps": sum(steps_of(run) for run in places["runs_dir"].iterdir() if run.is_dir()),
         "encoded": sum(1 for _ in (places["data_dir"] / "codes").rglob("*.npy")),
-        "ingested": copy.count("IngestReport("),
+        "ingested": copy.count(" files skipped"),  # as prepare prints each report
         "own_model": f"from the mirror, {mirror}/runs/{preset}/{OWN[notebook]}" in copy if notebook in OWN else None,
         "seconds": round(time.monotonic() - began, 1),
     }

@@ -105,9 +105,10 @@ def measure(name, precision, words, folder):
     config = configs.preset(stage, "laptop", steps=total, epochs=10**6, device=words.device, mixed_precision=precision,
                             **CHEAP, **corpora, **settings)  # fmt: skip
     clock = Clock(choose_device(words.device), total)
-    data = [(Stream, "batch"), (Stream, "piano_roll"), (Stream, "passages"), (BeatStream, "piano_roll"),
+    data = [(Stream, "batch"), (Stream, "piano_roll"), (Stream, "style_inputs"), (BeatStream, "piano_roll"),
             (CodedStream, "read"), (Stream, "long_windows"),
-            (CodedStream, "styles"), (style_encoder, "vary"), (style_encoder, "note_windows")]  # fmt: skip
+            (CodedStream, "styles"),
+            *((style_encoder, function) for function in ("vary", "note_windows", "windows_of"))]  # fmt: skip
     built_on = {f"{source}_run": configs.RELEASED for source in DEPENDENCIES[stage]}
     with contextlib.ExitStack() as patches:
         for owner, function in data:
