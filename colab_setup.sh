@@ -21,7 +21,9 @@ bash colab_setup.sh COMMAND
                                      (further words go to: python -m lib headless)
   test [...]                         install, then run the test suite (further words go to pytest)
   install                            make .venv and install what the suite needs, nothing else
-  colab                              inside a Colab runtime: add what is missing, touch nothing that Colab needs
+  colab [VERSION]                    inside a Colab runtime: take a branch, tag or commit, add what is missing,
+                                     touch nothing that Colab needs
+  address OWNER/NAME                 your fork on GitHub: badges, notebooks, documents and citation name it from now on
 
 PYTHON=/path/to/python3.12 chooses the interpreter (3.11 to 3.13).
 TEXT
@@ -192,8 +194,20 @@ for name in sys.argv[1].split():
 PY
 }
 
+take_version() { # a branch, tag or commit of the repository; where it is not there, what was cloned stays
+    local version="$1" branch
+    branch="$(git -C "$ROOT" rev-parse --abbrev-ref HEAD 2>/dev/null)" || return 0 # unpacked from a zip
+    [[ "$branch" == "$version" || "$branch" == "version-$version" ]] && return
+    if git -C "$ROOT" fetch -q --depth 1 origin "$version" 2>/dev/null &&
+        git -C "$ROOT" checkout -q -B "version-$version" FETCH_HEAD; then
+        exec bash "$ROOT/colab_setup.sh" colab
+    fi
+    say "the repository has no $version: its branch $branch is taken"
+}
+
 colab() {
     local python="${PYTHON:-python3}" folder before after
+    [[ -z "${1:-}" ]] || take_version "$1"
     runs_and_fits "$python" || fail "colab: $python is not Python 3.11, 3.12 or 3.13."
     folder="$(mktemp -d)"
     before="$(colab_pins "$python")"
@@ -208,6 +222,28 @@ colab() {
     say "ready; unchanged: $(tr '\n' ' ' <<<"$after")"
 }
 
+address() { # neither the folder on Drive nor the mirror's marker has it in its name
+    [[ "${1:-}" =~ ^[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+$ ]] || fail "address wants OWNER/NAME, as on GitHub; got '${1:-}'."
+    "$(find_python)" - "$ROOT" "$1" <<'PY'
+import re
+import sys
+from pathlib import Path
+
+root, new = Path(sys.argv[1]), sys.argv[2]
+old = re.search(r'^REPOSITORY = "https://github\.com/([^"]+)"', (root / "lib/config.py").read_text(encoding="utf-8"), re.M)[1]
+named = re.compile(rf"(github\.com/|colab\.research\.google\.com/github/){re.escape(old)}(?![\w.-]*\w)")
+patterns = ("*.md", "CITATION.cff", "docs/**/*", "notebooks/*.ipynb", "lib/config.py", "data/*.md", "data/released/*.md")
+for path in sorted({path for pattern in patterns for path in root.glob(pattern) if path.is_file()}):
+    if path.suffix in (".md", ".cff", ".ipynb", ".py", ".yaml", ".html"):
+        text = path.read_bytes()
+        changed, count = named.subn(rf"\g<1>{new}", text.decode())
+        if count:
+            path.write_bytes(changed.encode())
+            print(f"{path.relative_to(root)}: {count}")
+PY
+    say "the address is https://github.com/$1 now"
+}
+
 main() {
     local command="${1:-}"
     shift || true
@@ -215,7 +251,8 @@ main() {
     demo) demo "$@" ;;
     test) run_tests "$@" ;;
     install) install ;;
-    colab) colab ;;
+    colab) colab "$@" ;;
+    address) address "$@" ;;
     -h | --help | help) usage ;;
     "")
         usage

@@ -1,14 +1,17 @@
-"""Every knob of the suite: one frozen dataclass a stage, the presets, and nothing hidden elsewhere.
+"""All settings of the suite: one frozen dataclass per stage, and the presets.
 
 Conventions: sizes are counts, `_s` is seconds, `lr` is the peak learning rate, a `step` is one optimizer step
-over a global batch of `batch_size * gradient_accumulation` chunks of 10.24 s. The reason behind a number
-stands beside it; "start" marks a customary starting point that has not been measured here.
+over a global batch of `batch_size * gradient_accumulation` windows of 32 beats (a style encoder's are passages of 256
+notes or 10.24 s). The reason behind a number stands beside it; "start" marks a customary starting point that has not
+been measured here.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import subprocess
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -16,12 +19,15 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-REPOSITORY = "https://github.com/brad-mehldau-ai/brad-mehldau-ai"  # the only place that knows the address
+REPOSITORY = "https://github.com/brad-mehldau-ai/brad-mehldau-ai"  # bash colab_setup.sh address OWNER/NAME changes it
+VERSION = "main"  # the branch that badges open and notebooks clone
+LAST_COMMIT_IN_SECONDS = "ec7f6bbbde9969290853c8f647a23f0cc904ebbe"  # of generators before music was coded in beats
 LAST_COMMIT_OF_OLD_LAYOUT = "919adb390cb6da5849439b6807498373bb863a78"  # for notebooks saved before: docs/FAQ.md
 ROOT = Path(__file__).resolve().parent.parent
 RELEASED = ROOT / "data" / "released"
 STYLES = "styles"  # folder of the user's own styles
 OWN = "own"  # chords that the pianist invents
+EXIT_STOPPED_EARLY = 75  # exit code of what stopped before it was done: run the same command again
 GUIDED_CANDIDATES = 8  # of SCG, where a rule is asked for without saying how many
 PRESETS = ("tiny", "demo", "laptop", "colab", "large")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -53,7 +59,9 @@ def nearest(name: object, choices: Iterable[object]) -> str:
 
 
 def choose(kind: str, name: str, choices: Collection[str]) -> str:
-    """`name` if it is one of `choices`; ConfigError naming the nearest one otherwise."""
+    """The one of `choices` that `name` is, in whatever Unicode form; ConfigError naming the nearest one otherwise."""
+    composed = unicodedata.normalize("NFC", name)
+    name = next((choice for choice in choices if unicodedata.normalize("NFC", choice) == composed), name)
     if name not in choices:
         message = f"Unknown {kind} {name!r}.{nearest(name, choices)}"
         raise ConfigError(message, {kind: message})
@@ -74,9 +82,9 @@ class StageConfig:
     preset: str = "laptop"  # which row of presets it came from
     corpora: Words = ("maestro",)  # note stores under the data folder
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0  # everything random follows from it
-    epochs: Count = 50  # start; passes over the training chunks
+    epochs: Count = 50  # start; passes over the training music
     steps: Count | None = None  # a limit in optimizer steps; None: epochs decide
-    batch_size: Count = 16  # chunks in one forward pass; start
+    batch_size: Count = 16  # windows in one forward pass; start
     gradient_accumulation: Count = 1  # forward passes in one optimizer step
     optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for the matrices inside, AdamW for the rest
     lr: Annotated[float, Field(gt=0, le=1)] = 1e-4  # peak; start
@@ -89,8 +97,10 @@ class StageConfig:
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"  # auto: bf16 from capability 8, fp16 on older GPUs
     log_every: Count = 10  # steps
     validate_every: Count = 500  # steps
-    validation_batches: Count = 8  # the same chunks each time
+    validation_batches: Count = 8  # the same windows each time
     save_every: Count = 250  # steps; the most that a dead runtime can cost
+    save_minutes: Annotated[float, Field(gt=0)] = 5.0  # or so long, whichever is over first
+    mirror_minutes: Annotated[float, Field(ge=0)] = 20.0  # between two copies to the mirror: a Drive takes 50 GB a day
     keep_checkpoints: Count = 5  # the newest; the best is kept besides
     mirror_verify_minutes: Annotated[float, Field(ge=0)] | None = None  # None: each copy on a folder, hourly on rclone
     deterministic: bool = True  # algorithms that give the same bits each time; without them resuming is only close
@@ -98,7 +108,7 @@ class StageConfig:
     tracker: Literal["tensorboard", "none"] = "tensorboard"
     transpose_low: Annotated[int, Field(ge=-12, le=0)] = -5  # semitones: all twelve keys, no key twice
     transpose_high: Annotated[int, Field(ge=0, le=12)] = 6
-    tempo_spread: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # tempo 0.9 to 1.1
+    tempo_spread: Annotated[float, Field(ge=0, le=0.5)] = 0.1  # of a style encoder: tempo 0.9 to 1.1
     velocity_spread: Annotated[float, Field(ge=0, le=0.5)] = 0.15  # velocity scaled by 0.85 to 1.15
 
 
@@ -158,9 +168,19 @@ class DiffusionConfig(StageConfig):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999  # the averaged weights play; start
     drop_style: Share = 0.15  # condition dropout, for classifier-free guidance (Ho & Salimans 2022: 0.1 to 0.2)
     drop_chords: Share = 0.3  # unknown chords are common in use
+    drop_next_chord: Share = 0.3  # besides, where the chord is known
     drop_attributes: Share = 0.6  # density and register, each
+    drop_clock: Share = 0.15  # place in beat and bar
+    drop_tempo: Share = 0.3
+    drop_feel: Share = 0.4
+    drop_reference: Share = 0.25  # the whole passage; of the others a third to a half of the frames
     prefix_share: Share = 0.5  # examples whose beginning is given (continuation), half of them the end too (infilling)
-    encodings: Count = 2  # times that each piece is encoded, each in another key and tempo, before training
+    encodings: Count = 2  # times that each piece is encoded, each in another key, before training
+
+    def __post_init__(self):
+        """Heads share the width."""
+        if self.width % self.heads:
+            raise ConfigError(f"width={self.width} is no multiple of heads={self.heads}: change one of them.")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -191,6 +211,7 @@ _TINY = {
     "log_every": 1,
     "validate_every": 4,
     "save_every": 2,
+    "mirror_minutes": 0.0,
     "validation_batches": 1,
     "warmup_steps": 0,
     "lr": 1e-3,
@@ -206,8 +227,9 @@ _DEMO = {
     "warmup_steps": 10,
     "lr": 1e-3,
 }
-_COLAB = {"batch_size": 8, "epochs": 30, "save_every": 500}
-_LARGE = {"batch_size": 8, "save_every": 500}
+# the same batch on every GPU, so that a run moves from a T4 to an L4; where 32 don't fit, memory halves the passes
+_COLAB = {"batch_size": 32, "epochs": 30, "save_every": 500}
+_LARGE = {"batch_size": 8, "save_every": 500}  # never trained to the end: all of it is a start
 _FINE_DEMO = {"pianist": "Cora Canonby"}  # a player of the demo corpus
 
 # preset -> stage -> what differs from the class above
@@ -231,13 +253,14 @@ _PRESETS = {
         # each passage on two grids of time: names that stay the same (data/released/style.md)
         "style_encoder": {"lr": 2e-3, "views": 2, "batch_size": 16, "consistency": 15.0, "ema_decay": 0.999},
         # jazz alone: hours, not days
-        "diffusion": {"corpora": ("pijama",), "encodings": 1, "batch_size": 32, "lr": 2e-3},
+        "diffusion": {"corpora": ("pijama",), "width": 320, "heads": 5, "encodings": 1, "batch_size": 32, "lr": 2e-3},
         "fine_tune": {"encodings": 4, "lr": 5e-4},
     },
     "colab": {
-        "vqvae": {**_COLAB},
-        "style_encoder": {**_COLAB, "channels": 256, "blocks": 6},
-        "diffusion": {**_COLAB, "width": 512, "depth": 12, "heads": 8},
+        "vqvae": {**_COLAB, "lr": 2e-3},  # the network of laptop
+        "style_encoder": {**_COLAB, "channels": 256, "blocks": 6, "lr": 2e-3},  # start: as laptop
+        # start: laptop's is 2e-3 at width 320
+        "diffusion": {**_COLAB, "width": 512, "depth": 12, "heads": 8, "lr": 1e-3},
         "fine_tune": {**_COLAB},
     },
     "large": {
@@ -264,6 +287,8 @@ def preset(stage: str, name: str = "laptop", **overrides: Any) -> StageConfig:
     """
     config_type = STAGES[choose("stage", stage, STAGES)]
     values = {"preset": name, **_PRESETS[choose("preset", name, PRESETS)][stage]}
+    if overrides.get("epochs") is not None:
+        values["steps"] = None  # whoever asks for epochs means them
     values.update({key: value for key, value in overrides.items() if value is not None})
     return build(config_type, values)
 
@@ -278,9 +303,15 @@ def build(config_type: type[T], values: Mapping[str, Any]) -> T:
     except ValidationError as error:
         lines, fields = [], {}
         for e in error.errors():
-            text = f"{e['msg']} (got {e['input']!r})"
-            lines.append(f"{'.'.join(map(str, e['loc'])) or 'value'}: {text}")
-            fields.setdefault(str(e["loc"][0]) if e["loc"] else "value", text)
+            cause = e.get("ctx", {}).get("error")
+            if isinstance(cause, ConfigError):
+                lines.append(str(cause))
+                fields |= cause.fields
+                continue
+            field, reason = str(e["loc"][0]) if e["loc"] else "value", e["msg"].removeprefix("Value error, ")
+            if field not in fields:  # of the kinds that a field may have, the first
+                fields[field] = f"{reason} (got {e['input']!r})"
+                lines.append(f"{field}: {fields[field]}")
         raise ConfigError("; ".join(lines), fields) from None
 
 
@@ -290,7 +321,7 @@ def parse_settings(settings: Iterable[str]) -> dict[str, str | None]:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set wants key=value, got {setting!r}.")
+            raise ConfigError(f"--set needs key=value, for example lr=1e-4; got {setting!r}.")
         parsed[key.strip()] = None if value.strip().lower() == "none" else value.strip()
     return parsed
 
@@ -308,3 +339,12 @@ def stage_of(config: StageConfig) -> str:
 def inherit_model(config: DiffusionConfig, source: DiffusionConfig) -> DiffusionConfig:
     """A fine-tuning config with the sizes of the diffusion model it starts from."""
     return dataclasses.replace(config, **{name: getattr(source, name) for name in _DIT})
+
+
+def commit() -> str | None:
+    """The commit of this code; None where it is no clone of a repository."""
+    try:
+        words = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
+        return None

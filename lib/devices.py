@@ -1,9 +1,11 @@
-"""Which device and which precision: what is requested, or the best that this machine has."""
+"""Chooses device and precision: as requested, or the best that this machine has."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,8 +24,28 @@ def choose_device(device: str) -> str:
     if device == "auto":
         return usable[0]
     if not is_usable[configs.choose("device", device, is_usable)]:
-        raise configs.ConfigError(f"Device {device!r} is not on this machine. There is: {', '.join(usable)}, or auto.")
+        raise configs.ConfigError(f"Device {device!r} is not available here. Valid: auto, {', '.join(usable)}.")
     return device
+
+
+def device_name(device: str) -> str:
+    """What a device of `choose_device` is: "Tesla T4", "Apple silicon", "x86_64 CPU, 2 threads"."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return "Apple silicon" if device == "mps" else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def peak_bytes(device: str) -> int:
+    """The most memory that this process has taken: of the GPU on "cuda" and "mps", else of the machine; 0: unknown."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    if device == "mps":
+        return torch.mps.driver_allocated_memory()
+    with suppress(ImportError):  # Windows
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return 0
 
 
 def choose_precision(config: configs.StageConfig) -> str:
@@ -32,7 +54,16 @@ def choose_precision(config: configs.StageConfig) -> str:
         return config.mixed_precision
     if choose_device(config.device) != "cuda":
         return "no"
-    return "bf16" if torch.cuda.get_device_capability()[0] >= 8 else "fp16"  # a T4 says bf16, by slow emulation
+    return "bf16" if product_dtype(torch.device("cuda")) is torch.bfloat16 else "fp16"
+
+
+def product_dtype(device: torch.device) -> torch.dtype:
+    """The 16 bits that a device multiplies matrices in: bf16, but fp16 on an NVIDIA GPU of before capability 8.
+
+    A T4 says that it knows bf16, and emulates it slowly.
+    """
+    is_old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8
+    return torch.float16 if is_old else torch.bfloat16
 
 
 def autocast_dtype(config: configs.StageConfig) -> torch.dtype | None:

@@ -16,7 +16,8 @@ from documents import ROOT, blocks_of
 from tiny import save_tiny_improviser
 
 from lib import config
-from lib.music.notes import Notes, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes
 
 FOLDERS = ("FOLDER", "DIR", "MINE")
 ALBUMS, TITLES = 3, 2  # enough to train on, to validate and to test
@@ -84,7 +85,7 @@ def with_one_client(patch, tiny):
         from lib.apps.server import service
 
         def run(app, host, port, http, **named):
-            assert hasattr(http, "hanging_up"), "who says nothing must be hung up on"
+            assert hasattr(http, "hang_up_if_idle"), "who says nothing must be hung up on"
             allowed = {"Authorization": f"Bearer {'a' * 32}"}
             with TestClient(app, base_url=f"http://127.0.0.1:{port}", headers=allowed) as client:
                 assert client.get("/readyz").status_code == client.get("/v1/styles").status_code == 200
@@ -95,7 +96,7 @@ def with_one_client(patch, tiny):
 
 def short(request):
     """The same wish, soon fulfilled."""
-    return dataclasses.replace(request, seconds=1.0, num_steps=1)
+    return dataclasses.replace(request, choruses=None, bars=None, seconds=1.0, num_steps=1)
 
 
 def tiny_with_styles(tiny, words, named):

@@ -2,6 +2,6 @@
 
 from lib.apps.evaluate.clip_sets import Size
 
-FEW = Size(clips=6, with_chords=0, guided=0, each=0, solos=0)  # seconds
-ALL = Size(clips=6, with_chords=3, guided=1, each=1, solos=1, solo_s=24.0)
+FEW = Size(clips=6, guided=0, each=0, solos=0)  # seconds
+ALL = Size(clips=6, guided=1, each=1, solos=1, solo_beats=48)
 PIANIST = "Cora Canonby"

@@ -115,7 +115,7 @@ class Lab:
 
     def field(self, label):
         """The input of a knob."""
-        return self.page.locator(f'.jupyter-widgets:has(> label:text-is("{label}")) input').first
+        return self.page.locator(f'.jupyter-widgets:has(> label:text-is("{label}")) :is(input, textarea)').first
 
     def slider(self, label):
         """The handle of a knob that is slid."""

@@ -17,7 +17,8 @@ import downbeat_recipe  # noqa: E402
 from lib.data.note_store import Piece  # noqa: E402
 from lib.models.beat_tracker import BeatNetwork, BeatTracker, DownbeatNetwork  # noqa: E402
 from lib.music.beat_tracking import BeatModel, decode, phase_lock  # noqa: E402
-from lib.music.notes import Notes, to_midi  # noqa: E402
+from lib.music.midi_writer import to_midi
+from lib.music.notes import Notes
 from lib.music.tempo_map import Metre, TempoMap  # noqa: E402
 
 

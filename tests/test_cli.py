@@ -18,7 +18,9 @@ from lib.data.corpora import open_corpus
 from lib.data.tempo_maps import open_tempo_maps
 from lib.generation.generate import load_improviser
 from lib.models.beat_tracker import BeatNetwork, BeatTracker, DownbeatNetwork
-from lib.music.notes import Notes, read_markers, read_midi, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes, read_markers, read_midi
+from lib.music.tempo_map import Metre, TempoMap
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -52,11 +54,11 @@ def tree(folder):
         (["train", "diffusion", "--preset", "tiny", "--vqvae-run", "{runs}/vqve"], "vqve", "vqvae"),
         (["train", "diffusion", "--preset", "tiny", "--vqvae-run", "{runs}/style_encoder"], "'style_encoder'", "'vqvae'"),
         (["generate", "--run", "{runs}/brad_fina"], "brad_fina", "brad_final"),
-        (["generate", "--run", "{runs}/brad_final", "--chords", "Cmaj7 | Hm7"], "'Hm7'", "Did you mean"),
+        (["generate", "--run", "{runs}/brad_final", "--chords", "Cmaj7 | Hm7"], "'Hm7'", "H is B"),
         (["generate", "--run", "{runs}/brad_final", "--style", "Bea Blokford"], "'Bea Blokford'", "Bea Blockford"),
         (["generate", "--run", "{runs}/brad_final", "--seconds", "0"], "seconds", "greater than 0"),
         (["generate"], "--run", "--released"),
-        (["generate", "--run", "{runs}/brad_final", "--chart", "{runs}/none.html"], "none.html", "No such file"),
+        (["generate", "--run", "{runs}/brad_final", "--chart", "{runs}/none.html"], "none.html", "does not exist"),
         (["generate", "--run", "{runs}/brad_final", "--tune", "Ours"], "--tune", "--chart"),
         (["train", "vqvae", "--preset", "tiny", "--folder", "{runs}"], "--folder", "data ingest"),
         (["train", "fine_tune", "--preset", "tiny", "--folder", "{runs}/none"], "none", "no folder"),
@@ -109,21 +111,50 @@ def test_variations_that_go_on_from_a_file(demo_midi, tiny_runs, tmp_path):
 
 
 def test_a_chart_in_three_and_the_tempo_of_a_performance(tiny_runs, tmp_path):
-    chart, played = tmp_path / "waltz.html", tmp_path / "played.mid"
+    chart, played, out = tmp_path / "waltz.html", tmp_path / "played.mid", tmp_path / "solo.mid"
     chart.write_text("irealb://" + quote("Ours=Me=Waltz=C==1r34LbKcu7[T34C^7 |A-7 |D-7 |G7 Z==90=0"))
-    write_midi(Notes.from_arrays([0.0, 1.0], [0.5, 0.5], [60, 64], [80, 80]), played, 150)
-    words = ["generate", "--run", tiny_runs / "brad_final", "--seconds", "4", "--num-steps", "2", "--out", tmp_path / "solo.mid"]
-    assert "Ours, 3 beats a bar: C^7 | A-7" in lib(*words, "--chart", chart, check=0).stdout
-    written = pretty_midi.PrettyMIDI(str(tmp_path / "solo.mid"))
-    assert [time_s for time_s, _ in read_markers(tmp_path / "solo.mid")] == pytest.approx([0, 2], abs=0.01)
+    words = ["generate", "--run", tiny_runs / "brad_final", "--seconds", "4", "--num-steps", "2", "--out", out]
+    assert "Ours, 3/4: T34 C^7 | A-7" in lib(*words, "--chart", chart, check=0).stdout
+    written = pretty_midi.PrettyMIDI(str(out))
+    assert [time_s for time_s, _ in read_markers(out)] == pytest.approx([0, 2], abs=0.01)
     assert written.time_signature_changes[0].numerator == 3 and written.get_tempo_changes()[1] == pytest.approx([90], abs=0.01)
+
+    tempo_map = TempoMap.constant(150.0, Metre.parse("3/4"), 4)
+    notes = Notes.from_arrays([0.0, 0.4, 1.0], [0.3, 0.3, 0.5], [60, 64, 67], [80, 80, 80])
+    write_midi(notes, played, tempo_map)
     lib(*words, "--chords", "C | G7", "--continue", played, check=0)
-    written = pretty_midi.PrettyMIDI(str(tmp_path / "solo.mid"))
+    written = pretty_midi.PrettyMIDI(str(out))
     assert written.get_tempo_changes()[1] == pytest.approx([150], abs=0.01)
-    begins_s = 1.52  # the first latent frame after the last note
-    assert [change.time for change in written.time_signature_changes] == pytest.approx([0, begins_s], abs=0.01)
-    chords_s = [time_s for time_s, _ in read_markers(tmp_path / "solo.mid")]
-    assert chords_s == pytest.approx([begins_s, begins_s + 1.6, begins_s + 3.2], abs=0.01)
+    begins_s = 1.6  # the beat after the last note
+    assert [time_s for time_s, _ in read_markers(out)] == pytest.approx([begins_s, begins_s + 1.2, begins_s + 2.4, begins_s + 3.6])
+    lines_s = written.get_downbeats()
+    assert np.abs(lines_s - begins_s).min() < 1e-3 and np.allclose(np.diff(lines_s[lines_s > begins_s - 0.01]), 1.2, atol=1e-3)
+    kept = read_midi(out)
+    assert np.allclose(kept.onset_s[:3], notes.onset_s, atol=1e-6) and (kept.onset_s[3:] > begins_s - 1e-3).all()
+
+
+@pytest.mark.parametrize(
+    ("tempo", "metre", "bar_s", "felt"), [("240", "4/4", 1.0, 120), ("50", "3/4", 3.6, 100), ("110", "12/8", 3.2727, 146.67)]
+)
+def test_a_tempo_that_is_not_felt_is_written_all_the_same(tempo, metre, bar_s, felt, tiny_runs, tmp_path):
+    """Chart, bar lines and file keep it; notes lie on 24 frames of the beat that is felt, half or twice as fast."""
+    words = ["--run", tiny_runs / "brad_final", "--num-steps", "2", "--chords", "C | F", "--tempo", tempo, "--metre", metre]
+    lib("generate", *words, "--bars", "4", "--feel", "swing", "--out", tmp_path / "solo.mid", check=0)
+    written = pretty_midi.PrettyMIDI(str(tmp_path / "solo.mid"))
+    assert written.get_tempo_changes()[1] == pytest.approx([float(tempo)], abs=0.01)
+    assert f"{written.time_signature_changes[0].numerator}/{written.time_signature_changes[0].denominator}" == metre
+    assert [time_s for time_s, _ in read_markers(tmp_path / "solo.mid")] == pytest.approx(bar_s * np.arange(4), abs=1e-3)
+    frames = read_midi(tmp_path / "solo.mid").onset_s * felt / 60 * 24
+    assert np.abs(frames - np.rint(frames)).max() < 0.05 and frames.max() < 4 * bar_s * felt / 60 * 24
+
+
+def test_a_theme_and_a_vamp_are_taken(tiny_runs, tmp_path):
+    theme = write_midi(Notes.from_arrays([0, 0.5, 1, 1.5], [0.4] * 4, [60, 64, 67, 72], [80] * 4), tmp_path / "theme.mid")
+    words = ["generate", "--run", tiny_runs / "brad_final", "--bars", "4", "--num-steps", "2", "--count", "1"]
+    lib(*words, "--theme", theme, "--vamp", "2", "--out", tmp_path / "a.mid", check=0)
+    assert len(json.loads((tmp_path / "a.order.json").read_text())["theme"]) == 16
+    assert "theme" in lib(*words, "--vamp", "2", "--out", tmp_path / "a.mid", check=2).stderr
+    assert "none.mid" in lib(*words, "--theme", tmp_path / "none.mid", "--out", tmp_path / "b.mid", check=2).stderr
 
 
 def test_fine_tuning_on_a_folder(demo_midi, tiny_runs, tmp_path):
@@ -200,3 +231,15 @@ def test_identify_and_a_style_of_ones_own_from_the_command_line(demo_data, demo_
     wish = ("generate", "--run", tiny_runs / "brad_final", "--seconds", "3", "--num-steps", "2", "--out", tmp_path / "solo.mid")
     lib(*wish, "--style", "Mine:0.7,Cora Canonby:0.3", "--data-dir", tmp_path, check=0)
     assert "Mine" in lib(*wish, "--style", "Mime", "--data-dir", tmp_path, check=2).stderr
+
+
+def test_the_original_guides_flags(demo_data, tmp_path):
+    words = ["train", "vqvae", "--preset", "tiny", "--data_dir", tmp_path / "data", "--batch_size", "2", "--mixed_precision", "no"]
+    lib(*words, "--gradient_accumulation", "1", "--save_dir", tmp_path / "weights" / "vq")
+    assert (tmp_path / "weights" / "vq" / "checkpoints").is_dir() and (tmp_path / "data" / "demo" / "notes.store").exists()
+    refused = lib(*words, "--save_dir", tmp_path / "vq", "--run", "vq", check=2)
+    assert "leave --run out" in refused.stderr
+    encoder = ["train", "style_encoder", "--preset", "tiny", "--data_dir", tmp_path / "data", "--save_dir", tmp_path / "w" / "se"]
+    lib(*encoder)
+    lib("train", "diffusion", "--preset", "tiny", "--data_dir", tmp_path / "data", "--save_dir", tmp_path / "w" / "dit",
+        "--vqvae_ckpt", tmp_path / "weights" / "vq", "--style_encoder_ckpt", tmp_path / "w" / "se")  # fmt: skip

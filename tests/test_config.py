@@ -30,7 +30,9 @@ def test_starting_points():
     assert preset("fine_tune", "colab").lr == 5e-6
     style = preset("style_encoder", "laptop")
     assert style.batch_size * style.views == 32
-    assert (preset("vqvae", "colab").batch_size, preset("vqvae", "colab").epochs) == (8, 30)
+    colab = [preset(stage, "colab") for stage in STAGES]
+    assert {(config.batch_size, config.epochs) for config in colab} == {(32, 30)}
+    assert [config.lr for config in colab] == [2e-3, 2e-3, 1e-3, 5e-6]
     assert preset("fine_tune", "laptop").pianist == "Brad Mehldau"
 
 
@@ -72,3 +74,8 @@ def test_configs_are_frozen():
 def test_impossible_requests(values):
     with pytest.raises(ConfigError, match=next(iter(values))):
         build(GenerateRequest, values)
+
+
+def test_epochs_that_are_asked_for_beat_the_steps_of_a_preset():
+    assert preset("vqvae", "demo").steps == 450 and preset("vqvae", "demo", epochs=2).steps is None
+    assert preset("vqvae", "demo", epochs=2, steps=7).steps == 7

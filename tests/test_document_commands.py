@@ -111,8 +111,8 @@ def routes():
     pytest.importorskip("fastapi")
     from lib.apps.server.app import make_app
 
-    limits = SimpleNamespace(streams=1)
-    return ["/", *make_app(SimpleNamespace(limits=limits, metrics=None)).openapi()["paths"]]
+    limits, metrics = SimpleNamespace(streams=1), SimpleNamespace(answers=None)
+    return ["/", *make_app(SimpleNamespace(limits=limits, metrics=metrics)).openapi()["paths"]]
 
 
 def check_sky(words, whole):

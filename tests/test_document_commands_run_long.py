@@ -12,7 +12,7 @@ from document_workplace import FOLDERS, make_archives, workplace
 from evaluation_sizes import FEW, PIANIST
 from test_document_commands_run import LONG, typed
 
-from lib.apps.cli import evaluate as commands
+from lib.apps.cli import comparing as commands
 from lib.apps.evaluate import intervals
 from lib.apps.headless import until_done
 from lib.apps.headless.until_done import Ending
@@ -120,7 +120,8 @@ def in_this_process(words, step_file, asked):
 def test_what_is_long_runs_in_small(words, place, tmp_path, monkeypatch):
     monkeypatch.setattr(until_done, "_run", in_this_process)
     monkeypatch.setattr(intervals, "DRAWS", 40)
-    monkeypatch.setattr(commands, "size_of", lambda *words: replace(FEW, clips=2))  # tests/apps/evaluate/test_commands.py tries it
+    # tests/apps/evaluate/test_commands.py tries size_of
+    monkeypatch.setattr(commands, "size_of", lambda *words, **given: replace(FEW, clips=2))
     monkeypatch.chdir(place)
     (tmp_path / "drive").mkdir()
     less = [word.replace("drive/", f"{tmp_path}/drive/") for word in small(words, place, tmp_path / "runs")]

@@ -59,7 +59,8 @@ def test_links_and_anchors_are_read_as_github_does(tmp_path):
 
 # --- What belongs together -------------------------------------------------------------------------------------
 
-TWINS = {"README.md": "docs/README.ko.md", "docs/TRAINING_GUIDE.md": "docs/TRAINING_GUIDE.ko.md"}
+TWINS = {"README.md": "docs/README.ko.md", "docs/TRAINING_GUIDE.md": "docs/TRAINING_GUIDE.ko.md",
+         "docs/TIME.md": "docs/TIME.ko.md"}  # fmt: skip
 
 
 @pytest.mark.parametrize("english", TWINS)
@@ -75,10 +76,18 @@ def test_korean_and_english_have_the_same_commands_and_parts(english):
     assert hangul > 0.3 * len(re.findall(r"\w", prose_of(other)))
 
 
-def test_the_readme_begins_with_the_two_commands():
-    blocks = blocks_of(ROOT / "README.md", "bash")
-    assert blocks[:2] == ["bash colab_setup.sh demo\n", "bash colab_setup.sh test\n"]
-    assert text_of(ROOT / "README.md").startswith("```bash\nbash colab_setup.sh demo\n")
+@pytest.mark.parametrize("name", ["README.md", "docs/README.ko.md"])
+def test_the_readme_begins_with_a_title_a_sentence_a_picture_and_the_two_commands(name):
+    path = ROOT / name
+    assert blocks_of(path, "bash")[:2] == ["bash colab_setup.sh demo\n", "bash colab_setup.sh test\n"]
+    title, _, sentence, picture, hear = text_of(path).split("\n\n")[:5]
+    assert title == "# Brad Mehldau AI" and len(sentence) < 160
+    assert re.fullmatch(r"!\[.+\]\((docs/)?pictures/solo\.png\)", picture)
+    assert "colab-badge.svg" in hear and "notebooks/06_listen.ipynb" in hear
+
+
+def test_the_readme_rounds_its_times_and_counts_no_tests():
+    assert not re.findall(r"\d\.\d+ s\b|\d+ (?:passed|tests|files|lines)\b", text_of(ROOT / "README.md"))
 
 
 def test_versions_and_names_agree():
@@ -91,9 +100,10 @@ def test_versions_and_names_agree():
     assert licence.startswith("MIT License") and "The Brad Mehldau AI authors" in licence
 
 
-def test_which_commit_goes_with_saved_notebooks_is_said():
+def test_which_commits_go_with_saved_notebooks_and_with_runs_in_seconds_is_said():
     for name in ("CHANGELOG.md", "docs/FAQ.md"):
         assert config.LAST_COMMIT_OF_OLD_LAYOUT in text_of(ROOT / name)
+        assert config.LAST_COMMIT_IN_SECONDS in text_of(ROOT / name)
 
 
 def test_results_say_what_the_cards_say():

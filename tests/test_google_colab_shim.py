@@ -1,5 +1,8 @@
 """The Colab facade, off Colab and with a stand-in for `google.colab` that lives in these tests only."""
 
+import errno
+import json
+import os
 import sys
 import types
 
@@ -7,6 +10,9 @@ import pytest
 
 from lib import google_colab_shim as shim
 from lib.config import ROOT
+from lib.storage.backends import FolderStorage
+from lib.storage.manifest import write_manifest
+from lib.storage.slots import stored_checkpoints
 
 
 @pytest.fixture
@@ -21,9 +27,9 @@ def colab(monkeypatch, tmp_path):
     calls = []
     drive_folder = tmp_path / "drive"
 
-    def mount(path):
-        calls.append(("mount", path))
-        (drive_folder / "MyDrive").mkdir(parents=True)
+    def mount(path, force_remount=False):
+        calls.append(("mount", path, *(["again"] if force_remount else [])))
+        (drive_folder / "MyDrive").mkdir(parents=True, exist_ok=True)
 
     def get(name):
         if name != "TOKEN":
@@ -31,7 +37,7 @@ def colab(monkeypatch, tmp_path):
         return "from the key panel"
 
     modules = {
-        "drive": {"mount": mount},
+        "drive": {"mount": mount, "flush_and_unmount": lambda timeout_ms: calls.append(("flush", timeout_ms))},
         "userdata": {"get": get},
         "files": {
             "upload": lambda: {"../My Tune.mid": b"MThd", "notes.txt": b"x"},
@@ -83,7 +89,21 @@ def test_a_refused_mount_is_said_and_work_goes_on_locally(colab, monkeypatch, ca
     monkeypatch.setattr(colab.package.drive, "mount", refuse)
     assert shim.mount() == ROOT
     printed = capsys.readouterr().out
-    assert "mount failed" in printed and "lost with it" in printed
+    assert "mount failed" in printed and "lost when it ends" in printed
+
+
+def test_nobody_is_asked_in_an_unattended_run(colab, tmp_path, monkeypatch, capsys):
+    """Its kernels have no browser: Colab's calls would wait for one for ever."""
+    monkeypatch.setenv(shim.UNATTENDED, "1")
+    assert shim.mount() == ROOT and "mount it in a notebook first" in capsys.readouterr().out
+    monkeypatch.delenv("TOKEN", raising=False)
+    with pytest.raises(shim.SecretError, match="export TOKEN="):
+        shim.secret("TOKEN")
+    assert shim.upload(tmp_path / "midi") == [] and shim.upload_run(tmp_path / "runs") == []
+    assert colab.calls == []
+    (colab.drive / "MyDrive").mkdir(parents=True)
+    (colab.drive / "MyDrive" / "x").touch()
+    assert shim.mount() == colab.drive / "MyDrive" / "brad-mehldau-ai", "what is mounted already is taken"
 
 
 def test_folders_keep_presets_apart_and_can_be_named(tmp_path, monkeypatch):
@@ -104,8 +124,8 @@ def test_the_mirror_is_drive_or_what_mirror_says(tmp_path, monkeypatch):
     assert shim.folders(tmp_path, "demo", "d").styles == shim.folders(tmp_path, "demo", "d").data / "styles"
     assert shim.folders(tmp_path / "drive", "demo").styles == tmp_path / "drive" / "styles"  # Drive outlives the runtime
     assert shim.folders(tmp_path / "drive", "demo").mirror == str(tmp_path / "drive")
-    monkeypatch.setenv("MIRROR", "gdrive:brad-mehldau-checkpoints")
-    assert shim.folders(tmp_path, "demo").mirror == "gdrive:brad-mehldau-checkpoints"
+    monkeypatch.setenv("MIRROR", "gdrive:brad-mehldau-ai")
+    assert shim.folders(tmp_path, "demo").mirror == "gdrive:brad-mehldau-ai"
 
 
 def test_relative_folders_become_absolute(tmp_path, monkeypatch):
@@ -153,3 +173,104 @@ def test_download_widgets_and_release_reach_colab(colab, tmp_path):
     shim.enable_widgets()
     shim.release()
     assert colab.calls == [("download", str(tmp_path / "solo.mid")), ("widgets",), ("unassign",)]
+
+
+def write_run(runs, step):
+    run = runs / "vqvae"
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(bytes([step]) * 100)
+    write_manifest(folder, {"step": step, "best_step": None})
+    (run / "config.json").write_text(json.dumps({"preset": "colab"}))
+
+
+def steps_there(mirror):
+    return sorted(one.step for one in stored_checkpoints(FolderStorage(mirror), "runs/colab/vqvae")[0])
+
+
+def test_a_runtime_is_released_once_its_newest_checkpoints_are_on_drive(colab, tmp_path):
+    mirror = shim.mount()
+    write_run(tmp_path / "runs", 3)
+    assert shim.release(tmp_path / "runs", str(mirror)) and steps_there(mirror) == [3]
+    write_run(tmp_path / "runs", 4)
+    assert shim.release(tmp_path / "runs", str(mirror)) and steps_there(mirror) == [3, 4]
+    assert [call for call in colab.calls if call[0] != "mount"] == [("flush", 600_000), ("unassign",)] * 2
+
+
+def test_a_runtime_is_kept_while_something_is_not_safe(colab, tmp_path, monkeypatch, capsys):
+    mirror, pauses = shim.mount(), []
+    write_run(tmp_path / "runs", 3)
+    monkeypatch.setattr(FolderStorage, "put", lambda *words: (_ for _ in ()).throw(OSError(errno.EDQUOT, "quota")))
+    assert not shim.release(tmp_path / "runs", str(mirror), patience_s=0.0, sleep=pauses.append)
+    said = capsys.readouterr().out
+    assert "kept: the mirror" in said and "quota is used up" in said and "compute units an hour" in said
+    assert ("unassign",) not in colab.calls and shim.release(tmp_path / "runs", str(mirror), force=True)
+
+
+def test_a_runtime_is_kept_where_a_gigabyte_would_not_stay_free(colab, tmp_path, monkeypatch, capsys):
+    mirror = shim.mount()
+    write_run(tmp_path / "runs", 3)
+    monkeypatch.setattr(FolderStorage, "free", lambda self: 10**9)
+    assert not shim.release(tmp_path / "runs", str(mirror), patience_s=0.0, sleep=lambda seconds: None)
+    assert "1 GB stay so: empty it" in capsys.readouterr().out and not steps_there(mirror)
+
+
+def test_a_flush_that_fails_is_tried_again(colab, tmp_path, capsys):
+    shim.mount()
+    tries = []
+
+    def flush(timeout_ms):
+        tries.append(timeout_ms)
+        if len(tries) < 3:
+            raise ValueError("a background process is busy")
+
+    colab.package.drive.flush_and_unmount = flush
+    assert shim.release(sleep=lambda seconds: None) and len(tries) == 3
+    assert "Not released yet: Drive has not finished: a background process is busy" in capsys.readouterr().out
+
+
+def test_a_mount_that_has_died_is_mounted_again(colab, monkeypatch):
+    shim.mount()
+    original, dead = os.listdir, [True]
+
+    def listdir(path):
+        if dead and "MyDrive" in str(path):
+            dead.clear()
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        return original(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert shim.mount().is_dir() and colab.calls[-1][-1] == "again"
+
+
+def test_without_a_mirror_what_was_trained_is_not_given_away(colab, tmp_path, capsys):
+    write_run(tmp_path / "runs", 3)
+    assert not shim.release(tmp_path / "runs", None, sleep=lambda seconds: pytest.fail("nothing to wait for"))
+    assert "shim.download_run" in capsys.readouterr().out and ("unassign",) not in colab.calls
+    assert shim.release(tmp_path / "nothing trained", None) and shim.release(tmp_path / "runs", None, force=True)
+
+
+def test_a_run_goes_as_a_zip_and_comes_back(colab, tmp_path, monkeypatch):
+    for step in (1, 2, 3):
+        write_run(tmp_path / "runs", step)
+    path = shim.download_run(tmp_path / "runs" / "vqvae")
+    assert colab.calls == [("download", str(tmp_path / "runs" / "vqvae.zip"))]
+    monkeypatch.setattr(colab.package.files, "upload", lambda: {"vqvae.zip": path.read_bytes()})
+    assert shim.upload_run(tmp_path / "new") == [tmp_path / "new" / "vqvae"]
+    assert [folder.name for folder in (tmp_path / "new" / "vqvae" / "checkpoints").iterdir()] == ["step-00000003"]
+    assert (tmp_path / "new" / "vqvae" / "config.json").exists()
+    (tmp_path / "new" / "vqvae" / "config.json").write_text("mine")
+    shim.upload_run(tmp_path / "new")
+    assert (tmp_path / "new" / "vqvae" / "config.json").read_text() == "mine", "what is there stays"
+    with pytest.raises(FileNotFoundError, match="no run"):
+        shim.pack_run(tmp_path / "runs" / "diffusion")
+
+
+def test_a_run_that_is_kept_elsewhere_is_not_downloaded(off_colab, tmp_path, capsys):
+    write_run(tmp_path / "runs", 3)
+    assert shim.download_run(tmp_path / "runs" / "vqvae") is None and shim.download_run(tmp_path, "drive") is None
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "half.zip").write_bytes(b"PK")
+    assert shim.upload_run(tmp_path / "new") == []
+    said = capsys.readouterr().out
+    assert f"Copy the zips of your runs into {tmp_path / 'new'}" in said and "half.zip is not a complete zip" in said

@@ -25,7 +25,7 @@ ALLOWED = {
     "lib.devices": ROOT_MODULES,
     "lib.keyed_random": ROOT_MODULES,
     "lib.progress": ROOT_MODULES,
-    "lib.google_colab_shim": ROOT_MODULES,
+    "lib.google_colab_shim": FOUNDATION,  # what it releases must lie in the mirror
     "lib.storage": FOUNDATION,
     "lib.music": MUSIC,
     "lib.data": DATA,
@@ -107,7 +107,7 @@ def test_no_star_imports(path):
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if is_within(module_of(p), LOW)], ids=module_of)
 def test_the_lowest_layers_know_no_notebook_and_no_network(path):
-    roots = {name.split(".")[0] for name in imports_of(path)}
+    roots = {name.split(".")[0] for name in imports_of(path) if name != "urllib.parse"}
     assert not roots & (NOTEBOOK_PACKAGES | NETWORK_PACKAGES | {"google"})
 
 

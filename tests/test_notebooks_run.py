@@ -1,6 +1,8 @@
 """The notebooks, executed headless with preset tiny: what a user gets who runs them from top to bottom."""
 
 import json
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -9,12 +11,14 @@ from lib.apps.headless import headless
 from lib.checkpoints import checkpoint as checkpoints
 from lib.music.notes import read_midi
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "benchmarks"))
+
+import notebooks_alone  # noqa: E402
+
 NAMES = ("00_setup", "01_data", "02_vqvae", "03_style_encoder", "04_diffusion", "05_fine_tune", "06_listen",
          "07_evaluate", "08_serve")  # fmt: skip
 pytestmark = pytest.mark.slow
-# preset tiny, trained long enough to play a note
-ENOUGH = {"06_listen.seconds": 6, "06_listen.density": 5, "02_vqvae.steps": 250, "02_vqvae.lr": 3e-3,
-          "04_diffusion.steps": 150, "04_diffusion.lr": 3e-3, "08_serve.seconds": 6}  # fmt: skip
+ENOUGH = {**notebooks_alone.TRAINED, **notebooks_alone.SHORT, "06_listen.metre": "3/4", "06_listen.feel": "swing"}
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +28,13 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(folders):
-    return headless.run("00-08", "tiny", ENOUGH, **folders)
+def mirror(tmp_path_factory):
+    return tmp_path_factory.mktemp("mirror") / "drive"
+
+
+@pytest.fixture(scope="module")
+def results(folders, mirror):
+    return headless.run("00-08", "tiny", ENOUGH, mirror=str(mirror), **folders)
 
 
 def test_each_notebook_succeeds_and_leaves_its_copy(results, folders):
@@ -37,9 +46,12 @@ def test_each_notebook_succeeds_and_leaves_its_copy(results, folders):
     assert [entry["notebook"] for entry in summary["notebooks"]] == list(NAMES)
 
 
-def test_the_solo_is_there_in_four_forms(results, folders):
+def test_the_solo_is_there_in_four_forms_with_a_form_and_the_trained_models(results, folders):
     output = folders["output_dir"]
-    assert len(read_midi(output / "solo.mid"))
+    solo, form, trained = (read_midi(output / f"{name}.mid") for name in ("solo", "solo_form", "tiny_trained"))
+    assert len(solo) and len(form) and list(solo.pitch) != list(form.pitch)
+    assert list(solo.pitch) != list(trained.pitch), "by the run that was trained, not by the released weights"
+    assert {"solo_form.wav", "solo_form.html", "tiny_trained.wav"} <= {path.name for path in output.iterdir()}
     wav, png = (output / "solo.wav").read_bytes(), (output / "piano_roll.png").read_bytes()
     assert wav[:4] == b"RIFF" and len(wav) > 5 * 44100 * 2
     assert png[:8] == b"\x89PNG\r\n\x1a\n" and len(png) > 5000
@@ -71,3 +83,18 @@ def test_a_second_run_does_nothing_and_a_forced_one_trains_nothing_anew(results,
     assert {result.status for result in headless.run("00-08", "tiny", ENOUGH, **folders)} == {"done before"}
     (again,) = headless.run("02", "tiny", {k: v for k, v in ENOUGH.items() if k[:2] == "02"}, again=True, **folders)
     assert again.status == "resumed"
+
+
+def test_each_alone_brings_the_users_model_from_the_mirror(results, mirror, tmp_path):
+    """All nine: tests/benchmarks/notebooks_alone.py."""
+    with notebooks_alone.no_network(tmp_path):
+        rows = [notebooks_alone.run_alone(name, "tiny", mirror, tmp_path / name) for name in (NAMES[0], *NAMES[6:])]
+    figures = notebooks_alone.figures_of(rows)
+    assert (figures["notebooks_alone"], figures["own_model"]) == (4, 3), rows
+
+
+def test_what_is_not_in_the_mirror_is_counted(results, folders, tmp_path):
+    row = notebooks_alone.run_alone("00_setup", "tiny", tmp_path / "empty", tmp_path / "alone")
+    assert row["ingested"] == 1 and notebooks_alone.figures_of([row])["notebooks_alone"] == 0
+    runs = [folders["runs_dir"] / stage for stage in ("vqvae", "style_encoder", "diffusion", "fine_tune")]
+    assert [notebooks_alone.steps_of(run) for run in runs] == [250, 4, 150, 4]

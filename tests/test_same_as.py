@@ -15,7 +15,8 @@ import differences  # noqa: E402
 import layouts  # noqa: E402
 import same_as  # noqa: E402
 
-from lib.music.notes import Notes, write_midi  # noqa: E402
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes
 
 
 @pytest.mark.parametrize("name", layouts.NAMES)

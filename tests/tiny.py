@@ -1,24 +1,41 @@
 """A tiny transformer that nobody trained, with the released codec: it plays noise, quickly, and always the same."""
 
-import dataclasses
-import math
-
 import torch
 
-from lib.checkpoints.load import frozen, load_improviser, make_dit, save_improviser
+from lib.checkpoints.load import (
+    Improviser,
+    frozen,
+    load_changes,
+    load_style_encoder,
+    load_styles,
+    load_vqvae,
+    make_dit,
+    save_improviser,
+)
+from lib.checkpoints.run_dependencies import require
 from lib.config import RELEASED, preset
-from lib.models.dit import TYPICAL_LOGIT
+
+
+def tiny_improviser():
+    """An Improviser; its weights are always the same, and something begins in a band as often as in music."""
+    (vqvae, vqvae_config), released = load_vqvae(RELEASED), require(RELEASED, "diffusion")
+    style_encoder, style_config, classes = load_style_encoder(RELEASED)
+    config = preset("diffusion", "tiny")
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        dit = make_dit(config, style_config, vqvae)
+    return Improviser(
+        vqvae=vqvae,
+        style_encoder=style_encoder,
+        dit=frozen(dit, dit.state_dict()),
+        styles=load_styles(released),
+        pianist=None,
+        configs={"vqvae": vqvae_config, "style_encoder": style_config, "dit": config},
+        classes=tuple(classes),
+        changes=load_changes(released),
+    )
 
 
 def save_tiny_improviser(folder):
-    """Write a finished folder; its weights are always the same."""
-    released = load_improviser(RELEASED)
-    config, heard = preset("diffusion", "tiny"), released.configs["style_encoder"]
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        dit = make_dit(config, heard, released.vqvae)
-    with torch.no_grad():  # something begins in a band as often as in music, not nearly always
-        dit.head.bias[0:-1:2, dit.silent] = math.log(dit.codes) - TYPICAL_LOGIT
-    made = {**released.configs, "dit": config}
-    tiny = dataclasses.replace(released, dit=frozen(dit, dit.state_dict()), pianist=None, configs=made)
-    return save_improviser(tiny, folder)
+    """Write the finished folder of `tiny_improviser`."""
+    return save_improviser(tiny_improviser(), folder)

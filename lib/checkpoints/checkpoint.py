@@ -189,6 +189,14 @@ def is_valid(folder: Path | str) -> bool:
     return True
 
 
+def has_weights_alone(folder: Path | str) -> bool:
+    """Whether a checkpoint folder holds weights to use, and nothing to continue from; so says its manifest."""
+    try:
+        return bool(read_manifest(folder).get("weights_alone"))
+    except DamageError:
+        return False
+
+
 def check(folder: Path | str) -> dict:
     """The manifest of a checkpoint folder whose every file was hashed; DamageError says what is wrong with it."""
     manifest = verify(folder)
@@ -227,7 +235,8 @@ def find(run: Path | str, name: str = "latest") -> Checkpoint | None:
     Parameters
     ----------
     run : a run folder, the folder of one checkpoint, or RUN/latest, RUN/best, RUN/step-00000250
-    name : "latest" or "best"; damaged ones are skipped, with a warning, for the newest valid one
+    name : "latest" or "best"; damaged ones are skipped, with a warning, for the newest valid one; weights alone, as a
+        mirror keeps them of the best, are never the latest
 
     Returns
     -------
@@ -246,13 +255,14 @@ def find(run: Path | str, name: str = "latest") -> Checkpoint | None:
         return Checkpoint(run, check(run))
     if not run.is_dir():
         names = [p.name for p in run.parent.iterdir() if p.is_dir()] if run.parent.is_dir() else []
-        raise CheckpointError(f"There is no run folder {run}.{nearest(run.name, names) if names else ''}")
+        hint = nearest(run.name, names) if names else " `python -m lib runs` lists what there is."
+        raise CheckpointError(f"There is no run folder {run}.{hint}")
     return _first_valid(run, best_step(run) if name == "best" else None)
 
 
 def _first_valid(run, best):
     """The checkpoint of the step `best`, where one is named, else the newest; where damaged, the newest valid one."""
-    folders, error = step_folders(run), None
+    folders, error = [folder for folder in step_folders(run) if not has_weights_alone(folder)], None
     for folder in folders if best is None else dict.fromkeys([step_folder(run, best), *folders]):
         try:
             return Checkpoint(folder, check(folder))
@@ -261,7 +271,7 @@ def _first_valid(run, best):
             error = damage if error is None or folder == folders[0] else error
     if folders:
         raise CheckpointError(
-            f"All {len(folders)} checkpoints of {run} are damaged, the last so: {error} Start afresh."
+            f"All {len(folders)} checkpoints of {run} are damaged. The last one: {error} Start again with a new --run."
         )
     return None
 
@@ -324,7 +334,7 @@ def find_origin(folder: Path, runs_dir: Path | str, resume: str | None = None) -
     checkpoint = resumed_checkpoint(runs_dir, resume)
     if folder.resolve() != checkpoint.run.resolve():
         if step_folders(folder):
-            raise CheckpointError(f"{folder} is a run already: to begin another from {resume} name a new --run.")
+            raise CheckpointError(f"{folder} is already a run. To begin another from {resume}, give a new --run.")
         return Origin(folder, checkpoint, uuid.uuid4().hex)
     newest = find(folder).step
     if checkpoint.step != newest:
@@ -340,6 +350,8 @@ def resumed_checkpoint(runs_dir: Path | str, resume: str) -> Checkpoint:
     checkpoint = find(_below(runs_dir, Path(resume)))
     if checkpoint is None:
         raise CheckpointError(f"--resume {resume}: the run has no checkpoint yet. Leave --resume out to begin it.")
+    if checkpoint.manifest.get("weights_alone"):
+        raise CheckpointError(f"--resume {resume} holds only the best weights: continue from the run itself.")
     return checkpoint
 
 

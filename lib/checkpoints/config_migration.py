@@ -1,9 +1,12 @@
-"""What files and users of earlier versions call things: one table, through which every reader of them goes.
+"""Names from earlier versions, in files and options: one table that all readers use.
 
 Manifests, config.json, order.json, sweep files, `--set`, JSON requests and state dicts keep the names of the version
 that wrote them. To rename a setting, a field of a request or a part of a model, rename it in the code and add a row to
 RENAMED; to remove one, add it to REMOVED. A name that is neither known nor in the table is an error: it is never
 silently replaced by a default. A field that came since takes what the code did before it (EARLIER), else its default.
+
+Generators (diffusion, fine_tune) that were trained on music in seconds are refused: see `completed`. The codec of
+before is the same network and serves in beats as it is: it codes a latent frame by itself, however long that lasts.
 """
 
 from __future__ import annotations
@@ -26,8 +29,7 @@ from lib.config import ConfigError
 # "Verifier" (tensors of its file), a notebook ("06_listen": its parameters) or "sweep" (keys of a sweep file).
 RENAMED: dict[str, dict[str, str]] = {
     "DiffusionConfig": {"hidden": "width", "layers": "depth", "drop_knobs": "drop_attributes"},
-    "DiT": {"hidden_frame": "mask_token", "embed_wishes": "embed_conditions"},
-    "GenerateRequest": {"told": "condition_model"},
+    "GenerateRequest": {"told": "condition_model", "beats_per_bar": "metre"},
     "Verifier": {"usual": "mean_std"},
 }
 # owner -> {name in earlier versions: what became of it, a sentence without its full stop}
@@ -38,6 +40,7 @@ REMOVED: dict[str, dict[str, str]] = {
         "latent_noise": "nothing is added to the codes in training",
         "onset_weight": "onsets are looked up in a table of patterns",
     },
+    "StyleEncoderConfig": {"consistency_from": "two views of a passage are compared from the first step on"},
     "GenerateRequest": {"order": "codes are unmasked in random order"},
 }
 # owner -> {field that came since: what a config without it was trained with}, where the default is another
@@ -45,13 +48,29 @@ EARLIER = {
     "StageConfig": {"optimizer": "adamw"},
     "StyleEncoderConfig": {"reads": "roll", "ema_decay": 0.0, "augmentation": 0.0, "views": 1, "consistency": 0.0},
 }
+_STYLE = {"reads": "notes", "ema_decay": 0.0, "augmentation": 0.0, "views": 1, "consistency": 0.0}
+_COLAB = {"batch_size": 8, "lr": 1e-4}
+# stage -> preset -> what it had in earlier versions: a run that was begun with that keeps it, unless told otherwise
+EARLIER_PRESETS = {
+    "vqvae": {"colab": _COLAB},
+    "style_encoder": {
+        **dict.fromkeys(("tiny", "demo", "large"), _STYLE),
+        "laptop": {**_STYLE, "batch_size": 32},
+        "colab": {**_STYLE, **_COLAB},
+    },
+    "diffusion": {"colab": _COLAB},
+    "fine_tune": {"colab": {"batch_size": 8}},
+}
 # what may differ when a run continues: nothing that changes the path of the weights up to there
 FREE_SETTINGS = {
     *("preset", "epochs", "steps", "decay", "device", "mixed_precision", "log_every", "validate_every", "save_every"),
+    *("save_minutes", "mirror_minutes"),
     *("keep_checkpoints", "tracker", "validation_batches", "final_name", "mirror_verify_minutes", "deterministic"),
+    "encodings",  # the keys of later epochs
     "skips_in_a_row",
 }
 BATCH_SETTINGS = ("batch_size", "gradient_accumulation")  # may differ if their product, the global batch, does not
+IN_BEATS = "drop_clock"  # the config of every generator has it since music is coded in beats
 SHOWN = 6  # tensors of a message
 UPDATE = "A newer version may have written it: update this one (git pull)"
 log = logging.getLogger("lib.training")
@@ -82,12 +101,14 @@ def renamed(owner: type | str, values: Mapping, source: str) -> dict:
     new_names, reasons, current = rows(RENAMED, owner), rows(REMOVED, owner), {}
     for name, value in values.items():
         if name in reasons:
-            raise ConfigError(f"{source}{name} is no longer a setting: {reasons[name]}. Leave it out.")
+            reason = f"is no longer a setting: {reasons[name]}. Remove it."
+            raise ConfigError(f"{source}{name} {reason}", {name: reason})
         new = new_names.get(name, name)
         if new != name:
             _announce(f"{source}{name} is now called {new}; the old name is accepted in this release, not in the next.")
         if new in current:
-            raise ConfigError(f"{source}{name}: {new} is given twice, by its old and its new name. Leave one out.")
+            reason = f"{new} is given twice, by its old and its new name. Leave one out."
+            raise ConfigError(f"{source}{name}: {reason}", {name: reason})
         current[new] = value
     return current
 
@@ -151,7 +172,7 @@ def config_from(stage: str, values: Mapping, where: object) -> configs.StageConf
     try:
         config = configs.build(configs.STAGES[stage], current)
     except ConfigError as error:
-        raise CheckpointError(f"{where} was made with a config that this version can't have: {error}") from None
+        raise CheckpointError(f"{where} was made with a config that this version does not accept: {error}") from None
     known_of_earlier = rows(EARLIER, configs.STAGES[stage])  # how it was trained, beyond doubt
     if differing := differences(stage, {**known_of_earlier, **values}):
         log.warning("%s is of another version: %s", where, differing)
@@ -159,7 +180,7 @@ def config_from(stage: str, values: Mapping, where: object) -> configs.StageConf
 
 
 def config_of_run(run: Path | str) -> configs.StageConfig | None:
-    """The config that a run's folder keeps in config.json, the stage told by its fields; None where it keeps none.
+    """The config in a run's config.json, of the stage whose fields it has; None where there is none.
 
     Raises
     ------
@@ -172,7 +193,7 @@ def config_of_run(run: Path | str) -> configs.StageConfig | None:
         return None
     fields = {stage: len(dataclasses.fields(kind)) for stage, kind in configs.STAGES.items() if _covers(kind, values)}
     if not fields:
-        raise CheckpointError(f"{path} is of no stage that this version knows. {UPDATE}.")
+        raise CheckpointError(f"{path} belongs to no stage that this version knows. {UPDATE}.")
     return config_from(min(fields, key=fields.get), values, path)
 
 
@@ -182,7 +203,18 @@ def _covers(kind, values):
 
 
 def completed(stage: str, values: Mapping, where: object) -> dict:
-    """A checkpoint's values with this version's names, and with what its fields that came since stand for."""
+    """A checkpoint's values with this version's names, and with what its fields that came since stand for.
+
+    Raises
+    ------
+    CheckpointError : a name that is neither known nor in the table, or a generator of music in seconds
+    """
+    if issubclass(configs.STAGES[stage], configs.DiffusionConfig) and IN_BEATS not in values:
+        raise CheckpointError(
+            f"{where} was made in seconds, before music was coded in beats. Train it again (its codec and style "
+            f"encoder may stay) with another --run, or rename its folder, in the mirror too; or use it with commit "
+            f"{configs.LAST_COMMIT_IN_SECONDS}."
+        )
     known = known_values(configs.STAGES[stage], values, f"{where}: its config")
     return {**_sorted_out(configs.STAGES[stage], values)[3], **known}
 
@@ -192,18 +224,27 @@ def differences(stage: str, values: Mapping) -> str:
     _, removed, unknown, new = _sorted_out(configs.STAGES[stage], values)
     parts = [f"its config has {_settings(removed)}, removed since"] if removed else []
     parts += [f"its config has {_settings(unknown)}, which this version does not know"] if unknown else []
-    defaults = ", ".join(f"{name} ({value!r} is taken)" for name, value in new.items())
-    return "; ".join([*parts, f"it says nothing of {defaults}"] if new else parts)
+    defaults = ", ".join(f"{name} ({value!r} is taken)" for name, value in new.items() if name not in FREE_SETTINGS)
+    return "; ".join([*parts, f"it says nothing of {defaults}"] if defaults else parts)
 
 
-def check_config(origin: Origin, config: configs.StageConfig, stage: str) -> None:
-    """CheckpointError where the checkpoint that a training continues from is another stage's, or of another config."""
+def continued_config(origin: Origin, config: configs.StageConfig, stage: str) -> configs.StageConfig:
+    """A config for a training that continues a checkpoint: its preset is what it was when the run was begun.
+
+    Raises
+    ------
+    CheckpointError : the checkpoint is another stage's, or of another config
+    """
     if origin.checkpoint is None:
-        return
+        return config
     manifest = origin.checkpoint.manifest
     if manifest["stage"] != stage:
         raise CheckpointError(f"{origin.checkpoint.run} is a run of {manifest['stage']!r}; use another --run.")
     before = completed(stage, manifest["config"], origin.checkpoint.path)
+    if kept := _of_earlier_preset(config, stage, before):
+        text = f"{origin.folder.name} keeps what preset {config.preset} was when it was begun: {_settings(kept)}"
+        print(text, flush=True)
+        config = dataclasses.replace(config, **kept)
     now = json.loads(json.dumps(configs.as_values(config)))
     free = FREE_SETTINGS | (set(BATCH_SETTINGS) if _global_batch(before) == _global_batch(now) else set())
     differing = [name for name in now if name not in free and before.get(name) != now[name]]
@@ -213,6 +254,20 @@ def check_config(origin: Origin, config: configs.StageConfig, stage: str) -> Non
             f"{origin.folder} was trained with another config ({changes}). "
             f"Continue with its own values, or name a new --run."
         )
+    return config
+
+
+def _of_earlier_preset(config, stage, before):
+    """Settings of EARLIER_PRESETS that a run was begun with, where the config has those of its preset today."""
+    earlier = EARLIER_PRESETS[stage].get(config.preset)
+    if earlier is None or before["preset"] != config.preset:
+        return {}
+    today = configs.preset(stage, config.preset)
+    return {
+        name: value
+        for name, value in earlier.items()
+        if before[name] == value != getattr(config, name) == getattr(today, name)
+    }
 
 
 def _global_batch(values):

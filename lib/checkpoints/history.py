@@ -1,4 +1,4 @@
-"""What a run has logged: history.jsonl (figures) and events.jsonl (what happened) for plots, train.log for people."""
+"""The logs of a run: history.jsonl (figures) and events.jsonl for plots, train.log for people."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def append_event(run: Path | str, event: str, step: int, text: str = "", **field
 
     Events: start, restored, saved, save_failed, mirrored, mirror_failed, out_of_memory, skipped, went_back, stopped,
     finished. Programs read fields, never the text: `total`, the steps of the whole training, of start, stopped and
-    finished; `reason` of stopped (a training.budget.StopReason), save_failed and mirror_failed (as the system reports).
+    finished; `device` of start, "" for several; `commit` of start, of the code, or None; `peak_bytes` of memory, of
+    stopped and finished; `reason` of stopped (a training.budget.StopReason), save_failed and mirror_failed (as the
+    system reports).
     """
     line = {"time": round(time.time(), 3), "runtime": RUNTIME, "event": event, "step": step, "text": text, **fields}
     _append(Path(run) / EVENTS, line)

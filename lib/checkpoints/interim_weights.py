@@ -1,4 +1,4 @@
-"""A long training's weights in one small file: 8 bits a number, a scale a row, to continue from on another machine.
+"""Interim weights in one small file (8 bits a number, one scale a row), to continue a long training on another machine.
 
 Matrices are int8 with a float32 scale for each row (name.scale), all else is float16. Optimizer and run are not kept:
 `train` with `from_weights` and `first_step` continues the schedule and the music, with a fresh optimizer.
@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lib.checkpoints.checkpoint import Checkpoint, CheckpointError
-from lib.storage.atomic_write import atomic_write
+from lib.storage.atomic_write import write_bytes
 
 SCALE = ".scale"
 LEVELS = 127
@@ -35,9 +35,7 @@ def write_interim_weights(checkpoint: Checkpoint, path: Path | str) -> Path:
             tensors[name] = value.half() if value.is_floating_point() else value
     manifest = checkpoint.manifest
     facts = {"stage": manifest["stage"], "step": str(checkpoint.step), "config": json.dumps(manifest["config"])}
-    with atomic_write(path) as partial:
-        partial.write_bytes(save({name: value.contiguous() for name, value in tensors.items()}, facts))
-    return Path(path)
+    return write_bytes(path, save({name: value.contiguous() for name, value in tensors.items()}, facts))
 
 
 @dataclass(frozen=True)

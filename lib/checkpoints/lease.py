@@ -22,10 +22,12 @@ from lib.config import ConfigError
 from lib.storage.backends import Storage, describe_error
 
 NAME = "lease.json"
-BEAT_S = {"folder": 15.0, "rclone": 30.0}  # seconds between heartbeats, by kind of storage
-REMOTE_BEAT_S = 30.0  # of any other kind
+BEAT_S = 60.0  # seconds between heartbeats: a Drive counts what is written
 WATCH_BEATS = 2.5  # another machine's lease is watched for so many heartbeats
+COUNTDOWN_S = 30.0  # between two lines while it is watched
+LENGTH = 512  # of the file, padded: it is overwritten where it stands, and read at any moment
 OLD_S = 600.0  # a lease whose last heartbeat is older is dead, unless our clock is far ahead
+TAKE_OVER = "take the run over: --take-over, or take_over in a notebook's form"
 FIELDS = {"owner": str, "host": str, "boot": str, "pid": int, "counter": int, "time": int | float}
 log = logging.getLogger("lib.training")
 
@@ -35,7 +37,7 @@ class LeaseError(ConfigError):
 
 
 def _boot():
-    """Text that tells this machine, since it was started, from all others."""
+    """Text that identifies this machine and its last boot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + "/" + os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -47,7 +49,7 @@ class _LeaseFile:
 
     def __init__(self, storage, path, beat_s=None):
         self.storage, self.path = storage, path
-        self.beat_s = beat_s or BEAT_S.get(storage.kind, REMOTE_BEAT_S)
+        self.beat_s = beat_s or BEAT_S
 
     def read(self):
         """The lease as a dict of FIELDS; None where the file does not exist or is not a lease."""
@@ -59,7 +61,7 @@ class _LeaseFile:
 
     def write(self, lease):
         self.storage.check()  # never into an empty mount point
-        self.storage.write_text(self.path, json.dumps(lease))
+        self.storage.write_text(self.path, json.dumps(lease).ljust(LENGTH))
 
 
 class Lease:
@@ -68,7 +70,7 @@ class Lease:
     Parameters
     ----------
     locations : (storage, path of the lease file) each; a storage that can't be reached is left out
-    beat_s : seconds between heartbeats; None: BEAT_S, by the kind of storage
+    beat_s : seconds between heartbeats; None: BEAT_S
     clock, sleep : of the time module
 
     Attributes
@@ -94,7 +96,7 @@ class Lease:
         return {"owner": self.owner, **machine, "counter": self.counter, "time": round(self.clock(), 3)}
 
     def acquire(self, take_over: bool = False) -> None:
-        """Take the lease; a printed line says so where it could be written nowhere.
+        """Take the lease; prints a line if it could not be written anywhere.
 
         Raises
         ------
@@ -110,14 +112,14 @@ class Lease:
             except OSError as error:  # a mirror that can't be reached must not stop the training
                 problems.append(f"{file.storage.where}: {describe_error(error)}")
         if self.files and not self._held:
-            line = f"No lease could be written ({'; '.join(problems)}): make sure that nobody else trains this run."
+            line = f"No lease could be written ({'; '.join(problems)}): make sure that no other runtime trains it."
             log.warning(line)
             print(line, flush=True)
         self.sleep(random.uniform(0.0, 0.1))  # two that grab at once: the later writer has it
         for file in self._held:
             self._check_owner(file)
         if self.lost:
-            raise LeaseError(f"{self.lost} at this moment. Let it train there, or take it over with --take-over.")
+            raise LeaseError(f"{self.lost} at this moment. Let it train there, or {TAKE_OVER}.")
 
     def _wait_for(self, file):
         """Return when the file's lease is dead or there is none; LeaseError where it is alive."""
@@ -133,18 +135,22 @@ class Lease:
             raise LeaseError(
                 f"Another runtime trains this run: {lease['host']}, process {lease['pid']}, "
                 f"last heartbeat {ago:.0f} s ago ({file.storage.where}/{file.path}). "
-                "Stop it there, or take the run over with --take-over."
+                f"Stop it there, or {TAKE_OVER}."
             )
 
     def _beats(self, file, lease):
         """Whether the counter of another machine's lease moves."""
-        seconds = WATCH_BEATS * file.beat_s
-        print(
-            f"{lease['host']} was training this run: watching for {seconds:.0f} s whether it still does ...", flush=True
-        )
-        self.sleep(seconds)
-        now = file.read()
-        return now is not None and (now["owner"], now["counter"]) != (lease["owner"], lease["counter"])
+        left_s, seen = WATCH_BEATS * file.beat_s, (lease["owner"], lease["counter"])
+        print(f"{lease['host']} was training this run; does it still? (--take-over does not wait)", flush=True)
+        while left_s > 0:
+            print(f"waiting for {left_s:.0f} s more ...", flush=True)
+            pause_s = min(left_s, COUNTDOWN_S)
+            self.sleep(pause_s)
+            left_s -= pause_s
+            now = file.read()
+            if now is not None and (now["owner"], now["counter"]) != seen:
+                return True
+        return False
 
     def start(self) -> None:
         """Start the heartbeat, in a thread of its own."""

@@ -34,7 +34,7 @@ from lib.checkpoints.run_dependencies import (
 from lib.models.blocks import add_low_rank, merge_low_rank
 from lib.models.dit import DiT
 from lib.models.style_encoder import StyleEncoder
-from lib.models.vqvae import KINDS, VQVAE
+from lib.models.vqvae import PEDALS, VQVAE
 from lib.music.harmony import NOTHING
 from lib.storage.manifest import MANIFEST, verify, write_manifest
 
@@ -103,12 +103,12 @@ def _mix_error(text, reason):
 
 @dataclass(frozen=True)
 class Improviser:
-    """All that is needed to play: frozen models in eval mode and what belongs to them.
+    """Everything needed to play: frozen models in eval mode, and their data.
 
     Attributes
     ----------
     styles : the pianists' vectors
-    pianist : whom the transformer was adapted to; None for a base model
+    pianist : the pianist that the transformer was adapted to; None for a base model
     configs : "vqvae", "style_encoder" and "dit" -> config that it was trained with
     classes : names of the style encoder's classes
     changes : pianist -> chord changes, rows of lib.music.harmony
@@ -129,19 +129,19 @@ class Improviser:
         return self.styles.vectors.device
 
     def style(self, text: str | None) -> Tensor:
-        """(1, S): the style of a name or a mix, else of the pianist whom it was adapted to, else none."""
+        """(1, S): the style of a name or a mix, else of the pianist that it was adapted to, else none."""
         if text is None and self.pianist is None:
             return torch.zeros(1, self.styles.vectors.shape[1], device=self.device)
         return self.styles.vector(text or self.pianist)[None]
 
     def fingerprint(self) -> str:
-        """Hex sha256 that tells what it plays from what others play: of transformer, codec and pianist."""
+        """Hex sha256 that identifies what it plays: of transformer, codec and pianist."""
         parts = [fingerprint(self.dit), fingerprint(self.vqvae), str(self.pianist)]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Hex sha256 that tells a model's weights from others, whichever precision and version they were stored in."""
+    """Hex sha256 that identifies a model's weights, independent of stored precision and version."""
     digest = hashlib.sha256()
     for name, tensor in sorted((original_key(model, key), tensor) for key, tensor in model.state_dict().items()):
         digest.update(name.encode() + tensor.detach().to("cpu", torch.float16).contiguous().numpy().tobytes())
@@ -176,7 +176,7 @@ def config_of(checkpoint: Checkpoint) -> configs.StageConfig:
 
 def make_dit(config: configs.DiffusionConfig, style_config: configs.StyleEncoderConfig, vqvae: VQVAE) -> DiT:
     """An untrained DiT for these styles and a codec's codes."""
-    return DiT.from_config(config, style_config.style_dim, vqvae.code_vectors(), KINDS)
+    return DiT.from_config(config, style_config.style_dim, vqvae.code_vectors(), PEDALS)
 
 
 def load_vqvae(run: Path | str | Checkpoint, device: str | torch.device = "cpu") -> tuple[VQVAE, configs.VQVAEConfig]:
@@ -288,9 +288,9 @@ def _load_finished(folder, device, base):
 
 
 def _improviser(checkpoint, vqvae_run, style_encoder_run, device):
+    config = config_of(checkpoint)
     vqvae, vqvae_config = load_vqvae(vqvae_run, device)
     style_encoder, style_config, classes = load_style_encoder(style_encoder_run, device)
-    config = config_of(checkpoint)
     dit = make_dit(config, style_config, vqvae)
     dit = add_low_rank(dit, config.lora_rank) if getattr(config, "lora_rank", 0) else dit
     return Improviser(

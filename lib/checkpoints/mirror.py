@@ -1,15 +1,18 @@
-"""The mirror: a thread copies finished checkpoints to a second storage and never stops the training; and the way back.
+"""The mirror: a thread copies finished checkpoints to a second storage and restores them; training never waits.
 
-    MIRROR/runs/PRESET/RUN/checkpoints/step-00000250/...     as in the run; the manifest is written last
+    MIRROR/runs/PRESET/RUN/slots/{a,b}/...                   the two newest checkpoints, as in the run
+    MIRROR/runs/PRESET/RUN/slots/best/...                    the weights of the best one, without its optimizer
     MIRROR/runs/PRESET/RUN/{config,adjustments}.json ...     the run's small files
     MIRROR/stores/CORPUS/notes.store                         so that a new runtime need not download and ingest
 
-The thread keeps no list of work: each round compares the run with its copy, so that the next makes up for a missed one.
+Slots are overwritten where they stand, the older one first, as on Drive what is deleted or replaced still counts; a
+manifest that is emptied first and written last says what is whole. Mirrors of earlier versions, a folder a checkpoint,
+are read; once a slot is whole, these folders are removed. The thread keeps no list of work: each round compares the run
+with its copy, so that the next makes up for a missed one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import threading
@@ -19,34 +22,17 @@ from pathlib import Path
 
 from lib.checkpoints import checkpoint as checkpoints
 from lib.data.prepare import copy_store
-from lib.storage.backends import Storage, describe_error, open_storage
-from lib.storage.copies import copy_folder, fetch_folder, matches
+from lib.storage.backends import Storage, describe_error
+from lib.storage.copies import SPARE_BYTES, NoRoom, copy_folder, fetch_folder, matches
 from lib.storage.kill_points import kill_point
-from lib.storage.manifest import MANIFEST, DamageError, parse_manifest, unsealed
+from lib.storage.manifest import MANIFEST, DamageError
+from lib.storage.slots import BEST, SLOTS, slot_to_write, stored_checkpoints, weights_manifest
 
 SMALL_FILES = ("config.json", "adjustments.json", "history.jsonl", "events.jsonl", "train.log")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FIRST_WAIT_S, LONGEST_WAIT_S = 5.0, 300.0  # between tries
 REMIND_S = 600.0  # an error that stays is reported again so often
 log = logging.getLogger("lib.training")
-
-
-def remote_steps(storage: Storage, remote_run: str) -> list[str]:
-    """Names of a run's checkpoint folders in the mirror, newest first."""
-    names = storage.names(f"{remote_run}/checkpoints")
-    return sorted((name for name in names if checkpoints.step_of(name) is not None), reverse=True)
-
-
-def remote_manifest(storage: Storage, remote_run: str, name: str) -> dict:
-    """The manifest of a checkpoint in the mirror, itself undamaged; DamageError otherwise."""
-    path = f"{remote_run}/checkpoints/{name}/{MANIFEST}"
-    try:
-        manifest = parse_manifest(storage.read_text(path), path)
-    except FileNotFoundError:
-        raise DamageError(f"{path} is not there.") from None
-    if manifest.get("step") != checkpoints.step_of(name):
-        raise DamageError(f"{path} is another step's.")
-    return manifest
 
 
 class Mirror:
@@ -57,10 +43,12 @@ class Mirror:
     storage : where to
     remote_run : the run's folder there
     run : the run's folder here
-    keep : how many of the newest checkpoints stay there; the best stays besides
+    every_s : least seconds between two copies; the last one is made whenever training ends
     verify_every_s : least seconds between two checkpoints that are read back; None: each is
     report : callable(event, step, text, **fields), see history.append_event
     data : (data_dir, corpora): note stores to copy once
+    spare_bytes : left free there; None: SPARE_BYTES
+    clock : of the time module
 
     Attributes
     ----------
@@ -73,20 +61,22 @@ class Mirror:
         storage: Storage,
         remote_run: str,
         run: Path | str,
-        keep: int = 5,
+        every_s: float = 0.0,
         verify_every_s: float | None = None,
         report: Callable[..., None] | None = None,
         data: tuple[Path | str, Sequence[str]] | None = None,
+        spare_bytes: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ):
-        self.storage, self.remote_run, self.run = storage, remote_run, Path(run)
-        self.keep = keep  # 1 once the mirror is full
+        self.storage, self.remote_run, self.run, self.every_s = storage, remote_run, Path(run), every_s
         self.verify_every_s, self.report, self.data = verify_every_s, report or (lambda *event, **fields: None), data
+        self.spare_bytes, self.clock = SPARE_BYTES if spare_bytes is None else spare_bytes, clock
         self.state, self.seconds = "nothing yet", 0.0
         self.first_wait_s, self.longest_wait_s = FIRST_WAIT_S, LONGEST_WAIT_S
         self._wake, self._closed, self._rounds = threading.Event(), threading.Event(), threading.Lock()
-        self._copied, self._verified, self._last_verified_s = set(), set(), -1e9
+        self._verified, self._last_verified_s, self._last_copy_s = set(), -1e9, -1e9
         self._wait_s, self._reported, self._reported_at = 0.0, None, -1e9  # the error that was reported last, and when
-        self._finished, self._opened = None, False
+        self._finished, self._opened, self._lacks_best = None, False, False
         # a daemon: a dead mount may block it for ever
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
 
@@ -121,12 +111,28 @@ class Mirror:
         threading.Thread(target=work, name="mirror flush", daemon=True).start()
         return ended.wait(timeout_s) and succeeded[0]
 
+    def announce(self, checkpoint_bytes: int, weights_bytes: int) -> str:
+        """What the mirror will take, in words for people; and whether it has room for that."""
+        needed = len(SLOTS) * checkpoint_bytes + weights_bytes
+        text = f"The mirror {self.storage.where} takes up to {needed / 1e9:.1f} GB for this run"
+        try:
+            free = self.storage.free()
+            taken = self.storage.size(f"{self.remote_run}/slots")
+        except OSError:
+            return f"{text}."
+        if free is None:
+            return f"{text}; it does not say how much is free there."
+        room = free + taken - self.spare_bytes
+        lacks = f" Usable: {max(0, room) / 1e9:.1f} GB. Make room, and empty its bin." if room < needed else ""
+        return f"{text}; {free / 1e9:.1f} GB are free.{lacks}"
+
     # --- Rounds ------------------------------------------------------------------------------------------------
 
     def _run(self):
         while not self._closed.is_set():
             self._wake.wait()
             self._wake.clear()
+            self._closed.wait(max(0.0, self._last_copy_s + self.every_s - self.clock()))
             while not self._closed.is_set() and not self._round():
                 self._closed.wait(self._wait_s)  # not cut short by `notify`: a quota needs its pause
 
@@ -149,7 +155,7 @@ class Mirror:
         self.state = f"waiting {self._wait_s:.0f} s: {text}"
         if text != self._reported or time.monotonic() - self._reported_at > REMIND_S:
             self._reported, self._reported_at = text, time.monotonic()
-            message = f"{text}; training goes on here, and the copy is made later"
+            message = f"{text}; training continues here, and the copy is made later"
             newest = next(iter(checkpoints.step_folders(self.run)), None)
             self.report("mirror_failed", checkpoints.step_of(newest) if newest else 0, message, reason=text)
 
@@ -158,36 +164,50 @@ class Mirror:
             self.storage.open()
             self._opened = True
         self.storage.check()
-        due = self.verify_every_s is None or time.monotonic() - self._last_verified_s >= self.verify_every_s
         copied = False
-        for folder in self._kept_folders():
-            copied |= self._copy(folder, due)
+        for folder, best in self._wanted():
+            copied |= self._copy(folder, best)
+        if copied:
+            self._last_copy_s = self.clock()
         if copied or everything or self._finished:
             self._copy_rest()
         return copied
 
-    def _kept_folders(self):
-        """Checkpoint folders of the run that belong into the mirror, oldest first."""
-        folders, best = checkpoints.step_folders(self.run), checkpoints.best_step(self.run)
-        return sorted({*folders[: self.keep], *(folder for folder in folders if checkpoints.step_of(folder) == best)})
+    def _wanted(self):
+        """[(checkpoint folder of the run, whether as the best)] that belong into the mirror.
 
-    def _copy(self, folder, due):
-        """Copy a checkpoint unless it is there already, and read it back if that is `due`: whether it was copied."""
-        step, name = checkpoints.step_of(folder), folder.name
+        The best comes first: the slot that the newest is written to may hold it. In the newest slot it stays anyway.
+        """
+        folders, best = checkpoints.step_folders(self.run), checkpoints.best_step(self.run)
+        newest = [folder for folder in folders if not checkpoints.has_weights_alone(folder)][:1]
+        there, _ = stored_checkpoints(self.storage, self.remote_run)
+        slots = {f"{self.remote_run}/slots/{name}" for name in SLOTS} - {slot_to_write(self.remote_run, there)}
+        stays = {checkpoints.step_of(folder) for folder in newest} | {one.step for one in there if one.path in slots}
+        kept = [folder for folder in folders if checkpoints.step_of(folder) == best and best not in stays]
+        return [(folder, True) for folder in kept] + [(folder, False) for folder in newest]
+
+    def _copy(self, folder, best):
+        """Copy a checkpoint, or the weights of the best, unless it is there: whether copied; it is read back if due."""
+        step = checkpoints.step_of(folder)
         try:
             text = (folder / MANIFEST).read_text(encoding="utf-8")
-        except OSError:
+            text = weights_manifest(text) if best else text
+        except (OSError, DamageError):
             return False  # pruned meanwhile
-        if self._has_copy(name, text) and (name in self._verified or not due or self._verify(name, text)):
-            self._copied.add(name)
+        there, _ = stored_checkpoints(self.storage, self.remote_run)
+        due = self.verify_every_s is None or self.clock() - self._last_verified_s >= self.verify_every_s
+        copy = next((one for one in there if one.text == text), None)
+        if copy and (text in self._verified or not due or self._verify(copy)):
             return False
+        path = copy.path if copy else slot_to_write(self.remote_run, there)
+        path = f"{self.remote_run}/slots/{BEST}" if best else path
         self.state = f"copying {step}"
         try:
             if not due:
                 checkpoints.check(folder)
-            if not copy_folder(self.storage, folder, f"{self.remote_run}/checkpoints/{name}", text, due):
+            if not copy_folder(self.storage, folder, path, text, due, self.spare_bytes):
                 checkpoints.check(folder)
-                raise OSError(errno.EIO, "it gave back other bytes than were written")
+                raise OSError(errno.EIO, "it returned different bytes from those written")
         except DamageError:
             return False  # damaged, or pruned meanwhile: nothing to copy
         except FileNotFoundError:
@@ -195,58 +215,50 @@ class Mirror:
                 raise
             return False
         except OSError as error:
-            if error.errno in FULL and self.keep > 1:
-                self.keep = 1  # less is kept there from now on: the next round has room
-                self._prune()
-            raise
-        self._note(name, step, due)
+            if not isinstance(error, NoRoom) and error.errno not in FULL:
+                raise
+            self.storage.delete(f"{self.remote_run}/slots/{BEST}")  # the newest is worth more
+            if not best:
+                raise
+            self._say_no_room_for_best(step, error)
+            return False
+        self._note(step, text, due, best)
         return True
 
-    def _has_copy(self, name, text):
-        if name in self._copied:
-            return True
-        try:
-            return self.storage.read_text(f"{self.remote_run}/checkpoints/{name}/{MANIFEST}") == text
-        except FileNotFoundError:
-            return False
+    def _say_no_room_for_best(self, step, error):
+        if not self._lacks_best:
+            text = f"{describe_error(error)}; the newest checkpoints are copied; the best one is kept only here"
+            self.report("mirror_failed", step, text, reason=describe_error(error))
+        self._lacks_best = True
 
-    def _verify(self, name, text):
+    def _verify(self, copy):
         """Read back a checkpoint that was copied earlier: whether it is intact."""
-        if matches(self.storage, f"{self.remote_run}/checkpoints/{name}", unsealed(text, name)):
-            self._verified.add(name)
-            self._last_verified_s = time.monotonic()
+        if matches(self.storage, copy.path, copy.manifest):
+            self._verified.add(copy.text)
+            self._last_verified_s = self.clock()
             return True
-        problem = "the copy there is damaged: it is made again"
-        self.report("mirror_failed", checkpoints.step_of(name), problem, reason=problem)
+        problem = "the copy there is damaged; copying again"
+        self.report("mirror_failed", copy.step, problem, reason=problem)
         return False
 
-    def _note(self, name, step, verified):
-        self._copied.add(name)
+    def _note(self, step, text, verified, best):
         if verified:
-            self._verified.add(name)
-            self._last_verified_s = time.monotonic()
-        self._prune()
+            self._verified.add(text)
+            self._last_verified_s = self.clock()
+            self._remove_earlier_layout()
+        if best:
+            return
         self.state = f"step {step}"
-        text = "copied and read back" if verified else "copied, not read back yet"
-        self.report("mirrored", step, text + (", caught up" if self._reported else ""))
+        words = "copied and read back" if verified else "copied, not read back yet"
+        self.report("mirrored", step, words + (", caught up" if self._reported else ""))
         self._reported = None
 
-    def _prune(self):
-        """Remove older checkpoints there, the newest verified one never."""
-        names = remote_steps(self.storage, self.remote_run)
-        newest_verified = next((name for name in names if name in self._verified), None)
-        if newest_verified is None:
-            return
-        kept = {*(folder.name for folder in self._kept_folders()), *names[: self.keep]}
-        with contextlib.suppress(DamageError):
-            best = remote_manifest(self.storage, self.remote_run, newest_verified).get("best_step")
-            kept.add(f"step-{best or 0:08d}")
-        for name in names:
-            if name < newest_verified and name not in kept:
-                kill_point("mirror.prune")
-                self.storage.delete(f"{self.remote_run}/checkpoints/{name}/{MANIFEST}")  # first: half a folder is none
-                self.storage.delete(f"{self.remote_run}/checkpoints/{name}")
-                self._copied.discard(name), self._verified.discard(name)
+    def _remove_earlier_layout(self):
+        """The folders of an earlier version's checkpoints, once one in a slot is whole."""
+        for name in self.storage.names(f"{self.remote_run}/checkpoints"):
+            kill_point("mirror.prune")
+            self.storage.delete(f"{self.remote_run}/checkpoints/{name}/{MANIFEST}")  # first: half a folder is none
+            self.storage.delete(f"{self.remote_run}/checkpoints/{name}")
 
     # --- What else is copied -----------------------------------------------------------------------------------
 
@@ -257,12 +269,16 @@ class Mirror:
         if self._finished is not None:
             folder = self._finished
             path = f"{self.remote_run.rpartition('/')[0]}/{folder.name}"
-            if copy_folder(self.storage, folder, path, (folder / MANIFEST).read_text(encoding="utf-8")):
+            text = (folder / MANIFEST).read_text(encoding="utf-8")
+            if copy_folder(self.storage, folder, path, text, spare_bytes=self.spare_bytes):
                 self._finished = None
         if self.data is not None:
             data_dir, names = self.data
-            for name in names:
-                copy_store(self.storage, name, data_dir)
+            try:
+                for name in names:
+                    copy_store(self.storage, name, data_dir, self.spare_bytes)
+            except NoRoom as error:  # another machine can make them anew
+                self.report("mirror_failed", 0, f"note stores are not copied: {error}", reason=str(error))
             self.data = None
 
 
@@ -287,67 +303,48 @@ def restore_run(storage: Storage, remote_run: str, run: Path | str, newest_here:
     ------
     CheckpointError : there is none here, and all in the mirror are damaged; OSError : the storage can't be reached
     """
-    restored, best, names = [], None, remote_steps(storage, remote_run)
-    for name in names:
-        if restored or checkpoints.step_of(name) <= newest_here:
-            break
-        manifest = _fetch_checkpoint(storage, remote_run, run, name)
-        if manifest:
-            restored.append(manifest["step"])
-            best = manifest.get("best_step")
+    there, broken = stored_checkpoints(storage, remote_run)
+    restored, manifest = [], None
+    for checkpoint in there:
+        if restored or checkpoint.step <= newest_here or checkpoint.has_weights_alone:
+            continue
+        if _fetch_checkpoint(storage, run, checkpoint):
+            restored.append(checkpoint.step)
+            manifest = checkpoint.manifest
+        else:
+            broken.append(checkpoint.path)
+    best = manifest["best_step"] if manifest else None
     if best is not None and best not in restored and not checkpoints.is_valid(checkpoints.step_folder(run, best)):
-        manifest = _fetch_checkpoint(storage, remote_run, run, f"step-{best:08d}")
-        restored += [best] if manifest else []
+        copies = (one for one in there if one.step == best and _fetch_checkpoint(storage, run, one))
+        restored += [one.step for one in copies][:1]
     if restored:
         remote_names = storage.names(remote_run)
         for name in SMALL_FILES:  # those that this machine has are newer, but for the adjustments
             if name in remote_names and (name == "adjustments.json" or not (Path(run) / name).exists()):
                 storage.get(f"{remote_run}/{name}", Path(run) / name)
-    elif not newest_here and not _only_begun(storage, remote_run, names):
+    elif not newest_here and not _only_begun(storage, broken):
         raise checkpoints.CheckpointError(
-            f"All {len(names)} checkpoints of {storage.where}/{remote_run} are damaged, and {run} has none. "
-            f"Start afresh with a new --run, or bring an older copy back (Drive keeps versions)."
+            f"All {len(broken)} checkpoints of {storage.where}/{remote_run} are damaged, and {run} has none. "
+            f"Start again with a new --run, or restore an older copy (Drive keeps versions)."
         )
     return restored
 
 
-def _only_begun(storage, remote_run, names):
+def _only_begun(storage, broken):
     """Whether there is at most one checkpoint, whose copy was cut off before its manifest: nothing is lost then."""
-    return not names or len(names) == 1 and MANIFEST not in storage.names(f"{remote_run}/checkpoints/{names[0]}")
-
-
-def _fetch_checkpoint(storage, remote_run, run, name):
-    """The manifest of the checkpoint that was fetched; None where the mirror's is damaged."""
+    if len(broken) != 1:
+        return not broken
     try:
-        remote_manifest(storage, remote_run, name)  # checks its step
-        return fetch_folder(storage, f"{remote_run}/checkpoints/{name}", Path(run) / "checkpoints" / name)
+        return not storage.read_text(f"{broken[0]}/{MANIFEST}")
+    except FileNotFoundError:
+        return True
+
+
+def _fetch_checkpoint(storage, run, checkpoint):
+    """Whether a checkpoint was fetched; the mirror's may be damaged."""
+    try:
+        fetch_folder(storage, checkpoint.path, checkpoints.step_folder(run, checkpoint.step))
     except (DamageError, FileNotFoundError) as damage:
         log.warning("skipped a damaged checkpoint in the mirror: %s", damage)
-        return None
-
-
-def bring_runs(mirror: Path | str | None, preset: str, runs_dir: Path | str, names: Sequence[str]) -> None:
-    """Fetch what a notebook looks for in RUNS and a new machine lacks: runs, or the finished improviser.
-
-    Parameters
-    ----------
-    mirror : as for train; None: nothing is done
-    preset : of the runs
-    runs_dir : folder of runs
-    names : of folders; those that are here, or not in the mirror, are left out
-    """
-    missing = [name for name in names if not (Path(runs_dir) / name).exists()]
-    if mirror is None or not missing:
-        return
-    storage = open_storage(mirror)
-    try:
-        storage.open()
-        remote_names = storage.names(f"runs/{preset}")
-        for name in missing:
-            if name in remote_names:
-                finished = MANIFEST in storage.names(f"runs/{preset}/{name}")
-                fetch = fetch_folder if finished else restore_run
-                fetch(storage, f"runs/{preset}/{name}", Path(runs_dir) / name)
-                print(f"{name} is here again, from {storage.where}", flush=True)
-    except OSError as error:
-        print(f"The mirror {mirror} can't be read: {describe_error(error)}.", flush=True)
+        return False
+    return True

@@ -1,11 +1,10 @@
-"""The runs that a stage builds on: where they are (here, on the Hugging Face hub, in the mirror), whether they changed.
+"""The runs that a stage builds on: finds them here, on the Hugging Face hub or in the mirror, and checks for changes.
 
 Codes and styles mean something only together with the very weights that made them: a manifest keeps their hashes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -20,11 +19,12 @@ from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.checkpoint import Checkpoint, CheckpointError, newest_step
 from lib.checkpoints.history import append_event
-from lib.checkpoints.mirror import remote_manifest, remote_steps, restore_run
+from lib.checkpoints.mirror import restore_run
 from lib.data.note_store import STORE_NAME
 from lib.data.prepare import fetch_store
 from lib.storage.backends import Storage, describe_error
-from lib.storage.manifest import MANIFEST, DamageError, verify
+from lib.storage.manifest import MANIFEST, verify
+from lib.storage.slots import stored_checkpoints
 
 DEPENDENCIES = {
     "vqvae": (),
@@ -66,7 +66,7 @@ def locate(run: Path | str) -> Path:
     if text.startswith(HUB_SCHEME):
         if match is None:
             raise CheckpointError(
-                f"{text} is no name of the Hugging Face hub: hf://OWNER/NAME or hf://OWNER/NAME@REVISION."
+                f"{text} is not a name on the Hugging Face hub. Write hf://OWNER/NAME or hf://OWNER/NAME@REVISION."
             )
     elif match is None or path.exists() or Path(match[1]).exists() or match[1] in LOCAL_FOLDERS:
         return path
@@ -79,7 +79,7 @@ def _download(name, revision, text):
 
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
     except ImportError:
-        reason = "to fetch it from the Hugging Face hub wants pip install huggingface_hub"
+        reason = "fetching it from the Hugging Face hub needs: pip install huggingface_hub"
     except Exception as error:  # the hub raises several unrelated types
         lines = str(error).strip().splitlines() or [type(error).__name__]
         reason = f"the Hugging Face hub does not give {name}: {lines[0]}"
@@ -118,14 +118,13 @@ class FinishedPart(Checkpoint):
         return {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
 
 
-def require(run: Path | str | Checkpoint, stage: str, name: str = "best") -> Checkpoint:
-    """A checkpoint of `stage`: of a run (`checkpoint.find`), part of a finished improviser's folder, or exported alone.
+def require(run: Path | str | Checkpoint, stage: str) -> Checkpoint:
+    """A checkpoint of `stage`: the best of a run, part of a finished improviser's folder, or exported alone.
 
     Parameters
     ----------
     run : a folder, or a name of the Hugging Face hub (`locate`); a Checkpoint is given back as it is
     stage : one of DEPENDENCIES
-    name : "best" or "latest"
 
     Raises
     ------
@@ -142,7 +141,11 @@ def require(run: Path | str | Checkpoint, stage: str, name: str = "best") -> Che
         if finished.get("kind") != "improviser" or stage not in FINISHED or weights not in finished["sha256"]:
             raise CheckpointError(f"{run} holds no weights of {stage!r} to build on.")
         return finished_part(run, finished, stage)
-    checkpoint = checkpoints.find(run, name)
+    if run.name == stage and not run.is_dir():
+        ways = f"train it first (python -m lib train {stage})"
+        ways = f"{ways}, or build on the released one (--{stage.replace('_', '-')}-run data/released)"
+        raise CheckpointError(f"There is no run folder {run}: {ways}.")
+    checkpoint = checkpoints.find(run, "best")
     if checkpoint is None:
         raise CheckpointError(f"{run} has no checkpoint yet: train it first (python -m lib train {stage}).")
     if checkpoint.manifest.get("stage") != stage:
@@ -226,8 +229,8 @@ def check_unchanged(checkpoint: Checkpoint, runs: Mapping[str, Path]) -> None:
     for stage, sha256 in weights_sha256({stage: run for stage, run in runs.items() if stage in before}).items():
         if sha256 != before[stage]:
             raise CheckpointError(
-                f"{checkpoint.run} was trained on other weights than {runs[stage]} has now. "
-                f"Name the {stage} run it was trained on, or train anew with another --run."
+                f"{checkpoint.run} was trained on weights that {runs[stage]} no longer has. "
+                f"Name the {stage} run it was trained on, or train again with another --run."
             )
 
 
@@ -240,7 +243,7 @@ def remote_name(preset: str, folder: Path | str) -> str:
 
 
 def reach(storage: Storage, run: Path) -> bool:
-    """Whether the mirror can be used; a printed line says so where it can't and the run is here.
+    """Whether the mirror can be used; prints a line if it can't but the run is here.
 
     Raises
     ------
@@ -253,9 +256,9 @@ def reach(storage: Storage, run: Path) -> bool:
         problem, step = f"The mirror {storage.where} can't be reached: {describe_error(error)}.", newest_step(run)
     if not step:
         raise CheckpointError(
-            f"{problem} It may hold {run.name}, which is not here. Bring it back, or leave the mirror out."
+            f"{problem} It may hold {run.name}, which is not here. Restore the mirror, or leave it out."
         )
-    line = f"{problem} Continuing from step {step} of {run}, which is here; the copy is made when the mirror is back."
+    line = f"{problem} Continuing from step {step} of {run}, which is here; it is copied when the mirror is back."
     log.warning(line)
     print(line, flush=True)
     return False
@@ -292,16 +295,15 @@ def bring_back(
         _check_same_run(storage, remote_run, run, step)
         for restored in restore_run(storage, remote_run, run, step):
             append_event(run, "restored", restored, f"from {storage.where}")
+            print(f"{run.name}: step {restored}, from the mirror, {storage.where}/{remote_run}", flush=True)
 
 
 def _check_same_run(storage, remote_run, run, step):
     if not step:
         return
     run_id = checkpoints.find(run).manifest["run_id"]
-    for name in remote_steps(storage, remote_run):
-        with contextlib.suppress(DamageError):
-            if remote_manifest(storage, remote_run, name).get("run_id") == run_id:
-                return
+    for checkpoint in stored_checkpoints(storage, remote_run)[0][:1]:
+        if checkpoint.manifest.get("run_id") != run_id:
             raise CheckpointError(
                 f"{storage.where} holds another run named {run.name!r}: name a new --run, or another --mirror."
             )

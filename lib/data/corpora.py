@@ -1,4 +1,4 @@
-"""The corpora that the suite knows, a row each; and the note store of any corpus: open it, sum it up, choose pieces.
+"""The known corpora, one row each; opens the note store of any corpus, summarises it, and selects pieces.
 
 To add a corpus, add a row to CORPORA, and a reader in metadata.py where its tables are of a new kind.
 """

@@ -1,6 +1,6 @@
 """Archives and tables of the corpora, from their official addresses.
 
-A download goes on where it was cut (HTTP ranges), is verified by its checksum, and appears under its name only
+A download continues where it was cut (HTTP ranges), is verified by its checksum, and appears under its name only
 when it is whole. Where a server says no, the message says how to do it by hand.
 """
 
@@ -127,9 +127,8 @@ def _complete(source, partial, path):
             problem = str(getattr(error, "reason", error))
         if attempt < ATTEMPTS - 1:
             time.sleep(PAUSE_S * 2**attempt)
-    raise CorpusError(
-        f"{source.url} can't be fetched: {problem}. Run the same command again and it goes on. {_by_hand(source, path)}"
-    )
+    way = f"Run the same command again and it continues. {_by_hand(source, path)}"
+    raise CorpusError(f"{source.url} can't be fetched: {problem}. {way}")
 
 
 def _continue(source, partial):

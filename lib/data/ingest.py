@@ -1,4 +1,4 @@
-"""From MIDI files to a note store: read every file once, keep what is usable, say why the rest is not.
+"""From MIDI files to a note store: reads every file once, keeps what is usable, and reports why the rest is not.
 
 The files are members of a zip, read in memory, nothing is unpacked to disk, or of a folder. A member is its name, in
 Unicode's composed form with "/", and a callable that gives its bytes, or MidiError with the reason why it is refused.
@@ -39,7 +39,8 @@ from lib.data.note_store import (
 )
 from lib.data.splits import split_folder
 from lib.music.beat_tracking import sits_on_grid
-from lib.music.notes import MAX_MIDI_BYTES, MIDI_SUFFIXES, MidiError, read_midi_and_quarters
+from lib.music.midi_file import MAX_MIDI_BYTES, MidiError
+from lib.music.notes import MIDI_SUFFIXES, read_midi_and_quarters
 from lib.progress import progress_bar
 from lib.storage.atomic_write import write_text
 
@@ -110,9 +111,9 @@ def ingest(
     else:
         source = nullcontext(MidiFolder(folder))
         beside = folder
-    places = [metadata, beside, Path(data_dir) / name, data_dir]
+    folders = [metadata, beside, Path(data_dir) / name, data_dir]
     with source as source:
-        return ingest_source(name, data_dir, source, [place for place in places if place is not None])
+        return ingest_source(name, data_dir, source, [where for where in folders if where is not None])
 
 
 def _downloaded(name, data_dir):
@@ -148,7 +149,7 @@ def ingest_source(
         try:
             if member in seen:
                 raise MidiError("is in the archive twice")
-            notes, quarters_s = read_midi_and_quarters(read())
+            notes, quarters_s = read_midi_and_quarters(read(), holds=corpus is None)
         except MidiError as error:
             skipped.append({"member": member, "reason": str(error)})
             continue
@@ -177,7 +178,7 @@ def ingest_source(
 
 def _nothing_usable(origin, skipped):
     if not skipped:
-        return f"{origin} holds no MIDI file (.mid or .midi)"
+        return f"{origin} holds no MIDI file ({', '.join(MIDI_SUFFIXES)})"
     reasons = "; ".join(f"{s['member']} {s['reason']}" for s in skipped[:SHOWN_REASONS])
     more = f"; and {len(skipped) - SHOWN_REASONS} more" if len(skipped) > SHOWN_REASONS else ""
     return f"{origin} holds no usable performance: {reasons}{more}"
@@ -210,9 +211,9 @@ def _listed_pieces(corpus, source, metadata_dirs):
     """{path key: Piece} of the corpus's tables."""
     tables = {table: _find_table(table, source, metadata_dirs) for table in corpus.tables}
     if missing := [table for table, content in tables.items() if content is None]:
-        places = ", ".join(str(place) for place in (source.path, *metadata_dirs))
+        folders = ", ".join(str(where) for where in (source.path, *metadata_dirs))
         raise CorpusError(
-            f"{' and '.join(missing)} not found in {places}; fetch with: python -m lib data download {corpus.name}, "
+            f"{' and '.join(missing)} not found in {folders}; fetch with: python -m lib data download {corpus.name}, "
             f"or give the folder with --metadata"
         )
     return {path_key(piece.member, corpus.path_parts): piece for piece in corpus.read_tables(tables)}

@@ -1,4 +1,4 @@
-"""What is known of a piece besides its notes: tables of the corpora, and the names of folders.
+"""Metadata of pieces, from the tables of the corpora and the names of folders.
 
 Files are found in the tables by the last parts of their path ("2018/x.midi", "live/PIANIST/ALBUM/TITLE.midi"), in
 Unicode's composed form, so the name of the archive's root and the way it spells accents do not matter.

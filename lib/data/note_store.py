@@ -147,11 +147,11 @@ def write_note_store(path: Path | str, pieces: list[Piece], arrays: list) -> Not
 
 
 def _place(pieces, arrays):
-    """The pieces with their rows' places, one after another."""
+    """The pieces with their rows' offsets, one after another."""
     placed, note, pedal = [], 0, 0
     for piece, (rows, pedals) in zip(pieces, arrays, strict=True):
-        place = {"first_note": note, "num_notes": len(rows), "first_pedal": pedal, "num_pedals": len(pedals)}
-        placed.append(replace(piece, end_s=piece.end_s or last_release_s(rows), **place))
+        bounds = {"first_note": note, "num_notes": len(rows), "first_pedal": pedal, "num_pedals": len(pedals)}
+        placed.append(replace(piece, end_s=piece.end_s or last_release_s(rows), **bounds))
         note, pedal = note + len(rows), pedal + len(pedals)
     return placed
 

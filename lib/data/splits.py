@@ -1,4 +1,4 @@
-"""Which album is for training, which for validation, which for the test: whole albums, the same on every machine.
+"""Splits into training, validation and test: whole albums, the same on every machine.
 
 The share of an album comes from a keyed hash of its name, so that a new album never moves an old one, and no song of
 an album that is heard in training is ever met again in a test.

@@ -22,7 +22,7 @@ from lib.data.note_store import CorpusError, NoteStore
 from lib.music.notes import Notes
 from lib.music.tempo_map import BAR, TempoMap
 from lib.progress import progress_bar
-from lib.storage.atomic_write import atomic_write
+from lib.storage.atomic_write import write_bytes
 
 MAPS_NAME = "tempo_maps.npz"  # beside the note store
 PARTS_NAME = ".tempo_maps"  # folder of what is tracked so far
@@ -63,8 +63,7 @@ def write_tempo_maps(path: Path | str, maps: list[TempoMap], fingerprint: str) -
     }
     file = io.BytesIO()
     np.savez_compressed(file, fingerprint=np.array(fingerprint), **columns)
-    with atomic_write(path, unique=True) as partial:
-        partial.write_bytes(file.getvalue())
+    write_bytes(path, file.getvalue(), unique=True)
 
 
 def read_tempo_maps(path: Path | str, fingerprint: str) -> list[TempoMap]:
@@ -98,8 +97,34 @@ def read_tempo_maps(path: Path | str, fingerprint: str) -> list[TempoMap]:
 
 
 def open_tempo_maps(store: NoteStore) -> list[TempoMap]:
-    """The maps of a store's pieces, from the file beside it; CorpusError where there is none that fits."""
-    return read_tempo_maps(store.path.parent / MAPS_NAME, store_fingerprint(store))
+    """The maps of a store's pieces: those beside it, else the released ones; CorpusError where none fit."""
+    path, fingerprint = store.path.parent / MAPS_NAME, store_fingerprint(store)
+    try:
+        return read_tempo_maps(path, fingerprint)
+    except CorpusError:
+        if not take_released_maps(store):
+            raise
+        return read_tempo_maps(path, fingerprint)
+
+
+def take_released_maps(store: NoteStore, released: Path | None = None) -> str | None:
+    """Make sure of maps beside a note store without tracking: "there", "released" (copied), or None: none fit.
+
+    Parameters
+    ----------
+    released : maps that may fit; by default the ones of the corpus's name in data/released
+    """
+    folder, fingerprint = store.path.parent, store_fingerprint(store)
+    released = released or RELEASED / f"tempo_maps_{folder.name}.npz"
+    for path, source in ((folder / MAPS_NAME, "there"), (released, "released")):
+        try:
+            maps = read_tempo_maps(path, fingerprint)
+        except CorpusError:
+            continue
+        if source != "there":
+            write_tempo_maps(folder / MAPS_NAME, maps, fingerprint)
+        return source
+    return None
 
 
 def find_tempo_maps(
@@ -113,18 +138,11 @@ def find_tempo_maps(
     load_track : gives a function that makes the map of a performance, told its file's own beats (seconds, or None);
         called in each process, so it can be pickled
     processes : how many track at once; what they finish is kept when they are stopped
-    released : maps that may fit; by default the ones of the corpus's name in data/released
+    released : as for `take_released_maps`
     """
-    folder, fingerprint = store.path.parent, store_fingerprint(store)
-    released = released or RELEASED / f"tempo_maps_{folder.name}.npz"
-    for path, source in ((folder / MAPS_NAME, "there"), (released, "released")):
-        try:
-            maps = read_tempo_maps(path, fingerprint)
-        except CorpusError:
-            continue
-        if source != "there":
-            write_tempo_maps(folder / MAPS_NAME, maps, fingerprint)
+    if source := take_released_maps(store, released):
         return source
+    folder, fingerprint = store.path.parent, store_fingerprint(store)
     parts = folder / PARTS_NAME
     firsts = range(0, len(store), PART_PIECES)
     paths = [parts / f"{fingerprint}-{first:05d}.npz" for first in firsts]
@@ -147,3 +165,10 @@ def _track_part(store, first, path, load_track, fingerprint):
         own_beats_s = None if piece.quarters_s is None else piece.quarters_s - piece.start_s
         maps.append(track(notes, own_beats_s).covering(0.0, max(notes.end_s, piece.seconds)))
     write_tempo_maps(path, maps, fingerprint)
+
+
+def tempo_maps_of(pieces: list[tuple[NoteStore, int]]) -> list[TempoMap]:
+    """The map of each of (note store, piece index); CorpusError where a store has none that fit."""
+    stores = {store.path: store for store, _ in pieces}
+    maps = {path: open_tempo_maps(store) for path, store in stores.items()}
+    return [maps[store.path][index] for store, index in pieces]

@@ -40,9 +40,8 @@ def describe_notes(notes):
     if not len(notes):
         return "no notes"
     keys = f"{key_name(notes.pitch.min())} to {key_name(notes.pitch.max())}"
-    return (
-        f"{len(notes)} notes in {notes.end_s:.1f} s, {keys}, velocity {notes.velocity.min()} to {notes.velocity.max()}"
-    )
+    velocity = f"velocity {notes.velocity.min()} to {notes.velocity.max()}"
+    return f"{len(notes)} notes in {notes.end_s:.1f} s, {keys}, {velocity}"
 
 
 def format_chords(chords):

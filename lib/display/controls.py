@@ -20,26 +20,26 @@ from lib.display.take_strip import TakeActions, TakeStrip
 from lib.display.takes import Call
 from lib.music.audio import render_audio
 from lib.music.hands import left_hand
-from lib.music.notes import write_midi
+from lib.music.midi_writer import write_midi
 
 __all__ = ["SoloPanel", "request_of", "solo_controls"]
 VARIATIONS = 3
 log = logging.getLogger(__name__)
 
 
-def solo_controls(
-    improvise, request_type, styles=(), soundfont=None, infill=None, folder=None, in_background=None
-):
+def solo_controls(improvise, request_type, styles=(), soundfont=None, infill=None, folder=None, in_background=None):
     """Knobs, buttons that play, the player, and the takes so far.
 
     Parameters
     ----------
-    improvise : callable(GenerateRequest, callback) -> something with notes, chords and begins_s (generate.Solo); to
-        continue a take, it is called with prompt=Notes too. It must let through what the callback raises
+    improvise : callable(GenerateRequest, callback) -> something with notes, chords, tempo_map and begins_s
+        (generate.Solo); to continue a take, it is called with prompt=Notes and tempo_map=TempoMap too. It must let
+        through what the callback raises
     request_type : GenerateRequest of lib.generation.request
     styles : names of pianists to choose from; none: no such knob
     soundfont : path of an .sf2, or None
-    infill : callable(GenerateRequest, Notes, from_s, to_s, callback), as improvise; None: passages can't be resampled
+    infill : callable(GenerateRequest, Notes, from_s, to_s, callback, tempo_map=TempoMap), as improvise; None: passages
+        can't be resampled
     folder : where kept takes are written as MIDI files, or None
     in_background : play in a thread, so that it can be cancelled; None: inside a notebook
 
@@ -167,9 +167,9 @@ class SoloPanel(widgets.VBox):
                 job.check()
                 takes.append(self.strip.add(call, solo, audio))
         self.hear(takes[-1], takes if len(takes) == 1 else [basis, *takes], job)
-        return (
-            f"{len(takes[0].notes)} notes" if len(takes) == 1 else f"{len(takes)} variations beside take {basis.number}"
-        )
+        if len(takes) == 1:
+            return f"{len(takes[0].notes)} notes"
+        return f"{len(takes)} variations beside take {basis.number}"
 
     def _reporter(self, job, left, number, count):
         """The callback of one of `count` calls: shows progress, time left and the roll so far; raises Cancelled."""
@@ -206,10 +206,8 @@ class SoloPanel(widgets.VBox):
 
     def hear(self, take, among=None, job=None):
         """Put a take in the player, with others to switch to; `job`: the job that ends so, unless it was cancelled."""
-        takes = {one.name: (one.notes, one.audio) for one in among or [take]}
-        request = take.call.request
-        page = takes_html(takes, request.chords, take.chords, request.tempo_bpm, request.beats_per_bar)
-        page = framed(page, " / ".join(takes))
+        takes = {one.name: (one.notes, one.audio, one.chords, one.tempo_map) for one in among or [take]}
+        page = framed(takes_html(takes, take.call.request.chords), " / ".join(takes))
         with self._lock:
             if job is not None:
                 job.check()
@@ -237,7 +235,7 @@ class SoloPanel(widgets.VBox):
         if self._folder is not None:
             request, hands = take.call.request, left_hand(take.notes)
             path = Path(self._folder) / f"take_{take.number}_seed_{request.seed}.mid"
-            write_midi(take.notes, path, request.tempo_bpm, take.chords, hands, request.beats_per_bar, take.bars_from_s)
+            write_midi(take.notes, path, take.tempo_map, take.chords, hands)
             self.message.value = f"kept as {path.name}"
 
     def wait(self, timeout_s=None):

@@ -1,4 +1,4 @@
-"""The knobs of a solo, and what is wrong with them: widgets that ipywidgets 7 and 8 have alike."""
+"""The knobs of a solo and their errors, with widgets that ipywidgets 7 and 8 share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lib.config import GUIDED_CANDIDATES, build
 from lib.display.palette import WARNING
 from lib.music.chords import NAMES, ChordError
 
+METRES, FEELS = ("4/4", "3/4", "6/8", "12/8", "5/4", "7/8"), ("free", "straight", "swing")
 RULES_ASKED, RULES_ALWAYS, RULES_OFF = "asked", "always", "off"
 RULE_CHOICES = [("where one is set", RULES_ASKED), ("for the chords too", RULES_ALWAYS), ("off", RULES_OFF)]
 FINE = ("guidance_scale", "temperature", "num_candidates", "rules")  # knobs that few need
@@ -20,9 +21,14 @@ def make_knobs(request_type, styles=()):
     """dict name -> widget: fields of the request's type, and `rules`, `style_mix` and `style_share`."""
     default = request_type()
     knobs = {
-        "chords": widgets.Text(default.chords, description="chords", **_wide()),
+        "chords": widgets.Textarea(
+            default.chords, description="chords", rows=2, **_wide()
+        ),  # line breaks are bar lines
+        "choruses": widgets.IntSlider(0, min=0, max=16, description="choruses (0 off)", **_wide()),
         "seconds": _slider(10.0, 5, 120, 5, ".0f", "seconds"),
         "tempo_bpm": _slider(default.tempo_bpm, 40, 280, 1, ".0f", "tempo"),
+        "metre": widgets.Dropdown(options=METRES, value=default.metre, description="metre", **_wide()),
+        "feel": widgets.Dropdown(options=FEELS, value=default.feel, description="feel", **_wide()),
         **{name: _rule_knob(name, *spec) for name, spec in _rule_fields(request_type).items()},
         "seed": widgets.BoundedIntText(default.seed, min=0, max=2**31 - 1, description="seed", **_wide()),
         "guidance_scale": _slider(default.guidance, 1, 5, 0.1, ".1f", "guidance"),
@@ -68,11 +74,11 @@ def _style_knobs(styles):
 
 
 def request_of(request_type, knobs):
-    """A request from the knobs; 0 and "" leave the choice to the model. Raises ConfigError."""
+    """A request from the knobs; 0 and "" leave the choice to the model, or length to seconds. Raises ConfigError."""
     values = {name: knob.value for name, knob in knobs.items()}
-    values = {
-        name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()
-    }  # browsers add 1e-14
+    rounded = {name: round(value, 3) for name, value in values.items() if isinstance(value, float)}
+    values |= rounded  # browsers add 1e-14
+    values.pop("seconds" if values["choruses"] else "choruses")
     style = _style(*(values.pop(name, "") for name in ("style", "style_mix", "style_share")))
     rules, candidates = values.pop("rules"), values.pop("num_candidates")
     rule_values = {name: value for name in _rule_fields(request_type) if (value := values.pop(name))}

@@ -24,9 +24,10 @@ from lib.display.palette import (
     RIGHT,
     on_paper,
 )
-from lib.music.tempo_map import BEATS_ONLY, FASTEST_FELT, IN_BARS, NO_BEAT, SLOWEST_FELT, TempoMap
+from lib.music.tempo_map import BEATS_ONLY, FASTEST_FELT, IN_BARS, NO_BEAT, SLOWEST_FELT, TempoMap, in_beats
 
 MATCH_S = 0.04  # an onset that is off by no more is the same note
+PICKUP_BEATS = 0.5  # by which the first note may come before its bar and get no row of its own
 
 
 @on_paper
@@ -60,6 +61,48 @@ def plot_piano_roll(notes, chords=(), title="", ax=None, hands=None):
     return described(ax.figure, titled(title, f"Piano roll: {describe_notes(notes)}{played}{format_chords(chords)}"))
 
 
+@on_paper
+def plot_bars(notes, tempo_map: TempoMap, chords=(), title="", bars_per_row=4, hands=None) -> Figure:
+    """Notes on their bar grid, so many bars a row: bars are equally wide whatever the tempo does, and are numbered.
+
+    Parameters
+    ----------
+    notes, chords, title, hands : as of plot_piano_roll
+    tempo_map : of the notes; rows begin with its first known bar, and are as long as so many of these
+    bars_per_row : those of a chorus show what comes back in the next one
+    """
+    beats = in_beats(notes, tempo_map)
+    known = tempo_map.bars[tempo_map.bars["kind"] == IN_BARS]
+    length = bars_per_row * (float(known["beats"][0]) if len(known) else 4.0)
+    anchor = float(known["start"][0]) if len(known) else 0.0
+    span = (beats.onset[[0, -1]] if len(beats) else np.full(2, anchor)) - anchor
+    begin = anchor + length * np.floor((span[0] + PICKUP_BEATS) / length)
+    count = max(1, int(np.ceil((anchor + span[1] + 1e-3 - begin) / length)))
+    low, high = _pitch_range([notes])
+    size = {"figsize": (11, 0.5 + 1.25 * count), "layout": "constrained"}
+    figure, axes = plt.subplots(count, 1, sharey=True, squeeze=False, **size)
+    colours = _colours(axes[0, 0], notes, hands)
+    edges = np.stack([beats.onset, beats.release], 1)[..., None]  # (N, 2 ends, 1)
+    rows = np.concatenate([edges, np.broadcast_to(notes.pitch[:, None, None], edges.shape)], -1)
+    symbols = [(float(tempo_map.to_beats(time_s)), symbol) for time_s, symbol in chords]
+    taps = tempo_map.to_beats(tempo_map.taps_s())
+    for ax, first in zip(axes[:, 0], begin + length * np.arange(count)):
+        ax.add_collection(LineCollection(rows, colors=colours, linewidths=2.2, capstyle="butt"))
+        ax.set(xlim=(first, first + length), ylim=(low - 2, high + 7))
+        ax.set_yticks([36, 60, 84], ["C2", "C4", "C6"])
+        ax.vlines(taps, *ax.get_ylim(), colors=PALE, linewidth=0.5, zorder=0)
+        ax.vlines(known["start"], *ax.get_ylim(), colors=QUIET, linewidth=0.9, zorder=0)
+        here = (known["start"] > first - 1e-3) & (known["start"] < first + length - 1e-3)
+        ax.set_xticks(known["start"][here], 1 + np.flatnonzero(here))
+        for position, symbol in symbols:
+            if first - 1e-3 <= position < first + length - 1e-3:
+                ax.text(position, high + 2, f" {symbol}", fontsize=7, color=QUIET)
+    axes[-1, 0].set_xlabel("bar")
+    figure.suptitle(title)
+    text = f"{len(known)} bars, {bars_per_row} a row: {describe_notes(notes)}{format_chords(chords)}"
+    return described(figure, titled(title, text))
+
+
 def _colours(ax, notes, hands):
     """(N, 4): by loudness, in the hue of the hand; hands are named above the roll."""
     loud = Normalize(0, 127)(notes.velocity.astype(float))
@@ -80,14 +123,9 @@ def plot_piano_rolls(performances, title=""):
     performances : dict name -> Notes
     title : str
     """
-    figure, axes = plt.subplots(
-        len(performances),
-        1,
-        figsize=(11, 0.8 + 2.2 * len(performances)),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    count = len(performances)
+    shape = {"figsize": (11, 0.8 + 2.2 * count), "layout": "constrained"}
+    figure, axes = plt.subplots(count, 1, sharex=True, squeeze=False, **shape)
     low, high = _pitch_range(performances.values())
     for ax, (name, notes) in zip(axes[:, 0], performances.items(), strict=True):
         plot_piano_roll(notes, title=name, ax=ax)
@@ -162,13 +200,10 @@ def _describe_losses(history, names, runtimes):
     parts = []
     for name in names:
         last_values = {row["split"]: row[name] for row in history if name in row}
-        parts.append(
-            f"{name.replace('_', ' ')} {', '.join(f'{value:.3g} in {split}' for split, value in last_values.items())}"
-        )
-    last, times = (
-        max((row["step"] for row in history), default=0),
-        f"{len(runtimes)} runtime{'s' * (len(runtimes) != 1)}",
-    )
+        values = ", ".join(f"{value:.3g} in {split}" for split, value in last_values.items())
+        parts.append(f"{name.replace('_', ' ')} {values}")
+    last = max((row["step"] for row in history), default=0)
+    times = f"{len(runtimes)} runtime{'s' * (len(runtimes) != 1)}"
     return f"Training curves, {last} steps in {times}. In the end: {'; '.join(parts) or 'nothing logged'}"
 
 
@@ -194,12 +229,9 @@ def plot_confusion(matrix, names):
     ax.set_title(rightly)
     wrong = shares * (1 - np.eye(len(shares)))
     played, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
-    most = (
-        f"; most often confused: {names[played]}, taken for {names[predicted]} ({wrong.max():.0%})"
-        if wrong.any()
-        else ""
-    )
-    return described(figure, f"Confusion of {len(names)} pianists: {rightly}{most}")
+    text = f"Confusion of {len(names)} pianists: {rightly}"
+    most = f"; most often confused: {names[played]}, taken for {names[predicted]} ({wrong.max():.0%})"
+    return described(figure, text + most if wrong.any() else text)
 
 
 @on_paper
@@ -226,9 +258,8 @@ def plot_evidence(notes, times_s, evidence, name, stretch_s=10.0):
     curve.set_xlabel("seconds")
     curve.set_ylabel("nats")
     best = f"; most typical around {times_s[np.argmax(evidence)]:.0f} s" if len(times_s) else ""
-    return described(
-        figure, f"What speaks for {name} in {describe_notes(notes)}: {np.sum(evidence):.1f} nats in all{best}"
-    )
+    total = f"{np.sum(evidence):.1f} nats in all"
+    return described(figure, f"What speaks for {name} in {describe_notes(notes)}: {total}{best}")
 
 
 @on_paper

@@ -98,6 +98,5 @@ class Preview:
 
 def _alt(state, loudness):
     part = f"window {state['window'] + 1} of {state['num_windows']}" if state["num_windows"] > 1 else "the solo"
-    return (
-        f"Piano roll of {part}, {state['step']} of {state['num_steps']} steps: {(loudness > 0).any(1).sum()} keys sound"
-    )
+    keys = (loudness > 0).any(1).sum()
+    return f"Piano roll of {part}, {state['step']} of {state['num_steps']} steps: {keys} keys sound"

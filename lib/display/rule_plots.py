@@ -8,10 +8,15 @@ import numpy as np
 from lib.display.alt_text import described, titled
 from lib.display.palette import AMOUNT, PLAYED, TARGET, on_paper
 from lib.music.chords import NAMES
-from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE
-from lib.music.rules import OFF_GRID_S
+from lib.music.piano_roll import FRAMES_PER_BEAT, LATENTS_PER_BEAT
+from lib.music.rules import OFF_GRID_FRAMES
 
 MELODY_WORDS = ("missing", "below another", "on top")
+UNITS = {
+    **dict.fromkeys(("note_density", "left_density", "right_density", "density_contour"), "notes a beat"),
+    **dict.fromkeys(("loudness", "velocity_contour"), "MIDI velocity"),
+    "register": "MIDI pitch",
+}
 
 
 @on_paper
@@ -54,6 +59,8 @@ def plot_rule(rule, piano_roll, ax=None):
     result, target = rule.statistic(piano_roll)[0].cpu().numpy().astype(float), rule.target.numpy().astype(float)
     by_shape = _number if result.ndim == 0 else _bars
     PANELS.get(rule.name, by_shape)(ax, target, result)
+    set_label = ax.set_xlabel if result.ndim == 0 else ax.set_ylabel
+    set_label(UNITS.get(rule.name, ""))
     ax.set_title(_describe_loss(rule, piano_roll), fontsize=10)
     return described(ax.figure, f"The target of a rule, and what was played. {_describe_loss(rule, piano_roll)}")
 
@@ -71,9 +78,9 @@ def _number(ax, target, result):
 
 def _curve(ax, target, result):
     for values, colour, label in ((result, PLAYED, "played"), (target, TARGET, "target")):
-        ax.plot(np.arange(len(values)) * LATENT_STRIDE / FRAME_RATE_HZ, values, color=colour, label=label)
+        ax.plot(np.arange(len(values)) / LATENTS_PER_BEAT, values, color=colour, label=label)
     ax.set_ylim(bottom=0)
-    ax.set_xlabel("seconds")
+    ax.set_xlabel("beats")
     ax.legend(fontsize=8)
 
 
@@ -93,28 +100,26 @@ def _histogram(ax, target, result):
 
 def _chords(ax, target, result):
     """Chroma (N, 12) as an image, target tones framed."""
-    seconds = len(result) * LATENT_STRIDE / FRAME_RATE_HZ
-    ax.imshow(
-        result.T, aspect="auto", origin="lower", cmap=AMOUNT, extent=(0, seconds, -0.5, 11.5), interpolation="nearest"
-    )
-    edges = np.argwhere(
-        np.diff(target[: len(result)] >= 1, axis=0, prepend=False, append=False)
-    )  # where a tone comes or goes
+    beats = len(result) / LATENTS_PER_BEAT
+    extent = (0, beats, -0.5, 11.5)
+    ax.imshow(result.T, aspect="auto", origin="lower", cmap=AMOUNT, extent=extent, interpolation="nearest")
+    is_asked = target[: len(result)] >= 1
+    edges = np.argwhere(np.diff(is_asked, axis=0, prepend=False, append=False))  # where a tone comes or goes
     for pitch_class in range(target.shape[1]):
-        spans = edges[edges[:, 1] == pitch_class, 0] * LATENT_STRIDE / FRAME_RATE_HZ
-        for start_s, end_s in zip(spans[::2], spans[1::2], strict=True):
-            ax.plot([start_s, end_s], [pitch_class, pitch_class], color=TARGET, linewidth=2, solid_capstyle="butt")
+        spans = edges[edges[:, 1] == pitch_class, 0] / LATENTS_PER_BEAT
+        for start, end in zip(spans[::2], spans[1::2], strict=True):
+            ax.plot([start, end], [pitch_class, pitch_class], color=TARGET, linewidth=2, solid_capstyle="butt")
     ax.set_yticks(range(12), NAMES, fontsize=6)
-    ax.set_xlabel("seconds (lines: target; shades: played)")
+    ax.set_xlabel("beats (lines: target; shades: played)")
 
 
 def _grid(ax, target, result):
     """How far off the grid notes begin, from the cost of each frame and its onsets."""
     frames = min(len(target), len(result))
-    off_ms = np.sqrt(target[:frames]) * OFF_GRID_S * 1000
-    ax.hist(off_ms, bins=12, range=(0, OFF_GRID_S * 1000), weights=result[:frames], color=PLAYED)
+    off = np.sqrt(target[:frames]) * OFF_GRID_FRAMES / FRAMES_PER_BEAT
+    ax.hist(off, bins=12, range=(0, OFF_GRID_FRAMES / FRAMES_PER_BEAT), weights=result[:frames], color=PLAYED)
     ax.axvline(0, color=TARGET, linewidth=3)
-    ax.set_xlabel("milliseconds off the nearest eighth note (the last bar: or more; orange: target)")
+    ax.set_xlabel("beats off the nearest eighth note (the last bar: or more; orange: target)")
 
 
 def _melody(ax, target, result):

@@ -1,4 +1,4 @@
-"""What a run has been through: steps over wall time, a colour a runtime, checkpoints, mirror, failures survived."""
+"""The history of a run: steps over wall time, one colour per runtime, checkpoints, mirror, survived failures."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ def plot_run_history(rows, events, title=""):
     -------
     Figure
     """
-    figure, (ax, strip) = plt.subplots(
-        2, 1, figsize=(9, 4.2), sharex=True, layout="constrained", gridspec_kw={"height_ratios": [12, 1]}
-    )
+    sizes = {"height_ratios": [12, 1]}
+    figure, (ax, strip) = plt.subplots(2, 1, figsize=(9, 4.2), sharex=True, layout="constrained", gridspec_kw=sizes)
     points = _points(rows, events)
     if not points:
         ax.text(0.5, 0.5, "nothing logged yet", ha="center", va="center", transform=ax.transAxes)
@@ -66,9 +65,8 @@ def _describe(points, events, seconds):
     counts = {label: sum(event.get("event") == kind for event in events) for kind, (_, label) in SURVIVED.items()}
     survived = ", ".join(f"{count} × {label}" for label, count in counts.items() if count)
     runtimes = f"{len(points)} runtime{'s' * (len(points) > 1)}"
-    return f"Steps over time: {last} steps in {_length(seconds)}, {runtimes}" + (
-        f"; survived: {survived}" if survived else ""
-    )
+    text = f"Steps over time: {last} steps in {_length(seconds)}, {runtimes}"
+    return f"{text}; survived: {survived}" if survived else text
 
 
 def _points(rows, events):
@@ -84,36 +82,21 @@ def _points(rows, events):
 def _draw_runtimes(ax, points, x_of):
     for number, own in enumerate(points.values()):
         times, steps = zip(*own, strict=True)
-        colour = HUES[number % len(HUES)]
         label = f"{len(points)} runtime{'s' * (len(points) > 1)}" if number == 0 else None
-        ax.plot(
-            [x_of(time_s) for time_s in times],
-            steps,
-            color=colour,
-            linewidth=2,
-            label=label,
-            marker="o" if len(times) == 1 else None,
-        )
+        style = {"color": HUES[number % len(HUES)], "linewidth": 2, "marker": "o" if len(times) == 1 else None}
+        ax.plot([x_of(time_s) for time_s in times], steps, label=label, **style)
 
 
 def _draw_gaps(ax, points, x_of):
-    """Time in which nobody trained, with its length."""
-    runtimes = list(points.values())
+    """Time without training, with its length."""
+    runtimes, heights = list(points.values()), ax.get_xaxis_transform()
+    style = {"ha": "center", "va": "bottom", "rotation": 90, "fontsize": 7, "color": QUIET}
     for before, after in zip(runtimes, runtimes[1:], strict=False):
         end_s, start_s = before[-1][0], after[0][0]
         if start_s - end_s >= GAP_S:
             ax.axvspan(x_of(end_s), x_of(start_s), color=QUIET, alpha=0.12, linewidth=0)
-            ax.text(
-                (x_of(end_s) + x_of(start_s)) / 2,
-                0.03,
-                _length(start_s - end_s),
-                ha="center",
-                fontsize=7,
-                color=QUIET,
-                transform=ax.get_xaxis_transform(),
-                rotation=90,
-                va="bottom",
-            )
+            middle = (x_of(end_s) + x_of(start_s)) / 2
+            ax.text(middle, 0.03, _length(start_s - end_s), transform=heights, **style)
 
 
 def _length(seconds):
@@ -124,19 +107,14 @@ def _length(seconds):
 def _draw_events(ax, events, x_of):
     """Checkpoints as strokes, failures that the run survived as marks."""
     for kind, (marker, label) in {"saved": ("|", "checkpoint"), **SURVIVED}.items():
-        own = [event for event in events if event.get("event") == kind]
+        own = [(x_of(event["time"]), event["step"]) for event in events if event.get("event") == kind]
         if own:
-            is_saved = kind == "saved"
-            ax.plot(
-                [x_of(event["time"]) for event in own],
-                [event["step"] for event in own],
-                linestyle="none",
-                marker=marker,
-                markersize=9 if is_saved else 7,
-                color=INK if is_saved else WARNING,
-                label=f"{len(own)} {label}{'s' * (len(own) > 1)}" if is_saved else f"{len(own)} × {label}",
-                zorder=2 if is_saved else 5,
-            )
+            label = f"{len(own)} × {label}"
+            style = {"markersize": 7, "color": WARNING, "zorder": 5}
+            if kind == "saved":
+                label = f"{len(own)} checkpoint{'s' * (len(own) > 1)}"
+                style = {"markersize": 9, "color": INK, "zorder": 2}
+            ax.plot(*zip(*own, strict=True), linestyle="none", marker=marker, label=label, **style)
 
 
 def _draw_mirror(strip, events, x_of, last_s):
@@ -152,11 +130,6 @@ def _draw_mirror(strip, events, x_of, last_s):
     for (start_s, state), (end_s, _) in zip(states, [*states[1:], (last_s, None)], strict=True):
         strip.axvspan(x_of(start_s), x_of(max(start_s, end_s)), color=MIRROR_COLOURS[state], linewidth=0)
     seen = [name for name in MIRROR_COLOURS if any(state == name for _, state in states)]
-    strip.legend(
-        handles=[Patch(color=MIRROR_COLOURS[name], label=name) for name in seen],
-        loc="upper right",
-        fontsize=7,
-        ncols=len(seen),
-        bbox_to_anchor=(1.0, -0.9),
-        frameon=False,
-    )
+    patches = [Patch(color=MIRROR_COLOURS[name], label=name) for name in seen]
+    below = {"loc": "upper right", "bbox_to_anchor": (1.0, -0.9)}
+    strip.legend(handles=patches, fontsize=7, ncols=len(seen), frameon=False, **below)

@@ -1,10 +1,11 @@
-"""The strip of takes: what was played so far, and what can be done with it."""
+"""The strip of takes: the solos so far, with their actions."""
 
 from __future__ import annotations
 
 import math
 
 import ipywidgets as widgets
+import numpy as np
 
 from lib.display.preview import loudness_of, roll_picture
 from lib.display.takes import Take
@@ -19,7 +20,7 @@ class TakeStrip(widgets.HBox):
 
     Parameters
     ----------
-    on_hear : callable(Take), where the user wants to hear one
+    on_hear : callable(Take), called when the user wants to hear one
     on_keep : callable(Take), where one is kept
     """
 
@@ -41,7 +42,7 @@ class TakeStrip(widgets.HBox):
     def add(self, call, solo, audio):
         """A new Take of a Call and what it gave; old ones leave where there are too many."""
         self._last_number += 1
-        take = Take(self._last_number, call, solo.notes, solo.chords, audio, solo.begins_s)
+        take = Take(self._last_number, call, solo.notes, solo.chords, solo.tempo_map, audio, solo.begins_s)
         card = Card(take)
         card.hear.on_click(lambda _: self._on_hear(take))
         card.keep.observe(lambda change: change["new"] and self._on_keep(take), "value")
@@ -51,9 +52,8 @@ class TakeStrip(widgets.HBox):
         return take
 
     def _drop_old(self):
-        loose = [
-            card for card in self.cards[:-1] if not (card.keep.value or card.tick.value or card.take is self.chosen)
-        ]
+        loose = [card for card in self.cards[:-1] if card.take is not self.chosen]
+        loose = [card for card in loose if not (card.keep.value or card.tick.value)]
         surplus = loose[: max(0, len(self.cards) - MOST_TAKES)]
         self.cards = [card for card in self.cards if card not in surplus]
 
@@ -70,9 +70,8 @@ class Card(widgets.VBox):
     def __init__(self, take):
         super().__init__(layout=widgets.Layout(**CARD))
         self.take = take
-        picture = roll_picture(
-            loudness_of(take.notes, take.seconds, THUMBNAIL_PX[0]), take.description, THUMBNAIL_PX[1], cropped=True
-        )
+        loudness = loudness_of(take.notes, take.seconds, THUMBNAIL_PX[0])
+        picture = roll_picture(loudness, take.description, THUMBNAIL_PX[1], cropped=True)
         label, hint = f"{take.number}: seed {take.call.request.seed}", f"{take.description}. Click to hear it."
         self.hear = widgets.Button(description=label, tooltip=hint, layout=widgets.Layout(width="auto"))
         self.keep = widgets.ToggleButton(False, description="keep", icon="star", layout=widgets.Layout(width="70px"))
@@ -96,9 +95,7 @@ class TakeActions(widgets.VBox):
     def __init__(self, fault, can_infill):
         super().__init__(layout=widgets.Layout(display="none"))
         wide = widgets.Layout(width="560px", max_width="100%")
-        self._passage = widgets.FloatRangeSlider(
-            value=(0.0, 1.0), min=0.0, max=1.0, step=0.5, readout_format=".1f", description="passage (s)", layout=wide
-        )
+        self._passage = widgets.SelectionRangeSlider(options=[""], description="passage (s)", layout=wide)
         self.selection = widgets.Text(layout=widgets.Layout(display="none"))
         self.selection.add_class("player-selection")
         self.selection.observe(lambda change: self._select(change["new"]), "value")
@@ -114,28 +111,29 @@ class TakeActions(widgets.VBox):
 
     @property
     def passage(self):
-        """(from_s, to_s)"""
-        return tuple(round(float(seconds), 3) for seconds in self._passage.value)
+        """(from_s, to_s), each on a beat, rounded down to milliseconds: so that music that begins on it is not late."""
+        return tuple(math.floor(seconds * 1000 + 1e-6) / 1000 for seconds in self._passage.value)
 
     @passage.setter
     def passage(self, passage):
-        self._passage.value = passage
+        self._passage.index = tuple(map(self._nearest_beat, passage))
+
+    def _nearest_beat(self, time_s):
+        return int(np.abs(np.array([beat_s for _, beat_s in self._passage.options]) - time_s).argmin())
 
     def _select(self, text):
         """Take over what is selected in the player, in whole beats: one at least."""
-        from_s, to_s, _ = map(float, text.split())
-        beat_s, beats = self._passage.step, round(self._passage.max / self._passage.step)
-        first = min(max(round(from_s / beat_s), 0), beats - 1)
-        self.passage = first * beat_s, min(max(round(to_s / beat_s), first + 1), beats) * beat_s
+        first, last = (self._nearest_beat(float(time_s)) for time_s in text.split()[:2])
+        first = min(first, len(self._passage.options) - 2)
+        self._passage.index = first, max(last, first + 1)
 
     def be_about(self, take):
-        """Offer the passages of a take, in beats; its second half first."""
-        beat_s = 60.0 / take.call.request.tempo_bpm
-        beats = max(2, math.ceil(take.seconds / beat_s))
-        end_s = beats * beat_s
-        self._passage.max = max(end_s, self._passage.max)  # bounds that don't hold the value are refused
-        self._passage.value = (beats // 2 * beat_s, end_s)
-        self._passage.max, self._passage.step = end_s, beat_s
+        """Offer the passages of a take, in the beats of its map; its second half first."""
+        first, last = take.tempo_map.to_beats([0.0, take.seconds])
+        first = math.ceil(first - 1e-6)
+        beats_s = take.tempo_map.to_seconds(np.arange(first, max(math.ceil(last - 1e-6), first + 2) + 1)).tolist()
+        self._passage.options = [(f"{beat_s:.1f}", beat_s) for beat_s in beats_s]
+        self._passage.index = (len(beats_s) - 1) // 2, len(beats_s) - 1
         self.layout.display = ""
 
     def enable(self, enabled):

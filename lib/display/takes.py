@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from lib.display.jobs import format_duration
 from lib.music.audio import Audio
 from lib.music.notes import Notes
+from lib.music.tempo_map import TempoMap
 
-ALWAYS_SHOWN = ("chords", "seconds", "seed")  # in code, though they may be the defaults
+ALWAYS_SHOWN = ("chords", "seed")  # in code, though they may be the defaults
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class Call:
         if self.take is None:
             return improvise(self.request, callback)
         if self.from_s is None:
-            return improvise(self.request, callback, prompt=self.take.notes.until(self.to_s))
-        return infill(self.request, self.take.notes, self.from_s, self.to_s, callback)
+            prompt = self.take.notes.until(self.to_s)
+            return improvise(self.request, callback, prompt=prompt, tempo_map=self.take.tempo_map)
+        return infill(self.request, self.take.notes, self.from_s, self.to_s, callback, tempo_map=self.take.tempo_map)
 
     def with_seed(self, seed):
         """The same with another seed."""
@@ -61,10 +63,12 @@ class Call:
         request = request_code(self.request)
         if self.take is None:
             return f"{name} = generate(improviser, {request})"
-        source = f"take_{self.take.number}.notes"
+        notes, tempo_map = (f"take_{self.take.number}.{part}" for part in ("notes", "tempo_map"))
         if self.from_s is None:
-            return f"{name} = generate(improviser, {request}, prompt={source}.until({self.to_s!r}))"
-        return f"{name} = infill(improviser, {request}, {source}, {self.from_s!r}, {self.to_s!r})"
+            prompt = f"{notes}.until({self.to_s!r})"
+            return f"{name} = generate(improviser, {request}, prompt={prompt}, tempo_map={tempo_map})"
+        passage = f"{self.from_s!r}, {self.to_s!r}"
+        return f"{name} = infill(improviser, {request}, {notes}, {passage}, tempo_map={tempo_map})"
 
     def code(self, name="solo"):
         """The code that makes the same solo with an `improviser`: a line each for it and the takes it starts from."""
@@ -92,6 +96,7 @@ class Take:
     call : Call
     notes : Notes, what it starts from included
     chords : list of (time_s, symbol)
+    tempo_map : TempoMap of all notes
     audio : Audio or None
     begins_s : where the new music begins
     """
@@ -100,15 +105,9 @@ class Take:
     call: Call
     notes: Notes
     chords: list
+    tempo_map: TempoMap
     audio: Audio | None = None
     begins_s: float = 0.0
-
-    @property
-    def bars_from_s(self):
-        """Where a bar begins: the chart of a continuation begins with it; a resampled passage leaves the bars alone."""
-        if self.call.take is None:
-            return 0.0
-        return self.begins_s if self.call.from_s is None else self.call.take.bars_from_s
 
     @property
     def name(self):

@@ -16,19 +16,19 @@ from lib.checkpoints import load
 from lib.checkpoints.load import Improviser
 from lib.config import RELEASED, ConfigError
 from lib.devices import choose_device
-from lib.generation.request import GenerateRequest
-from lib.generation.sliding_window import OVERLAP, Conditioning, Passage, decode, fill_passages
+from lib.generation.request import USUAL_S, GenerateRequest, Order
+from lib.generation.sliding_window import OVERLAP, Conditioning, Passage, decode, fill_passages, passage_time
 from lib.models.vqvae import GROUPS
 from lib.music.chart import Chart
 from lib.music.chord_recognition import recognise_chords
 from lib.music.chords import NO_CHORD
 from lib.music.hands import left_hand
 from lib.music.harmony import changes_by, invent_chart, read_changes
-from lib.music.notes import Notes, write_midi
+from lib.music.midi_writer import to_midi
+from lib.music.notes import Notes
 from lib.music.piano_roll import (
-    FRAME_RATE_HZ,
-    LATENT_RATE_HZ,
     LATENT_STRIDE,
+    LATENTS_PER_BEAT,
     WINDOW,
     PianoRoll,
     notes_to_piano_roll,
@@ -36,10 +36,22 @@ from lib.music.piano_roll import (
     sounding_roll,
 )
 from lib.music.rules import Rule
+from lib.music.tempo_map import (
+    SLOWEST_FELT,
+    BeatNotes,
+    Metre,
+    TempoMap,
+    clock_frames,
+    in_beats,
+    in_seconds,
+)
+from lib.storage.atomic_write import write_bytes
 from lib.style.classifier import StyleClassifier
 from lib.style.embeddings import with_own
 
-PROMPT_S = 10.0  # of a prompt's end, whose chords an invented chart continues
+PROMPT_LATENTS = 120  # of a prompt's end (20 beats), whose chords an invented chart continues
+SHORTEST_WINDOW = 96  # latent frames that the model is given at least
+TOLERANCE = 1e-6  # beats
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Solo:
     ----------
     notes : Notes, those of the prompt or around the passage included
     begins_s, ends_s : where the new music begins and ends
-    bars_from_s : where a bar begins: one begins with a continuation; an infilled passage leaves the bars alone
+    tempo_map : TempoMap of all of it; a bar begins with a continuation, an infilled passage leaves the bars alone
     request : GenerateRequest, with the chart that was invented where own changes were asked for
     chords : list of (time_s, symbol), each chord of the chart where it begins
     rules : list of Rule, of all the new music (empty where none is asked for)
@@ -61,7 +73,7 @@ class Solo:
     notes: Notes
     begins_s: float
     ends_s: float
-    bars_from_s: float
+    tempo_map: TempoMap
     request: GenerateRequest
     chords: list[tuple[float, str]]
     rules: list[Rule]
@@ -78,48 +90,18 @@ class Solo:
         """name -> loss of each rule on the new music."""
         return {rule.name: float(rule.loss(self.piano_roll)[0]) for rule in self.rules}
 
+    @property
+    def length_s(self) -> float:
+        """Of the new music."""
+        return self.ends_s - self.begins_s
+
+    def midi(self) -> bytes:
+        """A MIDI file with a track a hand, tempo, metre, and chords as markers."""
+        return to_midi(self.notes, self.tempo_map, self.chords, left_hand(self.notes))
+
     def write(self, path: Path | str) -> Path:
-        """A MIDI file with a track a hand, tempo, metre, and chords as markers: its Path."""
-        request, hands = self.request, left_hand(self.notes)
-        return write_midi(
-            self.notes, path, request.tempo_bpm, self.chords, hands, request.beats_per_bar, self.bars_from_s
-        )
-
-
-@dataclass(frozen=True)
-class Order:
-    """A solo to be played.
-
-    Attributes
-    ----------
-    request : GenerateRequest
-    notes : Notes of a prompt, or, with from_s and to_s, of the performance of which that passage is infilled; or None
-    from_s, to_s : the passage, or None
-    callback, rules, chart : as for `generate`
-    """
-
-    request: GenerateRequest
-    notes: Notes | None = None
-    from_s: float | None = None
-    to_s: float | None = None
-    callback: Callable | None = None
-    rules: Callable | None = None
-    chart: Chart | None = None
-
-    @property
-    def is_infilling(self) -> bool:
-        """Whether a passage of `notes` is to be infilled."""
-        return self.from_s is not None
-
-    @property
-    def borders(self) -> tuple[int, int]:
-        """(first, last) latent frame of the passage; ConfigError where it is none."""
-        first, last = (round(seconds * LATENT_RATE_HZ) for seconds in (self.from_s, self.to_s))
-        if not 0 <= first < last or self.from_s >= self.notes.end_s:
-            reason = f"is no passage of a performance of {self.notes.end_s:.1f} s."
-            fields = {"passage": f"{self.from_s:g} to {self.to_s:g} {reason}"}
-            raise ConfigError(f"--from {self.from_s:g} --to {self.to_s:g} {reason}", fields)
-        return first, last
+        """Write the MIDI file: its Path."""
+        return write_bytes(path, self.midi())
 
 
 def load_improviser(
@@ -144,7 +126,7 @@ def load_improviser(
     ConfigError : neither or both are given; CheckpointError : nothing to load there
     """
     if (run is None) != released:
-        raise ConfigError("Give either --run RUN or --released.")
+        raise ConfigError("Which model? Give either --released (the project's weights) or --run RUN (your own).")
     improviser = load.load_improviser(RELEASED if released else run, choose_device(device), base)
     classifier = StyleClassifier.of_improviser(improviser)
     return replace(improviser, styles=with_own(improviser.styles, classifier, styles_dir))
@@ -157,6 +139,8 @@ def generate(
     prompt: Notes | None = None,
     rules: Callable | None = None,
     chart: Chart | None = None,
+    tempo_map: TempoMap | None = None,
+    theme: BeatNotes | None = None,
 ) -> Solo:
     """Play a solo.
 
@@ -166,16 +150,20 @@ def generate(
     request : the same request gives the same solo
     callback : None, or callable(dict) after each step and revision: step, num_steps (both), window, num_windows and
         piano_roll, a callable that decodes the present estimate to a PianoRoll; raising in it cancels
-    prompt : None, or Notes to continue: the model is given their last seconds, and the chords begin where they end
-    rules : None, or callable(Conditioning of a window) -> list of Rule: rules of one's own, beside those of the
+    prompt : None, or Notes to continue: the model is given their last beats; new music and chart begin on the next one
+    rules : None, or callable(Conditioning of a window) -> list of Rule: additional rules, beside those of the
         request; they choose where num_candidates is 2 or more
     chart : None, or a Chart that is played instead of request.chords
+    tempo_map : of the prompt; None: it is in the request's tempo, with a bar line at 0
+    theme : None, or BeatNotes from a bar line on: the music comes back to it with each chorus, as far as request.recall
+        says, instead of to its own last chorus
 
     Raises
     ------
     ChordError, ConfigError : a symbol or a pianist is unknown
     """
-    return generate_many(improviser, [Order(request, prompt, callback=callback, rules=rules, chart=chart)])[0]
+    order = Order(request, prompt, None, None, callback, rules, chart, tempo_map, theme)
+    return generate_many(improviser, [order])[0]
 
 
 def infill(
@@ -187,25 +175,26 @@ def infill(
     callback: Callable | None = None,
     rules: Callable | None = None,
     chart: Chart | None = None,
+    tempo_map: TempoMap | None = None,
 ) -> Solo:
     """Infill a passage of a performance: the model is given what is before and after it, which stays.
 
     Parameters
     ----------
-    improviser, request, callback, rules, chart : as for `generate`; the chords begin at from_s, the passage decides
-        how long the music is
+    improviser, request, callback, rules, chart, tempo_map : as for `generate`; the chords begin with the new music, the
+        passage decides how long it is
     notes : Notes
-    from_s, to_s : the passage, rounded to latent frames (80 ms)
+    from_s, to_s : the passage; new music begins on its first beat
 
     Returns
     -------
-    Solo; begins_s is from_s, rounded
+    Solo; begins_s is that beat
 
     Raises
     ------
     ConfigError : the passage is empty, or not within the performance
     """
-    return generate_many(improviser, [Order(request, notes, from_s, to_s, callback, rules, chart)])[0]
+    return generate_many(improviser, [Order(request, notes, from_s, to_s, callback, rules, chart, tempo_map)])[0]
 
 
 def generate_many(improviser: Improviser, orders: Sequence[Order]) -> list[Solo]:
@@ -224,90 +213,170 @@ def generate_many(improviser: Improviser, orders: Sequence[Order]) -> list[Solo]
     ChordError, ConfigError : as generate and infill
     """
     began = time.monotonic()
-    orders = [_with_own_chart(improviser, order) if order.request.own_changes else order for order in orders]
-    passages = [_passage(improviser, order) for order in orders]
+    plans = [_plan(improviser, order) for order in orders]
+    passages = [_passage(improviser, plan) for plan in plans]
     fill_passages(improviser, passages)
-    solos = [_solo(improviser, order, passage) for order, passage in zip(orders, passages, strict=True)]
+    solos = [_solo(improviser, plan, passage) for plan, passage in zip(plans, passages, strict=True)]
     return [replace(solo, seconds=time.monotonic() - began) for solo in solos]
 
 
-def _with_own_chart(improviser, order):
-    """The order with a chart that the asked pianist invents, continuing a prompt's chords; its text in the request."""
-    request, seconds, prompt = order.request, order.request.seconds, order.notes
+@dataclass(frozen=True)
+class _Plan:
+    """An order, understood.
+
+    Attributes
+    ----------
+    order, request : the latter with the chart's text where the pianist invents it
+    chart : Chart that is played
+    around : TempoMap of the notes that there are
+    first, last : where the new music begins and ends, in latent frames of `around`
+    """
+
+    order: Order
+    request: GenerateRequest
+    chart: Chart
+    around: TempoMap
+    first: int
+    last: int
+
+
+def _plan(improviser, order):
+    request, metre, timing = order.request, Metre.parse(order.request.metre), order.request.timing
     if order.is_infilling:
-        from_s, to_s = (frame / LATENT_RATE_HZ for frame in order.borders)
-        seconds, prompt = to_s - from_s, order.notes.between(0, from_s)
-    rows = changes_by(improviser.changes, request.style or improviser.pianist)
-    after = None if prompt is None else _last_changes(prompt)
-    chart = invent_chart(rows, seconds, request.tempo_bpm, request.beats_per_bar, request.seed, after)
-    return replace(order, request=replace(request, chords=chart.text(), own_changes=False), chart=chart)
+        around, first, last = find_passage(order)
+    else:
+        around, last = _map_around(order), None
+        begins = 0.0 if order.notes is None else around.to_beats(max(order.notes.end_s, order.to_s or 0.0))
+        first = math.ceil(begins - TOLERANCE) * LATENTS_PER_BEAT
+    chart = order.chart
+    if request.own_changes:
+        bar, seconds = request.blank_chart(), timing.seconds(last - first) if last else request.seconds or USUAL_S
+        quarters = bar.quarters * request.bars if request.bars and not last else seconds * request.tempo_bpm / 60
+        rows = changes_by(improviser.changes, request.style or improviser.pianist)
+        after = None if order.notes is None else _last_changes(order.notes, around, first)
+        felt = replace(metre, felt=Fraction(1, 4) / timing.beats_per_quarter)  # as the rows count beats
+        chart = invent_chart(rows, math.ceil((order.into_bar + quarters) / bar.quarters), felt, request.seed, after)
+        request = replace(request, chords=chart.text(), own_changes=False)
+        if order.into_bar:
+            chart, request = chart.excerpt(order.into_bar, quarters), replace(request, bars=None, choruses=1)
+    chart = chart or request.parsed_chart()
+    last = last or first + math.ceil(request.quarters(chart) * timing.latents_per_quarter)
+    return _Plan(order, request, chart, around, first, last)
 
 
-def _last_changes(notes: Notes) -> np.ndarray:
-    """The changes of the end of a performance, rows of music.harmony."""
-    end_s = _latent_end_s(notes)
-    last = notes_to_piano_roll(notes.between(max(0.0, end_s - PROMPT_S), end_s))
-    return read_changes(recognise_chords(sounding_roll(last))[0].numpy())
+def _map_around(order):
+    """TempoMap of the notes that there are, or in the request's tempo, with some beats more than they need."""
+    timing, end_s = order.request.timing, 0.0 if order.notes is None else max(order.notes.end_s, order.to_s or 0.0)
+    num_latents = WINDOW + math.ceil(end_s / timing.seconds(1))
+    around = order.tempo_map or timing.tempo_map(order.request.blank_chart(), num_latents)
+    return around.covering(0.0, end_s + 120.0 / SLOWEST_FELT)
 
 
-def _passage(improviser, order):
+def find_passage(order: Order) -> tuple[TempoMap, int, int]:
+    """The passage that an order infills.
+
+    Returns
+    -------
+    (TempoMap of what is around it, first, last) : latent frames of the map, the first on a beat
+
+    Raises
+    ------
+    ConfigError : it is no passage of the performance, or holds no beat to begin on
+    """
+    from_s, to_s, end_s = order.from_s, order.to_s, order.notes.end_s
+
+    def error(reason):
+        return ConfigError(f"--from {from_s:g} --to {to_s:g} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
+
+    if not (0 <= from_s < to_s and from_s < end_s):
+        raise error(f"is not a passage of a performance of {end_s:.1f} s.")
+    around = _map_around(order)
+    first, last = (float(around.to_beats(second)) for second in (from_s, to_s))
+    beat = math.ceil(first - TOLERANCE)
+    if beat >= last - TOLERANCE:
+        raise error(f"contains no beat to begin on; the next one is at {around.to_seconds(beat):.2f} s.")
+    return around, beat * LATENTS_PER_BEAT, math.ceil(last * LATENTS_PER_BEAT - TOLERANCE)
+
+
+def _last_changes(notes, around, first):
+    """The changes of what is played before a latent frame, rows of music.harmony."""
+    start = max(0, first - PROMPT_LATENTS)
+    given = in_beats(notes, around).between(start / LATENTS_PER_BEAT, first / LATENTS_PER_BEAT)
+    roll = notes_to_piano_roll(given, (first - start) * LATENT_STRIDE)
+    clock = torch.from_numpy(clock_frames(around, first)[start:].astype(np.int64))
+    return read_changes(recognise_chords(sounding_roll(roll), clock[None])[0].numpy())
+
+
+def _passage(improviser, plan):
     """The Passage to fill: music behind a prompt's last OVERLAP latent frames, with silence first where it is short.
 
-    Of an infilling it is the gap, with half a window or more around it that is given.
+    Of an infilling it is the gap, with half a window or more around it that is given; other music is planned until the
+    end of its last bar.
     """
-    seconds, before, after, num_given = order.request.seconds, 0, 0, 0
+    order, first, last, after = plan.order, plan.first, plan.last, 0
     if order.is_infilling:
-        first, last = order.borders
-        start = max(0, first - WINDOW // 2)
-        num_given = max(WINDOW, last - start + WINDOW // 2)
-        seconds, before, after = (last - first) / LATENT_RATE_HZ, first - start, start + num_given - last
-        given = order.notes.between(start / LATENT_RATE_HZ, (start + num_given) / LATENT_RATE_HZ)
-    elif order.notes is not None:
-        before, num_given, end_s = OVERLAP, OVERLAP, _latent_end_s(order.notes)
-        given = order.notes.between(end_s - OVERLAP / LATENT_RATE_HZ, end_s)
-    conditioning = Conditioning.of(order.request, seconds, before, after, order.chart)
-    length = num_given if order.is_infilling else max(WINDOW, len(conditioning))
-    codes = torch.zeros(1, length, GROUPS, dtype=torch.long, device=improviser.device)
-    mask = torch.ones(1, length, dtype=torch.bool, device=improviser.device)
-    mask[:, :before] = mask[:, length - after :] = False
-    if num_given:
-        piano_roll = notes_to_piano_roll(given, num_given * LATENT_STRIDE).to(improviser.device)
-        with torch.inference_mode():
-            codes[:, :num_given] = improviser.vqvae.encode(piano_roll)
-    return Passage(conditioning, codes, mask, before, order.callback, order.rules)
-
-
-def _solo(improviser, order, passage):
-    """Solo of a passage that _passage made and that was filled."""
-    prompt, before, last = order.notes, passage.before, None
-    if order.is_infilling:
-        first, last = order.borders
-        begins_s, ends_s, bars_from_s = first / LATENT_RATE_HZ, last / LATENT_RATE_HZ, 0.0
-        num_frames, last = (last - first) * LATENT_STRIDE, before + last - first
+        before, after = min(first, WINDOW // 2), WINDOW // 2
+        length = last - first
     else:
-        begins_s = bars_from_s = 0.0 if prompt is None else _latent_end_s(prompt)
-        ends_s, num_frames = begins_s + order.request.seconds, math.ceil(order.request.seconds * FRAME_RATE_HZ)
-    first_frame = before * LATENT_STRIDE
-    piano_roll = decode(improviser, passage.codes).to("cpu").crop(first_frame, first_frame + num_frames)
-    notes = piano_roll_to_notes(piano_roll)[0]
-    if prompt is not None:
-        notes = prompt.between(0, begins_s).followed_by(notes, begins_s)
+        before = 0 if order.notes is None else OVERLAP
+        length = _whole_bars(plan, max(last - first, SHORTEST_WINDOW - before))
+    start, end = first - before, last + after if order.is_infilling else first
+    known = 0 if order.theme is None else math.ceil(order.theme.end) * LATENTS_PER_BEAT
+    theme = _encode(improviser, order.theme, known) if known else None
+    clock_and_bpm = passage_time(plan.request, plan.chart, plan.around, start, end, 0 if order.is_infilling else length)
+    conditioning = Conditioning.of(plan.request, plan.chart, length, before, *clock_and_bpm, known)
+    codes = torch.zeros(1, len(conditioning), GROUPS, dtype=torch.long, device=improviser.device)
+    mask = torch.zeros(1, len(conditioning), dtype=torch.bool, device=improviser.device)
+    mask[:, before : before + length] = True
+    if end > start:
+        given = in_beats(order.notes, plan.around).between(start / LATENTS_PER_BEAT, end / LATENTS_PER_BEAT)
+        codes[:, : end - start] = _encode(improviser, given, end - start)
+    return Passage(conditioning, codes, mask, before, order.callback, order.rules, theme)
+
+
+@torch.inference_mode()
+def _encode(improviser, notes, num_latents):
+    """Codes (1, N, G) of BeatNotes."""
+    piano_roll = notes_to_piano_roll(notes, num_latents * LATENT_STRIDE)
+    return improviser.vqvae.encode(piano_roll.to(improviser.device))
+
+
+def _whole_bars(plan, length):
+    """Latent frames until the end of the bar in which so many end."""
+    per_quarter = plan.request.timing.latents_per_quarter
+    for start, bar in plan.chart.played(Fraction(length) / per_quarter):
+        end = start + bar.quarters
+    return math.ceil(end * per_quarter)
+
+
+def _solo(improviser, plan, passage):
+    """Solo of a plan whose passage was filled."""
+    order, timing, around, length = plan.order, plan.request.timing, plan.around, plan.last - plan.first
+    frames = passage.before * LATENT_STRIDE, (passage.before + length) * LATENT_STRIDE
+    piano_roll = decode(improviser, passage.codes).to("cpu").crop(*frames)
+    begins_s = float(around.to_seconds(plan.first / LATENTS_PER_BEAT))
     if order.is_infilling:
-        notes = notes.followed_by(prompt.between(ends_s, math.inf), ends_s)
-    rules, symbols = passage.rules(before, last), _symbols(passage.conditioning, begins_s, ends_s)
-    return Solo(notes, begins_s, ends_s, bars_from_s, order.request, symbols, rules, piano_roll)
+        own, tempo_map, ends_s = around.from_beat(plan.first // LATENTS_PER_BEAT), around, order.to_s
+    else:
+        own = timing.tempo_map(plan.chart, length, begins_s)
+        ends_s = begins_s + (plan.request.seconds or timing.seconds(length))
+        tempo_map = around.followed_by(own, plan.first // LATENTS_PER_BEAT) if order.notes is not None else own
+    notes = in_seconds(piano_roll_to_notes(piano_roll)[0], own).between(begins_s, ends_s)
+    if order.is_infilling:
+        around_s = order.notes.between(0, begins_s)
+        notes = notes.without_held(replace(around_s, onset_s=around_s.onset_s - begins_s))
+    if order.notes is not None:
+        notes = order.notes.between(0, begins_s).followed_by(notes, begins_s)
+    if order.is_infilling:
+        notes = notes.followed_by(order.notes.between(ends_s, math.inf), ends_s)
+    rules = passage.rules(passage.before, passage.before + length)
+    symbols = [(float(time_s), symbol) for time_s, symbol in _symbols(plan, own) if time_s < ends_s]
+    return Solo(notes.struck_once(), begins_s, ends_s, tempo_map, plan.request, symbols, rules, piano_roll)
 
 
-def _latent_end_s(notes):
-    """When a performance has ended, in whole latent frames."""
-    return math.ceil(notes.end_s * LATENT_RATE_HZ) / LATENT_RATE_HZ
-
-
-def _symbols(conditioning, begins_s, ends_s):
-    """[(time_s, symbol)] of the chart where it changes."""
-    seconds_per_quarter = Fraction(60) / Fraction(conditioning.request.tempo_bpm)
-    changes = conditioning.chart.changes(Fraction(round(ends_s - begins_s, 6)) / seconds_per_quarter)
-    return [
-        (begins_s + float(position * seconds_per_quarter), NO_CHORD[0] if chord is None else chord.symbol)
-        for position, chord in changes
-    ]
+def _symbols(plan, own):
+    """[(time_s, symbol)] of the chart where it changes, by the new music's own map."""
+    timing = plan.request.timing
+    for position, chord in plan.chart.changes(Fraction(plan.last - plan.first) / timing.latents_per_quarter):
+        time_s = own.to_seconds(float(position * timing.beats_per_quarter))
+        yield time_s, NO_CHORD if chord is None else chord.symbol

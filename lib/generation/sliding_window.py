@@ -1,35 +1,35 @@
-"""A request over time, and music of any length by outpainting: window after window, each given what is there already.
+"""A request over time, and music of any length by outpainting: window after window, each given the ones before.
 
-Conventions: codes are int64 (1, L, G) of a passage or (B, WINDOW, G) of B windows; mask is bool, true where nothing is
-known yet. The windows of several passages go through the model together where they are alike. Each passage draws its
-own uniform numbers by its request's seed, so that it is the same in a batch as alone.
+Conventions: codes are int64 (1, L, G) of a passage or (B, N, G) of B windows; mask is bool, true where nothing is known
+yet. The windows of several passages go through the model together where they are alike. Each passage draws its own
+uniform numbers by its request's seed, so that it is the same in a batch as alone.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import reduce
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lib.checkpoints.load import Improviser
 from lib.diffusion import sampling
 from lib.generation.request import GenerateRequest
 from lib.keyed_random import uniforms
-from lib.models.dit import Conditions, attributes, classifier_free
-from lib.music.chart import Chart, chord_features, chord_frames
+from lib.models.conditions import Conditions, attributes, feel_condition, harmony, tempo
+from lib.models.dit import classifier_free
+from lib.music.chart import Chart, chord_features, chord_frames, next_chords
 from lib.music.chords import Chord
-from lib.music.piano_roll import LATENT_RATE_HZ, WINDOW, PianoRoll
+from lib.music.piano_roll import LATENTS_PER_BEAT, WINDOW, PianoRoll
 from lib.music.rules import CURVES, RULES, Rule, Span, chord_progression, total_loss
+from lib.music.tempo_map import UNKNOWN_CLOCK, TempoMap, clock_frames, tempo_frames, window_starts
 
-OVERLAP = WINDOW // 4  # latent frames given from the window before
+OVERLAP = 8 * LATENTS_PER_BEAT  # latent frames given from the window before
+FEELS = {"straight": (-1.0, 0.04, 0.04), "swing": (0.85, 0.36, 0.05)}  # medians of the straightest and most swung 15 %
 # purposes of random numbers; data: see lib/keyed_random.py
 RECALL_PURPOSE, WINDOW_PURPOSE = "recall", "window {} step {}"
 
@@ -43,69 +43,153 @@ class Conditioning:
     request : GenerateRequest
     chart : Chart that is played
     chords : L of Chord or None
-    curves : name of rules.CURVES -> float32 (L,), the target, NaN where there is none
-    sources : int64 (L,), the latent frame of the whole whose music each repeats, as the form has it; -1: none
-    start_s : when the first latent frame is, from the beginning of the chart
+    next_chords : chord frames int8 (L, 3) of the one that comes next, and in how many latent frames (L,), or infinity
+    curves : name of rules.CURVES -> float32 (L,), the target, NaN where there is none; density in notes a beat
+    sources : int64 (L,), the latent frame of the whole, or of the theme, whose music each comes back to; -1: none
+    clock : int64 (L, 3), of tempo_map.clock_frames
+    bpm : float32 (L,), felt beats a minute, NaN where there is no beat
+    start : when the first latent frame is, in latent frames from the beginning of the chart
     """
 
     request: GenerateRequest
     chart: Chart
     chords: list[Chord | None]
+    next_chords: tuple[np.ndarray, np.ndarray]
     curves: dict[str, np.ndarray]
     sources: np.ndarray
-    start_s: float = 0.0
+    clock: np.ndarray
+    bpm: np.ndarray
+    start: int = 0
 
     @classmethod
     def of(
-        cls, request: GenerateRequest, seconds: float, before: int = 0, after: int = 0, chart: Chart | None = None
+        cls,
+        request: GenerateRequest,
+        chart: Chart,
+        length: int,
+        before: int = 0,
+        clock: np.ndarray | None = None,
+        bpm: np.ndarray | None = None,
+        theme: int = 0,
     ) -> Conditioning:
-        """Of a request for so many seconds of music, with latent frames before and after it that have no targets.
+        """Of a request for so many latent frames of music.
 
-        The request's chart is parsed here, and nowhere else; `chart` is one that was given instead.
-
-        Raises
-        ------
-        ChordError : of the chart
+        Parameters
+        ----------
+        chart : what is played
+        length : latent frames
+        before : latent frames before it, which have no targets
+        clock, bpm : of the latent frames before it, of its own and of those after it, which have no targets either;
+            None: it stands alone, in the request's time
+        theme : latent frames of a theme that the music returns to instead of to itself; 0: none
         """
-        length = math.ceil(seconds * LATENT_RATE_HZ)
-        chart = chart or Chart.parse(request.chords, request.beats_per_bar)
-        chords, sources = chart.frames(length, frames_per_quarter(request.tempo_bpm))
-        sources = np.pad(np.where(sources < 0, -1, sources + before), (before, after), constant_values=-1)
-        curves = {name: _curve(getattr(request, name), length, before, after) for name in CURVES}
-        chords = [None] * before + chords + [None] * after
-        return cls(request, chart, chords, curves, sources, -before / LATENT_RATE_HZ)
+        timing = request.timing
+        if clock is None:
+            clock, bpm = timing.clock(chart, length), np.full(length, timing.felt_bpm, np.float32)
+        around = before, len(clock) - before - length
+        chords, sources = chart.frames(length, timing.latents_per_quarter)
+        position, chorus = np.arange(length), round(chart.quarters * timing.latents_per_quarter)
+        span = chart.chorus_span(length / timing.latents_per_quarter)
+        first, last = (round(quarters * timing.latents_per_quarter) for quarters in span)
+        in_chorus, since = (position >= first) & (position < last), position - first
+        if theme:  # with each chorus, or each two where it is longer
+            sources = since % (-(-theme // chorus) * chorus)
+            sources = np.where(in_chorus & (sources < theme), sources, -1)
+        elif request.vamp:
+            sources = np.where(position < (vamp := vamp_length(request)), -1, position % vamp + before)
+        else:
+            chorus_before = np.where(in_chorus & (since >= chorus), position - chorus, -1)
+            sources = np.where(sources < 0, chorus_before, sources)  # of the form, else the chorus before
+            sources = np.where(sources < 0, -1, sources + before)
+        sources = np.pad(sources, around, constant_values=-1)
+        curves = {name: _curve(getattr(request, name), length, *around) for name in CURVES}
+        curves["density"] *= 60 / timing.felt_bpm  # notes a beat
+        chords = [None] * around[0] + chords + [None] * around[1]
+        following = next_chords(chord_frames(chords).numpy())
+        return cls(request, chart, chords, following, curves, sources, clock, bpm, -before)
 
     def __len__(self):
         return len(self.chords)
 
     def between(self, first: int, last: int | None) -> Conditioning:
         """That of latent frames first to last - 1."""
-        part, start_s = slice(first, last), self.start_s + first / LATENT_RATE_HZ
+        part = slice(first, last)
         curves = {name: values[part] for name, values in self.curves.items()}
-        return Conditioning(self.request, self.chart, self.chords[part], curves, self.sources[part], start_s)
+        following, until = self.next_chords
+        rest = curves, self.sources[part], self.clock[part], self.bpm[part], self.start + first
+        return Conditioning(self.request, self.chart, self.chords[part], (following[part], until[part]), *rest)
 
     def rules(self) -> list[Rule]:
         """The rules that steer, chords among them where there are candidates to choose from."""
-        span = Span(len(self), self.start_s, self.request.tempo_bpm)
+        span = Span(len(self), self.start, self.request.timing)
         targets = {name: self.curves.get(name, getattr(self.request, name)) for name in RULES}
         rules = [RULES[name](target, span) for name, target in targets.items() if target is not None]
         if self.request.num_candidates > 1 and any(chord is not None for chord in self.chords):
             rules.append(chord_progression(self.chords))
         return [rule for rule in rules if rule is not None]
 
-    def model_conditions(self, style: Tensor, num_frames: int) -> Conditions:
-        """Conditions (B = 1) of the model: the style (1, S), chords and curves, none of these beyond the end."""
-        beyond, given = num_frames - len(self), self.request.condition_model
-        chords = chord_features(chord_frames([*self.chords, *[None] * beyond]).to(style.device))[None] * given
-        curves = [torch.from_numpy(self.curves[name]) for name in ("density", "register")]
-        curves = [values if given else torch.full_like(values, torch.nan) for values in curves]
-        curves = [functional.pad(values, (0, beyond), value=torch.nan).to(chords)[None] for values in curves]
-        return Conditions(style, chords, attributes(*curves))
+    def model_conditions(self, style: Tensor, reference: Tensor, referred: Tensor) -> Conditions:
+        """Conditions (B = 1) of the model.
+
+        Parameters
+        ----------
+        style : (1, S)
+        reference, referred : int64 (1, L, G) and bool (1, L), the music that each frame comes back to, where it does
+        """
+        request, size, device = self.request, (len(self),), style.device
+        following, until = (torch.from_numpy(part) for part in self.next_chords)
+        now = chord_features(chord_frames(self.chords))
+        chords = harmony(now, chord_features(following), until.float() / LATENTS_PER_BEAT)
+        density, register = (torch.from_numpy(self.curves[name]) for name in ("density", "register"))
+        if not request.condition_model:
+            chords = torch.zeros_like(chords)
+            density, register = (torch.full_like(values, torch.nan) for values in (density, register))
+        of_feel = torch.tensor(FEELS.get(request.feel, (torch.nan,) * 3))
+        return Conditions(
+            style=style,
+            chords=chords[None].to(device),
+            attributes=attributes(density, register)[None].to(device),
+            clock=torch.from_numpy(self.clock.astype(np.int64))[None].to(device),
+            tempo=tempo(torch.from_numpy(self.bpm))[None].to(device),
+            feel=feel_condition(of_feel).expand(*size, -1)[None].to(device),
+            reference=reference,
+            referred=referred,
+        )
 
 
-def frames_per_quarter(tempo_bpm: float) -> Fraction:
-    """Latent frames a quarter, exact."""
-    return Fraction(LATENT_RATE_HZ) * 60 / Fraction(tempo_bpm)
+def passage_time(
+    request: GenerateRequest, chart: Chart, around: TempoMap, start: int, end: int, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(clock, bpm), as of Conditioning, of what is given and of the new music behind it.
+
+    Parameters
+    ----------
+    around : of what is given
+    start, end : latent frames of `around` that are given; what lies before 0 is silence
+    length : latent frames of new music; 0: the bars and the tempo of the map continue, as in an infilled passage
+    """
+    timing, silent = request.timing, max(0, -start)
+    clock, bpm = (of(around, max(0, end))[max(0, start) :] for of in (clock_frames, tempo_frames))
+    clock = np.concatenate([np.tile(np.array(UNKNOWN_CLOCK, clock.dtype), (silent, 1)), clock])
+    bpm = np.pad(bpm, (silent, 0), constant_values=np.nan)
+    if not length:
+        return clock, bpm
+    clock = np.concatenate([clock, _continued(clock, timing.clock(chart, length))])
+    return clock, np.pad(bpm, (0, length), constant_values=timing.felt_bpm)
+
+
+def _continued(before, clock):
+    """The clock of new music; where its first bar is but the rest of the bar in which it begins, it counts on."""
+    _, since, length = before[-1] if len(before) else UNKNOWN_CLOCK
+    rest = length - since - 1
+    if 0 < rest == clock[0, 2]:
+        clock[:rest, 1:] = np.column_stack([clock[:rest, 1] + since + 1, np.full(rest, length)])
+    return clock
+
+
+def vamp_length(request: GenerateRequest) -> int:
+    """Latent frames of its vamp; 0: it asks for none."""
+    return round(request.blank_chart().quarters * (request.vamp or 0) * request.timing.latents_per_quarter)
 
 
 def _curve(target, length, before, after):
@@ -123,11 +207,12 @@ class Passage:
 
     Attributes
     ----------
-    conditioning : Conditioning; shorter than the codes where the music is shorter than a window
-    codes, mask : (1, L, G) and bool (1, L), L at least WINDOW; `fill_passages` fills them
+    conditioning : Conditioning
+    codes, mask : (1, L, G) and bool (1, L), L that of the conditioning; `fill_passages` fills them
     before : latent frames that are given before the new music begins
     callback : None, or callable(dict) after each step and revision, see lib.generation.generate
     own_rules : None, or callable(Conditioning) -> list of Rule, beside those of the request
+    theme : codes (1, T, G) of the theme that it comes back to; None: it comes back to itself
     """
 
     conditioning: Conditioning
@@ -136,6 +221,7 @@ class Passage:
     before: int = 0
     callback: Callable | None = None
     own_rules: Callable | None = None
+    theme: Tensor | None = None
 
     def rules(self, first: int, last: int | None) -> list[Rule]:
         """Those of the request and one's own, for latent frames first to last - 1."""
@@ -143,13 +229,23 @@ class Passage:
         return [*conditioning.rules(), *(self.own_rules(conditioning) if self.own_rules else ())]
 
 
-def _window_starts(passage: Passage) -> list[int]:
-    """Where the windows begin that have something to generate.
+def _windows(passage):
+    """[(slice, end)] of the windows that have something to generate, and where what is kept of each ends.
 
-    Each but the first is given OVERLAP latent frames or more, the last ends with the passage.
+    Each is WINDOW long, or as long as the passage. Each begins on a bar line, where bars are unknown on a beat, but for
+    the last, which ends with the passage. Each but the first is given OVERLAP latent frames or more. Of the first
+    window of a vamp the vamp alone is kept, which the same window then comes back to.
     """
-    starts = [*range(0, passage.codes.shape[1] - WINDOW, WINDOW - OVERLAP), passage.codes.shape[1] - WINDOW]
-    return [start for start in starts if passage.mask[:, start : start + WINDOW].any()]
+    length, request = passage.codes.shape[1], passage.conditioning.request
+    possible, last = window_starts(passage.conditioning.clock, min(WINDOW, length)), max(0, length - WINDOW)
+    starts = [0]
+    while starts[-1] < last:
+        later = possible[(possible > starts[-1]) & (possible <= starts[-1] + WINDOW - OVERLAP)]
+        starts.append(min(last, int(later[-1]) if len(later) else starts[-1] + WINDOW - OVERLAP))
+    parts = [(slice(start, start + min(WINDOW, length)), length) for start in starts]
+    if request.vamp and passage.theme is None:
+        parts.insert(0, (parts[0][0], passage.before + vamp_length(request)))
+    return [(part, end) for part, end in parts if passage.mask[:, part].any()]
 
 
 def fill_passages(improviser: Improviser, passages: Sequence[Passage]) -> None:
@@ -163,36 +259,27 @@ def fill_passages(improviser: Improviser, passages: Sequence[Passage]) -> None:
     ------
     ConfigError : a pianist is unknown; whatever a callback raises, which ends all of them
     """
-    todo = [(passage, _window_starts(passage)) for passage in passages]
-    for number in range(max(len(starts) for _, starts in todo)):
+    todo = [(passage, _windows(passage)) for passage in passages]
+    for number in range(max(len(parts) for _, parts in todo)):
         batches = defaultdict(list)
-        for passage, starts in todo:
-            if number < len(starts):
-                window = Window(improviser, passage, starts[number], number, len(starts))
+        for passage, parts in todo:
+            if number < len(parts):
+                window = Window(improviser, passage, *parts[number], number, len(parts))
                 batches[window.batch_key()].append(window)
         for windows in batches.values():
             codes = _generate_windows(improviser, windows)
             for row, window in enumerate(windows):
-                window.codes[:], window.mask[:] = codes[row], False
+                window.keep(codes[row])
 
 
-def _copy_repeats(passage: Passage, start: int) -> Tensor:
-    """Copy what a window repeats of earlier sections: a share `recall` of its masked frames, chosen by the seed.
-
-    Returns
-    -------
-    int64 (R, 2) : frames whose source this window is yet to generate, and the sources, counted from its first frame
-    """
-    conditioning, codes, mask, copies = passage.conditioning, passage.codes, passage.mask, []
-    chance = uniforms(conditioning.request.seed, RECALL_PURPOSE, [0], (len(conditioning),))[0].numpy()
-    for frame in range(start, min(start + WINDOW, len(conditioning))):
-        source = int(conditioning.sources[frame])
-        if mask[0, frame] and source >= 0 and chance[frame] < conditioning.request.recall:
-            if mask[0, source] and source >= start:
-                copies.append((frame - start, source - start))
-            else:
-                codes[0, frame], mask[0, frame] = codes[0, source], False
-    return torch.tensor(copies, dtype=torch.long, device=codes.device).view(-1, 2)
+def _reference(passage, part):
+    """What a window comes back to: codes (1, N, G), and bool (1, N), a share `recall` of the frames, by the seed."""
+    conditioning, mask = passage.conditioning, passage.mask[0]
+    sources = torch.from_numpy(conditioning.sources[part]).to(mask.device)
+    at, codes = sources.clamp(min=0), passage.codes if passage.theme is None else passage.theme
+    chance = uniforms(conditioning.request.seed, RECALL_PURPOSE, [part.start], (len(at),), mask.device)[0]
+    referred = (sources >= 0) & (chance < conditioning.request.recall)
+    return codes[:, at], (referred & ~mask[at] if passage.theme is None else referred)[None]
 
 
 class Window:
@@ -201,10 +288,9 @@ class Window:
     Attributes
     ----------
     request, callback : the passage's
-    codes, mask : (WINDOW, G) and bool (WINDOW,), views of the passage's
+    codes, mask : (N, G) and bool (N,), views of the passage's
+    num_kept : of how many frames what is generated is kept
     number, num_windows : which window this is of those that have something to generate
-    copies, copied : of _copy_repeats, and bool (WINDOW,), the frames of these, which stay masked until the end
-    editable : bool (WINDOW,), the frames that are sampled
     rules : list of Rule
     conditions : Conditions (B = 1)
     targets : whether guidance is of the style, and of the pedal, as dit.classifier_free takes them
@@ -213,30 +299,31 @@ class Window:
     num_revisions : of what offends the rules, after sampling
     """
 
-    def __init__(self, improviser: Improviser, passage: Passage, start: int, number: int, num_windows: int):
-        part, request = slice(start, start + WINDOW), passage.conditioning.request
+    def __init__(self, improviser: Improviser, passage: Passage, part: slice, end: int, number: int, num_windows: int):
+        request = passage.conditioning.request
         self.request, self.callback, self.number, self.num_windows = request, passage.callback, number, num_windows
-        self.copies = _copy_repeats(passage, start)
-        self.codes, self.mask = passage.codes[0, part], passage.mask[0, part]
-        self.copied = torch.zeros_like(self.mask).index_fill(0, self.copies[:, 0], True)
-        self.editable = self.mask & ~self.copied
+        self.codes, self.mask, self.num_kept = passage.codes[0, part], passage.mask[0, part], end - part.start
         self.rules = passage.rules(part.start, part.stop)
-        style = improviser.style(request.style)
-        self.conditions = passage.conditioning.between(part.start, part.stop).model_conditions(style, WINDOW)
+        style, reference = improviser.style(request.style), _reference(passage, part)
+        self.conditions = passage.conditioning.between(part.start, part.stop).model_conditions(style, *reference)
         self.targets = (request.style is not None or improviser.pianist is None, request.style is not None)
-        self.num_steps = min(request.num_steps, int(self.editable.sum()))
+        self.num_steps = min(request.num_steps, int(self.mask.sum()))
         self.num_candidates = request.num_candidates if self.rules else 1
         self.num_revisions = sampling.NUM_REVISIONS if self.num_candidates > 1 and self.num_steps else 0
+
+    def keep(self, codes: Tensor) -> None:
+        """Write what was generated (N, G) into the passage, as far as it is kept."""
+        self.codes[: self.num_kept], self.mask[: self.num_kept] = codes[: self.num_kept], False
 
     def batch_key(self) -> tuple:
         """What must be the same of windows that are generated together."""
         unconditional = self.conditions.equals(self.conditions.dropped(keep_style=not self.targets[0]))
         rules = tuple(rule.name for rule in self.rules) if self.num_candidates > 1 else ()
         model = (self.request.guidance, self.request.temperature, self.targets, unconditional)
-        return *model, self.num_steps, self.num_candidates, rules
+        return *model, len(self.mask), self.num_steps, self.num_candidates, rules
 
     def draw(self, step: int | str, candidate: int) -> Tensor:
-        """Uniform numbers (1, WINDOW, G), this passage's own."""
+        """Uniform numbers (1, N, G), this passage's own."""
         purpose = WINDOW_PURPOSE.format(self.number, step)
         return uniforms(self.request.seed, purpose, [candidate], self.codes.shape, self.codes.device)
 
@@ -250,23 +337,21 @@ class Window:
 
 @torch.inference_mode()
 def _generate_windows(improviser: Improviser, windows: Sequence[Window]) -> Tensor:
-    """Codes (B, WINDOW, G) of windows of one batch key, nothing masked any more."""
+    """Codes (B, N, G) of windows of one batch key, nothing masked any more."""
     first, request = windows[0], windows[0].request
     conditions = reduce(Conditions.joined, (window.conditions for window in windows))
-    model = classifier_free(improviser.dit, conditions, request.guidance, request.temperature, *first.targets)
-    codes, mask, copied = (torch.stack([getattr(w, name) for w in windows]) for name in ("codes", "editable", "copied"))
+    predict = classifier_free(improviser.dit, conditions, request.guidance, request.temperature, *first.targets)
+    codes, mask = (torch.stack([getattr(window, name) for window in windows]) for name in ("codes", "mask"))
 
     def draw(step, candidate):
         return torch.cat([window.draw(step, candidate) for window in windows])
 
-    def predict(codes, mask, parent=None):
-        mask = mask | copied.repeat(len(codes) // len(copied), 1)
-        return model(_with_copies(codes, windows), _with_copies(mask, windows), parent)
-
     def loss(codes):
-        piano_roll = decode(improviser, _with_copies(codes, windows))
-        scores = [total_loss(w.rules, piano_roll[row :: len(windows)]) for row, w in enumerate(windows)]
-        return _by_candidate(scores, windows)
+        """(k B,), (k B, N) of the batch: all of a candidate stand together."""
+        piano_roll = decode(improviser, codes)
+        scores = [total_loss(window.rules, piano_roll[row :: len(windows)]) for row, window in enumerate(windows)]
+        losses, credit = zip(*scores, strict=True)
+        return torch.stack(losses, 1).flatten(), None if credit[0] is None else torch.stack(credit, 1).flatten(0, 1)
 
     def report(state):
         for row, window in enumerate(windows):
@@ -274,12 +359,11 @@ def _generate_windows(improviser: Improviser, windows: Sequence[Window]) -> Tens
 
     sampler = (predict, codes, mask, draw, first.num_steps)
     if first.num_candidates == 1:
-        return _with_copies(sampling.sample_ancestral(*sampler, report), windows)
+        return sampling.sample_ancestral(*sampler, report)
     candidates, steps = sampling.step_candidates(first.num_candidates), sampling.guided_steps(first.num_steps)
     codes = sampling.sample_stochastic_control(*sampler, loss, candidates, steps, report)
     revisions = range(first.num_steps + 1, first.num_steps + 1 + first.num_revisions)
-    codes = sampling.revise(predict, codes, mask, draw, loss, first.num_candidates, revisions, report)
-    return _with_copies(codes, windows)
+    return sampling.revise(predict, codes, mask, draw, loss, first.num_candidates, revisions, report)
 
 
 def _estimate(state, rows):
@@ -287,30 +371,6 @@ def _estimate(state, rows):
     codes, mask, posterior = state["codes"][rows], state["mask"][rows], state["posterior"]
     middle = torch.full(codes.shape, 0.5, device=codes.device)
     return codes if posterior is None else sampling.fill(codes, mask, posterior[rows], middle)
-
-
-def _with_copies(values, windows):
-    """Codes (k B, N, G), or their mask (k B, N), with what each window copies of what it generates itself."""
-    values = values.clone()
-    for row, window in enumerate(windows):
-        frames, sources = window.copies.T
-        values[row :: len(windows), frames] = values[row :: len(windows), sources]
-    return values
-
-
-def _credit_sources(credit, window):
-    """Losses (k, N), those of copied frames added to their sources, which alone can be resampled."""
-    frames, sources = window.copies.T
-    return credit.index_fill(1, frames, 0.0).index_add(1, sources, credit[:, frames])
-
-
-def _by_candidate(scores, windows):
-    """B of (losses (k,), credit (k, N) or None) -> (k B,), (k B, N) of the batch: all of a candidate stand together."""
-    losses, credit = zip(*scores, strict=True)
-    losses = torch.stack(losses, 1).flatten()
-    if credit[0] is None:
-        return losses, None
-    return losses, torch.stack([*map(_credit_sources, credit, windows)], 1).flatten(0, 1)
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""What is learnt about beats: a network for beats, one for bar lines, phase profiles, and the tracker made of them.
+"""The learned parts of beat tracking: a network for beats, one for bar lines, phase profiles, and their tracker.
 
 The beat network takes onsets over time and gives activations; the profiles say where in the beat onsets fall; the
 downbeat network takes what is played beat by beat. `BeatTracker.track` makes the tempo map of a performance.
@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lib.music.bar_lines import NUM_EVIDENCE, BarModel, bar_evidence, find_bars
+from lib.music.bar_lines import NUM_EVIDENCE, BarModel, bar_evidence, find_bars, map_from_beats
 from lib.music.beat_tracking import (
     ACTIVATION_HZ,
     Activations,
@@ -32,7 +32,7 @@ from lib.music.beat_tracking import (
 )
 from lib.music.notes import Notes
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
-from lib.music.tempo_map import TempoMap, fold, map_from_beats, map_without_beat
+from lib.music.tempo_map import TempoMap, fold, map_without_beat
 
 NUM_INPUTS = NUM_PITCHES + 1
 MAX_ONSETS = 8  # in one frame at which the count saturates

@@ -1,4 +1,4 @@
-"""What several models are made of: norms, feed-forward and residual blocks, low-rank adaptation."""
+"""Building blocks of several models: norms, feed-forward and residual blocks, low-rank adaptation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ DILATIONS, WIDENING = (1, 2, 4), 2
 
 
 class RMSNorm(nn.RMSNorm):
-    """Root-mean-square norm over the last dimension (Zhang & Sennrich 2019), in full precision under autocast too."""
+    """Root-mean-square norm over the last dimension (Zhang & Sennrich 2019), in its weight's precision: no autocast."""
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return super().forward(x.float())
+        return super().forward(x.to(self.weight.dtype))
 
 
 class FrameNorm(nn.Module):

@@ -1,4 +1,4 @@
-"""The diffusion transformer: codes of which some are masked, chords and style -> a posterior over every code.
+"""The diffusion transformer: codes of which some are masked, conditions -> a posterior over every code.
 
 Blocks as in DiT (Peebles & Xie 2023) with one adaLN for all blocks plus a learned offset each (PixArt-alpha, Chen et
 al. 2023), rotary positions, normalised queries and keys, SwiGLU. There is no timestep embedding: the mask itself shows
@@ -8,7 +8,7 @@ the noise level (Ou et al. 2024). Samplers draw from its `Posterior`, with class
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,62 +17,22 @@ from torch.nn import functional
 
 from lib.config import DiffusionConfig
 from lib.models.blocks import RMSNorm, swiglu
-from lib.models.frame_head import FrameHead
-from lib.music.chart import CHORD_DIM
+from lib.models.conditions import (
+    ATTRIBUTES_DIM,
+    CHORDS_DIM,
+    FEEL_DIM,
+    TEMPO_DIM,
+    TEMPO_RANGE,
+    TYPICAL_TEMPO,
+    Conditions,
+)
+from lib.models.frame_head import SILENT, TYPICAL_LOGIT, FrameHead
+from lib.music.piano_roll import LATENTS_PER_BEAT
+from lib.music.tempo_map import LONGEST_BAR
 
-ROTARY_BASE = 1000.0  # sequences have about 128 positions
-ATTRIBUTES_DIM = 4  # density, register, and whether each is given
-TYPICAL_LOGIT = -2.6  # of something beginning in a band (7 %); measured: data/released/improviser.md
-TYPICAL_DENSITY = 2.3  # log(1 + notes a second): 9
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What the music should be; zeros stand for no condition, as condition dropout leaves them in training.
-
-    Attributes
-    ----------
-    style : (B, S)
-    chords : (B, N, CHORD_DIM), of music.chart.chord_features
-    attributes : (B, N, ATTRIBUTES_DIM), of `attributes`
-    """
-
-    style: Tensor
-    chords: Tensor
-    attributes: Tensor
-
-    def repeat(self, times: int) -> Conditions:
-        """The whole batch so many times, one behind the other."""
-        return Conditions(*(torch.cat([x] * times) for x in vars(self).values()))
-
-    def dropped(self, keep_style: bool = False) -> Conditions:
-        """The same without conditions, or with the style alone."""
-        style = self.style if keep_style else torch.zeros_like(self.style)
-        return Conditions(style, torch.zeros_like(self.chords), torch.zeros_like(self.attributes))
-
-    def equals(self, other: Conditions) -> bool:
-        """Whether both are the same."""
-        return all(torch.equal(x, y) for x, y in zip(vars(self).values(), vars(other).values(), strict=True))
-
-    def joined(self, other: Conditions) -> Conditions:
-        """Both batches, one behind the other."""
-        return Conditions(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
-
-
-def attributes(notes_per_s: Tensor, pitch: Tensor) -> Tensor:
-    """Density and register as the model reads them.
-
-    Parameters
-    ----------
-    notes_per_s, pitch : (B, N) onsets a second and mean MIDI pitch around each latent frame; NaN: no condition
-
-    Returns
-    -------
-    (B, N, ATTRIBUTES_DIM)
-    """
-    values = torch.stack([torch.log1p(notes_per_s) - TYPICAL_DENSITY, (pitch - 60) / 12], -1)
-    given = ~values.isnan()
-    return torch.cat([values.nan_to_num(), given.to(values.dtype)], -1)
+ROTARY_BASE = 1000.0  # sequences have about 200 positions
+CLOCK_SIZES = (LATENTS_PER_BEAT + 1, LONGEST_BAR + 1, LONGEST_BAR + 1)  # of the clock's columns, unknown included
+TYPICAL_FRAME_S = 0.08  # latent frames that TYPICAL_LOGIT was measured on; longer ones begin more
 
 
 class Attention(nn.Module):
@@ -87,8 +47,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:  # noqa: D102
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d) each
-        q, k = _rotate(self.norm_q(q), rotation), _rotate(self.norm_k(k), rotation)
-        mixed = functional.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v)
+        q, k = _rotate(self.norm_q(q), rotation).to(v.dtype), _rotate(self.norm_k(k), rotation).to(v.dtype)
+        if x.device.type == "cpu":  # two products of this length are quicker there than the fused kernel
+            scores = torch.softmax(q @ k.mT * q.shape[-1] ** -0.5, -1)
+            mixed = scores @ v
+        else:
+            mixed = functional.scaled_dot_product_attention(q, k, v)
         return self.to_out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -114,45 +78,38 @@ class DiT(nn.Module):
 
     Parameters
     ----------
-    code_vectors : (G, K, D), of each of G groups the codec's vectors of its K codes: how these enter
-    kinds : for each group its kind; groups of a kind share their output
+    code_vectors : (G, K, D), of each of G groups the codec's vectors of its K codes: how these enter. Groups are
+        pattern and expression of each band, in the end the pedal
+    pedals : patterns of the pedal
     width, depth, heads : W, number of blocks, heads of each
     style_dim : S
-    silent : the code of a band in which nothing begins: where it is the first of a pair, the second is implied
     """
 
     MUON_MODULES = ("blocks", "head.blocks")  # whose matrices Muon may train
 
-    def __init__(
-        self,
-        code_vectors: Tensor,
-        kinds: Sequence[int],
-        width: int,
-        depth: int,
-        heads: int,
-        style_dim: int,
-        silent: int = 0,
-    ):
+    def __init__(self, code_vectors: Tensor, pedals: int, width: int, depth: int, heads: int, style_dim: int):
         super().__init__()
         self.groups, self.codes, size = code_vectors.shape
-        self.silent, self.head_dim = silent, width // heads
+        self.head_dim = width // heads
         self.style_scale = math.sqrt(style_dim)  # styles have length 1
         self.register_buffer("code_vectors", code_vectors.detach().clone(), persistent=False)
         with torch.random.fork_rng(devices=()):  # what layers draw by themselves is drawn anew in initialize_weights
             self.embed_codes = nn.Parameter(torch.empty(self.groups, size, width))
-            self.mask_token = nn.Parameter(torch.empty(width))
-            self.embed_conditions = nn.Linear(CHORD_DIM + ATTRIBUTES_DIM, width)
+            self.embed_reference = nn.Parameter(torch.empty(self.groups, size, width))
+            self.reference_token, self.mask_token = (nn.Parameter(torch.empty(width)) for _ in range(2))
+            self.embed_conditions = nn.Linear(CHORDS_DIM + ATTRIBUTES_DIM + TEMPO_DIM + FEEL_DIM, width)
+            self.embed_clock = nn.ModuleList(nn.Embedding(count, width) for count in CLOCK_SIZES)
             self.embed_style = nn.Linear(style_dim, width)
             self.modulate = nn.Linear(width, 6 * width)
             self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
             self.norm = nn.LayerNorm(width)
-            self.head = FrameHead(width, kinds, self.codes, size)
+            self.head = FrameHead(width, self.groups // 2, self.codes, size, pedals)
         self.initialize_weights()
 
     @classmethod
-    def from_config(cls, config: DiffusionConfig, style_dim: int, code_vectors: Tensor, kinds: Sequence[int]) -> DiT:
+    def from_config(cls, config: DiffusionConfig, style_dim: int, code_vectors: Tensor, pedals: int) -> DiT:
         """A model of the config's sizes."""
-        return cls(code_vectors, kinds, config.width, config.depth, config.heads, style_dim)
+        return cls(code_vectors, pedals, config.width, config.depth, config.heads, style_dim)
 
     def initialize_weights(self):
         """All weights. The order of what is drawn is fixed, so that a seed gives the same model in every version."""
@@ -164,11 +121,16 @@ class DiT(nn.Module):
         for part in (self.embed_conditions, self.embed_style, self.modulate, *self.blocks.modules()):
             if isinstance(part, nn.Linear):
                 part.reset_parameters()
+        # the clock: small beside the codes
+        for embedding in self.embed_clock:
+            nn.init.normal_(embedding.weight, std=0.02)
         # adaLN-zero: every block starts as the identity
         nn.init.zeros_(self.modulate.weight), nn.init.zeros_(self.modulate.bias)
         for block in self.blocks:
             nn.init.zeros_(block.offset)
-        nn.init.zeros_(self.mask_token)
+        # the reference is listened to when it has turned out to help
+        nn.init.zeros_(self.embed_reference)
+        nn.init.zeros_(self.reference_token), nn.init.zeros_(self.mask_token)
         # the head's outputs: zero, so that the posterior starts uniform
         self.head.initialize_weights()
 
@@ -183,50 +145,38 @@ class DiT(nn.Module):
 
         Returns
         -------
-        (B, N, W), for `nll` and `Posterior`
+        (B, N, W), for `nll` and Posterior
         """
-        frames = self.vectors(codes).flatten(-2) @ self.embed_codes.flatten(0, 1)  # (B, N, G D) -> (B, N, W)
+        given = conditions
+        frames = self.embedded(codes, self.embed_codes)  # (B, N, W)
+        reference = self.embedded(given.reference, self.embed_reference) + self.reference_token  # (B, N, W)
+        wishes = torch.cat([given.chords, given.attributes, given.tempo, given.feel], -1).to(frames.dtype)
         x = torch.where(mask[..., None], self.mask_token.to(frames.dtype), frames)  # (B, N, W)
-        x = x + self.embed_conditions(torch.cat([conditions.chords, conditions.attributes], -1))  # (B, N, W)
-        return self.transform(x, self.embed_style(conditions.style * self.style_scale))  # (B, N, W)
+        x = x + torch.where(given.referred[..., None], reference, 0)  # (B, N, W)
+        x = x + self.embed_conditions(wishes)  # (B, N, W)
+        x = x + sum(embed(given.clock[..., column]) for column, embed in enumerate(self.embed_clock))  # (B, N, W)
+        return self.transform(x, self.embed_style(given.style.to(frames.dtype) * self.style_scale))  # (B, N, W)
 
     def transform(self, x: Tensor, condition: Tensor) -> Tensor:
         """All blocks, under a condition (B, W): (B, N, W) -> (B, N, W)."""
         modulation = self.modulate(functional.silu(condition))  # (B, 6 W)
         rotation = _rotary_angles(x.shape[1], self.head_dim, x.device)  # (N, d / 2) twice
+        rotation = tuple(part.to(self.mask_token.dtype) for part in rotation)
         for block in self.blocks:
             x = block(x, modulation, rotation)  # (B, N, W)
         return self.norm(x)
+
+    def embedded(self, codes: Tensor, embedding: Tensor) -> Tensor:
+        """Codes int64 (B, N, G) by an embedding (G, D, W): (B, N, W)."""
+        return self.vectors(codes).flatten(-2) @ embedding.flatten(0, 1)
 
     def vectors(self, codes: Tensor) -> Tensor:
         """The codec's vectors of codes int64 (..., G): (..., G, D)."""
         return self.code_vectors[torch.arange(self.groups, device=codes.device), codes]
 
     def nll(self, context: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Negative log-likelihood of latent frames.
-
-        Parameters
-        ----------
-        context : (M, W), of `forward`
-        codes : int64 (M, G)
-
-        Returns
-        -------
-        nll_nats (M,), of all codes of a frame; accuracy (M,), share of its codes that are the most likely ones
-        """
-        coded = self.coded(codes)
-        logits = self.head(context, self.vectors(codes), coded).float()
-        nll_nats = functional.cross_entropy(logits, codes[coded], reduction="none")
-        hit = (logits.detach().argmax(-1) == codes[coded]).float()
-        frame = coded.nonzero(as_tuple=True)[0]
-        total, hits = (nll_nats.new_zeros(len(codes)).index_add(0, frame, values) for values in (nll_nats, hit))
-        return total, hits / coded.sum(1)
-
-    def coded(self, codes: Tensor) -> Tensor:
-        """bool (M, G): which codes are not implied, i.e. all but the second of a pair whose first is silent."""
-        coded = torch.ones_like(codes, dtype=torch.bool)
-        coded[:, 1:-1:2] = codes[:, 0:-1:2] != self.silent
-        return coded
+        """Negative log-likelihood and accuracy of latent frames, see FrameHead.nll: context (M, W), codes (M, G)."""
+        return self.head.nll(context, self.vectors(codes), codes)
 
 
 def _rotary_angles(length: int, head_dim: int, device) -> tuple[Tensor, Tensor]:
@@ -239,7 +189,7 @@ def _rotary_angles(length: int, head_dim: int, device) -> tuple[Tensor, Tensor]:
 def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     """(B, heads, N, d) rotated by position."""
     cos, sin = rotation
-    first, second = x.float().chunk(2, -1)
+    first, second = x.chunk(2, -1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
 
 
@@ -279,7 +229,7 @@ def classifier_free(
             contexts = dit(codes.repeat(2, 1, 1), mask.repeat(2, 1), both).unflatten(0, (2, -1))
         else:
             contexts = torch.stack([dit(codes, mask, repeated), parent.contexts[1].repeat(times, 1, 1)])
-        return Posterior(dit, contexts, guidance_scale, temperature, guide_pedal)
+        return Posterior(dit, contexts, guidance_scale, temperature, guide_pedal, typical_logits(repeated))
 
     return predict
 
@@ -295,6 +245,7 @@ class Posterior:
     guidance_scale : of two contexts, on the log posterior of what is played, not of whether anything is
     temperature : below 1 sharpens
     guide_pedal : whether guidance is of the pedal, too
+    typical_logits : (B, N), of something beginning in a band; None: those of TYPICAL_FRAME_S
     """
 
     dit: DiT
@@ -302,9 +253,11 @@ class Posterior:
     guidance_scale: float = 1.0
     temperature: float = 1.0
     guide_pedal: bool = True
+    typical_logits: Tensor | None = None
 
     def __getitem__(self, rows) -> Posterior:
-        return replace(self, contexts=self.contexts[:, rows])
+        typical = None if self.typical_logits is None else self.typical_logits[rows]
+        return replace(self, contexts=self.contexts[:, rows], typical_logits=typical)
 
     def sample(self, mask: Tensor, uniform: Tensor) -> Tensor:
         """Codes of the frames of a mask, group after group, by one uniform number each.
@@ -318,43 +271,42 @@ class Posterior:
         -------
         int64 (M, G)
         """
-        uniform = uniform[mask]  # (M, G)
-        dit, head = self.dit, self.dit.head
+        dit, head, uniform = self.dit, self.dit.head, uniform[mask]  # (M, G)
+        typical = TYPICAL_LOGIT if self.typical_logits is None else self.typical_logits[mask]
         contexts = head.from_context(self.contexts[:, mask])  # (C, M, W)
         sampled = torch.zeros_like(contexts[0])  # the codes sampled so far, embedded
-        codes = torch.full((len(uniform), dit.groups), dit.silent, device=uniform.device)
-        pedal = dit.groups - 1
-        for group in range(dit.groups):
-            if group == pedal:  # never sharpened: it would hardly ever lift
-                rows, chance = torch.arange(len(codes), device=codes.device), uniform[:, group]
-                logits = self._guided(head.group_logits(contexts[: None if self.guide_pedal else 1] + sampled, group))
-            elif group % 2:  # the second code of a pair is implied where the first is silent
-                rows = (codes[:, group - 1] != dit.silent).nonzero()[:, 0]
-                logits = self._guided(head.group_logits(contexts[:, rows] + sampled[rows], group)) / self.temperature
-                chance = uniform[rows, group]
-            else:
-                rows, chance, logits = self._onset(contexts, sampled, uniform[:, group], group)
-            codes[rows, group] = pick(logits, chance)
-            sampled = sampled + dit.code_vectors[group, codes[:, group]] @ head.from_codes[group]
+        codes = torch.full(uniform.shape, SILENT, device=uniform.device)
+
+        def embedded(group):
+            return dit.code_vectors[group, codes[:, group]] @ head.from_codes[group]
+
+        for band in range(head.bands):
+            pattern, expression, index = 2 * band, 2 * band + 1, torch.tensor(band, device=codes.device)
+            features = head.features(contexts[0] + sampled + head.of_band[band])
+            onset = head.onset(features)[:, 0] + head.onset_bias[band]
+            rows, rest = self._struck(onset.float() - typical, typical, uniform[:, pattern])
+            others = head.features(contexts[1:, rows] + sampled[rows] + head.of_band[band])
+            logits = head.pattern_logits(torch.cat([features[None, rows], others]), index)
+            codes[rows, pattern] = 1 + pick(self._guided(logits) / self.temperature, rest)
+            sampled = sampled + embedded(pattern)
+            features = head.features(contexts[:, rows] + sampled[rows] + head.of_expression[band])
+            logits = head.expression_logits(features, index)
+            codes[rows, expression] = pick(self._guided(logits) / self.temperature, uniform[rows, expression])
+            sampled = sampled + embedded(expression)
+        contexts = contexts[: None if self.guide_pedal else 1]
+        logits = head.pedal(head.features(contexts + sampled + head.of_band[-1]))
+        codes[:, -1] = pick(self._guided(logits), uniform[:, -1])  # never sharpened: it would hardly ever lift
         return codes
 
-    def _onset(self, contexts, sampled, uniform, group):
-        """Where something begins in a band: (rows (R,), what is left of their uniform numbers (R,), logits (R, K)).
+    def _struck(self, above, typical, uniform):
+        """Where something begins in a band: rows (R,) of the M, and what is left of their uniform numbers (R,).
 
-        Whether anything begins is not guided, and sharpened around how often it does: guided it would be noise, and
-        sharpened around one half silence. So the probability of silence without conditions is never needed.
+        Whether anything begins is not guided, and its logits (M,) are sharpened as they lie `above` what is typical:
+        guided it would be noise, and sharpened around one half silence.
         """
-        head, silent = self.dit.head, self.dit.silent
-        conditional = head.group_logits(contexts[0] + sampled, group).float()
-        silence = conditional[:, silent].clone()
-        conditional[:, silent] = -torch.inf
-        onset = (conditional.logsumexp(-1) - silence - TYPICAL_LOGIT) / self.temperature + TYPICAL_LOGIT
-        chance = torch.sigmoid(-onset)  # (M,), of silence
+        chance = torch.sigmoid(-above / self.temperature - typical)  # (M,), of silence
         rows = (uniform > chance).nonzero()[:, 0]
-        logits = torch.cat([conditional[None, rows], head.group_logits(contexts[1:, rows] + sampled[rows], group)])
-        logits = self._guided(logits) / self.temperature
-        logits[:, silent] = -torch.inf
-        return rows, (uniform[rows] - chance[rows]) / (1 - chance[rows]), logits
+        return rows, (uniform[rows] - chance[rows]) / (1 - chance[rows])
 
     def _guided(self, logits):
         """(C, R, K) -> (R, K)"""
@@ -362,6 +314,12 @@ class Posterior:
         if not unconditional:
             return conditional
         return unconditional[0] + self.guidance_scale * (conditional - unconditional[0])
+
+
+def typical_logits(conditions: Conditions) -> Tensor:
+    """(B, N): how likely something begins in a band of frames as long as the tempo makes them."""
+    log_bpm = conditions.tempo[..., 0] * TEMPO_RANGE + TYPICAL_TEMPO  # the typical one where it is unknown
+    return TYPICAL_LOGIT + math.log(60 / LATENTS_PER_BEAT / TYPICAL_FRAME_S) - log_bpm
 
 
 def pick(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The piano codec: piano roll -> product codes every 80 ms -> piano roll, each register for itself.
+"""The piano codec: piano roll -> product codes of latent frames -> piano roll, each register separately.
 
 A latent frame holds LATENT_STRIDE roll frames. The keyboard is cut into BANDS of BAND_KEYS keys. In each, a first code
 says which keys are struck when (the pattern), a second one how long and how loud (the expression); one more code is the
@@ -21,7 +21,7 @@ BAND_KEYS = 8
 BANDS = NUM_PITCHES // BAND_KEYS  # 11
 CELLS = BAND_KEYS * LATENT_STRIDE  # of a band in a latent frame
 GROUPS = 2 * BANDS + 1  # pattern, expression, pattern, expression, ..., pedal
-KINDS = (0, 1) * BANDS + (2,)  # pattern, expression, pedal
+PEDALS = 2**LATENT_STRIDE  # codes of the pedal
 SILENT = 0  # both codes of a band in which nothing begins
 TRAINED_ROWS = 128  # bands with notes of a chunk that a training step looks at
 VELOCITY_TOLERANCE = 0.05  # of the range; half of what transcription is judged by
@@ -117,8 +117,8 @@ class VQVAE(nn.Module):
         """(GROUPS, K, CELLS): a vector for each code, as a generator reads it, padded with zeros."""
         expression, pedal = torch.zeros_like(self.patterns), torch.zeros_like(self.patterns)
         expression[:, : self.codebook.code_dim] = self.codebook.embedding[0]
-        bits = (torch.arange(2**LATENT_STRIDE)[:, None] >> torch.arange(LATENT_STRIDE)) & 1
-        pedal[: 2**LATENT_STRIDE, :LATENT_STRIDE] = 2.0 * bits.to(pedal) - 1
+        bits = (torch.arange(PEDALS)[:, None] >> torch.arange(LATENT_STRIDE)) & 1
+        pedal[:PEDALS, :LATENT_STRIDE] = 2.0 * bits.to(pedal) - 1
         return torch.stack([*[self.patterns, expression] * BANDS, pedal])
 
     def forward(self, bands: Tensor) -> tuple[Quantised, Tensor]:
@@ -127,13 +127,13 @@ class VQVAE(nn.Module):
         return quantised, self.decoder(torch.cat([bands[..., :CELLS], quantised.z_q], -1))
 
 
-def struck_bands(piano_roll: PianoRoll, rows: int = TRAINED_ROWS) -> Tensor:
-    """Each chunk's bands in which notes begin, over and over: (B, rows, CELLS + 2 BAND_KEYS); zeros where none do."""
+def struck_bands(piano_roll: PianoRoll) -> Tensor:
+    """Each chunk's bands in which notes begin, over and over: (B, R, CELLS + 2 BAND_KEYS); zeros where none do."""
     bands = to_bands(piano_roll).flatten(1, 2)  # (B, N * BANDS, values)
     struck = bands[..., :CELLS].amax(-1) > 0  # (B, N * BANDS)
     struck_first = (~struck).to(torch.int8).argsort(dim=1, stable=True)
-    position = torch.arange(rows, device=bands.device) % struck.sum(1, keepdim=True).clamp(min=1)  # (B, rows)
-    index = struck_first.gather(1, position)  # (B, rows)
+    position = torch.arange(TRAINED_ROWS, device=bands.device) % struck.sum(1, keepdim=True).clamp(min=1)  # (B, R)
+    index = struck_first.gather(1, position)  # (B, R)
     return bands.gather(1, index[..., None].expand(-1, -1, bands.shape[-1]))
 
 

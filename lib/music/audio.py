@@ -6,6 +6,7 @@ Conventions: samples are float32 (N, 2) in [-1, 1], left and right, at sample_ra
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from lib.music.notes import PEDAL_CONTROLLER, Notes
 from lib.music.piano_roll import LOWEST_PITCH, NUM_PITCHES
 from lib.storage.atomic_write import atomic_write
 
+log = logging.getLogger(__name__)
 DEFAULT_SOUNDFONT = ROOT / "data" / "soundfont" / "FluidR3_YamahaGrand_only.sf2"  # a grand piano
 SAMPLE_RATE_HZ = 44_100
 TAIL_S = 2.0  # rings on after the last release
@@ -69,9 +71,7 @@ def find_soundfont(soundfont: Path | str | None = None) -> Path:
     return path
 
 
-def render_audio(
-    notes: Notes, soundfont: Path | str | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ
-) -> Audio:
+def render_audio(notes: Notes, soundfont: Path | str | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Audio:
     """The sound of a performance, pedal included.
 
     Parameters
@@ -89,8 +89,11 @@ def render_audio(
     path = find_soundfont(soundfont)
     try:
         import fluidsynth
-    except (ImportError, OSError, AttributeError):  # the library itself is found when the module is imported
-        note = "libfluidsynth is not installed: plain sine waves instead of a grand (apt install libfluidsynth3)."
+    except Exception as error:  # importing it looks for the library, and fails in as many ways as there are systems
+        log.info("importing fluidsynth: %r", error)
+        note = (
+            "libfluidsynth can't be loaded: plain sine waves instead of a piano (see python -m lib doctor)."
+        )
         return Audio(_levelled(_sines(notes, sample_rate_hz)), sample_rate_hz, "sine", note)
     return Audio(_levelled(_play(fluidsynth, notes, path, sample_rate_hz)), sample_rate_hz, "fluidsynth")
 
@@ -110,10 +113,10 @@ def _play(fluidsynth, notes, path, sample_rate_hz):
         if font < 0 or synth.program_select(0, font, 0, program) < 0:
             raise SoundFontError(f"{path} holds no instrument that can be played.")
         blocks, now = [], 0
-        for place, event in _events(notes, synth, sample_rate_hz):
-            if place > now:
-                blocks.append(synth.get_samples(place - now))
-                now = place
+        for sample, event in _events(notes, synth, sample_rate_hz):
+            if sample > now:
+                blocks.append(synth.get_samples(sample - now))
+                now = sample
             event()
         blocks.append(synth.get_samples(round(TAIL_S * sample_rate_hz)))
     finally:
@@ -148,8 +151,8 @@ def _sines(notes, sample_rate_hz):
         first = round(onset_s * sample_rate_hz)
         tone = tone * decay * fade * (velocity / 127) ** 1.5
         right = (pitch - LOWEST_PITCH) / NUM_PITCHES
-        place = slice(first, first + len(tone))
-        samples[place] += (tone[:, None] * [1 - 0.6 * right, 0.4 + 0.6 * right])[: len(samples[place])]
+        rows = slice(first, first + len(tone))
+        samples[rows] += (tone[:, None] * [1 - 0.6 * right, 0.4 + 0.6 * right])[: len(samples[rows])]
     return samples
 
 

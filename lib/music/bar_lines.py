@@ -1,4 +1,4 @@
-"""Which beats begin bars, given the beats: evidence at each beat, and a hidden Markov model over the beat in the bar.
+"""Finds the beats that begin bars: evidence at each beat, and a hidden Markov model over the position in the bar.
 
 The evidence counts beats, not seconds: bass, chords, loudness and lengths in each quarter of the beat, how much harmony
 and bass change there, and how alike the music is some beats before. What it says of bar lines is learnt elsewhere; here
@@ -14,6 +14,7 @@ import torch
 
 from lib.music.beat_tracking import LOGIT_LIMIT
 from lib.music.notes import Notes
+from lib.music.tempo_map import BEATS_ONLY, FREE_BPM, IN_BARS, NO_BEAT, Metre, TempoMap, bar_table
 from lib.music.viterbi import viterbi
 
 BASS_BELOW = 55  # MIDI pitch
@@ -28,7 +29,7 @@ NUM_EVIDENCE = 4 * SLOTS + 2 + 4 * len(CHANGE_SPANS) + 2 * len(LAGS) + 1
 
 @dataclass(frozen=True)
 class BarModel:
-    """The bars that are told apart and what a change costs.
+    """The kinds of bars and what a change costs.
 
     Attributes
     ----------
@@ -150,7 +151,7 @@ def find_bars(downbeat_logits: np.ndarray, model: BarModel) -> BarPath:
     limited = np.clip(downbeat_logits, -LOGIT_LIMIT, LOGIT_LIMIT)[:, None]
     scores = (beats == 0) * (limited * model.downbeat_weight + score)
     ways = torch.from_numpy(matrix)
-    states = viterbi(torch.from_numpy(scores), lambda totals: (totals[:, None] + ways).max(0)).numpy()
+    states = viterbi(torch.from_numpy(scores), lambda totals, beat: (totals[:, None] + ways).max(0)).numpy()
     weights, steps = np.exp(scores), np.exp(matrix)
     forward, backward = weights.copy(), np.ones_like(scores)  # each beat scaled to a sum of 1
     for beat in range(1, len(scores)):
@@ -162,3 +163,57 @@ def find_bars(downbeat_logits: np.ndarray, model: BarModel) -> BarPath:
     posterior = forward * backward
     posterior /= posterior.sum(1, keepdims=True)
     return BarPath(beats[states], lengths[states], posterior[np.arange(len(scores)), states])
+
+
+# --- Tempo maps of what was tracked -----------------------------------------------------------------------------
+
+
+def map_from_beats(
+    beats_s: np.ndarray, confidence: np.ndarray, in_time: np.ndarray, bars: BarPath, sure: float
+) -> TempoMap:
+    """The tempo map of tracked beats.
+
+    Parameters
+    ----------
+    beats_s : (B + 1,) tracked beats, seconds, with the end of the last one
+    confidence : (B,) nats an onset that each beat gains
+    in_time : bool (B,); elsewhere the map runs at FREE_BPM, or as near to it as a whole number of beats allows
+    bars : of the beats (B,)
+    sure : mean probability from which on a bar is written down; others stay unknown
+    """
+    beats, table = [beats_s[:1]], []
+    edges = np.flatnonzero(np.diff(in_time, prepend=~in_time[:1], append=~in_time[-1:]))
+    for first, last in zip(edges[:-1], edges[1:]):
+        start = sum(map(len, beats)) - 1
+        if in_time[first]:
+            table += _bars_of_run(first, last, start - first, confidence, bars, sure)
+            beats.append(beats_s[first + 1 : last + 1])
+        else:
+            count = max(1, round((beats_s[last] - beats_s[first]) * FREE_BPM / 60))
+            table.append(bar_table([start], [count], NO_BEAT, 0.0))
+            beats.append(np.linspace(beats_s[first], beats_s[last], count + 1)[1:])
+    return TempoMap(np.concatenate(beats), np.concatenate(table))
+
+
+def _bars_of_run(first, last, shift, confidence, bars, sure) -> list[np.ndarray]:
+    """Bar tables of the tracked beats first..last, which lie `shift` further on in the map."""
+    tables, beat, unknown = [], first, first
+
+    def close(until):
+        if until > unknown:
+            mean = float(np.mean(confidence[unknown:until]))
+            tables.append(bar_table([unknown + shift], [until - unknown], BEATS_ONLY, mean))
+
+    while beat < last:
+        length = int(bars.length[beat])
+        span = slice(beat, beat + length)
+        whole = beat + length <= last and np.array_equal(bars.beat_in_bar[span], np.arange(length))
+        if whole and (bars.length[span] == length).all() and bars.probability[span].mean() >= sure:
+            close(beat)
+            mean = float(np.mean(confidence[span]))
+            tables.append(bar_table([beat + shift], [length], IN_BARS, mean, Metre(length, 4)))
+            beat = unknown = beat + length
+        else:
+            beat += 1
+    close(last)
+    return tables

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib.music import metrics
+
 BASS, CHORD, LINE = range(3)  # kinds of onset group
 NUM_KINDS = 3
 GROUP_GAP_S = 0.03  # onsets closer than this belong together
@@ -27,7 +29,7 @@ IMPOSSIBLE = np.float32(-1e18)
 
 @dataclass(frozen=True)
 class Activations:
-    """What a network hears: log odds that a beat or a bar begins in each frame, float32 (T,) at ACTIVATION_HZ."""
+    """What a network finds: log odds that a beat or a bar begins in each frame, float32 (T,) at ACTIVATION_HZ."""
 
     beat: np.ndarray
     downbeat: np.ndarray
@@ -234,10 +236,7 @@ def onset_gains(groups: OnsetGroups, path: BeatPath, log_profiles: np.ndarray) -
 def phase_lock(time_s: np.ndarray, beats_s: np.ndarray, divisions: tuple[int, ...] = (3, 4)) -> np.ndarray:
     """Resultant length R of the onsets' phases at each division of the beat, 0 (uniform) to 1 (on the grid)."""
     beat, phase = phases_at(time_s, beats_s)
-    phase = phase[beat >= 0]
-    if not len(phase):
-        return np.zeros(len(divisions))
-    return np.array([abs(np.exp(2j * np.pi * d * phase).mean()) for d in divisions])
+    return np.array([metrics.phase_lock(phase[beat >= 0], parts) for parts in divisions])
 
 
 def sits_on_grid(time_s: np.ndarray, beats_s: np.ndarray) -> bool:

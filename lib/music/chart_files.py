@@ -1,189 +1,180 @@
-"""Charts of other programs: iReal Pro (irealb:// or its HTML) and MusicXML.
-
-Conventions: repeats, endings and codas are played out; a bar's chords share it as the file says, beat by beat.
-"""
+"""Charts in files: iReal Pro (an irealb:// address or its HTML), MusicXML, typed chords in a text file."""
 
 from __future__ import annotations
 
-import contextlib
-import io
+import difflib
 import re
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-from lib.music.chart import Bar, Chart
-from lib.music.chords import Chord, ChordError, parse_chord
+from lib.music.chart import Chart
+from lib.music.chords import ChordError
+from lib.music.ireal import ireal_tunes
+from lib.music.music_xml import read_music_xml
 
 MUSIC_XML = (".musicxml", ".xml", ".mxl")
-IREAL = re.compile(r"irealb://[^\"'<>\s]+")
-# how far the player is to transpose; pyRealParser 0.1.0 stumbles over it
-IREAL_KEY = re.compile(r"(?:=|%3D)-?\d+(?:=|%3D)(?=1r34LbKcu7)", re.IGNORECASE)
-IREAL_CHORD = re.compile(r"n|[A-GW][b#]?[^A-GWn/]*(?:/[A-G][b#]?)?")
-OTHER_KINDS = {"power": "5", "pedal": "5", "seventh-flat-five": "7b5"}  # of MusicXML, by another name here
-SLOWEST_BPM, FASTEST_BPM = 20, 400  # a tempo beyond is none
+OTHERS = {  # suffixes of what is no chart for us -> what it is, and the way out
+    **dict.fromkeys((".mscz", ".mscx"), "is a MuseScore file. Export it as MusicXML (File, Export)"),
+    **dict.fromkeys((".mgu", ".sgu"), "is a Band-in-a-Box file. Export it as MusicXML"),
+    **dict.fromkeys(
+        (".pdf", ".png", ".jpg", ".jpeg"), "is a picture of a chart. Type its chords, or find it as MusicXML"
+    ),
+    **dict.fromkeys((".mp3", ".wav", ".m4a", ".ogg", ".flac"), "is audio. Type its chords, or find them as a chart"),
+    **dict.fromkeys((".mid", ".midi", ".kar", ".rmi"), "is a MIDI file, no chart: continue it with --continue"),
+    **dict.fromkeys((".gp", ".gp5", ".gpx", ".sib", ".musx"), "is another notation program's. Export it as MusicXML"),
+}
+LONGEST_PATH = 4096  # bytes
+MOST_TITLES = 20  # that a message lists
 
 
 @dataclass(frozen=True)
-class ChartFile:
-    """A tune.
+class Tune:
+    """A tune of a file.
 
     Attributes
     ----------
     title : str
-    chart : Chart, its bars of one metre
+    read : callable() -> Chart; ChordError: it can't be read
+    transposition : semitones up that the file itself asks for; they are in the Chart
+    """
+
+    title: str
+    read: Callable[[], Chart]
+    transposition: int = 0
+
+
+@dataclass(frozen=True)
+class ChartFile:
+    """A tune that is read.
+
+    Attributes
+    ----------
+    title, transposition : as of Tune
+    chart : Chart
     """
 
     title: str
     chart: Chart
+    transposition: int = 0
 
     @property
-    def beats_per_bar(self) -> int:
-        """Quarters a bar."""
-        return int(self.chart.bars[0].quarters)
+    def metre(self) -> str:
+        """Of its first bar, such as "3/4"."""
+        return "{}/{}".format(*self.chart.once_through[0].metre)
 
 
-def read_chart(path: Path | str, tune: str | None = None) -> ChartFile:
-    """A tune of an iReal Pro or MusicXML file.
+def find_tunes(source: Path | str) -> list[Tune]:
+    """The tunes of a file or of a text, one at least.
 
     Parameters
     ----------
-    path : of a .musicxml, .xml or .mxl file; any other holds an irealb:// address, such as the HTML that iReal Pro
-        shares
-    tune : title, or part of one, where the file holds several
+    source : path of a file; a str that names none is typed chords or an irealb:// address
 
     Raises
     ------
-    ChordError : no chart in it, several and none chosen, or a chord that means nothing
+    ChordError : there is no chart in it
     FileNotFoundError : there is no such file
     """
-    path = Path(path)
-    if path.suffix.lower() in MUSIC_XML:
-        return _music_xml(path)
-    tunes = _ireal_tunes(path)
-    chosen = [one for one in tunes if tune is None or tune.casefold() in one.title.casefold()]
-    exact = [one for one in chosen if tune is not None and tune.casefold() == one.title.casefold()]
-    chosen = exact or chosen
-    if len(chosen) != 1:
-        titles = [one.title for one in chosen or tunes]
-        shown = "; ".join(titles[:20]) + (f"; and {len(titles) - 20} more" if len(titles) > 20 else "")
-        which = f"has no tune {tune!r}" if tune is not None and not chosen else f"holds {len(titles)} tunes"
-        raise ChordError(f"{path} {which}: say which by its title. It holds: {shown}.")
-    return _ireal(chosen[0], path)
-
-
-def _ireal_tunes(path):
-    from pyRealParser import Tune
-
-    found = IREAL.findall(path.read_text(encoding="utf-8", errors="replace"))
-    addresses = [IREAL_KEY.sub("==", address) for address in found]
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it reads
-        tunes = [tune for address in addresses for tune in Tune.parse_ireal_url(address)]
-    if not tunes:
-        readable = f"an irealb:// address of iReal Pro nor MusicXML ({', '.join(MUSIC_XML)})"
-        raise ChordError(f"{path} holds no chart: neither {readable}.")
-    return tunes
-
-
-def _ireal(tune, path):
-    bars, before, (beats, unit) = [], "n", tune.time_signature
-    metre = (max(1, round(beats * 4 / unit)), 4)
-    for measure in tune.measures_as_strings:
-        chords, where = [], f"{path}, {tune.title}, bar {len(bars) + 1}"
-        for symbol in IREAL_CHORD.findall(measure.replace("7at", "7alt")):  # pyRealParser takes every l for "large"
-            if symbol.startswith("W"):  # the chord before, over another bass
-                symbol = before.partition("/")[0] + symbol[1:]
-            chords.append(None if symbol == "n" else _known(symbol, where))
-            before = symbol
-        if not chords and not bars:
-            raise ChordError(f"{where}: an empty bar repeats the bar before, but there is none.")
-        bars.append(Bar.of(chords, metre) if chords else bars[-1])
-    # pyRealParser skips what is empty, here the style of accompaniment: all that follows moves up
-    no_accompaniment = str(tune.comp_style or "").isdigit()
-    tempo_bpm = _tempo(tune.comp_style if no_accompaniment else tune.bpm)
-    return ChartFile(tune.title, Chart(tuple(bars), tempo_bpm=tempo_bpm))
-
-
-def _music_xml(path):
-    from music21 import converter, harmony, tempo
-    from music21.exceptions21 import Music21Exception
-
+    path = source if isinstance(source, Path) else _path_of(source)
+    if path is None:
+        return _tunes_of_text(source, "the text", "")
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
-    try:
-        score = converter.parse(str(path.resolve()), format="musicxml", forceSource=True)
-        parts = [part for part in score.parts if part.recurse().getElementsByClass(harmony.ChordSymbol)]
-        part = _played_out(parts[0]) if parts else None
-    except (Music21Exception, SyntaxError, ValueError, OSError) as error:  # SyntaxError: of XML
-        raise ChordError(f"{path} can't be read as MusicXML: {error}") from error
-    if part is None:
-        raise ChordError(f"{path} holds no chord symbols (MusicXML <harmony>).")
-    measures = list(part.getElementsByClass("Measure"))
-    signature = part.recurse().getElementsByClass("TimeSignature").first()
-    beats = 4 if signature is None else max(1, round(signature.barDuration.quarterLength))
-    marks = [mark.getQuarterBPM() for mark in score.recurse().getElementsByClass(tempo.MetronomeMark)]
-    bars, chord = [], None  # nothing is known before the first chord
-    for number, measure in enumerate(measures):
-        bars.append(_bar(measure, beats, chord, f"{path}, bar {number + 1}"))
-        chord = bars[-1].chords[-1][1]
-    title = score.metadata.bestTitle if score.metadata else None
-    return ChartFile(title or path.stem, Chart(tuple(bars), tempo_bpm=_tempo(marks[0] if marks else None)))
+    if path.suffix.lower() in OTHERS:
+        raise ChordError(f"{path} {OTHERS[path.suffix.lower()]}.")
+    content = path.read_bytes()
+    if path.suffix.lower() in MUSIC_XML:
+        try:
+            title, chart, semitones = read_music_xml(content)
+        except ChordError as error:
+            where = f", bar {error.bar}:" if error.bar else ""
+            raise ChordError(f"{path}{where} {error.reason}") from error
+        return [Tune(title or path.stem, lambda: chart, semitones)]
+    return _tunes_of_text(_decoded(content), path, path.stem)
 
 
-def _played_out(part):
-    """The part with its repeats as they are heard; as it is written where they make no sense."""
-    from music21.repeat import ExpanderException
-
-    try:
-        return part.expandRepeats()
-    except ExpanderException:
-        return part
-
-
-def _bar(measure, beats, chord, where):
-    """A bar in which the chord before goes on until another comes, on a beat."""
-    from music21 import harmony
-
-    chords = {Fraction(0): chord}
-    for symbol in measure.getElementsByClass(harmony.ChordSymbol):
-        beat = Fraction(min(beats - 1, int(symbol.offset + 0.01)))
-        chords[beat] = None if isinstance(symbol, harmony.NoChord) else _spelled(symbol, where)
-    return Bar(tuple(sorted(chords.items(), key=lambda item: item[0])), (beats, 4))
-
-
-def _spelled(symbol, where):
-    """Chord of a music21 ChordSymbol."""
-    from music21 import harmony
-
-    root, bass = (pitch.name.replace("-", "b") for pitch in (symbol.root(), symbol.bass()))
-    steps = "".join(_step(step, where) for step in symbol.chordStepModifications)
-    over = "" if bass == root else f"/{bass}"
-    known = harmony.CHORD_TYPES.get(symbol.chordKind, (None, [symbol.chordKind]))[1]
-    kinds = [OTHER_KINDS[symbol.chordKind]] if symbol.chordKind in OTHER_KINDS else known
-    for kind in kinds:
-        with contextlib.suppress(ChordError):
-            return parse_chord(root + kind + steps + over)
-    return _known(root + kinds[0] + steps + over, where)
-
-
-def _step(step, where):
-    """A degree that is added, altered or left out, as in a symbol."""
-    semitones = 0 if step.interval is None else round(step.interval.semitones)
-    sign = "b" * max(0, -semitones) + "#" * max(0, semitones)
-    if step.modType == "subtract":
-        return f"no{step.degree}"
-    return f"{sign}{step.degree}" if sign else f"add{step.degree}"
-
-
-def _known(symbol, where) -> Chord:
-    try:
-        return parse_chord(symbol)
-    except ChordError as error:
-        raise ChordError(f"{where}: {error}") from None
-
-
-def _tempo(value):
-    try:
-        return float(value) if SLOWEST_BPM <= float(value) <= FASTEST_BPM else None
-    except (TypeError, ValueError):
+def _path_of(source):
+    """The path that a text is: of a file, or at least like one; None: it is typed."""
+    if re.search(r"[|\n]|irealb", source) or len(source.encode()) > LONGEST_PATH:
         return None
+    try:
+        is_file = Path(source).is_file()
+    except OSError:  # a part that is too long
+        is_file = False
+    return Path(source) if is_file or re.fullmatch(r"\S+\.\w{2,8}", source) else None
+
+
+def find_tune(source: Path | str, title: str | None = None) -> Tune:
+    """The tune of a file or of a text.
+
+    Parameters
+    ----------
+    source : as for `find_tunes`
+    title : title, or part of one, where there are several; case, accents' form and punctuation do not matter
+
+    Raises
+    ------
+    ChordError : no such tune, or several and none chosen; the nearest titles are named
+    """
+    tunes = find_tunes(source)
+    chosen = [tune for tune in tunes if title is None or _key(title) in _key(tune.title)]
+    chosen = [tune for tune in chosen if title is not None and _key(title) == _key(tune.title)][:1] or chosen
+    if len(chosen) == 1:
+        return chosen[0]
+    titles = [tune.title for tune in chosen or tunes]
+    if title is not None and not chosen:
+        keys = {_key(name): name for name in titles}
+        near = [keys[key] for key in difflib.get_close_matches(_key(title), keys, n=5, cutoff=0.5)]
+        which = f"has no tune {title!r}" + f". The nearest: {'; '.join(near)}" * bool(near)
+    else:
+        which = f"holds {len(chosen)} tunes: choose one by its title (--tune)"
+    more = f"; and {len(titles) - MOST_TITLES} more" if len(titles) > MOST_TITLES else ""
+    raise ChordError(f"{source} {which}. It holds: {'; '.join(titles[:MOST_TITLES])}{more}.")
+
+
+def read_chart(source: Path | str, title: str | None = None) -> ChartFile:
+    """A tune of a file; errors as of `find_tune`, and ChordError of what can't be read, by its bar."""
+    tune = find_tune(source, title)
+    try:
+        return ChartFile(tune.title, tune.read(), tune.transposition)
+    except ChordError as error:
+        is_file = isinstance(source, Path) or _path_of(source) is not None
+        where = (str(source) if is_file else "", tune.title, f"bar {error.bar}" if error.bar else "")
+        raise ChordError(": ".join(filter(None, (", ".join(filter(None, where)), error.reason)))) from error
+
+
+def _tunes_of_text(text, source, title):
+    if "irealb" in text.lower():
+        tunes = [Tune(tune.title, tune.chart, tune.transposition) for tune in ireal_tunes(text)]
+        if tunes:
+            return tunes
+    kinds = f"an irealb:// address of iReal Pro, MusicXML ({', '.join(MUSIC_XML)}) nor typed chords"
+    if re.search(r"<\s*(html|body|a|div|p|\?xml)\b", text, re.IGNORECASE) or "\0" in text:
+        raise ChordError(f"{source} holds no chart: neither {kinds}.")
+    if not title:
+        return [Tune("", lambda: Chart.parse(text))]
+    try:
+        chart = Chart.parse(text)
+    except ChordError as error:
+        if error.bar in (None, 1) and not re.search(r"[|\n:;]", text.strip()):
+            raise ChordError(f"{source} holds no chart: neither {kinds} ({error})") from error
+        raise ChordError(f"{source}{f', bar {error.bar}' if error.bar else ''}: {error.reason}") from error
+    return [Tune(title, lambda: chart)]
+
+
+def _decoded(content):
+    """The text of a file in UTF-8, UTF-16 with its mark, or Latin-1."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16", errors="replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
+
+
+def _key(title):
+    """A title as titles are compared."""
+    plain = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", title)).casefold()
+    return " ".join(re.sub(r"['’‘`´]", "", re.sub(r"[^\w'’‘`´]+", " ", plain)).split())

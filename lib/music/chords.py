@@ -2,7 +2,8 @@
 
 Conventions: pitch classes 0-11 from C; `intervals` are semitones above the root, 0-11; a chord's chroma holds the chord
 tones and the bass. Spellings follow lead sheets: Cmaj7 CM7 C^7 CΔ7, Cm7 C-7 Cmi7, Cø Cm7b5, Co7 C°7 Cdim7, C7alt,
-C13(b9), C6/9, C7sus4, Cmaj7/E, N.C.
+C13(b9), C6/9, C7sus4, Cmaj7/E, N.C.; or Harte's syntax (Harte et al. 2005): C:maj7, C:min(9)/b3. An accidental in
+brackets alters a degree, never the root: C(b9) is C with a flat ninth, Cb9 is Cb9.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 ACCIDENTALS = {"#": 1, "b": -1}
-# the qualities that recognition tells apart, and what the models are told: name -> intervals
+# the qualities that recognition tells apart, and that condition the models: name -> intervals
 QUALITIES = {
     "maj": (0, 4, 7),
     "m": (0, 3, 7),
@@ -34,8 +35,8 @@ QUALITY_NAMES = tuple(QUALITIES)
 
 # the beginning of a suffix: spelling -> (third and fifth, seventh or sixth); the longest that fits is taken
 _MAJOR, _MINOR, _HALF, _DIM, _AUG = (4, 7), (3, 7), (3, 6), (3, 6), (4, 8)
-_MAJ_WORDS = ("maj", "major", "Maj", "MAJ", "Ma", "ma", "M", "j", "^")
-_MIN_WORDS = ("min", "minor", "Min", "MIN", "Mi", "mi", "m", "-")
+_MAJ_WORDS = ("maj", "major", "Maj", "MAJ", "Ma", "MA", "ma", "M", "J", "j", "^")
+_MIN_WORDS = ("min", "minor", "Min", "MIN", "Mi", "MI", "mi", "m", "-")
 _DIM_WORDS, _AUG_WORDS = ("dim", "diminished", "o"), ("aug", "augmented", "+")
 _TENSIONS = {"7": (), "9": (2,), "11": (2, 5), "13": (2, 5, 9)}
 
@@ -76,6 +77,7 @@ def _stems():
         stems[word + "6/9"] = stems[word + "69"]
     for word in _DIM_WORDS:
         stems[word], stems[word + "7"] = (_DIM, ()), (_DIM, (9,))
+        stems[word + "9"], stems[word + "11"] = (_DIM, (9, 2)), (_DIM, (9, 2, 5))
         for major in _MAJ_WORDS:
             stems[word + major + "7"] = (_DIM, (11,))
     for word in _AUG_WORDS:
@@ -85,35 +87,60 @@ def _stems():
 
 STEMS = _stems()
 _MODIFIERS = re.compile(
-    r"(?P<sus>sus(?:24|42|2|4|9)?)|(?P<add>add(?P<flat>[#b]?)(?P<degree>9|11|13|2|3|4|6))"
+    r"(?P<sus>sus(?:24|42|2|4|9)?)|(?P<add>add(?P<flat>[#b]?)(?P<degree>9|11|13|2|3|4|6|7))"
     r"|(?P<omit>(?:no|omit)(?P<gone>[35]))"
-    r"|(?P<alter>(?:[#b]|[+-](?=\d))(?P<what>5|6|9|11|13))|(?P<seventh>(?:maj|Maj|ma|M|\^)7)|(?P<plus>\+)|(?P<alt>alt)"
-    r"|(?P<plain>11|13|9|6)"
+    r"|(?P<alter>(?:[#b]|[+-](?=\d))(?P<what>5|6|7|9|11|13))"
+    r"|(?P<late>(?P<which>5|9|11|13)(?P<sign>[+-]))|(?P<seventh>(?:maj|Maj|ma|M|\^)7)|(?P<plus>\+|aug)"
+    r"|(?P<alt>alt\.?)"
+    r"|(?P<plain>11|13|9|6)|/(?=[#b+\-\d])"
 )
 IN_LETTERS = (
     ("♯", "#"),
     ("♭", "b"),
-    ("[−–—]", "-"),
+    ("[−–—‐‑‒]", "-"),
     (r"[Δ△∆](?=\d)", "maj"),
     ("[Δ△∆]", "maj7"),
-    ("[øØ]7?", "m7b5"),
+    ("[øØ∅⌀]7?", "m7b5"),
     ("[°º˚]", "dim"),
     (r"[^\x20-\x7e]", "?"),
 )
 # signs, each of which is read as this letter
-SIGNS = (("♯", "#"), ("♭", "b"), ("−–—", "-"), ("Δ△∆", "^"), ("øØ", "h"), ("°º˚", "o"), ("()[], ", ""))
+SIGNS = (("♯", "#"), ("♭", "b"), ("−–—‐‑‒", "-"), ("Δ△∆", "^"), ("øØ∅⌀", "h"), ("°º˚", "o"))
+INVISIBLE = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060"))
 SUSPENDED = {"": {5}, "4": {5}, "2": {2}, "9": {2, 5}, "24": {2, 5}, "42": {2, 5}}
-_DEGREES = {"2": 2, "9": 2, "3": 4, "4": 5, "11": 5, "6": 9, "13": 9, "5": 7}
+_DEGREES = {"1": 0, "2": 2, "9": 2, "3": 4, "4": 5, "11": 5, "6": 9, "13": 9, "5": 7, "7": 10}
 _COMMON = (  # suffixes that a misspelt one is compared with
     *("", "m", "7", "maj7", "m7", "m7b5", "dim", "dim7", "6", "m6", "9", "m9", "maj9", "11", "m11", "13", "7b9", "7#9"),
     *("7#11", "7b13", "7alt", "7sus4", "sus4", "sus2", "aug", "7#5", "7b5", "mmaj7", "69", "add9", "maj7#11"),
 )
 SYMBOL = re.compile(r"(?P<root>[A-G][#b]{0,2})(?P<suffix>.*?)(?:/(?P<bass>[A-G][#b]{0,2}))?")
-NO_CHORD = ("N.C.", "NC", "N.C", "n.c.", "N")
+BRACKETS = str.maketrans("", "", "()[], ")
+NO_CHORD = "N.C."
+HARTE = re.compile(
+    r"(?P<root>[A-G][#b]*):(?=[a-z\d(])(?P<kind>[a-z]*\d*)(?:\((?P<degrees>[^)]*)\))?"
+    r"(?:/(?P<bass>[#b]*\d+|[A-G][#b]*))?"
+)
+HARTE_DEGREE = re.compile(r"(?P<left_out>\*?)(?P<sign>[#b]*)(?P<degree>1[0-3]|[1-9])")
+HARTE_KINDS = {  # its shorthands that are no suffix of lead sheets, or another one
+    **{"": "", "maj": "", "min": "m", "hdim7": "m7b5", "minmaj7": "mmaj7", "maj6": "6", "min6": "m6", "hdim": "m7b5"},
+    **{"min7": "m7", "min9": "m9", "min11": "m11", "min13": "m13", "sus4": "sus4", "sus2": "sus2", "1": "no3no5"},
+}
+MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
+GERMAN = re.compile(r"H(?:is|es)?|[CDFGA]is|[CDFG]es|Es|As(?!us)")
 
 
 class ChordError(ValueError):
-    """A symbol that is no chord; the message names it and the nearest valid spelling."""
+    """A symbol that is no chord, or a chart that can't be read; the message names it and the way out.
+
+    Attributes
+    ----------
+    reason : the message without the bar
+    bar : number of the written bar, from 1; None where it is not one bar's
+    """
+
+    def __init__(self, reason: str, bar: int | None = None):
+        super().__init__(reason if bar is None else f"bar {bar}: {reason}")
+        self.reason, self.bar = reason, bar
 
 
 @dataclass(frozen=True)
@@ -173,12 +200,39 @@ def parse_chord(symbol: str) -> Chord:
     ChordError : not a chord; names the nearest spelling that is one
     """
     plain = _plain(symbol)
+    if harte := HARTE.fullmatch(plain):
+        return _harte_chord(symbol, **harte.groupdict())
     found = SYMBOL.fullmatch(plain)
-    intervals = found and _intervals(found["suffix"])
+    intervals = found and _intervals(found["suffix"].translate(BRACKETS))
     if intervals is None:
         raise _unknown(symbol, plain)
     root, bass = _pitch_class(found["root"]), _pitch_class(found["bass"] or found["root"])
     return Chord(root, tuple(sorted(intervals)), bass, symbol)
+
+
+def is_no_chord(symbol: str) -> bool:
+    """Whether a symbol says that no chord sounds: N.C. in its usual spellings, and Harte's N."""
+    return symbol.strip("()[] ").replace(".", "").casefold() in ("nc", "n", "no chord", "nochord")
+
+
+def _harte_chord(symbol, root, kind, degrees, bass):
+    """A chord in Harte's syntax: a shorthand, degrees that are added or (*) left out, and the bass, mostly a degree."""
+    if kind.isdigit() and kind not in ("1", "5", "7", "9", "11", "13"):
+        raise ChordError(f"Unknown chord symbol {symbol!r}: beats are written with /, as in 'C / F /'.")
+    intervals = set() if degrees and not kind else _intervals(HARTE_KINDS.get(kind, kind))
+    matches = [HARTE_DEGREE.fullmatch(part.strip()) for part in (degrees or "").split(",") if part.strip()]
+    if intervals is None or None in matches:
+        raise ChordError(f"Unknown chord symbol {symbol!r}: {kind or degrees!r} is not a shorthand of Harte's syntax.")
+    for match in matches:
+        interval = _harte_interval(match["sign"], match["degree"])
+        intervals = intervals - {interval} if match["left_out"] else intervals | {interval}
+    pitch_class, over = _pitch_class(root), HARTE_DEGREE.fullmatch(bass or "1")
+    over = pitch_class + _harte_interval(over["sign"], over["degree"]) if over else _pitch_class(bass)
+    return Chord(pitch_class, tuple(sorted(intervals | {0})), over % 12, symbol)
+
+
+def _harte_interval(sign, degree):
+    return (MAJOR_SCALE[(int(degree) - 1) % 7] + sum(ACCIDENTALS[letter] for letter in sign)) % 12
 
 
 def in_ascii(symbol: str) -> str:
@@ -189,12 +243,13 @@ def in_ascii(symbol: str) -> str:
 
 
 def _plain(symbol):
-    """One way of writing: ASCII signs, no brackets, no commas."""
-    text = symbol.strip()
+    """One way of writing: ASCII signs, none invisible, no brackets around the whole."""
+    text = symbol.translate(INVISIBLE).strip()
     for letters, letter in SIGNS:
         for sign in letters:
             text = text.replace(sign, letter)
-    return unicodedata.normalize("NFKC", text)  # superscripts and the like
+    text = unicodedata.normalize("NFKC", text).replace("♮", "")  # superscripts and the like
+    return text[1:-1] if re.fullmatch(r"\([^()]*\)|\[[^\[\]]*\]", text) else text
 
 
 def _pitch_class(name):
@@ -203,6 +258,8 @@ def _pitch_class(name):
 
 def _intervals(suffix):
     """Set of intervals, or None for a suffix that means nothing."""
+    suffix = re.sub(r"^5(?:\+|aug)$", "aug", suffix)
+    suffix = re.sub(rf"^(?:{'|'.join(map(re.escape, _MIN_WORDS))})\^$", "mmaj7", suffix)  # a triangle is a seventh
     for length in range(len(suffix), -1, -1):
         if suffix[:length] in STEMS:
             triad, more = STEMS[suffix[:length]]
@@ -227,8 +284,9 @@ def _modified(tones, text, altered):
         elif match["omit"]:
             tones = tones - ({3, 4} if match["gone"] == "3" else {6, 7, 8})
         elif match["alter"]:
-            natural, step = _DEGREES[match["what"]], 1 if match["alter"][0] in "#+" else -1
-            tones = (tones - {natural}) | {(natural + step) % 12}
+            tones = _altered(tones, match["what"], match["alter"][0])
+        elif match["late"]:
+            tones = _altered(tones, match["which"], match["sign"])
         elif match["seventh"]:
             tones = (tones - {10}) | {11}
         elif match["plus"]:
@@ -239,7 +297,18 @@ def _modified(tones, text, altered):
     return (tones - {7, 2, 9}) | {1, 3, 6, 8, 10} if altered else tones
 
 
+def _altered(tones, degree, sign):
+    """The tones with a degree raised (# or +) or lowered; a thirteenth leaves the sixth or seventh beside it alone."""
+    natural = _DEGREES[degree] if degree != "7" else 10 + (sign in "#+")
+    if degree == "7":
+        return (tones - {10, 11}) | {natural}
+    return (tones - ({natural} if degree != "13" else set())) | {(natural + (1 if sign in "#+" else -1)) % 12}
+
+
 def _unknown(symbol, plain):
+    if german := GERMAN.match(plain):
+        reason = "H is B, B is Bb, Es is Eb, As is Ab, Fis is F#"
+        return ChordError(f"Unknown chord symbol {symbol!r}: {german[0]!r} is German. Write English names: {reason}.")
     letters = [root for root in (*NAMES, "C#", "D#", "Gb", "G#", "A#") if plain[:1].upper() == root[0]] or NAMES
     spellings = [root + suffix for root in letters for suffix in _COMMON]
     close = difflib.get_close_matches(plain[:1].upper() + plain[1:], spellings, n=1, cutoff=0.3)

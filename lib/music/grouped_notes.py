@@ -1,4 +1,4 @@
-"""Runs of notes as a style encoder reads them on any time grid: chords in order of pitch, soft bins.
+"""Runs of notes for a style encoder, on any time grid: chords in order of pitch, soft bins.
 
 Notes form a chord where each begins within 47.5 ms of the one before; a chord stands in order of pitch. So the order of
 notes does not depend on milliseconds, which files and transcribers round: few gaps are that long, and no grid in use
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.music.note_windows import INTERVALS, WIDEST_INTERVAL, NoteWindows, against
+from lib.music.note_windows import INTERVALS, WIDEST_INTERVAL, NoteWindows, against, note_values, note_windows
 from lib.music.notes import Notes
 from lib.music.piano_roll import LOWEST_PITCH
 
@@ -53,6 +53,12 @@ def grouped_values(notes: Notes) -> np.ndarray:
     pedal = pedal_shares(notes.onset_s, notes.pedal_s)
     columns = [notes.onset_s, notes.duration_s, notes.pitch, notes.velocity, pedal]
     return np.stack([column[order] for column in columns]).astype(np.float32)
+
+
+def windows_of(passages: list[Notes], reads: str, device="cpu") -> NoteWindows:
+    """NoteWindows (B, 5, L) of B passages as a style encoder reads them: `reads` of its config, "chords" or "notes"."""
+    values = grouped_values if reads == "chords" else note_values
+    return note_windows([values(notes) for notes in passages], device)
 
 
 def hard_sizes(lags: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which hand plays a note: a border between the hands that moves with the music.
+"""Guesses which hand plays a note: a border between the hands that moves with the music.
 
 Conventions: a border is a MIDI pitch; what lies below it is the left hand's. The path of borders over time is the
 cheapest one (Viterbi): no hand spans more than it can reach, the border keeps clear of notes, near the middle, still.
@@ -28,7 +28,7 @@ def left_hand(notes: Notes) -> np.ndarray:
     pitch = notes.pitch.astype(np.int64)
     costs = np.stack([_cost(one) for one in np.split(pitch, starts[1:])])  # (G, borders)
     moves = torch.from_numpy(MOVE * np.abs(BORDERS[:, None] - BORDERS))
-    path = viterbi(-torch.from_numpy(costs), lambda totals: (totals[:, None] - moves).max(0))
+    path = viterbi(-torch.from_numpy(costs), lambda totals, time: (totals[:, None] - moves).max(0))
     border = BORDERS[path.numpy()]
     return pitch < np.repeat(border, np.diff(np.append(starts, len(pitch))))
 

@@ -1,7 +1,8 @@
-"""Figures of a performance, and how much of one survives in another.
+"""Figures of a performance, and how much of it another one preserves.
 
-Conventions: notes a second count onsets; "sounding" counts keys that are down, the pedal left out; F1 as
-transcription is measured (mir_eval; Raffel et al. 2014): onsets within a tolerance, offsets within 20 % of the length.
+Conventions: notes a second count onsets; "sounding" counts keys that are down, the pedal left out; phase lock counts
+onsets in felt beats of a tempo map; F1 as transcription is measured (mir_eval; Raffel et al. 2014): onsets within a
+tolerance, offsets within 20 % of the length.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from lib.music.notes import MIDDLE_C, Notes
 TOGETHER_S = 0.035  # notes that begin within it are one chord
 MATCHED_VELOCITY = 0.1  # of the range, after the best linear fit (Hawthorne et al. 2018)
 CURVE_WINDOW_S, CURVE_HOP_S = 4.0, 0.5
+# parts of a beat that onsets may be locked to; nobody plays fifths, so that they are a control
+PARTS_OF_BEAT = {"eighths": 2, "triplets": 3, "sixteenths": 4, "fifths": 5}
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,28 @@ def longest_silence_s(notes: Notes, seconds: float) -> float:
     return float((starts - ends).max(initial=0.0).clip(min=0))
 
 
+def mean_phase(positions: np.ndarray, parts: int) -> complex:
+    """Mean of exp(2 pi i h x) over positions x (N,) in beats, h parts a beat; 0 for none.
+
+    Its modulus is the phase lock R: 1 where all lie at one phase of a part, near 1 / sqrt(N) where they lie anywhere.
+    """
+    return complex(np.exp(2j * np.pi * parts * positions).mean()) if len(positions) else 0j
+
+
+def phase_lock(positions: np.ndarray, parts: int) -> float:
+    """R in [0, 1], see `mean_phase`."""
+    return abs(mean_phase(positions, parts))
+
+
+def spread_of_twelfths(positions: np.ndarray) -> float:
+    """Standard deviation of positions (N,) in beats from the nearest twelfth of a beat, in beats; 0 for none."""
+    return float(np.std(positions * 12 - np.rint(positions * 12)) / 12) if len(positions) else 0.0
+
+
 def density_and_velocity(
     notes: Notes, window_s: float = CURVE_WINDOW_S
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How a performance goes on, in windows that slide.
+    """How a performance develops, in windows that slide.
 
     Parameters
     ----------
@@ -122,7 +143,7 @@ def match_notes(
 
     Returns
     -------
-    int (M, 2) : places in reference and estimate. mir_eval's matching, a pitch at a time: across pitches there are
+    int (M, 2) : indices in reference and estimate. mir_eval's matching, a pitch at a time: across pitches there are
     no pairs, and its matrices grow with the square of the notes
     """
     from mir_eval import transcription

@@ -1,4 +1,4 @@
-"""A performance as another machine would have written it down: other touch and pedals, slips of a transcriber.
+"""Augmentation: a performance as another machine would transcribe it, with other touch, pedal and errors.
 
 What these functions change says nothing about who plays, so a model that is trained on altered performances learns to
 ignore it. Each takes Notes and gives Notes, ordered by onset, then pitch; each draws from the generator that it is
@@ -35,7 +35,7 @@ def chord_index(onset_s: np.ndarray) -> np.ndarray:
 
 def jitter(notes: Notes, generator: np.random.Generator, deviation_s: float) -> Notes:
     """Onsets moved, each by its own normal deviate."""
-    return reorder(notes, onset_s=notes.onset_s + generator.normal(0, deviation_s, len(notes.onset_s)))
+    return reorder(notes, onset_s=notes.onset_s + generator.normal(0, deviation_s, len(notes)))
 
 
 def spread_chords(notes: Notes, generator: np.random.Generator, factor: float, roll_s: float = 0.0) -> Notes:
@@ -57,7 +57,7 @@ def scale_durations(
     notes: Notes, generator: np.random.Generator, spread: float, deviation: float, shift_s: float
 ) -> Notes:
     """Durations times one factor (e^±spread) and one each (e^deviation), releases moved by up to ±shift_s."""
-    factor = np.exp(generator.uniform(-spread, spread) + generator.normal(0, deviation, len(notes.onset_s)))
+    factor = np.exp(generator.uniform(-spread, spread) + generator.normal(0, deviation, len(notes)))
     return reorder(notes, duration_s=notes.duration_s * factor + generator.uniform(-shift_s, shift_s))
 
 
@@ -73,14 +73,14 @@ def bend_velocities(notes: Notes, exponent: float, factor: float = 1.0) -> Notes
 def quantise_velocities(notes: Notes, levels: int) -> Notes:
     """Velocities on so many levels; 1: all of them the mean."""
     if levels <= 1:
-        return dataclasses.replace(notes, velocity=np.full(len(notes.onset_s), notes.velocity.mean()))
+        return dataclasses.replace(notes, velocity=np.full(len(notes), notes.velocity.mean()))
     width = 128 / levels
     return dataclasses.replace(notes, velocity=((np.floor(notes.velocity / width) + 0.5) * width).clip(1, 127))
 
 
 def add_velocity_noise(notes: Notes, generator: np.random.Generator, deviation: float) -> Notes:
     """Each velocity moved by its own normal deviate."""
-    velocity = notes.velocity + generator.normal(0, deviation, len(notes.onset_s))
+    velocity = notes.velocity + generator.normal(0, deviation, len(notes))
     return dataclasses.replace(notes, velocity=velocity.clip(1, 127))
 
 
@@ -100,19 +100,19 @@ def move_pedal_edges(notes: Notes, generator: np.random.Generator, edge_s: float
 def drop_notes(notes: Notes, generator: np.random.Generator, share: float) -> Notes:
     """Without a share of the notes on average, soft ones more often than loud ones; one at least stays."""
     softness = 1.5 - notes.velocity / max(1.0, float(notes.velocity.max()))
-    keep = generator.random(len(notes.onset_s)) >= share * softness / softness.mean()
+    keep = generator.random(len(notes)) >= share * softness / softness.mean()
     keep[int(generator.integers(len(keep)))] = True
     return select(notes, keep)
 
 
 def double_notes(notes: Notes, generator: np.random.Generator, share: float) -> Notes:
     """A share of the notes struck again while they sound, and as large a share also written, softly, at a harmonic."""
-    again = np.flatnonzero(generator.random(len(notes.onset_s)) < share)
+    again = np.flatnonzero(generator.random(len(notes)) < share)
     part = generator.uniform(0.3, 0.7, len(again))
     duration_s = notes.duration_s.copy()
     rest_s = duration_s[again] * (1 - part)
     duration_s[again] *= part
-    ghosts = np.flatnonzero(generator.random(len(notes.onset_s)) < share)
+    ghosts = np.flatnonzero(generator.random(len(notes)) < share)
     count = len(ghosts)
     ghost_onset_s = notes.onset_s[ghosts] + generator.uniform(0, 0.03, count)
     ghost_duration_s = notes.duration_s[ghosts] * generator.uniform(0.3, 1, count)
@@ -129,7 +129,7 @@ def double_notes(notes: Notes, generator: np.random.Generator, share: float) -> 
 
 def add_octave_errors(notes: Notes, generator: np.random.Generator, share: float) -> Notes:
     """A share of the notes an octave off, up or down."""
-    wrong = generator.random(len(notes.onset_s)) < share
+    wrong = generator.random(len(notes)) < share
     by = np.where(generator.random(len(wrong)) < 0.5, 12, -12) * wrong
     return reorder(notes, pitch=_kept_on_keyboard(notes.pitch, by))
 

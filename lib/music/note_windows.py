@@ -1,4 +1,4 @@
-"""Runs of notes as a style encoder reads them: every note by how it relates to those before it.
+"""Runs of notes for a style encoder: every note relative to the notes before it.
 
 Conventions: a window is WINDOW_NOTES notes in order of onset; pitches count in semitones, times in seconds. A context
 says nothing of the key (a transposed passage has the same intervals) and little of the register.
@@ -76,7 +76,7 @@ def context_sizes(lags):
 
 
 def against(values: Tensor, lag: int) -> Tensor:
-    """(B, L): each value less the one `lag` places before it; the first ones less 0."""
+    """(B, L): each value less the one `lag` rows before it; the first ones less 0."""
     return values - functional.pad(values, (lag, 0))[:, : values.shape[1]]
 
 
@@ -94,10 +94,10 @@ def contexts(windows, lags):
         articulation, velocity, pedal, register, and velocity against the last two notes
     """
     onset_s, duration_s, pitch, velocity, pedal = windows.values.unbind(1)
-    place = torch.arange(pitch.shape[1], device=pitch.device)
+    position = torch.arange(pitch.shape[1], device=pitch.device)
 
     def known(choice, lag):
-        return torch.where(place >= lag, choice.long() + 1, 0)
+        return torch.where(position >= lag, choice.long() + 1, 0)
 
     def shade(lag):
         return known((against(velocity, lag) / SHADE_STEP).round().clamp(-SHADES, SHADES) + SHADES, lag)

@@ -6,32 +6,24 @@ Conventions: times in seconds from the start of the performance, pitches and vel
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from lib.music.chords import in_ascii
-from lib.storage.atomic_write import atomic_write
+from lib.music.midi_file import NEVER, PEDAL_CONTROLLER, MidiError, read_score
 
-MIDI_SUFFIXES = (".mid", ".midi")
+MIDI_SUFFIXES = (".mid", ".midi", ".kar", ".rmi")
 MIDDLE_C = 60
-PEDAL_CONTROLLER = 64
 PEDAL_DOWN = 64  # the controller's value from which the pedal holds
 KEYBOARDS, BASSES = range(8), range(32, 40)  # programs of General MIDI
-MAX_MIDI_BYTES = 64 * 2**20  # no performance is larger; a hostile file may claim to be
 MAX_PERFORMANCE_S = 24 * 3600.0  # beyond this a tempo or a time is broken
 MAX_QUARTERS = 100_000  # of a file that are looked at
 REST = ("duration_s", "pitch", "velocity")  # columns of notes besides the onset
 SHORTEST_S = 0.005  # of a note that `reorder` has to lengthen
 SLOWEST_FASTEST = (20.0, 400.0)  # bpm; a tempo beyond is a slip of the file
 DEFAULT_TEMPO = 500_000  # microseconds a quarter where a file says nothing (120 bpm)
-
-
-class MidiError(ValueError):
-    """A file that is not a usable piano performance; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +93,23 @@ class Notes:
         part = self.between(0.0, end_s)
         return replace(part, duration_s=np.minimum(part.duration_s, end_s - part.onset_s))
 
+    def struck_once(self) -> Notes:
+        """The same with each key released before it is struck again; of two struck at a time the later one stays."""
+        order = np.lexsort((self.onset_s, self.pitch))
+        again, duration_s = np.diff(self.pitch[order].astype(int)) == 0, self.duration_s.copy()
+        gap_s = np.diff(self.onset_s[order])[again]
+        duration_s[order[:-1][again]] = np.minimum(duration_s[order[:-1][again]], gap_s)
+        return Notes.from_arrays(self.onset_s, duration_s, self.pitch, self.velocity, self.pedal_s)
+
+    def without_held(self, others: Notes) -> Notes:
+        """The notes whose keys none of the others holds down when they begin."""
+        held = np.zeros(len(self), bool)
+        ends_s = others.onset_s + others.duration_s
+        for row in np.flatnonzero(np.isin(self.pitch, others.pitch)):
+            is_same = others.pitch == self.pitch[row]
+            held[row] = (is_same & (others.onset_s <= self.onset_s[row]) & (self.onset_s[row] < ends_s)).any()
+        return select(self, ~held)
+
     def followed_by(self, later: Notes, at_s: float) -> Notes:
         """One performance of both, `later` from at_s on; a pedal held until then is released there."""
         pedal_s = self.pedal_s.clip(max=at_s)
@@ -142,11 +151,37 @@ def read_midi(source: Path | str | bytes) -> Notes:
     return _read(source)[1]
 
 
-def read_midi_and_quarters(source: str | Path | bytes) -> tuple[Notes, np.ndarray]:
-    """The notes of a MIDI file (see read_midi), and when its quarters begin, float64 (Q,), seconds, to its end."""
-    score, notes = _read(source)
-    count = min(score.end() // score.ticks_per_quarter + 2, MAX_QUARTERS)
-    return notes, _tick_clock(score)(np.arange(count) * score.ticks_per_quarter)
+def read_midi_and_quarters(source: str | Path | bytes, holds: bool = True) -> tuple[Notes, np.ndarray]:
+    """The notes of a MIDI file (see read_midi), and when its quarters begin, float64 (Q,), seconds, to its end.
+
+    holds : whether a note that is never released lasts until its track ends; else it is left out, as a slip
+    """
+    score, notes, _ = _read(source, holds=holds)
+    seconds = _tick_clock(score)
+    count = min(score.end() % NEVER // score.ticks_per_quarter + 2, MAX_QUARTERS)
+    return notes, seconds(np.arange(count) * score.ticks_per_quarter)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What of a MIDI file is not among its notes, or not as it stands there: what, how many, and why."""
+
+    what: str
+    count: int
+    reason: str
+
+
+def look(source: Path | str | bytes, choose_tracks: Callable | None = None) -> tuple[Notes, list[LeftOut]]:
+    """The notes of a MIDI file (see read_midi), and what was left out or mended."""
+    score, notes, counts = _read(source, choose_tracks or _pitched)
+    chosen = (choose_tracks or _pitched)(score)
+    others = [track for track in score.tracks if len(track.notes) and track not in chosen]
+    rows = [LeftOut(_title_of(track), len(track.notes), "no piano") for track in others]
+    if count := counts["never_released"]:
+        rows.append(LeftOut("notes that are never released", count, "held until their track ends"))
+    if count := counts["no_length"]:
+        rows.append(LeftOut("notes of no length", count, "nothing sounds"))
+    return notes, rows
 
 
 def read_piano(source: Path | str | bytes) -> tuple[Notes, list[str]]:
@@ -157,9 +192,8 @@ def read_piano(source: Path | str | bytes) -> tuple[Notes, list[str]]:
     (Notes, list of str) : all tracks but drums, or the keyboards' alone if there are any; and what was left out, such
         as "drums (96 notes)". MidiError as read_midi
     """
-    score, notes = _read(source, _keyboards)
-    others = [track for track in score.tracks if len(track.notes) and track not in _keyboards(score)]
-    return notes, [f"{_title_of(track)} ({len(track.notes)} notes)" for track in others]
+    notes, rows = look(source, _keyboards)
+    return notes, [f"{row.what} ({row.count} notes)" for row in rows if row.reason == "no piano"]
 
 
 def _title_of(track):
@@ -176,46 +210,18 @@ def _keyboards(score):
     return keyboards or _pitched(score)
 
 
-def _read(source, choose_tracks=_pitched):
-    """(symusic's Score in ticks, Notes of the tracks chosen), see read_midi."""
+def _read(source, choose_tracks=_pitched, holds=True):
+    """(symusic's Score in ticks, Notes of the tracks chosen, {what was mended: how many}), see read_midi."""
     if isinstance(source, bytes):
-        score = _parse(source)
-        return score, _notes_of(score, choose_tracks(score))
+        score, mended = read_score(source)
+        return score, *_notes_of(score, choose_tracks(score), mended.pedal, holds)
     try:
-        score = _parse(Path(source).read_bytes())
-        return score, _notes_of(score, choose_tracks(score))
+        return _read(Path(source).read_bytes(), choose_tracks, holds)
     except MidiError as error:
         raise MidiError(f"{source} {error}") from error
 
 
-def _parse(content):
-    from symusic import Score
-
-    if not content:
-        raise MidiError("is empty (0 bytes)")
-    if len(content) > MAX_MIDI_BYTES:
-        raise MidiError(f"is {len(content) >> 20} MB, more than a performance can be")
-    if content[:4] != b"MThd":
-        raise MidiError("is not a MIDI file (it does not begin with MThd)")
-    _check_chunks(content)
-    try:
-        return Score.from_midi(content, ttype="tick")
-    except Exception as error:  # symusic raises several unrelated types
-        raise MidiError(f"can't be read: {error}") from error
-
-
-def _check_chunks(content):
-    """Refuse a file whose chunks claim more bytes than it has, before a parser believes them."""
-    position = 0
-    while position + 8 <= len(content):
-        length = int.from_bytes(content[position + 4 : position + 8], "big")
-        position += 8 + length
-        if position > len(content):
-            missing = position - len(content)
-            raise MidiError(f"is cut short: a chunk claims {length:,} bytes, {missing:,} are missing")
-
-
-def _notes_of(score, tracks):
+def _notes_of(score, tracks, more_pedal, holds):
     arrays = [track.notes.numpy() for track in tracks if len(track.notes)]
     if not arrays:
         drums = any(len(track.notes) for track in score.tracks)
@@ -224,15 +230,22 @@ def _notes_of(score, tracks):
         np.concatenate([a[key] for a in arrays]) for key in ("time", "duration", "pitch", "velocity")
     )
     release = onset.astype(np.int64) + duration
+    is_held = release >= NEVER
+    if is_held.any():
+        release[is_held] -= NEVER
+        rows = slice(None) if holds else ~is_held
+        onset, release, pitch, velocity = onset[rows], release[rows], pitch[rows], velocity[rows]
+    if not len(onset):
+        raise MidiError("has no note that is released")
     seconds = _tick_clock(score)
-    pedal_s = seconds(_pedal_ticks(tracks, release.max()))
+    pedal_s = seconds(_pedal_ticks(tracks, more_pedal, release.max()))
     onset_s, release_s = seconds(onset), seconds(release)
     if onset.min() < 0 or release.min() < 0 or not release_s.max() <= MAX_PERFORMANCE_S:
         raise MidiError("has notes at impossible times")
     notes = Notes.from_arrays(onset_s, release_s - onset_s, pitch, velocity, pedal_s)
     if not len(notes):
         raise MidiError("has only notes of no length")
-    return notes
+    return notes, {"never_released": int(is_held.sum()), "no_length": len(onset) - len(notes)}
 
 
 def _tick_clock(score):
@@ -252,9 +265,16 @@ def _tick_clock(score):
     return seconds
 
 
-def _pedal_ticks(tracks, end):
-    """(P, 2) ticks in which the pedal of any track is down, in order, not overlapping; open ones close at end."""
-    intervals = [_pedal_of(track, end) for track in tracks if len(track.controls)]
+def _pedal_ticks(tracks, more_pedal, end):
+    """(P, 2) ticks in which any pedal is down, in order, not overlapping; open ones close at end.
+
+    more_pedal : [(tick, whether it is down)] of each channel without notes
+    """
+    controls = [track.controls.numpy() for track in tracks if len(track.controls)]
+    chosen = [control["number"] == PEDAL_CONTROLLER for control in controls]
+    rows = [(c["time"][rows], c["value"][rows] >= PEDAL_DOWN) for c, rows in zip(controls, chosen, strict=True)]
+    rows += [tuple(map(np.array, zip(*channel, strict=True))) for channel in more_pedal]
+    intervals = [_pedal_of(ticks.astype(np.int64), down, end) for ticks, down in rows]
     intervals = np.concatenate([np.zeros((0, 2), dtype=np.int64), *intervals])
     if len(intervals) < 2:
         return intervals
@@ -264,10 +284,7 @@ def _pedal_ticks(tracks, end):
     return np.column_stack([intervals[first, 0], up[np.append(first[1:], True)]])
 
 
-def _pedal_of(track, end):
-    controls = track.controls.numpy()
-    chosen = controls["number"] == PEDAL_CONTROLLER
-    ticks, down = controls["time"][chosen].astype(np.int64), controls["value"][chosen] >= PEDAL_DOWN
+def _pedal_of(ticks, down, end):
     changes = down != np.concatenate([[False], down[:-1]])
     ticks = ticks[changes]
     if len(ticks) % 2:
@@ -276,9 +293,18 @@ def _pedal_of(track, end):
     return intervals[intervals[:, 1] > intervals[:, 0]]
 
 
+def read_metres(source: Path | str | bytes) -> list[tuple[float, int, int]]:
+    """[(position in quarters, numerator, denominator)] of a MIDI file's time signatures; 4/4 by default."""
+    score, _, _ = _read(source)
+    possible = [each for each in score.time_signatures if 0 < each.numerator < 33 and 0 < each.denominator < 33]
+    found = sorted(possible, key=lambda metre: metre.time)
+    metres = [(each.time / score.ticks_per_quarter, each.numerator, each.denominator) for each in found]
+    return metres if metres and metres[0][0] <= 0 else [(0.0, 4, 4), *metres]
+
+
 def read_tempo(source: Path | str | bytes, at_s: float | None = None) -> float | None:
     """Quarters a minute of a MIDI file (as read_midi takes it) at a time, or at its end; None where it gives none."""
-    score, _ = _read(source)
+    score, _, _ = _read(source)
     seconds = _tick_clock(score)
     tempos = sorted(score.tempos, key=lambda tempo: tempo.time)
     began = [tempo for tempo in tempos if at_s is None or seconds(np.array([tempo.time]))[0] <= at_s]
@@ -287,76 +313,7 @@ def read_tempo(source: Path | str | bytes, at_s: float | None = None) -> float |
 
 def read_markers(path: Path | str) -> list[tuple[float, str]]:
     """[(time_s, text)] of the markers of a MIDI file, in order: in ours, the chords. MidiError as read_midi."""
-    score, _ = _read(path)
+    score, _, _ = _read(path)
     seconds = _tick_clock(score)
     markers = sorted(score.markers, key=lambda marker: marker.time)
     return [(float(seconds(np.array([marker.time]))[0]), marker.text) for marker in markers]
-
-
-def write_midi(
-    notes: Notes,
-    path: Path | str,
-    tempo_bpm: float = 120.0,
-    markers: Iterable[tuple[float, str]] = (),
-    left_hand: np.ndarray | None = None,
-    beats_per_bar: int = 4,
-    bars_from_s: float = 0.0,
-) -> Path:
-    """Write the performance as a standard MIDI file, see to_midi; the folder is made, the file replaced whole."""
-    with atomic_write(path) as partial:
-        partial.write_bytes(to_midi(notes, tempo_bpm, markers, left_hand, beats_per_bar, bars_from_s))
-    return Path(path)
-
-
-def to_midi(
-    notes: Notes,
-    tempo_bpm: float = 120.0,
-    markers: Iterable[tuple[float, str]] = (),
-    left_hand: np.ndarray | None = None,
-    beats_per_bar: int = 4,
-    bars_from_s: float = 0.0,
-) -> bytes:
-    """Bytes of a standard MIDI file of format 1: a piano with its pedal, a time signature, markers, which studios show.
-
-    Parameters
-    ----------
-    tempo_bpm : quarters a minute written into the file; times do not change
-    markers : (time_s, text), such as chord symbols; written in ASCII
-    left_hand : bool (N,), see music.hands: each hand then has its track, right first; None: one track
-    beats_per_bar : quarters
-    bars_from_s : where a bar begins besides 0, such as where new music follows what was played
-    """
-    import mido
-    import pretty_midi
-
-    pretty = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=float(tempo_bpm))
-    starts_s = sorted({0.0, float(bars_from_s)})
-    pretty.time_signature_changes = [pretty_midi.TimeSignature(beats_per_bar, 4, start_s) for start_s in starts_s]
-    everything = np.ones(len(notes), dtype=bool)
-    tracks = {"Piano": everything} if left_hand is None else {"Right hand": ~left_hand, "Left hand": left_hand}
-    pretty.instruments = [_track(notes, chosen, name) for name, chosen in tracks.items()]
-    pretty.text_events = [pretty_midi.Text(in_ascii(text), float(time_s)) for time_s, text in markers]
-    file = io.BytesIO()
-    pretty.write(file)
-    midi = mido.MidiFile(file=io.BytesIO(file.getvalue()))
-    midi.tracks[0][:] = [
-        mido.MetaMessage("marker", text=message.text, time=message.time) if message.type == "text" else message
-        for message in midi.tracks[0]
-    ]
-    file = io.BytesIO()
-    midi.save(file=file)
-    return file.getvalue()
-
-
-def _track(notes, chosen, name):
-    """A pretty_midi.Instrument of the chosen notes, and the pedal: it holds both hands."""
-    import pretty_midi
-
-    track = pretty_midi.Instrument(program=0, name=name)
-    columns = (notes.velocity, notes.pitch, notes.onset_s, notes.onset_s + notes.duration_s)
-    rows = zip(*(column[chosen] for column in columns))
-    track.notes = [pretty_midi.Note(int(v), int(p), float(on), float(off)) for v, p, on, off in rows]
-    for down_s, up_s in notes.pedal_s:
-        for value, time_s in ((127, down_s), (0, up_s)):
-            track.control_changes.append(pretty_midi.ControlChange(PEDAL_CONTROLLER, value, float(time_s)))
-    return track

@@ -1,13 +1,13 @@
-"""Notes <-> piano roll. All tensors of piano rolls follow these conventions, whoever makes them:
+"""Notes in beats <-> piano roll. All tensors of piano rolls follow these conventions, whoever makes them:
 
-FRAME_RATE_HZ frames a second, NUM_PITCHES keys from LOWEST_PITCH up. A roll is float (B, 3, 88, T) with the lanes
+FRAMES_PER_BEAT frames a felt beat, NUM_PITCHES keys from LOWEST_PITCH up. A roll is float (B, 3, 88, T) with the lanes
 
     ONSET      1 in the frame nearest to where a note begins, else 0
     DURATION   at an onset: how long the key is held, `encode_duration` of its frames, in (0, 1]; else 0
     VELOCITY   at an onset: MIDI velocity / 127, in (0, 1]; else 0
 
 and the sustain pedal is float (B, 1, T): 1 while it is down, else 0. A note is written once, where it begins; how long
-it sounds, the pedal included, `sounding_roll` says.
+it sounds, the pedal included, `sounding_roll` says. A tempo map (lib.music.tempo_map) says when a beat is.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.music.notes import Notes
+from lib.music.tempo_map import FRAMES_PER_BEAT, FREE_BPM, LATENT_STRIDE, LATENTS_PER_BEAT, BeatNotes
 
-FRAME_RATE_HZ = 50
-CHUNK_FRAMES = 512
-CHUNK_S = CHUNK_FRAMES / FRAME_RATE_HZ
 NUM_PITCHES = 88
 LOWEST_PITCH = 21
-LATENT_STRIDE = 4  # frames a latent frame
-LATENT_RATE_HZ = FRAME_RATE_HZ / LATENT_STRIDE  # 12.5
-WINDOW = CHUNK_FRAMES // LATENT_STRIDE  # latent frames of a chunk: what a model sees at once
-MAX_DURATION_FRAMES = 2048  # 41 s; a key held longer is written as held so long
+WINDOW = 192  # latent frames that a generator sees at once: 32 beats
+WINDOW_FRAMES = WINDOW * LATENT_STRIDE
+CHUNK_S = 10.24  # of music without beats, as a style encoder reads it
+CHUNK_FRAMES = round(CHUNK_S * FREE_BPM / 60 * FRAMES_PER_BEAT)  # 512
+MAX_DURATION_FRAMES = 2048  # 85 beats; a key held longer is written as held so long
+DURATION_TOLERANCE_FRAMES = 2.5  # 50 ms at 125 a minute
 ONSET, DURATION, VELOCITY = 0, 1, 2
 SHORTEST_FRAMES = 0.5  # of a decoded note
 
@@ -85,18 +84,18 @@ def decode_duration(value: Tensor | np.ndarray) -> Tensor | np.ndarray:
 
 
 def duration_tolerance(value: Tensor) -> Tensor:
-    """How far an encoded duration may be off and still count as right: 20 % of it or 50 ms, as mir_eval has it."""
+    """How far an encoded duration may be off and still count as right: 20 % of it, or a short while (mir_eval)."""
     frames = decode_duration(value)
-    allowed = (0.2 * frames).clip(0.05 * FRAME_RATE_HZ)
+    allowed = (0.2 * frames).clip(DURATION_TOLERANCE_FRAMES)
     return allowed / (1 + frames) / math.log1p(MAX_DURATION_FRAMES)
 
 
-def rasterise(windows: list[Notes], num_frames: int, device: torch.device | str = "cpu") -> PianoRoll:
+def rasterise(windows: list[BeatNotes], num_frames: int, device: torch.device | str = "cpu") -> PianoRoll:
     """Many windows at once.
 
     Parameters
     ----------
-    windows : B Notes, each in its own time; pitch and velocity of any kind of number
+    windows : B BeatNotes, the first frame at beat 0; pitch and velocity of any kind of number
     num_frames : T
     device : where the rolls are made
 
@@ -107,13 +106,14 @@ def rasterise(windows: list[Notes], num_frames: int, device: torch.device | str 
     """
     size = len(windows)
     batch = np.repeat(np.arange(size), [len(window) for window in windows])
-    names = ("onset_s", "duration_s", "pitch", "velocity")
-    onset_s, duration_s, pitch, velocity = (np.concatenate([getattr(w, name) for w in windows]) for name in names)
-    frame = np.floor(onset_s * FRAME_RATE_HZ + 0.5).astype(np.int64)
+    names = ("onset", "release", "pitch", "velocity")
+    onset, release, pitch, velocity = (np.concatenate([getattr(w, name) for w in windows]) for name in names)
+    frame = np.floor(onset * FRAMES_PER_BEAT + 0.5).astype(np.int64)
     key = pitch.astype(np.int64) - LOWEST_PITCH
     inside = (frame >= 0) & (frame < num_frames) & (key >= 0) & (key < NUM_PITCHES)
     cell = ((batch * NUM_PITCHES + key) * num_frames + frame)[inside]
-    values = np.stack([encode_duration(duration_s * FRAME_RATE_HZ), np.clip(velocity, 1, 127) / 127.0])[:, inside]
+    held = encode_duration((release - onset) * FRAMES_PER_BEAT)
+    values = np.stack([held, np.clip(velocity, 1, 127) / 127.0])[:, inside]
     cell, last = np.unique(cell[::-1], return_index=True)  # a scatter with doubles would depend on the device
     values = values[:, ::-1][:, last].astype(np.float32)
     roll = torch.zeros(3, size * NUM_PITCHES * num_frames, device=device)
@@ -125,9 +125,9 @@ def rasterise(windows: list[Notes], num_frames: int, device: torch.device | str 
 
 def _rasterise_pedal(windows, num_frames):
     """(B, 1, T): 1 from the frame of the pedal's going down until the frame of its release."""
-    batch = np.repeat(np.arange(len(windows)), [len(window.pedal_s) for window in windows])
-    pedal_s = np.concatenate([window.pedal_s for window in windows])
-    edges = np.floor(pedal_s * FRAME_RATE_HZ + 0.5).astype(np.int64).clip(0, num_frames)
+    batch = np.repeat(np.arange(len(windows)), [len(window.pedal) for window in windows])
+    pedal = np.concatenate([window.pedal for window in windows])
+    edges = np.floor(pedal * FRAMES_PER_BEAT + 0.5).astype(np.int64).clip(0, num_frames)
     change = np.zeros((len(windows), num_frames + 1), np.float32)
     np.add.at(change, (batch, edges[:, 0]), 1)
     np.add.at(change, (batch, edges[:, 1]), -1)
@@ -135,26 +135,25 @@ def _rasterise_pedal(windows, num_frames):
     return torch.from_numpy(down.astype(np.float32))[:, None]
 
 
-def notes_to_piano_roll(notes: Notes, num_frames: int | None = None) -> PianoRoll:
+def notes_to_piano_roll(notes: BeatNotes, num_frames: int | None = None) -> PianoRoll:
     """One performance as PianoRoll with B = 1.
 
     Parameters
     ----------
-    notes : Notes
+    notes : BeatNotes
     num_frames : T; None: as long as the notes, in whole latent frames
     """
     if num_frames is None:
-        ends = [notes.end_s, *notes.pedal_s[:, 1]]
-        num_frames = max(1, math.ceil(max(ends) * FRAME_RATE_HZ / LATENT_STRIDE)) * LATENT_STRIDE
+        num_frames = max(1, math.ceil(notes.end * LATENTS_PER_BEAT - 1e-6)) * LATENT_STRIDE
     return rasterise([notes], num_frames)
 
 
-def piano_roll_to_notes(piano_roll: PianoRoll) -> list[Notes]:
-    """Rolls -> one Notes for each; a key struck again ends its note.
+def piano_roll_to_notes(piano_roll: PianoRoll) -> list[BeatNotes]:
+    """Rolls -> the notes of each; a key struck again ends its note.
 
     Returns
     -------
-    list of B Notes, times from the roll's first frame
+    list of B BeatNotes, the roll's first frame at beat 0
     """
     roll, pedal = piano_roll.roll.detach().cpu().numpy(), piano_roll.pedal.detach().cpu().numpy()
     return [_notes_of(lanes, down[0]) for lanes, down in zip(roll, pedal)]
@@ -168,32 +167,22 @@ def _notes_of(lanes, down):
     room[:-1][again] = (frame[1:] - frame[:-1])[again]
     velocity = np.rint(lanes[VELOCITY][key, frame] * 127).clip(1, 127)
     edges = np.diff(np.concatenate([[0], down.astype(np.int8), [0]]))
-    pedal_s = np.stack([np.nonzero(edges == 1)[0], np.nonzero(edges == -1)[0]], 1) / FRAME_RATE_HZ
-    seconds = np.minimum(duration, room) / FRAME_RATE_HZ
-    return Notes.from_arrays(frame / FRAME_RATE_HZ, seconds, key + LOWEST_PITCH, velocity, pedal_s)
+    pedal = np.stack([np.nonzero(edges == 1)[0], np.nonzero(edges == -1)[0]], 1) / FRAMES_PER_BEAT
+    onset, release = frame / FRAMES_PER_BEAT, (frame + np.minimum(duration, room)) / FRAMES_PER_BEAT
+    order = np.lexsort((key, frame))
+    return BeatNotes(*(x[order] for x in (onset, release, key + LOWEST_PITCH, velocity)), pedal)
 
 
-def sounding_roll(piano_roll: PianoRoll, with_pedal: bool = True) -> Tensor:
-    """What is heard: velocity / 127 from each onset until the key, and the pedal, let go.
-
-    Parameters
-    ----------
-    piano_roll : PianoRoll
-    with_pedal : whether a key let go while the pedal is down rings on
-
-    Returns
-    -------
-    Tensor (B, 88, T) in [0, 1]
-    """
+def sounding_roll(piano_roll: PianoRoll) -> Tensor:
+    """What sounds, (B, 88, T) in [0, 1]: velocity / 127 from each onset until both the key and the pedal are let go."""
     onset = piano_roll.onset > 0
     size, keys, num_frames = onset.shape
     time = torch.arange(num_frames, device=onset.device)
     latest = torch.where(onset, time, -1).cummax(-1).values  # (B, 88, T) frame of the key's last onset
     held = decode_duration(piano_roll.roll[:, DURATION]).round().clamp(min=1)
     end = (time + held).clamp(max=num_frames).long()
-    if with_pedal:
-        release = _next_release(piano_roll.pedal[:, 0] > 0)  # (B, T + 1)
-        end = release[:, None].expand(-1, keys, -1).gather(-1, end)
+    release = _next_release(piano_roll.pedal[:, 0] > 0)  # (B, T + 1)
+    end = release[:, None].expand(-1, keys, -1).gather(-1, end)
     at = latest.clamp(min=0)
     sounds = (latest >= 0) & (time < end.gather(-1, at))
     return piano_roll.roll[:, VELOCITY].gather(-1, at) * sounds

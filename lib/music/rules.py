@@ -1,7 +1,7 @@
 """Rules that steer sampling: a statistic of the music, a target, a distance. None needs a gradient.
 
 Conventions: rules take piano rolls (onsets in {0, 1}) of any batch size, never change them, and give a loss per
-example, 0 at the target; times are in seconds from the first frame of the roll. After Huang et al., "Symbolic Music
+example, 0 at the target; times are in beats from the first frame of the roll. After Huang et al., "Symbolic Music
 Generation with Non-Differentiable Rule Guided Diffusion" (ICML 2024): note density, pitch-class histogram, chords.
 
 A new rule is a function that makes a Rule, a row of RULES at the end, and a field of that name in
@@ -19,11 +19,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lib.music.chart import Timing
 from lib.music.chords import Chord
 from lib.music.notes import MIDDLE_C
 from lib.music.piano_roll import (
-    FRAME_RATE_HZ,
+    FRAMES_PER_BEAT,
     LATENT_STRIDE,
+    LATENTS_PER_BEAT,
     LOWEST_PITCH,
     NUM_PITCHES,
     VELOCITY,
@@ -33,13 +35,14 @@ from lib.music.piano_roll import (
     sounding_roll,
 )
 
+UNNOTICED = 0.5  # notes a beat that make no difference
 SILENCE = 4.0  # loss where there is nothing to take a mean of
 LOUDNESS_UNIT = 16  # of velocity: about a dynamic mark
-CONTOUR_FRAMES = 31  # latent frames (2.5 s) that a contour is smoothed over
-CHROMA_FRAMES = 9  # latent frames (0.72 s) that count as sounding together: about a half note at a medium tempo
+CONTOUR_FRAMES = 31  # latent frames (five beats) that a contour is smoothed over
+CHROMA_FRAMES = 9  # latent frames (a beat and a half) that count as sounding together
 SCARCE = 0.02  # a share below counts as so much in how welcome a pitch class is
-OFF_GRID_S = 0.06  # an onset that is off by so much is off the grid altogether
-MELODY_FRAMES = 3  # an onset that is off by as many (60 ms) is the melody's
+OFF_GRID_FRAMES = 3  # an onset that is off by so many (an eighth of a beat) is off the grid altogether
+MELODY_FRAMES = 3  # an onset that is off by as many (an eighth of a beat) is the melody's
 TENSION = 0.3  # how well a ninth, eleventh or thirteenth suits where a chord tone suits by 1
 
 
@@ -85,27 +88,27 @@ def total_loss(rules: Sequence[Rule], piano_roll: PianoRoll) -> tuple[Tensor, Te
     return total, credit
 
 
-def notes_per_s(piano_roll: PianoRoll, hand: str | None = None) -> Tensor:
-    """(B,): onsets a second, of all keys, or of those below middle C ("left") or from it on ("right") alone."""
+def notes_per_beat(piano_roll: PianoRoll, hand: str | None = None) -> Tensor:
+    """(B,): onsets a beat, of all keys, or of those below middle C ("left") or from it on ("right") alone."""
     border = MIDDLE_C - LOWEST_PITCH
     keys = {None: slice(None), "left": slice(border), "right": slice(border, None)}[hand]
-    return piano_roll.onset[:, keys].sum((1, 2)) * FRAME_RATE_HZ / piano_roll.num_frames
+    return piano_roll.onset[:, keys].sum((1, 2)) * FRAMES_PER_BEAT / piano_roll.num_frames
 
 
-def note_density(target_hz: float, hand: str | None = None) -> Rule:
-    """So many notes a second; the loss is the squared log ratio (a note a second counts as nothing on both sides).
+def note_density(notes_a_beat: float, hand: str | None = None) -> Rule:
+    """So many notes a beat; the loss is the squared log ratio (half a note a beat counts as nothing on both sides).
 
     Parameters
     ----------
-    hand : as for `notes_per_s`
+    hand : as for `notes_per_beat`
     """
-    name, target = f"{hand or 'note'}_density", torch.tensor(float(target_hz))
-    return Rule(name, lambda piano_roll: notes_per_s(piano_roll, hand), target, _log_ratio)
+    name, target = f"{hand or 'note'}_density", torch.tensor(float(notes_a_beat))
+    return Rule(name, lambda piano_roll: notes_per_beat(piano_roll, hand), target, _log_ratio)
 
 
-def density_contour(target_hz: Tensor) -> Rule:
-    """Notes a second around each latent frame, (N,), NaN where anything goes; the loss: the mean squared log ratio."""
-    return _contour("density_contour", local_density, target_hz, _log_ratio)
+def density_contour(notes_a_beat: Tensor) -> Rule:
+    """Notes a beat around each latent frame, (N,), NaN where anything goes; the loss: the mean squared log ratio."""
+    return _contour("density_contour", local_density, notes_a_beat, _log_ratio)
 
 
 def velocity_contour(target_velocity: Tensor) -> Rule:
@@ -114,8 +117,8 @@ def velocity_contour(target_velocity: Tensor) -> Rule:
 
 
 def local_density(piano_roll: PianoRoll) -> Tensor:
-    """(B, N): onsets a second over CONTOUR_FRAMES latent frames around each."""
-    return _smooth_sums(piano_roll.onset) * (FRAME_RATE_HZ / LATENT_STRIDE)
+    """(B, N): onsets a beat over CONTOUR_FRAMES latent frames around each."""
+    return _smooth_sums(piano_roll.onset) * LATENTS_PER_BEAT
 
 
 def local_velocity(piano_roll: PianoRoll) -> Tensor:
@@ -136,7 +139,7 @@ def _latent_sums(values):
 
 
 def _log_ratio(density, target):
-    return (torch.log1p(density) - torch.log1p(target)).square()
+    return (torch.log(density + UNNOTICED) - torch.log(target + UNNOTICED)).square()
 
 
 def _squared_in(unit):
@@ -251,19 +254,17 @@ def _suitability(chord):
     return row
 
 
-def rhythm_grid(num_frames: int, tempo_bpm: float, swing: float = 0.5, start_s: float = 0.0) -> Rule:
-    """Notes begin on eighths; the loss is 0 where all do, 1 where all are OFF_GRID_S away or more, or none are.
+def rhythm_grid(num_frames: int, frames_per_quarter: float, swing: float = 0.5, start: float = 0.0) -> Rule:
+    """Notes begin on eighths; the loss is 0 where all do, 1 where all are OFF_GRID_FRAMES away or more, or none are.
 
     Parameters
     ----------
-    num_frames : T
-    tempo_bpm : quarters a minute
     swing : where in its quarter the second eighth lies: 1/2 straight, 2/3 triplets
-    start_s : when the first frame is, from the beginning of a quarter
+    start : when the first frame is, in frames from the beginning of a quarter
     """
-    phase = ((torch.arange(num_frames) / FRAME_RATE_HZ + start_s) * tempo_bpm / 60) % 1
-    distance_s = torch.stack([phase, (phase - swing).abs(), 1 - phase]).amin(0) * 60 / tempo_bpm  # to the nearest
-    cost = (distance_s / OFF_GRID_S).clamp(max=1).square()  # (T,) of an onset in each frame
+    phase = ((torch.arange(num_frames) + start) / frames_per_quarter) % 1
+    away = torch.stack([phase, (phase - swing).abs(), 1 - phase]).amin(0) * frames_per_quarter  # frames
+    cost = (away / OFF_GRID_FRAMES).clamp(max=1).square()
 
     def distance(onsets, cost):  # (B, T), (T,)
         onsets, cost = _common(onsets, cost)
@@ -273,12 +274,12 @@ def rhythm_grid(num_frames: int, tempo_bpm: float, swing: float = 0.5, start_s: 
     return Rule("rhythm_grid", lambda piano_roll: piano_roll.onset.sum(1), cost, distance)
 
 
-def melody(times_s: Sequence[float], pitches: Sequence[int]) -> Rule:
-    """These notes sound on top: the loss is the share that does not begin within 60 ms, or lies under one that does.
+def melody(beats: Sequence[float], pitches: Sequence[int]) -> Rule:
+    """These notes sound on top: the loss is the share that does not begin within MELODY_FRAMES, or lies under one.
 
     A note that sounds, but below another that begins with it, counts half.
     """
-    frames = torch.from_numpy(np.rint(np.asarray(times_s, float) * FRAME_RATE_HZ).astype(np.int64))
+    frames = torch.from_numpy(np.rint(np.asarray(beats, float) * FRAMES_PER_BEAT).astype(np.int64))
     keys = torch.as_tensor(np.asarray(pitches, np.int64) - LOWEST_PITCH)
     inside = (keys >= 0) & (keys < NUM_PITCHES) & (frames >= 0)
     frames, keys = frames[inside], keys[inside]
@@ -305,14 +306,18 @@ class Span:
 
     Attributes
     ----------
-    num_frames : how many
-    start_s : when the first is, from the beginning of the chart
-    tempo_bpm : quarters a minute
+    num_latents : how many
+    start : when the first is, in latent frames from the beginning of the chart
+    timing : Timing of the music
     """
 
-    num_frames: int
-    start_s: float
-    tempo_bpm: float
+    num_latents: int
+    start: int
+    timing: Timing
+
+    def a_beat(self, a_second: float) -> float:
+        """So many a second as so many a beat."""
+        return a_second * 60 / self.timing.felt_bpm
 
 
 def _steady_or_contour(steady, contour=None):
@@ -329,14 +334,15 @@ def _steady_or_contour(steady, contour=None):
 
 
 def _swing(swing, span):
-    num_frames, quarter_s = span.num_frames * LATENT_STRIDE, 60 / span.tempo_bpm
-    return rhythm_grid(num_frames, span.tempo_bpm, swing, span.start_s % quarter_s)
+    per_quarter = float(span.timing.latents_per_quarter) * LATENT_STRIDE
+    return rhythm_grid(span.num_latents * LATENT_STRIDE, per_quarter, swing, span.start * LATENT_STRIDE % per_quarter)
 
 
 def _melody(notes, span):
-    seconds = span.num_frames * LATENT_STRIDE / FRAME_RATE_HZ
-    notes = [(time_s - span.start_s, pitch) for time_s, pitch in notes if 0 <= time_s - span.start_s < seconds]
-    return melody(*zip(*notes, strict=True)) if notes else None
+    first, length = span.start / LATENTS_PER_BEAT, span.num_latents / LATENTS_PER_BEAT  # beats
+    placed = [(time_s * span.timing.felt_bpm / 60 - first, pitch) for time_s, pitch in notes]
+    placed = [(beat, pitch) for beat, pitch in placed if 0 <= beat < length]
+    return melody(*zip(*placed, strict=True)) if placed else None
 
 
 # field of GenerateRequest -> callable(value, Span) -> Rule, or None where the span asks for nothing
@@ -344,10 +350,11 @@ RULES = {
     "density": _steady_or_contour(note_density, density_contour),
     "register": _steady_or_contour(register),
     "loudness": _steady_or_contour(loudness, velocity_contour),
-    "left_density": lambda target_hz, span: note_density(target_hz, hand="left"),
-    "right_density": lambda target_hz, span: note_density(target_hz, hand="right"),
+    "left_density": lambda target_hz, span: note_density(span.a_beat(target_hz), hand="left"),
+    "right_density": lambda target_hz, span: note_density(span.a_beat(target_hz), hand="right"),
     "pitch_classes": lambda weights, span: pitch_class_histogram(weights),
     "swing": _swing,
     "melody": _melody,
 }
-CURVES = ("density", "register", "loudness")  # of RULES: the value is a target a latent frame, (N,), NaN for none
+# of RULES: the value is a target a latent frame, (N,), NaN for none; density in notes a beat
+CURVES = ("density", "register", "loudness")

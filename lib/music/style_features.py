@@ -1,4 +1,4 @@
-"""What tells pianists apart in a performance: descriptors with names, histograms, and n-grams.
+"""Features that distinguish pianists: named descriptors, histograms, and n-grams.
 
 Conventions: times are in seconds, intervals in semitones, velocities as in MIDI. Notes that begin within TOGETHER_S are
 one chord; its highest note counts as melody, its lowest as bass. Notes below middle C are the left hand's. No n-gram

@@ -1,4 +1,4 @@
-"""Time grids: what step the times of a performance are multiples of, and performances put on another grid.
+"""Time grids: finds the time step of a performance, and moves performances to another grid.
 
 A file of MIDI has ticks, a transcriber frames, a sequencer fractions of a beat; a packed corpus may have rounded all.
 Times and steps are seconds; a step of 0 is no grid.

@@ -14,8 +14,8 @@ def viterbi(scores: Tensor, transition: Callable) -> Tensor:
     Parameters
     ----------
     scores : (..., T, S), of being in each state at each time
-    transition : callable(totals (..., S)) -> (totals (..., S), states (..., S)): for each state the best way into it
-        from the totals of the time before, and the state that this way leaves
+    transition : callable(totals (..., S), time) -> (totals (..., S), states (..., S)): for each state the best way into
+        it at a time, from 1 on, from the totals of the time before, and the state that this way leaves
 
     Returns
     -------
@@ -23,7 +23,7 @@ def viterbi(scores: Tensor, transition: Callable) -> Tensor:
     """
     totals, previous = scores[..., 0, :], []
     for time in range(1, scores.shape[-2]):
-        totals, states = transition(totals)
+        totals, states = transition(totals, time)
         previous.append(states)
         totals = totals + scores[..., time, :]
     state = totals.argmax(-1, keepdim=True)

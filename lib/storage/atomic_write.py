@@ -1,14 +1,21 @@
-"""Files that are replaced whole: after a crash there is the old one or the new one, never half of one."""
+"""Atomic writes: after a crash there is either the old file or the new one, never a partial one.
+
+But on Colab's Drive, where what a rename replaces lies in the bin, and counts: there files are written over in place.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
+DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
 PARTIAL = ".part"  # suffix of what is being written
 CAN_NOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # folders of some mounted clouds
 
@@ -16,6 +23,8 @@ CAN_NOT_SYNC = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # folders of some
 @contextmanager
 def atomic_write(path: Path | str, unique: bool = False) -> Iterator[Path]:
     """Let the caller write a file beside `path`, then flush it to the disk and rename it to `path`; the folder is made.
+
+    Below DRIVE the caller writes it to the runtime's own disk, from where it is copied over `path`.
 
     Parameters
     ----------
@@ -32,6 +41,13 @@ def atomic_write(path: Path | str, unique: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if DRIVE in path.absolute().parents:
+        with tempfile.TemporaryDirectory() as folder:
+            partial = Path(folder) / f"{path.name}{PARTIAL}"
+            yield partial
+            with open(partial, "rb") as source, overwritten(path) as target:
+                shutil.copyfileobj(source, target)
+        return
     partial = path.with_name(f"{path.name}{f'.{os.getpid()}' if unique else ''}{PARTIAL}")
     try:
         yield partial
@@ -44,10 +60,27 @@ def atomic_write(path: Path | str, unique: bool = False) -> Iterator[Path]:
     sync(path.parent)
 
 
+@contextmanager
+def overwritten(path: Path | str) -> Iterator[BinaryIO]:
+    """A file to write over what is at `path`, where it stands; then it is cut to what was written, and flushed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as file:
+        yield file
+        file.truncate()
+    sync(path)
+
+
+def write_bytes(path: Path | str, content: bytes, unique: bool = False) -> Path:
+    """Replace a file whole, see `atomic_write`: its Path."""
+    with atomic_write(path, unique) as partial:
+        partial.write_bytes(content)
+    return Path(path)
+
+
 def write_text(path: Path | str, text: str, unique: bool = False) -> None:
     """Replace a text file (UTF-8) whole; see `atomic_write`."""
-    with atomic_write(path, unique) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode(), unique)
 
 
 def sync(path: Path | str) -> None:

@@ -2,12 +2,17 @@
 
 Nothing that such a storage reports is trusted: the caller reads back what was written and hashes it. A marker file
 tells a storage that is there from an empty mount point whose mount has gone.
+
+On Drive a deleted file goes to the bin, and counts for as long as it lies there; so does what a rename replaces. Files
+are therefore overwritten where they stand, and what must go is emptied first. A manifest that is written last says what
+is whole (copies.py).
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -16,13 +21,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from lib.storage.atomic_write import atomic_write, write_text
+from lib.storage.atomic_write import atomic_write, overwritten
 from lib.storage.manifest import file_sha256
 
 MARKER = "brad-mehldau-mirror.txt"
 MARKER_TEXT = "Checkpoints are copied here while training runs. Without this file the copy stops.\n"
 BLOCK = 4 * 2**20
-RCLONE_OPTIONS = ("--contimeout", "15s", "--timeout", "60s", "--retries", "1", "--low-level-retries", "2")
+RCLONE_OPTIONS = (
+    *("--contimeout", "15s", "--timeout", "60s", "--retries", "1", "--low-level-retries", "2"),
+    "--drive-use-trash=false",  # on Google Drive: what lies in its bin counts
+)
 RCLONE_CALL_S, RCLONE_COPY_S = 120.0, 1800.0
 NOT_FOUND_CODES = (3, 4)  # exit codes of rclone: no such folder, no such file
 # what rclone's messages contain -> the errno that a disk would give: it has no exit codes for these
@@ -77,7 +85,7 @@ class Storage(Protocol):
         """Contents of a small file; FileNotFoundError where there is none."""
 
     def write_text(self, path: str, text: str) -> None:
-        """Write a small file whole or not at all."""
+        """Write a small file; one that is there is overwritten."""
 
     def sha256(self, path: str) -> str:
         """Hex sha256 of what can be read there now."""
@@ -91,9 +99,15 @@ class Storage(Protocol):
     def delete(self, path: str) -> None:
         """Remove a file or a folder, if it is there."""
 
+    def size(self, path: str) -> int:
+        """Bytes of all files below a folder; 0 where it is not there."""
+
+    def free(self) -> int | None:
+        """Bytes that are free; None where the storage does not say."""
+
 
 def open_storage(where: Path | str) -> Storage:
-    """RcloneStorage for "REMOTE:PATH" such as "gdrive:brad-mehldau-checkpoints", else FolderStorage; still closed."""
+    """RcloneStorage for "REMOTE:PATH" such as "gdrive:brad-mehldau-ai", else FolderStorage; still closed."""
     text = str(where)
     remote, colon, _ = text.partition(":")
     if colon and len(remote) > 1 and "/" not in remote and not Path(text).is_dir():
@@ -128,7 +142,7 @@ class FolderStorage:
             raise StorageError(f"there is no {self.root.parent} (is the drive mounted?)")
         self.root.mkdir(exist_ok=True)
         if not (self.root / MARKER).exists():
-            write_text(self.root / MARKER, MARKER_TEXT)
+            self.write_text(MARKER, MARKER_TEXT)
 
     def check(self):
         if self.marked and not (self.root / MARKER).exists():
@@ -144,7 +158,11 @@ class FolderStorage:
         return (self.root / path).read_text(encoding="utf-8", errors="replace")
 
     def write_text(self, path, text):
-        write_text(self.root / path, text)
+        with self._overwritten(path) as file:
+            file.write(text.encode())
+
+    def _overwritten(self, path):
+        return overwritten(self.root / path)
 
     def sha256(self, path):
         with open(self.root / path, "rb") as file, contextlib.suppress(AttributeError, OSError):
@@ -153,7 +171,7 @@ class FolderStorage:
 
     def put(self, local, path, halfway=None):
         middle = os.path.getsize(local) // 2
-        with atomic_write(self.root / path) as partial, open(local, "rb") as source, open(partial, "wb") as target:
+        with open(local, "rb") as source, self._overwritten(path) as target:
             target.write(source.read(middle))
             if halfway is not None:
                 halfway()
@@ -165,10 +183,18 @@ class FolderStorage:
 
     def delete(self, path):
         target = self.root / path
+        for file in [target] if target.is_file() else [part for part in target.rglob("*") if part.is_file()]:
+            os.truncate(file, 0)
         if target.is_dir():
             shutil.rmtree(target)
         else:
             target.unlink(missing_ok=True)
+
+    def size(self, path):
+        return sum(file.stat().st_size for file in (self.root / path).rglob("*") if file.is_file())
+
+    def free(self):
+        return shutil.disk_usage(self.root).free
 
 
 class RcloneStorage:
@@ -215,7 +241,7 @@ class RcloneStorage:
     def open(self):
         remote = self.where.partition(":")[0] + ":"
         if remote not in self._call("listremotes").decode().split():
-            raise StorageError(f"rclone knows no remote {remote} (rclone config makes one)")
+            raise StorageError(f"rclone has no remote {remote} (create one with rclone config)")
         if MARKER not in self.names(""):
             self._call("mkdir", self.where)
             self.write_text(MARKER, MARKER_TEXT)
@@ -255,3 +281,15 @@ class RcloneStorage:
         for verb, ignored in (("deletefile", OSError), ("purge", FileNotFoundError)):  # a file, or else a folder
             with contextlib.suppress(ignored):
                 self._call(verb, self._path(path))
+
+    def size(self, path):
+        try:
+            return json.loads(self._call("size", "--json", self._path(path)))["bytes"]
+        except (FileNotFoundError, ValueError, KeyError):
+            return 0
+
+    def free(self):
+        try:
+            return json.loads(self._call("about", "--json", self.where.partition(":")[0] + ":")).get("free")
+        except (OSError, ValueError):  # many remotes don't know
+            return None

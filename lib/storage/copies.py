@@ -6,13 +6,26 @@ import shutil
 from pathlib import Path
 
 from lib.storage.atomic_write import PARTIAL, sync
-from lib.storage.backends import Storage
+from lib.storage.backends import Storage, StorageError
 from lib.storage.kill_points import kill_point
 from lib.storage.manifest import MANIFEST, DamageError, parse_manifest, unsealed, verify
 
+SPARE_BYTES = 10**9  # left free in a mirror: a full Drive stops the user's mail, too
 
-def copy_folder(storage: Storage, folder: Path | str, path: str, manifest_text: str, read_back: bool = True) -> bool:
-    """Copy a folder's files to a storage, the manifest last.
+
+class NoRoom(StorageError):
+    """Less would be free there than must stay free."""
+
+
+def copy_folder(
+    storage: Storage,
+    folder: Path | str,
+    path: str,
+    manifest_text: str,
+    read_back: bool = True,
+    spare_bytes: int = SPARE_BYTES,
+) -> bool:
+    """Copy a folder's files to a storage, over what is there: first its manifest is emptied, last it is written.
 
     Parameters
     ----------
@@ -20,6 +33,7 @@ def copy_folder(storage: Storage, folder: Path | str, path: str, manifest_text: 
     folder, path : the folder here, and in the storage
     manifest_text : of the folder's manifest
     read_back : whether to read every file there and compare its hash
+    spare_bytes : left free there
 
     Returns
     -------
@@ -27,10 +41,13 @@ def copy_folder(storage: Storage, folder: Path | str, path: str, manifest_text: 
 
     Raises
     ------
-    OSError : of the storage
+    OSError : of the storage; NoRoom : less would be left free, and nothing has been changed
     """
     manifest = unsealed(manifest_text, folder)
+    _check_room(storage, folder, manifest, path, spare_bytes)
     kill_point("mirror.begin")
+    if MANIFEST in storage.names(path):
+        storage.write_text(f"{path}/{MANIFEST}", "")
     for name in manifest["sha256"]:
         storage.put(Path(folder) / name, f"{path}/{name}", lambda: kill_point("mirror.file"))
     if read_back and not matches(storage, path, manifest):
@@ -38,6 +55,15 @@ def copy_folder(storage: Storage, folder: Path | str, path: str, manifest_text: 
     kill_point("mirror.manifest")
     storage.write_text(f"{path}/{MANIFEST}", manifest_text)
     return not read_back or storage.read_text(f"{path}/{MANIFEST}") == manifest_text
+
+
+def _check_room(storage, folder, manifest, path, spare_bytes):
+    if (free := storage.free()) is None:
+        return
+    needed = sum((Path(folder) / name).stat().st_size for name in manifest["sha256"]) - storage.size(path)
+    if free - needed < spare_bytes:
+        free, spare = free / 1e9, spare_bytes / 1e9
+        raise NoRoom(f"{free:.1f} GB are free there, and {spare:.0f} GB stay so: empty it, and its bin")
 
 
 def matches(storage: Storage, path: str, manifest: dict) -> bool:

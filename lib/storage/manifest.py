@@ -1,4 +1,4 @@
-"""A folder whose every byte is accounted for: files, and a readable manifest with their sha256, written last.
+"""Folders with a readable manifest of the sha256 of every file, written last.
 
 The manifest holds a hash of itself too, so that a flipped bit in a step number is noticed like one in a weight: a
 tensor full of zeros loads without complaint, only a hash tells.

@@ -1,4 +1,4 @@
-"""Who plays: a trained style encoder applied to performances of any length.
+"""The style classifier: a trained style encoder applied to performances of any length.
 
 Conventions: log-probabilities are natural logarithms; style embeddings have length 1.
 """
@@ -16,9 +16,10 @@ from torch.nn import functional
 from lib.checkpoints.load import load_style_encoder
 from lib.config import ConfigError
 from lib.models.style_encoder import StyleEncoder
-from lib.music.grouped_notes import grouped_values
-from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, note_values, note_windows
+from lib.music.grouped_notes import windows_of
+from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES
 from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, notes_to_piano_roll
+from lib.music.tempo_map import STEADY, in_beats
 
 SHORTEST_S, FEWEST_NOTES = 5.0, 10  # less says nothing about a player
 MOST_WINDOWS = 24  # of a performance, evenly spread: more hardly change the mean
@@ -51,7 +52,7 @@ def from_first_onset(notes):
     performance = notes.between(notes.onset_s[0], np.inf) if len(notes) else notes
     if performance.end_s < SHORTEST_S or len(performance) < FEWEST_NOTES:
         raise TooShort(
-            f"{len(performance)} notes in {performance.end_s:.1f} s say nothing about who plays: "
+            f"{len(performance)} notes in {performance.end_s:.1f} s are too little to recognise a player: "
             f"give at least {SHORTEST_S:g} s and {FEWEST_NOTES} notes, better half a minute."
         )
     return performance
@@ -137,9 +138,8 @@ class StyleClassifier:
     def _inputs(self, passages):
         """The encoder's input for passages (Notes): their first WINDOW_NOTES notes, or CHUNK_S."""
         if self.reads != "roll":
-            values = grouped_values if self.reads == "chords" else note_values
-            return note_windows([values(notes) for notes in passages])
-        rolls = [notes_to_piano_roll(notes.between(0, CHUNK_S), CHUNK_FRAMES) for notes in passages]
+            return windows_of(passages, self.reads)
+        rolls = [notes_to_piano_roll(in_beats(notes.between(0, CHUNK_S), STEADY), CHUNK_FRAMES) for notes in passages]
         return PianoRoll(torch.cat([roll.roll for roll in rolls]), torch.cat([roll.pedal for roll in rolls]))
 
     def calibrated(self, log_probability, pianists):

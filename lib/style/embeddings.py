@@ -1,4 +1,4 @@
-"""Styles of the user's own, made of MIDI files, and style vectors in few dimensions.
+"""The user's own styles, made from MIDI files, and projections of style vectors.
 
 A user's style is FOLDER/NAME.FINGERPRINT.json: the embedding, the files it was made from and their folder, and the
 fingerprint of the style encoder that made it (its first eight digits in the name). It means nothing to another encoder.
@@ -99,8 +99,8 @@ def add_style(classifier, name, folder, styles_dir):
 def with_own(styles: Styles, classifier: StyleClassifier, styles_dir: Path | str | None) -> Styles:
     """The pianists' Styles and those of the user; a user's own name comes first.
 
-    A style of another style encoder is made anew from its MIDI files where they still are; else it is unusable, and
-    whoever asks for it is told so.
+    A style from another style encoder is rebuilt if its MIDI files still exist. Otherwise it is unusable, and a request
+    for it is refused with the reason.
     """
     own, older = {}, {}
     paths = sorted(Path(styles_dir).glob("*.json")) if styles_dir else []
@@ -133,9 +133,9 @@ def with_own(styles: Styles, classifier: StyleClassifier, styles_dir: Path | str
 def _made_anew(classifier, name, folder, styles_dir):
     """The vector (S,) of a style that another style encoder made, from the same MIDI files."""
     if not folder or not Path(folder).exists():
-        missing = f"its MIDI files are no longer at {folder}" if folder else "it does not say where its MIDI files are"
+        missing = f"its MIDI files are no longer at {folder}" if folder else "it does not name its MIDI files"
         reason = f"style {name!r} was made by an earlier style encoder, and {missing}"
         raise ConfigError(f'{reason}. Make it again: python -m lib style add "{name}" --folder FOLDER')
     path, _ = add_style(classifier, name, folder, styles_dir)
-    log.info("made the style %r anew from %s: another style encoder had made it", name, folder)
+    log.info("rebuilt the style %r from %s: it came from another style encoder", name, folder)
     return torch.tensor(unsealed(path.read_text(encoding="utf-8"), path)["style"])

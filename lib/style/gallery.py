@@ -278,7 +278,7 @@ def load_classifier(folder, device="cpu"):
         raise ConfigError(f"{folder / GALLERY} was made by an earlier version. Make it again: {way_out}")
     names = [tuple(manifest[name]) for name in ("pianists", "albums", "titles")]
     if manifest["known"] and not isinstance(manifest["known"][0], dict):
-        log.warning("%s was made by an earlier version: it can't say 'none of these'. %s", folder / GALLERY, way_out)
+        log.warning("%s was made by an earlier version: it can't answer 'none of these'. %s", folder / GALLERY, way_out)
         manifest["known"] = []
     known = tuple(Boundary(**values) for values in manifest["known"] or ())
     styles, vectors = (tensors[name].float().numpy() for name in ("styles", "vectors"))

@@ -1,4 +1,4 @@
-"""Who may be playing: the classifier's probabilities, the nearest recordings, and what speaks for the first name.
+"""Identification: the classifier's probabilities, the nearest recordings, and the evidence for the first name.
 
 Conventions: percentiles are in [0, 100], against the gallery's recordings; evidence is in nats.
 """
@@ -84,7 +84,7 @@ class Identification:
 def describe_rates(boundary: Boundary) -> str:
     """How often "none of the players" is right, by the length of a performance."""
     rates = f"{boundary.known_rate:.0%} of the players it knows, {boundary.unknown_rate:.0%} of others"
-    return f"(told rightly at {boundary.seconds:.0f} s: {rates})"
+    return f"(answered correctly at {boundary.seconds:.0f} s: {rates})"
 
 
 @dataclass(frozen=True)

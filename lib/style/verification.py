@@ -1,4 +1,4 @@
-"""Speaker verification for pianists: are two recordings by one player, whom the style encoder need never have seen?
+"""Speaker verification for pianists: are two recordings by the same player, possibly one outside the training data?
 
 Each recording becomes a vector of length 1; similarity is the scalar product of two. The vector joins the style
 encoder's pooled features, note statistics, and n-grams of notes (latent semantic analysis, Deerwester et al. 1990),

@@ -1,4 +1,4 @@
-"""When to stop, and why: a time budget, a number of epochs, a signal, or another runtime that has taken over."""
+"""Reasons to stop: a time budget, a number of epochs, a signal, or another runtime that has taken over."""
 
 from __future__ import annotations
 

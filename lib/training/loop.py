@@ -22,11 +22,11 @@ from lib.checkpoints.history import logging_to
 from lib.checkpoints.interim_weights import read_interim_weights
 from lib.checkpoints.run_dependencies import bring_back, reach
 from lib.data.note_store import resolution_ms
-from lib.devices import choose_device, determinism, make_accelerator, processes
+from lib.devices import choose_device, determinism, device_name, make_accelerator, processes
 from lib.storage.atomic_write import write_text
 from lib.storage.backends import open_storage
 from lib.training.budget import Budget, Stop, StopReason, stop_requested
-from lib.training.run import Run, make_stage, removed_if_empty, start_mirror, take_lease
+from lib.training.run import Run, make_stage, name_other_commit, removed_if_empty, start_mirror, take_lease
 from lib.training.trainer import MOST_DETOURS, Trainer
 
 log = logging.getLogger("lib.training")
@@ -102,7 +102,7 @@ def train(
     run : name of the run's folder in runs_dir; None: the stage's name
     vqvae_run, style_encoder_run, diffusion_run : runs this stage builds on, or the folder of a finished improviser;
         None: runs_dir/STAGE; diffusion itself begins with random weights where it is given no diffusion_run
-    mirror : a second storage for checkpoints: a folder (Drive), or an rclone remote such as "gdrive:brad-mehldau"
+    mirror : a second storage for checkpoints: a folder (Drive), or an rclone remote such as "gdrive:brad-mehldau-ai"
     resume : a run or checkpoint to continue, see checkpoint.find_origin; None: continue if there is something
     take_over : train although another runtime's lease says that it is training this run
     time_budget_s : stop, save and be done within so many seconds; None: on Colab what is left of the runtime
@@ -145,6 +145,7 @@ def train(
         initial = read_interim_weights(from_weights, stage_name, first_step) if is_new else None
         stack.enter_context(logging_to(folder))
         if is_main:
+            name_other_commit(folder)
             write_text(folder / "config.json", json.dumps(configs.as_values(stage.config), indent=1))
         accelerator = make_accelerator(stage.config, folder, wandb_project)
         copies = start_mirror(storage, stage.config, folder, data_dir, stack)
@@ -166,7 +167,9 @@ def _steps(run: Run, budget: Budget) -> StopReason | None:
     resolutions = {store.path.parent.name: resolution_ms(store) for store, _ in run.stage.stream.pieces}
     steps_text = ", ".join(f"{name} {step_ms:g} ms" for name, step_ms in resolutions.items())
     text = f"of {run.total}; times in steps of {steps_text}"
-    run.log.event("start", run.step, text, total=run.total, time_resolution_ms=resolutions)
+    device = device_name(trainer.device.type) if trainer.accelerator.num_processes == 1 else ""
+    facts = {"device": device, "time_resolution_ms": resolutions, "commit": configs.commit()}
+    run.log.event("start", run.step, text, total=run.total, **facts)
     reason = None
     with stop_requested() as stop, run.log.bar:
         while not run.is_done and reason is None:
@@ -253,7 +256,7 @@ def _go_back(run):
         raise NotLearning(f"{text} Try a smaller --lr or --mixed-precision no, with a new --run.")
     run.restore(checkpoint)
     way = f"from step {run.step + 1} to {checkpoint.step}"
-    text = f"{way}: {run.skipped} losses in a row were not finite; other music now"
+    text = f"{way}: {run.skipped} losses in a row were not finite; continuing with other music"
     run.step, run.skipped = checkpoint.step, 0
     run.log.advance(run.step)
     run.log.event("went_back", run.step, text)
@@ -262,7 +265,7 @@ def _go_back(run):
 def _message(run: Run, reason: StopReason | None, seconds: float) -> str:
     """What happened and what to do, in one line."""
     if run.start == run.step:
-        return f"{run.stage_name}: all {run.step} steps were done before; nothing to do. Run: {run.folder}"
+        return f"{run.stage_name}: all {run.step} steps are already done. Run: {run.folder}"
     duration = timedelta(seconds=round(seconds))
     text = f"{run.stage_name}: steps {run.start} to {run.step} of {run.total} in {duration}"
     if reason is None:

@@ -1,12 +1,13 @@
-"""A run while it is trained: from its checkpoint or afresh, with its lease, its logs, its mirror, and saves."""
+"""A run during training: started or resumed, with its lease, logs, mirror and saves."""
 
 from __future__ import annotations
 
 import logging
 import math
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,15 +16,15 @@ import torch
 
 from lib import config as configs
 from lib.checkpoints import checkpoint as checkpoints
-from lib.checkpoints.async_saver import AsyncSaver
 from lib.checkpoints.checkpoint import Origin, find_origin
-from lib.checkpoints.config_migration import check_config, config_from
-from lib.checkpoints.history import append_event
+from lib.checkpoints.config_migration import config_from, continued_config
+from lib.checkpoints.history import append_event, read_events
 from lib.checkpoints.interim_weights import InterimWeights
 from lib.checkpoints.lease import NAME as LEASE
 from lib.checkpoints.lease import Lease, LeaseError
 from lib.checkpoints.mirror import Mirror
 from lib.checkpoints.run_dependencies import check_unchanged, find_dependencies, remote_name, require, weights_sha256
+from lib.devices import peak_bytes
 from lib.storage.atomic_write import write_text
 from lib.storage.backends import FolderStorage
 from lib.training.budget import StopReason
@@ -79,17 +80,20 @@ class Run:
         self.total = total_steps(stage.config, stage.stream.num_chunks)
         start_from = checkpoint or initial
         self.start = self.step = start_from.step if start_from else 0
-        self.skipped, self.best, self.best_step = 0, math.inf, None
+        self.skipped, self.best, self.best_step, self._saved_s = 0, math.inf, None, time.monotonic()
         self.log = RunLog(self.folder, stage_name, stage, accelerator, self.step, self.total)
         self.saver = AsyncSaver(self.step)
         known = checkpoint.manifest["adjustments"] if checkpoint else None
         adjustments = Adjustments(self.folder, stage.config.batch_size, known, self.log.writes)
-        stage.prepare(accelerator.device)
+        if not self.is_done:  # a finished run on a new machine has nothing to encode
+            stage.prepare(accelerator.device, mirror.storage if mirror else None)
         self.trainer = Trainer(stage, accelerator, adjustments, self.total, self.log.event)
         if checkpoint is not None:
             self.restore(checkpoint)
         elif initial is not None:
             self.trainer.begin_with(initial.weights, initial.path)
+        if mirror is not None:
+            print(mirror.announce(*self.trainer.checkpoint_bytes()), flush=True)
 
     @property
     def is_done(self) -> bool:
@@ -104,12 +108,14 @@ class Run:
         self.best_step, self.log.newest = facts["best_step"], facts["losses"]
 
     def save_is_due(self) -> bool:
-        """Whether to save after this step: a tenth of save_every before it is over, since a save takes a while."""
-        every = self.stage.config.save_every
-        return self.step % max(1, every - max(1, every // 10)) == 0
+        """Whether to save after this step: by minutes, and a tenth of save_every before it is over."""
+        every, minutes = self.stage.config.save_every, self.stage.config.save_minutes
+        by_time = time.monotonic() - self._saved_s >= 60 * minutes
+        return by_time or self.step % max(1, every - max(1, every // 10)) == 0
 
     def save(self) -> None:
-        """Write a checkpoint of this step while training goes on."""
+        """Write a checkpoint of this step while training continues."""
+        self._saved_s = time.monotonic()
         if not self.log.writes:
             self.saver.durable = self.step
             return
@@ -137,7 +143,7 @@ class Run:
         try:
             checkpoints.save(self.folder, facts, checkpoints.serialised(*state), self.stage.config.keep_checkpoints)
         except Exception as error:
-            self.log.event("save_failed", step, f"{error}; training goes on", reason=str(error))
+            self.log.event("save_failed", step, f"{error}; training continues", reason=str(error))
             raise
         self.log.event("saved", step)
         if self.mirror:
@@ -160,15 +166,16 @@ class Run:
             self.saver.wait()
             if self.saver.error:
                 text = f"The last checkpoint of {self.folder} could not be written: {self.saver.error}."
-                text = f"{text} Step {self.saver.durable} is safe; make room and run this again."
+                text = f"{text} Step {self.saver.durable} is safe. Make room and run the same command again."
                 raise SaveError(text) from self.saver.error
         self.trainer.accelerator.wait_for_everyone()
         if self.log.writes:
             self._finish()
+            figures = {"total": self.total, "peak_bytes": peak_bytes(self.trainer.device.type)}
             if reason is None:
-                self.log.event("finished", self.step, total=self.total)
+                self.log.event("finished", self.step, **figures)
             else:
-                self.log.event("stopped", self.step, reason.text, reason=reason.value, total=self.total)
+                self.log.event("stopped", self.step, reason.text, reason=reason.value, **figures)
         if self.mirror and not self.mirror.flush(FLUSH_S.get(reason, FLUSH_S[None])):
             log.warning("the mirror is behind: %s", self.mirror.state)
             print(f"The mirror is behind ({self.mirror.state}): the newest checkpoint is here only.", flush=True)
@@ -184,6 +191,45 @@ class Run:
         write_text(done, str(self.step))
 
 
+class AsyncSaver:
+    """One save at a time, in a thread of its own: a snapshot of a step is written while the next ones are done.
+
+    Attributes
+    ----------
+    durable : the newest step that is on disk
+    seconds : how long the last save took
+    error : the exception of the last save, None where it went well
+    """
+
+    def __init__(self, durable: int = 0):
+        self.durable, self.seconds, self.error = durable, 0.0, None
+        self._thread = None
+
+    def start(self, step: int, write: Callable[[], object]) -> None:
+        """Wait for the last save, then call `write` in the background: it returns when checkpoint `step` is on disk."""
+        self.wait()
+        self._thread = threading.Thread(target=self._run, args=(step, write), name="save")
+        try:
+            self._thread.start()
+        except RuntimeError:  # no memory is left for a thread's stack: training waits for this one
+            self._thread = None
+            self._run(step, write)
+
+    def _run(self, step, write):
+        began = time.monotonic()
+        try:
+            write()
+            self.durable, self.error = step, None
+        except Exception as error:  # a full disk must not end the training: the caller reports it
+            self.error = error
+        self.seconds = time.monotonic() - began
+
+    def wait(self) -> None:
+        """Return when nothing is being written."""
+        if self._thread is not None:
+            self._thread.join()
+
+
 # --- Before the first step ---------------------------------------------------------------------------------------
 
 
@@ -194,12 +240,22 @@ def make_stage(config, stage_name: str, data_dir, folder: Path, runs_dir: Path, 
     if "diffusion" in sources:
         source = require(sources["diffusion"], "diffusion")
         config = configs.inherit_model(config, config_from("diffusion", source.manifest["config"], source.path))
-    check_config(origin, config, stage_name)
+    config = continued_config(origin, config, stage_name)
     if origin.checkpoint is not None:
         check_unchanged(origin.checkpoint, sources)
     with torch.random.fork_rng(devices=[]):  # the first weights follow from the seed, and nothing else does
         torch.manual_seed(config.seed)
         return STAGES[stage_name](config, data_dir, origin.checkpoint, sources), origin, sources
+
+
+def name_other_commit(folder: Path) -> None:
+    """Say at which commit a run was begun, where this is another one."""
+    begun_at = next((event["commit"] for event in read_events(folder) if event.get("commit")), None)
+    if begun_at and (commit := configs.commit()) and commit != begun_at:
+        way = "if results differ, use that commit: VERSION in a notebook's first cell, or git checkout"
+        text = f"This run began at commit {begun_at}, and this is {commit[:12]}; {way}."
+        log.info(text)
+        print(text, flush=True)
 
 
 @contextmanager
@@ -234,7 +290,7 @@ def start_mirror(storage, config, folder: Path, data_dir, stack: ExitStack) -> M
     every_s = 60 * minutes if minutes is not None else VERIFY_REMOTE_S if storage.kind != "folder" else None
     report = partial(append_event, folder)
     name, data = remote_name(config.preset, folder), (data_dir, config.corpora)
-    mirror = Mirror(storage, name, folder, config.keep_checkpoints, every_s, report, data)
+    mirror = Mirror(storage, name, folder, 60 * config.mirror_minutes, every_s, report, data)
     mirror.start()
     stack.callback(mirror.close)
     return mirror

@@ -1,4 +1,4 @@
-"""What a training logs: figures and speed in history.jsonl, train.log and trackers; events; a progress bar."""
+"""Logging of a training: figures and speed in history.jsonl, train.log and trackers; events; a progress bar."""
 
 from __future__ import annotations
 

@@ -9,46 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from lib.config import ConfigError, StageConfig
-from lib.data.corpora import pianists_of
 from lib.keyed_random import keyed_generator, permute
-from lib.models.vqvae import GROUPS
-from lib.music.chart import chord_features
-from lib.music.grouped_notes import grouped_values
-from lib.music.note_windows import LONGEST_PASSAGE_S, WINDOW_NOTES, NoteWindows, note_values, note_windows
+from lib.music.grouped_notes import windows_of
+from lib.music.note_windows import LONGEST_PASSAGE_S, NoteWindows
 from lib.music.notes import Notes
-from lib.music.piano_roll import (
-    CHUNK_FRAMES,
-    CHUNK_S,
-    FRAME_RATE_HZ,
-    LATENT_RATE_HZ,
-    LOWEST_PITCH,
-    WINDOW,
-    PianoRoll,
-    rasterise,
-    smooth,
-)
+from lib.music.piano_roll import CHUNK_FRAMES, CHUNK_S, PianoRoll, rasterise
+from lib.music.tempo_map import STEADY, in_beats
 
 # Purposes of random numbers. They are data: with other texts a run could not be resumed.
 EXAMPLE_PURPOSE = "example"
 EPOCH_PURPOSE = "epoch {epoch}"
-ENCODING_PURPOSE = "encoding {corpus}"
-KEY_PURPOSE = "key {corpus}"
-
-CONTEXT_FRAMES = 31  # latent frames (2.5 s) over which density and register are taken
-KEYS = 12
-AS_PLAYED = -1  # the encoding of a piece as played: for validation
-PASSAGE_NOTES = WINDOW_NOTES + WINDOW_NOTES // 4  # more than a style encoder reads: some may be left out
-
-# a latent frame of an encoded piece: codes, chord frame, onsets, the sum of their keys (0 to 87)
-FRAME = np.dtype([("codes", "<u2", (GROUPS,)), ("chord", "i1", (3,)), ("onsets", "u1"), ("keys", "<u2")])
 
 
 @dataclass(frozen=True)
@@ -98,8 +73,8 @@ class Batch:
 
     @cached_property
     def piano_roll(self) -> PianoRoll:
-        """PianoRoll (B, 3, 88, 512)"""
-        return self.stream.piano_roll(self.examples, CHUNK_FRAMES, self.device)
+        """PianoRoll of the examples."""
+        return self.stream.piano_roll(self.examples, device=self.device)
 
 
 class Stream:
@@ -169,20 +144,6 @@ class Stream:
         transpose = int(generator.integers(self.config.transpose_low, self.config.transpose_high + 1))
         return Example(item, moved_s, transpose, tempo, self._loudness(generator))
 
-    def whole_piece(self, item: int, encoding: int) -> Example:
-        """A whole piece as its encoding number `encoding` changes it; successive encodings have other keys."""
-        start_s, config = self.bounds[item][0], self.config
-        if encoding == AS_PLAYED:
-            return Example(item, start_s)
-        store, index = self.pieces[item]
-        corpus = store.path.parent.name
-        generator = keyed_generator(config.seed, ENCODING_PURPOSE.format(corpus=corpus), encoding, index)
-        first = int(keyed_generator(config.seed, KEY_PURPOSE.format(corpus=corpus), 0, index).integers(KEYS))
-        num_keys = config.transpose_high - config.transpose_low + 1
-        transpose = config.transpose_low + (first + 5 * encoding) % num_keys  # 5 and 12 are coprime: all keys come
-        tempo = self._tempo(generator)
-        return Example(item, start_s, transpose, tempo, self._loudness(generator))
-
     def _tempo(self, generator):
         return float(np.exp(generator.uniform(-1, 1) * np.log1p(self.config.tempo_spread)))
 
@@ -197,24 +158,14 @@ class Stream:
     # --- The music itself ----------------------------------------------------------------------------------------
 
     def piano_roll(self, examples: list[Example], num_frames: int = CHUNK_FRAMES, device="cpu") -> PianoRoll:
-        """The rolls of examples (B, 3, 88, num_frames)."""
-        windows = [self.notes(example, num_frames / FRAME_RATE_HZ) for example in examples]
-        return rasterise(windows, num_frames, device)
+        """The rolls of examples (B, 3, 88, num_frames), at a steady tempo."""
+        return rasterise([in_beats(self.notes(example), STEADY) for example in examples], num_frames, device)
 
     def style_inputs(self, reads: str, examples: list[Example], device="cpu") -> NoteWindows | PianoRoll:
         """The examples as a style encoder reads them: `reads` of its config, "chords", "notes" or "roll"."""
-        if reads == "chords":
-            return note_windows([grouped_values(notes) for notes in self.long_windows(examples)], device)
-        if reads == "notes":
-            return note_windows(self.passages(examples), device)
-        return self.piano_roll(examples, device=device)
-
-    def passages(self, examples: list[Example]) -> list[np.ndarray]:
-        """The notes from each example on, beyond its chunk too, for note_windows: list of float32 (5, N).
-
-        N is a little above WINDOW_NOTES where the piece has as many, so that some may be left out.
-        """
-        return [note_values(notes)[:, :PASSAGE_NOTES] for notes in self.long_windows(examples)]
+        if reads == "roll":
+            return self.piano_roll(examples, device=device)
+        return windows_of(self.long_windows(examples), reads, device)
 
     def long_windows(self, examples: list[Example]) -> list[Notes]:
         """The notes from each example on for LONGEST_PASSAGE_S, beyond its chunk, as `notes` changes them."""
@@ -229,101 +180,3 @@ class Stream:
         velocity = np.clip(notes.velocity * example.loudness, 1, 127)
         times = (notes.onset_s / example.tempo, notes.duration_s / example.tempo)
         return Notes(*times, pitch, velocity, notes.pedal_s / example.tempo)
-
-
-# --- Encoded music -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Coded:
-    """Examples as a generator learns them.
-
-    Attributes
-    ----------
-    codes : int64 (B, N, G)
-    chords : (B, N, CHORD_DIM), of chart.chord_features
-    onsets, keys : (B, N), how many notes begin in each latent frame, and the sum of their keys (0 is A0)
-    """
-
-    codes: Tensor
-    chords: Tensor
-    onsets: Tensor
-    keys: Tensor
-
-    def density_and_register(self) -> tuple[Tensor, Tensor]:
-        """Onsets a second and mean MIDI pitch, (B, N) each, over CONTEXT_FRAMES around each frame; NaN in silence."""
-        onsets, keys = (smooth(values[:, None], CONTEXT_FRAMES)[:, 0] for values in (self.onsets, self.keys))
-        return onsets * LATENT_RATE_HZ, keys / onsets + LOWEST_PITCH
-
-
-class CodedStream(Stream):
-    """Chunks of pieces that lie encoded on disk; code_store.CodeStore makes the files and sets their paths.
-
-    Parameters
-    ----------
-    pieces, config, augment : as of Stream
-    num_encodings : how many times each piece is encoded, each in another key; 0: as played
-
-    Attributes
-    ----------
-    encodings : their numbers
-    pianists : of each piece, "" where unknown
-    code_paths : dict (item, encoding) -> file with rows FRAME
-    style_paths : a file for each piece, float16 (P, S)
-    """
-
-    def __init__(self, pieces: list, config: StageConfig, num_encodings: int, augment: bool = True):
-        super().__init__(pieces, config, augment=augment)
-        self.encodings = range(num_encodings) if num_encodings else [AS_PLAYED]
-        self.pianists = pianists_of(pieces)
-        self.code_paths: dict[tuple[int, int], Path] = {}
-        self.style_paths: list[Path] = []
-        self._maps, self._tempos = {}, {}
-
-    def read(self, examples: list[Example], epoch: int, device="cpu") -> Coded:
-        """WINDOW latent frames of each example; where they begin is rounded to a latent frame."""
-        encoding = self.encodings[epoch % len(self.encodings)]
-        rows = np.stack([self._window(example, encoding) for example in examples])
-        codes, chord, onsets, keys = (
-            torch.from_numpy(rows[name].astype(kind)).to(device)
-            for name, kind in (("codes", np.int64), ("chord", np.int64), ("onsets", np.float32), ("keys", np.float32))
-        )
-        return Coded(codes, chord_features(chord), onsets, keys)
-
-    def chords(self, item: int) -> np.ndarray:
-        """int8 (N, 3): chord frames of a piece as first encoded."""
-        return self._mapped(self.code_paths[item, self.encodings[0]])["chord"]
-
-    def styles(self, items: list[int], shares: list[float], device="cpu") -> Tensor:
-        """(B, S): of each item the style of the passage at a share in [0, 1) of it."""
-        rows = [self._mapped(self.style_paths[item]) for item in items]
-        passages = np.stack([row[int(share * len(row))] for row, share in zip(rows, shares, strict=True)])
-        return torch.from_numpy(passages).float().to(device)
-
-    def set_pianist_styles(self, names: tuple[str, ...], vectors: Tensor) -> None:
-        """The vectors (P, S) that `pianist_styles` looks up, on the device of training."""
-        rank = {name: index for index, name in enumerate(names)}
-        self._style_rank = torch.tensor([rank.get(name, len(names)) for name in self.pianists], device=vectors.device)
-        self._pianist_styles = functional.pad(vectors, (0, 0, 0, 1))  # the last one is that of unknown pianists
-
-    def pianist_styles(self, items: list[int]) -> tuple[Tensor, Tensor]:
-        """(vectors (B, S) of the items' pianists, bool (B,) whether they have one)."""
-        rank = self._style_rank[items]
-        return self._pianist_styles[rank], rank < len(self._pianist_styles) - 1
-
-    def _window(self, example, encoding):
-        item = example.item
-        if (item, encoding) not in self._tempos:
-            self._tempos[item, encoding] = self.whole_piece(item, encoding).tempo
-        rows, start_s = self._mapped(self.code_paths[item, encoding]), self.bounds[item][0]
-        first = round((example.start_s - start_s) / self._tempos[item, encoding] * LATENT_RATE_HZ)
-        first = min(max(first, 0), len(rows) - WINDOW)
-        return rows[first : first + WINDOW]
-
-    def _mapped(self, path):
-        if path not in self._maps:
-            try:
-                self._maps[path] = np.load(path, mmap_mode="r")
-            except (OSError, ValueError) as error:
-                raise ConfigError(f"{path} can't be read ({error}). Delete it: it is made anew.") from error
-        return self._maps[path]

@@ -1,4 +1,4 @@
-"""A stage's model while it is trained: forward and backward, clipping, update, averages, validation, state.
+"""Training of a stage's model: forward and backward, clipping, update, averages, validation, state.
 
 The global batch of a step is cut twice: into a contiguous slice a process, and into micro-batches that fit the memory.
 Each part's loss is weighted by its share of the global batch and the gradients are summed over all of them, so that the
@@ -7,6 +7,7 @@ cut changes nothing but the order of additions. A step that runs out of memory i
 
 from __future__ import annotations
 
+import copy
 import gc
 import math
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from lib.config import ConfigError, StageConfig
 from lib.devices import autocast_dtype, give_back_memory
 from lib.storage.atomic_write import write_text
 from lib.storage.manifest import DamageError, sealed, unsealed
-from lib.training.optimizers import make_optimizer
+from lib.training.optimizers import Share, make_optimizer
 from lib.training.stages.stage import Stage
 
 ADJUSTMENTS = "adjustments.json"
@@ -121,11 +122,15 @@ class Trainer:
         self.adjustments, self.total_steps, self.report = adjustments, total_steps, report
         self.device = accelerator.device
         self.model = stage.to(self.device).model
-        self.optimizer = make_optimizer(self.model, self.config)
+        rank, processes = accelerator.process_index, accelerator.num_processes
+        self.optimizer = make_optimizer(self.model, self.config, Share(rank, processes, self._sum))
         self.autocast_dtype = autocast_dtype(self.config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast_dtype is torch.float16)
+        self.worker = self.model
+        if stage.in_bfloat16 and self.autocast_dtype == torch.bfloat16:  # quicker than casting in each layer
+            self.worker, self.autocast_dtype = copy.deepcopy(self.model).bfloat16(), None
+        self.gradients = _gradient_buffer(self.model)
         self.ema = copied(self.model.state_dict()) if self.config.ema_decay else None
-        rank, processes = accelerator.process_index, accelerator.num_processes
         self.global_batch = stage.stream.global_batch
         self.first, self.last = rank * self.global_batch // processes, (rank + 1) * self.global_batch // processes
         if self.global_batch < processes:
@@ -145,7 +150,7 @@ class Trainer:
         ------
         MemoryUsedUp : out of memory with micro-batches of 1
         """
-        self.model.train()
+        self.worker.train()
 
         def all_parts(micro_batch):
             firsts = range(self.first, self.last, micro_batch)
@@ -157,21 +162,34 @@ class Trainer:
         """Gradients of one micro-batch, its losses by their share of the global batch."""
         batch = self.stage.stream.batch(self.adjustments.data_step(step), first, last, self.device)
         with torch.autocast(self.device.type, self.autocast_dtype, enabled=self.autocast_dtype is not None):
-            losses = self.stage.losses(self.model, batch)
+            losses = self.stage.losses(self.worker, batch)
         share = (last - first) / self.global_batch
         self.scaler.scale(losses["loss"] * share).backward()
+        self._collect_gradients()
         return {name: value.detach().float() * share for name, value in losses.items()}
+
+    def _collect_gradients(self):
+        """Add those of the working copy to the model's, in full precision."""
+        if self.worker is self.model:
+            return
+        for parameter, own in zip(self.worker.parameters(), self.model.parameters(), strict=True):
+            if parameter.grad is not None:
+                own.grad.add_(parameter.grad)
+                parameter.grad = None
 
     def clip_gradients(self) -> float:
         """Clip them to max_grad_norm; the norm that they had."""
         self.scaler.unscale_(self.optimizer)
-        return float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm))
+        norm = torch.linalg.vector_norm(self.gradients)
+        self.gradients.mul_((self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
+        return float(norm)
 
     def update(self, step: int) -> dict[str, float]:
         """Step the optimizer, the codebook where the stage has one, and the averaged weights; what there is to log."""
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad()
+        self.gradients.zero_()
+        self._refresh_worker()
         logged = {}
         if self.stage.after_step is not None:
             share = (self.first / self.global_batch, (self.last - self.first) / self.global_batch)
@@ -193,8 +211,15 @@ class Trainer:
         self._forget()
         return is_fault
 
+    @torch.no_grad()
+    def _refresh_worker(self):
+        if self.worker is not self.model:
+            torch._foreach_copy_(list(self.worker.parameters()), list(self.model.parameters()))
+
     def _forget(self):
-        self.optimizer.zero_grad()
+        self.gradients.zero_()
+        for parameter in self.worker.parameters() if self.worker is not self.model else ():
+            parameter.grad = None
         if self.stage.forget is not None:
             self.stage.forget()
 
@@ -219,7 +244,7 @@ class Trainer:
             size = self.adjustments.halve(step)
             if not size:
                 raise MemoryUsedUp(
-                    "Out of memory with one chunk at a time: take a smaller --preset, or a device with more."
+                    "Out of memory with one chunk at a time: use a smaller --preset, or a device with more memory."
                 )
             passes = math.ceil((self.last - self.first) / size)
             text = f"{self.stage.micro_batch} chunks at a time did not fit; now {size}, {passes} forward passes a step"
@@ -232,18 +257,14 @@ class Trainer:
         totals = torch.stack([torch.stack([row[name] for row in rows]).sum() for name in rows[0]])
         if self.accelerator.num_processes > 1:
             totals = self._sum(totals)
-            with torch.no_grad():
-                for parameter in self.model.parameters():
-                    if parameter.requires_grad:
-                        own = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
-                        parameter.grad = self._sum(own)
+            self.gradients.copy_(self._sum(self.gradients))
         return dict(zip(rows[0], totals.tolist(), strict=True))
 
     def _sum(self, tensor):
         return self.accelerator.reduce(tensor, "sum")
 
     def agree(self, flag: bool) -> bool:
-        """Whether it is so in any process, such as that it wants to stop here: they must not part ways."""
+        """Whether a condition holds in any process, for example a request to stop, so that all processes act alike."""
         if self.accelerator.num_processes == 1:
             return bool(flag)
         return bool(self._sum(torch.tensor(float(bool(flag)), device=self.device)) > 0)
@@ -269,20 +290,37 @@ class Trainer:
             tensors["ema"] = self.ema
         return snapshot(tensors), snapshot(self.optimizer.state_dict()), self.scaler.state_dict()
 
+    def checkpoint_bytes(self) -> tuple[int, int]:
+        """Sizes of a checkpoint, at most, and of its weights alone."""
+        model = sum(tensor.nbytes for tensor in self.model.state_dict().values())
+        weights = model if self.ema is None else 2 * model
+        return weights + 2 * model, weights  # AdamW keeps two numbers a weight, Muon one
+
     def begin_with(self, weights: dict[str, Tensor], where: object) -> None:
         """Take over weights alone; ConfigError, which names where they are from, if they are of another model."""
         put_weights(self.model, weights, where)
+        self._refresh_worker()
         self.ema = None if self.ema is None else copied(self.model.state_dict())
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take over weights, optimizer, scaler and averages of a checkpoint."""
         put_weights(self.model, checkpoint.tensors("model"), checkpoint.path)
+        self._refresh_worker()
         self.optimizer.load_state_dict(checkpoint.optimizer())
-        if self.scaler.is_enabled():
-            self.scaler.load_state_dict(checkpoint.scaler())
+        if self.scaler.is_enabled() and (state := checkpoint.scaler()):  # none of a GPU that trained in bf16
+            self.scaler.load_state_dict(state)
         if self.ema is not None:
             averages = renamed_tensors(self.model, checkpoint.weights())
             self.ema = {name: tensor.to(self.device) for name, tensor in averages.items()}
+
+
+def _gradient_buffer(model):
+    """Memory for the gradients of all trained parameters, one behind the other; each is a view into it."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    buffer = torch.zeros(sum(p.numel() for p in trained), device=trained[0].device)
+    for parameter, part in zip(trained, buffer.split([p.numel() for p in trained]), strict=True):
+        parameter.grad = part.view_as(parameter)
+    return buffer
 
 
 def copied(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/candidates.py --data-dir data [--clips 24] [--only "told alone;60 revisions alone"]
 
-Each clip is told a real one's chords and density, and rules ask for both. A variant says how many candidates compete in
+Each clip is told a real one's tempo, chords and density, and rules ask for both. A variant says how many candidates compete in
 a step, from which share of the steps on, how many revisions follow and how many ways are tried in each. Rule losses,
-share of half bars with the right chord, overlapping area and judge, median seconds of one core. Prints one JSON line
+share of beats with the right chord, overlapping area and judge, median seconds of one core. Prints one JSON line
 last.
 """
 
@@ -23,9 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 import generate as whole  # noqa: E402
 
-from lib.apps.evaluate.chord_adherence import TEMPO, agreement, chart_of, half_bars  # noqa: E402
-from lib.apps.evaluate.clip_sets import ClipSets, Size, density_of  # noqa: E402
-from lib.apps.evaluate.players import make_order  # noqa: E402
+from lib.apps.evaluate.clip_sets import ClipSets, Size  # noqa: E402
+from lib.apps.evaluate.clips import Clip, make_orders  # noqa: E402
 from lib.config import RELEASED  # noqa: E402
 from lib.generation.generate import generate  # noqa: E402
 
@@ -42,32 +41,23 @@ VARIANTS = {  # candidates in a step, from this share of the steps on, revisions
 
 def steered(bench, variant, count):
     """Figures of one variant over so many clips."""
-    real, losses, seconds, clips = bench.real.clips[:count], [], [], []
+    requests, seconds, clips = bench.requests(count), [], []
     in_step, first, revisions, ways = variant
     with whole.steering(in_step / ways, first, revisions):
-        for number, notes in enumerate(real, 1):
-            wish = {"seed": number, "chart": chart_of(notes), "tempo_bpm": TEMPO, "density": density_of(notes)}
-            order = make_order({**wish, "num_candidates": ways})
+        for order in make_orders([{**request, "num_candidates": ways} for request in requests]):
             began = time.process_time()
-            solo = generate(bench.tuned, order.request, chart=order.chart)
+            solo = generate(bench.tuned, order.request)
             seconds.append(time.process_time() - began)
-            losses.append([float(rule.loss(solo.piano_roll)[0]) for rule in rules_of(wish)])
-            clips.append(solo.new_notes)
-    density, chords = np.mean(losses, 0)
+            clips.append(Clip.of_request(order.request, solo.new_notes))
+    alone = {"density_loss": {"chords": "N.C."}, "chord_loss": {"density": None}}  # also of what is told alone
+    losses = {name: whole.losses_of([{**r, **less} for r in requests], clips).mean() for name, less in alone.items()}
     return {
-        "density_loss": density,
-        "chord_loss": chords,
-        "agreement": agreement([half_bars(notes) for notes in real], clips),
-        "oa": whole.overlap(clips, bench.real.clips)["oa"],
+        **losses,
+        "agreement": whole.agreement(bench.charts[:count], clips),
+        "oa": whole.overlap(clips, bench["real"].clips)["oa"],
         "judge": whole.judge_mean(bench.reference_classifier, clips),
         "core_seconds": float(np.median(seconds)),
     }
-
-
-def rules_of(wish):
-    """Density's, then the chords': also of what is told alone."""
-    chords = {name: wish[name] for name in ("chart", "tempo_bpm")}
-    return [whole.rule_of({"density": wish["density"]}), whole.rule_of(chords)]
 
 
 def main():
@@ -78,7 +68,7 @@ def main():
     parser.add_argument("--only", default=";".join(VARIANTS), help="names, with ; between them")
     words = parser.parse_args()
     torch.set_num_threads(1)
-    bench, figures = ClipSets(RELEASED, words.data_dir, size=Size(), pianist=whole.PIANIST, corpus="pijama"), {}
+    bench, figures = ClipSets(RELEASED, words.data_dir, size=Size(clips=words.clips), pianist=whole.PIANIST, corpus="pijama"), {}
     for name in words.only.split(";"):
         figures[name] = {key: round(value, 4) for key, value in steered(bench, VARIANTS[name], words.clips).items()}
         print(json.dumps({name: figures[name]}), file=sys.stderr, flush=True)

@@ -3,7 +3,8 @@
     python tests/benchmarks/codec.py --data-dir data (--released | --run RUN) [--quick] [--split validation]
 
 Takes all test pieces of MAESTRO, and those of PiJAMA that its own tables test on (`album_split_0` for the 30 pianists
-of the benchmark, `pijama.csv` for the others), each coded in one pass; --quick takes 20 of each, chosen by a seed.
+of the benchmark, `pijama.csv` for the others), each coded in one pass, in the beats of its tempo map, and mapped back to
+seconds; --quick takes 20 of each, chosen by a seed.
 Notes are matched by mir_eval (onset 40 ms; offset 20 % of the length or 50 ms; velocity after the best linear fit);
 F1 is the mean over pieces. Noise is added to the codes' vectors in units of their deviation, on the quick choice of MAESTRO.
 Prints the pieces that went worst, and tables by density, register and velocity; one JSON line last.
@@ -30,21 +31,16 @@ from lib.checkpoints.load import load_vqvae  # noqa: E402
 from lib.config import RELEASED  # noqa: E402
 from lib.data.corpora import in_published_test, open_corpus  # noqa: E402
 from lib.data.note_store import resolution_ms  # noqa: E402
+from lib.data.tempo_maps import open_tempo_maps  # noqa: E402
 from lib.devices import choose_device  # noqa: E402
 from lib.models.vqvae import BANDS, GROUPS  # noqa: E402
 from lib.music.metrics import match_notes, note_f1  # noqa: E402
-from lib.music.piano_roll import (  # noqa: E402
-    CHUNK_FRAMES,
-    CHUNK_S,
-    FRAME_RATE_HZ,
-    LATENT_STRIDE,
-    notes_to_piano_roll,
-    piano_roll_to_notes,
-)
+from lib.music.piano_roll import LATENT_STRIDE, LATENTS_PER_BEAT, WINDOW, notes_to_piano_roll, piano_roll_to_notes  # noqa: E402
+from lib.music.tempo_map import in_beats, in_seconds  # noqa: E402
 
-WINDOW = CHUNK_FRAMES // LATENT_STRIDE
+WINDOW_BEATS = WINDOW / LATENTS_PER_BEAT
 QUICK_PIECES, NOISE = 20, (0.05, 0.1, 0.2)
-BORDER_S = 0.3  # of a chunk, where a seam would be
+BORDER_BEATS = 0.6  # of a window, where a seam would be
 EDGES = {"density": (0, 4, 8, 12, 16, 24, math.inf), "register": (21, 40, 52, 64, 76, 88, 109),
          "velocity": (0, 30, 50, 70, 90, 128)}  # fmt: skip
 
@@ -101,26 +97,26 @@ def disturbed(vqvae, codes, noise, generator):
     return changed
 
 
-def measure(vqvae, store, index):
+def measure(vqvae, store, tempo_map, index):
     """Row of one piece."""
     piece, notes = store.pieces[index], store.piece_notes(index)
-    piano_roll = notes_to_piano_roll(notes)
+    piano_roll = notes_to_piano_roll(in_beats(notes, tempo_map))
     decoded, indices, encode_s, decode_s = through(vqvae, piano_roll)
-    estimate = piano_roll_to_notes(decoded)[0]
+    estimate = in_seconds(piano_roll_to_notes(decoded)[0], tempo_map)
     score, pairs = note_f1(notes, estimate), match_notes(notes, estimate)
     errors_ms = 1000 * np.abs(notes.onset_s[pairs[:, 0]] - estimate.onset_s[pairs[:, 1]])
     down, wanted = decoded.pedal.bool(), piano_roll.pedal.bool()
     pedal = np.array([int((down & wanted).sum()), int((down & ~wanted).sum()), int((wanted & ~down).sum())])
-    return Row(piece.corpus, piece.title or piece.member, len(notes), piano_roll.num_frames / FRAME_RATE_HZ,
+    return Row(piece.corpus, piece.title or piece.member, len(notes), notes.end_s,
                score.onset, score.onset_offset, score.onset_velocity, pedal, errors_ms,
-               tables(notes, estimate, pairs), indices, encode_s, decode_s)  # fmt: skip
+               tables(notes, estimate, pairs, tempo_map), indices, encode_s, decode_s)  # fmt: skip
 
 
-def tables(notes, estimate, pairs):
-    """Pairs, notes and decoded notes by density, register, velocity, and by how near a chunk's border they are."""
+def tables(notes, estimate, pairs, tempo_map):
+    """Pairs, notes and decoded notes by density, register, velocity, and by how near a window's border they are."""
     counted = {}
-    sides = [traits(notes, notes), traits(estimate, notes)]
-    for name, edges in {**EDGES, "border": (0, BORDER_S, math.inf)}.items():
+    sides = [traits(notes, notes, tempo_map), traits(estimate, notes, tempo_map)]
+    for name, edges in {**EDGES, "border": (0, BORDER_BEATS, math.inf)}.items():
         of, decoded = (np.digitize(side[name], edges[1:-1]) for side in sides)
         decoded[pairs[:, 1]] = of[pairs[:, 0]]  # a note that is kept counts where it was, however it has changed
         size = len(edges) - 1
@@ -128,12 +124,12 @@ def tables(notes, estimate, pairs):
     return counted
 
 
-def traits(notes, original):
-    """What notes are sorted by: the original's notes a second around them, pitch, velocity, seconds to a border."""
+def traits(notes, original, tempo_map):
+    """What notes are sorted by: the original's notes a second around them, pitch, velocity, beats to a border."""
     around = np.searchsorted(original.onset_s, [notes.onset_s - 0.5, notes.onset_s + 0.5])
-    place = notes.onset_s % CHUNK_S
+    place = tempo_map.to_beats(notes.onset_s) % WINDOW_BEATS
     return {"density": around[1] - around[0], "register": notes.pitch, "velocity": notes.velocity,
-            "border": np.minimum(place, CHUNK_S - place)}  # fmt: skip
+            "border": np.minimum(place, WINDOW_BEATS - place)}  # fmt: skip
 
 
 def f1_by(rows, name):
@@ -149,34 +145,34 @@ def pedal_f1(rows):
 
 
 def decode_flops(vqvae, indices):
-    """FLOPs of decoding a chunk of 10.24 s of real codes (N, GROUPS), the mean of up to 100."""
+    """FLOPs of decoding a window of 32 beats of real codes (N, GROUPS), the mean of up to 100."""
     chunks = indices[: len(indices) // WINDOW * WINDOW].unflatten(0, (-1, WINDOW))[:100]
     with FlopCounterMode(display=False) as counter:
         vqvae.decode(chunks)
     return counter.get_total_flops() / len(chunks)
 
 
-def noise_figures(vqvae, store, pieces):
+def noise_figures(vqvae, store, maps, pieces):
     """Mean onset F1 with noise on the latents."""
     figures = {}
     for level in NOISE:
         scores = []
         for index in pieces:
             notes = store.piece_notes(index)
-            decoded = through(vqvae, notes_to_piano_roll(notes), level, index)[0]
-            scores.append(note_f1(notes, piano_roll_to_notes(decoded)[0]).onset)
+            decoded = through(vqvae, notes_to_piano_roll(in_beats(notes, maps[index])), level, index)[0]
+            scores.append(note_f1(notes, in_seconds(piano_roll_to_notes(decoded)[0], maps[index])).onset)
         figures[f"noise{round(100 * level)}_onset_f1"] = round(float(np.mean(scores)), 4)
     return figures
 
 
 def code_figures(indices):
-    """Use of the codes, nominal and real bits a second of codes (N, GROUPS): the latter by each group's own frequencies."""
+    """Use of the codes, and real bits a beat of codes (N, GROUPS), by each group's own frequencies."""
     pairs = indices[:, :-1].unflatten(-1, (BANDS, 2))
     struck = pairs[pairs[..., 0] > 0]
     size = int(indices.max()) + 1
     used = [len(column.unique()) for column in struck.T]
     entropy = sum(entropy_bits(indices[:, group], size) for group in range(GROUPS))
-    return {"patterns_used": used[0], "ways_used": used[1], "bits_per_second": round(entropy * FRAME_RATE_HZ / LATENT_STRIDE, 1)}
+    return {"patterns_used": used[0], "ways_used": used[1], "bits_per_beat": round(entropy * LATENTS_PER_BEAT, 1)}
 
 
 def entropy_bits(codes, size):
@@ -219,17 +215,18 @@ def main():
         for corpus in ("maestro", "pijama"):
             store = open_corpus(corpus, words.data_dir)
             figures[f"time_resolution_ms_{corpus}"] = resolution_ms(store)
-            own = [measure(vqvae, store, index) for index in choose(store, words.split, words.quick)]
+            maps = open_tempo_maps(store)
+            own = [measure(vqvae, store, maps[index], index) for index in choose(store, words.split, words.quick)]
             figures.update(corpus_figures(own, corpus))
             for row in sorted(own, key=lambda row: row.onset)[:5]:
                 print(f"{corpus}: onset F1 {row.onset:.3f}, {row.notes / row.seconds:.1f} notes/s, {row.title}", flush=True)
             rows += own
         store = open_corpus("maestro", words.data_dir)
-        figures.update(noise_figures(vqvae, store, choose(store, words.split, True)))
+        figures.update(noise_figures(vqvae, store, open_tempo_maps(store), choose(store, words.split, True)))
         indices = torch.cat([row.indices for row in rows])
         figures.update(code_figures(indices))
         figures["codebook_use"] = round((figures["patterns_used"] + figures["ways_used"]) / (2 * vqvae.codebook.codes), 4)
-        figures["nominal_bits_per_second"] = (2 * BANDS * math.log2(vqvae.codebook.codes) + 4) * FRAME_RATE_HZ / LATENT_STRIDE
+        figures["nominal_bits_per_beat"] = (2 * BANDS * math.log2(vqvae.codebook.codes) + LATENT_STRIDE) * LATENTS_PER_BEAT
         figures["decode_gflop"] = round(decode_flops(vqvae, indices) / 1e9, 4)
     figures["pedal_frame_f1"] = round(pedal_f1(rows), 4)
     for name in ("encode", "decode"):

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/contact_sheet.py --data-dir data [--run RUN] [--out docs/pictures/contact_sheet.png]
 
-Left: what the released weights (or RUN) play when nothing is asked of them but their pianist's style, seeds 1 to 12. Right:
-clips of that pianist's validation albums, evenly spread. Prints one JSON line last.
+Left: what the released weights (or RUN) play in the tempo and metre and over the chords of the clip beside it, seeds 1 to 12.
+Right: clips of that pianist's validation albums, evenly spread. Prints one JSON line last.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib.apps.evaluate.clip_sets import real_clips  # noqa: E402
-from lib.config import build  # noqa: E402
+from lib.apps.evaluate.clips import make_orders  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.display.plots import plot_piano_roll  # noqa: E402
-from lib.generation.generate import generate, load_improviser  # noqa: E402
-from lib.generation.request import GenerateRequest  # noqa: E402
-from lib.music.piano_roll import CHUNK_S  # noqa: E402
+from lib.generation.generate import generate_many, load_improviser  # noqa: E402
 
 ROWS = 12
 
@@ -40,15 +38,15 @@ def main():
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures" / "contact_sheet.png")
     words = parser.parse_args()
     improviser = load_improviser(words.run, released=words.run is None, device="cpu")
-    asked = [build(GenerateRequest, {"own_changes": True, "seconds": CHUNK_S, "seed": seed + 1}) for seed in range(ROWS)]
-    real = real_clips(open_corpus("pijama", words.data_dir), "Brad Mehldau", "validation", ROWS).clips
-    columns = ([generate(improviser, one).notes for one in asked], real)
+    real = real_clips(open_corpus("pijama", words.data_dir), "Brad Mehldau", "validation", ROWS)
+    orders = make_orders([{**clip.prompt(), "density": None} for clip in real.clips])
+    columns = [solo.notes for solo in generate_many(improviser, orders)], real.notes
     figure, axes = plt.subplots(ROWS, 2, figsize=(16, 1.5 * ROWS), layout="constrained", sharex=True, sharey=True)
     for column, clips in enumerate(columns):
         for row, notes in enumerate(clips):
             ax = axes[row, column]
             plot_piano_roll(notes, ax=ax)
-            ax.set(xlabel="", ylabel="", xlim=(0, CHUNK_S), ylim=(21, 108), title="")
+            ax.set(xlabel="", ylabel="", xlim=(0, max(clip.seconds for clip in real.clips)), ylim=(21, 108), title="")
     axes[0, 0].set_title("generated, seeds 1 to 12"), axes[0, 1].set_title("real, albums that training has not heard")
     words.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(words.out, dpi=55)

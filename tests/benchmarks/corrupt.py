@@ -82,7 +82,7 @@ def garbage(path, rng):
 
 
 def swap(path, rng):
-    others = [other for other in path.parent.parent.glob("step-*/*") if other != path]
+    others = [other for other in path.parent.parent.glob("*/*") if other != path]
     other = rng.choice(others)
     content = path.read_bytes()
     path.write_bytes(other.read_bytes())
@@ -90,8 +90,8 @@ def swap(path, rng):
 
 
 def other_step(path, rng):
-    folders = [folder for folder in path.parent.parent.glob("step-*") if folder != path.parent]
-    if folders:
+    folders = [folder for folder in path.parent.parent.glob("*") if folder != path.parent]
+    if folders and path.parent.name != "best":
         shutil.rmtree(path.parent)
         shutil.copytree(rng.choice(folders), path.parent)
 
@@ -150,9 +150,19 @@ def pristine(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else {}
 
 
-def untouched(run, truth):
-    """Steps of the checkpoints that are still what they were."""
-    return {step for step, files in truth.items() if pristine(run / "checkpoints" / f"step-{step:08d}") == files}
+def checkpoint_folders(side):
+    """A run's checkpoints, or those of its mirror; the slot of the best weights is none."""
+    return sorted([*side.glob("checkpoints/*"), *side.glob("slots/[ab]")])
+
+
+def untouched(side, truth):
+    """Steps of the checkpoints that are still what they were; a slot may hold any of them, a folder its own alone."""
+    slots = [pristine(slot) for slot in side.glob("slots/[ab]")]
+    return {
+        step
+        for step, files in truth.items()
+        if files in slots or files == pristine(side / "checkpoints" / f"step-{step:08d}")
+    }
 
 
 def one_case(base, folder, truth, reference, rng):
@@ -164,7 +174,7 @@ def one_case(base, folder, truth, reference, rng):
     if lost is not None:  # a new machine, or an empty mirror
         shutil.rmtree(lost)
     sides = [side for side in (run, there) if side.exists()]
-    folders = [path for side in sides for path in sorted((side / "checkpoints").iterdir())]
+    folders = [path for side in sides for path in (*checkpoint_folders(side), *side.glob("slots/best"))]
     count = rng.choice([1, 2, 4, 8, len(folders)])
     for path in rng.sample(folders, min(count, len(folders))):
         if path.is_dir():
@@ -192,7 +202,7 @@ def main():
     asked = parser.parse_args()
     logging.getLogger("lib").setLevel(logging.CRITICAL)
     logging.disable(logging.CRITICAL)
-    lease.BEAT_S.update(folder=0.01, rclone=0.01)  # nobody wants to watch each stale lease for half a minute
+    lease.BEAT_S = 0.01  # nobody wants to watch each stale lease for half a minute
     began, rng, counts, kinds = time.monotonic(), random.Random(asked.seed), Counter(), Counter()
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
@@ -200,7 +210,9 @@ def main():
         base = scratch / "base"
         train(config(STEPS), scratch / "data", base / "runs", mirror=base / "mirror")
         truth = {checkpoints.step_of(path): pristine(path) for path in checkpoints.step_folders(base / "runs" / "style_encoder")}
-        shutil.rmtree(base / "mirror" / REMOTE / "checkpoints" / f"step-{max(truth):08d}")  # one behind, as it mostly is
+        slots = checkpoint_folders(base / "mirror" / REMOTE)
+        (newest,) = (slot for slot in slots if pristine(slot) == truth[max(truth)])
+        shutil.rmtree(newest)  # one behind, as it mostly is
         peace = train(config(LAST), scratch / "data", scratch / "peace")
         reference = checkpoints.find(peace.run).tensors("model")
         sys.stdout.flush()

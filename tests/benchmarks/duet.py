@@ -1,4 +1,4 @@
-"""The duet partner: does it answer on the beat, are notes on time, does anything hang?
+"""The duet partner: does it answer on the beat and in time, are notes sent on time, does anything hang?
 
     python tests/benchmarks/duet.py --data DIR [--quick] [--only PART,...]
 
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "apps" / "live")]
 from instruments import Keyboard, Synthesizer, read_journal, wait_for  # noqa: E402
 from midi_ends import Recorder  # noqa: E402
 
-from lib.apps.live.messages import CLOCKS_A_BEAT  # noqa: E402
-from lib.apps.live.partner import ScheduledNotes  # noqa: E402
-from lib.apps.live.process import raise_priority  # noqa: E402
-from lib.apps.live.tempo import BeatGrid  # noqa: E402
+from lib.apps.live.midi_output_process import raise_priority  # noqa: E402
+from lib.apps.live.scheduler import CLOCKS_A_QUARTER, key, without_overlap  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
+from lib.music.beat_tracking import phase_lock  # noqa: E402
 
 PARTS = ("answers", "timing", "hanging")
 TEMPO_BPM, PHRASE_S, ANSWER_BARS = 132.0, 3.0, 2
@@ -73,7 +73,7 @@ class Clock(threading.Thread):
         raise_priority()
         tick = 0
         while not self.over.is_set():
-            due_s = self.origin_s + tick * BEAT_S / CLOCKS_A_BEAT
+            due_s = self.origin_s + tick * BEAT_S / CLOCKS_A_QUARTER
             time.sleep(max(0.0, due_s - time.perf_counter()))
             with contextlib.suppress(OSError, ValueError):  # the port is closed
                 if tick == 0:
@@ -143,9 +143,10 @@ def measure_answers(words, folder):
     """Answers, on_beat_share, latencies, and keys left by a kill in the middle of an answer."""
     count = words.answers or (12 if words.quick else 40)
     music = phrases(words.data, count, PHRASE_S)
-    rows, off_s, took_s, hanging, late = [], [], [], 0, 0
+    rows, off_s, took_s, beats, hanging, late = [], [], [], [], 0, 0
+    options = ["--tempo", str(TEMPO_BPM), "--bars", str(ANSWER_BARS), "--feel", "straight"]
     for clock, half, killed in (("in", music[: count // 2], "command"), ("out", music[count // 2 :], "sender")):
-        command = Command(folder, clock, "--clock", clock, "--tempo", str(TEMPO_BPM), "--bars", str(ANSWER_BARS))
+        command = Command(folder, clock, "--clock", clock, *options)
         ticking = Clock(command.keyboard) if clock == "in" else None
         if ticking is not None:
             ticking.start()
@@ -157,6 +158,8 @@ def measure_answers(words, folder):
                 heard_out(command)
         due = [(on_s, bytes.fromhex(on)) for line in command.told("play") for on_s, _, on in line["spans"]]
         off_s.append(late_s(command.synthesizer.heard, due))
+        origin_s = beats_origin_s(command, ticking)
+        beats.append([(at_s - origin_s) / BEAT_S for at_s, _ in command.synthesizer.notes_on()])
         late += len(command.told("late"))
         took_s += [line["took_s"] for line in command.told("take")]
         hanging += command.kill(killed)
@@ -167,18 +170,21 @@ def measure_answers(words, folder):
     return {"phrases": count, "answers": len(there), "late_answers": late, "model_s": spread(took_s),
             "on_beat_share": float(np.mean([abs(row[0]) <= ON_BEAT_S for row in there])),
             "on_beat_off_ms": spread([1000 * abs(row[0]) for row in there]),
+            "sixteenths_lock": float(phase_lock(np.concatenate(beats), np.arange(10_000.0), (4,))[0]),
             "answer_latency_beats": spread(released), "felt_to_answer_beats": spread(felt),
             "timing_in_answers_p95_ms": float(np.percentile(np.abs(off_s), 95) * 1000), "hanging_after_kill": hanging}  # fmt: skip
 
 
 def one_answer(command, ticking, notes):
-    """(seconds beside the beat, beats from the last release, beats from the felt end) of the first note, or None."""
+    """Of an answer: seconds from its beginning to the nearest beat of the clock, and beats from the last release and
+    from the felt end to its first note; None: there is none.
+    """
     heard = len(command.synthesizer.notes_on())
     released_s = command.keyboard.play(notes)
     if not wait_for(lambda: len(command.synthesizer.notes_on()) > heard, 30, 0.05):
         return None
     first_s = command.synthesizer.notes_on()[heard][0]
-    beat = (first_s - beats_origin_s(command, ticking)) / BEAT_S
+    beat = (command.told("placed")[-1]["entry_s"] - beats_origin_s(command, ticking)) / BEAT_S
     felt_s = command.told("phrase_ended")[-1]["ended_s"]
     return (beat - round(beat)) * BEAT_S, (first_s - released_s) / BEAT_S, (first_s - felt_s) / BEAT_S
 
@@ -194,7 +200,7 @@ def beats_origin_s(command, ticking):
     if ticking is not None:
         return ticking.origin_s
     ticks = np.array([at_s for at_s, m in list(command.synthesizer.heard) if m.type == "clock"])
-    return float(np.median(ticks - np.arange(len(ticks)) * BEAT_S / CLOCKS_A_BEAT))
+    return float(np.median(ticks - np.arange(len(ticks)) * BEAT_S / CLOCKS_A_QUARTER))
 
 
 def spread(values):
@@ -206,7 +212,7 @@ def measure_timing(words, folder):
     """timing_p95_ms, clock_jitter_ms: a recorded performance through the sender while the model works without a pause."""
     from lib.apps.live.duet_request import DuetRequest
     from lib.apps.live.midi_output_process import MidiOutputProcess
-    from lib.apps.live.model_process import ModelProcess, Question
+    from lib.apps.live.model_process import ModelProcess, warm_up_question
     from lib.config import STYLES
 
     synthesizer = Recorder()
@@ -217,16 +223,19 @@ def measure_timing(words, folder):
     (notes,) = phrases(words.data, 1, PLAY_S, seed=7)
     begins_s = time.perf_counter() + 0.5
     output.order("start_clock", begins_s, BEAT_S)
-    line, grid = ScheduledNotes(notes, BEAT_S, 0, 0, PLAY_S / BEAT_S + 1), BeatGrid(begins_s, BEAT_S)
+    rows = zip(*(column.tolist() for column in (notes.onset_s, notes.duration_s, notes.pitch, notes.velocity)))
+    line = without_overlap([key(begins_s + t, begins_s + t + d, pitch, velocity) for t, d, pitch, velocity in rows])
     due, takes, used_s, idle_s = [], 0, cpu_s(model.process.pid), machine_idle_s()
-    model.ask(Question(1, None, 0, 16, BEAT_S))
+    question = replace(warm_up_question(DuetRequest(tempo_bpm=TEMPO_BPM)), beats=16)
+    model.ask(question)
     while (now_s := time.perf_counter()) < begins_s + PLAY_S + 0.5:
-        if spans := line.due(grid, now_s + 0.4):
+        if spans := [span for span in line if span.on_s < now_s + 0.4]:
+            line = line[len(spans) :]
             output.order("play", spans)
-            due += [pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off))]
+            due += [pair for span in spans for pair in ((span.on_s, bytes(span.on.bin())), (span.off_s, bytes(span.off.bin())))]
         if model.receive() is not None:
             takes += 1
-            model.ask(Question(takes + 1, None, 0, 16, BEAT_S))
+            model.ask(replace(question, number=takes))
         time.sleep(0.05)
     cores = (cpu_s(model.process.pid) - used_s) / (PLAY_S + 1)
     for process in busy:
@@ -239,7 +248,7 @@ def measure_timing(words, folder):
     model.close()
     off_ms = 1000 * np.abs(late_s(synthesizer.heard, due))
     ticks = np.array([at_s for at_s, m in synthesizer.heard if m.type == "clock"])
-    ideal = begins_s + np.arange(len(ticks)) * BEAT_S / CLOCKS_A_BEAT
+    ideal = begins_s + np.arange(len(ticks)) * BEAT_S / CLOCKS_A_QUARTER
     hanging = len(synthesizer.down)
     synthesizer.close()
     jitter_ms = 1000 * np.abs(ticks - ideal)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from lib.apps.live.messages import key, without_overlap  # noqa: E402
 from lib.apps.live.midi_output_process import MidiOutputProcess  # noqa: E402
+from lib.apps.live.scheduler import key, without_overlap  # noqa: E402
 
 
 def main():

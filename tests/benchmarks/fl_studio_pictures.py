@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import matplotlib
 
@@ -22,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "apps" / "fl_studio")]
 
 from fake_fl_studio import REAL, WHOLE, YES_NO, FLStudio  # noqa: E402
 
-from lib.apps.fl_studio.script import ScriptTake, script_text  # noqa: E402
+from lib.apps.fl_studio.script import read_take, script_text  # noqa: E402
 from lib.display.palette import BLUE, INK, PALE, PAPER, QUIET, STYLE, VERMILION  # noqa: E402
 from lib.generation.generate import generate, load_improviser  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
@@ -37,9 +38,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
     words = parser.parse_args()
-    request = GenerateRequest(seconds=8.0, seed=3, chords="Dm7 | G7 | Cmaj7 | A7alt")
+    request = GenerateRequest(choruses=1, seed=3, chords="Dm7 | G7 | Cmaj7 | A7alt")
     solo = generate(load_improviser(released=True, device="cpu"), request)
-    takes = [ScriptTake(f"solo-{n}", solo.notes, request.tempo_bpm, solo.chords) for n in (1, 2)]
+    with TemporaryDirectory() as folder:
+        takes = [read_take(solo.write(Path(folder) / f"solo-{n}.mid")) for n in (1, 2)]
     studio = FLStudio(ppq=96).open(script_text(takes, "Mehldau Solo"))
     studio.preview()
     with plt.rc_context(STYLE):

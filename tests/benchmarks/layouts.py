@@ -7,6 +7,7 @@ import importlib
 # name -> where this tree has it, then where config.LAST_COMMIT_OF_OLD_LAYOUT had it; "" where it may be gone
 NAMES = {
     "load_improviser": ("lib.checkpoints.load:load_improviser", "lib.training.trained:load_improviser"),
+    "load_vqvae": ("lib.checkpoints.load:load_vqvae", "lib.training.trained:load_vqvae"),
     "fingerprint": ("lib.checkpoints.load:fingerprint", "lib.training.trained:fingerprint"),
     "load_reference_classifier": (
         "lib.apps.evaluate.reference_classifier:load_reference_classifier",
@@ -15,6 +16,10 @@ NAMES = {
     "read_midi": ("lib.music.notes:read_midi", "lib.data.notes:read_midi"),
     "notes_to_piano_roll": ("lib.music.piano_roll:notes_to_piano_roll",),
     "piano_roll_to_notes": ("lib.music.piano_roll:piano_roll_to_notes",),
+    **{  # once in a module of their own
+        name: (f"lib.music.tempo_map:{name}", f"lib.music.beat_notes:{name}")
+        for name in ("STEADY", "in_beats", "in_seconds")
+    },
     "decide": ("lib.music.piano_roll:decide", ""),  # gone: what decode returns is decided already
     "RENAMED": ("lib.checkpoints.config_migration:RENAMED", ""),
     "generate": ("lib.generation.generate:generate", "lib.generate:generate"),

@@ -1,18 +1,19 @@
-"""How good listening is, in figures: the player, and notebook 06 in a real JupyterLab, both in a real Chromium.
+"""How good listening is, in figures: the player, the page of takes, and notebook 06 in a real JupyterLab, in a real Chromium.
 
-    python tests/benchmarks/listen.py [--out FOLDER]
+    python tests/benchmarks/listen.py [--out FOLDER] [--page docs/listen/index.html]
 
 player_mb_60s   a minute's page: 600 notes, chords, grand piano if libfluidsynth is there (target <= 1.5)
 first_paint_ms  from opening a page with 5,000 notes to the frame that shows them, median of 5 (<= 300)
 sync_ms         how far the playhead is from what sounds, 95th percentile of clicks heard after five seeks (<= 20)
 sync_speeds_ms  the same at half, three quarters and one and a half times the tempo, in seconds of the music
 script_ms_p95   script time of a frame while a page with 2,000 notes in view is scrolled and zoomed (<= 8)
+listen_mb       the page of twelve takes, see listen_page.py: it is made first, or is --page (<= 12)
 console_errors  on all of these pages (0)
 a11y_serious    serious or critical findings of axe-core in light and dark (0); null where axe-core can't be had
 cancel_s        from pressing Cancel while a solo of two minutes is played to the desk's saying so (<= 1)
-first_solo_s    from Run All Cells in a new kernel to sound, weights on disk, nothing trained (<= 60)
+first_solo_s    from Run All Cells in a new kernel to sound by the released weights (<= 20)
 
---out keeps the pages and screenshots of player and notebook at three widths. Prints one JSON line last.
+--out keeps the pages and screenshots of player, takes and notebook at three widths. Prints one JSON line last.
 """
 
 from __future__ import annotations
@@ -27,18 +28,22 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
 from browser import find_axe, find_barriers, open_browser, watch, why_no_browser  # noqa: E402
 from lab import Lab, copy_project, serve  # noqa: E402
+from listen_page import format_page, play, requests  # noqa: E402
 
 from lib.display.player import player_html, takes_html  # noqa: E402
+from lib.generation.generate import load_improviser  # noqa: E402
 from lib.music.audio import Audio, render_audio  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
+from lib.music.tempo_map import Metre, TempoMap  # noqa: E402
 
 SECONDS = 60
 SYMBOLS = ("Dm7", "G7", "Cmaj7", "A7b9", "Dm7b5", "G7alt", "Cm6", "Bbmaj7/D")
 CHORDS = [(2.0 * bar, SYMBOLS[bar % 8]) for bar in range(SECONDS // 2)]
+GRID = TempoMap.constant(120, Metre(4, 4), SECONDS // 2)
 NOTEBOOK_HEIGHT = 1000
 WIDTHS = ((360, 640), (1280, 480), (2560, 800))
 SEEKS_S = (0.0, 3.2, 7.77, 12.3456, 17.01)
@@ -117,18 +122,19 @@ def main():
     """Measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="keep the pages and screenshots here")
+    parser.add_argument("--page", type=Path, help="the page of takes; made from the released weights where there is none")
     words = parser.parse_args()
     figures = {"benchmark": "listen"}
     with tempfile.TemporaryDirectory() as scratch:
         folder = (words.out or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        figures.update(measure(folder, Path(scratch)))
+        figures.update(measure(folder, Path(scratch), words.page))
     print(json.dumps(figures))
 
 
-def measure(folder, scratch):
+def measure(folder, scratch, page_of_takes):
     """The figures; None for what needs a browser that is not there."""
-    sizes = write_pages(folder)
+    sizes = {**write_pages(folder), "listen_mb": write_page_of_takes(folder, page_of_takes)}
     missing = why_no_browser()
     if missing:
         print(f"the rest is not measured: {missing}", file=sys.stderr)
@@ -152,16 +158,26 @@ def measure(folder, scratch):
 def write_pages(folder):
     """The pages that are measured, and the size of a minute's."""
     solo, other = improvisation(600, 1), improvisation(600, 2)
-    pages = {"minute": player_html(solo, render_audio(solo.between(0, SECONDS - 2)), "Solo", CHORDS, 120)}
+    pages = {"minute": player_html(solo, render_audio(solo.between(0, SECONDS - 2)), "Solo", CHORDS, GRID)}
     sound = render_audio(other)
     takes = {"original": (solo, sound), "\uc7ac\uad6c\uc131": (other, sound), "silent": (other, None)}
-    pages["takes"] = takes_html(takes, "Dm7 G7 | \ube0c\ub798\ub4dc", CHORDS, 120)
+    pages["takes"] = takes_html(takes, "Dm7 G7 | \ube0c\ub798\ub4dc", CHORDS, GRID)
     for count in (2250, 5000):  # of 2,250 notes 2,000 are in view while the page is scrolled
         pages[f"notes_{count}"] = player_html(improvisation(count, 3), sound, f"{count} notes", CHORDS)
     pages["clicks"] = player_html(*clicks(), "clicks")
     for name, page in pages.items():
         (folder / f"{name}.html").write_text(page, encoding="utf-8")
     return {"player_mb_60s": round(len(pages["minute"].encode()) / 1e6, 3)}
+
+
+def write_page_of_takes(folder, page):
+    """listen.html, a copy of a page or made by the released weights; its megabytes."""
+    if page is None:
+        text = format_page(play(requests(), load_improviser(released=True, device="cpu")))
+    else:
+        text = page.read_text(encoding="utf-8")
+    (folder / "listen.html").write_text(text, encoding="utf-8")
+    return round(len(text.encode()) / 1e6, 2)
 
 
 def improvisation(count, seed):
@@ -195,6 +211,16 @@ def opened(browser, folder, name, wrongs, script="", **words):
         page.add_init_script(script)
     page.goto((folder / f"{name}.html").as_uri())
     page.wait_for_function("music.takes.every(take => take.ready || !take.sound)")
+    return page
+
+
+def opened_takes(browser, folder, wrongs, **words):
+    """The page of takes, the sound of its first one ready."""
+    page = browser.new_context(**{"viewport": {"width": 1280, "height": 480}, **words}).new_page()
+    wrongs.append(watch(page))
+    page.goto((folder / "listen.html").as_uri())
+    player = page.locator("iframe").first.element_handle().content_frame()
+    player.wait_for_function("typeof state !== 'undefined' && state.take.ready")
     return page
 
 
@@ -255,17 +281,25 @@ def count_barriers(browser, folder, axe):
         print(*found, sep="\n")
         count += len(found)
         page.context.close()
+        page = opened_takes(browser, folder, [], color_scheme=scheme)
+        found = find_barriers(page, axe)
+        print(*found, sep="\n")
+        count += len(found)
+        page.context.close()
     return count
 
 
 def take_pictures(browser, folder, wrongs):
-    """player_SCHEME_WIDTH.png."""
+    """player_SCHEME_WIDTH.png, listen_SCHEME_WIDTH.png."""
     for scheme in ("light", "dark"):
         for width, height in WIDTHS:
             page = opened(browser, folder, "takes", wrongs, color_scheme=scheme, viewport={"width": width, "height": height})
             page.evaluate("seek(6.3); select(8, 12)")
             page.wait_for_timeout(200)
             page.screenshot(path=folder / f"player_{scheme}_{width}.png")
+            page.context.close()
+            page = opened_takes(browser, folder, wrongs, color_scheme=scheme, viewport={"width": width, "height": height})
+            page.screenshot(path=folder / f"listen_{scheme}_{width}.png", full_page=True)
             page.context.close()
 
 
@@ -283,7 +317,7 @@ def measure_notebook(browser, folder, scratch, wrongs):
         for width, _ in WIDTHS:
             page.set_viewport_size({"width": width, "height": NOTEBOOK_HEIGHT})
             page.wait_for_timeout(500)
-            for name, place in (("player", 'iframe[title*="Cmaj7"]'), ("desk", 'button:has-text("Generate")')):
+            for name, place in (("player", 'iframe[title*="released: "]'), ("desk", 'button:has-text("Generate")')):
                 page.locator(place).last.evaluate("element => element.scrollIntoView({ block: 'center' })")
                 page.wait_for_timeout(500)
                 page.screenshot(path=folder / f"notebook_{name}_{width}.png")
@@ -295,7 +329,7 @@ def measure_first_solo(lab):
     """Seconds from Run All Cells to sound."""
     began_s = time.monotonic()
     lab.run_all()
-    player = lab.player("Cmaj7")
+    player = lab.player("released: ")
     player.locator("#play").click()
     player.wait_for_function("soundOf(state.take).currentTime > 0")
     seconds = time.monotonic() - began_s

@@ -1,11 +1,13 @@
 """The pictures of README.md and docs/RESULTS.md, made by the released weights.
 
-    python tests/benchmarks/pictures.py [--only solo,arc,styles,real_beside,player] [--out docs/pictures] [--data-dir data]
+    python tests/benchmarks/pictures.py [--only solo,arc,styles,bars,bars_before,real_beside,player] [--out docs/pictures]
+        [--data-dir data]
 
-solo.png: half a minute over a chart. arc.png: a rule that asks for an arc of density, and what was played. styles.png: one chart,
-one seed, four pianists. real_beside.png: what the model plays beside real clips of the same pianist, in figures over time (needs
-PiJAMA). player.png: the player's page in a browser (needs Chromium). What can't be made here is left as it is, saying so.
-Prints one JSON line last.
+solo.png: eight bars on their grid. bars.png: four choruses of eight bars, a chorus a row, on their bar grid; bars_before.png:
+the same chart, tempo and seed by the release in seconds, at its last commit. arc.png: a rule that asks for an arc of density, and
+what was played. styles.png: one chart, one seed, four pianists. real_beside.png: what the model plays beside real clips of the
+same pianist, in figures over time (needs PiJAMA). player.png: the player's page in a browser (needs Chromium). What can't be made
+here is left as it is, saying so. Prints one JSON line last.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import json
 import sys
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import matplotlib
@@ -23,21 +26,24 @@ import matplotlib.pyplot as plt  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
+from generate import played_earlier  # noqa: E402
 
 from lib.apps.evaluate.clip_sets import real_clips  # noqa: E402
+from lib.apps.evaluate.clips import Clip, make_orders  # noqa: E402
 from lib.apps.evaluate.measures import ATTRIBUTES, attributes  # noqa: E402
 from lib.config import build  # noqa: E402
 from lib.data.corpora import open_corpus  # noqa: E402
 from lib.data.note_store import CorpusError  # noqa: E402
 from lib.display.palette import GENERATED, REAL, on_paper  # noqa: E402
 from lib.display.player import write_player  # noqa: E402
-from lib.display.plots import plot_piano_roll, plot_piano_rolls  # noqa: E402
+from lib.display.plots import plot_bars, plot_piano_rolls  # noqa: E402
 from lib.display.rule_plots import plot_rules  # noqa: E402
-from lib.generation.generate import generate, load_improviser  # noqa: E402
+from lib.generation.generate import generate, generate_many, load_improviser  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
 from lib.music.audio import render_audio  # noqa: E402
+from lib.music.chart import Chart  # noqa: E402
 from lib.music.hands import left_hand  # noqa: E402
-from lib.music.piano_roll import CHUNK_S  # noqa: E402
+from lib.music.tempo_map import Metre, TempoMap  # noqa: E402
 
 CHART = "Cm7 | Fm7 | Bb7 | Ebmaj7 | Abmaj7 | Dm7b5 | G7b9 | Cm6"
 PIANISTS = ("Brad Mehldau", "Bill Evans", "Art Tatum", "Thelonious Monk")
@@ -47,9 +53,10 @@ DPI = 80
 
 
 def solo(improviser, words):
-    """Half a minute, hands in two colours, chords above."""
-    played = generate(improviser, build(GenerateRequest, {**SIDE, "seconds": 29.0, "seed": 3}))
-    return plot_piano_roll(played.notes, chords=played.chords, title=f"{CHART}, seed 3", hands=left_hand(played.notes))
+    """Eight bars on their grid, in two rows: chords above, one colour per hand."""
+    played = generate(improviser, build(GenerateRequest, {**SIDE, "bars": 8, "feel": "swing", "seed": 3}))
+    title = "Eight bars of swing at 132 a minute"
+    return plot_bars(played.notes, played.tempo_map, played.chords, title, hands=left_hand(played.notes))
 
 
 def arc(improviser, words):
@@ -67,13 +74,33 @@ def styles(improviser, words):
     return plot_piano_rolls({name: generate(base, build(GenerateRequest, {**wish, "style": name})).notes for name in PIANISTS})
 
 
+FOUR_CHORUSES = {"chords": CHART, "tempo_bpm": 120.0, "seed": 1}
+
+
+def bars(improviser, words):
+    """Four choruses, a row each."""
+    played = generate(improviser, build(GenerateRequest, {**FOUR_CHORUSES, "choruses": 4, "feel": "swing"}))
+    title = f"{CHART}, 120 a minute, swing"
+    return plot_bars(played.notes, played.tempo_map, played.chords, title, bars_per_row=8)
+
+
+def bars_before(improviser, words):
+    """The same by the release that knew no beats, on the bars that were asked for."""
+    tempo_map = TempoMap.constant(FOUR_CHORUSES["tempo_bpm"], Metre.parse("4/4"), 32)
+    (notes,) = played_earlier([{**FOUR_CHORUSES, "seconds": float(tempo_map.to_seconds(128.0))}])
+    changes = Chart.parse(CHART).changes(Fraction(128))
+    chords = [(float(tempo_map.to_seconds(float(beat))), chord.symbol) for beat, chord in changes]
+    return plot_bars(notes, tempo_map, chords, "the release before music was coded in beats", bars_per_row=8)
+
+
 @on_paper
 def real_beside(improviser, words):
     """The seven attributes that the overlapping area compares, each as a histogram of real and of generated clips."""
     real = real_clips(open_corpus("pijama", words.data_dir), "Brad Mehldau", "validation", COUNT).clips
-    wishes = [{"own_changes": True, "seconds": CHUNK_S, "seed": seed + 1} for seed in range(len(real))]
-    made = [generate(improviser, build(GenerateRequest, wish)).notes for wish in wishes]
-    rows = [[attributes(notes, CHUNK_S) for notes in clips] for clips in (real, made)]
+    orders = make_orders([{**clip.prompt(), "density": None} for clip in real])
+    solos = generate_many(improviser, orders)
+    made = [Clip.of_request(order.request, solo.notes) for order, solo in zip(orders, solos, strict=True)]
+    rows = [[attributes(clip) for clip in clips] for clips in (real, made)]
     figure, axes = plt.subplots(2, 4, figsize=(10, 4.4), layout="constrained")
     for ax, name in zip(axes.flat, ATTRIBUTES):
         values = [[row[name] for row in kind] for kind in rows]
@@ -91,7 +118,8 @@ def player(improviser, words):
 
     played = generate(improviser, build(GenerateRequest, {**SIDE, "seconds": 15.0, "seed": 3}))
     with tempfile.TemporaryDirectory() as folder:
-        path = write_player(Path(folder) / "player.html", played.notes, render_audio(played.notes), CHART, played.chords, 132.0)
+        take = played.notes, render_audio(played.notes), CHART, played.chords, played.tempo_map
+        path = write_player(Path(folder) / "player.html", *take)
         with open_browser() as browser:
             page = browser.new_page(viewport={"width": 960, "height": 420})
             page.goto(path.as_uri())
@@ -99,7 +127,10 @@ def player(improviser, words):
             return page.screenshot()
 
 
-PICTURES = {"solo": solo, "arc": arc, "styles": styles, "real_beside": real_beside, "player": player}
+PICTURES = {
+    **{"solo": solo, "arc": arc, "styles": styles, "bars": bars, "bars_before": bars_before},
+    **{"real_beside": real_beside, "player": player},
+}
 
 
 def missing(name, data_dir):

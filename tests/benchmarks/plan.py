@@ -4,15 +4,14 @@
 
 The machine is measured first, as `python -m lib plan` does; then each stage is trained for so many steps as should take that long,
 as a command in a process of its own: starting, encoding, validating and saving count. Nothing else should run meanwhile:
-`others` says what else did. The codec
-trains on the real corpora where they are in --data-dir, else all stages on the demo corpus; diffusion always does, so that what it
-encodes is foreseen too. Prints one JSON line last; wanted: plan_error and memory_error at most 0.15.
+`others` says what else did when the machine was measured. The codec trains on the real corpora where they are in --data-dir, else
+all stages on the demo corpus; diffusion always does, so that what it encodes is foreseen too.
+Prints one JSON line last; wanted: plan_error and memory_error at most 0.15.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import resource
@@ -26,14 +25,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from lib import config as configs  # noqa: E402
-from lib.apps.plan.estimate import Estimate, of_preset  # noqa: E402
-from lib.apps.plan.machines import at_hand, available_cores  # noqa: E402
-from lib.apps.plan.measurements import measure, peak_bytes  # noqa: E402
+from lib.apps.plan import machines  # noqa: E402
+from lib.apps.plan.estimate import estimate, of_preset  # noqa: E402
 from lib.data.prepare import prepare  # noqa: E402
 
 PROCESSOR = "--processor" in sys.argv
 QUICK_MINUTES, QUICK_SECONDS = 1.5, 30.0
-RELEASED_CODES = 1024  # patterns of the released codec, which the diffusion model speaks here
 MOST = 10**7  # epochs never end before the steps do
 
 
@@ -48,19 +45,24 @@ def has_corpora(config, data_dir):
     return all((Path(data_dir) / name / "notes.store").exists() for name in config.corpora)
 
 
-def foresee(stage, preset, minutes, data_dir, demo, measurement):
-    """(Estimate of a training that should take so long, its data folder)."""
+def measure(stage, preset, seconds, here):
+    """Logged of a probe; with --processor its step in seconds of the processor, as many as that training kept busy."""
+    used_s, began = clock(), time.perf_counter()
+    logged = machines.probe(stage, preset, seconds, 0.0 if PROCESSOR else here.others)
+    busy = (clock() - used_s) / (time.perf_counter() - began)  # 1 of the wall's
+    return logged._replace(step_s=logged.step_s * busy)
+
+
+def foresee(stage, preset, minutes, data_dir, demo, here, logged):
+    """(estimate of a training that should take so long, its config, its data folder)."""
     settings = {"epochs": MOST}
     if stage == "diffusion" or not has_corpora(configs.preset(stage, preset), data_dir):
         settings, data_dir = {"epochs": MOST, "corpora": "demo"}, demo
-    config, codes = of_preset(stage, preset, **settings), RELEASED_CODES if stage == "diffusion" else None
-
-    def estimate(steps):
-        return Estimate(config, at_hand(), data_dir, measurement, codes, steps)
-
-    seconds = estimate(1000).parts_s
+    config = of_preset(stage, preset, **settings)
+    seconds = estimate(config, here, data_dir, [logged], 1000)["parts_s"]
     fixed = seconds["start"] + seconds["encode"]
-    return estimate(max(1, round((60 * minutes - fixed) / (sum(seconds.values()) - fixed) * 1000))), data_dir
+    steps = max(1, round((60 * minutes - fixed) / (sum(seconds.values()) - fixed) * 1000))
+    return estimate(config, here, data_dir, [logged], steps), config, data_dir
 
 
 def train_in_a_process(stage, preset, corpora, steps, data_dir, folder):
@@ -76,7 +78,7 @@ def train_in_a_process(stage, preset, corpora, steps, data_dir, folder):
 
 def child(stage, preset, corpora, steps, data_dir, folder):
     """Train here, and say how much memory it took."""
-    from lib.devices import choose_device
+    from lib.devices import choose_device, peak_bytes
     from lib.training.loop import train
 
     config = configs.preset(stage, preset, epochs=MOST, corpora=corpora, steps=int(steps))
@@ -85,38 +87,31 @@ def child(stage, preset, corpora, steps, data_dir, folder):
     print(json.dumps({"peak_bytes": peak_bytes(choose_device("auto"))}))
 
 
-def compare(stage, words, folder, measured):
+def compare(stage, words, folder, here):
     """A row of figures of one stage."""
-    estimate, data_dir = foresee(stage, words.preset, words.minutes, words.data_dir, Path(folder) / "data", measured)
-    corpora = estimate.config.corpora
-    seconds, taken_bytes = train_in_a_process(
-        stage, words.preset, corpora, estimate.steps, data_dir, Path(folder) / "runs"
-    )
-    foreseen, foreseen_bytes = estimate.hours * 3600, estimate.memory_gb * 1e9
+    logged = measure(stage, words.preset, words.seconds / len(words.stages.split(",")), here)
+    data = words.data_dir, Path(folder) / "data"
+    estimated, config, data_dir = foresee(stage, words.preset, words.minutes, *data, here, logged)
+    run = stage, words.preset, config.corpora, estimated["steps"], data_dir, Path(folder) / "runs"
+    seconds, taken_bytes = train_in_a_process(*run)
+    foreseen, foreseen_bytes = estimated["hours"] * 3600, estimated["memory_gb"] * 1e9
     row = {
         "stage": stage,
-        "steps": estimate.steps,
-        "corpora": corpora,
+        "steps": estimated["steps"],
+        "corpora": config.corpora,
         "predicted_s": round(foreseen, 1),
         "actual_s": round(seconds, 1),
         "predicted_over_actual": round(foreseen / seconds, 3),
         "predicted_mib": round(foreseen_bytes / 2**20),
         "actual_mib": round(taken_bytes / 2**20),
         "memory_over_actual": round(foreseen_bytes / taken_bytes, 3),
-        "parts_s": {name: round(value, 1) for name, value in estimate.parts_s.items()},
-        "step_s": round(measured.step_s, 4),
-        "spread": round(measured.spread, 3),
-        "others": round(measured.others, 3),
-        "within_range": bool(estimate.low_hours <= seconds / 3600 <= estimate.high_hours),
+        "parts_s": {name: round(value, 1) for name, value in estimated["parts_s"].items()},
+        "step_s": round(logged.step_s, 4),
+        "others": round(here.others, 3),
+        "within_range": bool(estimated["low_hours"] <= seconds / 3600 <= estimated["high_hours"]),
     }
     print(row, flush=True)
     return row
-
-
-def by_processor(measured):
-    """A Measurement in seconds of the processor: of the wall's, those that this training kept one busy."""
-    seconds = {name: getattr(measured, name) * measured.own for name in ("start_s", "step_s", "validate_s")}
-    return dataclasses.replace(measured, **seconds, others=0.0)
 
 
 def main():
@@ -140,15 +135,13 @@ def main():
         words.minutes, words.seconds = QUICK_MINUTES, QUICK_SECONDS
     if PROCESSOR:
         os.environ["OMP_NUM_THREADS"] = "1"
-    stages = words.stages.split(",")
     with tempfile.TemporaryDirectory() as folder:
+        machines.PROBES = Path(folder) / "probes"  # not those of whoever uses this machine
         prepare(["demo"], Path(folder) / "data")
-        measured = measure(words.preset, words.seconds / len(stages), stages, cache=None)
-        if PROCESSOR:
-            measured = {stage: by_processor(row) for stage, row in measured.items()}
-        rows = [compare(stage, words, folder, measured[stage]) for stage in stages]
+        rows = [compare(stage, words, folder, machines.at_hand()) for stage in words.stages.split(",")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(json.dumps({
-        "benchmark": "plan", "device": at_hand().title, "cores": available_cores(), "clock": "processor" if PROCESSOR else "wall",
+        "benchmark": "plan", "device": machines.at_hand().title, "cores": cores, "clock": "processor" if PROCESSOR else "wall",
         "minutes": words.minutes, "preset": words.preset,
         "plan_error": max(abs(row["predicted_over_actual"] - 1) for row in rows),
         "memory_error": max(abs(row["memory_over_actual"] - 1) for row in rows), "rows": rows,

@@ -30,7 +30,7 @@ from lib import config as configs  # noqa: E402
 WEIGHTS = {
     "vqvae": ("vqvae", {}, 5000),
     "style_encoder": ("style_encoder", {}, 6000),
-    "diffusion": ("diffusion", {}, 5000),
+    "diffusion": ("diffusion", {}, 3960),
     "fine_tune": ("fine_tune", {"pianist": "Cora Canonby"}, 400),
     "judge": ("style_encoder", {"reads": "roll", "seed": 1, "views": 1, "batch_size": 32}, 2500),
 }
@@ -94,8 +94,9 @@ def measure(name, precision, words, folder):
     from lib.checkpoints.run_dependencies import DEPENDENCIES
     from lib.devices import choose_device
     from lib.training import loop
+    from lib.training.coded_stream import BeatStream, CodedStream
     from lib.training.stages import style_encoder
-    from lib.training.stream import CodedStream, Stream
+    from lib.training.stream import Stream
 
     stage, settings, _ = WEIGHTS[name]
     real = words.data_dir is not None and name in FROM_STORES
@@ -104,8 +105,10 @@ def measure(name, precision, words, folder):
     config = configs.preset(stage, "laptop", steps=total, epochs=10**6, device=words.device, mixed_precision=precision,
                             **CHEAP, **corpora, **settings)  # fmt: skip
     clock = Clock(choose_device(words.device), total)
-    data = [(Stream, "batch"), (Stream, "piano_roll"), (Stream, "passages"), (CodedStream, "read"),
-            (CodedStream, "styles"), (style_encoder, "vary"), (style_encoder, "note_windows")]  # fmt: skip
+    data = [(Stream, "batch"), (Stream, "piano_roll"), (Stream, "style_inputs"), (BeatStream, "piano_roll"),
+            (CodedStream, "read"), (Stream, "long_windows"),
+            (CodedStream, "styles"),
+            *((style_encoder, function) for function in ("vary", "note_windows", "windows_of"))]  # fmt: skip
     built_on = {f"{source}_run": configs.RELEASED for source in DEPENDENCIES[stage]}
     with contextlib.ExitStack() as patches:
         for owner, function in data:

@@ -6,14 +6,16 @@ Checks COMMIT out beside, in a temporary folder, and runs both trees with this i
 
 - solos: the released weights play by the command line, plain, with the pianist's own changes, under rules, a passage
   anew and on from a performance; MIDI files are compared note for note
-- facts: fingerprints of the released models, the demo corpus, piano rolls rasterised from notes, their codes, rolls
-  decoded from them; not the style encoder, which has been trained anew since
+- facts: fingerprints of the released models, the demo corpus, piano rolls rasterised from notes at 125 beats a minute,
+  their codes, rolls decoded from them; not the style encoder, which has been trained anew since
 - stages: the other commit trains each stage whole; this tree takes a copy of that run without what came after its
   middle, resumes it, and must end on the same weights, averages, optimizer state and losses, bit for bit
 
-With --data-dir, VQ-VAE and style encoder are trained on that folder's note stores of maestro and pijama too. The last
-line is JSON: `identical`, `solos`, `facts`, `stages`, and `differences`, a line each. The exit code is 1 where
-something differs.
+With --data-dir, VQ-VAE and style encoder are trained on that folder's note stores of maestro and pijama too. A commit
+from before music was coded in beats (config.LAST_COMMIT_IN_SECONDS and earlier) is compared in what does not hang on
+that: codec, reference classifier, demo corpus, rolls, the training of the style encoder and the storage below it. The
+last line is JSON: `identical`, `solos`, `facts`, `stages`, `not_compared`, and `differences`, a line each. The exit code
+is 1 where something differs.
 """
 
 from __future__ import annotations
@@ -70,6 +72,10 @@ STAGES = {
 MODELS = {"vqvae": "VQVAE", "style_encoder": "StyleEncoder", "diffusion": "DiT", "fine_tune": "DiT"}
 # these read note stores directly; the others would have to encode a corpus first
 FROM_STORES = {"vqvae": "maestro", "style_encoder": "pijama"}
+OTHER_DEFAULTS = ("views", "consistency")  # settings whose defaults have changed since some commits
+IN_BEATS = ("vqvae", "diffusion", "fine_tune")  # stages whose examples are in beats
+IN_SECONDS = "that commit counts in seconds"
+OTHER_OPTIMIZER = "AdamW is fused since, and Muon takes matrices of one shape together"
 QUICK = {"solos": ("plain", "ruled", "infilled"), "stages": ("vqvae", "diffusion")}
 TIMEOUT_S = 1800
 
@@ -86,6 +92,11 @@ class Tree:
     def __init__(self, root, work):
         self.root, self.work = Path(root), Path(work)
         self.work.mkdir()
+
+    @property
+    def is_in_beats(self):
+        """Whether music is coded in beats there."""
+        return is_in_beats(self.root)
 
     def run(self, *words):
         """A Python process in the tree; stdout. AssertionError with the end of what it said where it fails."""
@@ -151,6 +162,21 @@ class Tree:
 # --- What is asked of a tree from within -----------------------------------------------------------------------
 
 
+def is_in_beats(root):
+    """Whether a tree codes music in beats."""
+    modules = (Path(root) / "lib" / "music").glob("*.py")
+    return any("def in_beats(" in module.read_text(encoding="utf-8") for module in modules)
+
+
+def rolls_of_tree(root):
+    """(notes -> piano roll, roll -> notes in seconds) of a tree; in beats at 125 a minute, where frames are 20 ms."""
+    to_roll, to_notes = name_in_tree("notes_to_piano_roll"), name_in_tree("piano_roll_to_notes")
+    if not is_in_beats(root):
+        return to_roll, lambda roll: to_notes(roll)[0]
+    steady, in_beats, in_seconds = map(name_in_tree, ("STEADY", "in_beats", "in_seconds"))
+    return lambda notes: to_roll(in_beats(notes, steady)), lambda roll: in_seconds(to_notes(roll)[0], steady)
+
+
 def write_facts(root, out, data, midi):
     """Run within a tree: prints fingerprints as JSON; writes rolls, codes, decoded rolls of MIDI files to an .npz."""
     import numpy as np
@@ -158,32 +184,29 @@ def write_facts(root, out, data, midi):
 
     torch.set_num_threads(1)
     released = Path(root) / "data" / "released"
-    improviser = name_in_tree("load_improviser")(released)
-    base = name_in_tree("load_improviser")(released, base=True)
+    vqvae, _ = name_in_tree("load_vqvae")(released)
     judge_parts = vars(name_in_tree("load_reference_classifier")()).values()
     (judge,) = [part for part in judge_parts if isinstance(part, torch.nn.Module)]
-    models = {
-        "vqvae": improviser.vqvae,
-        "dit": improviser.dit,
-        "base": base.dit,
-        "judge": judge,
-    }
+    models = {"vqvae": vqvae, "judge": judge}
+    if is_in_beats(root):
+        for name, is_base in (("dit", False), ("base", True)):
+            models[name] = name_in_tree("load_improviser")(released, base=is_base).dit
     fingerprints = {name: name_in_tree("fingerprint")(model) for name, model in models.items()}
     decide, arrays = name_in_tree("decide") or (lambda roll: roll), {}
-    pieces = sorted(Path(data).rglob("*.mid"))
+    pieces, (to_roll, to_notes) = sorted(Path(data).rglob("*.mid")), rolls_of_tree(root)
     for number, path in enumerate([*pieces[:: max(1, len(pieces) // 6)], *sorted(Path(midi).glob("*.mid"))]):
-        roll = name_in_tree("notes_to_piano_roll")(name_in_tree("read_midi")(path))
+        roll = to_roll(name_in_tree("read_midi")(path))
         with torch.inference_mode():
-            codes = improviser.vqvae.encode(roll)
-            decoded = decide(improviser.vqvae.decode(codes))
-        notes = name_in_tree("piano_roll_to_notes")(decoded)[0]
+            codes = vqvae.encode(roll)
+            decoded = decide(vqvae.decode(codes))
+        notes = to_notes(decoded)
         found = {
             "roll": roll.roll,
             "pedal": roll.pedal,
             "codes": codes,
             "decoded": decoded.roll,
             "decoded_pedal": decoded.pedal,
-            **{name: array for name, array in vars(notes).items() if isinstance(array, np.ndarray)},
+            **{name: array.round(9) for name, array in vars(notes).items() if isinstance(array, np.ndarray)},
         }
         arrays |= {f"{path.stem} {number} {name}": np.asarray(value) for name, value in found.items()}
     np.savez(out, **arrays)
@@ -222,10 +245,11 @@ def check_facts(old, new):
     for archive in data.rglob("*.zip"):  # where the demo corpus is shipped as one
         shutil.unpack_archive(archive, data / "demo" / "midi")
     prints, arrays = zip(*(tree.facts(data, old.work) for tree in (old, new)))
+    shared = prints[0].keys() & prints[1].keys() if not old.is_in_beats else prints[0].keys()
     corpora = [corpus_of(tree.work / "data" / "demo" / "notes.store") for tree in (old, new)]
     of_prints = [
         f"fingerprint of {name} is {prints[0][name][:12]} there, {prints[1].get(name, 'missing')[:12]} here"
-        for name in prints[0]
+        for name in sorted(shared)
         if prints[0][name] != prints[1].get(name)
     ]
     of_corpus = [] if corpora[0] == corpora[1] else ["demo corpus: its note stores differ"]
@@ -252,7 +276,7 @@ def check_stages(old, new, quick, data_dir):
         f"validate_every={2 * half}",
         "keep_checkpoints=1000",
     ]
-    results, differences = {}, []
+    results, differences, chosen = {}, [], QUICK["stages"] if old.is_in_beats else ("style_encoder",)
     tasks = [(name, *STAGES[name], None) for name in STAGES if " " not in name or not quick]
     tasks += [
         (f"{stage} {corpus}", stage, [f"corpora={corpus}"], data_dir)
@@ -260,6 +284,8 @@ def check_stages(old, new, quick, data_dir):
         if data_dir and (data_dir / corpus).exists()
     ]
     for name, stage, settings, stores in tasks:
+        if stage in IN_BEATS and not old.is_in_beats:
+            continue
         runs, sources = old.work / "runs", {}
         where = runs / stage if name == stage else old.work / name.replace(" ", "-") / stage
         if name != stage and stage in ("diffusion", "fine_tune"):
@@ -268,12 +294,14 @@ def check_stages(old, new, quick, data_dir):
                 for source in ("vqvae", "style_encoder", "diffusion")[: 2 + (stage == "fine_tune")]
             }
         old.train(stage, where.parent, stores or old.work / "data", [*common, *settings], sources)
-        if quick and name == stage and name not in QUICK["stages"]:
+        if quick and name == stage and name not in chosen:
             continue  # the others build on it
         copy = new.work / name.replace(" ", "-")
         shutil.copytree(where.parent if name == stage else where, copy if name == stage else copy / stage)
         keep_first_half(copy / stage, half)
-        new.train(stage, copy, stores or new.work / "data", [*common, *settings], sources)
+        trained = json.loads((where / "config.json").read_text(encoding="utf-8"))
+        same = [f"{setting}={trained[setting]}" for setting in OTHER_DEFAULTS if setting in trained]
+        new.train(stage, copy, stores or new.work / "data", [*common, *same, *settings], sources)
         found = compare_runs(name, where, copy / stage, (name_in_tree("RENAMED") or {}).get(MODELS[stage], {}))
         found += [] if resumed_at(copy / stage) == half else [f"{name}: was not resumed at step {half}"]
         results[name], differences = not found, differences + found
@@ -324,6 +352,10 @@ def main():
         folder = Path(folder)
         old = Tree(check_out(words.commit, folder / "tree"), folder / "there")
         new, figures, differences = Tree(ROOT, folder / "here"), {}, []
+        skipped = [] if old.is_in_beats else ["solos", "improvisers", *IN_BEATS]
+        figures["not_compared"] = dict.fromkeys(skipped, IN_SECONDS)
+        if not old.is_in_beats:
+            ONLY_CLOSE.update({name: OTHER_OPTIMIZER for name, (stage, _) in STAGES.items() if stage not in IN_BEATS})
         for tree in (old, new):
             tree.run("-m", "lib", "data", "demo", "--data-dir", tree.work / "data")
         for part, check in {
@@ -331,7 +363,7 @@ def main():
             "facts": lambda: check_facts(old, new),
             "stages": lambda: check_stages(old, new, words.quick, words.data_dir),
         }.items():
-            if part in parts:
+            if part in parts and part not in skipped:
                 figures[part], found = check()
                 differences += found
     for line in differences:

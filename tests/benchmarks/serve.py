@@ -32,7 +32,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from serving import free_port, serving, wait_for  # noqa: E402
 from tiny import save_tiny_improviser  # noqa: E402
 
-from lib.music.notes import Notes, to_midi  # noqa: E402
+from lib.music.midi_writer import to_midi  # noqa: E402
+from lib.music.notes import Notes  # noqa: E402
 
 ORDER = {"seconds": 5, "num_steps": 30, "chords": "Dm7 G7 | Cmaj7"}
 CLIENTS = 64
@@ -117,9 +118,10 @@ def hostile_value(chance):
     return chance.choice(words)
 
 
-FIELDS = ("chords", "recall", "seconds", "bars", "seed", "tempo_bpm", "beats_per_bar", "style", "density", "left_density",
-          "register", "loudness", "swing", "melody", "pitch_classes", "told", "condition_model", "own_changes", "num_candidates",
-          "guidance_scale", "num_steps", "temperature", "midi", "from_s", "to_s", "__class__")  # fmt: skip
+FIELDS = ("chords", "recall", "vamp", "choruses", "bars", "seconds", "seed", "tempo_bpm", "metre", "beats_per_bar", "feel",
+          "style", "density", "left_density", "register", "loudness", "swing", "melody", "pitch_classes", "told",
+          "condition_model", "own_changes", "num_candidates", "guidance_scale", "num_steps", "temperature", "midi", "from_s",
+          "to_s", "theme", "__class__")  # fmt: skip
 
 
 def hostile_order(chance):
@@ -132,7 +134,7 @@ def hostile_order(chance):
 def hostile_midi_order(chance):
     """A mutated MIDI file to go on from, or to fill a gap of."""
     order = {"midi": base64.b64encode(mutated_midi(chance)).decode(), "seconds": 1, "num_steps": 1}
-    gap = chance.choice(({}, {"from_s": 1, "to_s": 2}, {"from_s": 1e9, "to_s": 2e9}))
+    gap = chance.choice(({}, {"from_s": 1, "to_s": 2}, {"from_s": 1e9, "to_s": 2e9}, {"theme": order["midi"]}))
     return "/v1/solos", json.dumps({**order, **gap}).encode()
 
 
@@ -204,7 +206,7 @@ def load(improviser, folder, quick, *words):
         place = folder / name
         with serving(improviser, place, "--batch", batch, "--queued", 100, *words) as (_, client):
             clients = Clients(client.base_url, lasts_s, count=count)
-            results = [path.name for path in (place / "results").iterdir()]
+            results = list((place / "results").glob("*.json"))
             found[name] = {
                 "jobs": len(clients.accepted),
                 "lost": len(set(clients.accepted) - set(clients.done)),
@@ -251,12 +253,12 @@ def kill(improviser, folder, quick):
             wait_for(client, jobs[4 + 8 * number], 150)
             process.kill()
             process.wait()
-        before = sum(1 for path in (place / "results").iterdir() if not path.name.endswith(".part"))
+        before = len(list((place / "results").glob("*.json")))
         with serving(improviser, place) as (_, client):
             ended = [wait_for(client, client.get(job["links"]["self"]).json(), 150) for job in jobs]
             seeds = [client.get(f"/v1/solos/{job['id']}.json").json().get("request", {}).get("seed") for job in ended]
         lost += sum(job["state"] != "done" or seed != n for n, (job, seed) in enumerate(zip(ended, seeds)))
-        duplicated += sum(1 for _ in (place / "results").iterdir()) - len(jobs)
+        duplicated += len(list((place / "results").glob("*.json"))) - len(jobs)
         print(f"round {number}: {before} of {len(jobs)} were done at the kill", file=sys.stderr)
     return {"rounds": rounds, "jobs": 40 * rounds, "lost_after_kill": lost, "duplicated_after_kill": duplicated}
 

@@ -23,7 +23,6 @@ from lib.generation.generate import generate, load_improviser  # noqa: E402
 from lib.generation.request import GenerateRequest  # noqa: E402
 from lib.music.audio import render_audio, write_wav  # noqa: E402
 from lib.music.metrics import describe  # noqa: E402
-from lib.music.notes import write_midi  # noqa: E402
 
 SHOWN = ("notes", "pitch_low", "pitch_high", "notes_per_s", "velocity_mean", "velocity_std", "longest_silence_s",
          "sounding_notes", "pedal_share", "left_hand_share")  # fmt: skip
@@ -50,7 +49,7 @@ def main():
         wishes = {"chords": CHARTS[(seed - 1) % len(CHARTS)], "seconds": words.seconds, "seed": seed, **guided}
         solo = generate(improviser, build(GenerateRequest, wishes))
         performances[f"solo {seed}: {wishes['chords']}"] = solo.notes
-        write_midi(solo.notes, words.out / f"solo_{seed}.mid", markers=solo.chords)
+        solo.write(words.out / f"solo_{seed}.mid")
         write_wav(render_audio(solo.notes), words.out / f"solo_{seed}.wav")
     store = open_corpus(words.corpus, words.data_dir)
     pieces = store.select(pianist=words.pianist or improviser.pianist, split="validation", duets=False)

@@ -1,33 +1,37 @@
 """Which transformer, optimizer and music: the stage itself, the same CPU minutes, validation loss on PiJAMA.
 
     python tests/benchmarks/transformers.py --data-dir data --vqvae-run RUN --style-encoder-run RUN [--minutes 4]
-        [--only wide,...]
+        [--only wide,...] [--corpora pijama]
 
 Each variant changes a few settings of `train diffusion --preset laptop`; a warm-up, then cosine over the budget,
 counted in the process's CPU time; averaged weights are validated. What has to be encoded is encoded before the clock
-runs. Nats a latent frame of all of PiJAMA's validation batches, the same for all. Prints one JSON line last.
+runs. Nats a latent frame of all validation batches, the same for all. Prints one JSON line last.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
 import time
 from pathlib import Path
 
-import diffusability as common  # first: it sets how threads wait
-import torch
-from torch import nn
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait use no CPU time, which is what is counted
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
+from lib.checkpoints.load import make_dit  # noqa: E402
 from lib.config import preset  # noqa: E402
-from lib.models.dit import DiT  # noqa: E402
-from lib.models.vqvae import KINDS  # noqa: E402
+from lib.training.optimizers import make_optimizer  # noqa: E402
 from lib.training.stages.diffusion import DiffusionStage  # noqa: E402
 
+CORES, WARMUP_SHARE, EMA_DECAY, REPORTED = 2, 0.03, 0.995, 100
 VARIANTS = {
     "as it is": {},
     "adamw": {"optimizer": "adamw", "lr": 1e-3},
@@ -37,39 +41,35 @@ VARIANTS = {
     "deep": {"width": 192, "depth": 10, "heads": 3},
     "large": {"width": 384, "depth": 8, "heads": 6},
     "small": {"width": 128, "depth": 4, "heads": 2},
-    "patch 2": {"patch": 2},
-    "patch 2 deep": {"patch": 2, "depth": 12},
     "with classical music": {"corpora": ("maestro", "pijama")},
 }
 
 
-class Patched(DiT):
-    """The same with one position for two latent frames; each frame is still masked, and predicted, by itself."""
-
-    def __init__(self, code_vectors, kinds, width, *sizes):
-        super().__init__(code_vectors, kinds, width, *sizes)
-        self.join, self.part = nn.Linear(2 * width, width), nn.Linear(width, 2 * width)
-
-    def transform(self, x, condition):
-        """(B, N, H) -> (B, N, H), half as many positions in between."""
-        pairs = super().transform(self.join(x.unflatten(1, (-1, 2)).flatten(2)), condition)
-        return x + self.part(pairs).unflatten(-1, (2, -1)).flatten(1, 2)
-
-
-class Staged(common.Training):
-    """A stage's model and losses, trained by the clock."""
-
-    def __init__(self, stage, patch):
-        self.stage, self.config = stage, stage.config
-        torch.manual_seed(0)
-        kind = {1: DiT, 2: Patched}[patch]
-        self.model = kind.from_config(stage.config, stage.style_config.style_dim, stage.vqvae.code_vectors(), KINDS)
-
-    def loss(self, step):
-        """Of a step's batch."""
-        batch = self.stage.stream.batch(step, 0, self.config.batch_size)
+def train(stage, minutes):
+    """(trained model, steps, mean of the last losses): a warm-up and a cosine over the budget; averaged weights stay."""
+    torch.manual_seed(0)
+    config, model = stage.config, make_dit(stage.config, stage.style_config, stage.vqvae)
+    optimizer, averages = make_optimizer(model, config), None
+    budget_s, began, step, losses = minutes * 60 * CORES, time.process_time(), 0, []
+    while (share := (time.process_time() - began) / budget_s) < 1:
+        lr = config.lr * min(1.0, share / WARMUP_SHARE) * (0.55 + 0.45 * math.cos(math.pi * share))
+        for group in optimizer.param_groups:
+            group["lr"] = max(lr, 1e-6)
         with torch.autocast("cpu", torch.bfloat16):
-            return self.stage.losses(self.model, batch)["loss"]
+            loss = stage.losses(model, stage.stream.batch(step, 0, config.batch_size))["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        decay, state = min(EMA_DECAY, (1 + step) / (10 + step)), model.state_dict()
+        averages = averages or {name: value.clone() for name, value in state.items()}
+        for name, value in state.items():
+            averages[name].lerp_(value, 1 - decay)
+        losses.append(loss.item())
+        step += 1
+    model.load_state_dict(averages)
+    last = losses[-REPORTED:]
+    return model.eval(), step, sum(last) / len(last)
 
 
 def prepared(config, data_dir, sources):
@@ -87,25 +87,25 @@ def main():
     parser.add_argument("--style-encoder-run", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=4.0)
     parser.add_argument("--only", default=",".join(VARIANTS))
+    parser.add_argument("--corpora", default="pijama")
     parser.add_argument("--seed", type=int, default=0, help="what was encoded with it before is not encoded again")
     words = parser.parse_args()
-    torch.set_num_threads(common.CORES)
+    torch.set_num_threads(CORES)
     sources = {"vqvae": words.vqvae_run, "style_encoder": words.style_encoder_run}
-    judge = prepared(preset("diffusion", "laptop", seed=words.seed), words.data_dir, sources)
+    common = {"seed": words.seed, "corpora": words.corpora}
+    judge = prepared(preset("diffusion", "laptop", **common), words.data_dir, sources)
     figures = {}
     for name in words.only.split(","):
-        knobs = dict(VARIANTS[name])
-        patch, config = knobs.pop("patch", 1), preset("diffusion", "laptop", seed=words.seed, **knobs)
-        training = Staged(prepared(config, words.data_dir, sources), patch)
+        stage = prepared(preset("diffusion", "laptop", **{**common, **VARIANTS[name]}), words.data_dir, sources)
         began = time.monotonic()
-        steps, last = training.train(words.minutes)
+        model, steps, last = train(stage, words.minutes)
         with torch.inference_mode():
-            validation = judge.validate(training.model.eval())
+            validation = judge.validate(model)
         figures[name] = {
             "nats": round(validation["loss"], 3),
             "steps": steps,
             "training_nats": round(last, 3),
-            "parameters": sum(p.numel() for p in training.model.parameters()),
+            "parameters": sum(p.numel() for p in model.parameters()),
             "wall_s": round(time.monotonic() - began),
         }
         print(json.dumps({name: figures[name]}), file=sys.stderr, flush=True)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from lib import config
 from lib.apps.evaluate.reference_classifier import load_reference_classifier
-from lib.apps.headless.sweep_grid import read_sweep
+from lib.apps.headless.sweep import read_sweep
 from lib.apps.server.schemas import SoloOrder
 from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints import config_migration
@@ -115,6 +115,16 @@ def test_a_finished_folder_of_another_version(tiny_runs, tmp_path, caplog):
         load_improviser(folder)
 
 
+def test_a_finished_improviser_in_seconds_is_refused_and_its_codec_is_not(tiny_runs, tmp_path):
+    folder = shutil.copytree(tiny_runs / "brad_final", tmp_path / "brad_final")
+    since = ("drop_clock", "drop_tempo", "drop_feel", "drop_next_chord", "drop_reference")
+    rewrite(folder, lambda m: [m["configs"]["dit"].pop(name) for name in since])
+    reason = "brad_final/fine_tune.safetensors.* was made in seconds, before music was coded in beats. Train it again"
+    with pytest.raises(CheckpointError, match=f"{reason}.*commit {config.LAST_COMMIT_IN_SECONDS}"):
+        load_improviser(folder)
+    assert load_vqvae(folder)[1] == preset("vqvae", "tiny") and load_style_encoder(folder)
+
+
 def test_an_improviser_from_before_there_were_two_transformers(tiny_runs, tmp_path):
     folder = shutil.copytree(tiny_runs / "brad_final", tmp_path / "brad_final")
     (folder / "fine_tune.safetensors").rename(folder / "dit.safetensors")
@@ -143,6 +153,26 @@ def test_training_goes_on_from_an_earlier_config(run, demo_data):
     assert train(preset("vqvae", "tiny", steps=6), demo_data, runs).resumed_from_step == 4
 
 
+def test_a_run_keeps_what_its_preset_was_unless_told_otherwise(demo_data, tmp_path, monkeypatch, capsys):
+    train(preset("vqvae", "tiny", steps=2, lr=5e-4), demo_data, tmp_path)
+    with pytest.raises(CheckpointError, match="lr: 0.0005 in the run, 0.001 requested"):
+        train(preset("vqvae", "tiny", steps=3), demo_data, tmp_path)
+    monkeypatch.setattr(config_migration, "EARLIER_PRESETS", {"vqvae": {"tiny": {"lr": 5e-4}}})
+    assert train(preset("vqvae", "tiny", steps=3), demo_data, tmp_path).resumed_from_step == 2
+    assert "vqvae keeps what preset tiny was when it was begun: lr=0.0005" in capsys.readouterr().out
+    assert config_of_run(tmp_path / "vqvae").lr == 5e-4
+    with pytest.raises(CheckpointError, match="lr: 0.0005 in the run, 0.002 requested"):
+        train(preset("vqvae", "tiny", lr=2e-3), demo_data, tmp_path)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_earlier_presets_differ_from_those_of_today(stage):
+    for name, earlier in config_migration.EARLIER_PRESETS[stage].items():
+        today = preset(stage, name)
+        assert any(getattr(today, field) != value for field, value in earlier.items())
+        assert dataclasses.replace(today, **earlier)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_differences_of_a_whole_config_are_none(stage):
     assert differences(stage, dataclasses.asdict(preset(stage, "tiny"))) == ""
@@ -153,8 +183,6 @@ def test_differences_of_a_whole_config_are_none(stage):
 # fingerprint(model) of the released models as commit config.LAST_COMMIT_OF_OLD_LAYOUT computed it: users' styles,
 # galleries and encoded codes are kept under these
 FINGERPRINTS = {
-    "fine_tune": "d854064fdf7ae4b9736c041b90dee10ff73287d671242ed8fa3a9ebfa4d34347",
-    "diffusion": "4575d9df69b6f586a5ed4443c00e8039570a6b60b255377be567f9afe547c34e",
     "vqvae": "75b06548c9db075af86a6eb717bab02b6e1d5a79169a9b4a87a392b181ee2be3",
     "style_encoder": "931d35ab692284a99a840232168cd66bd2e00a8223d8e786deb9767751164bc1",
     "judge": "2266dd860fbdfa1c1e764f5dd4b6f1304c758a58a56b5a23e2c937548664d27f",
@@ -163,10 +191,10 @@ STAGE_CONFIGS = tuple(STAGES.values())
 
 
 def test_fingerprints_of_released_models_never_change():
-    tuned, base = load_improviser(RELEASED), load_improviser(RELEASED, base=True)
-    models = {"fine_tune": tuned.dit, "diffusion": base.dit, "vqvae": tuned.vqvae, "style_encoder": tuned.style_encoder}
+    models = {"vqvae": load_vqvae(RELEASED)[0], "style_encoder": load_style_encoder(RELEASED)[0]}
     assert {
-        name: fingerprint(model) for name, model in {**models, "judge": load_reference_classifier().style_encoder}.items()
+        name: fingerprint(model)
+        for name, model in {**models, "judge": load_reference_classifier().style_encoder}.items()
     } == FINGERPRINTS
 
 
@@ -281,7 +309,7 @@ def test_the_config_in_a_run_s_folder(table, tiny_runs, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(of_old(values)))
     assert config_of_run(tmp_path) == preset("vqvae", "tiny")
     (tmp_path / "config.json").write_text(json.dumps({**values, "a_knob_of_tomorrow": 1}))
-    with pytest.raises(CheckpointError, match="config.json is of no stage that this version knows.*git pull"):
+    with pytest.raises(CheckpointError, match="config.json belongs to no stage that this version knows.*git pull"):
         config_of_run(tmp_path)
 
 

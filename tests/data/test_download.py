@@ -106,7 +106,7 @@ def test_a_refusal_says_the_way_by_hand(server, tmp_path):
 
 def test_nobody_there(tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "PAUSE_S", 0.01)
-    with pytest.raises(CorpusError, match="can't be fetched.*it goes on"):
+    with pytest.raises(CorpusError, match="can't be fetched.*it continues"):
         fetch(Source("a.zip", "http://127.0.0.1:9/a.zip"), tmp_path)
 
 

@@ -9,7 +9,8 @@ import pytest
 from lib.data.corpora import open_corpus, summary
 from lib.data.ingest import ingest
 from lib.data.note_store import CorpusError
-from lib.music.notes import Notes, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes
 
 
 def tune(path, seed=0, count=20):

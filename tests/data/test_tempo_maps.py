@@ -1,22 +1,29 @@
 """Tempo maps of a corpus are tracked once, continue where they were stopped, and are read as they were written."""
 
+import shutil
 from functools import partial
 
 import numpy as np
 import pytest
 
+from lib.data.corpora import open_corpus
 from lib.data.ingest import ingest
 from lib.data.note_store import CorpusError, Piece, write_note_store
+from lib.data.prepare import copy_store, prepare
 from lib.data.tempo_maps import (
+    MAPS_NAME,
     PARTS_NAME,
     find_tempo_maps,
     open_tempo_maps,
     read_tempo_maps,
     store_fingerprint,
+    tempo_maps_of,
     write_tempo_maps,
 )
-from lib.music.notes import Notes, write_midi
-from lib.music.tempo_map import Metre, TempoMap
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes
+from lib.music.tempo_map import BEATS_ONLY, IN_BARS, Metre, TempoMap
+from lib.storage.backends import open_storage
 
 
 def maps():
@@ -88,6 +95,34 @@ def test_a_corpus_is_tracked_once_and_continues_after_a_stop(tmp_path):
     assert len(list(tmp_path.glob("loaded-*"))) == 4 and len(open_tempo_maps(store)) == 70
 
 
+def test_the_demo_corpus_has_maps_by_itself_and_so_has_what_a_mirror_brings(tmp_path):
+    store = prepare(["demo"], tmp_path / "data")["demo"]
+    maps = open_tempo_maps(store)
+    assert len(maps) == len(store) and all(m.bars["start"][0] == 0 for m in maps)
+    assert sum(m.seconds_of(IN_BARS, BEATS_ONLY) for m in maps) > 0.9 * sum(piece.seconds for piece in store.pieces)
+    changed = [m.from_beat(0) for m in maps[::-1]]
+    write_tempo_maps(tmp_path / "data" / "demo" / MAPS_NAME, changed, store_fingerprint(store))  # tracked anew, say
+    mirror = open_storage(tmp_path / "mirror")
+    mirror.open()
+    copy_store(mirror, "demo", tmp_path / "data")
+    back = prepare(["demo"], tmp_path / "elsewhere", str(tmp_path / "mirror"))["demo"]
+    assert [m.fingerprint() for m in open_tempo_maps(back)] == [m.fingerprint() for m in maps[::-1]]
+
+
+def test_a_corpus_of_ones_own_is_prepared_without_maps_and_training_says_what_to_do(tmp_path):
+    write_midi(Notes.from_arrays([0.0], [1.0], [60], [64]), tmp_path / "in" / "Ann" / "One" / "a.mid")
+    ingest("mine", tmp_path / "data", folder=tmp_path / "in")
+    store = prepare(["mine"], tmp_path / "data")["mine"]
+    with pytest.raises(CorpusError, match="no tempo maps.*python -m lib data beats"):
+        tempo_maps_of([(store, 0)])
+
+
+def test_a_note_store_that_was_ingested_or_mirrored_without_its_maps_gets_the_released_ones(demo_data, tmp_path):
+    shutil.copytree(demo_data / "demo", tmp_path / "demo", ignore=shutil.ignore_patterns(MAPS_NAME))
+    store = open_corpus("demo", tmp_path)
+    assert len(open_tempo_maps(store)) == len(store) and (tmp_path / "demo" / MAPS_NAME).exists()
+
+
 def test_released_maps_are_taken_where_they_fit(tmp_path):
     store = seventy_pieces(tmp_path)
     write_tempo_maps(tmp_path / "released.npz", [maps()[0]] * 70, store_fingerprint(store))
@@ -103,8 +138,8 @@ def test_ingest_keeps_the_grid_of_a_file_whose_notes_sit_on_it(tmp_path):
     beats_s = np.arange(64) * 0.4
     on_grid = Notes.from_arrays(np.r_[beats_s, beats_s + 0.2], np.full(128, 0.1), np.full(128, 60), np.full(128, 70))
     played = Notes.from_arrays(np.sort(np.random.default_rng(0).uniform(0, 25, 128)), *(np.full((3, 128), 60)))
-    write_midi(on_grid, tmp_path / "mine" / "Ann" / "One" / "a.mid", tempo_bpm=150)
-    write_midi(played, tmp_path / "mine" / "Ann" / "One" / "b.mid", tempo_bpm=150)
+    write_midi(on_grid, tmp_path / "mine" / "Ann" / "One" / "a.mid", TempoMap.constant(150, Metre.parse("4/4"), 4))
+    write_midi(played, tmp_path / "mine" / "Ann" / "One" / "b.mid", TempoMap.constant(150, Metre.parse("4/4"), 4))
     ingest("mine", tmp_path / "data", folder=tmp_path / "mine")
     from lib.data.corpora import open_corpus
 

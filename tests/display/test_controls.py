@@ -2,6 +2,7 @@
 
 import html
 import logging
+import math
 import re
 import time
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from lib.music.audio import Audio
 from lib.music.chart import Chart
 from lib.music.notes import Notes, read_midi
 from lib.music.piano_roll import notes_to_piano_roll
+from lib.music.tempo_map import Metre, TempoMap, in_beats
 
+MAP = TempoMap.constant(120.0, Metre(4, 4), 4)
 SILENT = Audio(np.zeros((100, 2), np.float32), 44100, "sine", "")
 
 
@@ -27,6 +30,7 @@ SILENT = Audio(np.zeros((100, 2), np.float32), 44100, "sine", "")
 class Played:
     notes: Notes
     chords: list
+    tempo_map: TempoMap
     begins_s: float = 0.0
 
 
@@ -39,26 +43,34 @@ class Pianist:
     """Plays as lib.generation.generate does, with its callback, but at once (or with `step_s` a step) and one note a second."""
 
     def __init__(self, step_s=0.0, num_steps=4):
-        self.step_s, self.num_steps, self.asked, self.steps = step_s, num_steps, [], 0
+        self.step_s, self.num_steps, self.asked, self.steps, self.maps = step_s, num_steps, [], 0, []
 
-    def improvise(self, request, callback=None, prompt=None):
+    def improvise(self, request, callback=None, prompt=None, tempo_map=None):
         Chart.parse(request.chords)
         if request.style and "Nobody" in request.style:
             choose("pianist", "Nobody", ["Ann"])
         self.asked.append((request, prompt))
         notes = Notes.from_arrays(np.arange(4.0), [0.9] * 4, np.arange(4) + 60 + request.seed % 12, [80] * 4)
         self.report(callback, notes)
+        metre, beat = Metre.parse(request.metre), 0
+        if prompt is not None:
+            self.maps.append(tempo_map)
+            beat = math.ceil(tempo_map.to_beats(prompt.end_s) - 1e-6)
+        begins_s = float(tempo_map.to_seconds(beat)) if beat else 0.0
+        own = TempoMap.constant(request.tempo_bpm, metre, 4, begins_s)
         if prompt is None:
-            return Played(notes, [(0.0, "Cmaj7")], 0.0)
-        return Played(prompt.followed_by(notes, prompt.end_s), [(0.0, "Cmaj7")], prompt.end_s)
+            return Played(notes, [(0.0, "Cmaj7")], own)
+        both = tempo_map.followed_by(own, beat)
+        return Played(prompt.followed_by(notes, begins_s), [(begins_s, "Cmaj7")], both, begins_s)
 
-    def infill(self, request, notes, from_s, to_s, callback=None):
+    def infill(self, request, notes, from_s, to_s, callback=None, tempo_map=None):
         if from_s >= notes.end_s:
-            reason = f"is no passage of a performance of {notes.end_s:.1f} s."
+            reason = f"is not a passage of a performance of {notes.end_s:.1f} s."
             raise ConfigError(f"--from {from_s:g} --to {to_s:g} {reason}", {"passage": f"{from_s:g} to {to_s:g} {reason}"})
         self.asked.append((request, notes, from_s, to_s))
+        self.maps.append(tempo_map)
         self.report(callback, notes)
-        return Played(notes.until(from_s), [], from_s)
+        return Played(notes.until(from_s), [], tempo_map, from_s)
 
     def report(self, callback, notes):
         for window in range(2):
@@ -66,7 +78,7 @@ class Pianist:
                 time.sleep(self.step_s)
                 self.steps += 1
                 place = {"step": step, "num_steps": self.num_steps, "window": window, "num_windows": 2}
-                callback({**place, "piano_roll": lambda: notes_to_piano_roll(notes, 512)})
+                callback({**place, "piano_roll": lambda: notes_to_piano_roll(in_beats(notes, MAP), 512)})
 
 
 def desk(pianist=None, **more):
@@ -139,7 +151,7 @@ def test_without_a_notebook_it_plays_while_one_waits():
 
 def test_chords_are_checked_while_they_are_written():
     panel, pianist = desk()
-    assert "Cmaj7" in panel.knob_panel.chart.value and not shown_faults(panel)
+    assert "Gm7" in panel.knob_panel.chart.value and not shown_faults(panel)
     panel.knobs["chords"].value = "Cmaj7 | Qm7"
     assert "'Qm7'" in shown_faults(panel)["chords"] and panel.knob_panel.chart.value == ""
     panel.play.click()
@@ -148,6 +160,20 @@ def test_chords_are_checked_while_they_are_written():
     assert not shown_faults(panel) and "Bb7" in panel.knob_panel.chart.value and "12 bars, 24.0 s" in panel.knob_panel.chart.value
     panel.knobs["tempo_bpm"].value = 240
     assert "12 bars, 12.0 s" in panel.knob_panel.chart.value
+    panel.knobs["metre"].value = "3/4"
+    assert "12 bars, 9.0 s" in panel.knob_panel.chart.value and "played 1.1 times in 10 s" in panel.knob_panel.chart.value
+
+
+def test_choruses_take_the_place_of_seconds():
+    panel, pianist = desk()
+    panel.knobs["chords"].value, panel.knobs["choruses"].value = "blues in Bb", 3
+    assert "3 choruses, 72.0 s" in panel.knob_panel.chart.value and panel.knobs["seconds"].layout.display == "none"
+    panel.play.click()
+    panel.knobs["choruses"].value = 0
+    assert panel.knobs["seconds"].layout.display == ""
+    panel.play.click()
+    assert [(request.choruses, request.seconds) for request, _ in pianist.asked] == [(3, None), (None, 10.0)]
+    assert "choruses=3" in panel.strip.takes[0].call.code() and "seconds" not in panel.strip.takes[0].call.code()
 
 
 def test_an_error_stands_under_its_field():
@@ -161,7 +187,7 @@ def test_an_error_stands_under_its_field():
     assert not shown_faults(panel) and len(pianist.asked) == 1
     panel.actions.passage = (4.0, 4.0)
     press(panel, "resample")
-    assert "is no passage of a performance of 3.9 s" in shown_faults(panel)["passage"] and not panel.play.disabled
+    assert "is not a passage of a performance of 3.9 s" in shown_faults(panel)["passage"] and not panel.play.disabled
     panel.knobs["tempo_bpm"].max, panel.knobs["tempo_bpm"].value = 900, 800
     panel.play.click()
     assert "less than or equal to 400" in shown_faults(panel)["tempo_bpm"] and list(shown_faults(panel)) == ["tempo_bpm"]
@@ -185,10 +211,12 @@ def test_knobs_make_the_request():
     knobs["style"].value, knobs["style_mix"].value, knobs["style_share"].value = "Ann", "Ben", 0.25
     assert knobs["style_share"].layout.display == ""
     knobs["register"].value, knobs["guidance_scale"].value = 64, 1.5
+    knobs["metre"].value, knobs["feel"].value = "7/8", "swing"
     panel.play.click()
     request = pianist.asked[0][0]
     assert request.style == "Ann:0.75,Ben:0.25" and request.register == 64 and request.guidance_scale == 1.5
     assert request.num_candidates == GUIDED_CANDIDATES and request.density is None
+    assert (request.metre, request.feel) == ("7/8", "swing")
 
 
 @pytest.mark.parametrize(
@@ -247,10 +275,43 @@ def test_going_on_from_a_take(tmp_path):
     press(panel, "continue")
     request, before = pianist.asked[1]
     assert request.chords == "Fm7" and before.onset_s.tolist() == [0.0, 1.0, 2.0] and before.end_s == 2.5
+    assert pianist.maps == [panel.strip.takes[0].tempo_map], "it is continued by the map that it was played in"
     assert panel.strip.chosen.number == 2 and panel.actions.passage[1] >= 6.4
     panel.strip.cards[1].keep.value = True
     kept = pretty_midi.PrettyMIDI(str(tmp_path / "take_2_seed_1.mid"))
     assert [change.time for change in kept.time_signature_changes] == [0.0, 2.5], "bars begin anew where it goes on"
+    assert panel.strip.takes[1].tempo_map.bar_lines_s().tolist() == [0.0, 2.5, 4.5, 6.5, 8.5], "of the cut bar no line is known"
+
+
+def test_a_take_goes_on_at_another_tempo_and_a_passage_of_it_keeps_the_map(tmp_path):
+    panel, pianist = desk(folder=tmp_path)
+    panel.play.click()
+    panel.knobs["tempo_bpm"].value, panel.knobs["metre"].value = 90, "3/4"
+    panel.actions.passage = (0.0, 2.0)
+    press(panel, "continue")
+    both = panel.strip.chosen.tempo_map
+    assert both.bar_lines_s().tolist() == pytest.approx([0.0, 2.0, 4.0, 6.0, 8.0])
+    assert np.diff(both.beats_s)[[0, -1]] == pytest.approx([0.5, 2 / 3])
+    assert "&quot;tempo&quot;: [90.0, 120.0]" in panel.player.value
+    panel.strip.cards[1].keep.value = True
+    kept = pretty_midi.PrettyMIDI(str(tmp_path / "take_2_seed_1.mid"))
+    assert kept.get_tempo_changes()[1] == pytest.approx([120, 90], rel=1e-4)
+    assert [(c.numerator, c.time) for c in kept.time_signature_changes] == [(4, 0.0), (3, 2.0)]
+    panel.actions.passage = (2.7, 3.2)
+    assert panel.actions.passage == (2.666, 3.333), "passages are in the take's own beats"
+    press(panel, "resample")
+    assert pianist.maps[-1] is both and panel.strip.chosen.tempo_map is both and pianist.asked[-1][2:] == (2.666, 3.333)
+
+
+def test_takes_that_are_compared_keep_their_maps():
+    panel, _ = desk()
+    panel.play.click()
+    panel.knobs["tempo_bpm"].value = 90
+    panel.play.click()
+    for card in panel.strip.cards:
+        card.tick.value = True
+    press(panel, "compare")
+    assert all(f"&quot;tempo&quot;: [{tempo}]" in panel.player.value for tempo in (120.0, 90.0))
 
 
 def test_a_passage_anew():

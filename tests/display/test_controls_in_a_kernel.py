@@ -12,11 +12,13 @@ from lib.music.notes import Notes
 from lib.display import controls
 from lib.generation.request import GenerateRequest
 from lib.music.piano_roll import notes_to_piano_roll
+from lib.music.tempo_map import Metre, TempoMap, in_beats
 
+beats = TempoMap.constant(120.0, Metre(4, 4), 2)
 notes, steps = Notes.from_arrays([0.0, 1.0], [0.5, 0.5], [60, 64], [80, 80]), []
 
 class Played:
-    notes, chords, begins_s = notes, [], 0.0
+    notes, chords, tempo_map, begins_s = notes, [], beats, 0.0
 
 def improvise(request, callback):
     for step in range(1, num_steps + 1):
@@ -25,7 +27,7 @@ def improvise(request, callback):
             np.ones((200, 200)) @ np.ones((200, 200))
         steps.append(step)
         place = {"step": step, "num_steps": num_steps, "window": 0, "num_windows": 1}
-        callback({**place, "piano_roll": lambda: notes_to_piano_roll(notes, 512)})
+        callback({**place, "piano_roll": lambda: notes_to_piano_roll(in_beats(notes, beats), 512)})
     return Played
 
 num_steps = 400

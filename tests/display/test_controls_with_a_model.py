@@ -60,7 +60,7 @@ def test_a_pianist_nobody_knows_and_a_passage_that_is_none(desk):
     desk.play.click()
     assert desk.wait(60) and desk.faults["style"].layout.display == "none"
     press(desk, "resample", (3.0, 3.0))
-    assert "is no passage" in desk.faults["passage"].value
+    assert "is not a passage" in desk.faults["passage"].value
 
 
 def test_it_is_cancelled_between_two_steps(desk):

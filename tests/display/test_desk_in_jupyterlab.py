@@ -13,7 +13,7 @@ from lab import Lab, copy_project, serve
 
 pytestmark = pytest.mark.slow  # about a minute each
 IPYWIDGETS_7 = ("ipywidgets==7.7.1", "jupyterlab_widgets<2", "jupyterlab>=3.6,<4")  # as Colab has it; JupyterLab 4 draws 8 alone
-CANCEL_S, FIRST_SOLO_S = 1.0, 60.0
+CANCEL_S, FIRST_SOLO_S = 1.0, 60.0  # on a busy machine; tests/benchmarks/listen.py measures it
 
 
 @pytest.fixture(scope="module", params=["ipywidgets 8", "ipywidgets 7"])
@@ -42,7 +42,7 @@ def lab(python, browser, tmp_path_factory):
         lab.project = project
         began_s = time.monotonic()
         lab.run_all()
-        player = lab.player("Cmaj7")
+        player = lab.player("released: ")
         player.locator("#play").click()
         player.wait_for_function("soundOf(state.take).currentTime > 0")
         lab.first_solo_s = time.monotonic() - began_s
@@ -69,7 +69,7 @@ def test_a_solo_is_heard_within_a_minute(lab, request):
 
 
 def test_its_time_advances_and_pauses(lab):
-    player = lab.player("released")
+    player = lab.player("released: ")
     player.locator("#play").click()
     player.wait_for_function("state.time > 0.5 && soundOf(state.take).currentTime > 0.5")
     player.locator("#play").click()
@@ -132,20 +132,28 @@ def test_a_passage_selected_in_the_player_is_played_anew(lab):
     lab.player("with 1.0 to 3.0 s resampled", of_desk=True)
 
 
+def is_saved(path):
+    """Whether a notebook stands there whole, with its players."""
+    try:
+        return "srcdoc" in json.dumps(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError:  # half written
+        return False
+
+
 def test_a_saved_notebook_plays_in_a_plain_browser(lab, browser, tmp_path):
     nbconvert, nbformat = pytest.importorskip("nbconvert"), pytest.importorskip("nbformat")
     path = lab.project / "notebooks" / "06_listen.ipynb"
     lab.press_menu("File", "Save Notebook")
     end_s = time.monotonic() + 20
-    while "srcdoc" not in path.read_text(encoding="utf-8") and time.monotonic() < end_s:
+    while not is_saved(path) and time.monotonic() < end_s:
         time.sleep(0.2)
-    notebook = nbformat.reads(json.dumps(json.loads(path.read_text(encoding="utf-8"))), 4)
+    notebook = nbformat.reads(path.read_text(encoding="utf-8"), 4)
     (tmp_path / "saved.html").write_text(nbconvert.HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
     page = browser.new_page()
     page.route("http*://**", lambda route: route.abort())  # the export itself asks for MathJax
     page.goto((tmp_path / "saved.html").as_uri(), wait_until="domcontentloaded")
     wrongs = watch(page)
-    player = page.locator('iframe[title*="Cmaj7"]').element_handle().content_frame()
+    player = page.locator('iframe[title*="released: "]').element_handle().content_frame()
     player.locator("#play").click()
     player.wait_for_function("state.time > 0.5 && soundOf(state.take).currentTime > 0.5")
     page.close()

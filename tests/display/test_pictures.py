@@ -29,6 +29,7 @@ from lib.music.hands import left_hand  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
 from lib.music.rules import note_density, pitch_class_histogram  # noqa: E402
+from lib.music.tempo_map import STEADY, Metre, TempoMap, in_beats  # noqa: E402
 
 FOLDER = Path(__file__).with_name("pictures")
 DPI, SIZE, COARSE = 160, (200, 80), 8  # SIZE: width and height of a reference's axes; 8 x 8 pixels are compared as one
@@ -49,6 +50,7 @@ def solo(seconds=16, shift=0):
 
 
 NOTES, CHORDS = solo(), [(0.0, "Cmaj7"), (4.0, "Am7"), (8.0, "Dm7"), (12.0, "G7")]
+ROLL = notes_to_piano_roll(in_beats(NOTES, STEADY))
 EVIDENCE_S = np.arange(1.0, 16)
 HISTORY = [{"step": step, "epoch": 0, "time": 60.0 * step + 7200 * (step > 40), "runtime": "ab"[step > 40], "split": split,
             "loss": (2 if split == "train" else 2.2) / (1 + step / 20), "onset_f1": 1 - 1 / (1 + step / 15)}
@@ -65,13 +67,14 @@ def sampled():
 PICTURES = {
     "piano_roll": lambda: plots.plot_piano_roll(NOTES, CHORDS, "a solo"),
     "hands": lambda: plots.plot_piano_roll(NOTES, CHORDS, "a solo", hands=left_hand(NOTES)),
+    "bars": lambda: plots.plot_bars(NOTES, TempoMap.constant(120.0, Metre(7, 8), 10), CHORDS, "sevens", 5, left_hand(NOTES)),
     "piano_rolls": lambda: plots.plot_piano_rolls({"one": NOTES, "other": solo(12, 5)}),
     "reconstruction": lambda: plots.plot_reconstruction(NOTES, solo(14)),
     "losses": lambda: plots.plot_losses(HISTORY),
     "confusion": lambda: plots.plot_confusion(np.array([[7, 2, 1], [0, 9, 1], [4, 0, 6]]), ["Ann", "Ben", "Cem"]),
     "evidence": lambda: plots.plot_evidence(NOTES, EVIDENCE_S, np.sin(EVIDENCE_S / 2), "Ann", 3.0),
     "code_use": lambda: plots.plot_code_use((1000 / (1 + np.arange(64)) ** np.array([[1.0], [2.0]])).astype(int)),
-    "rules": lambda: plot_rules([note_density(3.0), pitch_class_histogram([1, 0] * 6)], notes_to_piano_roll(NOTES), "rules"),
+    "rules": lambda: plot_rules([note_density(3.0), pitch_class_histogram([1, 0] * 6)], ROLL, "rules"),
     "run_history": lambda: plot_run_history(HISTORY, EVENTS, "vqvae"),
     "sampling": lambda: solo_plots.plot_sampling(sampled(), [(4 * n + 2, 30) for n in range(8)], "out of noise"),
     "arcs": lambda: solo_plots.plot_arcs({"one": NOTES, "other": solo(12, 5)}, (3.0, 6.0), title="arcs"),
@@ -79,6 +82,7 @@ PICTURES = {
 WORDS = {
     "piano_roll": "a solo. Piano roll: 88 notes in 16.0 s, G2 to B5, velocity 25 to 118; chords Cmaj7, Am7, Dm7, G7",
     "hands": "24 of them by the left hand",
+    "bars": "sevens. 10 bars, 5 a row: 88 notes",
     "piano_rolls": "one: 88 notes",
     "reconstruction": "notes kept",
     "losses": "80 steps in 2 runtimes. In the end: loss 0.4 in train, 0.44 in validation",

@@ -17,6 +17,7 @@ from lib.generation.request import GenerateRequest
 from lib.music.audio import Audio
 from lib.music.chart import Chart
 from lib.music.notes import Notes, read_midi
+from lib.music.tempo_map import BEATS_ONLY, IN_BARS, NO_BEAT, Metre, TempoMap, bar_table, map_without_beat
 
 NOTES = Notes.from_arrays([0.0, 1.0], [0.5, 1.0], [40, 60], [20, 80], [(0.0, 1.5)])
 AUDIO = Audio(np.full((4410, 2), 0.25, np.float32), 44100, "sine", "plain <sines>")
@@ -31,7 +32,7 @@ def test_the_page_holds_notes_chords_and_sound():
     music = music_of(page)
     (take,) = music["takes"]
     assert take["notes"] == [[0.0, 0.5, 40, 20], [1.0, 1.0, 60, 80]] and take["pedal"] == [[0.0, 1.5]]
-    assert music["chords"] == [[0.0, "Cmaj7"]] and take["seconds"] == 2.0
+    assert take["chords"] == [[0.0, "Cmaj7"]] and take["seconds"] == 2.0 and take["bars"] == take["tempo"] == []
     assert "{{" not in page and (take["samples"], take["rate"]) == (4410, 44100)
     again = read_midi(base64.b64decode(take["midi"]))
     assert again.pitch.tolist() == [40, 60] and again.velocity.tolist() == [20, 80] and len(again.pedal_s) == 1
@@ -52,10 +53,45 @@ def test_a_minute_of_playing_is_small():
 
 
 def test_tempo_is_for_bars_and_the_midi_file():
-    music = music_of(player_html(NOTES, None, chords=[(0.0, "B\u266d7")], tempo_bpm=90, beats_per_bar=3))
-    midi = base64.b64decode(music["takes"][0]["midi"])
-    assert (music["tempo"], music["beats"]) == (90.0, 3) and bytes.fromhex("ff5103") + (666_666).to_bytes(3, "big") in midi
-    assert music_of(player_html(NOTES))["tempo"] == 0
+    waltz = TempoMap.constant(90.0, Metre(3, 4), 2)
+    (take,) = music_of(player_html(NOTES, None, chords=[(0.0, "B\u266d7")], tempo_map=waltz))["takes"]
+    midi = base64.b64decode(take["midi"])
+    assert take["bars"] == [[0.0, 1], [2.0, 2], [4.0, 0]] and take["tempo"] == [90.0], "the last line is where the map ends"
+    assert bytes.fromhex("ff5103") + (666_667).to_bytes(3, "big") in midi and bytes.fromhex("ff58040302") in midi
+    without = base64.b64decode(music_of(player_html(NOTES))["takes"][0]["midi"])
+    assert bytes.fromhex("ff5103") + (500_000).to_bytes(3, "big") in without and bytes.fromhex("ff58040402") in without
+
+
+def test_a_compound_metre_is_told_in_quarters():
+    slow = TempoMap.constant(80.0, Metre.parse("12/8"), 2)
+    (take,) = music_of(player_html(NOTES, tempo_map=slow))["takes"]
+    assert take["tempo"] == [120.0] and take["bars"] == [[0.0, 1], [3.0, 2], [6.0, 0]]
+
+
+def test_bars_are_counted_and_where_they_are_unknown_beats_are_shown():
+    gaps_s = [0.5] * 4 + [1.0] * 3 + [0.48] * 2 + [0.5] * 4
+    metre = Metre(4, 4)
+    bars = [bar_table([0], [4], IN_BARS, 1.0, metre), bar_table([4], [3], BEATS_ONLY, 1.0), bar_table([7], [2], NO_BEAT, 0.0),
+            bar_table([9], [4], IN_BARS, 1.0, metre)]  # fmt: skip
+    tempo_map = TempoMap(np.cumsum([-0.25, *gaps_s]), np.concatenate(bars))
+    (take,) = music_of(player_html(NOTES, tempo_map=tempo_map))["takes"]
+    assert take["bars"] == [[-0.25, 1], [1.75, 0], [2.75, 0], [3.75, 0], [4.75, 0], [5.71, 2], [7.71, 0]]
+    assert take["tempo"] == [60.0, 120.0], "the stretch without a beat has no tempo"
+
+
+def test_a_map_without_a_beat_has_no_tempo_and_no_bars():
+    (take,) = music_of(player_html(NOTES, tempo_map=map_without_beat(3.0)))["takes"]
+    assert take["bars"] == take["tempo"] == []
+
+
+def test_each_take_may_have_a_map_and_chords_of_its_own():
+    fast = TempoMap.constant(150.0, Metre(4, 4), 2)
+    takes = {"own": (NOTES, None, [(0.4, "G7")], fast), "page's": (NOTES, None)}
+    first, second = music_of(takes_html(takes, "A/B", [(0.0, "C6")], TempoMap.constant(120.0, Metre(4, 4), 2)))["takes"]
+    assert (first["chords"], second["chords"]) == ([[0.4, "G7"]], [[0.0, "C6"]])
+    assert (first["tempo"], second["tempo"]) == ([150.0], [120.0]) and first["bars"][1] == [1.6, 2]
+    for take, tempo in ((first, 400_000), (second, 500_000)):
+        assert bytes.fromhex("ff5103") + tempo.to_bytes(3, "big") in base64.b64decode(take["midi"])
 
 
 def test_the_same_take_has_the_same_name_for_its_mark():
@@ -78,7 +114,7 @@ def test_nothing_is_fetched_from_anywhere():
 
 def test_titles_and_symbols_cannot_break_out():
     page = player_html(NOTES, None, "<script>alert(1)</script>", [(0.0, "</script><b>")])
-    assert "<script>alert" not in page and music_of(page)["chords"] == [[0.0, "</script><b>"]]
+    assert "<script>alert" not in page and music_of(page)["takes"][0]["chords"] == [[0.0, "</script><b>"]]
     assert page.count("</script>") == 2
     assert "<title>{{music}} &amp; \ube0c</title>" in player_html(NOTES, None, "{{music}} & \ube0c")
 
@@ -94,6 +130,7 @@ def test_in_a_notebook_and_in_a_file(tmp_path):
 class Played:
     notes: Notes
     chords: list
+    tempo_map: TempoMap
     begins_s: float = 0.0
 
 
@@ -104,7 +141,7 @@ def test_knobs_play_and_say_what_is_wrong():
         Chart.parse(request.chords)
         asked.append(request)
         callback({"step": 1, "num_steps": 2, "window": 0, "num_windows": 1})
-        return Played(NOTES, [(0.0, "Dm7")])
+        return Played(NOTES, [(0.0, "Dm7")], TempoMap.constant(120.0, Metre(4, 4), 1))
 
     panel = solo_controls(improvise, GenerateRequest, styles=("Ann", "Ben"))
     panel.knobs["chords"].value, panel.knobs["density"].value, panel.knobs["style"].value = "Dm7", 5.0, "Ben"

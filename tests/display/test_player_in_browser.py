@@ -205,6 +205,65 @@ def test_speed_keeps_the_pitch(open_page):
     assert page.evaluate("soundOf(state.take).preservesPitch")
 
 
+def drawn_lines(page):
+    """{time_s: how dark it is} of the grid's lines in view, just below the chords, where no note is."""
+    return dict(page.evaluate("""() => gridTimes().map(time => {
+        const pen = still.getContext("2d"), x = Math.round(xOf(time)), y = topOf() + 2;
+        const red = x => pen.getImageData(x * place.scale, y * place.scale, 1, 1).data[0];
+        return [Math.round(time * 1000) / 1000, red(x + 4) - red(x)];
+    })"""))
+
+
+def test_bars_follow_a_tempo_that_changes(open_page):
+    page = open_page("maps")
+    page.evaluate("showAll(); frame()")
+    lines = drawn_lines(page)
+    bars = [0.0, 2.0, 4.0, 12.0, 16.0]
+    beats = [7.0, 8.0, 9.0, 10.0]  # of an unknown bar; the last is where the beat ends
+    assert sorted(lines) == sorted([*bars, *beats])
+    assert min(lines[time_s] for time_s in bars[1:]) > max(lines[time_s] for time_s in beats) > 0, "bars stand out"
+    numbers = page.evaluate("[0, 1.9, 2, 6.9, 7, 9.5, 11.9, 12, 16, 19.9].map(barAt)")
+    assert numbers == [1, 1, 2, 3, 0, 0, 0, 4, 5, 5]
+    told = []
+    for time_s in (2.5, 8.5, 12.5):
+        page.evaluate(f"moveTo({time_s}); tellPlace()")
+        told.append(page.locator("#roll").get_attribute("aria-valuetext"))
+    assert "bar 2" in told[0] and "bar" not in told[1] and "bar 4" in told[2]
+
+
+def test_beats_of_unknown_bars_give_way_where_there_is_no_room(open_page):
+    page = open_page("maps", 120)
+    page.evaluate("showAll(); frame()")
+    assert all(page.evaluate("gridTimes().map(barAt)")), "bars alone"
+
+
+def test_the_ruler_numbers_known_bars(open_page):
+    page = open_page("maps")
+    page.evaluate("""() => {
+        window.words = [];
+        const write = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+            if (y < place.ruler) words.push(text);
+            write.call(this, text, x, y);
+        };
+        showAll();
+        drawStill();
+    }""")
+    assert page.evaluate("words") == ["1", "2", "3", "4", "5"]
+
+
+def test_each_take_has_its_tempo_bars_and_chords(open_page):
+    page = open_page("maps")
+    assert page.locator("#speed option:checked").inner_text() == "1\u00d7 (60\u2013120 bpm)"
+    page.get_by_label("Speed").select_option("0.5")
+    page.evaluate("moveTo(13)")
+    assert page.evaluate("[barAt(13), chordAt(13)]") == [4, "A7b9"]
+    page.keyboard.press("Escape")
+    page.locator("#takes button").nth(1).click()
+    assert page.locator("#speed option:checked").inner_text() == "0.5\u00d7 (60 bpm)", "the chosen speed stays"
+    assert page.evaluate("[barAt(13), chordAt(13)]") == [7, "E6"]
+
+
 def saved(page, button):
     with page.expect_download() as download:
         page.locator(button).click()

@@ -52,6 +52,20 @@ def test_several_rolls_share_their_axes():
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
 
 
+def test_bars_stand_in_rows_and_are_numbered():
+    """Four bars of 7/8, two a row, from 1 s on; the first note comes early, and gets no row of its own."""
+    waits = TempoMap.constant(120, Metre.parse("7/8"), 4, start_s=1.0)
+    notes = Notes.from_arrays([0.9, 1.0, 2.75, 4.5], [0.1, 0.5, 0.5, 0.5], [50, 60, 62, 64], [20, 80, 120, 100])
+    first, second = plots.plot_bars(notes, waits, [(1.0, "Dm7"), (4.5, "G7")], bars_per_row=2).axes
+    assert [tick.get_text() for ax in (first, second) for tick in ax.get_xticklabels()] == ["1", "2", "3", "4"]
+    assert first.get_xlim() == (0, 7) and second.get_xlim() == (7, 14) and second.get_xticks().tolist() == [7, 10.5]
+    assert [[text.get_text().strip() for text in ax.texts] for ax in (first, second)] == [["Dm7"], ["G7"]]
+    notes_drawn, taps, lines = (c.get_segments() for c in first.collections)
+    assert np.array(notes_drawn)[..., 0] == pytest.approx(np.array([[-0.2, 0], [0, 1], [3.5, 4.5], [7, 8]]))
+    assert [line[0][0] for line in taps][:8] == pytest.approx([0, 1, 2, 3, 3.5, 4.5, 5.5, 6.5])
+    assert [line[0][0] for line in lines] == pytest.approx([0, 3.5, 7, 10.5])
+
+
 def test_a_tempo_curve_leaves_out_what_has_no_beat():
     slow = TempoMap.constant(90, Metre.parse("3/4"), 8)
     figure = plots.plot_tempo(slow.covering(0, 32), "a waltz")  # as long again after its last bar

@@ -12,6 +12,7 @@ from lib.display.palette import BLUE, PAPER
 from lib.display.preview import EVERY_S, Preview, loudness_of, png, roll_picture, roll_pixels
 from lib.music.notes import Notes
 from lib.music.piano_roll import notes_to_piano_roll
+from lib.music.tempo_map import STEADY, in_beats
 
 NOTES = Notes.from_arrays([0.0, 1.0], [0.5, 1.0], [21, 60], [127, 64])
 
@@ -53,7 +54,7 @@ def test_a_cropped_picture_has_the_keys_that_sound():
 
 def state(step, notes=NOTES, window=0, **more):
     place = {"step": step, "num_steps": 10, "window": window, "num_windows": 2}
-    return {**place, "piano_roll": lambda: notes_to_piano_roll(notes, 100), **more}
+    return {**place, "piano_roll": lambda: notes_to_piano_roll(in_beats(notes, STEADY), 100), **more}
 
 
 def test_it_is_drawn_a_few_times_a_second_and_at_the_end():
@@ -62,7 +63,7 @@ def test_it_is_drawn_a_few_times_a_second_and_at_the_end():
     def counted(step):
         def piano_roll():
             decoded.append(step)
-            return notes_to_piano_roll(NOTES, 100)
+            return notes_to_piano_roll(in_beats(NOTES, STEADY), 100)
 
         return state(step, piano_roll=piano_roll)
 
@@ -80,7 +81,7 @@ def test_slow_pictures_are_drawn_rarely():
     def slow():
         decoded.append(time_s[0])
         time_s[0] += 1.0
-        return notes_to_piano_roll(NOTES, 100)
+        return notes_to_piano_roll(in_beats(NOTES, STEADY), 100)
 
     preview = Preview(lambda _: None, lambda: time_s[0])
     while time_s[0] < 30:

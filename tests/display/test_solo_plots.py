@@ -11,6 +11,7 @@ from lib.display.solo_plots import Stages, plot_arcs, plot_sampling  # noqa: E40
 from lib.music.metrics import density_and_velocity  # noqa: E402
 from lib.music.notes import Notes  # noqa: E402
 from lib.music.piano_roll import notes_to_piano_roll  # noqa: E402
+from lib.music.tempo_map import STEADY, in_beats  # noqa: E402
 
 NOTES = Notes.from_arrays([0.0, 1.0, 4.0, 5.0], [0.5] * 4, [60, 64, 60, 64], [20, 80, 120, 100])
 NONE = Notes.from_arrays([], [], [], [])
@@ -29,7 +30,7 @@ def test_eight_stages_are_kept(num_steps, steps):
         for step in range(1, num_steps + 1):
             def piano_roll(step=step):
                 decoded.append(step)
-                return notes_to_piano_roll(NOTES, 512)
+                return notes_to_piano_roll(in_beats(NOTES, STEADY), 512)
 
             stages({"step": step, "num_steps": num_steps, "window": window, "num_windows": 2, "piano_roll": piano_roll})
     assert decoded == steps and stages.steps == [(step, num_steps) for step in steps]
@@ -40,7 +41,7 @@ def test_the_strip_has_a_panel_a_stage():
     rolls = [np.zeros((88, 512)), np.ones((88, 512))]
     axes = [ax for ax in plot_sampling(rolls, [(1, 9), (9, 9)]).axes if ax.get_visible()]
     assert [ax.get_title() for ax in axes] == ["step 1 of 9", "step 9 of 9"]
-    assert axes[0].images[0].get_extent()[1] == pytest.approx(512 / 50)
+    assert axes[0].images[0].get_extent()[1] == pytest.approx(512 / 24) and axes[0].get_xlabel() == "beats"
     assert axes[1].images[0].get_array().mean() < axes[0].images[0].get_array().mean(), "more ink"
     assert "0 at step 1, 88 at step 9" in plot_sampling(rolls, [(1, 9), (9, 9)]).alt
     assert not any(ax.get_visible() for ax in plot_sampling([], []).axes)

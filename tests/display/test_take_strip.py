@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from lib.display.knobs import make_fault
@@ -9,17 +10,23 @@ from lib.display.take_strip import MOST_TAKES, TakeActions, TakeStrip
 from lib.display.takes import Call, Take
 from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes
+from lib.music.tempo_map import IN_BARS, Metre, TempoMap, bar_table
 
 
 @dataclass
 class Played:
     notes: Notes
     chords: list
+    tempo_map: TempoMap
     begins_s: float = 0.0
 
 
+def steady(tempo_bpm=120.0):
+    return TempoMap.constant(tempo_bpm, Metre(4, 4), 2)
+
+
 def played(seconds):
-    return Played(Notes.from_arrays([0.0], [seconds], [60], [64]), [])
+    return Played(Notes.from_arrays([0.0], [seconds], [60], [64]), [], steady())
 
 
 def strip():
@@ -27,8 +34,8 @@ def strip():
     return TakeStrip(heard.append, kept.append), heard, kept
 
 
-def call(seed=1, tempo_bpm=120.0):
-    return Call(GenerateRequest(seed=seed, tempo_bpm=tempo_bpm))
+def call(seed=1):
+    return Call(GenerateRequest(seed=seed))
 
 
 def test_cards_call_back():
@@ -56,22 +63,45 @@ def test_the_oldest_leave_but_those_that_matter():
     assert takes.ticked == [takes.takes[1]]
 
 
-@pytest.mark.parametrize(("tempo_bpm", "passage", "end_s"), [(120, (3.5, 7.5), 7.5), (60, (4.0, 8.0), 8.0), (100, (3.6, 7.8), 7.8)])
-def test_passages_are_in_beats(tempo_bpm, passage, end_s):
+@pytest.mark.parametrize(("tempo_bpm", "passage"), [(120, (3.5, 7.5)), (60, (4.0, 8.0)), (100, (3.6, 7.8))])
+def test_passages_are_in_beats(tempo_bpm, passage):
     actions = TakeActions(make_fault(), True)
     for seconds in (40.0, 7.3):  # a shorter take after a longer one
-        actions.be_about(Take(1, call(tempo_bpm=tempo_bpm), played(seconds).notes, []))
-    assert actions.passage == passage and actions._passage.max == pytest.approx(end_s)
-    assert actions._passage.step == 60 / tempo_bpm and actions.layout.display == ""
-    actions.be_about(Take(1, call(tempo_bpm=tempo_bpm), Notes.from_arrays([], [], [], []), []))
+        actions.be_about(Take(1, call(), played(seconds).notes, [], steady(tempo_bpm)))
+    assert actions.passage == passage and actions.layout.display == ""
+    beats = np.arange(round(passage[1] * tempo_bpm / 60) + 1)
+    assert [beat_s for _, beat_s in actions._passage.options] == pytest.approx(beats * 60 / tempo_bpm)
+    actions.be_about(Take(1, call(), Notes.from_arrays([], [], [], []), [], steady(tempo_bpm)))
     assert actions.passage == pytest.approx((60 / tempo_bpm, 120 / tempo_bpm))
+
+
+def test_passages_follow_a_tempo_that_changes():
+    """From a map that begins before the notes do, to beyond its last beat."""
+    tempo_map = TempoMap(np.array([-0.7, 0.3, 1.3, 1.9, 2.4]), bar_table([0], [4], IN_BARS, 1.0, Metre(4, 4)))
+    actions = TakeActions(make_fault(), True)
+    actions.be_about(Take(1, call(), played(3.0).notes, [], tempo_map))
+    assert [label for label, _ in actions._passage.options] == ["0.3", "1.3", "1.9", "2.4", "2.9", "3.4"]
+    assert actions.passage == (1.9, 3.4)
+    actions.selection.value = "1.0 1.7 7.5"
+    assert actions.passage == (1.3, 1.9)
+    actions.passage = (0.0, 9.0)
+    assert actions.passage == (0.3, 3.4)
+
+
+def test_a_passage_ends_no_later_than_its_beat():
+    """A note held until there would else end after the beat, and new music would begin on the next one."""
+    actions = TakeActions(make_fault(), True)
+    actions.be_about(Take(1, call(), played(5.0).notes, [], steady(90.0)))
+    for number in range(8):
+        actions.passage = (0.0, number * 60 / 90)
+        assert 0 <= number * 60 / 90 - actions.passage[1] < 1e-3
 
 
 @pytest.mark.parametrize(("selected", "passage"), [("1.1 2.9 7.5", (1.0, 3.0)), ("3.1 3.2 8", (3.0, 3.5)),
                                                   ("7.4 9.9 9", (7.0, 7.5)), ("0 0.1 10", (0.0, 0.5))])  # fmt: skip
 def test_what_is_selected_in_the_player_becomes_the_passage(selected, passage):
     actions = TakeActions(make_fault(), True)
-    actions.be_about(Take(1, call(), played(7.3).notes, []))
+    actions.be_about(Take(1, call(), played(7.3).notes, [], steady()))
     actions.selection.value = selected
     assert actions.passage == passage
 

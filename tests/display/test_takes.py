@@ -6,12 +6,14 @@ import pytest
 from lib.display.takes import Call, Take, request_code
 from lib.generation.request import GenerateRequest
 from lib.music.notes import Notes
+from lib.music.tempo_map import Metre, TempoMap
 
 NOTES = Notes.from_arrays([0.0, 1.0, 3.5], [0.5, 4.0, 1.0], [40, 60, 62], [20, 80, 90])
 PLAIN = Call(GenerateRequest(seed=3))
-FIRST = Take(1, PLAIN, NOTES, [(0.0, "Cmaj7")])
+MAP = TempoMap.constant(120.0, Metre(4, 4), 3)
+FIRST = Take(1, PLAIN, NOTES, [(0.0, "Cmaj7")], MAP)
 ON = Call(GenerateRequest(seed=4, density=(4.0, 9.0), chords='Cmaj7 | "odd"'), FIRST, None, 3.0)
-SECOND = Take(2, ON, NOTES, [], begins_s=3.0)
+SECOND = Take(2, ON, NOTES, [], MAP.followed_by(TempoMap.constant(90.0, Metre(3, 4), 2, 3.0), 6), begins_s=3.0)
 ANEW = Call(GenerateRequest(seed=5, style="Ann:0.30,Ben:0.70"), SECOND, 1.0, 2.5)
 
 
@@ -21,12 +23,12 @@ class Recorder:
     def __init__(self):
         self.asked = []
 
-    def generate(self, improviser, request, callback=None, prompt=None):
-        self.asked.append(("generate", improviser, request, prompt))
-        return FIRST
+    def generate(self, improviser, request, callback=None, prompt=None, tempo_map=None):
+        self.asked.append(("generate", improviser, request, prompt, tempo_map))
+        return FIRST if prompt is None else SECOND
 
-    def infill(self, improviser, request, notes, from_s, to_s, callback=None):
-        self.asked.append(("infill", improviser, request, notes, from_s, to_s))
+    def infill(self, improviser, request, notes, from_s, to_s, callback=None, tempo_map=None):
+        self.asked.append(("infill", improviser, request, notes, from_s, to_s, tempo_map))
         return SECOND
 
 
@@ -40,7 +42,7 @@ def run(code, monkeypatch):
 
 def test_the_code_of_a_solo_makes_the_same_request(monkeypatch):
     (asked,), names = run(PLAIN.code(), monkeypatch)
-    assert asked == ("generate", "the improviser", PLAIN.request, None) and names["solo"] is FIRST
+    assert asked == ("generate", "the improviser", PLAIN.request, None, None) and names["solo"] is FIRST
     assert "infill" not in PLAIN.code() and "temperature" not in PLAIN.code()
 
 
@@ -48,7 +50,8 @@ def test_the_code_of_a_later_take_makes_those_it_starts_from(monkeypatch):
     asked, names = run(ANEW.code("take_3"), monkeypatch)
     assert [one[0] for one in asked] == ["generate", "generate", "infill"]
     assert [one[2] for one in asked] == [PLAIN.request, ON.request, ANEW.request]
-    assert asked[1][3].onset_s.tolist() == [0.0, 1.0] and asked[2][3:] == (NOTES, 1.0, 2.5)
+    assert asked[1][3].onset_s.tolist() == [0.0, 1.0] and asked[2][3:6] == (NOTES, 1.0, 2.5)
+    assert asked[1][4] is FIRST.tempo_map and asked[2][6] is SECOND.tempo_map, "each starts from its take's own map"
     assert names["take_3"] is SECOND
 
 
@@ -60,21 +63,21 @@ def test_a_request_survives_its_code(request_):
 def test_calls_reach_what_plays():
     recorder, asked = Recorder(), []
 
-    def improvise(request, callback, prompt=None):
-        asked.append((request, callback, prompt))
+    def improvise(request, callback, prompt=None, tempo_map=None):
+        asked.append((request, callback, prompt, tempo_map))
 
     PLAIN.play(improvise, None, "callback")
     ON.play(improvise, None, "callback")
-    ANEW.play(None, lambda *words: recorder.infill("", *words), "callback")
-    assert asked[0] == (PLAIN.request, "callback", None) and asked[1][0] is ON.request
+    ANEW.play(None, lambda *words, **more: recorder.infill("", *words, **more), "callback")
+    assert asked[0] == (PLAIN.request, "callback", None, None) and asked[1][0] is ON.request and asked[1][3] is MAP
     assert np.allclose(asked[1][2].duration_s, [0.5, 2.0]), "held no longer than to where it goes on"
-    assert recorder.asked == [("infill", "", ANEW.request, NOTES, 1.0, 2.5)]
+    assert recorder.asked == [("infill", "", ANEW.request, NOTES, 1.0, 2.5, SECOND.tempo_map)]
 
 
-def test_where_a_bar_begins():
-    third = Take(3, ANEW, NOTES, [], begins_s=1.0)
-    assert (FIRST.bars_from_s, SECOND.bars_from_s) == (0.0, 3.0)
-    assert third.bars_from_s == 3.0, "a passage that is played anew moves no bar"
+def test_how_long_is_said_in_the_code_as_it_was_asked():
+    code = request_code(GenerateRequest(choruses=2))
+    assert "choruses=2" in code and "seconds" not in code
+    assert "seconds=8.0" in request_code(GenerateRequest(seconds=8)) and "seconds" not in request_code(GenerateRequest())
 
 
 def test_words_for_each():

@@ -1,4 +1,4 @@
-"""One page an environment: its links, and what it says was tried; its commands: tests/test_document_commands.py."""
+"""One page per environment: its links, and what it says was tested; its commands: tests/test_document_commands.py."""
 
 import os
 import re
@@ -28,8 +28,9 @@ def test_links_to_files_resolve(page):
 
 
 @each_page
-def test_it_says_what_was_tried(page):
-    assert "**Tried:**" in page.read_text(encoding="utf-8") and len(page.read_text(encoding="utf-8").split()) < 600, "one page"
+def test_it_says_what_was_tested(page):
+    text = page.read_text(encoding="utf-8")
+    assert re.search(r"\*\*(?:Tested|Not tested):\*\*", text) and len(text.split()) < 700, "one page"
 
 
 @each_page

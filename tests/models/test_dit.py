@@ -1,32 +1,55 @@
 """The transformer: it depends on its conditions, samples by its posterior, learns one batch; sizes of presets."""
 
+import copy
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 import torch
 from untrained import has_gradients
 
 from lib.config import preset
-from lib.models.dit import ATTRIBUTES_DIM, Conditions, DiT, Posterior, attributes, classifier_free, pick
-from lib.models.vqvae import CELLS, GROUPS, KINDS
+from lib.models.conditions import (
+    ATTRIBUTES_DIM,
+    CHORDS_DIM,
+    FEEL_DIM,
+    TEMPO_DIM,
+    Conditions,
+    attributes,
+    feel_condition,
+    harmony,
+    tempo,
+)
+from lib.models.dit import CLOCK_SIZES, DiT, Posterior, classifier_free, pick, typical_logits
+from lib.models.frame_head import TYPICAL_LOGIT
+from lib.models.vqvae import CELLS, GROUPS, PEDALS
 from lib.music.chart import CHORD_DIM
 
+PEDAL_CODES = 6
 
-def conditions(size, frames=16, style=6):
-    chords, attributes = (torch.rand(size, frames, width).round() for width in (CHORD_DIM, ATTRIBUTES_DIM))
-    return Conditions(torch.randn(size, style), chords, attributes)
+
+def conditions(size, length=16, style=6, codes=16):
+    widths = (CHORDS_DIM, ATTRIBUTES_DIM, TEMPO_DIM, FEEL_DIM)
+    chords, given, bpm, feeling = (torch.rand(size, length, width).round() for width in widths)
+    clock = torch.stack([torch.randint(count, (size, length)) for count in CLOCK_SIZES], -1)
+    reference, referred = frames(size, length, codes=codes), torch.rand(size, length) < 0.6
+    return Conditions(torch.randn(size, style), chords, given, clock, bpm, feeling, reference, referred)
 
 
 def dit(codes=16):
     """Two bands and a pedal: five codes a latent frame."""
-    return DiT(torch.randn(5, codes, 4), kinds=(0, 1, 0, 1, 2), width=64, depth=1, heads=2, style_dim=6)
+    pedals = min(PEDAL_CODES, codes)
+    return DiT(torch.randn(5, codes, 4), pedals, width=64, depth=1, heads=2, style_dim=6)
 
 
 def frames(*shape, codes=16):
     """Random codes of latent frames in which a third of the bands are silent."""
     drawn = torch.randint(1, codes, (*shape, 5))
     silent = torch.rand(*shape, 2).repeat_interleave(2, -1) < 0.3
-    silent = torch.nn.functional.pad(silent.unflatten(-1, (2, 2))[..., :1].expand(*shape, 2, 2).flatten(-2), (0, 1))
-    return torch.where(silent, 0, drawn)
+    drawn[..., :-1][silent] = 0
+    drawn[..., -1] %= min(PEDAL_CODES, codes)
+    return drawn
 
 
 def test_dit_starts_uniform_and_learns_one_batch():
@@ -37,7 +60,10 @@ def test_dit_starts_uniform_and_learns_one_batch():
     context = model(codes, mask, given)
     nll_nats, accuracy = model.nll(context[mask], codes[mask])
     assert context.shape == (2, 16, 64) and accuracy.shape == nll_nats.shape == (int(mask.sum()),)
-    assert torch.allclose(nll_nats, model.coded(codes[mask]).sum(1) * np.log(16), atol=1e-4)
+    struck = (codes[mask][:, [0, 2]] > 0).sum(1)  # of two bands: uniform, but for how rare onsets are
+    silence = np.log1p(np.exp(TYPICAL_LOGIT))
+    expected = 2 * silence + struck * (np.log(15) + np.log(16) - TYPICAL_LOGIT) + np.log(PEDAL_CODES)
+    assert torch.allclose(nll_nats, expected.float(), atol=1e-4)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
     for _ in range(150):
         loss = model.nll(model(codes, mask, given)[mask], codes[mask])[0].mean()
@@ -62,15 +88,13 @@ def test_dit_depends_on_its_conditions_and_not_on_what_is_masked():
     codes, mask, given = frames(1, 16), torch.zeros(1, 16, dtype=torch.bool), conditions(1)
     mask[:, 8:] = True
     plain = model(codes, mask, given)
-    chords, attributes = given.chords.clone(), given.attributes.clone()
-    chords[:, 3, 5], attributes[:, 3, 2] = 2.0, 2.0
-    others = (
-        Conditions(given.style + 1, given.chords, given.attributes),
-        Conditions(given.style, chords, given.attributes),
-        Conditions(given.style, given.chords, attributes),
-    )
-    for other in others:
-        assert not torch.allclose(model(codes, mask, other), plain)
+    for name, value in vars(given).items():
+        changed = ~value if value.dtype == torch.bool else (value + 1) % 7 if name == "clock" else value + 1
+        changed = (value + 1) % 6 if name == "reference" else changed
+        other = dataclasses.replace(given, **{name: changed})
+        assert not torch.allclose(model(codes, mask, other), plain), name
+    unseen = dataclasses.replace(given, reference=torch.where(given.referred[..., None], given.reference, 1))
+    assert torch.equal(model(codes, mask, unseen), plain)  # frames of the reference that are not given
     assert not torch.allclose(model(codes.flip(1), mask.flip(1), given).flip(1), plain)
     under = torch.where(mask[..., None], (codes + 1) % 16, codes)
     assert torch.equal(model(under, mask, given), plain)
@@ -78,8 +102,7 @@ def test_dit_depends_on_its_conditions_and_not_on_what_is_masked():
 
 
 def test_the_second_code_of_a_silent_band_is_implied():
-    model, codes = shaken(), torch.tensor([[0, 0, 3, 4, 5], [2, 1, 0, 0, 5]])
-    assert model.coded(codes).tolist() == [[True, False, True, True, True], [True, True, True, False, True]]
+    model = shaken()
     context = torch.randn(1, 1, 500, 64)
     sampled = Posterior(model, context).sample(torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 5))
     silent = sampled[:, [0, 2]] == 0
@@ -104,6 +127,24 @@ def test_guidance_and_temperature_sharpen():
     assert torch.equal(plain, Posterior(model, context, 1.0).sample(mask, uniform))  # a scale of 1 is no guidance
     for posterior in (Posterior(model, context, 4.0), Posterior(model, context[:1], 1.0, 0.3)):
         assert len(posterior.sample(mask, uniform).unique(dim=0)) < len(plain.unique(dim=0))
+
+
+def test_onsets_are_sharpened_around_what_is_typical_of_frames_so_long():
+    at_125, unknown, at_half = (
+        typical_logits(dataclasses.replace(conditions(1, 6), tempo=tempo(torch.full((1, 6), bpm))))
+        for bpm in (125.0, math.nan, 62.5)
+    )
+    assert torch.allclose(at_125, torch.tensor(TYPICAL_LOGIT)) and (unknown - at_125).abs().max() < 0.03
+    assert torch.allclose(at_half - at_125, torch.tensor(math.log(2)))
+    model, mask, uniform = shaken(), torch.ones(1, 500, dtype=torch.bool), torch.rand(1, 500, 5)
+    contexts, higher = torch.randn(1, 1, 500, 64), torch.full((1, 500), TYPICAL_LOGIT + math.log(2))
+    plain, sharp = ({"temperature": temperature} for temperature in (1.0, 0.3))
+    onsets = [
+        (Posterior(model, contexts, **way, typical_logits=typical).sample(mask, uniform)[:, 0] > 0).sum()
+        for way in (plain, sharp)
+        for typical in (None, higher)
+    ]
+    assert onsets[0] == onsets[1] and onsets[3] < onsets[2], "where nothing is sharpened nothing changes"
 
 
 def test_the_pedal_is_never_sharpened_and_guided_where_it_should_be():
@@ -136,16 +177,45 @@ def test_the_winner_alone_is_predicted_without_conditions_again():
 
 
 def test_attributes_say_what_is_given_and_that_something_is():
-    given = attributes(torch.tensor([[9.0, torch.nan]]), torch.tensor([[torch.nan, 72.0]]))
+    given = attributes(torch.tensor([[4.5, torch.nan]]), torch.tensor([[torch.nan, 72.0]]))
     assert given.shape == (1, 2, ATTRIBUTES_DIM) and given[0, :, 2:].tolist() == [[1, 0], [0, 1]]
     assert given[0, 0, 1] == 0 and given[0, 1, :2].tolist() == [0, 1] and not given.isnan().any()
+
+
+def test_chords_tempo_and_feel_as_the_model_reads_them():
+    chords = torch.eye(CHORD_DIM)[None, :2]
+    read = harmony(chords, chords.flip(1), torch.tensor([[0.0, torch.inf]]))
+    assert read.shape == (1, 2, CHORDS_DIM) and read[0, :, -1].tolist() == [1, 0] and read[0, 0, CHORD_DIM + 1] == 1
+    bpm = tempo(torch.tensor([[75.0, 170.0, torch.nan]]))
+    assert -3 < bpm[0, 0, 0] < -2 and 1 < bpm[0, 1, 0] < 2 and bpm[0, 2].tolist() == [0, 0] and (bpm[0, :2, 1] == 1).all()
+    feeling = feel_condition(torch.tensor([[-1.0, 0.1, 0.3], [torch.nan] * 3]))
+    assert feeling[0, -1] == 1 and feeling[1].tolist() == [0, 0, 0, 0]
+
+
+def test_the_empty_branch_keeps_the_clock():
+    given = conditions(2)
+    bare, styled = given.dropped(), given.dropped(keep_style=True)
+    for name in ("clock", "tempo"):
+        assert torch.equal(getattr(bare, name), getattr(given, name))
+    for name in ("style", "chords", "attributes", "feel", "referred"):
+        assert not getattr(bare, name).any()
+    assert torch.equal(styled.style, given.style) and not styled.chords.any()
+
+
+def test_bfloat16_weights_predict_about_the_same():
+    model, codes, given = shaken(), frames(2, 16), conditions(2)
+    mask = torch.rand(2, 16) < 0.5
+    exact = model.nll(model(codes, mask, given)[mask], codes[mask])[0].mean()
+    half = copy.deepcopy(model).bfloat16()
+    rounded = half.nll(half(codes, mask, given)[mask], codes[mask])[0]
+    assert rounded.dtype == torch.float32 and rounded.mean().item() == pytest.approx(exact.item(), rel=0.05)
 
 
 def parameters(name):
     """How many a preset's transformer has."""
     codes = preset("vqvae", name).codes
     with torch.device("meta"):
-        model = DiT.from_config(preset("diffusion", name), 128, torch.zeros(GROUPS, codes, CELLS), KINDS)
+        model = DiT.from_config(preset("diffusion", name), 128, torch.zeros(GROUPS, codes, CELLS), PEDALS)
     return sum(p.numel() for p in model.parameters())
 
 

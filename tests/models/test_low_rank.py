@@ -8,7 +8,7 @@ from lib.models.dit import DiT
 
 def test_added_trained_and_merged():
     torch.manual_seed(0)
-    model = DiT(torch.randn(3, 8, 4), kinds=(0, 1, 2), width=64, depth=1, heads=2, style_dim=6)
+    model = DiT(torch.randn(3, 8, 4), pedals=2, width=64, depth=1, heads=2, style_dim=6)
     plain = {name: value.clone() for name, value in model.state_dict().items()}
     add_low_rank(model, 2)
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -24,4 +24,4 @@ def test_added_trained_and_merged():
     assert merged.keys() == plain.keys()
     name = "blocks.0.attention.to_qkv.weight"
     assert torch.allclose(merged[name], plain[name] + changed)
-    assert torch.equal(merged["head.output.0.weight"], plain["head.output.0.weight"])
+    assert torch.equal(merged["head.pattern.weight"], plain["head.pattern.weight"])

@@ -1,7 +1,8 @@
-"""Names, order and start of parameters, as commit config.LAST_COMMIT_OF_OLD_LAYOUT had them.
+"""Names, order and start of parameters: of codec and style encoder as commit config.LAST_COMMIT_OF_OLD_LAYOUT had them,
+of generators as the first version in beats had them.
 
-An optimizer's state goes by position, so a checkpoint of that commit continues only if the order of the parameters and
-of those that Muon trains has not changed.
+An optimizer's state goes by position, so a checkpoint of those versions continues only if the order of the parameters
+and of those that Muon trains has not changed.
 """
 
 import dataclasses
@@ -55,16 +56,29 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_parameters_have_their_old_order_and_start(name):
+def layout(name):
+    """What tests/fixtures/parameters.json holds of a model."""
     torch.manual_seed(0)
     model, config = MODELS[name]()
-    golden, optimizer = GOLDEN[name], make_optimizer(model, config)
+    optimizer = make_optimizer(model, config)
     names = {id(parameter): original_key(model, key) for key, parameter in model.named_parameters()}
-    assert list(names.values()) == golden["parameters"]
-    assert [names[id(parameter)] for parameter in optimizer.inside] == golden["muon"]
     shapes = {original_key(model, key): list(tensor.shape) for key, tensor in model.state_dict().items()}
-    assert shapes == dict(zip(golden["state"], golden["shapes"], strict=True))
-    sizes = [float(parameter.detach().double().abs().sum()) for parameter in model.parameters()]
-    assert sizes == pytest.approx(golden["absolute_sums"], rel=1e-5)  # a seed gives the same model as it did
-    assert float(torch.rand(())) == pytest.approx(golden["next_random_number"])
+    return {
+        "parameters": list(names.values()),
+        "state": list(shapes),
+        "shapes": list(shapes.values()),
+        "muon": [names[id(parameter)] for parameter in optimizer.inside],
+        "absolute_sums": [float(parameter.detach().double().abs().sum()) for parameter in model.parameters()],
+        "next_random_number": float(torch.rand(())),
+    }
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_have_their_old_order_and_start(name):
+    golden, found = GOLDEN[name], layout(name)
+    for part in ("parameters", "muon"):
+        assert found[part] == golden[part]
+    shapes, golden_shapes = (dict(zip(of["state"], of["shapes"], strict=True)) for of in (found, golden))
+    assert shapes == golden_shapes
+    assert found["absolute_sums"] == pytest.approx(golden["absolute_sums"], rel=1e-5)  # a seed gives the same model
+    assert found["next_random_number"] == pytest.approx(golden["next_random_number"])

@@ -19,7 +19,8 @@ from lib.music.audio import (
     to_pcm,
     write_wav,
 )
-from lib.music.notes import Notes
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes, read_midi
 
 RATE_HZ = 22_050
 
@@ -125,3 +126,13 @@ def test_clicks_sound_at_their_times_and_accents_are_higher():
     assert not loud[:22_050].any() and loud[22_050:22_600].any() and not loud[24_000:44_100].any() and loud[44_100:44_600].any()
     crossings = [np.diff(np.sign(clicked.samples[first : first + 1500, 0])).astype(bool).sum() for first in (22_050, 44_100)]
     assert crossings[1] > 1.3 * crossings[0] and not silence.samples.any()
+
+
+@pytest.mark.parametrize("failure", ["FileNotFoundError(3, 'no path')", "RuntimeError('broken')", "KeyError('PATH')"])
+def test_whatever_importing_fluidsynth_raises_costs_sound_alone(failure, tmp_path, monkeypatch):
+    (tmp_path / "fluidsynth.py").write_text(f"raise {failure}\n")
+    monkeypatch.delitem(sys.modules, "fluidsynth", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    notes = Notes.from_arrays([0.0], [0.5], [60], [64])
+    assert render_audio(notes).synth == "sine" and "doctor" in render_audio(notes).note
+    assert len(read_midi(write_midi(notes, tmp_path / "x.mid"))) == 1

@@ -2,12 +2,13 @@
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
-from lib.music.chart import Bar, Chart
+from lib.music.chart import Bar, Chart, chord_frames, next_chords
 from lib.music.chords import ChordError, parse_chord
 
-AT_120, AT_60 = Fraction(25, 4), Fraction(25, 2)  # latent frames (80 ms) a quarter
+IN_FOUR, SLOW = Fraction(6), Fraction(12)  # latent frames a quarter: a felt beat, or two of them
 
 
 def symbols(chart):
@@ -15,18 +16,19 @@ def symbols(chart):
 
 
 def sources(chart):
-    return [bar.source for bar in chart.bars]
+    return chart.sources()
 
 
-def frames(text, count, frames_per_quarter, beats_per_bar=4):
-    return [c and c.symbol for c in Chart.parse(text, beats_per_bar).frames(count, frames_per_quarter)[0]]
+def frames(text, count, frames_per_quarter, metre=(4, 4)):
+    return [c and c.symbol for c in Chart.parse(text, metre).frames(count, frames_per_quarter)[0]]
 
 
 def test_bars_repeats_and_shares():
-    chart = Chart.parse("| Cmaj7 | Dm7 G7 | % |\nC7(b9, #11) / | N.C. |", beats_per_bar=3)
-    assert symbols(chart) == ["Cmaj7", "Dm7 G7", "Dm7 G7", "C7(b9, #11) C7(b9, #11)", "N.C."]
+    chart = Chart.parse("| Cmaj7 | Dm7 G7 | % |\nC7(b9, #11) / | N.C. |", (3, 4))
+    assert symbols(chart) == ["Cmaj7", "Dm7 G7", "Dm7 G7", "C7(b9, #11)", "N.C."]
     assert [offset for offset, _ in chart.bars[1].chords] == [0, Fraction(3, 2)] and chart.quarters == 15
-    assert chart.text() == "Cmaj7 | Dm7 G7 | Dm7 G7 | C7(b9, #11) C7(b9, #11) | N.C."
+    assert chart.text((3, 4)) == "Cmaj7 | Dm7 G7 | Dm7 G7 | C7(b9, #11) | N.C."
+    assert chart.text() == "T34 Cmaj7 | Dm7 G7 | Dm7 G7 | C7(b9, #11) | N.C."
 
 
 @pytest.mark.parametrize("text", ["", " | ", "%", "/ C", "C | Q7", "own"])
@@ -36,24 +38,47 @@ def test_what_is_no_progression_is_refused(text):
 
 
 def test_chords_fall_on_their_beats_and_repeat():
-    played = frames("C | F G", 100, AT_120)  # a bar is 2 s, 25 frames
-    assert played[:25] == ["C"] * 25 and played[50:75] == ["C"] * 25
-    assert played[25:37] == ["F"] * 12 and played[37:50] == ["G"] * 13, "a chord holds from the frame in whose middle it begins"
-    assert frames("C | F", 60, AT_60) == ["C"] * 50 + ["F"] * 10
-    assert frames("C F G", 12, Fraction(2), beats_per_bar=3) == [*"CCFFGGCCFFGG"]
+    played = frames("C | F G", 96, IN_FOUR)  # a bar is 24 latent frames
+    assert played == ["C"] * 24 + ["F"] * 12 + ["G"] * 12 + ["C"] * 24 + ["F"] * 12 + ["G"] * 12
+    assert frames("C | F", 60, SLOW) == ["C"] * 48 + ["F"] * 12
+    assert frames("C F G", 12, Fraction(2), (3, 4)) == [*"CCFFGGCCFFGG"]
+    between = frames(
+        "C F | G", 14, Fraction(7, 2), (2, 4)
+    )  # a quarter is 3.5: from the frame in whose middle it begins
+    assert between == ["C"] * 3 + ["F"] * 4 + ["G"] * 7
+
+
+@pytest.mark.parametrize(
+    ("metre", "latents_per_quarter", "bar"), [((12, 8), 4, 24), ((7, 8), 6, 21), ((3, 4), 6, 18), ((6, 8), 4, 12)]
+)
+def test_bars_of_every_metre_fall_exactly_on_latent_frames(metre, latents_per_quarter, bar):
+    assert frames("C | F", 2 * bar, Fraction(latents_per_quarter), metre) == ["C"] * bar + ["F"] * bar
+
+
+def test_the_next_chord_and_when_it_comes():
+    c, f = parse_chord("C"), parse_chord("F")
+    chords, until = next_chords(chord_frames([c, c, c, f, None, None, c]).numpy())
+    assert chords.tolist() == [list(f.frame)] * 3 + [[-1] * 3] + [list(c.frame)] * 2 + [[-1] * 3]
+    assert until.tolist() == [3, 2, 1, 1, 2, 1, np.inf]
+    alone, never = next_chords(chord_frames([c] * 4).numpy())
+    assert (alone == -1).all() and np.isinf(never).all() and len(next_chords(chord_frames([]).numpy())[1]) == 0
 
 
 def test_changes_leave_out_what_goes_on():
     changes = Chart.parse("C | C G | G | N.C.").changes(Fraction(33, 2))
-    assert [(position, chord and chord.symbol) for position, chord in changes] == [(0, "C"), (6, "G"), (12, None), (16, "C")]
+    assert [(position, chord and chord.symbol) for position, chord in changes] == [
+        (0, "C"),
+        (6, "G"),
+        (12, None),
+        (16, "C"),
+    ]
     assert len(Chart.parse("Cmaj7").changes(Fraction(120))) == 1
 
 
 def test_text_says_chords_off_the_half_and_is_read_back():
     c, g = parse_chord("C"), parse_chord("G")
     chart = Chart((Bar(((Fraction(0), c), (Fraction(3), g))), Bar(((Fraction(0), None), (Fraction(8, 3), c)))))
-    assert chart.text() == "C C C G | N.C. N.C. C"
-    assert Chart.parse(chart.text()).frames(48, Fraction(6))[0] == chart.frames(48, Fraction(6))[0]
+    assert chart.text() == "C / / G | N.C. / C" and Chart.parse(chart.text()) == chart
 
 
 def test_bars_of_several_metres_follow_each_other():
@@ -80,18 +105,18 @@ def test_an_outro_ends_the_music_after_the_last_whole_chorus():
 def test_a_plain_progression_repeats_no_music():
     chart = Chart.parse("Cmaj7 | Dm7 G7 | %")
     assert symbols(chart) == ["Cmaj7", "Dm7 G7", "Dm7 G7"] and sources(chart) == [None] * 3
-    assert set(chart.frames(500, AT_120)[1]) == {-1}
+    assert set(chart.frames(500, IN_FOUR)[1]) == {-1}
 
 
 def test_capitals_repeat_and_small_letters_do_not():
     chart = Chart.parse("A: Cmaj7 | Am7; B: Fm7; ABaA")
     assert symbols(chart) == ["Cmaj7", "Am7", "Fm7", "Cmaj7", "Am7", "Cmaj7", "Am7"]
-    assert sources(chart) == [0, 1, 2, None, None, 0, 1] and "".join(bar.section for bar in chart.bars) == "AABaaAA"
-    places = chart.frames(14 * 25, AT_120)[1].tolist()  # a bar is 2 s, 25 frames
-    assert places[: 5 * 25] == [-1] * 125  # the first A and B, and the small a
-    assert places[5 * 25] == 0 and places[7 * 25 - 1] == 49
-    assert places[7 * 25] == 0 and places[9 * 25] == 50  # the next chorus repeats all capitals
-    assert places[10 * 25 : 12 * 25] == [-1] * 50
+    assert sources(chart) == [0, 1, 2, None, None, 0, 1] and [bar.section for bar in chart.bars] == ["A", "", "B", "a", "", "A", ""]
+    places = chart.frames(14 * 24, IN_FOUR)[1].tolist()  # a bar is 24 latent frames
+    assert places[: 5 * 24] == [-1] * 120  # the first A and B, and the small a
+    assert places[5 * 24] == 0 and places[7 * 24 - 1] == 47
+    assert places[7 * 24] == 0 and places[9 * 24] == 48  # the next chorus repeats all capitals
+    assert places[10 * 24 : 12 * 24] == [-1] * 48
 
 
 def test_without_an_order_sections_follow_each_other():
@@ -108,8 +133,9 @@ def test_forms_by_name():
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("waltz in F", "No form 'waltz'.*blues in C"), ("A: Cmaj7; AB", "Section 'B'.*Known: A"), ("A: Cmaj7; A B C", "no order"),
-     ("A: Cmaj7; A; A", "no order"), ("A: Xm7; AA", "Xm7")],
+    [("waltz in F", "No form 'waltz'.*blues in C"), ("A: Cmaj7; AB", "Section 'B'.*Known: A"),
+     ("A: Cmaj7; A B C", "Section 'B'.*Known: A"),
+     ("A: Cmaj7; A; A", "line of its own"), ("A: Xm7; AA", "Xm7")],
 )  # fmt: skip
 def test_what_can_not_be_read_is_named(text, message):
     with pytest.raises(ChordError, match=message):

@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from lib.music.metrics import NoteF1, density_and_velocity, describe, longest_silence_s, note_f1
+from lib.music.metrics import (
+    PARTS_OF_BEAT,
+    NoteF1,
+    density_and_velocity,
+    describe,
+    longest_silence_s,
+    note_f1,
+    phase_lock,
+    spread_of_twelfths,
+)
 from lib.music.notes import Notes
 
 
@@ -98,3 +107,14 @@ def test_curves_follow_the_music():
     assert np.isnan(velocity[at[15.0]]) and density[at[15.0]] == 0
     assert velocity[at[5.0]] == 40 and velocity[at[25.0]] == 100
     assert len(density_and_velocity(notes())[0]) == 2
+
+
+def test_onsets_lock_to_the_parts_of_a_beat_on_which_they_lie():
+    random = np.random.default_rng(0)
+    triplets = random.integers(0, 96, 400) / 3
+    locks = {name: phase_lock(triplets, parts) for name, parts in PARTS_OF_BEAT.items()}
+    assert locks["triplets"] == pytest.approx(1) and max(locks["sixteenths"], locks["fifths"]) < 0.15
+    assert phase_lock(triplets + 0.3, 3) == pytest.approx(1), "as well where all are late"
+    assert phase_lock(random.uniform(0, 32, 400), 4) < 0.15 and phase_lock(np.zeros(0), 3) == 0
+    assert spread_of_twelfths(triplets) == pytest.approx(0) and spread_of_twelfths(np.zeros(0)) == 0
+    assert spread_of_twelfths(triplets + random.normal(0, 0.01, 400)) == pytest.approx(0.01, rel=0.2)

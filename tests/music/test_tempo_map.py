@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from lib.music.bar_lines import BarPath
+from lib.music.bar_lines import BarPath, map_from_beats
 from lib.music.tempo_map import (
     BEATS_ONLY,
     IN_BARS,
@@ -15,7 +15,6 @@ from lib.music.tempo_map import (
     TempoMapError,
     bar_table,
     fold,
-    map_from_beats,
     map_without_beat,
 )
 
@@ -81,6 +80,14 @@ def test_constant_tempo():
     assert tempo_map.bar_lines_s() == pytest.approx(1 + 0.5 * 3.5 * np.arange(4))
 
 
+def test_taps_begin_anew_on_each_bar_line_and_rest_where_there_is_no_beat():
+    sevens = TempoMap.constant(120.0, Metre.parse("7/8"), 2)
+    assert sevens.taps_s() == pytest.approx(0.5 * np.array([0, 1, 2, 3, 3.5, 4.5, 5.5, 6.5]))
+    bars = [bar_table([0], [2], NO_BEAT, 0.0), bar_table([2], [3], BEATS_ONLY, 0.5), bar_table([5], [3], IN_BARS, 1.0, Metre(3, 4))]
+    assert TempoMap(np.arange(9.0), np.concatenate(bars)).taps_s() == pytest.approx(np.arange(2.0, 8.0))
+    assert not len(map_without_beat(4.0).taps_s())
+
+
 def test_a_map_grows_to_cover_a_recording():
     tempo_map = jump_map()
     wide = tempo_map.covering(-1.0, 20.0)
@@ -91,6 +98,46 @@ def test_a_map_grows_to_cover_a_recording():
     assert wide.bars["kind"][0] == BEATS_ONLY and wide.bars["kind"][-1] == BEATS_ONLY
     assert wide.bar_lines_s() == pytest.approx(tempo_map.bar_lines_s())
     assert tempo_map.covering(1.0, 5.0).num_beats == tempo_map.num_beats
+
+
+def test_what_is_added_around_a_map_is_felt_as_its_bars_are():
+    wide = TempoMap.constant(80, Metre.parse("12/8"), 2).covering(-3.0, 20.0)
+    assert wide.bars["felt"].tolist() == [[3, 8]] * 4 and wide.bars["numerator"].tolist() == [0, 12, 12, 0]
+
+
+def test_a_map_from_one_of_its_beats_on():
+    tempo_map = jump_map()
+    rest = tempo_map.from_beat(4)
+    assert rest.beats_s == pytest.approx(tempo_map.beats_s[4:]) and rest.bars["start"].tolist() == [0, 4, 8]
+    assert (rest.bars["kind"] == IN_BARS).all() and rest.bars["numerator"].tolist() == [4, 4, 4]
+    assert tempo_map.from_beat(0).fingerprint() == tempo_map.fingerprint()
+    within = tempo_map.from_beat(6)
+    assert within.bars["start"].tolist() == [0, 2, 6] and within.bars["beats"].tolist() == [2, 4, 4]
+    assert within.bars["kind"].tolist() == [BEATS_ONLY, IN_BARS, IN_BARS]
+    assert within.bars["numerator"].tolist() == within.bars["denominator"].tolist() == [0, 4, 4], (
+        "no bar of 4/4 has two"
+    )
+    assert within.to_seconds(3.3) == pytest.approx(tempo_map.to_seconds(9.3))
+
+
+@pytest.mark.parametrize(("at", "kinds"), [(8, [2, 2, 2, 2]), (6, [2, 1, 2, 2]), (0, [2, 2])])
+def test_a_map_goes_on_as_another(at, kinds):
+    earlier = jump_map()
+    later = TempoMap.constant(100, Metre.parse("3/4"), 2, start_s=float(earlier.beats_s[at]))
+    both = earlier.followed_by(later, at)
+    assert both.bars["kind"].tolist() == kinds and both.bars["beats"][-2:].tolist() == [3, 3]
+    assert both.num_beats == at + later.num_beats
+    positions = np.linspace(0, 6, 20)
+    assert both.to_seconds(at + positions) == pytest.approx(later.to_seconds(positions))
+    assert both.to_seconds(positions * at / 6) == pytest.approx(earlier.to_seconds(positions * at / 6))
+    assert (both.bars["numerator"] == [{2: 4, 1: 0}[kind] for kind in kinds[:-2]] + [3, 3]).all()
+
+
+def test_bars_of_thirds_of_a_beat_are_whole_far_into_a_map():
+    """A bar of 4/4 among dotted quarters has 2 2/3 beats, which no float32 holds exactly."""
+    starts = np.arange(600) * 8 / 3
+    tempo_map = TempoMap(np.arange(1601) * 0.5, bar_table(starts, np.full(600, 8 / 3), IN_BARS, 1.0, Metre(4, 4)))
+    assert (tempo_map.from_beat(1200).bars["kind"] == IN_BARS).all()
 
 
 def test_how_long_bars_of_a_kind_last():

@@ -9,6 +9,7 @@ import pytest
 
 from lib.data.note_store import NoteStore
 from lib.data.prepare import copy_store, fetch_store
+from lib.storage import atomic_write
 from lib.storage.backends import MARKER, FolderStorage, RcloneStorage, StorageError, describe_error, open_storage
 from lib.storage.copies import copy_folder, fetch_folder
 from lib.storage.manifest import MANIFEST, DamageError, write_manifest
@@ -26,10 +27,27 @@ def storage(request, tmp_path, monkeypatch):
         config = tmp_path / "rclone.conf"
         config.write_text(f"[testdrive]\ntype = alias\nremote = {tmp_path / 'remote'}\n")
         monkeypatch.setenv("RCLONE_CONFIG", str(config))
-        found = open_storage("testdrive:brad-mehldau-checkpoints")
+        found = open_storage("testdrive:brad-mehldau-ai")
     assert found.kind == request.param
     found.open()
     return found
+
+
+def test_on_colabs_drive_a_file_is_written_over_where_it_stands(tmp_path, monkeypatch):
+    """A rename would put what was there into the bin."""
+    monkeypatch.setattr(atomic_write, "DRIVE", tmp_path / "drive")
+    there, here = tmp_path / "drive" / "MyDrive" / "solo.mid", tmp_path / "solo.mid"
+    inodes = {}
+    for text in ("a long one", "short"):
+        for path in (there, here):
+            atomic_write.write_text(path, text)
+            assert path.read_text() == text and [file.name for file in path.parent.glob("solo*")] == ["solo.mid"]
+            inodes.setdefault(path, []).append(path.stat().st_ino)
+    assert len(set(inodes[there])) == 1 and len(set(inodes[here])) == 2
+    with pytest.raises(RuntimeError), atomic_write.atomic_write(there) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert there.read_text() == "short"
 
 
 def make_folder(folder, value=b"music" * 1000):
@@ -89,7 +107,7 @@ def test_a_note_store_goes_there_once_and_comes_back(storage, demo_data, tmp_pat
 
 
 def test_what_is_a_remote_and_what_a_folder(tmp_path):
-    assert isinstance(open_storage("gdrive:brad-mehldau-checkpoints"), RcloneStorage)
+    assert isinstance(open_storage("gdrive:brad-mehldau-ai"), RcloneStorage)
     assert isinstance(open_storage("gdrive:"), RcloneStorage)
     assert all(
         isinstance(open_storage(where), FolderStorage)
@@ -113,7 +131,7 @@ def test_a_vanished_mount_is_noticed(storage, tmp_path):
 def test_rclone_that_is_not_set_up_says_how(tmp_path, monkeypatch):
     monkeypatch.setenv("RCLONE_CONFIG", str(tmp_path / "none.conf"))
     if shutil.which("rclone"):
-        with pytest.raises(StorageError, match="rclone config makes one"):
+        with pytest.raises(StorageError, match="create one with rclone config"):
             open_storage("gdrive:there").open()
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("RCLONE", raising=False)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from lib.checkpoints.load import Styles, parse_mix
 from lib.config import ConfigError, preset
 from lib.data.corpora import open_corpus
-from lib.music.notes import write_midi
+from lib.music.midi_writer import write_midi
 from lib.music.style_features import STYLE_DESCRIPTORS, style_descriptors
 from lib.music.time_grid import put_on_grid
 from lib.storage.manifest import DamageError, read_manifest, write_manifest

@@ -51,7 +51,7 @@ def test_changed_finished_weights_are_noticed(finished, demo_data, tmp_path):
     with torch.no_grad():
         next(iter(improviser.dit.parameters())).add_(1)
     save_improviser(load_improviser(ours), ours, base=improviser)
-    with pytest.raises(checkpoints.CheckpointError, match="trained on other weights"):
+    with pytest.raises(checkpoints.CheckpointError, match="trained on weights"):
         train(preset("fine_tune", "tiny", steps=2), demo_data, tmp_path, diffusion_run=ours)
 
 

@@ -15,9 +15,13 @@ from lib.checkpoints import checkpoint as checkpoints
 from lib.checkpoints.history import read_history
 from lib.checkpoints.load import load_improviser
 from lib.config import STAGES, ConfigError, preset
+from lib.data.corpora import open_corpus
 from lib.data.ingest import ingest
+from lib.data.note_store import CorpusError
+from lib.data.tempo_maps import MAPS_NAME, store_fingerprint, write_tempo_maps
 from lib.generation.generate import generate
 from lib.generation.request import GenerateRequest
+from lib.music.tempo_map import map_without_beat
 from lib.training.budget import StopReason
 from lib.training.loop import train
 from lib.training.trainer import lr_share, total_steps
@@ -57,7 +61,7 @@ def test_fine_tuning_writes_the_finished_improviser(tiny_runs):
 def test_a_finished_run_is_left_alone(tiny_runs, demo_data):
     before = weights(tiny_runs / "vqvae")
     result = train(preset("vqvae", "tiny"), demo_data, tiny_runs)
-    assert result.finished and result.resumed_from_step == 4 and "nothing to do" in result.message
+    assert result.finished and result.resumed_from_step == 4 and "already done" in result.message
     assert identical(before, weights(tiny_runs / "vqvae"))
 
 
@@ -180,12 +184,12 @@ def test_a_source_that_has_changed_is_noticed(demo_data, tmp_path):
     for stage in ("vqvae", "style_encoder", "diffusion"):
         train(preset(stage, "tiny", steps=2), demo_data, tmp_path)
     train(preset("vqvae", "tiny", seed=5), demo_data, tmp_path, run="other")
-    with pytest.raises(checkpoints.CheckpointError, match="other weights than .*other has now"):
+    with pytest.raises(checkpoints.CheckpointError, match="weights that .*other no longer has"):
         train(preset("diffusion", "tiny"), demo_data, tmp_path, vqvae_run=tmp_path / "other")
-    with pytest.raises(checkpoints.CheckpointError, match="other weights"):
+    with pytest.raises(checkpoints.CheckpointError, match="no longer has"):
         train(preset("fine_tune", "tiny"), demo_data, tmp_path, vqvae_run=tmp_path / "other")
     train(preset("vqvae", "tiny", steps=4), demo_data, tmp_path)  # goes on: its best weights are others now
-    with pytest.raises(checkpoints.CheckpointError, match="other weights"):
+    with pytest.raises(checkpoints.CheckpointError, match="no longer has"):
         load_improviser(tmp_path / "diffusion")
 
 
@@ -206,6 +210,12 @@ def test_music_without_known_pianists(demo_data, demo_midi, tmp_path):
         (folder / f"{number}.mid").write_bytes(path.read_bytes())
     ingest("mine", anonymous, folder=folder)
     train(preset("vqvae", "tiny"), demo_data, tmp_path)
+    with pytest.raises(CorpusError, match="no tempo maps.*python -m lib data beats"):
+        train(preset("vqvae", "tiny", corpora=("mine",)), anonymous, tmp_path, run="too_early")
+    assert not (tmp_path / "too_early").exists()
+    store = open_corpus("mine", anonymous)
+    maps = [map_without_beat(piece.seconds + 5.0) for piece in store.pieces]
+    write_tempo_maps(anonymous / "mine" / MAPS_NAME, maps, store_fingerprint(store))
     train(preset("style_encoder", "tiny"), demo_data, tmp_path)
     train(preset("diffusion", "tiny", corpora=("mine",), steps=2), anonymous, tmp_path)
     assert train(preset("diffusion", "tiny", corpora=("mine",)), anonymous, tmp_path).resumed_from_step == 2
@@ -227,7 +237,8 @@ def test_low_rank_fine_tuning_leaves_a_plain_improviser(tiny_runs, demo_data, tm
     train(preset("fine_tune", "tiny", lora_rank=2), demo_data, tmp_path, **sources)
     tuned, base = (load_improviser(folder) for folder in (tmp_path / "brad_final", tiny_runs / "diffusion"))
     assert tuned.dit.state_dict().keys() == base.dit.state_dict().keys()
-    moved = {name for name, value in base.dit.state_dict().items() if not torch.equal(value, tuned.dit.state_dict()[name])}
+    before, after = (improviser.dit.state_dict() for improviser in (base, tuned))
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
     assert moved and all("blocks" in name and name.endswith("weight") for name in moved)
     again = train(preset("fine_tune", "tiny", lora_rank=2, steps=6), demo_data, tmp_path, **sources)
     assert again.resumed_from_step == 4 and again.finished

@@ -9,7 +9,8 @@ from lib.config import preset
 from lib.models.dit import DiT
 from lib.models.frame_head import HEAD_BLOCKS
 from lib.models.vqvae import VQVAE
-from lib.training.optimizers import MuonAdamW, make_optimizer
+from lib.training import optimizers
+from lib.training.optimizers import MuonAdamW, Share, make_optimizer
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def test_which_parameters_it_takes(model):
     assert taken | rest == set(names.values()) and not taken & rest
     assert isinstance(make_optimizer(model, preset("vqvae", "tiny", optimizer="adamw")), torch.optim.AdamW)
     config = preset("diffusion", "tiny", optimizer="muon")
-    dit = DiT.from_config(config, 6, torch.zeros(3, 8, 4), (0, 1, 2))
+    dit = DiT.from_config(config, 6, torch.zeros(3, 8, 4), 2)
     assert len(make_optimizer(dit, config).inside) == 4 * config.depth + 2 * HEAD_BLOCKS
 
 
@@ -56,6 +57,27 @@ def test_a_step_moves_every_parameter_and_muon_evens_out_its_matrices(model):
     sizes = torch.linalg.svdvals(moved.detach())
     assert sizes.max() / sizes.min() < 3  # a random gradient's: 4.6
     assert float(moved.detach().square().mean().sqrt()) == pytest.approx(0.2 * 0.01, rel=0.3)  # about AdamW's
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_products_in_fp16_are_nearer_than_in_bf16(monkeypatch, size):
+    """For GPUs without bf16; gradients that fp16 itself can't hold are no matter."""
+    generator = torch.Generator().manual_seed(0)
+    wide, low_rank = torch.randn(2, 64, 128, generator=generator), torch.randn(2, 64, 4, generator=generator)
+    matrices = size * torch.cat([wide, low_rank @ low_rank.mT @ wide + 0.1 * wide])
+    group = {"ns_coefficients": (3.4445, -4.775, 2.0315), "ns_steps": 5, "eps": 1e-7}
+    exact = matrices.double() / matrices.double().norm(dim=(1, 2), keepdim=True)
+    a, b, c = group["ns_coefficients"]
+    for _ in range(group["ns_steps"]):
+        gram = exact @ exact.mT
+        exact = a * exact + (b * gram + c * gram @ gram) @ exact
+    errors = {}
+    for dtype in (torch.bfloat16, torch.float16):
+        monkeypatch.setattr(optimizers, "product_dtype", lambda device, dtype=dtype: dtype)
+        found = optimizers._orthogonal(matrices, group)
+        assert found.dtype is dtype
+        errors[dtype] = float((found - exact).norm() / exact.norm())
+    assert errors[torch.float16] < 0.05 and errors[torch.float16] < 0.5 * errors[torch.bfloat16]
 
 
 def test_what_is_done_to_the_gradients_reaches_both(model):
@@ -80,3 +102,21 @@ def test_going_on_from_its_state_is_the_same(model):
     for one, its in ((model, optimizer), (twin, other)):
         with_gradients(one, 3), its.step()
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+def test_processes_share_the_matrices_and_agree(model):
+    """Each of two orthogonalises every second matrix; with the sum of both, each steps as one would have alone."""
+    config, parts = preset("vqvae", "tiny"), {}
+
+    def stepped(share):
+        twin = with_gradients(copy.deepcopy(model))
+        make_optimizer(twin, config, share).step()
+        return list(twin.parameters())
+
+    for rank in range(2):
+        stepped(Share(rank, 2, lambda own, rank=rank: parts.setdefault(rank, own)))
+    assert parts[0].any() and parts[1].any() and not ((parts[0] != 0) & (parts[1] != 0)).any()
+    alone = stepped(Share())
+    for rank in range(2):
+        together = stepped(Share(rank, 2, lambda own: parts[0] + parts[1]))
+        assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(alone, together, strict=True))

@@ -1,5 +1,6 @@
 """Two processes share a training as one would do it: the same global batch, one writer, and no hanging."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -23,7 +24,9 @@ LAUNCHERS = {
                    "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port"],
 }  # fmt: skip
 LR = 1e-3  # of preset tiny
-ADRIFT = {"attention.bias"}  # a softmax over time takes no notice of it: its gradient is rounding error alone, AdamW's steps whole
+ADRIFT = {
+    "attention.bias"
+}  # a softmax over time takes no notice of it: its gradient is rounding error alone, AdamW's steps whole
 PORT = iter(range(29611, 29700))
 
 
@@ -37,7 +40,18 @@ def start(launcher, stage, demo_data, runs, *words):
 
 
 def training(stage, demo_data, runs):
-    return ["train", stage, "--preset", "tiny", "--device", "cpu", "--data-dir", str(demo_data), "--runs-dir", str(runs)]
+    return [
+        "train",
+        stage,
+        "--preset",
+        "tiny",
+        "--device",
+        "cpu",
+        "--data-dir",
+        str(demo_data),
+        "--runs-dir",
+        str(runs),
+    ]
 
 
 def done(process, code=0, seconds=120):
@@ -76,8 +90,12 @@ def alone(demo_data, tmp_path_factory):
 def test_there_are_two_processes(launcher, tmp_path):
     script = tmp_path / "who.py"
     # one write each: `print` may make several, and two processes share what is read here
-    script.write_text("import os; os.write(1, f\"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\\n\".encode())")
-    done = subprocess.run([sys.executable, *LAUNCHERS[launcher], str(next(PORT)), str(script)], capture_output=True, text=True)
+    script.write_text(
+        "import os; os.write(1, f\"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}\\n\".encode())"
+    )
+    done = subprocess.run(
+        [sys.executable, *LAUNCHERS[launcher], str(next(PORT)), str(script)], capture_output=True, text=True
+    )
     assert sorted(done.stdout.split("\n"))[-2:] == ["rank 0 of 2", "rank 1 of 2"], done.stderr
 
 
@@ -110,6 +128,31 @@ def test_muon_learns_the_same_in_two_processes(demo_data, tmp_path):
     done(start("torchrun", "vqvae", demo_data, tmp_path / "two", "--steps", "6", "--set", "optimizer=muon"))
     a, b = (read_history(tmp_path / runs / "vqvae") for runs in ("alone", "two"))
     assert all(abs(x["loss"] - y["loss"]) < 0.01 * abs(x["loss"]) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("no", 0.1), ("bf16", 0.5)])
+def test_two_processes_share_muon_and_the_working_copy(precision, bound, tiny_runs, demo_data, tmp_path):
+    """A generator: each process orthogonalises every other matrix, and both learn what one would.
+
+    Orthogonalising makes more of rounding where a gradient has hardly any, most of all of a bfloat16 copy's.
+    """
+    sources = {name: tiny_runs / name for name in ("vqvae", "style_encoder")}
+    config = preset("diffusion", "tiny", decay="constant", steps=6, mixed_precision=precision, optimizer="muon")
+    still = dataclasses.replace(config, steps=1, lr=1e-12)
+    for name, each in (("alone", config), ("first", still)):
+        train(each, demo_data, tmp_path / name, **{f"{stage}_run": run for stage, run in sources.items()})
+    words = ["--vqvae-run", str(sources["vqvae"]), "--style-encoder-run", str(sources["style_encoder"])]
+    words += ["--steps", "6", "--set", "optimizer=muon", "--set", f"mixed_precision={precision}"]
+    done(start("torchrun", "diffusion", demo_data, tmp_path / "two", *words))
+    a, b = (read_history(tmp_path / runs / "diffusion") for runs in ("alone", "two"))
+    assert [row["step"] for row in a] == [row["step"] for row in b]
+    assert all(abs(x["loss"] - y["loss"]) < 0.01 * abs(x["loss"]) for x, y in zip(a, b, strict=True))
+    alone, two = (weights(tmp_path / runs / "diffusion") for runs in ("alone", "two"))
+    moved = {name for name in alone if "blocks" in name and name.endswith("weight") and alone[name].ndim == 2}
+    first = weights(tmp_path / "first" / "diffusion")
+    for name in moved:
+        way = float((alone[name] - first[name]).norm())
+        assert way > 0 and float((alone[name] - two[name]).norm()) < bound * way, name
 
 
 def test_when_one_is_killed_the_other_does_not_hang(demo_data, tmp_path):

@@ -56,7 +56,7 @@ def test_another_runs_checkpoint_begins_a_new_run(trained, demo_data, tmp_path):
     assert result.resumed_from_step == 4 and [e["step"] for e in read_events(result.run) if e["event"] == "start"] == [4]
     assert identical(weights(tmp_path / "fork"), weights(trained / "vqvae"))
     assert checkpoints.find(result.run).manifest["run_id"] != checkpoints.find(trained / "vqvae").manifest["run_id"]
-    with pytest.raises(checkpoints.CheckpointError, match="is a run already"):
+    with pytest.raises(checkpoints.CheckpointError, match="is already a run"):
         train(config, demo_data, tmp_path, run="fork", resume=source)
 
 
@@ -83,7 +83,7 @@ def test_all_damaged_is_refused_not_begun_anew(demo_data, tmp_path):
     result = train(preset("vqvae", "tiny", steps=2), demo_data, tmp_path)
     for folder in checkpoints.step_folders(result.run):
         (folder / "manifest.json").write_text("{")
-    with pytest.raises(checkpoints.CheckpointError, match="damaged, the last so"):
+    with pytest.raises(checkpoints.CheckpointError, match="damaged. The last one"):
         train(preset("vqvae", "tiny", steps=2), demo_data, tmp_path)
 
 

@@ -36,11 +36,12 @@ def events(run, kind):
     return [event for event in read_events(run) if event["event"] == kind]
 
 
-def make_trainer(stage_name, demo_data, folder, **knobs):
+def make_trainer(stage_name, demo_data, folder, sources=None, **knobs):
     folder.mkdir(parents=True, exist_ok=True)
     config = preset(stage_name, "tiny", batch_size=8, **knobs)
     torch.manual_seed(0)
-    stage = STAGES[stage_name](config, demo_data, None, {})
+    stage = STAGES[stage_name](config, demo_data, None, sources or {})
+    stage.prepare("cpu")
     return Trainer(stage, make_accelerator(config, folder), Adjustments(folder, 8), 4, lambda *event, **fields: None)
 
 
@@ -69,6 +70,41 @@ def test_smaller_micro_batches_give_the_same_gradient(stage_name, demo_data, tmp
     assert (a - b).abs().max() <= 1e-6 * max(1.0, a.abs().max())
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_gradients_lie_one_behind_the_other_and_are_clipped_there(optimizer, demo_data, tmp_path):
+    trainer = make_trainer("vqvae", demo_data, tmp_path, optimizer=optimizer, max_grad_norm=0.01)
+    trainer.forward_backward(0)
+    parameters = list(trainer.model.parameters())
+    norm = torch.linalg.vector_norm(torch.cat([p.grad.flatten() for p in parameters]))
+    assert norm > 0.01 and trainer.clip_gradients() == pytest.approx(float(norm), rel=1e-6)
+    assert torch.equal(torch.cat([p.grad.flatten() for p in parameters]), trainer.gradients)
+    assert float(torch.linalg.vector_norm(trainer.gradients)) == pytest.approx(0.01, rel=1e-3)
+    before = [p.detach().clone() for p in parameters]
+    trainer.update(0)
+    assert not trainer.gradients.any() and sum(not torch.equal(a, b) for a, b in zip(before, parameters)) == len(before)
+    memory = trainer.gradients.untyped_storage().data_ptr()
+    trainer.forward_backward(1)
+    assert all(p.grad.untyped_storage().data_ptr() == memory for p in parameters) and trainer.gradients.any()
+
+
+def test_a_working_copy_in_bfloat16_gives_nearly_the_same_gradients(tiny_runs, demo_data, tmp_path):
+    sources = {name: tiny_runs / name for name in ("vqvae", "style_encoder")}
+    exact = make_trainer("diffusion", demo_data, tmp_path / "exact", sources)
+    half = make_trainer("diffusion", demo_data, tmp_path / "half", sources, mixed_precision="bf16")
+    assert exact.worker is exact.model and half.worker is not half.model
+    assert {p.dtype for p in half.worker.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in half.model.parameters()} == {torch.float32} == {half.gradients.dtype}
+    losses = [trainer.forward_backward(0)["loss"] for trainer in (exact, half)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+    a, b = exact.gradients, half.gradients
+    assert torch.nn.functional.cosine_similarity(a, b, dim=0) > 0.99 and 0.97 < float(a.norm() / b.norm()) < 1.03
+    assert all(p.grad is None for p in half.worker.parameters()), "they are collected"
+    half.clip_gradients(), half.update(0)
+    for own, working in zip(half.model.parameters(), half.worker.parameters(), strict=True):
+        assert torch.equal(own.bfloat16(), working), "the copy follows the weights"
+    assert all(tensor.dtype == torch.float32 for tensor in half.snapshot()[0]["model"].values())
+
+
 def test_the_smaller_micro_batch_is_remembered(demo_data, tmp_path, monkeypatch):
     monkeypatch.setattr(VQVAEStage, "losses", too_much(2, VQVAEStage.losses))
     train(preset("vqvae", "tiny", steps=3), demo_data, tmp_path)
@@ -91,8 +127,12 @@ def test_one_chunk_that_does_not_fit_is_the_end(demo_data, tmp_path, monkeypatch
 
 
 def test_other_errors_are_not_taken_for_memory():
-    assert is_out_of_memory(RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"))
-    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)")) and is_out_of_memory(MemoryError())
+    assert is_out_of_memory(
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory")
+    )
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)")) and is_out_of_memory(
+        MemoryError()
+    )
     assert is_out_of_memory(RuntimeError("could not create a primitive"))  # oneDNN's
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
@@ -131,7 +171,12 @@ def test_a_loss_that_is_no_number_is_left_out(demo_data, tmp_path, monkeypatch):
     assert all(torch.isfinite(value).all() for value in weights(run).values())
     assert [row["step"] for row in read_history(run) if row["split"] == "train"] == [1, 2, 5, 6, 7, 8]
     for steps in (3, 8):  # and going on in the middle of it changes nothing
-        train(preset("vqvae", "tiny", **{"steps": steps, "validate_every": 8, "decay": "constant"}), demo_data, tmp_path, "parts")
+        train(
+            preset("vqvae", "tiny", **{"steps": steps, "validate_every": 8, "decay": "constant"}),
+            demo_data,
+            tmp_path,
+            "parts",
+        )
     assert identical(weights(run), weights(tmp_path / "parts"))
 
 
@@ -165,6 +210,23 @@ def test_half_precision_goes_on_exactly(precision, demo_data, tmp_path):
     assert identical(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     whole, parts = (checkpoints.find(tmp_path / name) for name in ("whole", "parts"))
     assert whole.scaler() == parts.scaler() and bool(whole.scaler()) == (precision == "fp16")
+
+
+def test_a_run_moves_to_a_gpu_of_another_precision_and_back(demo_data, tmp_path):
+    """From an L4 to a T4: bf16 has no scaler, fp16 has one."""
+    for number, precision in enumerate(("bf16", "fp16", "no", "fp16"), 1):
+        config = preset("style_encoder", "tiny", steps=number, mixed_precision=precision, decay="constant")
+        assert train(config, demo_data, tmp_path).step == number
+    assert checkpoints.find(tmp_path / "style_encoder").scaler()
+
+
+def test_a_working_copy_in_bfloat16_goes_on_exactly(tiny_runs, demo_data, tmp_path):
+    sources = {f"{name}_run": tiny_runs / name for name in ("vqvae", "style_encoder")}
+    knobs = {"mixed_precision": "bf16", "decay": "constant", "gradient_accumulation": 2}
+    train(preset("diffusion", "tiny", **knobs, steps=6), demo_data, tmp_path, run="whole", **sources)
+    for steps in (1, 4, 6):
+        train(preset("diffusion", "tiny", **knobs, steps=steps), demo_data, tmp_path, run="parts", **sources)
+    assert identical(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
 def test_too_large_for_half_precision_lowers_the_scale(demo_data, tmp_path, monkeypatch):

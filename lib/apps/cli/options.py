@@ -7,48 +7,49 @@ from __future__ import annotations
 
 import functools
 import inspect
-import types
-import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-from lib.config import ConfigError
+from lib.config import OWN, ConfigError
 
-OPTION_OF = {"tempo_bpm": "--tempo"}  # fields whose option has another name
-FILES_INSTEAD = ("melody",)  # a command takes a file for it
-PLAIN = (int, float, bool)  # what an option's text is read as here; the request reads all other text
+OPTION_OF = {"tempo_bpm": "tempo"}  # fields whose option has another name
+EARLIER = {"beats_per_bar": "metre"}  # an option of earlier versions -> its name now; taken for one release
+NUMBERS = {int, float, bool}  # what an option's text is read as here; the request reads all other text
+
+
+def option(text: str, *names: str, **settings):
+    """An option with its help; by default its name is the parameter's."""
+    return typer.Option(*names, help=text, **settings)
+
+
+def hidden(text: str, *names: str, **settings):
+    """An option that `--help-all` alone shows."""
+    return option(text, *names, hidden=True, **settings)
+
+
+DataDir = Annotated[Path, option("Folder of archives and note stores.")]
+RunsDir = Annotated[Path, option("Folder of runs.")]
+Run = Annotated[Path | None, option("brad_final, or a run of diffusion or fine_tune.")]
+Released = Annotated[bool, option("Play with the weights of data/released.", "--released")]
+DATA_DIR, RUNS_DIR, OUTPUT_DIR = Path("data"), Path("runs"), Path("outputs")
 
 
 def _show_all(context: typer.Context, value: bool) -> None:
-    if not value or context.resilient_parsing:
-        return
-    hidden = [option for option in context.command.params if getattr(option, "hidden", False)]
-    for option in hidden:
-        option.hidden = False
-    try:
+    if value and not context.resilient_parsing:
+        for parameter in context.command.params:
+            parameter.hidden = False
         print(context.get_help())
-    finally:
-        for option in hidden:
-            option.hidden = True
-    raise typer.Exit
+        raise typer.Exit
 
 
-HelpAll = Annotated[
-    bool, typer.Option("--help-all", is_eager=True, callback=_show_all, help="Show all options and exit.")
-]
+HelpAll = Annotated[bool, option("Show all options and exit.", "--help-all", is_eager=True, callback=_show_all)]
 
 
-def with_help_all(command: Callable) -> Callable:
-    """A decorator: the command gets `--help-all`, which shows its hidden options too."""
-    return _with_options(command, _own_parameters(command), lambda values: values)
-
-
-def with_request(
-    request_type: type, common: Sequence[str], skipped: Iterable[str] = ()
-) -> Callable[[Callable], Callable]:
+def with_request(request_type: type, common: Sequence[str], skipped: Iterable[str] = ()) -> Callable:
     """A decorator: the command gets an option for each field of a request, and those that were given as `**request`.
 
     Parameters
@@ -59,107 +60,98 @@ def with_request(
     """
 
     def decorate(command):
-        *own, _ = _own_parameters(command)
-        left_out = {*skipped, *FILES_INSTEAD, *(parameter.name for parameter in own)}
-        fields = sorted(
-            set(request_type.__dataclass_fields__) - left_out, key=[*common, *request_type.__dataclass_fields__].index
-        )
-        options = [_parameter(request_type, name, name in common) for name in fields]
-        first, rest = options[: len(common)], options[len(common) :]
+        hints = get_type_hints(command, include_extras=True)
+        signature = inspect.signature(command).parameters
+        own = [signature[name].replace(annotation=hints[name]) for name in signature if name in hints]
+        left_out = {*common, *skipped, *(parameter.name for parameter in own)}
+        rare = [name for name in request_type.__dataclass_fields__ if name not in left_out]
+        first, rest = ([_field_parameter(request_type, name, common) for name in names] for names in (common, rare))
+        for old, name in EARLIER.items():
+            if name in {*common, *rare}:
+                rest.append(_parameter(old, str, help=f"Now --{name}.", hidden=True, show_default=False))
 
-        def given(values):
-            return {name: value for name, value in values.items() if name not in fields or value is not None}
+        @functools.wraps(command)
+        def wrapper(**values):
+            given = {name: values.pop(name, None) for name in fields}
+            given = {name: value for name, value in given.items() if value is not None}
+            if given.keys() & EARLIER:
+                from lib.checkpoints.config_migration import renamed
 
-        return _with_options(command, [*first, *own, *rest], given)
+                given = renamed(request_type, given, "--")
+            return command(**values, **given)
+
+        fields = [parameter.name for parameter in (*first, *rest)]
+        parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in (*first, *own, *rest)]
+        wrapper.__signature__ = inspect.Signature(parameters)
+        wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return wrapper
 
     return decorate
 
 
-def _own_parameters(command: Callable) -> list[inspect.Parameter]:
-    hints = get_type_hints(command, include_extras=True)
-    return [
-        p.replace(annotation=hints.get(p.name, p.annotation)) for p in inspect.signature(command).parameters.values()
-    ]
+def _field_parameter(request_type, name, common):
+    field, described = request_type.__dataclass_fields__[name], request_type.__pydantic_fields__[name]
+    hint, default = get_type_hints(request_type)[name], described.default
+    kinds = set(get_args(hint) or [hint]) - {NoneType}
+    return _parameter(
+        name,
+        kinds.pop() if len(kinds) == 1 and kinds <= NUMBERS else str,
+        help=field.metadata.get("option") or described.description,
+        show_default=f"{default:g}" if type(default) in (int, float) else False,
+        metavar="|".join(get_args(hint)) if get_origin(hint) is Literal else None,
+        hidden=name not in common,
+    )
 
 
-def _with_options(command: Callable, parameters: list[inspect.Parameter], prepare: Callable) -> Callable:
-    """The command with these parameters and `--help-all`; it is called with prepare(values)."""
-
-    @functools.wraps(command)
-    def wrapper(**values):
-        del values["help_all"]
-        return command(**prepare(values))
-
-    help_all = inspect.Parameter("help_all", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=HelpAll)
-    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*parameters, help_all)]
-    wrapper.__signature__ = inspect.Signature(parameters)
-    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return wrapper
-
-
-def _parameter(request_type, name, is_common):
-    field = request_type.__dataclass_fields__[name]
-    described = request_type.__pydantic_fields__[name]
-    type_, choices = _base_type(get_type_hints(request_type, include_extras=False)[name])
-    option = OPTION_OF.get(name, f"--{name.replace('_', '-')}")
-    default = described.default if type_ in (int, float) else None
-    annotation = Annotated[
-        type_ | None,
-        typer.Option(
-            option,
-            help=field.metadata.get("option") or described.description,
-            show_default=False if default is None else f"{default:g}",
-            metavar="|".join(choices) or None,
-            hidden=not is_common,
-        ),
-    ]
+def _parameter(name, kind, **settings):
+    """A parameter that is None where its option is not given."""
+    option_name = f"--{OPTION_OF.get(name, name).replace('_', '-')}"
+    annotation = Annotated[kind | None, typer.Option(option_name, **settings)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _base_type(hint) -> tuple[type, tuple[str, ...]]:
-    """(int, float, bool or str, the choices of a Literal) of a field's type."""
-    if get_origin(hint) is Literal:
-        return str, get_args(hint)
-    if get_origin(hint) in (typing.Union, types.UnionType):
-        some = [kind for kind in get_args(hint) if kind is not type(None)]
-        return _base_type(some[0]) if len(some) == 1 else (str, ())
-    return (hint if hint in PLAIN else str), ()
-
-
-def with_chart(request: dict[str, Any], chart: Path | None, tune: str | None) -> tuple[dict[str, Any], Any]:
-    """The request's options completed from a file of iReal Pro or MusicXML: chords, tempo_bpm, beats_per_bar.
+def with_chart(request: dict[str, Any], chart: Path | None, tune: str | None, transpose: int = 0) -> dict[str, Any]:
+    """The options of a request, completed from a chart's file: chords, tempo_bpm, metre.
 
     Parameters
     ----------
-    request : options that were given; they win
-    chart : path of the file, or None
+    request : options that were given
+    chart : path of a file of iReal Pro, MusicXML or typed chords, or None
     tune : title of one of its tunes, or None
-
-    Returns
-    -------
-    (dict, Chart or None) : the Chart of the file
+    transpose : semitones up, of the file's chords or of those that were given
 
     Raises
     ------
     ConfigError : options that do not go together; ChordError : of the chart
     """
+    from lib.music.chart import Chart
+
+    if chart is None and tune is not None:
+        raise ConfigError("--tune needs --chart FILE.")
+    if chart is None and not transpose:
+        return request
     if chart is None:
-        if tune is not None:
-            raise ConfigError("--tune wants --chart FILE.")
-        return request, None
+        if request.get("chords", OWN).strip().lower() == OWN:
+            raise ConfigError("--transpose needs --chords or --chart.")
+        text = Chart.parse(request["chords"]).transposed(transpose).text()
+        print(f"transposed by {transpose:+d}: {text}")
+        return {**request, "chords": text}
     if "chords" in request:
         raise ConfigError("Give either --chords or --chart, not both.")
     from lib.music.chart_files import read_chart
 
     read = read_chart(chart, tune)
-    text = read.chart.text()
-    print(f"{chart}: {read.title}, {read.beats_per_bar} beats a bar: {text}")
+    if "metre" in request and request["metre"] != read.metre:
+        raise ConfigError(f"--metre {request['metre']}, but {read.title} is in {read.metre}: leave --metre out.")
+    text = read.chart.transposed(transpose).text()
+    moved = f", transposed by {read.transposition:+d} as saved" if read.transposition else ""
+    moved += f", and by {transpose:+d}" if transpose else ""
+    print(f"{chart}: {read.title}, {read.metre}{moved}: {text}")
     tempo = {} if read.chart.tempo_bpm is None else {"tempo_bpm": read.chart.tempo_bpm}
-    request = {"beats_per_bar": read.beats_per_bar, **tempo, **request, "chords": text}
-    return request, read.chart if request["beats_per_bar"] == read.beats_per_bar else None
+    return {"metre": read.metre, **tempo, **request, "chords": text}
 
 
 def check_source(run: Path | None, released: bool) -> None:
     """ConfigError unless either a run or the released weights are named."""
     if (run is None) != released:
-        raise ConfigError("Give either --run RUN or --released.")
+        raise ConfigError("Which model? Give either --released (the project's weights) or --run RUN (your own).")

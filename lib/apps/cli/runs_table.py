@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from lib.checkpoints.checkpoint import step_folders
 from lib.checkpoints.history import read_events
@@ -15,65 +16,43 @@ from lib.storage.manifest import DamageError, read_manifest
 COLUMNS = ("run", "stage", "step", "loss", "last save", "mirror", "size", "")
 
 
-@dataclass(frozen=True)
-class RunSummary:
-    """One run, as its newest readable manifest and its events tell it; files are not hashed, that takes long.
-
-    Attributes
-    ----------
-    name : path below the folder of runs; stage : "" where no manifest can be read
-    step, total_steps : optimizer steps; loss : the newest validation loss, else training loss, else None
-    saved_at : Unix seconds, None where nothing is saved; mirror : text; size_bytes : of all its files; note : text
-    """
-
-    name: str
-    stage: str
-    step: int
-    total_steps: int
-    loss: float | None
-    saved_at: float | None
-    mirror: str
-    size_bytes: int
-    note: str
-
-
-def overview(runs_dir):
-    """The runs in a folder, and in the folders of presets below it.
+def overview(runs_dir: Path | str) -> list[dict[str, Any]]:
+    """The runs in a folder, and in the folders of presets below it, by name; ConfigError: there is no such folder.
 
     Returns
     -------
-    list of RunSummary, by name
-
-    Raises
-    ------
-    ConfigError : there is no such folder
+    list of dict, by the newest readable manifest and the events (files are not hashed, that takes long): name (path
+        below the folder), stage, step, total_steps, loss (the newest of validation, else of training, else None),
+        saved_at (Unix seconds, or None), mirror, size_bytes (of all its files), note
     """
     runs_dir = Path(runs_dir)
     if not runs_dir.is_dir():
         raise ConfigError(f"There is no folder of runs {runs_dir}: give --runs-dir.")
-    folders = sorted(path for path in [*runs_dir.glob("*"), *runs_dir.glob("*/*")] if _is_run(path))
-    return [_summary(folder, str(folder.relative_to(runs_dir))) for folder in folders]
+    folders = sorted([*runs_dir.glob("*"), *runs_dir.glob("*/*")])
+    runs = [folder for folder in folders if (folder / "checkpoints").is_dir() or is_finished(folder)]
+    return [{"name": run.relative_to(runs_dir).as_posix(), **_summary(run)} for run in runs]
 
 
-def _is_run(path):
-    return (path / "checkpoints").is_dir() or is_finished(path)
-
-
-def _summary(folder, name):
-    manifest = _newest_manifest(folder)
-    events = read_events(folder)
-    losses = manifest.get("losses") or {}
-    loss = losses.get("validation/loss", losses.get("train/loss"))
-    step, total = manifest.get("step", 0), (manifest.get("schedule") or {}).get("total_steps", 0)
+def _summary(run):
+    manifest = _newest_manifest(run)
+    losses, step = manifest.get("losses") or {}, manifest.get("step", 0)
     stage = manifest.get("stage") or manifest.get("kind", "")
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    note = "" if manifest else "no valid checkpoint"
-    note = "finished" if total and step >= total or stage == "improviser" else note
-    return RunSummary(name, stage, step, total, loss, manifest.get("saved_at"), _mirror_state(events, step), size, note)
+    total = (manifest.get("schedule") or {}).get("total_steps", 0)
+    is_done = total and step >= total or stage == "improviser"
+    return {
+        "stage": stage,
+        "step": step,
+        "total_steps": total,
+        "loss": losses.get("validation/loss", losses.get("train/loss")),
+        "saved_at": manifest.get("saved_at"),
+        "mirror": _mirror_state(run, step),
+        "size_bytes": sum(path.stat().st_size for path in run.rglob("*") if path.is_file()),
+        "note": "finished" if is_done else "" if manifest else "no valid checkpoint",
+    }
 
 
-def _newest_manifest(folder):
-    for path in [folder, *step_folders(folder)]:
+def _newest_manifest(run):
+    for path in [run, *step_folders(run)]:
         try:
             return read_manifest(path)
         except DamageError:
@@ -81,9 +60,9 @@ def _newest_manifest(folder):
     return {}
 
 
-def _mirror_state(events, step):
+def _mirror_state(run, step):
     """What the newest event says of the copy."""
-    copies = [event for event in events if event.get("event") in ("mirrored", "mirror_failed")]
+    copies = [event for event in read_events(run) if event.get("event") in ("mirrored", "mirror_failed")]
     if not copies:
         return "none"
     if copies[-1]["event"] == "mirror_failed":
@@ -92,35 +71,23 @@ def _mirror_state(events, step):
     return f"step {newest}" if newest >= step else f"behind: step {newest}"
 
 
-def table(summaries, now_s=None):
+def table(runs: Sequence[dict[str, Any]], now_s: float | None = None) -> str:
     """Text for a terminal, a line a run."""
-    if not summaries:
+    if not runs:
         return "There is no run yet: python -m lib train vqvae --preset demo"
-    now_s = time.time() if now_s is None else now_s
-    lines = [COLUMNS, *(_line(summary, now_s) for summary in summaries)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
-def _line(summary, now_s):
-    step = (
-        f"{summary.step:,}/{summary.total_steps:,}"
-        if summary.total_steps
-        else f"{summary.step:,}"
-        if summary.step
-        else "-"
-    )
-    loss = "-" if summary.loss is None else f"{summary.loss:.4g}"
-    saved = "-" if summary.saved_at is None else _ago(now_s - summary.saved_at)
-    size = f"{summary.size_bytes / 2**20:.1f} MB"
-    return summary.name, summary.stage or "?", step, loss, saved, summary.mirror, size, summary.note
+    lines = [COLUMNS]
+    for run in runs:
+        step, total, loss, saved_at = (run[key] for key in ("step", "total_steps", "loss", "saved_at"))
+        steps = f"{step:,}/{total:,}" if total else f"{step:,}" if step else "-"
+        saved = "-" if saved_at is None else _ago((now_s or time.time()) - saved_at)
+        figures = steps, "-" if loss is None else f"{loss:.4g}", saved, run["mirror"]
+        lines.append((run["name"], run["stage"] or "?", *figures, f"{run['size_bytes'] / 2**20:.1f} MB", run["note"]))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def _ago(seconds):
-    for unit, length in (("day", 86400), ("h", 3600), ("min", 60)):
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''} ago"
+            return f"{seconds // length:.0f} {unit} ago"
     return "just now"

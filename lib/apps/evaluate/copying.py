@@ -1,140 +1,130 @@
-"""What is taken from training music: for each clip the passage most similar to it, and the longest run of notes they
-share.
+"""What is taken from training music, or from a solo's own past: how similar passages are, and how much in a row.
 
-Conventions: a window is a binary roll of keys that are down, WINDOW_S long, in bins of BIN_S; similarity is Jaccard's,
-cells that both have over cells that either has, in whichever of twelve keys. A run counts notes in the same intervals
-and rhythm, in any key. Real held-out clips are the yardstick: players quote themselves, too.
+Conventions: music is a binary roll of keys that are down, BINS_PER_BEAT a beat, so that the tempo hides no copy.
+Passages are WINDOW_BEATS long and begin on any beat. Similarity is Jaccard's, cells that both have over cells that
+either has, in whichever of twelve keys; a beat is copied where it is ALIKE or more. A run counts notes in the same
+intervals and rhythm, in any key. Real held-out clips are the yardstick: players quote themselves, too. The control that
+must be found is the copy bot, `copied`.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.sparse import csr_array
 
-from lib.apps.evaluate.clip_sets import ClipSet
-from lib.music.audio import Audio, render_audio
+from lib.apps.evaluate.clips import Clip
 from lib.music.notes import Notes
-from lib.music.piano_roll import CHUNK_S, LOWEST_PITCH, NUM_PITCHES
+from lib.music.piano_roll import FRAMES_PER_BEAT, LOWEST_PITCH, NUM_PITCHES
+from lib.music.tempo_map import BeatNotes, TempoMap, in_seconds
 from lib.progress import progress_bar
 
-BIN_S, WINDOW_S, HOP_S = 0.05, 8.0, 4.0
-BINS = round(WINDOW_S / BIN_S)
+BINS_PER_BEAT, WINDOW_BEATS = 12, 16
 KEYS = range(-5, 7)  # semitones: twelve transpositions
+ALIKE = 0.5
 # borders between classes of gaps: together, fast, ..., a pause
-RHYTHMS_S = (0.03, 0.09, 0.14, 0.2, 0.3, 0.45, 0.7, 1.2)
+RHYTHMS = (0.06, 0.2, 0.29, 0.42, 0.58, 0.83, 1.4, 2.4)  # beats
 PRIME = np.uint64(1_000_003)
+END_OF_PIECE = -1  # no step of any music
 
 
-@dataclass(frozen=True)
-class NearestPassage:
-    """The training passage most similar to a clip.
-
-    Attributes
-    ----------
-    likeness : in [0, 1]
-    piece, start_s : where the passage is: index in the store, and seconds from the beginning of the performance
-    clip_s : where the window of the clip begins that is similar to it
-    semitones : by which the clip is transposed to be most similar
-    run : notes in a row that the clip shares with some training recording
-    """
-
-    likeness: float
-    piece: int
-    start_s: float
-    clip_s: float
-    semitones: int
-    run: int
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A clip and the passage most similar to it: a sentence on them, and (name, Notes, Audio or None) of both."""
-
-    text: str
-    sides: tuple[tuple[str, Notes, Audio | None], ...]
-
-
-def windows(notes: Notes, hop_s: float = HOP_S) -> np.ndarray:
-    """bool (W, 88, BINS) of a performance, every hop_s seconds; the last one ends with it."""
-    length = _bins(notes)
-    first = np.clip(np.rint(notes.onset_s / BIN_S).astype(int), 0, length - 1)
-    last = np.maximum(np.rint((notes.onset_s + notes.duration_s) / BIN_S).astype(int), first + 1)
-    roll = np.zeros((NUM_PITCHES, length + 1), np.int32)
+def rows_of_beats(notes: BeatNotes, beats: int = 0) -> np.ndarray:
+    """bool (B, 88, BINS_PER_BEAT): which keys are down, of so many beats or all, WINDOW_BEATS at least."""
+    beats = max(WINDOW_BEATS, beats or math.ceil(notes.end))
+    length = beats * BINS_PER_BEAT
+    first = np.clip(np.rint(notes.onset * BINS_PER_BEAT).astype(int), 0, length - 1)
+    last = np.maximum(np.rint(notes.release * BINS_PER_BEAT).astype(int), first + 1)
+    roll = np.zeros((length + 1, NUM_PITCHES), np.int32)
     key = notes.pitch.astype(int) - LOWEST_PITCH
-    inside = (key >= 0) & (key < NUM_PITCHES)
-    np.add.at(roll, (key[inside], first[inside]), 1)
-    np.add.at(roll, (key[inside], last[inside].clip(max=length)), -1)
-    down = roll.cumsum(1)[:, :length] > 0
-    starts = {*range(0, length - BINS + 1, round(hop_s / BIN_S)), length - BINS}
-    return np.stack([down[:, start : start + BINS] for start in sorted(starts)])
+    inside = (key >= 0) & (key < NUM_PITCHES) & (notes.onset < beats)
+    np.add.at(roll, (first[inside], key[inside]), 1)
+    np.add.at(roll, (last[inside].clip(max=length), key[inside]), -1)
+    return (roll.cumsum(0)[:length] > 0).reshape(beats, BINS_PER_BEAT, NUM_PITCHES).swapaxes(1, 2)
 
 
-def _bins(notes):
-    """How many `windows` cover."""
-    return max(BINS, math.ceil(notes.end_s / BIN_S))
-
-
-def nearest_windows(passages: np.ndarray, corpus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The similarity of each window to the one most similar to it, in whichever key.
-
-    Parameters
-    ----------
-    passages, corpus : bool (W, 88, BINS) and (C, 88, BINS), of `windows`
-
-    Returns
-    -------
-    (float (W,), int (W,), int (W,)) : the highest similarity of each, the window of the corpus that has it, and the
-        semitones by which the passage is transposed for it
-    """
-    flat = corpus.reshape(len(corpus), -1).astype(np.float32)
-    size = flat.sum(1)
-    best, which, key = np.zeros(len(passages)), np.zeros(len(passages), int), np.full(len(passages), KEYS[0])
-    for semitones in KEYS:
-        moved = transposed(passages, semitones).reshape(len(passages), -1).astype(np.float32)
-        both = moved @ flat.T
-        similarity = both / np.maximum(moved.sum(1)[:, None] + size - both, 1)
-        value, nearest = similarity.max(1), similarity.argmax(1)
-        better = value > best
-        best, which, key = (np.where(better, *pair) for pair in ((value, best), (nearest, which), (semitones, key)))
-    return best, which, key
-
-
-def transposed(passages: np.ndarray, semitones: int) -> np.ndarray:
-    """bool (W, 88, BINS) moved over the keyboard; what leaves it is lost."""
+def transposed(rows: np.ndarray, semitones: int) -> np.ndarray:
+    """bool (B, 88, BINS_PER_BEAT) moved over the keyboard; what leaves it is lost."""
     reach = abs(semitones)
-    padded = np.pad(passages, ((0, 0), (reach, reach), (0, 0)))
+    padded = np.pad(rows, ((0, 0), (reach, reach), (0, 0)))
     return padded[:, reach - semitones : reach - semitones + NUM_PITCHES]
 
 
-def steps_of(notes: Notes) -> np.ndarray:
-    """int (N - 1,): from each note to the next, the interval and the class of the gap as one number."""
-    gap = np.searchsorted(RHYTHMS_S, np.diff(notes.onset_s))
-    return (np.diff(notes.pitch.astype(int)) + 128) * (len(RHYTHMS_S) + 1) + gap
+def cells(rows: np.ndarray, keys: Sequence[int] = (0,)) -> csr_array:
+    """float32 (K B, cells) of rows_of_beats (B, ...) moved into each of K keys, one key after the other."""
+    moved = np.concatenate([transposed(rows, semitones) for semitones in keys])
+    return csr_array(moved.reshape(len(moved), -1), dtype=np.float32)
 
 
-def longest_run(passage: Notes, corpus: Sequence[np.ndarray]) -> int:
-    """How many notes in a row a passage has in common with one of others, in any key.
+def similarities(own: csr_array, others: csr_array, num_keys: int = len(KEYS)) -> tuple[np.ndarray, np.ndarray]:
+    """Of `cells` of B beats in K keys and of C beats: similarity (K, B - 15, C - 15) of the passages that begin in each
+    two beats, and int (K, B, C): 1 where the beats are alike, -1 where not, 0 where nothing is down in either."""
+    both, size, other_size = (own @ others.T).toarray(), own.sum(1), others.sum(1)
+    both, either = (part.reshape(num_keys, -1, len(other_size)) for part in (both, size[:, None] + other_size - both))
+    likeness = np.where(both >= ALIKE * either, 1, -1).astype(np.int16) * (either > 0)
+    return _along(both) / np.maximum(_along(either), 1), likeness
 
-    Parameters
-    ----------
-    passage : Notes
-    corpus : list of `steps_of` performances
 
-    Returns
-    -------
-    int, notes; 0 where no two notes follow each other in the same way
+def _along(matrix):
+    """(K, B - 15, C - 15) sums of WINDOW_BEATS along the diagonals of (K, B, C)."""
+    rows, columns = (size - WINDOW_BEATS + 1 for size in matrix.shape[1:])
+    return sum(matrix[:, beat : beat + rows, beat : beat + columns] for beat in range(WINDOW_BEATS))
+
+
+def copied_beats(likeness: np.ndarray) -> int:
+    """How many beats are alike one after the other at most, in int (K, B, C) of `similarities`; rests don't count."""
+    run, longest = np.zeros_like(likeness[:, 0]), 0
+    for row in likeness.swapaxes(0, 1):
+        run = np.where(row < 0, 0, np.pad(run, ((0, 0), (1, 0)))[:, :-1] + row)
+        longest = max(longest, int(run.max()))
+    return longest
+
+
+def own_copying(clip: Clip) -> dict[str, float]:
+    """own_likeness, the mean over passages of a solo of their similarity to the most similar one that was over before,
+    in the same key, and own_beats, how many beats in a row it has taken from there; NaN for fewer than two passages.
+
+    Where a solo comes back to a reference, the chorus before or a vamp, that lies there, too.
     """
-    own, low, high = steps_of(passage), 0, len(passage) - 1
-    while low < high:  # what is shared for n steps is shared for fewer
-        middle = (low + high + 1) // 2
-        hashes = _hashes(own, middle)
-        shared = any(np.isin(_hashes(steps, middle), hashes).any() for steps in corpus if len(steps) >= middle)
-        low, high = (middle, high) if shared else (low, middle - 1)
-    return low + 1 if low else 0
+    rows = rows_of_beats(clip.in_beats, clip.beats)
+    if len(rows) < 2 * WINDOW_BEATS:
+        return {"own_likeness": np.nan, "own_beats": np.nan}
+    similarity, likeness = similarities(cells(rows), cells(rows), num_keys=1)
+    earlier = np.tril(similarity[0], -WINDOW_BEATS)[WINDOW_BEATS:]
+    return {"own_likeness": float(earlier.max(1).mean()), "own_beats": copied_beats(np.tril(likeness, -WINDOW_BEATS))}
+
+
+def copied(clip: Clip, tempo: float = 1.25) -> Clip:
+    """The copy bot: a clip of training music, so many times as fast."""
+    tempo_map = TempoMap(clip.tempo_map.beats_s / tempo, clip.tempo_map.bars)
+    return Clip(in_seconds(clip.in_beats, tempo_map), tempo_map, clip.beats)
+
+
+def steps_of(notes: BeatNotes) -> np.ndarray:
+    """int (N - 1,): from each note to the next, the interval and the class of the gap as one number. Notes of a frame
+    of the codec come from the lowest up, whichever was struck first."""
+    frame = np.rint(notes.onset * FRAMES_PER_BEAT)
+    order = np.lexsort((notes.pitch, frame))
+    gap = np.searchsorted(RHYTHMS, np.diff(frame[order]) / FRAMES_PER_BEAT)
+    return (np.diff(notes.pitch[order].astype(int)) + 128) * (len(RHYTHMS) + 1) + gap
+
+
+def longest_run(passage: BeatNotes, corpus: Sequence[np.ndarray]) -> int:
+    """How many notes in a row a passage has in common with one of a corpus of `steps_of` performances, in any key;
+    0 where no two notes follow each other in the same way."""
+    own, joined = steps_of(passage), np.concatenate([np.zeros(0, int), *(np.append(s, END_OF_PIECE) for s in corpus)])
+
+    def is_missing(length):
+        if len(joined) < length:
+            return True
+        runs, others = np.sort(_hashes(own, length)), _hashes(joined, length)  # few, and many
+        return not (runs[np.searchsorted(runs, others).clip(max=len(runs) - 1)] == others).any()
+
+    length = bisect_left(range(1, len(own) + 1), True, key=is_missing)  # what is shared for n steps is so for fewer
+    return length + 1 if length else 0
 
 
 def _hashes(steps, length):
@@ -144,55 +134,31 @@ def _hashes(steps, length):
         return sliding_window_view(steps.astype(np.uint64), length) @ powers
 
 
-def nearest_passages(
-    clips: Sequence[Notes], pieces: dict[int, Notes], seconds: float = CHUNK_S, desc: str = "copying"
-) -> list[NearestPassage]:
-    """The NearestPassage of each clip.
-
-    Parameters
-    ----------
-    clips : list of Notes
-    pieces : dict piece index -> Notes, the training music
-    seconds : length of the clips
-    """
-    own = [windows(notes, max(BIN_S, seconds - WINDOW_S))[:2] for notes in clips]
-    owner = np.repeat(np.arange(len(clips)), [len(rolls) for rolls in own])
-    rolls, best = np.concatenate(own), [(-1.0,)] * len(clips)  # similarity, piece, its window, semitones, the clip's
-    for index, notes in progress_bar(pieces.items(), desc=desc, unit="piece"):
-        similarity, which, key = nearest_windows(rolls, windows(notes))
-        for row, clip in enumerate(owner):
-            if similarity[row] > best[clip][0]:
-                best[clip] = (float(similarity[row]), index, int(which[row]), int(key[row]), row)
-    steps = [steps_of(notes) for notes in pieces.values()]
-    passages = []
-    for number, (clip, (similarity, index, window, semitones, row)) in enumerate(zip(clips, best)):
-        start_s = max(0.0, min(window * HOP_S, _bins(pieces[index]) * BIN_S - WINDOW_S))
-        begins = row == np.searchsorted(owner, number)  # the clip's first window
-        clip_s = 0.0 if begins else max(0.0, max(seconds, _bins(clip) * BIN_S) - WINDOW_S)
-        passages.append(NearestPassage(similarity, index, start_s, clip_s, semitones, longest_run(clip, steps)))
-    return passages
+def nearest_passages(clips: Sequence[Clip], pieces: dict[int, Clip], desc: str = "copying") -> list[dict]:
+    """The training passage most similar to each clip, among pieces (index -> Clip), as a dict: likeness, in [0, 1];
+    piece and start_s, where the passage is; clip_s, where the passage of the clip begins that is similar to it;
+    semitones, by which the clip is transposed for it; beats and run, so many beats, and notes, in a row that the clip
+    shares with some recording."""
+    rows = [cells(rows_of_beats(clip.in_beats, clip.beats), KEYS) for clip in clips]
+    steps = [steps_of(piece.in_beats) for piece in pieces.values()]
+    nearest = [{"likeness": -1.0, "beats": 0, "run": longest_run(clip.in_beats, steps)} for clip in clips]
+    for index, piece in progress_bar(pieces.items(), desc=desc, unit="piece"):
+        others = cells(rows_of_beats(piece.in_beats))
+        for clip, own, best in zip(clips, rows, nearest):
+            similarity, are_alike = similarities(own, others)
+            best["beats"] = max(best["beats"], copied_beats(are_alike))
+            if (likeness := float(similarity.max())) > best["likeness"]:
+                key, own_beat, beat = np.unravel_index(similarity.argmax(), similarity.shape)
+                seconds = {"start_s": piece.tempo_map.to_seconds(beat), "clip_s": clip.tempo_map.to_seconds(own_beat)}
+                best |= {"likeness": likeness, "piece": index, "semitones": KEYS[key]}
+                best |= {name: float(value) for name, value in seconds.items()}
+    return nearest
 
 
-def pairs_of(clips: ClipSet, nearest: list[dict], pieces: dict[int, Notes], sounding: int = 0) -> list[Pair]:
-    """Pair of each clip, the most similar first.
-
-    Parameters
-    ----------
-    clips : ClipSet
-    nearest : list of dict, NearestPassage's fields and `title`, one a clip
-    pieces : dict piece index -> Notes
-    sounding : so many get a sound
-    """
-    order = sorted(range(len(nearest)), key=lambda index: -nearest[index]["likeness"])
-    return [_pair(clips.clips[i], nearest[i], pieces, rank < sounding, i + 1) for rank, i in enumerate(order)]
-
-
-def _pair(notes, nearest, pieces, sounding, number):
-    start_s = max(0.0, nearest["start_s"] - nearest["clip_s"])
-    passage = pieces[nearest["piece"]].between(start_s, start_s + CHUNK_S)
-    moved = f", {nearest['semitones']:+d} semitones" if nearest["semitones"] else ""
-    source = f"{nearest['title']}, {start_s:.0f} s"
-    similarity = f"similarity {nearest['likeness']:.2f} to {source}{moved}"
-    sides = ((f"clip {number}", notes), (source, passage))
-    sides = tuple((name, side, render_audio(side) if sounding else None) for name, side in sides)
-    return Pair(f"Clip {number}: {similarity}; {nearest['run']} notes in a row", sides)
+def passage_beside(clip: Clip, nearest: dict, pieces: dict[int, Clip]) -> tuple[Notes, float]:
+    """(notes, second in the performance) of the passage that `nearest_passages` found for a clip, as long as the clip
+    and in line with it."""
+    piece = pieces[nearest["piece"]]
+    start = piece.tempo_map.to_beats(nearest["start_s"]) - clip.tempo_map.to_beats(nearest["clip_s"])
+    start_s, end_s = piece.tempo_map.to_seconds(max(0.0, start) + np.array([0, clip.beats]))
+    return piece.notes.between(start_s, end_s), float(start_s)

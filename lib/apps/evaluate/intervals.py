@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DRAWS, COVER = 400, 0.95
+DRAWS, BOUNDS = 400, (0.025, 0.975)
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,19 @@ class Figure:
     high: float
     count: int
 
-    def __str__(self) -> str:
-        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
-
     @property
     def includes_zero(self) -> bool:
         """Whether the interval does."""
         return not (self.low > 0 or self.high < 0)
 
 
-def recording_indices(groups: Sequence) -> np.ndarray:
-    """int (N,): the number of each item's recording; of the item itself, where all are of one."""
-    names, index = np.unique(np.asarray(groups), return_inverse=True)
-    return np.arange(len(index)) if len(names) == 1 else index
-
-
-def draw_weights(recordings: np.ndarray, generator: np.random.Generator, draws: int) -> np.ndarray:
-    """int (draws, N): how often each item counts when as many recordings are drawn as there are."""
-    count = int(recordings.max()) + 1
-    return generator.multinomial(count, np.full(count, 1 / count), draws)[:, recordings]
+def draw_weights(groups: Sequence, generator: np.random.Generator, draws: int) -> np.ndarray:
+    """int (draws, N): how often each of N items counts when as many recordings are drawn as there are. `groups` are the
+    recordings' names; where all items are of one, each counts as a recording of its own."""
+    names, recordings = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) == 1:
+        names = recordings = np.arange(len(recordings))
+    return generator.multinomial(len(names), np.full(len(names), 1 / len(names)), draws)[:, recordings]
 
 
 def estimate(
@@ -54,36 +48,29 @@ def estimate(
     draws: int | None = None,
     seed: int = 0,
 ) -> Figure:
-    """A statistic with its bootstrap interval.
+    """A statistic, callable(weights (N,), ...) -> float, with its bootstrap interval.
 
     Parameters
     ----------
-    statistic : callable(weights (N,), ...) -> float, one array of weights for each of `groups`
     groups : the recording of each item, a sequence for each sample; samples of the same recordings are drawn together
     centred : for distances between samples, which drawing with replacement makes larger: how far draws lie from their
         mean is put around the value, so that the interval says what another set of this size would give; else the
         draws' percentiles
     bounds : that the statistic keeps
-    draws, seed : how many (None: DRAWS), and of the generator
+    draws : how many; None: DRAWS
     """
     value = float(statistic(*(np.ones(len(sample)) for sample in groups)))
-    weights = _draw(groups, np.random.default_rng(seed), draws or DRAWS)
+    generator, weights = np.random.default_rng(seed), []
+    for sample in groups:
+        same = bool(weights) and list(sample) == list(groups[0])
+        weights.append(weights[0] if same else draw_weights(sample, generator, draws or DRAWS))
     drawn = np.array([statistic(*row) for row in zip(*weights)], float)
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn):
         return Figure(value, np.nan, np.nan, len(groups[0]))
     drawn = drawn - drawn.mean() + value if centred else drawn
-    low, high = np.quantile(drawn, [(1 - COVER) / 2, (1 + COVER) / 2]).clip(*bounds)
+    low, high = np.quantile(drawn, BOUNDS).clip(*bounds)
     return Figure(value, float(low), float(high), len(groups[0]))
-
-
-def _draw(groups, generator, draws):
-    """Weights (draws, N) of each sample; those of the same recordings as the first have its weights."""
-    weights = []
-    for sample in groups:
-        same = bool(weights) and list(sample) == list(groups[0])
-        weights.append(weights[0] if same else draw_weights(recording_indices(sample), generator, draws))
-    return weights
 
 
 def mean_of(values: Sequence[float], groups: Sequence, **options) -> Figure:
@@ -93,7 +80,7 @@ def mean_of(values: Sequence[float], groups: Sequence, **options) -> Figure:
     if not known.any():
         return Figure(np.nan, np.nan, np.nan, 0)
     values, groups = values[known], np.asarray(groups)[known]
-    return estimate(lambda weights: _weighted_mean(values, weights), groups, **options)
+    return estimate(lambda weights: weighted_mean(values, weights), groups, **options)
 
 
 def ratio_of(values: Sequence[float], others: Sequence[float]) -> Figure:
@@ -101,12 +88,12 @@ def ratio_of(values: Sequence[float], others: Sequence[float]) -> Figure:
     values, others = np.asarray(values, float), np.asarray(others, float)
 
     def ratio(weights, other_weights):
-        return _weighted_mean(values, weights) / max(_weighted_mean(others, other_weights), 1e-9)
+        return weighted_mean(values, weights) / max(weighted_mean(others, other_weights), 1e-9)
 
     return estimate(ratio, range(len(values)), range(len(others)))
 
 
-def _weighted_mean(values, weights):
+def weighted_mean(values: np.ndarray, weights: np.ndarray) -> float:
     """NaN where nothing weighs."""
     total = weights.sum()
     return weights @ values / total if total else np.nan

@@ -1,6 +1,7 @@
 """The reference classifier: a second style classifier that has no part in generation. Reports call it the judge.
 
 One file of weights in half precision; what else it needs stands, sealed, in the file's own header.
+tests/benchmarks/release_judge.py makes it of a run.
 """
 
 from __future__ import annotations
@@ -10,56 +11,22 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
-from lib import config as configs
 from lib.checkpoints.config_migration import config_from
-from lib.checkpoints.load import config_of, fingerprint, frozen
-from lib.checkpoints.run_dependencies import require
+from lib.checkpoints.load import fingerprint, frozen
 from lib.config import RELEASED, ConfigError
 from lib.models.style_encoder import StyleEncoder
 from lib.music.notes import Notes
-from lib.storage.manifest import DamageError, sealed, unsealed
+from lib.storage.manifest import DamageError, unsealed
 from lib.style.classifier import StyleClassifier, TooShort
-from lib.style.gallery import tempered
 
 JUDGE = RELEASED / "judge.safetensors"
 FACTS = "judge"  # of the header
 
 
-def save_reference_classifier(run: Path, data_dir: Path, path: Path, licence: str = "") -> StyleClassifier:
-    """Write a run of style_encoder as a reference classifier, its probabilities tempered on validation recordings.
-
-    Returns
-    -------
-    StyleClassifier : as `load_reference_classifier` will give it
-
-    Raises
-    ------
-    CheckpointError : not a run of style_encoder; CorpusError : its corpus is not there
-    """
-    config = config_of(require(run, "style_encoder"))
-    classifier, _ = tempered(StyleClassifier.of_run(run), config, data_dir)
-    weights = {key: value.half().contiguous() for key, value in classifier.style_encoder.state_dict().items()}
-    facts = {
-        "config": configs.as_values(config),
-        "pianists": list(classifier.names),
-        "temperature": classifier.temperature,
-        "weights": fingerprint(classifier.style_encoder),
-        "licence": licence,
-    }
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, path, metadata={FACTS: sealed(facts)})
-    return load_reference_classifier(path)
-
-
-def load_reference_classifier(path: Path = JUDGE, device: str = "cpu") -> StyleClassifier:
-    """The StyleClassifier of a reference classifier's file.
-
-    Raises
-    ------
-    ConfigError : there is no such file; DamageError : it is something else, or damaged
-    """
+def load_reference_classifier(path: Path = JUDGE) -> StyleClassifier:
+    """The StyleClassifier of a reference classifier's file; ConfigError where there is none, DamageError where it is
+    something else, or damaged."""
     path = Path(path)
     if not path.exists():
         raise ConfigError(f"{path}: there is no reference classifier. The repository holds one in data/released.")
@@ -70,7 +37,7 @@ def load_reference_classifier(path: Path = JUDGE, device: str = "cpu") -> StyleC
     except (SafetensorError, OSError) as error:
         raise DamageError(f"{path} can't be read ({error}).") from None
     config, names = config_from("style_encoder", facts["config"], path), tuple(facts["pianists"])
-    style_encoder = frozen(StyleEncoder.from_config(config, len(names)), weights, device)
+    style_encoder = frozen(StyleEncoder.from_config(config, len(names)), weights, "cpu")
     if fingerprint(style_encoder) != facts["weights"]:
         raise DamageError(f"{path} is damaged (its weights' sha256 differs).")
     return StyleClassifier(style_encoder, names, config.reads, facts["temperature"])

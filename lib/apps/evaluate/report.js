@@ -1,6 +1,5 @@
 // Players are put together when their clip is opened: the page around the music is in here once.
-const read = id => JSON.parse(document.getElementById(id).textContent);
-const player = read("player"), music = read("music");
+const player = valuesOf("player"), music = valuesOf("music");
 
 const escaped = text => new Option(text).innerHTML;
 

@@ -1,375 +1,204 @@
 """The report card of an evaluation: ten figures with their controls, as text, and as one HTML page with all details
-below.
-
-The page needs no network, and no other file.
+folded below. The page (report.html, a Jinja template) needs no network, and no other file.
 """
 
 from __future__ import annotations
 
-import html
-import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 
+from lib.apps.evaluate import clip_sets
 from lib.apps.evaluate import metric_descriptions as descriptions
-from lib.apps.evaluate.clip_sets import CHORDS
-from lib.apps.evaluate.copying import Pair
-from lib.apps.evaluate.metric_descriptions import ADHERENCE_TITLES, SET_TITLES, SIMILARITY, Description
-from lib.apps.evaluate.plots import OWN_SETS, plot_selfcheck, plot_similarity
-from lib.display.alt_text import picture_html
-from lib.display.page import fill_page, read_parts
+from lib.apps.evaluate.clips import CLIP_BEATS, Clip
+from lib.apps.evaluate.copying import passage_beside
+from lib.apps.evaluate.metric_descriptions import ADHERENCE, COPYING, FORM, IN_TIME, SIMILARITY, TRANSFER
+from lib.apps.evaluate.structure import plot_scapes
+from lib.display.alt_text import described, picture_html
+from lib.display.page import make_page
+from lib.display.palette import GENERATED, HUES, PALE, QUIET, REAL, on_paper
 from lib.display.player import music_json, page_of
+from lib.music.audio import render_audio
+from lib.storage.atomic_write import write_text
 
-FOLDER = Path(__file__).parent
-MUSIC, TITLE = "MUSIC_OF_THIS_PLAYER", "TITLE_OF_THIS_PLAYER"  # report.js puts these there
-LOOK_ONCE = (
-    "These are the test recordings. Look at them once, when everything is chosen: each further look makes the figures "
-    "a little better than they are."
-)
-VALIDATION = "Validation recordings: what was chosen by them looks a little better here than on unseen music."
-WIDTH = 30
+PLAYER_SLOTS = ("MUSIC_OF_THIS_PLAYER", "TITLE_OF_THIS_PLAYER")  # report.js fills them
+TITLES = {**clip_sets.TITLES, "other_beats": "held-out, another's beats", "transfer.real": "learnt from real music"}
+SAME_AS_MUSPY = ("pitch_range", "pitch_class_entropy", "polyphony")
+OWN_SETS = ("generated", "solos")  # drawn in the colour of generated music
+WIDTH, COLUMNS = 30, 3  # of names in the terminal; panels of a picture
 
-
-# --- The card --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CardRow:
-    """One of the figures that matter first.
-
-    Attributes
-    ----------
-    description : Description
-    path : of the figure in evaluation.json, {} stands for the set
-    model : the set whose figure it is
-    controls : set -> title; the first is what real music reaches, a second what must do worse
-    """
-
-    description: Description
-    path: str
-    model: str
-    controls: dict[str, str]
-
-    def figure(self, evaluation: dict, name: str) -> dict | None:
-        """The Figure of a set as a dict, or None."""
-        value = evaluation
-        for key in self.path.format(name).split("."):
-            value = value.get(key, {})
-        return value or None
-
-
-def _similarity(key, *controls):
-    return CardRow(SIMILARITY[key], f"likeness.{{}}.{key}", "generated", {name: SET_TITLES[name] for name in controls})
-
-
-_passages = {"description": descriptions.COPYING, "model": "generated", "controls": {"real": SET_TITLES["real"]}}
+# title -> the figure's path in evaluation.json, {} standing for the set; its Description; the sets: the model's, then
+# what real music reaches, then where there is one a control that must do worse
 CARD = {
-    "overlapping area": _similarity("overlapping_area", "training", "shuffled"),
-    "Fréchet music distance": _similarity("frechet_style", "training", "markov"),
-    "nearest neighbour, style": _similarity("nearest_style", "training", "markov"),
-    "judge": _similarity("judge", "real", "others"),
-    "swing ratio": CardRow(
-        descriptions.MEANS["swing_ratio"],
-        "means.{}.swing_ratio",
-        "generated",
-        {"real": SET_TITLES["real"]},
+    "overlapping area": ("likeness.{}.overlapping_area", SIMILARITY["overlapping_area"], "generated training shuffled"),
+    "Fréchet music distance": ("likeness.{}.frechet_style", SIMILARITY["frechet_style"], "generated training markov"),
+    "nearest neighbour, style": ("likeness.{}.nearest_style", SIMILARITY["nearest_style"], "generated training markov"),
+    "judge": ("likeness.{}.judge", SIMILARITY["judge"], "generated flattened others"),
+    "in time": ("in_time.{}.grid", IN_TIME["grid"], "generated real other_beats"),
+    "self-similarity, 8 bars": (
+        "form.{}.self_similarity_8", FORM["self_similarity_8"], "solos real_solos shuffled_solos"
     ),
-    "self-similarity, 8 bars": CardRow(
-        descriptions.FORM["self_similarity_8"],
-        "form.{}.self_similarity_8",
-        "solos",
-        {name: SET_TITLES[name] for name in ("real_solos", "shuffled_solos")},
-    ),
-    "chord agreement": CardRow(
-        descriptions.ADHERENCE["chord_agreement"],
-        "obedience.chord_agreement.{}",
-        CHORDS,
-        {name: ADHERENCE_TITLES[name] for name in ("codec", "free")},
-    ),
-    "transfer, windows": CardRow(
-        descriptions.TRANSFER, "transfer.{}.windows", "generated", {"real": "learnt from real music"}
-    ),
-    "copying, similarity": CardRow(path="copying.{}.likeness", **_passages),
-    "copying, longest run": CardRow(path="copying.{}.run", **_passages),
+    "chord agreement": ("obedience.chord_agreement.{}", ADHERENCE["chord_agreement"], "generated codec free"),
+    "transfer, windows": ("transfer.{}.windows", TRANSFER, "generated real"),
+    "copying, similarity": ("copying.{}.likeness", COPYING, "generated real copy_bot"),
+    "copying, longest run": ("copying.{}.run", COPYING, "generated real copy_bot"),
 }
 
 
-def card(evaluation: dict) -> Iterator[tuple[str, CardRow, dict[str, dict]]]:
-    """(title, row, title of set -> Figure as a dict) of each row of CARD that has a figure; the model's comes first."""
-    for title, row in CARD.items():
-        titles = {row.model: "the model", **row.controls}
-        figures = {titles[name]: row.figure(evaluation, name) for name in titles}
-        if figures["the model"] is not None:
-            yield title, row, {name: figure for name, figure in figures.items() if figure is not None}
+def card(evaluation: dict) -> Iterator[tuple[str, descriptions.Description, dict[str, dict]]]:
+    """(title, Description, title of set -> Figure as a dict) of each row of CARD with a figure, the model's first."""
+    for title, (path, description, sets) in CARD.items():
+        figures, section = {}, path.partition(".")[0]
+        for name in sets.split():
+            figure = evaluation
+            for key in path.format(name).split("."):
+                figure = figure.get(key, {})
+            set_title = "the model" if name in OWN_SETS else TITLES.get(f"{section}.{name}") or TITLES[name]
+            figures |= {set_title: figure} if figure else {}
+        if "the model" in figures:
+            yield title, description, figures
 
 
 def format_card(evaluation: dict) -> str:
-    """The card as text, for the terminal and for notebooks, and what could not be given.
-
-    Parameters
-    ----------
-    evaluation : dict of evaluation.evaluate
-    """
+    """The card as text, for the terminal and for notebooks, and what could not be given."""
     lines = []
-    for title, row, figures in card(evaluation):
-        lines.append(f"{title} (ideal: {row.description.ideal})")
-        lines += [f"  {name:<{WIDTH}}{format_figure(figure)}" for name, figure in figures.items()]
-    missing = evaluation["missing"].items()
-    return "\n".join([*lines, *(f"not given, {SET_TITLES.get(name, name)}: {reason}" for name, reason in missing)])
+    for title, description, figures in card(evaluation):
+        lines.append(f"{title} (ideal: {description.ideal})")
+        for name, figure in figures.items():
+            value, low, high = (figure[key] for key in ("value", "low", "high"))
+            interval = "" if low is None else f" ({low:.2g} to {high:.2g})"
+            lines.append(f"  {name:<{WIDTH}}{'-' if value is None else f'{value:.3g}'}{interval}")
+    lines += [f"not given, {TITLES.get(name, name)}: {reason}" for name, reason in evaluation["missing"].items()]
+    return "\n".join(lines)
 
 
-def format_figure(figure: dict) -> str:
-    """Value and interval; a dash for none."""
-    value, low, high = (figure[key] for key in ("value", "low", "high"))
-    return "-" if value is None else f"{value:.3g}" + ("" if low is None else f" ({low:.2g} to {high:.2g})")
+def make_pairs(clips: Sequence[Clip], nearest: Sequence[dict], pieces: dict[int, Clip], sounding: int) -> list[tuple]:
+    """Each clip and the training passage most similar to it, the most similar first, so many of them with a sound:
+    (a sentence on them, dict name -> (Notes, Audio or None) of both). For `nearest` see copying.nearest_passages."""
+    pairs = []
+    for index in sorted(range(len(nearest)), key=lambda index: -nearest[index]["likeness"]):
+        row, clip = nearest[index], clips[index]
+        passage, start_s = passage_beside(clip, row, pieces)
+        source = f"{row['title']}, {start_s:.0f} s"
+        moved = f", {row['semitones']:+d} semitones" if row["semitones"] else ""
+        text = f"Clip {index + 1}: similarity {row['likeness']:.2f} to {source}{moved}; {row['run']} notes in a row"
+        render = render_audio if len(pairs) < sounding else lambda notes: None
+        sides = {f"clip {index + 1}": clip.notes, source: passage}
+        pairs.append((text, {name: (notes, render(notes)) for name, notes in sides.items()}))
+    return pairs
 
 
-def _card_html(evaluation):
-    rows = []
-    for title, row, figures in card(evaluation):
-        cells = [f"<td{' class=own' if name == 'the model' else ''}>{cell(figure)}" for name, figure in figures.items()]
-        names = ["", *list(figures)[1:]]
-        cells = "".join(f"{text}<small>{html.escape(name)}</small></td>" for text, name in zip(cells, names))
-        cells += "<td></td>" * (3 - len(figures)) + f"<td>{html.escape(row.description.ideal)}</td>"
-        rows.append(f"<tr><th scope='row'>{html.escape(title)}</th>{cells}</tr>")
-    columns = ("", "the model", "real music", "must be worse", "ideal")
-    heads = "".join(f"<th scope='col'>{name}</th>" for name in columns)
-    return f"<div class='scroll'><table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+def write_report(path: Path | str, evaluation: dict, pairs: Sequence[tuple] = ()) -> Path:
+    """Write the page of an evaluation, with `make_pairs` to listen to."""
 
+    def picture(plot):
+        plt.close(figure := plot(evaluation))
+        return picture_html(figure)
 
-# --- The page --------------------------------------------------------------------------------------------------
-
-
-def write_report(path: Path | str, evaluation: dict, pairs: Sequence[Pair] = ()) -> Path:
-    """Write the page of an evaluation.
-
-    Parameters
-    ----------
-    path : of the HTML file
-    evaluation : dict of evaluation.evaluate
-    pairs : list of copying.Pair, clips beside the passages most similar to them
-    """
-    parts = [_head(evaluation)]
-    for name, (title, write, described) in WRITERS.items():
-        if name in evaluation:
-            parts.append(_section(title, write(evaluation[name]), described))
-    if evaluation["missing"]:
-        parts.append(_section("What can't be given here", _missing_parts(evaluation["missing"])))
-    if pairs:
-        parts.append(_section("Every clip beside the training passage most similar to it", _player_parts(pairs)))
-    music = [music_json({name: (notes, audio)}, name) for pair in pairs for name, notes, audio in pair.sides]
-    page = fill_page(
-        read_parts(FOLDER, "report.html"),
-        title=html.escape(f"Evaluation of {_name_of(evaluation)}"),
-        style=read_parts(FOLDER, "report.css"),
-        body="\n".join(parts),
-        music=_in_script(music),
-        player=_in_script(page_of(MUSIC, TITLE) if pairs else ""),
-        script=read_parts(FOLDER, "report.js"),
+    subject = evaluation["subject"]
+    name = f"{Path(subject['model']).name} ({subject['pianist'] or 'nobody in particular'})"
+    check = evaluation.get("selfcheck", {"doses": (), "verdicts": {}, "control": {}})
+    damages = [f"{row['damage']}, {row['dose']:g} {row['unit']}" for row in check["doses"]]
+    verdicts = {
+        SIMILARITY[key].title: {name: is_worse for name, (is_worse, _) in row.items()}
+        | {"bars shuffled": check["control"].get(key)}
+        for key, row in check["verdicts"].items()
+    }
+    smg = [key for row in evaluation.get("second_opinion", {}).values() for key in row]
+    page = make_page(
+        Path(__file__).parent,
+        "report",
+        f"Evaluation of {name}",
+        **evaluation,
+        **{name: value for name, value in vars(descriptions).items() if name.isupper()},
+        number=format_number,
+        card=card(evaluation),
+        picture=picture,
+        plot_similarity=plot_similarity,
+        plot_selfcheck=plot_selfcheck,
+        plot_scapes=lambda evaluation: plot_scapes({TITLES[name]: row for name, row in evaluation["scapes"].items()}),
+        doses=dict(zip(["no damage (real against real)", *damages[1:]], (row["figures"] for row in check["doses"]))),
+        verdicts=verdicts,
+        verdict_columns={name: name for row in verdicts.values() for name in row},
+        columns_of=columns_of,
+        titles=defaultdict(str, TITLES),
+        own_sets=OWN_SETS,
+        clip_beats=CLIP_BEATS,
+        shown_means={key: row for key, row in descriptions.MEANS.items() if key not in SAME_AS_MUSPY},
+        smg_titles={key: key.removeprefix("smg_").replace("_", " ") for key in smg},
+        pairs=pairs,
+        sounding=sum(audio is not None for _, sides in pairs for _, audio in sides.values()) // 2,
+        music=[music_json({name: take}, name) for _, sides in pairs for name, take in sides.items()],
+        player=page_of(*PLAYER_SLOTS) if pairs else "",
     )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(page, encoding="utf-8")
+    write_text(path, page)
     return Path(path)
 
 
-def _in_script(value):
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
+def format_number(value: float | None) -> str:
+    """Three digits; a dash for none."""
+    return "–" if value is None else f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _name_of(evaluation):
-    subject = evaluation["subject"]
-    return f"{Path(subject['model']).name} ({subject['pianist'] or 'nobody in particular'})"
+def columns_of(rows: dict[str, dict], columns: dict) -> dict:
+    """Of these columns those that a row has."""
+    return {key: column for key, column in columns.items() if any(key in row for row in rows.values())}
 
 
-def _head(evaluation):
-    """Title, the card, what was evaluated, and how to read it."""
-    subject, size = evaluation["subject"], evaluation["size"]
-    looks = LOOK_ONCE if evaluation["split"] == "test" else VALIDATION
-    facts = (
-        f"{subject['parameters']:,} parameters, weights {subject['weights']}; {size['clips']} clips of 10.24 s and "
-        f"{size['solos']} solos of {size['solo_s']:g} s; {evaluation['split']} split; made {evaluation['made']} in "
-        f"{evaluation['seconds']:.0f} s."
-    )
-    return (
-        f"<h1>Evaluation of {html.escape(_name_of(evaluation))}</h1><p>{facts}</p><p class='note'>{looks}</p>"
-        f"{_card_html(evaluation)}<p>Below each value stands its 95 % bootstrap interval, drawn over recordings: a "
-        "generated clip counts as a recording of its own. Where intervals overlap widely, nothing was found. No figure "
-        "here says whether the music is good; for that, listen, best in a blind test.</p>"
-    )
+@on_paper
+def plot_similarity(evaluation: dict) -> plt.Figure:
+    """A panel a measure of `likeness`, a row a set: the value as a dot, its interval as a line, the ideal dotted."""
+    sets, summary = evaluation["likeness"], []
+    measures = [key for key in SIMILARITY if any(key in row for row in sets.values())]
+    figure, panels = _panels(measures, 0.9 + 0.26 * len(sets), sharey=True)
+    for measure, ax in panels.items():
+        rows = {name: figures[measure] for name, figures in sets.items() if measure in figures}
+        for name, row in rows.items():
+            low, value, high = np.array([row["low"], row["value"], row["high"]], float)  # NaN, not drawn, for None
+            at, colour = list(sets).index(name), GENERATED if name in OWN_SETS else REAL
+            ax.plot([low, high], [at, at], color=colour, linewidth=1.5)
+            ax.plot([value], [at], "o", color=colour, markersize=5)
+        if measure.startswith("nearest"):
+            ax.axvline(0.5, color=QUIET, linewidth=1, linestyle=":")
+        ax.set_yticks(range(len(sets)), [TITLES[name] for name in sets])
+        ax.set_ylim(len(sets) - 0.5, -0.5)
+        ax.grid(axis="x", linewidth=0.3, color=PALE)
+        values = ", ".join(f"{TITLES[name]} {format_number(row['value'])}" for name, row in rows.items())
+        summary.append(f"{SIMILARITY[measure].title}: {values}")
+    return described(figure, f"Figures with 95 % confidence intervals. {'; '.join(summary)}")
 
 
-def _similarity_parts(section):
-    yield (
-        "Everything is measured against held-out recordings of the pianist; the second row, training recordings of the "
-        "same pianist against them, is what real music reaches."
-    )
-    yield _picture(plot_similarity({"likeness": section}))
-    yield table(section, SIMILARITY)
+@on_paper
+def plot_selfcheck(evaluation: dict) -> plt.Figure:
+    """A panel a measure of `selfcheck`: its value over the dose, of the largest one, a line for each kind of damage."""
+    rows, summary = evaluation["selfcheck"]["doses"], []
+    damages = list(dict.fromkeys(row["damage"] for row in rows[1:]))
+    figure, panels = _panels(list(rows[0]["figures"]), 2.3)
+    for measure, ax in panels.items():
+        for colour, damage in zip(HUES, damages):
+            own = [row for row in rows if row["damage"] in ("none", damage)]
+            doses = np.array([row["dose"] for row in own]) / own[-1]["dose"]
+            values = np.array([row["figures"].get(measure, {}).get("value") for row in own], float)
+            ax.plot(doses, values, "o-", color=colour, markersize=3, linewidth=1, label=damage)
+        ax.set_xlabel("dose, of the largest", fontsize=8)
+        summary.append(f"{SIMILARITY[measure].title}: {values[0]:.3g} whole")
+    next(iter(panels.values())).legend(fontsize=7)
+    damage = ", ".join(damages)
+    return described(figure, f"What measures say of music that is made worse by {damage}. {'; '.join(summary)}")
 
 
-def _attribute_parts(section):
-    for measure in ("overlapping_area", "divergence"):
-        rows = {name: {key: pair[measure] for key, pair in row.items()} for name, row in section.items()}
-        yield table(rows, descriptions.MEANS, SIMILARITY[measure].title)
-
-
-def _adherence_parts(section):
-    agreement = {ADHERENCE_TITLES[name]: {"chord_agreement": row} for name, row in section["chord_agreement"].items()}
-    yield table(agreement, descriptions.ADHERENCE, "chord agreement")
-    if "rule_losses" in section:
-        losses = {name.replace("_", " "): row for name, row in section["rule_losses"].items()}
-        yield table(losses, {"free": "without rules", "guided": "with rules", "drop": "lowered by"}, "rule losses")
-
-
-def _transfer_parts(section):
-    yield (
-        f"{len(section['pianists'])} pianists, {section['clips_each']} clips each; chance is {section['chance']:.3f}. "
-        f"Tested on {len(section['tested'])} of them. "
-    )
-    if section["judge_agrees"]:
-        yield f"The judge names the intended style among these for {cell(section['judge_agrees'])} of the clips."
-    rows = {"learnt from generated music": section["generated"], "learnt from real music": section["real"]}
-    yield table(rows, {"windows": "windows", "recordings": "recordings"})
-
-
-def _copying_parts(section):
-    columns = {"likeness": "similarity to the nearest passage", "run": "longest shared run, notes"}
-    for key, title in columns.items():
-        if f"{key}_ratio" in section:
-            yield f"Generated over real, {title}: {cell(section[f'{key}_ratio'])}. "
-    yield table({name: section[name] for name in ("generated", "real") if name in section}, columns)
-
-
-def _selfcheck_parts(section):
-    doses = {
-        f"{row['damage']}, {row['dose']:g} {row['unit']}" if row["dose"] else "no damage (real against real)": row[
-            "figures"
-        ]
-        for row in section["doses"]
-    }
-    noticed = {}
-    for key, verdicts in section["verdicts"].items():
-        worse = {
-            **{damage: worse for damage, (worse, _) in verdicts.items()},
-            "bars shuffled": section["control"].get(key),
-        }
-        noticed[SIMILARITY[key].title] = {name: {True: "yes", False: "no"}.get(value) for name, value in worse.items()}
-    columns = {name: name for row in noticed.values() for name in row}
-    yield _picture(plot_selfcheck({"selfcheck": section}))
-    yield table(doses, SIMILARITY, "dose and response")
-    yield table(noticed, columns, "ranks the largest dose, and shuffled bars, lower than whole music")
-
-
-def _second_opinion_parts(section):
-    names = {key: key.removeprefix("smg_").replace("_", " ") for row in section.values() for key in row}
-    yield table(section, names)
-
-
-CODEC_COLUMNS = {"onset": "onset and pitch", "onset_offset": "and offset", "onset_velocity": "and velocity"}
-EQUAL_TO_MUSPY = {"pitch_range", "pitch_class_entropy", "polyphony"}
-SHOWN_MEANS = {key: row for key, row in descriptions.MEANS.items() if key not in EQUAL_TO_MUSPY}
-# name in evaluation.json -> title, function of the section that gives text and HTML, descriptions at its end
-WRITERS = {
-    "likeness": ("Similarity to the pianist", _similarity_parts, SIMILARITY.values()),
-    "attributes": ("Attribute by attribute", _attribute_parts, ()),
-    "means": ("Means over clips", lambda section: (table(section, SHOWN_MEANS),), SHOWN_MEANS.values()),
-    "codec": (
-        "What the codec loses",
-        lambda section: (table({"codec": section}, CODEC_COLUMNS),),
-        (descriptions.CODEC,),
-    ),
-    "form": (
-        "Form of longer solos; one rule finds the beat in all of them",
-        lambda section: (table(section, descriptions.FORM),),
-        descriptions.FORM.values(),
-    ),
-    "obedience": ("Chords and rules", _adherence_parts, descriptions.ADHERENCE.values()),
-    "transfer": ("Synthetic transfer", _transfer_parts, (descriptions.TRANSFER,)),
-    "copying": ("Copying", _copying_parts, (descriptions.COPYING,)),
-    "selfcheck": ("The measures, measured", _selfcheck_parts, (descriptions.SELFCHECK,)),
-    "second_opinion": ("A second opinion", _second_opinion_parts, (descriptions.SECOND_OPINION,)),
-}
-
-
-def _missing_parts(missing):
-    """What is not in here, and the way to it."""
-    yield "<ul>"
-    for name, reason in missing.items():
-        yield f"<li><b>{html.escape(SET_TITLES.get(name, name))}</b>: {html.escape(reason)}</li>"
-    yield "</ul>"
-
-
-def _player_parts(pairs):
-    """Each clip beside the passage most similar to it."""
-    sounding = sum(pair.sides[0][2] is not None for pair in pairs)
-    sound = f"the first {sounding} have a sound" if sounding else "none has a sound"
-    yield f"The most similar first. Open one to see both; {sound}."
-    for number, pair in enumerate(pairs):
-        frames = "".join(
-            f"<iframe title='{html.escape(name, quote=True)}' data-music='{2 * number + side}' allow='autoplay'>"
-            "</iframe>"
-            for side, (name, _, _) in enumerate(pair.sides)
-        )
-        inside = f"<summary>{html.escape(pair.text)}</summary><div class='pair'>{frames}</div>"
-        yield f"<details class='clip'>{inside}</details>"
-
-
-# --- Parts of the page -----------------------------------------------------------------------------------------
-
-
-def _section(title, parts, described=()):
-    """A section of the page: text and HTML, then a paragraph a measure: what it is, and what it can't tell."""
-    paragraphs = "".join(
-        f"<p class='cant'><b>{html.escape(row.title)}.</b> {html.escape(row.means)} "
-        f"<i>What it can't tell:</i> {html.escape(row.silent_on)}</p>"
-        for row in described
-    )
-    return f"<section><h2>{html.escape(title)}</h2>{''.join(parts)}{paragraphs}</section>"
-
-
-def _picture(figure):
-    image = picture_html(figure)
-    plt.close(figure)
-    return f"<figure>{image}</figure>"
-
-
-def cell(figure: dict | str | None) -> str:
-    """A Figure (dict) with its interval; a word alone as it is, a dash for none."""
-    if not isinstance(figure, dict):
-        return "–" if figure is None else html.escape(figure)
-    value, low, high = (
-        "–" if number is None else f"{number:.0f}" if abs(number) >= 1000 else f"{number:.3g}"
-        for number in (figure[key] for key in ("value", "low", "high"))
-    )
-    return f"{value} <small>{low} to {high}</small>"
-
-
-def table(rows: dict[str, dict], columns: dict[str, Description | str], caption: str = "") -> str:
-    """An HTML table: rows are sets, columns measures, the model's own rows are tinted.
-
-    Parameters
-    ----------
-    rows : dict set (or any name) -> dict measure -> Figure as a dict
-    columns : dict measure -> Description or title; those that no row has are left out
-    caption : str
-    """
-    shown = {key: column for key, column in columns.items() if any(key in row for row in rows.values())}
-    heads = "".join(f"<th scope='col'>{_column_title(column)}</th>" for column in shown.values())
-    lines = []
-    for name, row in rows.items():
-        tint = " class='own'" if name in OWN_SETS else ""
-        cells = "".join(f"<td{tint}>{cell(row.get(key))}</td>" for key in shown)
-        lines.append(f"<tr><th scope='row'>{html.escape(SET_TITLES.get(name, name))}</th>{cells}</tr>")
-    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    inside = f"{title}<thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return f"<div class='scroll'><table>{inside}</table></div>"
-
-
-def _column_title(column):
-    if not isinstance(column, Description):
-        return html.escape(column)
-    small = "; ".join(filter(None, [column.unit, f"ideal: {column.ideal}"]))
-    return f"{html.escape(column.title)}<br><small>{html.escape(small)}</small>"
+def _panels(measures, height, **shared):
+    """(figure, dict measure -> axes with its title): rows of COLUMNS panels, so many inches high."""
+    columns = min(COLUMNS, max(1, len(measures)))
+    count = -(-len(measures) // columns) or 1
+    size = (3.7 * columns, height * count)
+    figure, axes = plt.subplots(count, columns, figsize=size, squeeze=False, layout="constrained", **shared)
+    for ax in axes.flat[len(measures) :]:
+        ax.set_visible(False)
+    panels = dict(zip(measures, axes.flat))
+    for measure, ax in panels.items():
+        ax.set_title(SIMILARITY[measure].title, fontsize=9)
+    return figure, panels

@@ -1,4 +1,4 @@
-"""A grid of parameters, each combination a run of notebooks without a screen, and a table of what came of each.
+"""Sweeps: an unattended run of notebooks for each combination of parameters, and a table of the results.
 
     preset: tiny                       sweep.yaml; preset, notebooks and set may be left out
     notebooks: 02-03
@@ -16,42 +16,117 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import io
+import itertools
 import json
+import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from lib import google_colab_shim
 from lib.apps.headless import headless
-from lib.apps.headless.sweep_grid import Sweep
-from lib.checkpoints.history import SPEEDS, read_history
-from lib.config import STAGES
+from lib.apps.headless.headless import assign, select
+from lib.checkpoints.config_migration import renamed
+from lib.checkpoints.history import NO_FIGURES, read_history
+from lib.config import STAGES, ConfigError, choose
 from lib.storage.atomic_write import write_text
 
-NO_FIGURES = ("epoch", "time", "split", "runtime", "gradient_norm", "lr", *SPEEDS)  # of a line of a run's history
+FIELDS = ("preset", "notebooks", "set", "grid")
+MOST_CELLS = 1000
+LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep's file says, checked; parameters are called "NOTEBOOK.NAME"."""
+
+    name: str  # of the file
+    preset: str
+    notebooks: list[Path]  # in order
+    common: dict[str, Any]  # parameter -> value, of all cells
+    grid: dict[str, list]  # parameter -> values
+
+    @property
+    def cells(self) -> list[dict[str, Any]]:
+        """Parameter -> value of each cell, the last parameter changing fastest."""
+        return [dict(zip(self.grid, values)) for values in itertools.product(*self.grid.values())]
+
+    @property
+    def shared(self) -> list[Path]:
+        """The notebooks before the first that differs."""
+        first = min(self.grid).partition(".")[0]
+        return [path for path in self.notebooks if path.stem < first]
+
+    def folder(self, values: Mapping[str, Any]) -> str:
+        """A cell's name: its values, and a hash of all that it depends on; {} is that of what all share."""
+        text = "_".join(f"{key.partition('.')[2]}={value}" for key, value in values.items()) or "shared"
+        common = self.common if values else _values_of(self.shared, self.common)
+        mark = hashlib.sha256(json.dumps([self.preset, common, values], sort_keys=True).encode()).hexdigest()[:8]
+        return f"{re.sub(r'[^A-Za-z0-9.=_-]', '-', text)[:LONGEST_NAME]}.{mark}"
+
+
+def read_sweep(path: Path | str, preset: str = "demo", notebooks: str = "00-06") -> Sweep:
+    """The Sweep of a YAML file, every name and value of every cell checked; preset and notebooks where it does not say.
+
+    ConfigError names what is wrong, and where.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    values = renamed("sweep", values, f"{path}: ") if isinstance(values, dict) else {}
+    if not isinstance(values.get("grid"), dict) or not values["grid"]:
+        raise ConfigError(f"{path} wants a grid: NOTEBOOK.NAME: [VALUE, VALUE], one a line.")
+    for name in values:
+        choose(f"field of {path}:", name, FIELDS)
+    preset, selection = values.get("preset", preset), values.get("notebooks", notebooks)
+    several = selection if isinstance(selection, list) else [selection]  # YAML takes 02 for a number
+    paths = select(",".join(f"{each:02d}" if isinstance(each, int) else str(each) for each in several))
+    grid = {}
+    for key, choices in values["grid"].items():
+        if not isinstance(choices, list) or not choices:
+            raise ConfigError(f"{path}: {key} wants a list of values, got {choices!r}.")
+        for choice in choices:
+            for name, value in _flat(assign(paths, {key: choice}, preset)).items():
+                grid[name] = list(dict.fromkeys([*grid.get(name, ()), value]))
+    sweep = Sweep(path.stem, preset, paths, _flat(assign(paths, values.get("set") or {}, preset)), grid)
+    if both := sorted(set(sweep.common) & set(grid)):
+        raise ConfigError(f"{path}: {', '.join(both)} stands in set and in grid.")
+    if len(sweep.cells) > MOST_CELLS:
+        raise ConfigError(f"{path}: the grid has {len(sweep.cells):,} cells, more than {MOST_CELLS:,}.")
+    for cell in sweep.cells:
+        assign(paths, {**sweep.common, **cell}, preset)
+    return sweep
+
+
+def _flat(assigned):
+    """{"02_vqvae": {"lr": 1}} -> {"02_vqvae.lr": 1}."""
+    return {f"{notebook}.{name}": value for notebook, values in assigned.items() for name, value in values.items()}
+
+
+def _values_of(notebooks, values):
+    """Those that are of these notebooks."""
+    stems = [path.stem for path in notebooks]
+    return {key: value for key, value in values.items() if key.partition(".")[0] in stems}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What became of one combination.
+    """What became of one combination."""
 
-    Attributes
-    ----------
-    values : dict "NOTEBOOK.NAME" -> value
-    status : "done", "failed", "stopped early" (its training stopped in time for the end of the runtime) or "missing"
-    seconds : of the runs that did the work
-    figures : dict "STAGE.FIGURE" -> number, the last that was validated, else trained
-    folder : name of its folder of outputs
-    why : what went wrong, or ""
-    """
-
-    values: dict
-    status: str = "missing"
-    seconds: float = 0.0
-    figures: dict | None = None
-    folder: str = ""
-    why: str = ""
+    values: dict[str, Any]  # parameter -> value
+    folder: str  # name of its folder of outputs
+    status: str = "missing"  # or done, failed, stopped early (in time for the end of the runtime)
+    seconds: float = 0.0  # of the runs that did the work
+    figures: dict[str, float] = field(default_factory=dict)  # "STAGE.FIGURE" -> number, last validated, else trained
+    why: str = ""  # what went wrong
 
 
 def run_sweep(
@@ -61,20 +136,11 @@ def run_sweep(
     runs_dir: Path | None = None,
     again: bool = False,
 ) -> list[Cell]:
-    """Run what is missing of a sweep, cell after cell; the table is written after each.
+    """Run what is missing of a sweep (`again`: all of it), cell after cell: one Cell a combination.
 
-    Parameters
-    ----------
-    output_dir, data_dir, runs_dir : as headless.run takes them; cells have folders below sweep-NAME in them
-    again : run also what has succeeded
-
-    Returns
-    -------
-    one Cell a combination; beside them results.csv and results.md in OUTPUT/sweep-NAME
-
-    Raises
-    ------
-    NotebookError : what all cells build on failed; a cell that fails is kept as failed, and the next is run
+    Folders are as headless.run takes them; cells have their own below sweep-NAME in them, and after each
+    OUTPUT/sweep-NAME/results.csv and results.md are written. A cell that fails is kept as failed, and the next is run.
+    NotebookError : what all cells build on failed.
     """
     home = google_colab_shim.mount()
     folders = google_colab_shim.folders(home, sweep.preset, data_dir or "", runs_dir or "", output_dir or "")
@@ -82,49 +148,32 @@ def run_sweep(
     output.mkdir(exist_ok=True)
 
     def run(notebooks, values, name):
-        return headless.run(
-            ",".join(path.stem for path in notebooks),
-            sweep.preset,
-            values,
-            output / name,
-            folders.data,
-            runs / name,
-            again,
-            _mirror_of(folders.mirror, sweep, name),
-        )
+        selection, values = ",".join(path.stem for path in notebooks), _values_of(notebooks, {**sweep.common, **values})
+        places = output / name, folders.data, runs / name
+        return headless.run(selection, sweep.preset, values, *places, again, _mirror_of(folders.mirror, sweep, name))
 
-    cells = [Cell(values, folder=sweep.folder(values)) for values in sweep.cells]
-    shared, values = sweep.shared_folder, _values_of(sweep.shared, sweep.common)
+    cells = [Cell(values, sweep.folder(values)) for values in sweep.cells]
+    varied = [path for path in sweep.notebooks if path not in sweep.shared]
     if sweep.shared:
         print(f"=== for all cells: {', '.join(path.stem for path in sweep.shared)}", flush=True)
-        if headless.has_stopped_early(run(sweep.shared, values, shared)):
+        if headless.has_stopped_early(run(sweep.shared, {}, sweep.folder({}))):
             return [dataclasses.replace(cell, status=headless.STOPPED_EARLY) for cell in cells]
     for number, cell in enumerate(cells):
-        print(f"\n=== cell {number + 1} of {len(cells)}: {_words(cell.values)}", flush=True)
-        _link(runs / shared, runs / cell.folder)
+        settings = ", ".join(f"{key}={value}" for key, value in cell.values.items())
+        print(f"\n=== cell {number + 1} of {len(cells)}: {settings}", flush=True)
+        _link(runs / sweep.folder({}), runs / cell.folder)
         try:
-            status, why = _run_cell(sweep, cell, run)
-            figures = _figures(runs / cell.folder, sweep.varied)
-            cells[number] = Cell(cell.values, status, _seconds(output / cell.folder), figures, cell.folder, why)
+            results = run(varied, cell.values, cell.folder)
+            status = headless.STOPPED_EARLY if headless.has_stopped_early(results) else "done"
+            figures, seconds = _figures(runs / cell.folder, varied), round(sum(result.seconds for result in results), 1)
+            cells[number] = Cell(cell.values, cell.folder, status, seconds, figures)
+        except headless.NotebookError as error:
+            print(error, flush=True)
+            cells[number] = Cell(cell.values, cell.folder, "failed", why=error.reason)
         finally:  # Ctrl-C, too
-            _write(cells, output)
-    print(f"\n{_markdown(cells)}\n\n{output / 'results.csv'}", flush=True)
+            table = _write_table(cells, output)
+    print(f"\n{table}\n{output / 'results.csv'}", flush=True)
     return cells
-
-
-def _run_cell(sweep, cell, run):
-    """(status, what went wrong) of a cell."""
-    try:
-        results = run(sweep.varied, _values_of(sweep.varied, {**sweep.common, **cell.values}), cell.folder)
-    except headless.NotebookError as error:
-        print(error, flush=True)
-        return "failed", error.reason
-    return headless.STOPPED_EARLY if headless.has_stopped_early(results) else "done", ""
-
-
-def _values_of(notebooks, values):
-    stems = [path.stem for path in notebooks]
-    return {key: value for key, value in values.items() if key.partition(".")[0] in stems}
 
 
 def _link(shared, runs):
@@ -150,60 +199,30 @@ def _mirror_of(mirror, sweep, name):
     return folder
 
 
-def _seconds(folder):
-    summary = folder / "summary.json"
-    entries = json.loads(summary.read_text(encoding="utf-8"))["notebooks"] if summary.exists() else []
-    return round(sum(entry["seconds"] for entry in entries), 1)
-
-
 def _figures(runs, notebooks):
     """The last figures of each stage that the notebooks train."""
-    found = {}
+    figures = {}
     for stage in (path.stem[3:] for path in notebooks if path.stem[3:] in STAGES):
-        rows = read_history(runs / stage)
-        last = next((row for split in ("validation", "train") for row in reversed(rows) if row["split"] == split), {})
-        found |= {f"{stage}.{name}": value for name, value in last.items() if name not in NO_FIGURES}
-    return found
+        last = {row["split"]: row for row in read_history(runs / stage)}
+        row = last.get("validation", last.get("train", {}))
+        names = [name for name in row if name == "step" or name not in (*NO_FIGURES, "gradient_norm", "lr")]
+        figures |= {f"{stage}.{name}": row[name] for name in names}
+    return figures
 
 
-# --- The table -----------------------------------------------------------------------------
-
-
-def _words(values):
-    return ", ".join(f"{key}={value}" for key, value in values.items())
-
-
-def _rows(cells):
-    """A head and a row a cell, of text and numbers."""
-    figures = list(dict.fromkeys(name for cell in cells for name in cell.figures or {}))
-    head = [*cells[0].values, "status", "seconds", *figures, "folder", "why"]
-    return [
-        head,
-        *(
-            [
-                *cell.values.values(),
-                cell.status,
-                cell.seconds,
-                *((cell.figures or {}).get(name, "") for name in figures),
-                cell.folder,
-                cell.why,
-            ]
-            for cell in cells
-        ),
-    ]
-
-
-def _markdown(cells):
-    def line(row):
-        texts = (f"{value:.5g}" if isinstance(value, float) else str(value) for value in row)
-        return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
-
-    head, *rows = _rows(cells)
-    return "\n".join([line(head), "|" + "---|" * len(head), *map(line, rows)])
-
-
-def _write(cells, output):
+def _write_table(cells, output):
+    """results.csv and results.md, a row a cell: the latter's text."""
+    figures = dict.fromkeys(name for cell in cells for name in cell.figures)
+    rows = [[*cells[0].values, "status", "seconds", *figures, "folder", "why"]]
+    for cell in cells:
+        numbers = [cell.figures.get(name, "") for name in figures]
+        rows.append([*cell.values.values(), cell.status, cell.seconds, *numbers, cell.folder, cell.why])
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(_rows(cells))
+    csv.writer(text, lineterminator="\n").writerows(rows)
     write_text(output / "results.csv", text.getvalue())
-    write_text(output / "results.md", _markdown(cells) + "\n")
+    texts = [[f"{value:.5g}" if isinstance(value, float) else str(value) for value in row] for row in rows]
+    texts.insert(1, ["---"] * len(rows[0]))
+    lines = [" | ".join(text.replace("|", "\\|") for text in row) for row in texts]
+    markdown = "".join(f"| {line} |\n" for line in lines)
+    write_text(output / "results.md", markdown)
+    return markdown

@@ -13,27 +13,21 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import html
 import itertools
-import json
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lib.apps.listening_test.ratings import KEY_KIND
 from lib.config import ConfigError, choose
-from lib.display.page import fill_page, read_parts
+from lib.display.page import make_page
 from lib.display.player import sound_values
 from lib.music.audio import PEAK, Audio, render_audio
 from lib.music.notes import MIDI_SUFFIXES, Notes, read_midi
 
-FOLDER = Path(__file__).parent
 KINDS = {"ab": ("ab",), "rate": ("rate",), "both": ("ab", "rate")}
-WAV_SUFFIXES = (".wav",)
-QUESTION = "jazz piano"
 PRACTICE = ("p1", "p2")  # ids of practice_takes
 SILENT = 1e-3  # of the loudest sample: what is below is no sound
 LEAD_S = 0.05  # of silence that is left before the first sound
@@ -42,85 +36,35 @@ BLOCK_S = 0.4
 GATE = 0.1  # of the loudest block: softer ones do not count as sounding
 
 
-# --- What is compared ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ListeningPlan:
-    """What is compared.
-
-    Attributes
-    ----------
-    takes : dict system -> list of Path, as many of each; those of one rank belong together
-    kinds : "ab", "rate" or "both"
-    reference, anchor : names of systems, or None
-    seconds : of each take, at most
-    """
-
-    takes: dict[str, list[Path]]
-    kinds: str = "both"
-    reference: str | None = None
-    anchor: str | None = None
-    seconds: float = 15.0
-
-
 def parse_takes(texts: Iterable[str]) -> dict[str, list[Path]]:
     """["ours=outputs/a/*.mid", "real=FOLDER"] as dict system -> sorted list of Path.
 
-    Raises
-    ------
-    ConfigError : not NAME=FILES, a name twice, no file there, or files of another kind
+    ConfigError where a text is not NAME=FILES, a name comes twice, no file is there, or files are of another kind.
     """
     takes = {}
     for text in texts:
         name, equals, pattern = text.partition("=")
-        if not equals or not name.strip() or name.strip() in takes:
-            raise ConfigError(
-                f"--takes wants NAME=FILES, each name once, such as 'ours=outputs/a/*.mid'; got {text!r}."
-            )
-        takes[name.strip()] = _files(pattern)
+        name, folder = name.strip(), Path(pattern)
+        if not equals or not name or name in takes:
+            raise ConfigError(f"--takes wants NAME=FILES, each name once, as 'ours=outputs/a/*.mid'; got {text!r}.")
+        paths = sorted(folder.iterdir() if folder.is_dir() else map(Path, glob.glob(pattern, recursive=True)))
+        takes[name] = [path for path in paths if path.suffix.lower() in (*MIDI_SUFFIXES, ".wav")]
+        if len(takes[name]) < len(paths) and not folder.is_dir():
+            wrong = next(path for path in paths if path not in takes[name])
+            raise ConfigError(f"{wrong}: takes are .mid or .wav files.")
+        if not takes[name]:
+            raise ConfigError(f"There is no .mid or .wav file at {pattern}.")
     if len(takes) < 2:
         raise ConfigError("A comparison wants two systems at least: --takes ours='a/*.mid' --takes real='b/*.mid'.")
     return takes
 
 
-def _files(pattern):
-    folder, known = Path(pattern), (*MIDI_SUFFIXES, *WAV_SUFFIXES)
-    paths = [*folder.iterdir()] if folder.is_dir() else [Path(path) for path in glob.glob(pattern, recursive=True)]
-    takes = sorted(path for path in paths if path.suffix.lower() in known)
-    if len(takes) < len(paths) and not folder.is_dir():
-        raise ConfigError(f"{next(path for path in paths if path not in takes)}: takes are .mid or .wav files.")
-    if not takes:
-        raise ConfigError(f"There is no .mid or .wav file at {pattern}.")
-    return takes
+def choose_takes(takes: dict[str, list[Path]], items: int | None = None) -> dict[str, list[Path]]:
+    """So many takes of each system, evenly spread; None: as many as the system with the fewest has.
 
-
-def make_plan(
-    takes: dict[str, list[Path]],
-    items: int | None = None,
-    kinds: str = "both",
-    reference: str | None = None,
-    anchor: str | None = None,
-    seconds: float = 15.0,
-) -> ListeningPlan:
-    """ListeningPlan: takes of one file name belong together where all systems have the same, else those of one rank.
-
-    Parameters
-    ----------
-    takes : of `parse_takes`
-    items : how many takes of each system, evenly spread; None: as many as the system with the fewest has
-    kinds, reference, anchor, seconds : see ListeningPlan
-
-    Raises
-    ------
-    ConfigError : more items than takes, or names that are not there
+    Those of one rank belong together: of one file name where all systems have the same. ConfigError where a system has
+    fewer.
     """
-    choose("kind of test", kinds, KINDS)
-    for role, name in (("reference", reference), ("anchor", anchor)):
-        if name is not None:
-            choose(f"{role}:", name, takes)
-    if reference is not None and reference == anchor:
-        raise ConfigError(f"{reference!r} can't be the reference and the anchor.")
     scarcest = min(takes, key=lambda name: len(takes[name]))
     fewest = len(takes[scarcest])
     if (items or fewest) > fewest:
@@ -128,113 +72,85 @@ def make_plan(
     alike = len({tuple(sorted(path.stem for path in paths)) for paths in takes.values()}) == 1
     chosen = np.linspace(0, fewest - 1, items or fewest).round().astype(int)
     ranked = {name: sorted(paths, key=lambda path: path.stem if alike else path) for name, paths in takes.items()}
-    takes = {name: [paths[index] for index in chosen] for name, paths in ranked.items()}
-    return ListeningPlan(takes, kinds, reference, anchor, seconds)
+    return {name: [paths[index] for index in chosen] for name, paths in ranked.items()}
 
 
-# --- The page ------------------------------------------------------------------------------------------------------
-
-
-def listening_test(
-    plan: ListeningPlan,
-    title: str = "",
-    question: str = QUESTION,
-    soundfont: Path | None = None,
+def make_test(
+    takes: dict[str, list[Path]],
+    kinds: str = "both",
+    reference: str | None = None,
+    anchor: str | None = None,
+    seconds: float = 15.0,
     must_hear_s: float = 5.0,
+    title: str = "Listening test",
+    question: str = "jazz piano",
+    soundfont: Path | None = None,
 ) -> tuple[str, dict]:
-    """The page, and the key to the answers that it will give.
+    """The page as HTML, and the key to the answers that it will give: test, takes (id -> system, file), items,
+    reference, anchor.
 
     Parameters
     ----------
-    plan : ListeningPlan
-    title : str, shown to listeners: it should not say what is compared
-    question : what the takes are judged as
-    soundfont : of MIDI takes
-    must_hear_s : of each take, before an answer counts
-
-    Returns
-    -------
-    (str, dict) : HTML, and the key: test, takes (id -> system, file), items, reference, anchor
+    takes : of `choose_takes`
+    kinds : "ab", "rate" or "both"
+    reference, anchor : names of systems, or None
+    seconds, must_hear_s : of each take at most, and before an answer counts
+    title, question : what listeners read, which should not say what is compared; what takes are judged as
 
     Raises
     ------
-    MidiError, ConfigError, SoundFontError : a take can't be read
+    ConfigError : there is no such system or kind; MidiError, ConfigError, SoundFontError : a take can't be read
     """
-    test = secrets.token_hex(8)
-    ids = {name: ["t" + secrets.token_hex(5) for _ in paths] for name, paths in plan.takes.items()}
-    files = {take: path for name, paths in plan.takes.items() for take, path in zip(ids[name], paths)}
-    sounds = {take: _sound_of(path, soundfont) for take, path in files.items()}
+    choose("kind of test", kinds, KINDS)
+    for role, name in (("reference:", reference), ("anchor:", anchor)):
+        if name is not None:
+            choose(role, name, takes)
+    if reference is not None and reference == anchor:
+        raise ConfigError(f"{reference!r} can't be the reference and the anchor.")
+    ids = {name: ["t" + secrets.token_hex(5) for _ in paths] for name, paths in takes.items()}
+    files = {take: path for name, paths in takes.items() for take, path in zip(ids[name], paths)}
+    sounds = {}
+    for take, path in files.items():
+        is_wav = path.suffix.lower() == ".wav"
+        sounds[take] = read_wav(path) if is_wav else render_audio(read_midi(path), soundfont)
     sounds |= {take: render_audio(notes, soundfont) for take, notes in zip(PRACTICE, practice_takes())}
-    levelled = dict(zip(sounds, equally_loud([excerpt(audio, plan.seconds) for audio in sounds.values()])))
-    items = [item for kind in KINDS[plan.kinds] for item in _items(plan, kind, ids)]
-    page = {
-        "test": test,
-        "title": title or "Listening test",
-        "question": question,
-        "mustHear": must_hear_s,
-        "items": items,
-        "practice": [_practice(kind, plan.reference) for kind in KINDS[plan.kinds]],
-        "sounds": {take: sound_values(levelled[take])["sound"] for take in sorted(levelled)},  # the order says nothing
-    }
-    takes = {take: {"system": name, "file": str(files[take])} for name in ids for take in ids[name]}
-    key = {"kind": KEY_KIND, "test": test, "takes": takes, "items": items}
-    return _page(page), {**key, "reference": plan.reference, "anchor": plan.anchor}
+    levelled = dict(zip(sounds, equally_loud([excerpt(audio, seconds) for audio in sounds.values()])))
+    items, practice = [], []
+    for kind in KINDS[kinds]:
+        items += _items(kind, ids, reference)
+        shown = PRACTICE[0] if kind == "rate" and reference else None
+        practice.append({"id": f"practice {kind}", "kind": kind, "takes": list(PRACTICE), "reference": shown})
+    test = {"test": secrets.token_hex(8), "items": items}
+    encoded = {take: sound_values(levelled[take])["sound"] for take in sorted(levelled)}  # the order says nothing
+    page = {**test, "question": question, "mustHear": must_hear_s, "practice": practice, "sounds": encoded}
+    systems = {take: {"system": name, "file": str(files[take])} for name in ids for take in ids[name]}
+    key = {"kind": KEY_KIND, **test, "takes": systems, "reference": reference, "anchor": anchor}
+    return make_page(Path(__file__).parent, "listening_test", title, test=page), key
 
 
-def _items(plan, kind, ids):
+def _items(kind, ids, reference):
     """Items of a kind, sorted by random ids, as their takes are: the order says nothing."""
     items = []
-    for rank in range(len(next(iter(ids.values())))):
-        for names in itertools.combinations(ids, 2) if kind == "ab" else [tuple(ids)]:
-            reference = ids[plan.reference][rank] if kind == "rate" and plan.reference else None
-            takes = sorted(ids[name][rank] for name in names)
-            items.append({"id": "i" + secrets.token_hex(4), "kind": kind, "takes": takes, "reference": reference})
+    for takes in zip(*ids.values()):
+        shown = dict(zip(ids, takes))[reference] if kind == "rate" and reference else None
+        for chosen in itertools.combinations(takes, 2) if kind == "ab" else [takes]:
+            items.append({"id": "i" + secrets.token_hex(4), "kind": kind, "takes": sorted(chosen), "reference": shown})
     return sorted(items, key=lambda item: item["id"])
-
-
-def _practice(kind, reference):
-    shown = PRACTICE[0] if kind == "rate" and reference else None
-    return {"id": f"practice {kind}", "kind": kind, "takes": list(PRACTICE), "reference": shown}
 
 
 def practice_takes() -> tuple[Notes, Notes]:
     """Two Notes to try the page with, none of the takes: a phrase, and the same with wrong keys and late notes."""
-    onset_s = np.arange(16) * 0.25
+    rank = np.arange(16)
+    onset_s, velocity, length_s = rank * 0.25, np.full(16, 70), np.full(16, 0.24)
     pitch = np.array([62, 65, 69, 72, 71, 67, 65, 62, 64, 67, 71, 74, 72, 67, 64, 60])
-    wrong = pitch + np.where(np.arange(16) % 3 == 2, 1, 0)
-    late_s = onset_s + np.where(np.arange(16) % 4 == 1, 0.09, 0.0)
-    velocity, length_s = np.full(16, 70), np.full(16, 0.24)
+    late_s, wrong = onset_s + np.where(rank % 4 == 1, 0.09, 0.0), pitch + (rank % 3 == 2)
     return Notes.from_arrays(onset_s, length_s, pitch, velocity), Notes.from_arrays(late_s, length_s, wrong, velocity)
 
 
-def _page(values):
-    script = read_parts(FOLDER, *(f"listening_test_{name}.js" for name in ("sound", "page", "items")))
-    return fill_page(
-        read_parts(FOLDER, "listening_test.html"),
-        title=html.escape(values["title"]),
-        style=read_parts(FOLDER, "listening_test.css"),
-        test=json.dumps(values, ensure_ascii=False).replace("<", "\\u003c"),
-        script=script,
-    )
-
-
-# --- Sounds --------------------------------------------------------------------------------------------------------
-
-
-def _sound_of(path, soundfont):
-    return read_wav(path) if path.suffix.lower() in WAV_SUFFIXES else render_audio(read_midi(path), soundfont)
-
-
 def read_wav(path: Path | str) -> Audio:
-    """The sound of a WAV file.
+    """The sound of a WAV file: one channel sounds on both sides, of more than two the first two are taken.
 
-    Returns
-    -------
-    Audio; one channel sounds on both sides, of more than two the first two are taken
-
-    Raises
-    ------
-    ConfigError : not a WAV file, or an empty one; the message names it
+    ConfigError, which names it, where it is none, or empty.
     """
     import soundfile
 
@@ -248,23 +164,14 @@ def read_wav(path: Path | str) -> Audio:
 
 
 def excerpt(audio: Audio, seconds: float) -> Audio:
-    """The first so many seconds of what sounds, faded out where music is cut.
-
-    Parameters
-    ----------
-    audio : Audio
-    seconds : float, at most
-
-    Returns
-    -------
-    Audio
-    """
-    loud = np.flatnonzero(np.abs(audio.samples).max(1) > SILENT * max(np.abs(audio.samples).max(initial=0), SILENT))
-    first = max(0, loud[0] - round(LEAD_S * audio.sample_rate_hz)) if len(loud) else 0
-    size = round(seconds * audio.sample_rate_hz)
+    """At most so many seconds of what sounds, faded out where music is cut."""
+    peaks, rate_hz = np.abs(audio.samples).max(1), audio.sample_rate_hz
+    loud = np.flatnonzero(peaks > SILENT * max(peaks.max(initial=0), SILENT))
+    first = max(0, loud[0] - round(LEAD_S * rate_hz)) if len(loud) else 0
+    size = round(seconds * rate_hz)
     samples = audio.samples[first : first + size].copy()
     if len(audio.samples) - first > size:
-        fade = min(len(samples), round(FADE_S * audio.sample_rate_hz))
+        fade = min(len(samples), round(FADE_S * rate_hz))
         samples[len(samples) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
     return dataclasses.replace(audio, samples=samples)
 
@@ -278,16 +185,7 @@ def loudness(audio: Audio) -> float:
 
 
 def equally_loud(sounds: Sequence[Audio]) -> list[Audio]:
-    """All with the same loudness: the greatest at which no peak passes -1 dB. Silent ones are left as they are.
-
-    Parameters
-    ----------
-    sounds : list of Audio
-
-    Returns
-    -------
-    list of Audio
-    """
+    """All with the same loudness: the greatest at which no peak passes -1 dB. Silent ones are left as they are."""
     levels = [(loudness(audio), float(np.abs(audio.samples).max(initial=0))) for audio in sounds]
     common = min((PEAK * rms / peak for rms, peak in levels if rms), default=0.0)
     gains = [common / rms if rms else 1.0 for rms, _ in levels]

@@ -1,4 +1,4 @@
-"""What listeners answered in a listening test, put together with its key, as win rates, scores and agreement.
+"""Evaluates the answers of a listening test with its key: win rates, scores and agreement.
 
 Conventions: an interval is (low, high), 95 %. Answers of one listener, and answers on one item, are not independent:
 intervals are of a bootstrap that draws listeners and items anew, each by themselves (the pigeonhole bootstrap, Owen
@@ -38,14 +38,7 @@ def read_key(path: Path | str) -> dict:
 def read_answers(paths: Iterable[Path | str], key: dict) -> list[dict]:
     """What listeners saved, one dict a listener; of several files of one listener the longest counts.
 
-    Parameters
-    ----------
-    paths : files that the page saved
-    key : of `read_key`
-
-    Raises
-    ------
-    ConfigError : names the file that holds no answers, answers of another test, or answers to other items
+    ConfigError names the file that holds no answers, answers of another test, or answers to other items.
     """
     items, ballots = {item["id"]: item for item in key["items"]}, {}
     for path in paths:
@@ -76,92 +69,62 @@ def _check_answer(answer, item, path):
 def evaluate(key: dict, ballots: list[dict], seed: int = 0) -> dict:
     """All figures of a listening test; answers on a take that the browser could not play are left out.
 
-    Parameters
-    ----------
-    key : of `read_key`
-    ballots : of `read_answers`
-    seed : of the intervals
-
     Returns
     -------
     dict for JSON : listeners, answers; pairs (a, b, wins, losses, ties, win_rate of a, interval, verdict), systems (win
-        rate over all pairs), first_shown (share of choices that fell on A: 0.5 where sides do not matter); scores (mean,
+        rate over all pairs), first_shown (share of choices of A: 0.5 where sides do not matter); scores (mean,
         interval, median), score_differences; agreement (Krippendorff's alpha of choices and of scores), careless
         (listeners, see REFERENCE_FROM)
 
     Raises
     ------
-    ConfigError : nobody has answered anything
+    ConfigError : there are no answers
     """
     system_of = {take: facts["system"] for take, facts in key["takes"].items()}
-    answers = [
-        {**answer, "listener": ballot["listener"]}
-        for ballot in ballots
-        for answer in ballot["answers"]
-        if not answer.get("broken")
-    ]
+    answers = [{**answer, "listener": ballot["listener"]} for ballot in ballots for answer in ballot["answers"]]
+    answers = [answer for answer in answers if not answer.get("broken")]
     if not answers:
         raise ConfigError("There are no answers to evaluate.")
-    choices, ratings = ([answer for answer in answers if answer["kind"] == kind] for kind in ("ab", "rate"))
-    chosen_by_item, scores_by_take = defaultdict(list), defaultdict(list)
-    for answer in choices:
-        chosen_by_item[answer["item"]].append(system_of.get(answer["choice"], NEITHER))
+    pairs, systems, chosen_by_item, scores_by_take, first = *(defaultdict(list) for _ in range(4)), []
+    for answer in (answer for answer in answers if answer["kind"] == "ab"):
+        shown, chosen = [system_of[take] for take in answer["shown"]], system_of.get(answer["choice"], NEITHER)
+        wins = {name: 0.5 if chosen == NEITHER else float(name == chosen) for name in sorted(shown)}
+        pairs[tuple(wins)].append((next(iter(wins.values())), answer))
+        for name, win in wins.items():
+            systems[name].append((win, answer))
+        if chosen != NEITHER:
+            first.append((float(answer["choice"] == answer["shown"][0]), answer))
+        chosen_by_item[answer["item"]].append(chosen)
+    ratings = [answer for answer in answers if answer["kind"] == "rate"]
     for answer in ratings:
         for take, score in answer["scores"].items():
             scores_by_take[answer["item"], take].append(score)
     return {
         "listeners": len(ballots),
         "answers": len(answers),
-        "pairs": _pairs(choices, system_of, seed),
-        "systems": _systems(choices, system_of, seed),
-        "first_shown": _first_shown(choices, seed),
+        "pairs": [_pair(*names, rows, seed) for names, rows in sorted(pairs.items())],
+        "systems": {name: _share(rows, seed) for name, rows in sorted(systems.items())},
+        "first_shown": _share(first, seed) if first else None,
         **_scores(ratings, system_of, seed),
         "agreement": {
             "choices": alpha(chosen_by_item.values(), "nominal"),
             "scores": alpha(scores_by_take.values(), "interval"),
         },
-        "careless": _careless(ratings, key, ballots),
+        "careless": _careless(ratings, system_of, key["reference"], ballots),
     }
 
 
-# --- Pairs ---------------------------------------------------------------------------------------------------------
+def _pair(a, b, rows, seed):
+    counts, share = Counter(win for win, _ in rows), _share(rows, seed)
+    result = {"a": a, "b": b, "wins": counts[1.0], "losses": counts[0.0], "ties": counts[0.5]}
+    return {**result, **share, "verdict": verdict(a, b, share["interval"], 0.5)}
 
 
-def _wins(answers, system_of, system):
-    """1 where the system was chosen, 0 where the other was, half where neither."""
-    choices = [answer["choice"] for answer in answers]
-    return [0.5 if choice == NEITHER else float(system_of[choice] == system) for choice in choices]
-
-
-def _pairs(answers, system_of, seed):
-    groups, pairs = defaultdict(list), []
-    for answer in answers:
-        groups[tuple(sorted(system_of[take] for take in answer["shown"]))].append(answer)
-    for (a, b), group in sorted(groups.items()):
-        wins = _wins(group, system_of, a)
-        counts, share = Counter(wins), _share(wins, group, seed)
-        result = {"wins": counts[1.0], "losses": counts[0.0], "ties": counts[0.5]}
-        pairs.append({"a": a, "b": b, **result, **share, "verdict": verdict(a, b, share["interval"], 0.5)})
-    return pairs
-
-
-def _systems(answers, system_of, seed):
-    shares = {}
-    for name in sorted({system_of[take] for answer in answers for take in answer["shown"]}):
-        group = [answer for answer in answers if name in {system_of[take] for take in answer["shown"]}]
-        shares[name] = _share(_wins(group, system_of, name), group, seed)
-    return shares
-
-
-def _first_shown(answers, seed):
-    group = [answer for answer in answers if answer["choice"] != NEITHER]
-    return _share([float(answer["choice"] == answer["shown"][0]) for answer in group], group, seed) if group else None
-
-
-def _share(wins, answers, seed):
-    low, high = drawn_interval(wins, answers, seed)
+def _share(rows, seed):
+    """Of (1 where it was chosen, 0 where the other was, half where neither; answer) rows."""
+    wins, answers = zip(*rows)
     rate = float(np.mean(wins))
-    wilson_low, wilson_high = wilson(rate, len(wins))
+    (low, high), (wilson_low, wilson_high) = drawn_interval(wins, answers, seed), wilson(rate, len(wins))
     return {"win_rate": rate, "interval": [min(low, wilson_low), max(high, wilson_high)], "n": len(wins)}
 
 
@@ -176,12 +139,10 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 def drawn_interval(values: Sequence[float], answers: Sequence[dict], seed: int = 0) -> tuple[float, float]:
     """Interval of the mean of values, one for each answer of a `listener` to an `item`."""
-    random, values = np.random.default_rng(seed), np.asarray(values, float)
-    weights = 1.0
+    random, values, weights = np.random.default_rng(seed), np.asarray(values, float), 1.0
     for name in ("listener", "item"):
         names, index = np.unique([answer[name] for answer in answers], return_inverse=True)
-        size = len(names)
-        weights = weights * random.multinomial(size, np.full(size, 1 / size), DRAWS)[:, index]
+        weights = weights * random.multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)[:, index]
     total = weights.sum(1)
     means = (weights[total > 0] * values).sum(1) / total[total > 0]
     return tuple(float(bound) for bound in np.percentile(means, [2.5, 97.5]))
@@ -194,9 +155,6 @@ def verdict(a: str, b: str, bounds: Sequence[float], even: float) -> str:
     return f"{b} is better" if bounds[1] < even else "no difference found"
 
 
-# --- Scores --------------------------------------------------------------------------------------------------------
-
-
 def _scores(answers, system_of, seed):
     by_system = defaultdict(list)  # each in the order of the answers, one take of every system in each
     for answer in answers:
@@ -204,42 +162,33 @@ def _scores(answers, system_of, seed):
             by_system[system_of[take]].append(score)
     scores, differences = {}, []
     for name, values in sorted(by_system.items()):
-        low, high = drawn_interval(values, answers, seed)
+        interval = list(drawn_interval(values, answers, seed))
         mean, median = float(np.mean(values)), float(np.median(values))
-        scores[name] = {"mean": mean, "interval": [low, high], "median": median, "n": len(values)}
+        scores[name] = {"mean": mean, "interval": interval, "median": median, "n": len(values)}
     for a, b in itertools.combinations(sorted(by_system), 2):
         values = np.subtract(by_system[a], by_system[b])
-        bounds = drawn_interval(values, answers, seed)
-        result = {"difference": float(values.mean()), "interval": list(bounds), "verdict": verdict(a, b, bounds, 0.0)}
+        interval = list(drawn_interval(values, answers, seed))
+        result = {"difference": float(values.mean()), "interval": interval, "verdict": verdict(a, b, interval, 0.0)}
         differences.append({"a": a, "b": b, **result})
     return {"scores": scores, "score_differences": differences}
 
 
-def _careless(answers, key, ballots):
+def _careless(answers, system_of, reference, ballots):
     """Names (or numbers) of listeners who too often missed the hidden reference; None where there is none."""
-    if key["reference"] is None:
+    if reference is None:
         return None
-    references = {take for take, facts in key["takes"].items() if facts["system"] == key["reference"]}
     names = {ballot["listener"]: ballot.get("rater") or ballot["listener"] for ballot in ballots}
     missed = defaultdict(list)
     for answer in answers:
-        scores = [score for take, score in answer["scores"].items() if take in references]
+        scores = [score for take, score in answer["scores"].items() if system_of[take] == reference]
         missed[answer["listener"]] += [score < REFERENCE_FROM for score in scores]
     return sorted(names[listener] for listener, rows in missed.items() if np.mean(rows) > REFERENCE_MISSED)
 
 
 def alpha(units: Iterable[Sequence], level: str) -> float | None:
-    """Krippendorff's alpha: 1 is full agreement, 0 what chance gives, below 0 contradiction.
-
-    Parameters
-    ----------
-    units : all answers to one thing each; things that fewer than two have answered say nothing
-    level : of measurement, "nominal" or "interval"
-
-    Returns
-    -------
-    float, or None where nobody answered what another did, or all answers are the same
-    """
+    """Krippendorff's alpha: 1 is full agreement, 0 what chance gives, below 0 contradiction; None where nobody answered
+    what another did, or all answers are the same. Units are all answers to one thing each, of a level of measurement,
+    "nominal" or "interval"."""
     units = [unit for unit in units if len(unit) > 1]
     domain = sorted({value for unit in units for value in unit})
     if len(domain) < 2:
@@ -248,33 +197,29 @@ def alpha(units: Iterable[Sequence], level: str) -> float | None:
     return float(krippendorff.alpha(value_counts=counts, value_domain=domain, level_of_measurement=level))
 
 
-# --- Text ----------------------------------------------------------------------------------------------------------
-
-
 def format_figures(figures: dict) -> str:
     """The figures of a listening test as lines of text."""
+
+    def interval(value, row, digits=2):
+        low, high = row["interval"]
+        return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
     lines = [f"{figures['listeners']} listeners, {figures['answers']} answers"]
     for pair in figures["pairs"]:
         counts = f"{pair['wins']} won, {pair['losses']} lost, {pair['ties']} neither"
-        rate = f"win rate {_format_interval(pair['win_rate'], pair)}"
-        lines.append(f"{pair['a']} against {pair['b']}: {counts}; {rate}: {pair['verdict']}")
+        rate = interval(pair["win_rate"], pair)
+        lines.append(f"{pair['a']} against {pair['b']}: {counts}; win rate {rate}: {pair['verdict']}")
     for name, share in figures["systems"].items():
-        lines.append(f"{name}: win rate {_format_interval(share['win_rate'], share)}")
-    if figures["first_shown"]:
-        first = _format_interval(figures["first_shown"]["win_rate"], figures["first_shown"])
-        lines.append(f"the take shown first was chosen: {first}; 0.5 where sides do not matter")
+        lines.append(f"{name}: win rate {interval(share['win_rate'], share)}")
+    if first := figures["first_shown"]:
+        share = interval(first["win_rate"], first)
+        lines.append(f"the take shown first was chosen: {share}; 0.5 where sides do not matter")
     for name, score in figures["scores"].items():
-        lines.append(f"{name}: score {_format_interval(score['mean'], score, 1)}, median {score['median']:g}")
+        lines.append(f"{name}: score {interval(score['mean'], score, 1)}, median {score['median']:g}")
     for row in figures["score_differences"]:
-        difference = _format_interval(row["difference"], row, 1)
-        lines.append(f"{row['a']} - {row['b']}: {difference}: {row['verdict']}")
+        lines.append(f"{row['a']} - {row['b']}: {interval(row['difference'], row, 1)}: {row['verdict']}")
     for what, value in figures["agreement"].items():
         lines.append(f"agreement on {what} (Krippendorff's alpha): {'unknown' if value is None else f'{value:.2f}'}")
     if figures["careless"]:
         lines.append(f"did not find the hidden reference: {', '.join(figures['careless'])}")
     return "\n".join(lines)
-
-
-def _format_interval(value, row, digits=2):
-    low, high = row["interval"]
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -1,127 +1,105 @@
-"""The human's phrase: from MIDI messages to Notes, and when it has ended.
+"""The human's phrase: turns MIDI messages into notes in beats, and detects its end.
 
-Conventions: times are those of time.perf_counter; a phrase begins at its first note. What ends it is one of `silence`
-(so many beats without a key down), `pedal` (the soft pedal), `cc:NUMBER` (a controller or a foot switch) or
-`key:PITCH`, a key that is then no part of the music.
+Conventions: all times are beats of the duet's grid (see tempo), stamped when a message is received, so that a tempo
+that changes meanwhile bends nothing; a phrase begins at its first note. What ends it is one of `silence` (so many beats
+without a key down), `pedal` (the soft pedal), `cc:NUMBER` (a controller or a foot switch) or `key:PITCH`, a key that is
+then no part of the music.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from mido import Message
 
-from lib.music.notes import PEDAL_CONTROLLER, PEDAL_DOWN, Notes
+from lib.music.notes import PEDAL_CONTROLLER, PEDAL_DOWN
+from lib.music.tempo_map import BeatNotes
 
 BREATH_BEATS = 0.1  # without a key down: the phrase may be over
-KEPT_S = 60.0  # of a phrase: the model gets the last seconds only
+KEPT_BEATS = 128.0  # of a phrase: the model gets the last ones only
+SHORTEST_BEATS = 0.02  # of a note
+PEDAL = -1  # its pitch among those of keys
 
 
 class Phrase:
-    """What the human has played since the last answer.
+    """What the human has played since the last answer; for `cue` see duet_request.parse_cue.
 
-    Parameters
-    ----------
-    cue : see duet_request.parse_cue
-    silence_beats : without a key down, after which the phrase has ended (where silence ends it)
+    `silence_beats` are those without a key down after which it has ended, where silence ends it.
     """
 
     def __init__(self, cue=("silence", None), silence_beats=2.0):
         self.cue, self.silence_beats = cue, silence_beats
-        self.pedal_down_s = None
+        self.ends_by_silence = cue[0] == "silence"
+        self.down = {}  # pitch -> its row
         self.clear()
 
     def clear(self):
-        """Begin again; keys that are down belong to the new phrase."""
-        self.rows = []  # [on_s, off_s, pitch, velocity]
-        self.pedals = []
-        self.down = {}  # pitch -> its row
-        self.count, self.released_s, self.cued = 0, None, False
+        """Begin again; a pedal that is down is down in the new phrase too."""
+        self.down = {PEDAL: [-np.inf, None, PEDAL, 0]} if PEDAL in self.down else {}
+        self.rows = list(self.down.values())  # on, off, pitch, velocity
+        self.begun, self.count, self.released, self.cued = None, 0, None, False
 
     def __len__(self):
         """Notes begun so far."""
         return self.count
 
-    @property
-    def begun_s(self):
-        """When the first note began, or None."""
-        return self.rows[0][0] if self.rows else None
+    def is_note(self, message: Message) -> bool:
+        """Whether a message begins a note of the music."""
+        return message.type == "note_on" and message.velocity > 0 and self.cue != ("key", message.note)
 
-    def receive(self, message: Message, now_s: float) -> bool:
-        """Take a message in.
+    def receive(self, message: Message, beat: float) -> None:
+        """Take in a note_on, note_off or control_change."""
+        is_key = message.type != "control_change"
+        number = message.note if is_key else message.control
+        down = (message.type == "note_on" and message.velocity > 0) if is_key else message.value >= PEDAL_DOWN
+        if self.cue == ("key" if is_key else "cc", number):
+            self.cued |= down and len(self) > 0
+        elif is_key:
+            self._release(number, beat)
+            if down:
+                self._press(number, message.velocity, beat)
+                self.begun = beat if self.begun is None else self.begun
+                self.count += 1
+        elif number == PEDAL_CONTROLLER and not down:
+            self._release(PEDAL, beat)
+        elif number == PEDAL_CONTROLLER and PEDAL not in self.down:
+            self._press(PEDAL, 0, beat)
 
-        Returns
-        -------
-        bool : whether a note began
-        """
-        if message.type == "control_change":
-            self._control(message, now_s)
-        if message.type not in ("note_on", "note_off"):
-            return False
-        began = message.type == "note_on" and message.velocity > 0
-        if self.cue == ("key", message.note):
-            self.cued |= began and len(self) > 0
-            return False
-        self._release(message.note, now_s)
-        if began:
-            self._strike(message, now_s)
-        return began
-
-    def release_all(self, now_s: float) -> None:
+    def release_all(self, beat: float) -> None:
         """The keyboard is gone: what was down on it is up, or the phrase would never end."""
         for pitch in list(self.down):
-            self._release(pitch, now_s)
-        if self.pedal_down_s is not None:
-            self.pedals.append((self.pedal_down_s, now_s))
-            self.pedal_down_s = None
+            self._release(pitch, beat)
 
-    def _control(self, message, now_s):
-        down = message.value >= PEDAL_DOWN
-        if self.cue == ("cc", message.control):
-            self.cued |= down and len(self) > 0
-        if message.control == PEDAL_CONTROLLER:
-            if down and self.pedal_down_s is None:
-                self.pedal_down_s = now_s
-            elif not down and self.pedal_down_s is not None:
-                self.pedals.append((self.pedal_down_s, now_s))
-                self.pedal_down_s = None
+    def _press(self, pitch, velocity, beat):
+        self.rows = [row for row in self.rows if row[1] is None or row[1] >= beat - KEPT_BEATS]
+        self.down[pitch] = [beat, None, pitch, velocity]
+        self.rows.append(self.down[pitch])
 
-    def _strike(self, message, now_s):
-        row = [now_s, None, message.note, message.velocity]
-        self.rows.append(row)
-        self.down[message.note] = row
-        self.count += 1
-        while self.rows[0][1] is not None and self.rows[0][1] < now_s - KEPT_S:
-            self.rows.pop(0)
-        self.pedals = [pedal for pedal in self.pedals if pedal[1] > now_s - KEPT_S]
+    def _release(self, pitch, beat):
+        if (row := self.down.pop(pitch, None)) is not None:
+            row[1] = max(beat, row[0] + SHORTEST_BEATS)
+            self.released = self.released if pitch == PEDAL else beat
 
-    def _release(self, pitch, now_s):
-        row = self.down.pop(pitch, None)
-        if row is not None:
-            row[1], self.released_s = now_s, now_s
+    def silence(self, beat: float) -> float:
+        """For how many beats no key has been down; 0 where one is, or nothing was played."""
+        return 0.0 if self.down.keys() - {PEDAL} or self.released is None else beat - self.released
 
-    def silent_s(self, now_s: float) -> float:
-        """For how long no key has been down; 0 where one is, or nothing was played."""
-        return 0.0 if self.down or self.released_s is None else now_s - self.released_s
+    def may_have_ended(self, beat: float) -> bool:
+        """Whether it is over, or no key is down: time to make ready."""
+        return self.has_ended(beat) or len(self) > 0 and self.silence(beat) >= BREATH_BEATS
 
-    def breathes(self, now_s: float, beat_s: float) -> bool:
-        """Whether it may be over: time to make ready."""
-        return len(self) > 0 and (self.cued or self.silent_s(now_s) >= BREATH_BEATS * beat_s)
-
-    def ended(self, now_s: float, beat_s: float) -> bool:
+    def has_ended(self, beat: float) -> bool:
         """Whether it is over."""
-        if self.cue[0] != "silence":
-            return self.cued
-        return len(self) > 0 and self.silent_s(now_s) >= self.silence_beats * beat_s
+        if self.ends_by_silence:
+            return len(self) > 0 and self.silence(beat) >= self.silence_beats
+        return self.cued
 
-    def notes(self, now_s: float) -> Notes:
-        """Notes so far, from 0 on; keys that are down end now."""
-        if not self.rows:
-            return Notes.from_arrays([], [], [], [])
-        start_s = self.begun_s
-        on_s, off_s, pitch, velocity = zip(*((on, off or max(now_s, on + 0.01), p, v) for on, off, p, v in self.rows))
-        pedals = [*self.pedals, *([(self.pedal_down_s, now_s)] if self.pedal_down_s is not None else [])]
-        pedal_s = np.clip(np.array(pedals).reshape(-1, 2) - start_s, 0, None)
-        durations_s = np.maximum(np.subtract(off_s, on_s), 0.001)
-        return Notes.from_arrays(
-            np.subtract(on_s, start_s), durations_s, pitch, velocity, pedal_s[pedal_s[:, 1] > pedal_s[:, 0]]
-        )
+    def notes(self, beat: float, others: Iterable = ()) -> BeatNotes:
+        """Notes so far, with rows of others; keys that are down end now."""
+        rows = [(on, max(beat, on + SHORTEST_BEATS) if off is None else off, *key) for on, off, *key in self.rows]
+        rows = np.array(sorted([*rows, *others], key=lambda row: row[0])).reshape(-1, 4)
+        is_pedal = rows[:, 2] == PEDAL
+        on, off, pitch, velocity = rows[~is_pedal].T
+        pedal = np.clip(rows[is_pedal, :2], on[0] if len(on) else beat, None)
+        return BeatNotes(on, off, pitch.astype(np.uint8), velocity.astype(np.uint8), pedal[pedal[:, 1] > pedal[:, 0]])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import select
 import socket
 import sys
 import threading
@@ -24,6 +23,8 @@ from lib.config import ConfigError, nearest
 SYSTEM_NUMBERS = {"linux": r" \d+:\d+$", "win32": r" \d+$"}
 CONNECT_S = 0.5  # a socket that does not answer by then is not there
 VIRTUAL, SOCKET = "virtual:", "socket:"
+NO_RTMIDI = "Live MIDI needs python-rtmidi, which is not installed ({}): pip install -r requirements-live.txt."
+NO_WHEEL = " There are no wheels of it for Python {}.{}: use 3.10, 3.11 or 3.12, or a C++ compiler with pip."
 
 
 class PortError(ConfigError):
@@ -31,33 +32,18 @@ class PortError(ConfigError):
 
 
 def backend() -> Backend:
-    """mido's backend.
-
-    Raises
-    ------
-    PortError : python-rtmidi is missing, or finds no MIDI system
-    """
-    chosen = Backend()
+    """mido's backend; PortError where python-rtmidi is missing."""
+    chosen, version = Backend(), sys.version_info[:2]
     try:
         chosen.load()
     except ImportError as error:
-        wheels = (
-            ""
-            if (3, 10) <= sys.version_info[:2] <= (3, 12)
-            else (
-                f" There are no wheels of it for Python {sys.version_info[0]}.{sys.version_info[1]}: use Python 3.10,"
-                " 3.11 or 3.12, or a C++ compiler with pip."
-            )
-        )
-        raise PortError(
-            f"Live MIDI wants python-rtmidi, which is not installed ({error}): "
-            f"pip install -r requirements-live.txt.{wheels}"
-        ) from None
+        has_wheel = (3, 10) <= version <= (3, 12)
+        raise PortError(NO_RTMIDI.format(error) + ("" if has_wheel else NO_WHEEL.format(*version))) from None
     return chosen
 
 
 def list_ports() -> tuple[list[str], list[str]]:
-    """(names of inputs, names of outputs) of the system. PortError as `backend`."""
+    """(names of inputs, names of outputs) of the system; PortError where it has no MIDI."""
     chosen = backend()
     try:
         return chosen.get_input_names(), chosen.get_output_names()
@@ -68,19 +54,14 @@ def list_ports() -> tuple[list[str], list[str]]:
 def describe_ports() -> str:
     """The ports by name, or the reason why there are none."""
     try:
-        ports = list_ports()
+        rows = zip(("inputs:", "outputs:"), list_ports())
     except PortError as error:
         return str(error)
-    return "\n".join("\n  ".join([f"{kind}:", *(names or ["none"])]) for kind, names in zip(("inputs", "outputs"), ports))
+    return "\n".join("\n  ".join([kind, *(names or ["none"])]) for kind, names in rows)
 
 
 def find_port(name: str, names: list[str], kind: str) -> str:
-    """The one port of a list that a name means.
-
-    Raises
-    ------
-    PortError : none or several, with the nearest
-    """
+    """The one port of a list that a name means; PortError where there are none or several, with the nearest."""
     plain = _plain(name)
     matches = [port for port in names if port == name] or [port for port in names if _plain(port) == plain]
     matches = matches or [port for port in names if plain in port.lower()]
@@ -95,92 +76,60 @@ def find_port(name: str, names: list[str], kind: str) -> str:
 
 
 def _plain(name):
-    number = SYSTEM_NUMBERS.get(sys.platform)
-    return (re.sub(number, "", name) if number else name).lower()
+    return re.sub(SYSTEM_NUMBERS.get(sys.platform, "(?!)"), "", name).lower()
 
 
 def is_available(name: str, kind: str) -> bool:
-    """Whether a port of the system can be found now; of virtual ports and sockets, who opens them finds out."""
+    """Whether the system lists a port now; for virtual ports and sockets, only opening them tells."""
     if name.startswith((VIRTUAL, SOCKET)):
         return True
     try:
-        find_port(name, list_ports()[kind == "output"], kind)
+        return bool(find_port(name, list_ports()[kind == "output"], kind))
     except PortError:
         return False
-    return True
 
 
-def open_output(name: str) -> SystemOutput | SocketPort:
-    """A port with send(bytes of one message), check() and close(); both first raise OSError where it is lost.
+def open_output(name: str):
+    """A port with send(mido.Message) and close(), both of which may raise OSError or RuntimeError where it is lost.
 
-    Raises
-    ------
-    PortError : it is not there
+    PortError : it is not there.
     """
-    if name.startswith(SOCKET):
-        return SocketPort(name)
-    return SystemOutput(_open("output", name))
+    return SocketPort(name) if name.startswith(SOCKET) else _open("output", name)
 
 
-def open_input(name: str, on_message: Callable, on_loss: Callable = lambda: None):
+def open_input(name: str, on_message: Callable):
     """A port that calls on_message(mido.Message, time of time.perf_counter) from a thread, until close().
 
-    Parameters
-    ----------
-    on_loss : called once where the port itself reports that it is gone (a socket)
-
-    Raises
-    ------
-    PortError : it is not there
+    PortError : it is not there.
     """
     if name.startswith(SOCKET):
-        return SocketPort(name, on_message, on_loss)
+        return SocketPort(name, on_message)
     return _open("input", name, callback=lambda message: on_message(message, time.perf_counter()))
+
+
+def is_lost(port) -> bool:
+    """Whether an open port itself says that it is gone; those of the system do not, but `is_available` does."""
+    return getattr(port, "has_hung_up", False)
 
 
 def _open(kind, name, **options):
     chosen = backend()
     opening = chosen.open_output if kind == "output" else chosen.open_input
+    is_virtual = name.startswith(VIRTUAL)
+    if is_virtual and sys.platform == "win32":
+        raise PortError(f"Windows has no virtual ports such as {name!r}: make one with loopMIDI and give its name.")
+    listed = name.removeprefix(VIRTUAL) if is_virtual else find_port(name, list_ports()[kind == "output"], kind)
     try:
-        if name.startswith(VIRTUAL):
-            return opening(name.removeprefix(VIRTUAL), virtual=True, **options)
-        return opening(find_port(name, list_ports()[kind == "output"], kind), **options)
-    except PortError:
-        raise
+        return opening(listed, virtual=is_virtual, **options)
     except (OSError, RuntimeError, ValueError) as error:  # rtmidi's errors are of all three kinds
-        reason = str(error).strip()
-        if name.startswith(VIRTUAL) and sys.platform == "win32":
-            reason = "Windows has no virtual ports: make one with loopMIDI and give its name"
-        raise PortError(f"The MIDI {kind} {name!r} can't be opened: {reason}.") from None
-
-
-class SystemOutput:
-    """A port of the system."""
-
-    def __init__(self, port):
-        self.port = port
-
-    def send(self, content: bytes) -> None:
-        """Send the bytes of one message; OSError where the system reports that the port is lost."""
-        try:
-            self.port.send(Message.from_bytes(content))
-        except RuntimeError as error:
-            raise OSError(str(error)) from error
-
-    def check(self) -> None:
-        """Nothing: the system does not report whether an open port is still there; `is_available` looks."""
-
-    def close(self) -> None:
-        """Close the port, a lost one as well."""
-        with contextlib.suppress(OSError, RuntimeError):
-            self.port.close()
+        raise PortError(f"The MIDI {kind} {name!r} can't be opened: {str(error).strip()}.") from None
 
 
 class SocketPort:
-    """MIDI bytes over TCP, without the delay of collecting small packets."""
+    """MIDI bytes over TCP, without the delay of collecting small packets; an output ignores what comes in."""
 
-    def __init__(self, name: str, on_message: Callable | None = None, on_loss: Callable = lambda: None):
-        self.on_message, self.on_loss = on_message, on_loss
+    def __init__(self, name: str, on_message: Callable = lambda message, now_s: None):
+        self.on_message, self.has_hung_up = on_message, False
         try:
             host, port = name.removeprefix(SOCKET).rsplit(":", 1)
             self.socket = socket.create_connection((host, int(port)), CONNECT_S)
@@ -189,24 +138,17 @@ class SocketPort:
         except OSError as error:
             raise PortError(f"{name} does not answer: {error}.") from None
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.settimeout(None if on_message else CONNECT_S)
-        if on_message:
-            threading.Thread(target=self._listen, name=name, daemon=True).start()
+        self.socket.settimeout(None)
+        threading.Thread(target=self._listen, name=name, daemon=True).start()
 
-    def send(self, content: bytes) -> None:
-        """Send the bytes of one message."""
-        self.check()
-        self.socket.sendall(content)
-
-    def check(self) -> None:
-        """OSError where the other end has hung up; what it sends is ignored."""
-        while select.select([self.socket], [], [], 0)[0]:
-            if not self.socket.recv(4096):
-                raise ConnectionResetError("the other end has hung up")
+    def send(self, message: Message) -> None:
+        """Send a message; OSError if the other end has closed the connection."""
+        if self.has_hung_up:
+            raise ConnectionResetError("the other end has hung up")
+        self.socket.sendall(message.bin())
 
     def close(self) -> None:
         """Hang up."""
-        self.on_loss = lambda: None
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
@@ -219,4 +161,4 @@ class SocketPort:
                 parser.feed(content)
                 for message in parser:
                     self.on_message(message, now_s)
-        self.on_loss()
+        self.has_hung_up = True

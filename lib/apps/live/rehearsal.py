@@ -1,46 +1,32 @@
-"""A rehearsal: the duet's partner answers a phrase without ports and processes, in a time of its own.
+"""A rehearsal: the model answers a phrase as in call and response, but without ports and processes.
 
-The model's answers take as long as they took on this machine, so that one too late for a duet is late here.
+An answer takes as long as it took on this machine, so that one too late for a duet is late here.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import time
+import math
 from dataclasses import dataclass
 
-from mido import Message
-
-from lib.apps.live.duet import partner_of
 from lib.apps.live.duet_request import DuetRequest
-from lib.apps.live.messages import MidiSpan, key, pedal, without_overlap
-from lib.apps.live.model_process import FIRST_GUESS_S, Answer, Question, answer, chart_of
-from lib.apps.live.phrase import Phrase
+from lib.apps.live.model_process import PROMPT_BEATS, Question, answer, warm_up
+from lib.apps.live.partner import LATE, LEAD_S, lead_s, num_beats
+from lib.apps.live.tempo import OwnTempo
 from lib.checkpoints.load import Improviser
 from lib.config import ConfigError
 from lib.music.notes import Notes
-
-FOOT_SWITCH = 20  # the controller that ends the phrase: the phrase itself may have rests
-ANSWER_S, TICK_S = 120.0, 0.005  # an answer that is not over by then is not waited for
-OVER = ("listens", "given_up", "failed")  # the partner's events when it has answered, or will not
+from lib.music.tempo_map import Metre, TempoMap, in_beats, in_seconds
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What was played.
+    """What was played."""
 
-    Attributes
-    ----------
-    call : Notes from 0 on
-    answer : Notes from 0 on, empty where none came in time
-    answers_s : when the answer began, in seconds of the call; where there is none, the end of the call
-    remarks : what the partner said meanwhile, such as that it was late
-    """
-
-    call: Notes
-    answer: Notes
-    answers_s: float
-    remarks: list[str]
+    call: Notes  # from 0 on
+    answer: Notes  # from 0 on, empty where none came
+    answers_s: float  # the beat on which the answer enters, in seconds of the call; where there is none, the call's end
+    remarks: list[str]  # what the partner would have said meanwhile, such as that it was late
+    tempo_map: TempoMap | None = None  # of both, its first bar line at the call's first note; None without a call
 
     @property
     def notes(self) -> Notes:
@@ -48,97 +34,36 @@ class Rehearsal:
         return self.call.followed_by(self.answer, self.answers_s)
 
 
-class _Studio:
-    """Output and model of a Partner (see MidiOutputProcess, ModelProcess), and its journal, at the time `now_s`."""
-
-    def __init__(self, request, improviser):
-        self.request, self.improviser, self.chart = request, improviser, chart_of(request, improviser)
-        self.now_s, self.spans, self.events, self.remarks = 0.0, [], [], []
-        self.expected_s, self.took_s, self.question, self.asked_s, self.answer = FIRST_GUESS_S, None, None, 0.0, None
-
-    def order(self, name: str, spans: tuple[MidiSpan, ...] = ()) -> None:
-        if name != "play":  # clear, panic
-            sounding = [span for span in self.spans if span.on_s < self.now_s]
-            self.spans = [dataclasses.replace(span, off_s=min(span.off_s, self.now_s)) for span in sounding]
-        self.spans += spans
-
-    def ask(self, question: Question) -> None:
-        self.question, self.asked_s = question, self.now_s
-
-    def drop(self) -> None:
-        self.question = None
-
-    def receive(self) -> Answer | None:
-        if self.question is None:
-            return None
-        if self.answer is None or self.answer.question is not self.question:
-            begins_s = time.perf_counter()
-            self.answer = answer(self.question, self.request, self.improviser, self.chart)
-            self.took_s = time.perf_counter() - begins_s
-        if self.now_s < self.asked_s + self.took_s:
-            return None
-        self.question = None
-        return self.answer
-
-    def report(self, event: str, text: str, **fields) -> None:
-        self.events.append(event)
-        if text:
-            self.remarks.append(text)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the phrase was answered, or will not be: what failed while it was played was a first try."""
-        ended = self.events.index("phrase_ended") if "phrase_ended" in self.events else len(self.events)
-        return any(event in OVER for event in self.events[ended:])
-
-
 def rehearse(phrase: Notes, request: DuetRequest, improviser: Improviser) -> Rehearsal:
-    """Let the partner answer a phrase.
+    """Let the model answer a phrase, from 0 on, which ends with its last key; its tempo is the request's.
 
-    Parameters
-    ----------
-    phrase : Notes from 0 on
-    request : of mode "call"; the end of the phrase is its end, and the tempo the request's
-
-    Raises
-    ------
-    ConfigError : another mode
+    ConfigError : a request of another mode than "call".
     """
     if request.mode != "call":
         raise ConfigError(f'A rehearsal answers a phrase: mode must be "call", got {request.mode!r}.')
     if not len(phrase):
         return Rehearsal(phrase, phrase, 0.0, ["the phrase has no note: nothing to answer"])
-    request = dataclasses.replace(request, ends_by=f"cc:{FOOT_SWITCH}", clock="own")
-    studio = _Studio(request, improviser)
-    partner = partner_of(request, studio, studio, studio.report)
-    incoming = [(at_s, Message.from_bytes(content)) for at_s, content in messages_of(phrase)]
-    incoming.append((incoming[-1][0], Message("control_change", control=FOOT_SWITCH, value=127)))
-    end_s = phrase.end_s
-    while not studio.is_over and studio.now_s < end_s + ANSWER_S:
-        while incoming and incoming[0][0] <= studio.now_s:
-            partner.receive(incoming.pop(0)[1], studio.now_s)
-        partner.tick(studio.now_s)
-        studio.now_s += TICK_S
-    if not studio.is_over:
-        studio.remarks.append(f"no answer within {ANSWER_S:g} s")
-    return _written_down(phrase, studio.spans, studio.remarks)
-
-
-def messages_of(notes: Notes) -> list[tuple[float, bytes]]:
-    """(time_s, message) of Notes and their pedal, in order; a key is up before it is struck again."""
-    rows = zip(notes.onset_s.tolist(), notes.duration_s.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
-    spans = [key(on_s, on_s + seconds, int(pitch), int(velocity)) for on_s, seconds, pitch, velocity in rows]
-    return _messages(without_overlap([*spans, *(pedal(down_s, up_s) for down_s, up_s in notes.pedal_s.tolist())]))
-
-
-def _messages(spans: list[MidiSpan]) -> list[tuple[float, bytes]]:
-    return sorted(pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off)))
-
-
-def _written_down(phrase: Notes, spans: list[MidiSpan], remarks: list[str]) -> Rehearsal:
-    """Rehearsal of the spans that were sent."""
-    answered = Phrase()
-    for at_s, content in _messages(spans):
-        answered.receive(Message.from_bytes(content), at_s)
-    notes = answered.notes(max((span.off_s for span in spans), default=0.0))
-    return Rehearsal(phrase, notes, answered.begun_s if len(notes) else phrase.end_s, remarks)
+    tempo = OwnTempo(request.tempo_bpm, Metre.parse(request.metre))
+    tempo.begin(float(phrase.onset_s[0]))
+    grid, felt_bpm = tempo.now, 60 / tempo.now.beat_s
+    prompt = in_beats(phrase, TempoMap.constant(felt_bpm, grid.metre, 1, grid.origin_s))
+    end = float(prompt.release.max())
+    asked_s, silence_s = grid.time_of(end), grid.time_of(end + request.silence_beats)
+    expected_s = warm_up(request, improviser).took_s
+    start = grid.next_beat(max(silence_s, asked_s + lead_s(expected_s)) + LEAD_S)
+    beats = num_beats(request.bars, end, grid.metre.beats)
+    prompt = prompt.between(start - PROMPT_BEATS, start)
+    reply = answer(Question(1, prompt, start, beats, grid.beat_s), request, improviser)
+    ready_s = max(silence_s, asked_s + reply.took_s) + LEAD_S / 2
+    entry, played, remarks = grid.next_like(start, ready_s), Notes.from_arrays([], [], [], []), []
+    if ready_s > grid.time_of(start):
+        remarks.append(LATE)
+    if reply.notes is None or not len(reply.notes):
+        remarks.append(f"no music came: {reply.reason or 'the model played nothing'}")
+    else:
+        remarks.append(f"answering {len(phrase)} notes")
+        played = in_seconds(reply.notes, TempoMap.constant(felt_bpm, grid.metre, 1)).until(beats * grid.beat_s)
+    answers_s = grid.time_of(entry) if len(played) else phrase.end_s
+    num_bars = math.ceil((entry + beats) / grid.metre.beats)
+    tempo_map = TempoMap.constant(felt_bpm, grid.metre, num_bars, grid.origin_s)
+    return Rehearsal(phrase, played, answers_s, remarks, tempo_map)

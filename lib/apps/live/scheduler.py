@@ -1,125 +1,123 @@
-"""The scheduler: the process that holds the output port and sends each note at its time.
+"""Schedules messages and tracks sounding notes, in the process that holds the output port.
 
-It knows no model. It gets orders over a pipe, ahead of time, and ends what it began: on `bye`, on SIGTERM, when the
-port is back after it was lost, and when the other end of the pipe is gone. It reports every key to the watchdog
-(watchdog.py) before it goes down, so that even a kill -9 of this process leaves nothing hanging, nor a port that is
-away while this process ends.
+Conventions: channels are 0-15 inside, 1-16 to people; times are those of time.perf_counter, which all processes of a
+machine share.
 """
 
 from __future__ import annotations
 
 import collections
 import contextlib
-import gc
 import heapq
 import itertools
-import os
-import signal
 import time
 from collections.abc import Callable, Iterable
-from multiprocessing.connection import Connection
+from dataclasses import dataclass, replace
 
-from lib.apps.live.messages import (
-    CLOCK,
-    CLOCKS_A_BEAT,
-    CONTINUE,
-    CONTROL,
-    NOTE_ON,
-    START,
-    STOP,
-    SUSTAIN,
-    MidiSpan,
-    SoundingKeys,
-    is_note_on,
-    silence,
-    song_position,
-)
-from lib.apps.live.ports import PortError, is_available, open_output
-from lib.apps.live.process import detach_from_terminal, raise_priority
-from lib.apps.live.watchdog import GOODBYE
+from mido import Message
 
-COARSE_S = 0.02  # so long before a note the pipe is no longer waited on: such waits may be this much too long (Windows)
-SPIN_S = 0.001  # the last of the way is spent awake: sleep comes back late by some tenths of a millisecond
-SLICE_S = 0.002  # of sleep between looks at the pipe
-GAP_S = 0.005  # before the next message: time enough to check the port
-IDLE_S = 0.25  # between checks of the port
-STALE_S = 0.05  # a key this late is not struck any more (the machine slept)
+from lib.apps.live.ports import PortError, is_lost
+
+SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF = 64, 120, 123
+CLOCKS_A_QUARTER = 24
+RETRIGGER_S = 0.005  # a key is up so long before it is struck again
+PIANO = range(21, 109)  # what a partner plays on; more messages at once than these some systems drop
+RETRY_S = 0.25  # between tries to open a lost port
+STALE_S = 0.05  # what begins is not sent so late (the machine slept)
 SENT = 100_000  # messages whose times are kept until the next report
-ALL_CHANNELS = range(16)
+OF_CLOCK, END, BEGIN = range(3)  # the order of what is due at one time
+
+
+@dataclass(frozen=True)
+class MidiSpan:
+    """A key or the pedal, from its beginning to its end: given as one, so that no note-on is without its note-off."""
+
+    on_s: float
+    off_s: float
+    on: Message
+    off: Message
+
+
+def key(on_s: float, off_s: float, pitch: int, velocity: int, channel: int = 0) -> MidiSpan:
+    """MidiSpan of a note."""
+    down = Message("note_on", channel=channel, note=pitch, velocity=velocity)
+    return MidiSpan(on_s, off_s, down, Message("note_off", channel=channel, note=pitch))
+
+
+def pedal(down_s: float, up_s: float, channel: int = 0) -> MidiSpan:
+    """MidiSpan of the sustain pedal."""
+    down = Message("control_change", channel=channel, control=SUSTAIN, value=127)
+    return MidiSpan(down_s, up_s, down, down.copy(value=0))
+
+
+def silence(channels: Iterable[int]) -> list[Message]:
+    """The messages after which nothing sounds: pedal up, all sound off, all notes off, a note-off for every key."""
+    messages = []
+    for channel in sorted(set(channels)):
+        controls = (SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF)
+        messages += [Message("control_change", channel=channel, control=control, value=0) for control in controls]
+        messages += [Message("note_off", channel=channel, note=pitch) for pitch in PIANO]
+    return messages
+
+
+def without_overlap(spans: Iterable[MidiSpan]) -> list[MidiSpan]:
+    """Spans in order in which a key is up before it is struck again; what would be too short for that is left out."""
+    kept, last = [], {}
+    for span in sorted(spans, key=lambda span: (span.on_s, span.off_s)):
+        what = span.on.channel, getattr(span.on, "note", "pedal")
+        if (index := last.get(what)) is not None:
+            kept[index] = replace(kept[index], off_s=min(kept[index].off_s, span.on_s - RETRIGGER_S))
+        last[what] = len(kept)
+        kept.append(span)
+    return [span for span in kept if span.off_s > span.on_s]
 
 
 class Scheduler:
-    """What is to be sent when, and what sounds.
+    """See the module; its first methods are orders of the command. Channels (0-15) are those that are played on."""
 
-    Parameters
-    ----------
-    open_port : callable() -> a port, see ports.open_output
-    clock : callable() -> seconds
-    notify : callable(bytes), called with each message: before one that begins a key is sent, after others
-    """
-
-    def __init__(
-        self, open_port: Callable, clock: Callable = time.perf_counter, notify: Callable = lambda message: None
-    ):
-        self.open_port, self.clock, self.notify = open_port, clock, notify
-        self.port, self.sounding = open_port(), SoundingKeys()
-        self.heap, self.count = (
-            [],
-            itertools.count(),
-        )  # rows (due_s, rank, count, message, MidiSpan or state of the clock)
-        self.ticking = None  # origin_s, beat_s and number of the next tick
-        self.lost, self.checked_s = 0, clock()
-        self.sent, self.dropped = collections.deque(maxlen=SENT), 0
-
-    # Orders
+    def __init__(self, open_port: Callable, channels: Iterable[int], clock: Callable = time.perf_counter):
+        self.open_port, self.channels, self.clock = open_port, channels, clock
+        self.port, self.num_lost, self.tried_s = open_port(), 0, clock()
+        self.heap = []  # rows (due_s, rank, count, message, the MidiSpan that it begins); what sounds has its END here
+        self.count = itertools.count()
+        self.tick_s = None  # of the MIDI clock
+        self.sent = collections.deque(maxlen=SENT)
 
     def play(self, spans: list[MidiSpan]) -> None:
         """Send spans at their times; where the port is lost they are dropped."""
-        if self.port is None:
-            self.dropped += len(spans)
-            return
-        for span in spans:
-            self._push(span.on_s, span.on, span)
+        for span in spans if self.port is not None else ():
+            self._push(span.on_s, BEGIN, span.on, span)
 
     def clear(self) -> None:
-        """Drop what is to come and release what sounds, other players' sound left alone; a clock continues."""
+        """Drop what is to come and end what sounds; a clock continues."""
+        ends = [message for _, rank, _, message, _ in sorted(self.heap) if rank == END]
         self._drop_notes()
-        self._send(
-            [*silence(self.sounding.keys, ()), *(bytes((CONTROL | c, SUSTAIN, 0)) for c in self.sounding.channels)]
-        )
+        self._send(ends)
 
     def panic(self) -> None:
-        """Drop what is to come and silence all channels that were ever played on; a clock continues."""
+        """Drop what is to come and silence all channels, also what others play on them; a clock continues."""
         self._drop_notes()
-        self._send(silence(self.sounding.keys, self.sounding.channels or {0}))
+        self._send(silence(self.channels))
 
-    def start_clock(self, origin_s: float, beat_s: float, tick: int = 0) -> None:
-        """MIDI clock, 24 ticks a beat: start, or continue from a later tick after its song position."""
-        self.ticking = (origin_s, beat_s, tick)
-        for message in [*song_position(tick), CONTINUE] if tick else [START]:
-            self._push(origin_s, message)
-        self._push(origin_s, CLOCK, self.ticking)
-
-    def stop_clock(self) -> None:
-        """No more ticks."""
-        if self.ticking is not None:
-            self.ticking = None
-            self._send([STOP])
+    def start_clock(self, origin_s: float, quarter_s: float) -> None:
+        """MIDI clock, 24 ticks a quarter, from a start message on."""
+        self.tick_s = quarter_s / CLOCKS_A_QUARTER
+        for kind in ("start", "clock"):
+            self._push(origin_s, OF_CLOCK, Message(kind))
 
     def lose(self) -> None:
-        """The port is gone: close it, drop the notes to come. `check` opens it again."""
+        """The port is gone: close it, drop all notes. `check` opens it again."""
         if self.port is not None:
-            self.port.close()
-            self.port, self.lost = None, self.lost + 1
+            with contextlib.suppress(OSError, RuntimeError):
+                self.port.close()
+            self.port, self.num_lost = None, self.num_lost + 1
         self._drop_notes()
 
     def report(self) -> dict:
-        """Since the last report: (due_s, sent_s, message) of each; how often the port was lost, dropped spans."""
+        """Since the last report: (due_s, sent_s, message) of each; how often the port was lost in all."""
         sent = list(self.sent)
         self.sent.clear()
-        return {"sent": sent, "lost": self.lost, "dropped": self.dropped, "open": self.port is not None}
-
-    # Time
+        return {"sent": sent, "lost": self.num_lost}
 
     @property
     def due_s(self) -> float | None:
@@ -129,168 +127,46 @@ class Scheduler:
     def send_due(self) -> None:
         """Send all that is due now."""
         while self.heap and self.heap[0][0] <= self.clock():
-            due_s, _, _, message, owner = heapq.heappop(self.heap)
-            if self._follow_up(due_s, message, owner):
-                self._send([message])
-                self.sent.append((due_s, self.clock(), message))
-
-    def may_check(self) -> bool:
-        """Whether it is time to check the port: now and then, in a gap between messages; a clock leaves small ones."""
-        now_s = self.clock()
-        if now_s - self.checked_s <= IDLE_S:
-            return False
-        return self.port is None or self.due_s is None or self.due_s - now_s > GAP_S
+            due_s, rank, _, message, span = heapq.heappop(self.heap)
+            if message.type == "clock":
+                self._push(due_s + self.tick_s, OF_CLOCK, message)
+            if rank != END and self.clock() > due_s + STALE_S:
+                continue
+            if span is not None:
+                self._push(max(span.off_s, due_s), END, span.off)
+            self._send([message])
+            self.sent.append((due_s, self.clock(), message))
 
     def check(self) -> None:
-        """See whether the port is lost; open a lost one again and silence all channels."""
-        self.checked_s = self.clock()
-        if self.port is not None:
-            with self._losing():
-                self.port.check()
-            return
-        with contextlib.suppress(PortError):
-            self.port = self.open_port()
-            self._send(silence(self.sounding.keys, ALL_CHANNELS))
+        """Notice that the port is lost; now and then try to open a lost one, and silence it."""
+        if is_lost(self.port):
+            self.lose()
+        if self.port is None and self.clock() - self.tried_s > RETRY_S:
+            self.tried_s = self.clock()
+            with contextlib.suppress(PortError):
+                self.port = self.open_port()
+                self._send(silence(self.channels))
 
     def close(self) -> bool:
         """Silence the port and close it: whether it was there to be silenced."""
-        self.stop_clock()
+        if self.tick_s is not None:
+            self._send([Message("stop")])
         self.panic()
         if self.port is None:
             return False
         self.port.close()
         return True
 
-    def _push(self, due_s: float, message: bytes, owner: object = None) -> None:
-        rank = 0 if message[0] >= 0xF0 else 1  # of messages due at one time the clock's come first
-        heapq.heappush(self.heap, (due_s, rank, next(self.count), message, owner))
+    def _push(self, due_s: float, rank: int, message: Message, span: MidiSpan | None = None) -> None:
+        heapq.heappush(self.heap, (due_s, rank, next(self.count), message, span))
 
-    def _follow_up(self, due_s: float, message: bytes, owner: object) -> bool:
-        """Push what follows a message (a span's end, the next tick): whether the message itself is still to be sent."""
-        in_time = self.clock() <= due_s + STALE_S
-        if message == CLOCK:
-            if owner is not self.ticking:  # of a clock that was stopped
-                return False
-            origin_s, beat_s, tick = self.ticking
-            self.ticking = (origin_s, beat_s, tick + 1)
-            self._push(due_s + beat_s / CLOCKS_A_BEAT, CLOCK, self.ticking)
-        elif owner is None:  # a span's end: never too late
-            return True
-        elif in_time:
-            self._push(max(owner.off_s, due_s), owner.off)
-        else:
-            self.dropped += 1
-        return in_time
-
-    def _send(self, messages: Iterable[bytes]) -> None:
-        for message in messages:
-            if is_note_on(message):
-                self._update(message)
-            if self.port is None:
-                continue
-            with self._losing():
-                self.port.send(message)
-                if not is_note_on(message):
-                    self._update(message)
-
-    def _update(self, message: bytes) -> None:
-        self.sounding.update(message)
-        if message[0] < 0xF0:
-            self.notify(message)
-
-    @contextlib.contextmanager
-    def _losing(self):
+    def _send(self, messages: Iterable[Message]) -> None:
         try:
-            yield
-        except OSError:
+            for message in messages if self.port is not None else ():
+                self.port.send(message)
+        except (OSError, RuntimeError):  # rtmidi's errors are of both kinds
             self.lose()
 
     def _drop_notes(self) -> None:
-        self.heap = [row for row in self.heap if row[3][0] >= 0xF0]  # the clock continues
+        self.heap = [row for row in self.heap if row[1] == OF_CLOCK]
         heapq.heapify(self.heap)
-
-
-def run_scheduler(name: str, orders: Connection, watchdog: Connection) -> None:
-    """The process: open the port, answer ("", priority) or (error, "") over `orders`, obey until the pipe ends.
-
-    Parameters
-    ----------
-    name : see ports.open_output
-    orders : in come (name of a method of Scheduler, *its arguments) or ("bye",), out goes the answer to `report`
-    watchdog : gets each note's messages
-    """
-    detach_from_terminal()
-    try:
-        scheduler = Scheduler(lambda: open_output(name), notify=_notifier(watchdog))
-    except PortError as error:
-        _say_goodbye(watchdog)
-        orders.send((str(error), ""))
-        return
-    signal.signal(signal.SIGTERM, _exit)
-    try:
-        orders.send(("", raise_priority()))
-        gc.collect()
-        gc.freeze()
-        gc.disable()  # a collection in the wrong moment costs milliseconds
-        _obey(scheduler, orders)
-    except (EOFError, OSError, SystemExit):
-        pass  # the command is gone, or a signal came: either way the end is below
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        keys = sorted(scheduler.sounding.keys)
-        if scheduler.close() and is_available(
-            name, "output"
-        ):  # not every system reports that what was sent went nowhere
-            _say_goodbye(watchdog)
-        else:
-            for channel, pitch in keys:  # they may be down still
-                scheduler.notify(bytes((NOTE_ON | channel, pitch, 1)))
-
-
-def _obey(scheduler: Scheduler, orders: Connection) -> None:
-    while True:
-        if _wait(scheduler, orders):
-            order, *arguments = orders.recv()
-            if order == "bye":
-                return
-            answer = getattr(scheduler, order)(*arguments)
-            if order == "report":
-                orders.send(answer)
-        scheduler.send_due()
-        if scheduler.may_check():
-            scheduler.check()
-
-
-def _wait(scheduler: Scheduler, orders: Connection) -> bool:
-    """Until the next message is due, or some of the way: whether there is an order."""
-    left_s = IDLE_S if scheduler.due_s is None else scheduler.due_s - scheduler.clock()
-    if left_s > COARSE_S:
-        return orders.poll(min(left_s - COARSE_S, IDLE_S))
-    if left_s > SPIN_S:
-        time.sleep(min(left_s - SPIN_S, SLICE_S))
-        return orders.poll(0)
-    while scheduler.clock() < scheduler.due_s:
-        pass
-    return orders.poll(0) if left_s < -COARSE_S else False
-
-
-def _notifier(watchdog: Connection) -> Callable[[bytes], None]:
-    """A function that sends to the watchdog and never waits for it: a watchdog that does not read is given up."""
-    if hasattr(os, "set_blocking") and os.name == "posix":
-        os.set_blocking(watchdog.fileno(), False)
-
-    def notify(message):
-        with contextlib.suppress(OSError):
-            watchdog.send_bytes(message)
-
-    return notify
-
-
-def _say_goodbye(watchdog: Connection) -> None:
-    """Only after silence: a pipe that ends without it starts the watchdog's work."""
-    with contextlib.suppress(OSError):
-        watchdog.send_bytes(GOODBYE)
-
-
-def _exit(signum, frame):
-    raise SystemExit

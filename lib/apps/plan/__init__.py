@@ -1,1 +1,1 @@
-"""What a training will cost, on which machine, and what it did cost: hours, dollars, memory, disk."""
+"""Estimates the cost of a training on each machine: hours, dollars, memory, disk."""

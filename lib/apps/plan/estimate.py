@@ -1,347 +1,271 @@
-"""What a stage takes on a machine: hours, dollars, memory and disk; and what a budget buys.
+"""Estimates for a stage on a machine: hours, dollars, memory and disk.
 
-A device of the table (machines.py) does so much of a step's work (work.step_work) in a second. Where this
-machine was measured, a step and a validation are scaled by measured over tabulated time: the stage that was measured
-takes what it took, and others what the table says, corrected. The bar says which it was.
+torch counts the work of an optimizer step on the meta device, without numbers (a multiply and an add are two FLOPs). A
+machine of the table does so much of it in a second; where the stage was trained on it before, the table's time of a
+step is scaled by the logged one.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from lib import config as configs
-from lib.apps.plan.machines import RUNTIME_H, Environment
-from lib.apps.plan.measurements import Measurement, best_for
-from lib.apps.plan.work import FLOAT_BYTES, step_work
+from lib.apps.plan.machines import BUSY, LAUNCH_S, Logged, Machine
 from lib.config import ConfigError, StageConfig
 from lib.data.corpora import CORPORA, gather_labelled, gather_pieces, in_published_test
 from lib.data.note_store import CorpusError
-from lib.music.piano_roll import LATENT_RATE_HZ
-from lib.training.stream import FRAME, Stream
+from lib.models import conditions, dit, style_encoder, vqvae
+from lib.music.note_windows import VALUES, WINDOW_NOTES, NoteWindows
+from lib.music.piano_roll import CHUNK_FRAMES, NUM_PITCHES, WINDOW, PianoRoll
+from lib.storage.slots import SLOTS
+from lib.training.coded_stream import FRAME, SHORT_SHARE, SHORT_WINDOWS
+from lib.training.optimizers import make_optimizer
 from lib.training.trainer import total_steps
 
-UNMEASURED, OTHER, SAME = 2.0, 1.5, 1.15  # hours may be so many times more or less: never measured; other preset; same
-BUSY = 0.1  # share of the processors that other programs take: from here on an hour may be two
-RELEASED_CODES = 1024  # patterns of the released codec, which a measurement of the diffusion model uses
-START_S = 8.0  # of Python, torch and accelerate, before anything
-# an hour of training music: dictionaries, and the styles of pianists
-SETUP_S = {"vqvae": 0.02, "style_encoder": 0.002, "diffusion": 0.13, "fine_tune": 0.13}
-# what one core of an AMD EPYC (Zen 4) needs besides the model: a chunk of training, from the note store; a chunk of
-# validation, where the codec decodes, and notes are matched
-CHUNK_S = {"vqvae": 0.8e-3, "style_encoder": 0.3e-3, "diffusion": 0.5e-3, "fine_tune": 0.5e-3}
-HELD_OUT_S = {**CHUNK_S, "vqvae": 40e-3}
-ENCODE_S = 10.0  # an hour of music, into codes and chords
-SAVE_S = 8e-9  # a byte of a checkpoint: copied, written, hashed, read again
-SPARE_MINUTES = 10.0  # of each runtime: installing, copying, saving
-RESIDENT_BYTES = 340e6  # of Python and its libraries
-OWN_STORE_BYTES = 60e6  # of a corpus of the user's own that is not counted
-ACTIVATIONS, HALF_ACTIVATIONS = 1.5, 0.65  # of what the backward pass needs, at the worst moment; of it in 16 bit
-
-
-def of_preset(stage: str, name: str, **overrides) -> StageConfig:
-    """A stage's config as a whole preset trains it: fine-tuning has the sizes of the preset's diffusion model."""
-    config = configs.preset(stage, name, **overrides)
-    return configs.inherit_model(config, configs.preset("diffusion", name)) if stage == "fine_tune" else config
-
-
-# --- The music ---------------------------------------------------------------------------------------------------
-
-
-class Music(NamedTuple):
-    """What a stage trains on: chunks of 10.24 s in its training pieces, and the pieces' hours."""
-
-    chunks: int
-    train_hours: float
-    validation_hours: float
-
-
-# of MAESTRO v3.0.0, PiJAMA and the demo corpus; tests/apps/plan/test_estimate.py holds it against the note stores
-KNOWN = {
-    ("vqvae", "maestro"): Music(55_512, 159.24, 19.43),
-    ("vqvae", "pijama"): Music(57_857, 167.62, 20.98),
-    ("style_encoder", "pijama"): Music(33_732, 97.70, 12.95),
-    ("diffusion", "maestro"): Music(55_512, 159.24, 19.43),
-    ("diffusion", "pijama"): Music(60_637, 175.69, 21.66),
-    ("fine_tune", "pijama"): Music(2_348, 6.77, 0.80),
-    ("vqvae", "demo"): Music(277, 0.85, 0.41),
-    ("style_encoder", "demo"): Music(277, 0.85, 0.41),
-    ("diffusion", "demo"): Music(277, 0.85, 0.41),
-    ("fine_tune", "demo"): Music(44, 0.13, 0.08),
+# hours of training music where its note store is not here; windows an hour: of 32 beats, of a style encoder 10.24 s
+HOURS = {
+    "maestro": {"vqvae": 159.2, "diffusion": 159.2},
+    "pijama": {"vqvae": 167.6, "style_encoder": 97.7, "diffusion": 175.7, "fine_tune": 6.8},
+    "demo": {"vqvae": 0.85, "style_encoder": 0.85, "diffusion": 0.85, "fine_tune": 0.13},
 }
+ENCODED = 1.12  # of the training music, with what is held out
+WINDOWS_AN_HOUR = {"vqvae": 225, "style_encoder": 345, "diffusion": 223}
+PIANISTS = 30  # of PiJAMA's benchmark
+MASKED, STRUCK = 0.41, 0.75  # means: latent frames of a step that are masked, their bands in which something begins
+MEAN_WINDOW = 1 - SHORT_SHARE + SHORT_SHARE * sum(SHORT_WINDOWS) / len(SHORT_WINDOWS) / WINDOW  # of the longest one
+
+# seconds on a core of an AMD EPYC (Zen 4) besides the model
+START_S = 8.0  # of Python, torch and accelerate
+EXAMPLE_S = {"vqvae": 0.8e-3, "style_encoder": 0.3e-3, "diffusion": 0.5e-3}  # from the note store
+HELD_OUT_S = {**EXAMPLE_S, "vqvae": 40e-3}  # of validation, where the codec decodes and notes are matched
+ENCODE_S, ENCODE_KEY_S = 3.1, 1.2  # an hour of music, into chords and styles; and into the codes of a key
+SAVE_S = 8e-9  # a byte of a checkpoint: copied, written, hashed, read again
+
+RANGE = {"table": 2.0, "measured, other preset": 1.5, "measured": 1.15}  # hours may be so many times more or less
+RUNTIME_H = 12 - 1 / 6  # of a Colab runtime, less what installing, copying and saving take
+DAY_S, FLOAT_BYTES, CODE_BYTES = 86400, 4, 2
+ZIPPED_FRAMES, ZIPPED_CODES = 0.26, 0.1  # of what lies here, in a mirror; measured on PiJAMA
+ACTIVATIONS, HALF_ACTIVATIONS = 1.5, 0.65  # of what the backward pass needs, at the worst moment; of it in 16 bit
+RESIDENT_BYTES = 340e6  # of Python and its libraries
+OWN_STORE_BYTES = 60e6  # of a corpus of the user's own
 
 
-def music_of(config: StageConfig, data_dir: Path | str | None = None) -> Music:
-    """The Music of a stage's config: counted in the note stores of `data_dir` where they are, else as it is known.
+def of_preset(stage: str, preset: str, **settings) -> StageConfig:
+    """A stage's config as a whole preset trains it: fine-tuning has the sizes of the preset's diffusion model."""
+    config = configs.preset(stage, preset, **settings)
+    return configs.inherit_model(config, configs.preset("diffusion", preset)) if stage == "fine_tune" else config
 
-    Raises
-    ------
-    ConfigError : a corpus that is neither there nor known
-    """
+
+def model_of(config: StageConfig) -> str:
+    """The stage whose model a config trains: fine-tuning trains the diffusion model again."""
+    return "diffusion" if isinstance(config, configs.DiffusionConfig) else configs.stage_of(config)
+
+
+def music_hours(config: StageConfig, data_dir: Path | str) -> float:
+    """Hours of training music, counted or of HOURS; ConfigError names a corpus that is neither there nor known."""
     stage = configs.stage_of(config)
     try:
-        if data_dir is not None:
-            given = {name: getattr(config, name) for name in ("pianist", "benchmark") if hasattr(config, name)}
-            return _counted(stage, config.corpora, tuple(given.items()), Path(data_dir))
-    except CorpusError:
-        pass  # not ingested here
-    for name in config.corpora:
-        if (stage, name) not in KNOWN:
-            way = f"python -m lib data ingest {name}"
-            raise ConfigError(f"How much music is in {name!r}? Ingest it first ({way}), and give --data-dir.")
-    return Music(*map(sum, zip(*(KNOWN[stage, name] for name in config.corpora), strict=True)))
-
-
-@lru_cache(maxsize=64)  # a plan asks for the same music again and again
-def _counted(stage, corpora, given, data_dir):
-    config = configs.preset(stage, corpora=corpora, **dict(given))
-
-    def pieces(split):
         if stage == "style_encoder":
-            return gather_labelled(config, data_dir, split)
-        rows = gather_pieces(config, data_dir, split, getattr(config, "pianist", None))
-        return [(s, i) for s, i in rows if not in_published_test(s.pieces[i])] if stage == "vqvae" else rows
-
-    train, validation = pieces("train"), pieces("validation")
-    hours = [sum(store.pieces[i].seconds for store, i in rows) / 3600 for rows in (train, validation)]
-    return Music(Stream(train, None).num_chunks, *hours)
-
-
-# --- A stage -----------------------------------------------------------------------------------------------------
-
-FIELDS = (
-    *("stage", "preset", "environment", "steps", "gflop", "hours", "low_hours", "high_hours", "usd", "high_usd"),
-    *("runtimes", "memory_gb", "fits", "disk_gb", "drive_gb", "basis"),
-)
+            rows = gather_labelled(config, data_dir, "train")
+        else:
+            rows = gather_pieces(config, data_dir, "train", getattr(config, "pianist", None))
+    except CorpusError:  # not ingested here
+        for name in config.corpora:
+            if stage not in HOURS.get(name, {}):
+                way = f"Ingest it first (python -m lib data ingest {name}), and give --data-dir."
+                raise ConfigError(f"How much music is in {name!r}? {way}") from None
+        return sum(HOURS[name][stage] for name in config.corpora)
+    pieces = [store.pieces[index] for store, index in rows]
+    return sum(piece.seconds for piece in pieces if stage != "vqvae" or not in_published_test(piece)) / 3600
 
 
-class Estimate:
-    """What a stage takes in an environment.
+class StepWork(NamedTuple):
+    """One optimizer step."""
 
-    Parameters
-    ----------
-    config : of the stage (of_preset for a whole preset)
-    machine : the environment
-    data_dir : folder of note stores to count; None: the corpora as they are known
-    measurement : of this environment's machine, None: the table of devices
-    codes : see work.step_work
-    steps : optimizer steps, None: of the whole training
-
-    Attributes
-    ----------
-    steps : optimizer steps; gflop : of a step; basis : "measured", "measured, other preset" or "table"
-    parts_s : dict of seconds: start, encode, steps, validate, save
-    hours, low_hours, high_hours : their sum; the bar. Other programs on the same processors widen it: low is without
-        them, high with those of now
-    usd, high_usd : at the environment's price; runtimes : of 12 h, 0 where the machine lives as long as you like
-    memory_gb : of the device at its peak; fits : whether it has that
-    disk_gb : runs, note stores and codes; drive_gb : what a mirror holds
-    """
-
-    def __init__(
-        self,
-        config: StageConfig,
-        machine: Environment,
-        data_dir: Path | str | None = None,
-        measurement: Measurement | None = None,
-        codes: int | None = None,
-        steps: int | None = None,
-    ):
-        self.config, self.machine, self.measurement = config, machine, measurement
-        self.stage, self.preset, self.environment = configs.stage_of(config), config.preset, machine.name
-        self.work, self.music = step_work(config, codes), music_of(config, data_dir)
-        self.steps = steps or total_steps(config, self.music.chunks)
-        self.gflop = round(self.work.flops / 1e9, 2)
-        measured_work = measurement and step_work(measurement.config, RELEASED_CODES)
-        same_stage = measurement is not None and configs.stage_of(measurement.config) == self.stage
-        self.is_measured = same_stage and measured_work == self.work  # this very step: same sizes and batch
-        self.parts_s = self._parts_s(measured_work)
-        self.hours = sum(self.parts_s.values()) / 3600
-        low, high, self.basis = self._bar()
-        self.low_hours, self.high_hours = low * self.hours, high * self.hours
-        self.usd, self.high_usd = (hours * machine.usd_per_hour for hours in (self.hours, self.high_hours))
-        self.runtimes = math.ceil(self.hours / (RUNTIME_H - SPARE_MINUTES / 60)) if machine.runtime_h else 0
-        self.memory_gb = self._memory_bytes() / 1e9
-        self.fits = self.memory_gb <= machine.device.memory_gb
-        self.drive_gb = ((config.keep_checkpoints + 1) * self.checkpoint_bytes + self._stores_bytes()) / 1e9
-        self.disk_gb = self.drive_gb + (self.checkpoint_bytes + self.codes_bytes) / 1e9
-
-    def as_values(self) -> dict:
-        """For JSON."""
-        return {name: getattr(self, name) for name in FIELDS}
-
-    def _parts_s(self, measured_work):
-        config, measurement, device = self.config, self.measurement, self.machine.device
-        start_s, (step_s, validate_s) = START_S, _table_s(config, self.work, device)
-        if measurement is not None:
-            of_table = _table_s(measurement.config, measured_work, device)
-            start_s = measurement.start_s
-            step_s *= measurement.step_s / of_table[0]
-            validate_s *= measurement.validate_s / of_table[1]
-        validations = math.ceil(self.steps / config.validate_every)
-        saves = math.ceil(self.steps / max(1, config.save_every - config.save_every // 10))
-        return {
-            "start": start_s + SETUP_S[self.stage] * self.music.train_hours,
-            "encode": ENCODE_S * self._encoded_hours(),
-            "steps": self.steps * step_s,
-            "validate": validations * validate_s,
-            "save": (saves + validations / 2) * SAVE_S * self.checkpoint_bytes,  # the best one besides
-        }
-
-    def _bar(self):
-        """(low, high) as shares of the hours, and the basis."""
-        bar, basis = (UNMEASURED, "table") if self.measurement is None else (OTHER, "measured, other preset")
-        if self.is_measured:
-            bar, basis = SAME, "measured"
-        others_then, others_now = self.measurement.others if self.measurement else 0.0, self.machine.others
-        if max(others_then, others_now) > BUSY:
-            bar = UNMEASURED
-        quiet = 1 - others_then
-        return quiet / bar, bar * max(1.0, quiet / max(1 - others_now, 0.05)), basis
-
-    def _encoded_hours(self):
-        """Of music that the stage encodes before its first step."""
-        encodings = getattr(self.config, "encodings", 0)
-        return self.music.train_hours * encodings + self.music.validation_hours if encodings else 0.0
+    model_flops: float  # forward and back
+    muon_flops: float  # of the optimizer
+    kernels: int  # operations that a device is asked to start
+    parameters: int
+    optimizer_floats: int  # numbers that it keeps
+    saved_floats: float  # activations that the backward pass of one forward pass needs, of the longest windows
 
     @property
-    def checkpoint_bytes(self) -> float:
-        """Of one checkpoint: weights, their average, the optimizer."""
-        copies = 2 if self.config.ema_decay else 1
-        return FLOAT_BYTES * (self.work.parameters * copies + self.work.optimizer_floats)
-
-    @property
-    def codes_bytes(self) -> float:
-        """Of the encoded pieces."""
-        return FRAME.itemsize * LATENT_RATE_HZ * 3600 * self._encoded_hours()
-
-    def _stores_bytes(self):
-        names = self.config.corpora
-        return sum(CORPORA[name].store_bytes if name in CORPORA else OWN_STORE_BYTES for name in names)
-
-    def _memory_bytes(self):
-        """At the peak: as measured for the same step, else weights, gradients, optimizer, averages and activations.
-
-        In a machine's own memory note stores and codes count as well: they are mapped, and stay until others need it.
-        """
-        on_gpu = self.machine.device.half_tflops > 0
-        mapped = 0 if on_gpu else self._stores_bytes() + self.codes_bytes
-        if self.is_measured and self.measurement.peak_bytes:
-            return mapped + self.measurement.peak_bytes
-        half = HALF_ACTIVATIONS if on_gpu and self.config.mixed_precision != "no" else 1.0
-        # gradients, what is trained, and off a GPU the snapshot that is being saved
-        state = FLOAT_BYTES * self.work.parameters + (1 if on_gpu else 2) * self.checkpoint_bytes
-        activations = ACTIVATIONS * half * FLOAT_BYTES * self.work.saved_floats
-        return mapped + state + activations + (0 if on_gpu else RESIDENT_BYTES)
+    def flops(self) -> float:
+        """Of all."""
+        return self.model_flops + self.muon_flops
 
 
-def _table_s(config, work, device):
-    """Seconds of one step and of one validation, by the table of devices."""
-    stage = configs.stage_of(config)
-    compute_s = device.seconds(work.flops, work.optimizer_flops, config.mixed_precision != "no")
-    step_s = CHUNK_S[stage] * work.chunks + max(compute_s, work.kernels * device.launch_s)
-    return step_s, config.validation_batches * (HELD_OUT_S[stage] * work.chunks + step_s / 3)
+@lru_cache(maxsize=64)
+def step_work(config: StageConfig) -> StepWork:
+    """The StepWork of a config, counted with a batch of one; a fine-tuning's has the sizes of the model it adapts."""
+    name, saved = model_of(config), {}
+
+    def keep(tensor):
+        saved[tensor.untyped_storage()._cdata] = tensor.untyped_storage()
+        return tensor
+
+    with torch.random.fork_rng(devices=()), torch.device("meta"):
+        model, compute_loss = _MODELS[name](config)
+        with FlopCounterMode(display=False) as model_flops, _Kernels() as kernels:
+            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+                loss = compute_loss()
+            loss.backward()
+            optimizer = make_optimizer(model, config)
+            for group in optimizer.param_groups:
+                group.update(fused=False, foreach=True)  # the meta device knows no fused AdamW
+            with FlopCounterMode(display=False) as muon_flops:
+                optimizer.step()
+    for tensor in [*model.parameters(), *model.buffers()]:
+        saved.pop(tensor.untyped_storage()._cdata, None)
+    examples, passes = config.batch_size * getattr(config, "views", 1), config.gradient_accumulation
+    window = MEAN_WINDOW if name == "diffusion" else 1.0
+    return StepWork(
+        (model_flops.get_total_flops() - muon_flops.get_total_flops()) * examples * passes * window,
+        muon_flops.get_total_flops(),
+        kernels.count * passes,
+        sum(parameter.numel() for parameter in model.parameters()),
+        sum(leaf.numel() for leaf in tree_leaves(optimizer.state_dict()) if torch.is_tensor(leaf)),
+        sum(storage.nbytes() for storage in saved.values()) / FLOAT_BYTES * examples,
+    )
 
 
-# --- A preset, and a budget --------------------------------------------------------------------------------------
-
-BY_SIZE = ("large", "colab", "laptop", "demo")  # presets for music, the best first
-ACCUMULATED, MUCH = 4, 0.3  # forward passes that Muon's work is spread over where it is more of a step than this
-
-
-@dataclass(frozen=True)
-class Total:
-    """All stages of a preset in an environment, one after another."""
-
-    preset: str
-    environment: str
-    stages: list[Estimate]
-
-    def sum(self, name: str) -> float:
-        """Of a field of an Estimate over the stages."""
-        return sum(getattr(stage, name) for stage in self.stages)
-
-    @property
-    def fits(self) -> bool:
-        """Whether each stage fits into the device's memory."""
-        return all(stage.fits for stage in self.stages)
+def _vqvae(config):
+    """Without its codebook, which takes little and knows no meta device."""
+    model = vqvae.VQVAE.from_config(config)
+    bands = torch.zeros(1, vqvae.TRAINED_ROWS, vqvae.CELLS + 2 * vqvae.BAND_KEYS)
+    return model, lambda: model.decoder(torch.cat([bands[..., : vqvae.CELLS], model.encoder(bands)], -1)).sum()
 
 
-class Advice(NamedTuple):
-    """What a budget buys in one environment.
+def _style_encoder(config):
+    model = style_encoder.StyleEncoder.from_config(config, PIANISTS)
+    if config.reads == "roll":
+        passage = PianoRoll(torch.zeros(1, 3, NUM_PITCHES, CHUNK_FRAMES), torch.zeros(1, 1, CHUNK_FRAMES))
+    else:
+        passage = NoteWindows(torch.zeros(1, len(VALUES), WINDOW_NOTES), torch.ones(1, WINDOW_NOTES, dtype=torch.bool))
+    return model, lambda: model(passage)[1].sum()
 
-    Attributes
-    ----------
-    chosen : Total that fits, None where none does
-    wanted : the next larger Total, None where the largest fits
-    savings : list of (words for people, what `wanted` then takes), each on top of those before, until it fits
+
+def _diffusion(config):
+    codec, styles = configs.preset("vqvae", config.preset), configs.preset("style_encoder", config.preset)
+    vectors = torch.zeros(vqvae.GROUPS, codec.codes, vqvae.CELLS)
+    model = dit.DiT.from_config(config, styles.style_dim, vectors, vqvae.PEDALS)
+    music, clock = (torch.zeros(1, WINDOW, size, dtype=torch.int64) for size in (vqvae.GROUPS, 3))
+    given, masked = torch.zeros(1, WINDOW, dtype=torch.bool), slice(round(MASKED * WINDOW))
+    style = torch.zeros(1, styles.style_dim)
+    sizes = (conditions.CHORDS_DIM, conditions.ATTRIBUTES_DIM, conditions.TEMPO_DIM, conditions.FEEL_DIM)
+    chords, attributes, tempo, feel = (torch.zeros(1, WINDOW, size) for size in sizes)
+    conditioned = conditions.Conditions(style, chords, attributes, clock, tempo, feel, music, given)
+    return model, lambda: model.nll(model(music, given, conditioned)[0, masked], music[0, masked])[0].sum()
+
+
+_MODELS = {"vqvae": _vqvae, "style_encoder": _style_encoder, "diffusion": _diffusion}
+
+
+class _Kernels(TorchDispatchMode):
+    """Counts kernels; on the meta device something begins in as many bands of a latent frame as in real music."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        self.count += not function.is_view
+        if function is torch.ops.aten.nonzero.default and arguments[0].is_meta:
+            struck = arguments[0]  # bool (M, bands)
+            return torch.zeros(round(STRUCK * len(struck)), struck.ndim, dtype=torch.int64, device="meta")
+        return function(*arguments, **(options or {}))
+
+
+def estimate(
+    config: StageConfig,
+    machine: Machine,
+    data_dir: Path | str,
+    measured: Sequence[Logged] = (),
+    steps: int | None = None,
+) -> dict[str, Any]:
+    """What so many optimizer steps of a stage (None: the whole training) take on a machine. Of what was measured on it
+    the first one of the same work counts, or else the first one of the same model.
+
+    Returns
+    -------
+    dict : stage, preset, steps, gflop and step_s (of a step), basis (of RANGE), parts_s (name -> seconds), hours, usd;
+        low_hours (without other programs), high_hours and high_usd (beside those of now); runtimes (of Colab, else 0);
+        memory_gb (of the device, at the peak), fits (whether it has that), disk_gb (runs, note stores and codes),
+        drive_gb (what a mirror holds, of which nothing goes to its bin), daily_upload_gb (to it, while this trains)
     """
+    name, work, hours = model_of(config), step_work(config), music_hours(config, data_dir)
+    steps = steps or total_steps(config, round(hours * WINDOWS_AN_HOUR[name]))
+    measured = [row for row in measured if model_of(row.config) == name]
+    precise = [row for row in measured if row.config.mixed_precision == config.mixed_precision]
+    same = next((row for row in precise if step_work(row.config) == work), None)
+    best = same or next(iter(measured), None)
+    basis = "measured" if same else "measured, other preset" if best else "table"
+    step_s = _table_step_s(config, machine) * (best.step_s / _table_step_s(best.config, machine) if best else 1)
 
-    budget_usd: float
-    chosen: Total | None
-    wanted: Total | None
-    savings: list[tuple[str, Total]]
+    weights = FLOAT_BYTES * work.parameters * (2 if config.ema_decay else 1)
+    checkpoint = weights + FLOAT_BYTES * work.optimizer_floats
+    keys, validations = getattr(config, "encodings", 0), math.ceil(steps / config.validate_every)
+    examples = config.batch_size * config.gradient_accumulation
+    save_every = max(1, min(0.9 * config.save_every, 60 * config.save_minutes / step_s))  # steps
+    parts_s = {
+        "start": START_S,
+        "encode": ENCODED * hours * (ENCODE_S + keys * ENCODE_KEY_S) if keys else 0.0,
+        "steps": steps * step_s,
+        "validate": validations * config.validation_batches * (HELD_OUT_S[name] * examples + step_s / 3),
+        "save": (steps / save_every + validations / 2) * SAVE_S * checkpoint,  # the best one besides
+    }
+    total_h = sum(parts_s.values()) / 3600
+    factor = RANGE["table" if machine.others > BUSY else basis]
+    high_h = total_h * factor * (1 + machine.others)
+
+    stores = sum(CORPORA[corpus].store_bytes if corpus in CORPORA else OWN_STORE_BYTES for corpus in config.corpora)
+    latents = ENCODED * hours * WINDOWS_AN_HOUR[name] * WINDOW
+    frame_bytes, code_bytes = (latents * FRAME.itemsize, latents * keys * CODE_BYTES * vqvae.GROUPS) if keys else (0, 0)
+    codes, zipped = frame_bytes + code_bytes, ZIPPED_FRAMES * frame_bytes + ZIPPED_CODES * code_bytes
+    memory = same.peak_bytes if same and same.peak_bytes else _memory_bytes(config, machine, work, checkpoint)
+    if machine.kind == "cpu" and not (same and same.config.corpora == config.corpora):
+        memory += stores + codes  # mapped, and there until others need the memory
+    kept = (config.keep_checkpoints + 2) * checkpoint  # the best one, and the one that is being written
+    return {
+        "stage": configs.stage_of(config),
+        "preset": config.preset,
+        "steps": steps,
+        "gflop": round(work.flops / 1e9, 2),
+        "step_s": step_s,
+        "basis": basis,
+        "parts_s": parts_s,
+        "hours": total_h,
+        "low_hours": total_h / factor,
+        "high_hours": high_h,
+        "usd": total_h * machine.usd_per_hour,
+        "high_usd": high_h * machine.usd_per_hour,
+        "runtimes": math.ceil(total_h / RUNTIME_H) if machine.on_colab else 0,
+        "memory_gb": memory / 1e9,
+        "fits": memory <= 1e9 * machine.memory_gb,
+        "disk_gb": (kept + stores + codes) / 1e9,
+        "drive_gb": (len(SLOTS) * checkpoint + weights + stores + zipped) / 1e9,
+        "daily_upload_gb": checkpoint * DAY_S / max(60 * config.mirror_minutes, save_every * step_s) / 1e9,
+    }
 
 
-def total(
-    preset: str,
-    environment: Environment,
-    data_dir: Path | str | None = None,
-    measured: dict[str, Measurement] | None = None,
-    changes: dict[str, dict] | None = None,
-) -> Total:
-    """Total of a preset.
-
-    Parameters
-    ----------
-    measured : dict stage -> Measurement, where the environment is the machine at hand
-    changes : dict stage -> dict of settings other than the preset's
-    """
-    rows = []
-    for stage in configs.STAGES:
-        config = of_preset(stage, preset, **(changes or {}).get(stage, {}))
-        rows.append(Estimate(config, environment, data_dir, best_for(stage, measured or {})))
-    return Total(preset, environment.name, rows)
+def _table_step_s(config, machine):
+    """Seconds of a step by the table. Muon's products are in 16 bits in any precision."""
+    work, examples = step_work(config), config.batch_size * config.gradient_accumulation
+    compute_s = work.model_flops / machine.flops_per_s(config.mixed_precision != "no")
+    compute_s += work.muon_flops / machine.flops_per_s()
+    return EXAMPLE_S[model_of(config)] * examples + max(compute_s, work.kernels * LAUNCH_S[machine.kind])
 
 
-def advise(budget_usd: float, environment: Environment, data_dir: Path | str | None = None) -> Advice:
-    """Advice for a budget in dollars."""
-    totals = [total(name, environment, data_dir) for name in BY_SIZE]
-    affordable = [number for number, row in enumerate(totals) if row.sum("usd") <= budget_usd and row.fits]
-    best = min(affordable, default=len(totals))
-    wanted = next((row for row in reversed(totals[:best]) if row.fits), None)
-    savings = save(wanted.preset, budget_usd, environment, data_dir) if wanted else []
-    return Advice(budget_usd, totals[best] if affordable else None, wanted, savings)
-
-
-def save(
-    preset: str, budget_usd: float, environment: Environment, data_dir: Path | str | None = None
-) -> list[tuple[str, Total]]:
-    """Savings in order, until a preset fits the budget or there is nothing more to give up."""
-    changes, savings = {}, []
-    for words, stage, settings in _ways(preset):
-        changes = {**changes, stage: {**changes.get(stage, {}), **settings}}
-        savings.append((words, total(preset, environment, data_dir, changes=changes)))
-        if savings[-1][1].sum("usd") <= budget_usd:
-            break
-    return savings
-
-
-def _ways(preset):
-    """(words, stage, settings): what is missed least comes first."""
-    vqvae, diffusion = configs.preset("vqvae", preset), of_preset("diffusion", preset)
-    work = step_work(diffusion)
-    share = work.optimizer_flops / work.flops
-    fewer, half = max(1, vqvae.epochs // 10), max(1, diffusion.epochs // 2)
-    if share > MUCH:
-        words = f"Muon's own work is {share:.0%} of a step of {diffusion.batch_size} chunks"
-        words = f"train diffusion --set gradient_accumulation={ACCUMULATED}: {words}"
-        yield words, "diffusion", {"gradient_accumulation": ACCUMULATED}
-    yield f"train vqvae --epochs {fewer}: the codec learns early", "vqvae", {"epochs": fewer}
-    if len(diffusion.corpora) > 1:
-        yield "train diffusion --set corpora=pijama: jazz alone", "diffusion", {"corpora": ("pijama",)}
-    yield f"train diffusion --epochs {half}", "diffusion", {"epochs": half}
-    yield f"train diffusion --epochs {max(1, half // 2)}", "diffusion", {"epochs": max(1, half // 2)}
+def _memory_bytes(config, machine, work, checkpoint):
+    """At the peak: gradients, weights, averages, optimizer, activations; off a GPU the snapshot that is being saved."""
+    on_gpu = machine.half_tflops > 0
+    half = HALF_ACTIVATIONS if on_gpu and config.mixed_precision != "no" else 1.0
+    state = FLOAT_BYTES * work.parameters + (1 if on_gpu else 2) * checkpoint + (0 if on_gpu else RESIDENT_BYTES)
+    return state + ACTIVATIONS * half * FLOAT_BYTES * work.saved_floats

@@ -1,262 +1,211 @@
-"""The plan: every preset in every environment, and what a budget buys, for a terminal, as JSON, and in notebooks."""
+"""The plan: every preset on every machine, and what a budget buys, as text and as JSON; and lines for notebooks."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from lib import config as configs
-from lib.apps.plan import measurements
-from lib.apps.plan.estimate import BUSY, BY_SIZE, Advice, Estimate, Total, advise, total
-from lib.apps.plan.machines import DEVICES, NOTED, Environment, at_hand, environments
-from lib.apps.plan.measurements import Measurement, actuals, best_for, remembered
-from lib.apps.plan.work import step_work
-from lib.checkpoints.checkpoint import CheckpointError
-from lib.checkpoints.config_migration import renamed_settings
-from lib.checkpoints.history import read_rows
+from lib.apps.plan import machines
+from lib.apps.plan.estimate import estimate, of_preset, step_work
+from lib.apps.plan.machines import BUSY, DEVICES, NOTED, PROBED, Logged, Machine
 from lib.config import StageConfig
-from lib.google_colab_shim import Folders
+from lib.devices import choose_device
+from lib.google_colab_shim import Folders, secret
+from lib.progress import progress_bar
+from lib.storage.copies import SPARE_BYTES
 from lib.training.loop import TrainResult, train
 
-GPU_PRESETS = ((20, "large"), (0, "colab"))  # from so many GB of memory: what is measured without --preset
-# hours of an RTX 3090 that people expect, and dollars in all; they know no base model of their own
-EXPECTED = {"vqvae": "10 h", "style_encoder": "8 to 10 h", "fine_tune": "10 to 15 h"}
-EXPECTED_USD, EXPECTED_ON = 20, "runpod-3090"
+BY_SIZE = ("large", "colab", "laptop", "demo")  # presets for music, the best first
+FOR_GPUS = ("colab", "large")
+SUMMED = ("hours", "low_hours", "high_hours", "usd", "high_usd", "runtimes", "disk_gb", "drive_gb")
+STAGE_COLUMNS = ("stage", "steps", "gflop", "step_s", *SUMMED[:4], "runtimes", "memory_gb", "disk_gb", "drive_gb")
+DEVICE_COLUMNS = ("title", "half_tflops", "single_tflops", "reached_tflops", "memory_gb", "source")
 FREE_DRIVE_GB = 15  # https://one.google.com/about/plans
-FOOT = """Hours of devices that were not measured may be half or twice as many: run `python -m lib plan` there, it takes
-a minute. Everything is counted as if nothing had been trained or encoded yet. Prices are options: --price colab-t4=0.2."""
+DAILY_UPLOAD_GB = 750  # that Drive takes: https://support.google.com/a/answer/172541
+FOOT = """\
+Often said of an RTX 3090: 10 h for the VQ-VAE, 8 to 10 h for the style encoder, 10 to 15 h for the fine-tuning, $20 in
+all; they know no base model of their own. Ours there by stages: --environment runpod-3090 --preset large.
+
+Hours of machines that were not measured may be half or twice as many: run `python -m lib plan` there, it takes a
+minute. Everything is counted as if nothing were trained or encoded yet. Prices are options: --price colab-t4=0.2."""
 
 
 @dataclass
 class Plan:
-    """A plan; see `make`.
-
-    Attributes
-    ----------
-    rows : environments by name
-    changes : dict stage -> dict of settings other than the preset's
-    measured : dict stage -> Measurement of this machine
-    """
+    """What the command plans with."""
 
     budget_usd: float
     preset: str | None
-    rows: dict[str, Environment]
-    changes: dict[str, dict]
+    machines: dict[str, Machine]  # by the environment's name; "here" is this one
+    changes: dict[str, dict]  # stage -> settings other than the preset's
     data_dir: Path
-    runs_dir: Path
-    measured: dict[str, Measurement] = field(default_factory=dict)
+    measured: list[Logged]  # what trainings on this machine have logged, the newest first
 
-    @classmethod
-    def make(
-        cls,
-        budget_usd: float,
-        preset: str | None,
-        environment: str | None,
-        prices: Sequence[str],
-        settings: Sequence[str],
-        data_dir: Path | str,
-        runs_dir: Path | str,
-    ) -> Plan:
-        """Of the options of the command line; ConfigError names one that is wrong."""
-        rows = {"here": at_hand(), **environments(prices)}
-        if preset is not None:
-            configs.choose("preset", preset, configs.PRESETS)
-        if environment is not None:
-            rows = {configs.choose("environment", environment, rows): rows[environment]}
-        return cls(budget_usd, preset, rows, _by_stage(settings), Path(data_dir), Path(runs_dir), remembered())
+    def measure(self, seconds: float, again: bool) -> None:
+        """Train each stage here for so many seconds; unless `again`, those alone that were never trained here."""
+        here, logged = self.machines["here"], {configs.stage_of(row.config) for row in self.measured}
+        suited = "laptop" if not here.half_tflops else "large" if here.memory_gb >= 20 else "colab"
+        stages = [stage for stage in PROBED if again or stage not in logged]
+        shown = f"measuring, {seconds:g} s a stage (--no-calibrate: not)"
+        for stage in progress_bar(stages, desc=shown, unit="stage") if stages else ():
+            self.measured.insert(0, machines.probe(stage, self.preset or suited, seconds, here.others))
 
-    def wants_measuring(self, requested: bool | None) -> bool:
-        """Whether to measure: requested, or never done and this machine is among the environments."""
-        return requested or (requested is None and "here" in self.rows and not self.measured)
+    def total(self, environment: str, preset: str, changes: dict[str, dict] | None = None) -> dict[str, Any]:
+        """All stages of a preset on a machine: each as `estimate` gives it, and their sums."""
+        machine, measured, rows = self.machines[environment], self.measured if environment == "here" else (), []
+        for stage in configs.STAGES:
+            settings = {**self.changes.get(stage, {}), **(changes or {}).get(stage, {})}
+            rows.append(estimate(of_preset(stage, preset, **settings), machine, self.data_dir, measured))
+        whole = {name: sum(row[name] for row in rows) for name in SUMMED}
+        whole |= {"memory_gb": max(row["memory_gb"] for row in rows), "fits": all(row["fits"] for row in rows)}
+        return {"environment": environment, "preset": preset, **whole, "stages": rows}
 
-    def measure(self, seconds: float) -> None:
-        """Measure this machine at the plan's preset, or at the one that suits it; so many seconds a stage."""
-        device = self.rows["here"].device if "here" in self.rows else at_hand().device
-        suited = (
-            next(name for least, name in GPU_PRESETS if device.memory_gb >= least) if device.half_tflops else "laptop"
-        )
-        self.measured |= measurements.measure(self.preset or suited, seconds)
+    def advice(self, totals: list[dict]) -> dict[str, Any]:
+        """The best preset that the budget buys, where it is cheapest; what to give up for the next larger one.
 
-    def totals(self) -> dict[tuple[str, str], Total]:
-        """By (environment, preset)."""
+        Of machines for rent, or where none is among them of the others: there it is what makes the largest one shorter.
+        """
+
+        def by_size(row):
+            return BY_SIZE.index(row["preset"]), row["usd"]
+
+        rented = [row for row in totals if self.machines[row["environment"]].usd_per_hour] or totals
+        rows = sorted((row for row in rented if row["fits"] and row["preset"] in BY_SIZE), key=by_size)
+        bought = next((row for row in rows if row["usd"] <= self.budget_usd), None)
+        larger = [row for row in rows if bought is None or by_size(row)[0] < by_size(bought)[0]]
+        named = next((row for row in rows if row["preset"] == self.preset), bought)
+        wanted = min(larger, key=lambda row: (-by_size(row)[0], row["usd"])) if larger else named
+        changes, savings, before = {}, [], wanted
+        is_of_use = larger or wanted and len(self.machines) == 1
+        for words, stage, settings in _savings(wanted["preset"]) if is_of_use else ():
+            tried = {**changes, stage: {**changes.get(stage, {}), **settings}}
+            row = self.total(wanted["environment"], wanted["preset"], tried)
+            if row["hours"] >= before["hours"]:
+                continue  # so many epochs would be more than the preset's steps
+            changes, before = tried, row
+            savings.append({"words": words, "hours": row["hours"], "usd": row["usd"]})
+            if larger and row["usd"] <= self.budget_usd:
+                break
+        return {"budget_usd": self.budget_usd, "bought": bought, "wanted": wanted, "give_up": savings}
+
+    def as_values(self) -> dict[str, Any]:
+        """For JSON, and what `text` is made of."""
         presets = [name for name in configs.PRESETS if name in BY_SIZE or name == self.preset]
-        return {(name, preset): self._total(preset, row) for name, row in self.rows.items() for preset in presets}
-
-    def _total(self, preset, row):
-        return total(preset, row, self.data_dir, self.measured if row.name == "here" else None, self.changes)
-
-    def advices(self) -> dict[str, Advice]:
-        """By environment, of those that cost something."""
-        rented = {name: row for name, row in self.rows.items() if row.usd_per_hour}
-        return {name: advise(self.budget_usd, row, self.data_dir) for name, row in rented.items()}
-
-    def as_values(self) -> dict:
-        """For JSON."""
-        plans = [
-            {
-                "environment": name,
-                "preset": preset,
-                "hours": round(row.sum("hours"), 3),
-                "usd": round(row.sum("usd"), 2),
-                "fits": row.fits,
-                "stages": [stage.as_values() for stage in row.stages],
-            }
-            for (name, preset), row in self.totals().items()
-        ]
-        budget = [
-            {
-                "environment": name,
-                "preset": row.chosen.preset if row.chosen else None,
-                "budget_usd": row.budget_usd,
-                "usd": round(row.chosen.sum("usd"), 2) if row.chosen else None,
-                "give_up": [
-                    {"words": words, "hours": cost.sum("hours"), "usd": cost.sum("usd")} for words, cost in row.savings
-                ],
-            }
-            for name, row in self.advices().items()
-        ]
-        devices = [{**dataclasses.asdict(device), "flops_per_s": device.flops_per_s()} for device in DEVICES.values()]
-        measured = {name: measurement.as_values() for name, measurement in self.measured.items()}
-        return {"prices_of": NOTED, "devices": devices, "plans": plans, "budget": budget, "measured": measured}
+        plans = [self.total(name, preset) for name in self.machines for preset in presets]
+        measured = [{**row._asdict(), "config": configs.as_values(row.config)} for row in self.measured]
+        devices = [{**asdict(row), "flops_per_s": row.flops_per_s()} for row in DEVICES.values()]
+        values = {"prices_of": NOTED, "devices": devices, "plans": plans, "budget": self.advice(plans)}
+        return {**values, "measured": measured}
 
     def text(self) -> str:
-        """For a terminal."""
-        totals, advices = self.totals(), self.advices()
-        parts = [_overview(totals, self.rows)]
-        if "here" in self.rows:
-            parts += [_measured_text(self.measured)] if self.measured else []
-            parts += [text for text in [busy_text(self.rows["here"], self.measured)] if text]
-        for name in self._detailed(advices):
-            parts.append(_detail(totals[name, self._shown_preset(advices.get(name))], self.rows[name]))
-        parts += [_advice_text(advice, self.rows[name]) for name, advice in advices.items()]
-        if EXPECTED_ON in self.rows:
-            parts.append(_expected_text(*(totals[EXPECTED_ON, name] for name in ("colab", "large"))))
-        return "\n\n".join([*parts, *self._runs_text(), FOOT])
+        """For a terminal: all presets and machines; this machine, or the one asked for, and the best buy by stages."""
+        values = self.as_values()
+        totals = {(row["environment"], row["preset"]): row for row in values["plans"]}
+        bought = values["budget"]["bought"]
+        shown = {name: self.preset or "laptop" for name in self.machines if name == "here" or len(self.machines) == 1}
+        shown |= {bought["environment"]: self.preset or bought["preset"]} if bought and bought["usd"] else {}
+        rows = []
+        for name, machine in self.machines.items():
+            price = f" (${machine.usd_per_hour:g}/h)" if machine.usd_per_hour else ""
+            whole = {preset: totals[name, preset] for preset in BY_SIZE[::-1]}
+            cells = {preset: _cost(row) if row["fits"] else "too little memory" for preset, row in whole.items()}
+            rows.append({"all four stages": f"{name}{price}", **cells})
+        busy = busy_text(self.machines["here"].others) if "here" in self.machines else ""
+        stages = [self._stages(totals[key]) for key in shown.items()]
+        parts = [format_table(rows, rows[0]), busy, *stages, _budget(**values["budget"]), FOOT]
+        return "\n\n".join(filter(None, parts))
 
-    def _detailed(self, advices):
-        """Environments to show stage by stage: the one that is asked for, or this machine and the cheapest of the best."""
-        if len(self.rows) == 1:
-            return list(self.rows)
-        costs = {
-            name: (BY_SIZE.index(advice.chosen.preset), advice.chosen.sum("usd"))
-            for name, advice in advices.items()
-            if advice.chosen
-        }
-        return ["here", *([min(costs, key=costs.get)] if costs else [])]
-
-    def _shown_preset(self, advice):
-        """Of a detailed table."""
-        affordable = "laptop" if advice is None else advice.chosen.preset if advice.chosen else "demo"
-        return self.preset or affordable
-
-    def _runs_text(self):
-        """What the runs here took, beside their estimates."""
-        runs = [run for stage in configs.STAGES for run in sorted(self.runs_dir.glob(f"**/{stage}")) if read_rows(run)]
-        here = at_hand() if runs else None
-        lines = [actuals_text(run, here, self.data_dir, best_for(run.name, self.measured)) for run in runs]
-        return ["What stages really took:\n" + "\n".join(lines)] if lines else []
+    def _stages(self, whole):
+        machine, stages = self.machines[whole["environment"]], whole["stages"]
+        bases = ", ".join(sorted({row["basis"] for row in stages}))
+        lines = [f"Preset {whole['preset']} on {whole['environment']}, {machine.title} ({bases}):"]
+        lines.append(format_table([*stages, {**whole, "stage": "all"}], STAGE_COLUMNS))
+        if not whole["fits"]:
+            lines.append("The device has too little memory for that.")
+        return "\n".join([*lines, *(_of_drive(whole) if machine.on_colab else [])])
 
 
-def _by_stage(settings):
-    """['vqvae.epochs=5'] -> {'vqvae': {'epochs': '5'}}."""
-    by_stage = {}
-    for key, value in configs.parse_settings(settings).items():
-        stage, dot, name = key.partition(".")
-        if not dot:
-            raise configs.ConfigError(f"--set wants STAGE.key=value, such as vqvae.epochs=5, got {key!r}.")
-        by_stage.setdefault(configs.choose("stage", stage, configs.STAGES), {})[name] = value
-    return {stage: renamed_settings(stage, values, f"--set {stage}.") for stage, values in by_stage.items()}
+def _of_drive(whole):
+    """Lines on what Drive holds and takes."""
+    upload_gb = max(row["daily_upload_gb"] for row in whole["stages"])
+    held = f"Drive holds up to {format_size(whole['drive_gb'])} in the end, its bin none of it"
+    lines = [f"{held}; at most {format_size(upload_gb)} a day are uploaded, of {DAILY_UPLOAD_GB} GB that it takes."]
+    if upload_gb > DAILY_UPLOAD_GB:
+        lines.append("That is too much for it: a copy every hour is enough, --set mirror_minutes=60.")
+    if whole["drive_gb"] + SPARE_BYTES / 1e9 > FREE_DRIVE_GB:
+        way = "buy more, or empty it, and its bin, after each stage"
+        lines.append(f"Drive has {FREE_DRIVE_GB} GB for free: {way}.")
+    return lines
 
 
-# --- Lines of notebooks ------------------------------------------------------------------------------------------
+def _savings(preset: str) -> Iterator[tuple[str, str, dict]]:
+    """(words, stage, settings): what is missed least comes first."""
+    vqvae, diffusion = configs.preset("vqvae", preset), of_preset("diffusion", preset)
+    work, fewer, half = step_work(diffusion), max(1, vqvae.epochs // 10), max(1, diffusion.epochs // 2)
+    if work.muon_flops > 0.3 * work.flops:
+        words = f"Muon's own work is {work.muon_flops / work.flops:.0%} of a step of {diffusion.batch_size} windows"
+        yield f"train diffusion --set gradient_accumulation=4: {words}", "diffusion", {"gradient_accumulation": 4}
+    yield f"train vqvae --epochs {fewer}: the codec learns early", "vqvae", {"epochs": fewer}
+    if len(diffusion.corpora) > 1:
+        yield "train diffusion --set corpora=pijama: jazz alone", "diffusion", {"corpora": ("pijama",)}
+    for epochs in (half, max(1, half // 2)):
+        yield f"train diffusion --epochs {epochs}", "diffusion", {"epochs": epochs}
 
 
 def estimate_line(settings: StageConfig, folders: Folders) -> str:
     """What a stage will take here, in one line; nothing is measured for it."""
-    stage = configs.stage_of(settings)
-    if stage == "fine_tune":  # the sizes of the model it adapts: the preset's own
+    if configs.stage_of(settings) == "fine_tune":  # the sizes of the model it adapts: the preset's own
         settings = configs.inherit_model(settings, configs.preset("diffusion", settings.preset))
-    here, measured = at_hand(), remembered()
-    line = format_estimate(Estimate(settings, here, folders.data, best_for(stage, measured)), here)
-    return " ".join(filter(None, [line, busy_text(here, measured)]))
+    here = machines.at_hand()
+    row = estimate(settings, here, folders.data, machines.measurements(here, folders.runs))
+    encode_h = row["parts_s"]["encode"] / 3600
+    low, high, encode = map(format_hours, (row["low_hours"], row["high_hours"], encode_h))
+    encode = f", {encode} of it to encode the music" if encode_h else ""
+    memory, disk, drive = (format_size(row[name]) for name in ("memory_gb", "disk_gb", "drive_gb"))
+    colab = f", {row['runtimes']} runtime(s) of 12 h, {drive} on Drive" if here.on_colab else ""
+    logged = row["basis"] != "table"
+    source = "what was logged here" if logged else "a table of devices (python -m lib plan measures this one)"
+    line = f"{row['stage']}, preset {row['preset']}, on {here.title}: {row['steps']:,} steps, about {_cost(row)}"
+    sizes = f"{memory} of memory, {disk} on the disk"
+    return f"{line} ({low} to {high}{encode}){colab}, {sizes}. From {source}. {busy_text(here.others)}".rstrip()
 
 
-def train_with_estimate(settings: StageConfig, folders: Folders) -> TrainResult:
-    """Train a stage; print before what it will take here, and after it what it took."""
+def train_with_estimate(
+    settings: StageConfig, folders: Folders, wandb_project: str = "", take_over: bool = False
+) -> TrainResult:
+    """Train a stage; print before what it will take here, and after it what it took.
+
+    Parameters
+    ----------
+    wandb_project : log to Weights & Biases too; the key is the secret WANDB_API_KEY, but for WANDB_MODE=offline
+    take_over : as of train
+    """
+    if settings.preset in FOR_GPUS and choose_device(settings.device) == "cpu":
+        way = "On Colab: Runtime > Change runtime type > T4 GPU, then run all again; or preset laptop or demo"
+        print(f"Preset {settings.preset} is made for a GPU, and this runtime has none. {way}.", flush=True)
     print(estimate_line(settings, folders))
-    result = train(settings, folders.data, folders.runs, mirror=folders.mirror)
-    print(result.message, actuals_line(settings, folders), sep="\n")
+    if wandb_project and os.environ.get("WANDB_MODE") != "offline":
+        os.environ["WANDB_API_KEY"] = secret("WANDB_API_KEY")
+    options = {"mirror": folders.mirror, "take_over": take_over, "wandb_project": wandb_project or None}
+    result = train(settings, folders.data, folders.runs, **options)
+    print(result.message)
     return result
 
 
-def actuals_line(settings: StageConfig, folders: Folders) -> str:
-    """What the stage's run has taken so far, beside the estimate for as many steps: one line."""
-    stage = configs.stage_of(settings)
-    return actuals_text(Path(folders.runs) / stage, at_hand(), folders.data, best_for(stage, remembered()))
-
-
-def format_estimate(row: Estimate, environment: Environment) -> str:
-    """One line."""
-    dollars = f", ${row.usd:.2f}" if environment.usd_per_hour else ""
-    runtimes = f", {row.runtimes} runtime{'s' * (row.runtimes != 1)} of 12 h" if row.runtimes else ""
-    drive = f", {format_size(row.drive_gb)} on Drive" if environment.drive else ""
-    basis = {
-        "table": "a table of devices (python -m lib plan measures this one)",
-        "measured": "a measurement here",
-        "measured, other preset": "a measurement of another preset here",
-    }
-    return (
-        f"{row.stage}, preset {row.preset}, on {environment.title}: {row.steps:,} steps, "
-        f"about {format_hours(row.hours)} ({_range(row.low_hours, row.high_hours)}){dollars}{runtimes}, "
-        f"{format_size(row.memory_gb)} of memory, {format_size(row.disk_gb)} on the disk{drive}. "
-        f"From {basis[row.basis]}."
-    )
-
-
-def actuals_text(
-    run: Path, environment: Environment, data_dir: Path | str | None = None, measurement: Measurement | None = None
-) -> str:
-    """One line: what a run took, and the estimate for as many steps, without starting and encoding."""
-    try:
-        row = actuals(run)
-    except CheckpointError as error:
-        return f"{Path(run).name}: {error}"
-    if row is None:
-        return f"{Path(run).name}: nothing was trained there yet."
-    config = row.config
-    expected = Estimate(config, environment, data_dir, measurement, steps=row.steps)
-    whole_steps = Estimate(config, environment, data_dir, measurement).steps
-    parts_s = expected.parts_s
-    share = (parts_s["steps"] + parts_s["validate"] + parts_s["save"]) / sum(parts_s.values())  # as events begin there
-    low, high = share * expected.low_hours, share * expected.high_hours
-    each = f", {row.step_s:.3g} s a step" if row.step_s else ""
-    done = f"{format_hours(row.hours)} for {row.steps:,} of {whole_steps:,} steps{each}"
-    estimated = f"estimated, without starting and encoding, {_range(low, high)}"
-    return f"{configs.stage_of(config)}, preset {config.preset}: took {done}; {estimated}"
-
-
-def busy_text(here: Environment, measured: dict[str, Measurement]) -> str:
+def busy_text(others: float) -> str:
     """What other programs take of the processors; "" where that is little."""
-    then = max((measurement.others for measurement in measured.values()), default=0.0)
-    lines = []
-    if here.others > BUSY:
-        lines.append(f"Others are computing here: they take {here.others:.0%} of the processors now.")
-    if then > BUSY:
-        lines.append(
-            f"Others took {then:.0%} of the processors while this machine was measured: "
-            "measure again when it is quiet (python -m lib plan --calibrate)."
-        )
-    return " ".join([*lines, "Low is without them, high with them."]) if lines else ""
+    text = f"Others are computing here: they want {others:.0%} of the processors. Low is without them, high with them."
+    return text if others > BUSY else ""
 
 
 def format_hours(hours: float) -> str:
     """'45 s', '12 min', '3.4 h', '120 h'."""
-    if hours < 1 / 60:
-        return f"{hours * 3600:.0f} s"
     if hours < 1:
-        return f"{hours * 60:.0f} min"
+        return f"{hours * 3600:.0f} s" if hours < 1 / 60 else f"{hours * 60:.0f} min"
     return f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h"
 
 
@@ -265,109 +214,44 @@ def format_size(gigabytes: float) -> str:
     return f"{gigabytes * 1000:.0f} MB" if gigabytes < 1 else f"{gigabytes:.1f} GB"
 
 
-def _range(low, high):
-    return f"{format_hours(low)} to {format_hours(high)}"
+def format_table(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+    """Lines of columns, their names the heading: text to the left, numbers in the units of their names to the right."""
+    columns = []
+    for name in names:
+        cells = [name.removesuffix("_gb").replace("_", " "), *(_cell(name, row.get(name, "")) for row in rows)]
+        justify = str.ljust if isinstance(rows[0][name], str) else str.rjust
+        columns.append([justify(cell, max(map(len, cells))) for cell in cells])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
 
-def _usd(amount, environment):
-    return f"${amount:,.2f}" if environment.usd_per_hour else "-"
+def _cell(name, value):
+    if isinstance(value, str):
+        return value
+    if "hours" in name:
+        return format_hours(value)
+    if name.endswith("_gb"):
+        return format_size(value)
+    number = f"${value:,.2f}" if name == "usd" else f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+    return number if value else "-"
 
 
-# --- Tables of the terminal --------------------------------------------------------------------------------------
+def _cost(row):
+    return format_hours(row["hours"]) + (f", ${row['usd']:,.2f}" if row["usd"] else "")
 
 
-def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Lines of columns, the first row the heading; all but the first column to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows)
-
-
-def _overview(totals, environments):
-    """All stages of each preset in each environment: hours and dollars."""
-    presets = tuple(reversed(BY_SIZE))
-
-    def cell(row, environment):
-        usd = f", ${row.sum('usd'):,.2f}" if environment.usd_per_hour else ""
-        return format_hours(row.sum("hours")) + usd if row.fits else "too little memory"
-
-    rows = [("all four stages", *presets)]
-    for name, environment in environments.items():
-        price = f" (${environment.usd_per_hour:g}/h)" if environment.usd_per_hour else ""
-        rows.append((f"{name}{price}", *(cell(totals[name, preset], environment) for preset in presets)))
-    return format_table(rows)
-
-
-def _detail(whole, environment):
-    """A preset's stages in one environment."""
-    rows = [
-        ("stage", "steps", "GFLOP a step", "hours", "low to high", "dollars", "runtimes", "memory", "disk", "Drive")
-    ]
-
-    def line(name, steps, gflop, of: Callable, memory_gb, mark):
-        hours, bar = format_hours(of("hours")), _range(of("low_hours"), of("high_hours"))
-        room = format_size(memory_gb) + mark, format_size(of("disk_gb")), format_size(of("drive_gb"))
-        return name, steps, gflop, hours, bar, _usd(of("usd"), environment), str(of("runtimes") or "-"), *room
-
-    for row in whole.stages:
-        of = row.as_values().__getitem__
-        rows.append(line(row.stage, f"{row.steps:,}", f"{row.gflop:,.0f}", of, row.memory_gb, "!" * (not row.fits)))
-    rows.append(line("all", "", "", whole.sum, max(row.memory_gb for row in whole.stages), ""))
-    bases = ", ".join(sorted({row.basis for row in whole.stages}))
-    is_full = environment.drive and max(row.drive_gb for row in whole.stages) > FREE_DRIVE_GB
-    hint = f"\nDrive has {FREE_DRIVE_GB} GB for free: train with --set keep_checkpoints=1, and empty it between stages."
-    return f"Preset {whole.preset} on {environment.title} ({bases}):\n{format_table(rows)}{hint * is_full}"
-
-
-def _advice_text(advice, environment):
-    """What the budget buys in an environment, and what to give up first."""
-    head = f"${advice.budget_usd:g} on {environment.title}"
-    if advice.chosen is None:
-        lines = [f"{head}: no preset fits as it is."]
-    else:
-        chosen, high_usd = advice.chosen, advice.chosen.sum("high_usd")
-        warning = f"; it may become ${high_usd:.2f}, so watch it" if high_usd > advice.budget_usd else ""
-        cost = f"${chosen.sum('usd'):.2f}, {format_hours(chosen.sum('hours'))}"
-        lines = [f"{head}: preset {chosen.preset}, {cost}{warning}."]
-    if advice.wanted is not None:
-        wanted = f"{advice.wanted.preset} takes ${advice.wanted.sum('usd'):.2f}"
-        lines.append(f"   {wanted}. Give up first, one after another:")
-        for words, cost in advice.savings:
-            lines.append(f"   - {words} -> ${cost.sum('usd'):.2f}, {format_hours(cost.sum('hours'))}")
-        if advice.savings and advice.savings[-1][1].sum("usd") > advice.budget_usd:
-            lines.append(f"   Even so it is more than ${advice.budget_usd:g}.")
+def _budget(budget_usd, bought, wanted, give_up):
+    lines = [] if bought else [f"${budget_usd:g} buys no preset as it is."]
+    if bought and bought["usd"]:
+        risk = f" It may become ${bought['high_usd']:.2f}, so watch it." if bought["high_usd"] > budget_usd else ""
+        lines = [f"${budget_usd:g} buys preset {bought['preset']} on {bought['environment']}: {_cost(bought)}.{risk}"]
+    if give_up:
+        lines.append(f"Preset {wanted['preset']} on {wanted['environment']} takes {_cost(wanted)}. Give up first:")
+        lines += [f"   - {row['words']} -> {_cost(row)}" for row in give_up]
     return "\n".join(lines)
-
-
-def _expected_text(*totals):
-    """What people expect of an RTX 3090, beside ours there."""
-    rows = [("stage", "expected", *(row.preset for row in totals))]
-    for number, stage in enumerate(configs.STAGES):
-        ours = (format_hours(row.stages[number].hours) for row in totals)
-        rows.append((stage, EXPECTED.get(stage, "-"), *ours))
-    rows.append(("all", f"${EXPECTED_USD}", *(f"${row.sum('usd'):.2f}" for row in totals)))
-    return f"Often said of an RTX 3090, and ours there (prices of {NOTED}):\n{format_table(rows)}"
-
-
-def _measured_text(measured):
-    """What measuring found, a line a stage."""
-    rows = [("measured here", "preset", "s a step", "GFLOP/s", "spread", "memory")]
-    for stage, row in measured.items():
-        speed = step_work(row.config).flops / row.step_s / 1e9
-        figures = f"{row.step_s:.3g}", f"{speed:,.0f}", f"{row.spread:.0%}", format_size(row.peak_bytes / 1e9)
-        rows.append((stage, row.config.preset, *figures))
-    return format_table(rows)
 
 
 def devices_text() -> str:
     """The table of devices: peaks, what is reached of them, memory, and where it is from."""
-    rows = [("device", "16 bit", "32 bit", "reached", "memory", "")]
-    for device in DEVICES.values():
-        half = f"{device.half_tflops:g}" if device.half_tflops else "-"
-        reached = f"{device.flops_per_s() / 1e12:.3g}"
-        rows.append((device.name, half, f"{device.single_tflops:g}", reached, f"{device.memory_gb:g} GB", ""))
-    sources = ["", *(device.source for device in DEVICES.values())]
-    lines = [f"{line}{source}" for line, source in zip(format_table(rows).splitlines(), sources, strict=True)]
-    heading = (
-        "TFLOP/s of matrix products at peak, and what a training is taken to reach (lib/apps/plan/machines.py says"
-    )
-    return "\n".join([f"{heading} why; noted {NOTED}):", *lines])
+    rows = [{**asdict(row), "reached_tflops": row.flops_per_s() / 1e12} for row in DEVICES.values()]
+    title = f"Matrix products in 16 and 32 bit at peak, and what a training is taken to reach (noted {NOTED}):"
+    return f"{title}\n{format_table(rows, DEVICE_COLUMNS)}"

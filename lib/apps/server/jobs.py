@@ -1,44 +1,44 @@
-"""Jobs in SQLite: accepted, queued, running, done; what was accepted outlives the process.
+"""Jobs in SQLite: accepted, queued, running, done. Accepted jobs survive the process.
 
 A job is queued, running, done, failed or cancelled. One process holds the file. What ran when it ended is queued again.
 """
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import json
 import sqlite3
 import threading
 import time
 import uuid
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+from lib.apps.server.limits import Limits
 from lib.config import ConfigError
 
 OPEN, ENDED = ("queued", "running"), ("done", "failed", "cancelled")
+AMONG = "IN (SELECT value FROM json_each(?))"  # of a list as JSON
 TABLE = """
 CREATE TABLE IF NOT EXISTS jobs (
-    number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, state TEXT NOT NULL, work TEXT NOT NULL, midi BLOB, shape TEXT NOT NULL,
-    weight INTEGER NOT NULL, created_s REAL NOT NULL, started_s REAL, ended_s REAL, error TEXT, tries INTEGER NOT NULL DEFAULT 0
+    number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, state TEXT NOT NULL, work TEXT NOT NULL, midi BLOB,
+    shape TEXT NOT NULL, weight INTEGER NOT NULL, created_s REAL NOT NULL, started_s REAL, ended_s REAL, error TEXT,
+    tries INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS by_state ON jobs (state, number);
 """
-COLUMNS = "id, state, work, midi, shape, weight, created_s, started_s, ended_s, error, tries"
-
-
-class QueueFull(Exception):
-    """No more jobs may wait."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """A row: times are Unix seconds, `work` and `midi` are what schemas.Work.from_json takes, `weight` is its candidates."""
+class SoloJob:
+    """A row; times are Unix seconds."""
 
     id: str
     state: str
-    work: str
-    midi: bytes | None
-    shape: str
-    weight: int
+    work: str  # of schemas.write_order
+    shape: str  # jobs of the same may be played together
+    weight: int  # candidates
     created_s: float
     started_s: float | None
     ended_s: float | None
@@ -46,148 +46,128 @@ class Job:
     tries: int
 
 
-assert COLUMNS.split(", ") == [field.name for field in fields(Job)]
-
-
 class Jobs:
     """The jobs of a folder.
 
     Parameters
     ----------
-    folder : where jobs.sqlite lies or is made
-    limits : Limits
+    folder : of jobs.sqlite
+    tries : a job that runs when the process ends so often fails; None: limits.tries
+
+    Attributes
+    ----------
+    arrived : an event that is set whenever a job is queued
 
     Raises
     ------
-    ConfigError : another process holds the file, or it is none of ours
+    ConfigError : another process holds the file, or it is not a job database of this program
     """
 
-    def __init__(self, folder, limits):
+    def __init__(self, folder: Path | str, limits: Limits, tries: int | None = None):
         self.limits, self.arrived, self._lock = limits, threading.Event(), threading.RLock()
         path = Path(folder) / "jobs.sqlite"
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
         try:
-            for words in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
-                self._db.execute(f"PRAGMA {words}")
+            for setting in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
+                self._db.execute(f"PRAGMA {setting}")
             self._db.executescript(TABLE)
-            self.requeue()
-        except sqlite3.OperationalError as error:
-            self._db.close()
-            raise ConfigError(
-                f"{path}: {error}. Is another server running there? Give this one its own --serve-dir."
-            ) from None
+            self._take_in_midi()
+            self._requeue(limits.tries if tries is None else tries)
         except sqlite3.DatabaseError as error:
             self._db.close()
-            raise ConfigError(f"{path} can't be read ({error}). Move it away, or give another --serve-dir.") from None
+            reason = f"{path} can't be read ({error}): it is damaged, or another server is running there."
+            raise ConfigError(f"{reason} Move it away, or give this one its own --serve-dir.") from None
 
-    def close(self):
+    def _take_in_midi(self):
+        """Earlier versions kept the MIDI file of a job in a column of its own."""
+        for job_id, work, midi in self._execute("SELECT id, work, midi FROM jobs WHERE midi IS NOT NULL").fetchall():
+            work = json.dumps({**json.loads(work), "midi": base64.b64encode(midi).decode()})
+            self._execute("UPDATE jobs SET work = ?, midi = NULL WHERE id = ?", work, job_id)
+
+    def _requeue(self, tries):
+        """Queue again what ran when the process ended; what ended it too often fails."""
+        change = "state = 'failed', ended_s = ?, error = 'It ended the server each time it was tried.'"
+        self._execute(f"UPDATE jobs SET {change} WHERE state = 'running' AND tries >= ?", time.time(), tries)
+        self._execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
+
+    def close(self) -> None:
         """Let go of the file."""
         with self._lock:
             self._db.close()
 
-    def add(self, work):
-        """Accept schemas.Work: the Job, kept safe on disk; QueueFull where too many wait."""
-        job_id, now_s = uuid.uuid4().hex, time.time()
-        row = (job_id, work.to_json(), work.midi, work.shape, work.request.num_candidates, now_s)
+    def add(self, work: str, shape: str, weight: int) -> SoloJob | None:
+        """Accept a job, see SoloJob: it is safe on disk; None where too many wait."""
+        row = uuid.uuid4().hex, work, shape, weight, time.time()
         with self._lock:
             if self.count("queued") >= self.limits.queued:
-                raise QueueFull
-            self._db.execute("INSERT INTO jobs (id, state, work, midi, shape, weight, created_s) "
-                             "VALUES (?, 'queued', ?, ?, ?, ?, ?)", row)  # fmt: skip
+                return None
+            columns = "(id, state, work, shape, weight, created_s)"
+            self._execute(f"INSERT INTO jobs {columns} VALUES (?, 'queued', ?, ?, ?, ?)", *row)
             self.arrived.set()
-            return self.find(job_id)
+            return self.find(row[0])
 
-    def find(self, job_id):
-        """The Job, or None; without `work` and `midi`, which may be large and are for `take`."""
-        return next(iter(self._jobs("WHERE id = ?", job_id, columns=COLUMNS.replace("work, midi", "'', NULL"))), None)
+    def find(self, job_id: str) -> SoloJob | None:
+        """The SoloJob, without its `work`, which may be large."""
+        return next(iter(self._jobs("WHERE id = ?", job_id, work="''")), None)
 
-    def count(self, state):
+    def count(self, state: str) -> int:
         """How many are in a state."""
-        with self._lock:
-            return self._db.execute("SELECT count(*) FROM jobs WHERE state = ?", (state,)).fetchone()[0]
+        return self._execute("SELECT count(*) FROM jobs WHERE state = ?", state).fetchone()[0]
 
-    def ahead_of(self, job_id):
+    def ahead_of(self, job_id: str) -> int:
         """How many wait in front of it."""
-        with self._lock:
-            words = (
-                "SELECT count(*) FROM jobs WHERE state = 'queued' AND number < (SELECT number FROM jobs WHERE id = ?)"
-            )
-            return self._db.execute(words, (job_id,)).fetchone()[0]
+        before = "state = 'queued' AND number < (SELECT number FROM jobs WHERE id = ?)"
+        return self._execute(f"SELECT count(*) FROM jobs WHERE {before}", job_id).fetchone()[0]
 
-    def take(self, most=None):
-        """The oldest that waits, and others like it as far as a batch (or `most`) goes: now running; none where nothing waits.
+    def take(self, most: int | None = None) -> list[SoloJob]:
+        """The oldest that waits, and others of its shape as far as a batch (or `most`) goes: now running.
 
         What was being played when the process ended is played alone: it may be to blame.
         """
         with self._lock:
-            oldest = self._jobs("WHERE state = 'queued' ORDER BY number LIMIT 1")
-            if not oldest:
-                self.arrived.clear()
-                return []
-            fit = max(1, self.limits.batch // oldest[0].weight)
-            most = fit if most is None else min(most, fit)
-            like = "WHERE state = 'queued' AND tries = 0 AND shape = ? ORDER BY number LIMIT ?"
-            chosen = oldest if oldest[0].tries else self._jobs(like, oldest[0].shape, most)
-            ids = [job.id for job in chosen]
-            self._db.execute(f"UPDATE jobs SET state = 'running', tries = tries + 1, started_s = ? WHERE id IN ({_marks(ids)})",
-                             (time.time(), *ids))  # fmt: skip
+            chosen = self._jobs("WHERE state = 'queued' ORDER BY number LIMIT 1")
+            if chosen and not chosen[0].tries:
+                fit = max(1, self.limits.batch // chosen[0].weight)
+                like = "WHERE state = 'queued' AND tries = 0 AND shape = ? ORDER BY number LIMIT ?"
+                chosen = self._jobs(like, chosen[0].shape, fit if most is None else min(most, fit))
+            change = "state = 'running', tries = tries + 1, started_s = ?"
+            self._set(change, [job.id for job in chosen], ("queued",), time.time())
             return chosen
 
-    def running(self, ids):
+    def running(self, ids: list[str]) -> set[str]:
         """Those of the ids that still run: the others were cancelled meanwhile."""
-        with self._lock:
-            rows = self._db.execute(f"SELECT id FROM jobs WHERE state = 'running' AND id IN ({_marks(ids)})", ids)
-            return {row[0] for row in rows}
+        rows = self._execute(f"SELECT id FROM jobs WHERE state = 'running' AND id {AMONG}", json.dumps(ids))
+        return {row[0] for row in rows}
 
-    def finish(self, job_id):
-        """Done, where it still runs: whether it does."""
-        return self._end(job_id, "done", ("running",))
+    def end(self, job_id: str, state: str, error: str | None = None) -> bool:
+        """Whether it had not ended, and, to be done, was running: now it is done, cancelled or failed."""
+        change, before = "state = ?, error = ?, ended_s = ?, work = '{}'", ("running",) if state == "done" else OPEN
+        return self._set(change, [job_id], before, state, error, time.time()) > 0
 
-    def fail(self, job_id, error):
-        """Failed, with what to tell the client."""
-        return self._end(job_id, "failed", OPEN, error)
-
-    def cancel(self, job_id):
-        """Cancelled, where it had not ended: whether it had not."""
-        return self._end(job_id, "cancelled", OPEN)
-
-    def _end(self, job_id, state, whence, error=None):
-        with self._lock:
-            words = f"UPDATE jobs SET state = ?, error = ?, ended_s = ?, midi = NULL WHERE id = ? AND state IN ({_marks(whence)})"
-            return self._db.execute(words, (state, error, time.time(), job_id, *whence)).rowcount > 0
-
-    def requeue(self):
-        """Queue again what runs: nobody plays it any more. What has ended the process too often fails."""
-        with self._lock:
-            self._db.execute("UPDATE jobs SET state = 'failed', ended_s = ?, error = 'It ended the server each time it was tried.' "
-                             "WHERE state = 'running' AND tries >= ?", (time.time(), self.limits.tries))  # fmt: skip
-            self._db.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
-            self.arrived.set()
-
-    def give_back(self, ids):
+    def give_back(self, ids: list[str]) -> None:
         """Queue these again, as if they had not been tried."""
-        with self._lock:
-            self._db.execute(f"UPDATE jobs SET state = 'queued', tries = tries - 1 "
-                             f"WHERE state = 'running' AND id IN ({_marks(ids)})", ids)  # fmt: skip
+        self._set("state = 'queued', tries = tries - 1", ids, ("running",))
+        self.arrived.set()
 
-    def sweep(self):
+    def sweep(self) -> list[str]:
         """Forget what ended long ago, or is one too many: the ids."""
+        newest = "SELECT id FROM jobs WHERE ended_s IS NOT NULL ORDER BY ended_s DESC LIMIT ?"
+        statement = f"DELETE FROM jobs WHERE ended_s < ? OR ended_s IS NOT NULL AND id NOT IN ({newest}) RETURNING id"
         with self._lock:
-            marks = _marks(ENDED)
-            old = self._db.execute(f"SELECT id FROM jobs WHERE state IN ({marks}) AND ended_s < ?",
-                                   (*ENDED, time.time() - self.limits.ttl_s)).fetchall()  # fmt: skip
-            many = self._db.execute(f"SELECT id FROM jobs WHERE state IN ({marks}) ORDER BY ended_s DESC LIMIT -1 OFFSET ?",
-                                    (*ENDED, self.limits.kept)).fetchall()  # fmt: skip
-            ids = sorted({row[0] for row in [*old, *many]})
-            for job_id in ids:
-                self._db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
-            return ids
+            rows = self._execute(statement, time.time() - self.limits.ttl_s, self.limits.kept)
+            return [row[0] for row in rows]
 
-    def _jobs(self, where, *words, columns=COLUMNS):
+    def _jobs(self, where, *values, work="work"):
+        columns = ", ".join(work if field.name == "work" else field.name for field in dataclasses.fields(SoloJob))
         with self._lock:
-            return [Job(*row) for row in self._db.execute(f"SELECT {columns} FROM jobs {where}", words)]
+            return [SoloJob(*row) for row in self._db.execute(f"SELECT {columns} FROM jobs {where}", values)]
 
+    def _set(self, change, ids, states, *values):
+        """Change those of the ids that are in one of the states: how many."""
+        statement = f"UPDATE jobs SET {change} WHERE id {AMONG} AND state {AMONG}"
+        return self._execute(statement, *values, json.dumps(ids), json.dumps(states)).rowcount
 
-def _marks(values):
-    return ", ".join("?" * len(values))
+    def _execute(self, statement, *values):
+        with self._lock:
+            return self._db.execute(statement, values)

@@ -1,39 +1,38 @@
-const $ = id => document.getElementById(id);
-const NUMBERS = ["seconds", "tempo_bpm", "temperature", "guidance_scale", "seed", "from_s", "to_s"];
-const FIELD = { style: "style", bars: "seconds", body: "midi" };  // where the server names another field than the page has
+const LOOK_EVERY_MS = 250;
+// where the server names another field than the page has
+const FIELD = { choruses: "length", bars: "length", seconds: "length", body: "midi" };
 let job = null;
 
-function say(text) { $("said").textContent = text; }
-
-class Refused extends Error {
-  constructor(status, problem) { super(problem.detail || `HTTP ${status}`); this.status = status; this.errors = problem.errors || []; }
-}
+function say(text) { byId("said").textContent = text; }
 
 async function ask(path, options = {}) {
   const headers = { ...options.headers };
-  const token = $("token").value || sessionStorage.getItem("token");
+  const token = byId("token").value || sessionStorage.getItem("token");
   if (token) headers.Authorization = `Bearer ${token}`;
   const answer = await fetch(path, { ...options, headers });
   if (answer.ok) { if (token) sessionStorage.setItem("token", token); return answer; }
-  if (answer.status === 401) { $("tokenRow").hidden = false; sessionStorage.removeItem("token"); $("token").focus(); }
-  throw new Refused(answer.status, await answer.json().catch(() => ({})));
+  if (answer.status === 401) {
+    byId("tokenRow").hidden = false;
+    sessionStorage.removeItem("token");
+    byId("token").focus();
+  }
+  const problem = await answer.json().catch(() => ({}));
+  throw Object.assign(new Error(problem.detail || `HTTP ${answer.status}`), { errors: problem.errors || [] });
 }
 
 async function base64(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
-  let text = "";
-  for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
-  return btoa(text);
+  return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
 }
 
 async function order() {
-  const wanted = { chords: $("chords").value };
-  for (const id of NUMBERS) if ($(id).value !== "") wanted[id] = Number($(id).value);
-  for (const knob of document.querySelectorAll(".rule")) if (knob.value.trim()) wanted[knob.id] = knob.value.trim();
-  const [first, second, share] = [$("style").value, $("mix").value, Number($("share").value)];
-  const style = first && second && first !== second ? `${first}:${(1 - share).toFixed(2)},${second}:${share.toFixed(2)}` : first || second;
-  if (style) wanted.style = style;
-  if ($("midi").files.length) wanted.midi = await base64($("midi").files[0]);
+  const given = [...new FormData(byId("knobs"))].filter(([, value]) => typeof value === "string" && value.trim());
+  const wanted = Object.fromEntries(given.map(([name, value]) => [name, value.trim()]));
+  if (byId("length").value) wanted[byId("unit").value] = byId("length").value;
+  const [first, second, share] = [byId("style").value, byId("mix").value, Number(byId("share").value)];
+  const mixed = `${first}:${(1 - share).toFixed(2)},${second}:${share.toFixed(2)}`;
+  if (first || second) wanted.style = first && second && first !== second ? mixed : first || second;
+  for (const id of ["midi", "theme"]) if (byId(id).files.length) wanted[id] = await base64(byId(id).files[0]);
   return wanted;
 }
 
@@ -41,7 +40,7 @@ function showFaults(errors) {
   for (const old of document.querySelectorAll(".fault")) old.remove();
   for (const field of document.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
   for (const { field, detail } of errors) {
-    const name = field.split(".")[0], knob = $(FIELD[name] || name);
+    const name = field.split(".")[0], knob = byId(FIELD[name] || name);
     if (!knob) continue;
     const words = document.createElement("small");
     words.className = "fault";
@@ -52,40 +51,26 @@ function showFaults(errors) {
   }
 }
 
-async function* events(answer) {
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let text = ""; ;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    text += value;
-    for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) {
-      const data = text.slice(0, end).split("\n").find(line => line.startsWith("data: "));
-      if (data) yield JSON.parse(data.slice(6));
-    }
-  }
-}
-
-async function follow(started) {
-  let last = started;
-  for await (const state of events(await ask(started.links.events))) {
-    last = state;
-    $("progress").value = state.progress;
+async function follow(state) {
+  for (; ["queued", "running"].includes(state.state); state = await (await ask(state.links.self)).json()) {
+    byId("progress").value = state.progress;
     say(state.state === "queued" ? `${state.ahead} ahead` : "playing");
+    await new Promise(resolve => setTimeout(resolve, LOOK_EVERY_MS));
   }
-  return last;
+  return state;
 }
 
 async function generate() {
   showFaults([]);
   busy(true);
   try {
-    const wanted = JSON.stringify(await order());
-    job = await (await ask("/v1/solos", { method: "POST", body: wanted, headers: { "Content-Type": "application/json" } })).json();
-    $("cancel").disabled = false;
+    const headers = { "Content-Type": "application/json" };
+    job = await (await ask("/v1/solos", { method: "POST", body: JSON.stringify(await order()), headers })).json();
+    byId("cancel").disabled = false;
     job = await follow(job);
     if (job.state === "done") {
-      $("player").srcdoc = await (await ask(job.links.html)).text();
-      $("player").hidden = $("files").hidden = false;
+      byId("player").srcdoc = await (await ask(job.links.html)).text();
+      byId("player").hidden = byId("files").hidden = false;
     }
     say(job.state === "failed" ? `failed: ${job.error}` : job.state);
   } catch (error) {
@@ -96,37 +81,36 @@ async function generate() {
 }
 
 function busy(is) {
-  $("generate").disabled = is;
-  $("cancel").disabled = true;
-  $("progress").hidden = !is;
-  if (is) { $("progress").value = 0; say("asking"); }
+  byId("generate").disabled = is;
+  byId("cancel").disabled = true;
+  byId("progress").hidden = !is;
+  if (is) { byId("progress").value = 0; say("asking"); }
 }
 
 async function cancel() {
-  $("cancel").disabled = true;
+  byId("cancel").disabled = true;
   await ask(job.links.self, { method: "DELETE" }).catch(error => say(error.message));
 }
 
 async function save(kind) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(await (await ask(job.links[kind])).blob());
-  link.download = `solo-${job.id.slice(0, 8)}.${kind}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  download(await (await ask(job.links[kind])).blob(), `solo-${job.id.slice(0, 8)}.${kind}`);
 }
 
 async function fillStyles() {
   try {
     const { styles } = await (await ask("/v1/styles")).json();
-    for (const id of ["style", "mix"]) while ($(id).options.length > 1) $(id).remove(1);
-    for (const id of ["style", "mix"]) for (const name of styles) $(id).add(new Option(name, name));
+    for (const id of ["style", "mix"]) while (byId(id).options.length > 1) byId(id).remove(1);
+    for (const id of ["style", "mix"]) for (const name of styles) byId(id).add(new Option(name, name));
   } catch (error) { say(error.message); }
 }
 
-$("knobs").addEventListener("submit", event => { event.preventDefault(); if (!$("generate").disabled) generate(); });
-$("cancel").addEventListener("click", cancel);
-$("dice").addEventListener("click", () => { $("seed").value = Math.floor(Math.random() * 2 ** 31); });
-$("token").addEventListener("change", fillStyles);
+byId("knobs").addEventListener("submit", event => {
+  event.preventDefault();
+  if (!byId("generate").disabled) generate();
+});
+byId("cancel").addEventListener("click", cancel);
+byId("dice").addEventListener("click", () => { byId("seed").value = Math.floor(Math.random() * 2 ** 31); });
+byId("token").addEventListener("change", fillStyles);
 for (const [id, kind] of [["saveMid", "mid"], ["saveWav", "wav"], ["saveJson", "json"]])
-  $(id).addEventListener("click", () => save(kind).catch(error => say(error.message)));
+  byId(id).addEventListener("click", () => save(kind).catch(error => say(error.message)));
 if (location.protocol !== "file:") fillStyles();

@@ -1,38 +1,37 @@
-"""The same jobs for workers on other machines: dramatiq over Redis, at least once, with one result each.
+"""Workers on other machines: dramatiq over Redis, at least once, with one result each.
 
-The server keeps its jobs in SQLite and sends those of like shape as one message; a worker (redis_worker.py) plays them
-together and returns what became of each. When a worker dies, dramatiq gives its message to another one; should Redis
-itself forget, the server sends the jobs again. Results, retries, time limits and shutdown are dramatiq's middleware.
+The server keeps its jobs in SQLite and sends those of like shape as one message; a worker plays them together. When a
+worker dies, dramatiq gives its message to another one; should Redis itself forget, the server sends the message again.
+Results, retries, time limits and shutdown are dramatiq's middleware.
 """
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import logging
 import math
 import re
-import threading
 import time
 import uuid
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import Retries, Shutdown, ShutdownNotifications, TimeLimit
+from dramatiq.rate_limits.backends import RedisBackend as Counters
 from dramatiq.results import ResultFailure, ResultMissing, Results
 from dramatiq.results.backends import RedisBackend
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from lib.apps.server.jobs import Job
+from lib.apps.server.dispatcher import LOOK_EVERY_S, JobFailed, Player, Stopped, reason_of
 from lib.apps.server.limits import Limits
-from lib.apps.server.worker import LOOK_EVERY_S, SWEEP_EVERY_S
 from lib.config import ConfigError
 
 QUEUE, ACTOR = "solos", "play"
-PROGRESS, CANCELLED = "progress", "cancelled"  # mailboxes of a batch: dict job id -> share; list of job ids
+PROGRESS, CANCELLED = "progress", "cancelled"  # mailboxes of a message: dict job id -> share; True
 WORKER_NAME = "mehldau-worker-"  # of workers' connections, so that a server can count them
 HEARTBEAT_MS = 10_000  # without one a worker is dead
 MAINTENANCE = 200_000  # of a million calls, those that look for the dead
@@ -83,166 +82,123 @@ def make_broker(client: redis.Redis, limits: Limits) -> RedisBroker:
     return broker
 
 
-def post(client: redis.Redis, box: str, batch_id: str, value: Any) -> None:
-    """Leave the newest value of a batch for the other side."""
-    RedisBackend(client=client).store_result(_address(box, batch_id), value, RESULT_MS)
+def post(client: redis.Redis, box: str, message_id: str, value: Any) -> None:
+    """Leave a value about a message for the other side, in place of an older one."""
+    RedisBackend(client=client).store_result(_message(box, message_id), value, RESULT_MS)
 
 
-def read(client: redis.Redis, box: str, batch_id: str) -> Any:
-    """What `post` left; None where it left nothing."""
+def read(client: redis.Redis, box: str, message_id: str) -> Any:
+    """What `post` left, or, in the box ACTOR, the message's result; None where there is nothing."""
     try:
-        return RedisBackend(client=client).get_result(_address(box, batch_id))
+        return RedisBackend(client=client).get_result(_message(box, message_id))
     except ResultMissing:
         return None
 
 
-def _address(box, batch_id):
-    return dramatiq.Message(QUEUE, box, (), {}, {}, message_id=batch_id)
+def _message(actor, message_id, *values):
+    return dramatiq.Message(QUEUE, actor, values, {}, {}, message_id=message_id)
 
 
-class Parcel(NamedTuple):
-    """What a worker needs of a jobs.Job, as it goes through Redis."""
+class RemotePlayer:
+    """Plays as dispatcher.Player does, by workers; ConfigError where there is no Redis at the url."""
 
-    id: str
-    work: str
-    midi: bytes | None
+    threads = 64
 
-    def as_plain(self) -> list:
-        """For JSON."""
-        return [self.id, self.work, None if self.midi is None else base64.b64encode(self.midi).decode()]
+    def __init__(self, url: str, limits: Limits):
+        self.client, self.limits, self._workers = connect(url), limits, 1
+        self.broker = make_broker(self.client, limits)
 
-    @classmethod
-    def from_plain(cls, values: list) -> Parcel:
-        """What as_plain gave."""
-        job_id, work, midi = values
-        return cls(job_id, work, None if midi is None else base64.b64decode(midi))
+    def room(self, queued: int) -> tuple[int, int]:
+        """How many batches may be under way, and of how many jobs each: no worker is left without."""
+        with contextlib.suppress(redis.RedisError):  # then there are as many as there were
+            names = {client["name"] for client in self.client.client_list()}
+            self._workers = max(1, sum(name.startswith(WORKER_NAME) for name in names))
+        return BATCHES_PER_WORKER * self._workers, max(1, math.ceil(queued / self._workers))
+
+    def play(self, works: Mapping[str, str], wanted: Callable[[dict[str, float]], bool]) -> dict[str, dict]:
+        """As Player.play; jobs that a worker died with fail together, and one alone when it has ended several."""
+        for _ in range(1 if len(works) > 1 else self.limits.tries):
+            answer = self._answer(works, wanted)
+            if "error" in answer:
+                raise JobFailed(answer["error"])
+            if answer:
+                return answer
+        raise JobFailed("It ended the worker each time it was tried.")
+
+    def _answer(self, works, wanted):
+        """What QueueWorker.perform returned."""
+        message_id, shares, seen_s = None, dict.fromkeys(works, 0.0), 0.0
+        while wanted(shares):
+            try:
+                if message_id is None:
+                    new_id = uuid.uuid4().hex
+                    self.broker.enqueue(_message(ACTOR, new_id, new_id, dict(works)))
+                    message_id, seen_s = new_id, time.monotonic()
+                if (answer := read(self.client, ACTOR, message_id)) is not None:
+                    return answer
+                shares |= read(self.client, PROGRESS, message_id) or {}
+                if self.broker.do_qsize(QUEUE) > 0:  # waiting, or being played
+                    seen_s = time.monotonic()
+                elif time.monotonic() - seen_s > LOST_S:
+                    message_id = None
+            except ResultFailure as failure:
+                if failure.orig_exc_type == "TimeLimitExceeded":
+                    return {"error": f"It took longer than {self.limits.job_s:g} s."}
+                raise
+            except redis.RedisError as error:
+                log.warning("Redis: %s; trying again", error)
+            time.sleep(LOOK_EVERY_S)
+        if message_id is not None:
+            with contextlib.suppress(redis.RedisError):
+                post(self.client, CANCELLED, message_id, True)
+        raise Stopped
 
 
-@dataclass
-class Batch:
-    """Jobs that were sent together.
+class QueueWorker:
+    """What a worker does with messages.
 
     Attributes
     ----------
-    message : the dramatiq.Message; None: it has to be sent, perhaps again
-    missing_since_s : since when the queue has been without it, by time.monotonic; None: it is there, as far as known
-    cancelled : ids of which the worker knows that nobody wants them
+    client : redis.Redis
+    quick : the same, for questions within a batch; it never tries again, for the music must not wait
     """
 
-    jobs: list[Job]
-    message: dramatiq.Message | None = None
-    missing_since_s: float | None = None
-    cancelled: set[str] = field(default_factory=set)
+    def __init__(self, url: str, player: Player):
+        name = f"{WORKER_NAME}{uuid.uuid4().hex}"
+        self.client, self.quick = connect(url, name=name), connect(url, tries=0, name=name)
+        self.broker, self.counters = make_broker(self.client, player.limits), Counters(client=self.client)
+        self.player = player
+
+    def perform(self, message_id: str, works: dict[str, str]) -> dict:
+        """Play the jobs of a message: Player.play's results; {"error": text}; {} where a worker has died with it."""
+        if read(self.client, CANCELLED, message_id):
+            return {}
+        key = f"{QUEUE}-tries:{message_id}"
+        if not self.counters.incr(key, 1, 1, RESULT_MS):
+            return {}
+        try:
+            return self.player.play(works, lambda shares: self._is_wanted(message_id, shares))
+        except Stopped:
+            return {}
+        except Exception as error:  # whatever a job does, the worker lives on
+            return {"error": reason_of(error)}
+        finally:  # however it ended, the worker has outlived it
+            self.counters.decr(key, 1, 0, RESULT_MS)
+
+    def _is_wanted(self, message_id, shares):
+        """Report progress; False if the jobs are no longer wanted. A short Redis outage ends nothing."""
+        try:
+            post(self.quick, PROGRESS, message_id, shares)
+            return not read(self.quick, CANCELLED, message_id)
+        except redis.RedisError as error:
+            log.warning("Redis: %s; playing on", error)
+            return True
 
 
-class Dispatcher(threading.Thread):
-    """Stands where Worker stands: sends jobs to workers, and fetches what became of them.
-
-    Parameters
-    ----------
-    jobs, results, metrics : as Worker takes them
-    url : redis://HOST:PORT/NUMBER
-    """
-
-    def __init__(self, jobs, results, metrics, url: str):
-        super().__init__(name="dispatcher", daemon=True)
-        self.jobs, self.results, self.metrics = jobs, results, metrics
-        self.redis = connect(url)
-        self.broker = make_broker(self.redis, jobs.limits)
-        self.progress, self._sent, self._ending = {}, [], threading.Event()
-
-    def stop(self):
-        """End; what is with workers is sent again at the next start."""
-        self._ending.set()
-        self.join()
-        self.jobs.give_back([job.id for batch in self._sent for job in batch.jobs])
-        self.redis.close()
-
-    def run(self):
-        """Send and fetch."""
-        swept_s = 0.0
-        while not self._ending.wait(LOOK_EVERY_S):
-            try:
-                self._send()
-                self._fetch()
-                if time.monotonic() - swept_s > SWEEP_EVERY_S:
-                    swept_s = time.monotonic()
-                    for job_id in self.jobs.sweep():
-                        self.results.remove(job_id)
-            except redis.RedisError as error:
-                log.warning("Redis: %s; trying again", error)
-                self._ending.wait(1.0)
-            except Exception:  # such as a full disk: the thread must outlive it
-                log.exception("the dispatcher continues")
-                self._ending.wait(1.0)
-
-    def _send(self):
-        """Batches, of such sizes that no worker is left without; what could not be sent before goes first."""
-        workers = max(1, self._count_workers())
-        share = max(1, math.ceil(self.jobs.count("queued") / workers))
-        while len(self._sent) < BATCHES_PER_WORKER * workers and (jobs := self.jobs.take(share)):
-            self._sent.append(Batch(jobs))
-            self.metrics.handed_on(len(jobs))
-        for batch in self._sent:
-            if batch.message is None:
-                parcels = [Parcel(job.id, job.work, job.midi).as_plain() for job in batch.jobs]
-                batch_id = uuid.uuid4().hex
-                message = dramatiq.Message(QUEUE, ACTOR, (batch_id, parcels), {}, {}, message_id=batch_id)
-                self.broker.enqueue(message)
-                batch.message, batch.missing_since_s = message, None
-
-    def _count_workers(self):
-        """By the names of their connections."""
-        names = {client["name"] for client in self.redis.client_list()}
-        return sum(name.startswith(WORKER_NAME) for name in names)
-
-    def _fetch(self):
-        for batch in [batch for batch in self._sent if batch.message is not None]:
-            running = self.jobs.running([job.id for job in batch.jobs])
-            cancelled = {job.id for job in batch.jobs} - running
-            if cancelled != batch.cancelled:
-                post(self.redis, CANCELLED, batch.message.message_id, sorted(cancelled))
-                batch.cancelled = cancelled
-            try:
-                answers = batch.message.get_result(backend=RedisBackend(client=self.redis))
-            except ResultMissing:
-                self._follow(batch)
-                continue
-            except ResultFailure as failure:
-                answers = None if len(batch.jobs) > 1 else {batch.jobs[0].id: {"error": _reason(failure, self.jobs)}}
-            self._sent.remove(batch)
-            for job in batch.jobs:
-                self.progress.pop(job.id, None)
-                if answers is None:  # it failed in company, or its worker died: one of them may be to blame
-                    self._sent += [Batch([job])] if job.id in running else []
-                elif job.id in answers:
-                    self._end(job, answers[job.id])
-
-    def _follow(self, batch):
-        """Note how far a batch is; it is sent again where the queue has lost it."""
-        self.progress |= read(self.redis, PROGRESS, batch.message.message_id) or {}
-        if self.broker.do_qsize(QUEUE) > 0:  # waiting, or being played
-            batch.missing_since_s = None
-        elif batch.missing_since_s is None:
-            batch.missing_since_s = time.monotonic()
-        elif time.monotonic() - batch.missing_since_s > LOST_S:
-            batch.message = None
-
-    def _end(self, job, answer):
-        if "error" in answer:
-            if self.jobs.fail(job.id, answer["error"]):
-                self.metrics.ended("failed")
-        elif self.jobs.running([job.id]):
-            self.results.write(job.id, answer)
-            if self.jobs.finish(job.id):
-                self.metrics.ended("done", time.time() - job.created_s)
-            else:
-                self.results.remove(job.id)
-
-
-def _reason(failure, jobs):
-    """What a client reads where a worker gave up a job."""
-    if failure.orig_exc_type == "TimeLimitExceeded":
-        return f"It took longer than {jobs.limits.job_s:g} s."
-    log.error("a worker gave up: %s", failure)
-    return "Internal error; the log says more."
+def make_worker(url: str, player: Player) -> dramatiq.Worker:
+    """A worker, not started, that plays one message at a time; ConfigError where there is no Redis at the url."""
+    worker = QueueWorker(url, player)
+    dramatiq.actor(worker.perform, actor_name=ACTOR, queue_name=QUEUE, broker=worker.broker)
+    started = dramatiq.Worker(worker.broker, worker_threads=1, worker_timeout=200)
+    started.queue_prefetch = 1  # it holds what it plays, and nothing more
+    return started

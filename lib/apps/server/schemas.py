@@ -1,41 +1,43 @@
-"""What a client asks for: GenerateRequest and the performance that a solo continues, or fills a gap of."""
+"""A client's request: a GenerateRequest, and MIDI files to continue, infill or use as a theme."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from lib.apps.server.errors import Problem
-from lib.checkpoints.config_migration import renamed
-from lib.config import GUIDED_CANDIDATES, STRICT, ConfigError
-from lib.generation.generate import Order
-from lib.generation.request import RULE_OPTIONS, GenerateRequest, request_from
-from lib.music.chart import Chart
-from lib.music.chords import ChordError
-from lib.music.notes import MidiError, Notes, read_midi, read_tempo
+from lib.apps.server.errors import field_error, of_field
+from lib.apps.server.limits import Limits
+from lib.checkpoints.config_migration import known_values, renamed
+from lib.checkpoints.load import Styles
+from lib.config import STRICT, build
+from lib.generation.generate import find_passage
+from lib.generation.performance import as_theme, order_of, read_performance
+from lib.generation.request import GenerateRequest, MetreText, Order, Tempo
+from lib.music.notes import MidiError, Notes, read_midi
+from lib.music.tempo_map import TempoMap
 
-PLAIN = GenerateRequest()
+LENGTHS = ("choruses", "bars", "seconds")
+BEATS_ALIKE = 10  # solos whose lengths in felt beats differ by fewer may be played together
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SoloOrder(GenerateRequest):
     """A GenerateRequest as the server takes it: what is left out is chosen as on the command line."""
 
-    seconds: Annotated[float, Field(gt=0, le=3600)] | None = None
-    bars: Annotated[int, Field(ge=1)] | None = None  # instead of seconds
-    tempo_bpm: Annotated[float, Field(ge=20, le=400)] | None = None  # None: as the MIDI file says, or 120
+    tempo_bpm: Tempo | None = None  # None: as the MIDI file says, or 120
+    metre: MetreText | None = None  # None: as the MIDI file says, or 4/4
     num_candidates: Annotated[int, Field(ge=1, le=64)] | None = None  # None: 8 where a rule is asked, else 1
     midi: str | None = None  # a MIDI file in base64 to continue; with from_s and to_s: to fill that gap of
     from_s: Annotated[float, Field(ge=0)] | None = None
     to_s: Annotated[float, Field(gt=0)] | None = None
+    theme: str | None = None  # a MIDI file in base64 that the music comes back to with each chorus
 
     @model_validator(mode="before")
     @classmethod
@@ -43,117 +45,85 @@ class SoloOrder(GenerateRequest):
         """Fields by the names of this version."""
         return renamed(GenerateRequest, values, "") if isinstance(values, dict) else values
 
-    def length_s(self, tempo_bpm):
-        """Of the new music."""
-        if self.to_s is not None:
-            return self.to_s - self.from_s
-        return self.bars * self.beats_per_bar * 60 / tempo_bpm if self.bars else self.seconds or PLAIN.seconds
-
-    def request(self, tempo_bpm, seconds):
-        """GenerateRequest with everything decided."""
-        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(GenerateRequest)}
-        candidates = self.num_candidates or (GUIDED_CANDIDATES if self.asks_for_rules else 1)
-        return GenerateRequest(**{**own, "seconds": seconds, "tempo_bpm": tempo_bpm, "num_candidates": candidates})
+    def order(self, limits: Limits, callback: Callable | None = None) -> Order:
+        """What is to be played, with everything decided; ConfigError names a MIDI file that can't be read."""
+        notes, tempo_map = (None, None) if self.midi is None else _read_field("midi", self.midi, limits)
+        theme = None if self.theme is None else as_theme(*_read_field("theme", self.theme, limits))
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(GenerateRequest)}
+        about = {"from_s": self.from_s, "to_s": self.to_s, "theme": theme, "callback": callback}
+        return order_of(values, notes, tempo_map, **about)
 
 
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """An order that was checked: what a worker needs of it.
-
-    Attributes
-    ----------
-    request : GenerateRequest
-    midi : bytes of a MIDI file, or None
-    from_s, to_s : the gap, or None
-    """
-
-    request: GenerateRequest
-    midi: bytes | None = None
-    from_s: float | None = None
-    to_s: float | None = None
-
-    def to_json(self):
-        """All but the MIDI file, as text."""
-        return json.dumps({"request": dataclasses.asdict(self.request), "from_s": self.from_s, "to_s": self.to_s})
-
-    @classmethod
-    def from_json(cls, text, midi):
-        """What to_json wrote."""
-        values = json.loads(text)
-        return cls(request_from(values.pop("request"), "The job"), midi, **values)
-
-    def order(self, limits, callback=None):
-        """generate.Order."""
-        notes = None if self.midi is None else read_performance(self.midi, limits)
-        return Order(self.request, notes, self.from_s, self.to_s, callback)
-
-    @property
-    def shape(self):
-        """What must be the same for two to be worth playing together."""
-        seconds = self.request.seconds if self.to_s is None else self.to_s - self.from_s
-        return f"{math.ceil(seconds / 5)} {self.request.num_steps} {self.request.num_candidates} {self.to_s is None}"
+def write_order(asked: SoloOrder) -> str:
+    """As JSON, for `read_order`."""
+    return json.dumps(dataclasses.asdict(asked))
 
 
-def check(asked, styles, limits):
-    """Work of a SoloOrder; Problem names the field that can't be."""
-    _check_sizes(asked, limits)
-    midi = None if asked.midi is None else decode_midi(asked.midi)
-    if (asked.from_s is None) != (asked.to_s is None) or (asked.from_s is not None and midi is None):
-        raise Problem.of_field("from_s" if asked.from_s is None else "to_s", "from_s, to_s and midi go together.")
-    notes = None if midi is None else _of_field("midi", MidiError, read_performance, midi, limits)
-    tempo_bpm = asked.tempo_bpm or (read_tempo(midi, asked.from_s) if midi else None) or PLAIN.tempo_bpm
-    if not 0 < (seconds := asked.length_s(tempo_bpm)) <= limits.seconds:
-        field = "bars" if asked.bars else "seconds" if asked.to_s is None else "to_s"
-        raise Problem.of_field(
-            field, f"{seconds:g} s of music; this server plays more than 0 and at most {limits.seconds:g} s."
-        )
-    request = asked.request(tempo_bpm, seconds)
-    if asked.from_s is not None:
-        _of_field("from_s", ConfigError, lambda: Order(request, notes, asked.from_s, asked.to_s).borders)
-    if request.style is not None:
-        _of_field("style", ConfigError, styles.vector, request.style)
-    return Work(request, midi, asked.from_s, asked.to_s)
+def read_order(text: str) -> SoloOrder:
+    """What write_order wrote, in whichever version; ConfigError for a field that this one does not know."""
+    values = json.loads(text)
+    values |= values.pop("request", {})  # where versions without themes kept all but the passage
+    return build(SoloOrder, known_values(SoloOrder, values, "The job"))
 
 
-def _check_sizes(asked, limits):
-    if asked.bars is not None and asked.seconds is not None:
-        raise Problem.of_field("bars", "give either bars or seconds.")
-    for name, most in (
-        ("num_steps", limits.num_steps),
-        ("num_candidates", limits.num_candidates),
-        ("bars", limits.bars),
-    ):
-        if (value := getattr(asked, name)) is not None and value > most:
-            raise Problem.of_field(name, f"{value}; this server takes {most} at most.")
-    for name in RULE_OPTIONS:
-        if isinstance(value := getattr(asked, name), tuple) and len(value) > limits.points:
-            raise Problem.of_field(name, f"{len(value)} points; this server takes {limits.points} at most.")
+def check(asked: SoloOrder, styles: Styles, limits: Limits) -> Order:
+    """The Order of what is asked for; ConfigError names the field that can't be, or is beyond the limits."""
+    for name in ("num_steps", "num_candidates", "bars"):
+        if (getattr(asked, name) or 0) > (most := getattr(limits, name)):
+            raise field_error(name, f"{getattr(asked, name)}; this server takes {most} at most.")
     for name in ("chords", "style"):
         if len(getattr(asked, name) or "") > limits.chart_characters:
-            raise Problem.of_field(name, f"this server reads {limits.chart_characters} characters at most.")
-    bars = 0 if asked.own_changes else len(_of_field("chords", ChordError, Chart.parse, asked.chords).bars)
+            raise field_error(name, f"this server reads {limits.chart_characters} characters at most.")
+    if (asked.from_s is None) != (asked.to_s is None) or (asked.from_s is not None and asked.midi is None):
+        raise field_error("from_s" if asked.from_s is None else "to_s", "from_s, to_s and midi go together.")
+    order = asked.order(limits)
+    if order.request.style is not None:
+        with of_field("style"):
+            styles.vector(order.request.style)
+    with of_field("chords"):
+        bars = 0 if order.request.own_changes else len(order.request.parsed_chart().bars)
     if bars > limits.bars:
-        raise Problem.of_field("chords", f"{bars} bars; this server takes {limits.bars} at most.")
+        raise field_error("chords", f"{bars} bars; this server takes {limits.bars} at most.")
+    if (length_s := _length_s(order)) > limits.seconds:
+        given = [name for name in ("to_s", *LENGTHS) if getattr(asked, name) is not None]
+        text = f"{length_s:g} s of music; this server plays {limits.seconds:g} s at most."
+        raise field_error((*given, "chords")[0], text)
+    if order.is_infilling:
+        with of_field("from_s"):
+            find_passage(order)
+    return order
 
 
-def _of_field(field, kind, function, *words):
-    """The function's answer; an error of this kind becomes a Problem of the field."""
+def shape_of(order: Order) -> str:
+    """Orders of the same shape may be played together without waiting much for each other."""
+    beats = _length_s(order) / 60 * order.request.timing.felt_bpm
+    settings = order.request.num_steps, order.request.num_candidates, not order.is_infilling
+    return " ".join(map(str, (math.ceil(beats / BEATS_ALIKE), *settings)))
+
+
+def _length_s(order):
+    """Of the new music."""
+    return order.to_s - order.from_s if order.is_infilling else order.request.length_s
+
+
+def _read_field(field, text, limits):
+    """(Notes, TempoMap) of a MIDI file in base64."""
     try:
-        return function(*words)
-    except kind as error:
-        raise Problem.of_field(field, getattr(error, "fields", {}).get("passage") or str(error)) from None
+        content = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise field_error(field, "is not base64.") from None
+    with of_field(field):
+        return check_performance(content, limits)
 
 
-def decode_midi(text):
-    """bytes of base64; Problem where it is none."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise Problem.of_field("midi", "is not base64.") from None
+def check_performance(content: bytes, limits: Limits) -> tuple[Notes, TempoMap]:
+    """Notes of a MIDI file within the limits, no pedal beyond the last note, and its beats; MidiError otherwise."""
+    notes = check_notes(content, limits)
+    return notes, read_performance(content)[1]
 
 
-def read_performance(content, limits):
-    """Notes of a MIDI file's bytes within the limits, no pedal beyond the last note; MidiError says what is wrong."""
+def check_notes(content: bytes, limits: Limits) -> Notes:
+    """The notes of check_performance alone."""
     if content.count(b"MTrk") > limits.tracks:  # each takes a parser some kB: 2 MB of them, 300 MB
         raise MidiError(f"has {content.count(b'MTrk'):,} tracks; this server takes {limits.tracks} at most")
     notes = read_midi(content)
@@ -163,14 +133,3 @@ def read_performance(content, limits):
         raise MidiError(f"lasts {notes.end_s:.0f} s; this server takes {limits.performance_s:g} s at most")
     pedal_s = notes.pedal_s.clip(0, notes.end_s)
     return dataclasses.replace(notes, pedal_s=pedal_s[pedal_s[:, 1] > pedal_s[:, 0]])
-
-
-def notes_as_rows(notes):
-    """(rows, pedal): [onset_s, duration_s, pitch, velocity] a note, [down_s, up_s] a pedal."""
-    columns = (notes.onset_s.round(4), notes.duration_s.round(4), notes.pitch, notes.velocity)
-    return [list(row) for row in zip(*(column.tolist() for column in columns))], notes.pedal_s.round(4).tolist()
-
-
-def notes_from_rows(rows, pedal):
-    """Notes of what notes_as_rows gave."""
-    return Notes.from_arrays(*(np.array([row[i] for row in rows]) for i in range(4)), pedal)

@@ -6,19 +6,12 @@ const fileName = (take, ending) =>
   (take.name === music.title ? take.name : `${music.title} - ${take.name}`).replace(/[\\/:*?"<>|\u0000-\u001f]+/g, "_").slice(0, 120) + ending;
 
 function save(blob, name) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.hidden = true;
-  document.body.append(link);
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  download(blob, name);
   say(`Saving ${name}`);
 }
 
 const saveMidi = take => save(new Blob([bytesOf(take.midi)], { type: "audio/midi" }), fileName(take, ".mid"));
-const saveMp3 = take => save(blobOf(take), fileName(take, ".mp3"));
+const saveMp3 = take => save(blobOf(take.sound), fileName(take, ".mp3"));
 
 async function saveWav(take) {
   try {
@@ -30,7 +23,7 @@ async function saveWav(take) {
 
 async function wavOf(take) {
   const decoder = new OfflineAudioContext(2, 1, take.rate);
-  const sound = await decoder.decodeAudioData(await blobOf(take).arrayBuffer());
+  const sound = await decoder.decodeAudioData(await blobOf(take.sound).arrayBuffer());
   const first = sound.length - take.samples >= DECODER_DELAY ? DECODER_DELAY : 0;
   const channels = Array.from({ length: sound.numberOfChannels }, (_, c) => sound.getChannelData(c).subarray(first, first + take.samples));
   return new Blob([wavHeader(channels.length, channels[0].length, take.rate), pcmOf(channels)], { type: "audio/wav" });

@@ -67,8 +67,8 @@ function drawNow(pen) {
   const x = xOf(state.time), chord = chordRowAt(state.time);
   pen.fillStyle = paint.accent;
   if (place.chords && chord >= 0) {  // the chord that sounds is underlined
-    const end = chord + 1 < music.chords.length ? music.chords[chord + 1][0] : total;
-    pen.fillRect(xOf(music.chords[chord][0]) + 1, topOf() - 3, xOf(end) - xOf(music.chords[chord][0]) - 2, 2);
+    const { chordTimes } = state.take, end = chordTimes[chord + 1] ?? total;
+    pen.fillRect(xOf(chordTimes[chord]) + 1, topOf() - 3, xOf(end) - xOf(chordTimes[chord]) - 2, 2);
   }
   pen.fillRect(x - 1, 0, 2, place.height);
   pen.beginPath();

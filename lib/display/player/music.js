@@ -1,7 +1,6 @@
-// What is played: takes, chords, bars, and how to find and name things in them. Times in seconds.
+// What is played: takes with their chords and bars, and how to find and name things in them. Times in seconds.
 
-const byId = id => document.getElementById(id);
-const music = JSON.parse(byId("music").textContent);
+const music = valuesOf("music");
 const PITCHES = ["C", "D\u266d", "D", "E\u266d", "E", "F", "G\u266d", "G", "A\u266d", "A", "B\u266d", "B"];
 
 const isBlack = pitch => [1, 3, 6, 8, 10].includes(pitch % 12);
@@ -13,6 +12,8 @@ function prepare(take) {  // columns, and how far any note up to each one reache
   take.onset = new Float64Array(count);
   take.end = new Float64Array(count);
   take.reach = new Float64Array(count);
+  take.chordTimes = take.chords.map(([time]) => time);
+  take.barTimes = take.bars.map(([time]) => time);
   let reach = 0;
   take.notes.forEach(([onset, length], row) => {
     take.onset[row] = onset;
@@ -25,9 +26,6 @@ music.takes.forEach(prepare);
 const total = music.takes.reduce((longest, take) => Math.max(longest, take.seconds), 1);
 const range = music.takes.flatMap(take => take.notes).reduce(
   ([low, high], [, , pitch]) => [Math.min(low, pitch), Math.max(high, pitch)], [53, 72]);
-const chordTimes = music.chords.map(([time]) => time);
-const bars = [];
-if (music.tempo) for (let at = 0, length = 60 / music.tempo * music.beats; at < total; at += length) bars.push(at);
 
 function firstAbove(sorted, value) {  // the first row whose number is greater
   let low = 0, high = sorted.length;
@@ -46,9 +44,9 @@ function soundingAt(take, time) {  // rows
   return rows;
 }
 
-const chordRowAt = time => firstAbove(chordTimes, time) - 1;
-const chordAt = time => music.chords[chordRowAt(time)]?.[1] ?? "";
-const barAt = time => firstAbove(bars, time + 1e-6);
+const chordRowAt = time => firstAbove(state.take.chordTimes, time) - 1;
+const chordAt = time => state.take.chords[chordRowAt(time)]?.[1] ?? "";
+const barAt = time => state.take.bars[firstAbove(state.take.barTimes, time + 1e-6) - 1]?.[1] ?? 0;  // 0: not in a known bar
 
 function clockOf(seconds, digits = 0) {
   const whole = Math.floor(seconds / 60), rest = seconds - whole * 60;
@@ -65,6 +63,6 @@ function describeMusic() {  // for those who do not see the roll
     const span = pitches.length ? ` from ${nameOf(pitches[0])} to ${nameOf(pitches.at(-1))}` : "";
     return `${take.name}: ${take.notes.length} notes${span}, ${Math.round(take.seconds)} seconds` + (take.pedal.length ? ", with pedal" : "");
   });
-  const chords = music.chords.slice(0, 32).map(([, symbol]) => symbol).join(" ");
+  const chords = music.takes[0].chords.slice(0, 32).map(([, symbol]) => symbol).join(" ");
   return takes.join(". ") + (chords ? `. Chords: ${chords}` : "");
 }

@@ -25,7 +25,7 @@ function tell() {
 
 function tellPlace() {
   const names = soundingAt(state.take, state.time).slice(0, 10).map(row => nameOf(state.take.notes[row][2])).join(" ");
-  const bar = bars.length ? `bar ${barAt(state.time)}` : "";
+  const bar = barAt(state.time) ? `bar ${barAt(state.time)}` : "";
   roll.setAttribute("aria-valuenow", state.time.toFixed(1));
   const words = [`${clockOf(state.time, 1)} of ${clockOf(state.take.seconds)}`, bar, chordAt(state.time), names];
   roll.setAttribute("aria-valuetext", words.filter(Boolean).join(", "));
@@ -117,9 +117,10 @@ function stepSpeed(by) {
 }
 
 function fillSpeeds() {
-  const words = rate => (rate === 1 ? "1\u00d7" : `${rate}\u00d7`) + (music.tempo ? ` (${Math.round(music.tempo * rate)} bpm)` : "");
+  const tempo = rate => state.take.tempo.map(bpm => Math.round(bpm * rate)).join("\u2013");  // where it changes: from, to
+  const words = rate => `${rate}\u00d7` + (tempo(rate) ? ` (${tempo(rate)} bpm)` : "");
   speed.replaceChildren();
-  for (const rate of SPEEDS) speed.add(new Option(words(rate), rate, rate === 1, rate === 1));
+  for (const rate of SPEEDS) speed.add(new Option(words(rate), rate, rate === 1, rate === state.rate));
   speed.onchange = () => { setSpeed(Number(speed.value)); say(`Speed ${speed.value}`); };
 }
 

@@ -58,13 +58,18 @@ function drawGrid(pen) {
   pen.lineWidth = 1;
   for (let pitch = Math.ceil(place.low / 12) * 12; pitch <= place.high; pitch += 12)
     line(pen, left(), Math.round(yOf(pitch - 1)) + 0.5, place.width, Math.round(yOf(pitch - 1)) + 0.5);
-  for (const time of gridTimes()) line(pen, Math.round(xOf(time)) + 0.5, topOf(), Math.round(xOf(time)) + 0.5, place.height);
+  for (const time of gridTimes()) {
+    pen.globalAlpha = state.take.bars.length && !barAt(time) ? 0.5 : 1;  // the beats of unknown bars
+    line(pen, Math.round(xOf(time)) + 0.5, topOf(), Math.round(xOf(time)) + 0.5, place.height);
+  }
+  pen.globalAlpha = 1;
 }
 
-function gridTimes() {  // where chords change, or bars, or seconds: thinned out until lines stand apart
-  const times = bars.length ? bars : chordTimes.length ? chordTimes : secondTicks();
-  const shown = times.slice(firstAbove(times, view.start - 1e-9), firstAbove(times, view.start + view.span));
-  const apart = Math.ceil(shown.length * 14 / rollWidth());
+function gridTimes() {  // bars, with beats where bars are unknown; or where chords change, or seconds: until lines stand apart
+  const { barTimes, chordTimes } = state.take, times = [barTimes, chordTimes].find(rows => rows.length) ?? secondTicks();
+  const inSight = times.slice(firstAbove(times, view.start - 1e-9), firstAbove(times, view.start + view.span)), most = rollWidth() / 14;
+  const shown = times === barTimes && inSight.length > most ? inSight.filter(barAt) : inSight;
+  const apart = Math.ceil(shown.length / most);
   return apart > 1 ? shown.filter((time, row) => row % apart === 0) : shown;
 }
 
@@ -105,7 +110,7 @@ function drawRuler(pen) {
   pen.fillRect(0, 0, place.width, place.ruler);
   pen.fillStyle = paint.faint;
   pen.strokeStyle = paint.faint;
-  const labels = bars.length ? gridTimes().map(time => [time, String(barAt(time))])
+  const labels = state.take.bars.some(([, number]) => number) ? gridTimes().filter(barAt).map(time => [time, String(barAt(time))])
     : secondTicks().map(time => [time, clockOf(time, view.span < 4 ? 1 : 0)]);
   let free = left();
   for (const [time, text] of labels) {
@@ -126,9 +131,10 @@ function drawChords(pen) {
   pen.strokeStyle = paint.line;
   pen.font = fontOf(12, 600);
   let free = left();
-  for (let row = first; row < music.chords.length && music.chords[row][0] <= end; row++) {
-    const [time, symbol] = music.chords[row], wide = pen.measureText(symbol).width;
-    const next = row + 1 < music.chords.length ? xOf(music.chords[row + 1][0]) : Infinity;
+  const { chords } = state.take;
+  for (let row = first; row < chords.length && chords[row][0] <= end; row++) {
+    const [time, symbol] = chords[row], wide = pen.measureText(symbol).width;
+    const next = row + 1 < chords.length ? xOf(chords[row + 1][0]) : Infinity;
     // the chord that began before the view keeps its name at the view's edge while there is room
     const x = Math.max(xOf(time), left()) + 4;
     if (x < free || (xOf(time) < left() && x + wide > next)) continue;

@@ -23,17 +23,6 @@ function openChannel() {
 
 const hasSound = () => state.take.sound !== "" && !state.take.broken;
 
-function bytesOf(base64) {
-  const text = atob(base64), bytes = new Uint8Array(text.length);
-  for (let at = 0; at < text.length; at++) bytes[at] = text.charCodeAt(at);
-  return bytes;
-}
-
-function blobOf(take) {
-  const [, kind, base64] = take.sound.match(/^data:([^;]+);base64,(.*)$/s);
-  return new Blob([bytesOf(base64)], { type: kind });
-}
-
 function soundOf(take) {
   if (!take.sound) return null;
   if (!sounds.has(take)) sounds.set(take, makeSound(take));
@@ -61,7 +50,7 @@ function makeSound(take) {
 
 // Browsers seek in an MP3 to a frame of it, 26 ms, and some forget the decoder's delay: what is played is decoded first
 async function exactly(take) {
-  const compressed = blobOf(take);
+  const compressed = blobOf(take.sound);
   if (take.seconds > LONGEST_DECODED_S) return compressed;
   return wavOf(take).catch(() => compressed);
 }
@@ -161,6 +150,7 @@ function choose(take) {  // the same place of another take, going on if it plays
   state.take = take;
   state.hover = -1;
   moveTo(Math.min(state.time, take.seconds));
+  fillSpeeds();
   showTake();
   redraw();
   if (goesOn) startSound();

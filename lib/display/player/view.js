@@ -26,7 +26,7 @@ function measure(roll) {  // true: the size has changed
   const size = width >= 2200 ? 1.4 : 1;
   Object.assign(place, { width, height, scale, size, keys: width < 560 ? 34 : Math.round(46 * size) });
   place.ruler = Math.round(17 * size);
-  place.chords = music.chords.length ? Math.round(21 * size) : 0;
+  place.chords = music.takes.some(take => take.chords.length) ? Math.round(21 * size) : 0;
   place.pedal = music.takes.some(take => take.pedal.length) ? Math.round(13 * size) : 0;
   place.row = Math.max(1, (height - topOf() - place.pedal) / (place.high - place.low + 1));
   return true;

@@ -1,4 +1,4 @@
-"""What each stage trains: its model, its data, its losses, and what it leaves behind. See stage.py."""
+"""The stages: model, data, losses and results of each. See stage.py."""
 
 from lib.training.stages.diffusion import DiffusionStage, FineTuneStage
 from lib.training.stages.style_encoder import StyleEncoderStage

@@ -27,21 +27,28 @@ from lib.checkpoints.load import (
 from lib.checkpoints.run_dependencies import require
 from lib.config import DiffusionConfig, FineTuneConfig
 from lib.data.corpora import gather_pieces, pianists_of
+from lib.data.tempo_maps import tempo_maps_of
 from lib.diffusion.sampling import training_mask_ratio
 from lib.keyed_random import uniform, uniforms
 from lib.models.blocks import add_low_rank
-from lib.models.dit import Conditions, attributes
+from lib.models.conditions import Conditions, attributes, feel, feel_condition, harmony, tempo
 from lib.models.vqvae import GROUPS
 from lib.music.harmony import MOST_ROWS, join_pieces, read_changes
 from lib.music.piano_roll import WINDOW
+from lib.music.tempo_map import UNKNOWN_CLOCK
 from lib.training.code_store import CodeStore
+from lib.training.coded_stream import Coded, CodedStream
 from lib.training.stages.stage import Stage
-from lib.training.stream import Batch, Coded, CodedStream, Stream
+from lib.training.stream import Batch, Stream
 
 # Purposes of random numbers. They are data: with other texts a run could not be resumed.
 STYLE_PASSAGE_PURPOSE, STYLE_SOURCE_PURPOSE = "style passage", "style source"
 DROP_PURPOSE = "drop {condition}"
 MASK_RATIO_PURPOSE, MASK_PURPOSE = "share", "hidden {step}"
+TEMPO_PURPOSE, REFERENCE_PURPOSE = "tempo", "reference {step}"
+
+TEMPO_SPREAD = 0.05  # of the tempo that conditions the model
+MOST_REFERRED, REFERRED_SPREAD = 0.7, 0.2  # of a reference's frames are given, or up to so much fewer
 
 BY_NAME = 0.5  # examples that get the mean style of their pianist, not that of a passage
 LATEST_START = 0.75  # of a chunk: where what is to be played begins at the latest, after a prompt
@@ -54,11 +61,16 @@ class DiffusionStage(Stage):
 
     pianist: str | None = None
     tokens_per_example = WINDOW * GROUPS  # codes
+    in_bfloat16 = True
 
     def __init__(self, config: DiffusionConfig, data_dir, checkpoint, sources):
         train, validation = (gather_pieces(config, data_dir, split, self.pianist) for split in ("train", "validation"))
-        training = CodedStream(train, config, config.encodings)
-        super().__init__(config, training, CodedStream(validation or train, config, 0, augment=False))
+        validation = validation or train
+        super().__init__(
+            config,
+            CodedStream(train, tempo_maps_of(train), config, config.encodings),
+            CodedStream(validation, tempo_maps_of(validation), config, 0, augment=False),
+        )
         self.data_dir = data_dir
         self.vqvae, _ = load_vqvae(sources["vqvae"])
         self.style_encoder, self.style_config, _ = load_style_encoder(sources["style_encoder"])
@@ -82,10 +94,10 @@ class DiffusionStage(Stage):
 
     # --- Before the first step -----------------------------------------------------------------------------------
 
-    def prepare(self, device):
+    def prepare(self, device, mirror=None):
         """Encode on this device what is not encoded yet, and count how the pianists' chords move."""
-        store = CodeStore(self.data_dir, self.vqvae.to(device), self.style_encoder.to(device), self.style_config)
-        store.encode(self.stream), store.encode(self.validation)
+        models = self.vqvae.to(device), self.style_encoder.to(device)
+        CodeStore(self.data_dir, *models, self.style_config, mirror).encode(self.stream, self.validation)
         if not any(map(len, (self.changes or {}).values())):  # a new run, or one of before they were kept
             self.changes = self._read_changes()
 
@@ -111,7 +123,7 @@ class DiffusionStage(Stage):
 
     def losses(self, model, batch):
         """Cross-entropy of masked latent frames, in nats a frame: a bound on all; accuracy of the most likely code."""
-        coded = batch.stream.read(batch.examples, batch.stream.epoch(batch.step), self.device)
+        coded = batch.stream.read(batch)
         mask = self.mask(batch, coded.codes.shape[1])  # (B, N)
         context = model(coded.codes, mask, self.conditions(batch, coded))
         nll_nats, accuracy = model.nll(context[mask], coded.codes[mask])  # (M,)
@@ -141,25 +153,51 @@ class DiffusionStage(Stage):
         return ((chance < ratio[:, None]) & editable).to(self.device)
 
     def conditions(self, batch: Batch, coded: Coded) -> Conditions:
-        """What the model is conditioned on, each part dropped with its own probability."""
-        config = self.config
-        dropout = {
-            "style": config.drop_style,
-            "chords": config.drop_chords,
-            "density": config.drop_attributes,
-            "register": config.drop_attributes,
-        }
+        """What the model is conditioned on, each part dropped with its own probability; validation drops none."""
+        config, (size, length) = self.config, coded.keys.shape
         draw = batch.step, batch.indices, self.device
-        keep = {
-            name: uniform(config.seed, DROP_PURPOSE.format(condition=name), *draw) >= share
-            for name, share in dropout.items()
-        }
+
+        def kept(name, share):
+            """bool (B,), the examples that keep a condition."""
+            return uniform(config.seed, DROP_PURPOSE.format(condition=name), *draw) >= share
+
         density, register = (
-            torch.where(keep[name][:, None], values, torch.nan)
+            torch.where(kept(name, config.drop_attributes)[:, None], values, torch.nan)
             for name, values in zip(("density", "register"), coded.density_and_register(), strict=True)
         )
-        style = self.style(batch) * keep["style"][:, None]
-        return Conditions(style, coded.chords * keep["chords"][:, None, None], attributes(density, register))
+        keep_chords = kept("chords", config.drop_chords)
+        keep_next = (keep_chords & kept("next chord", config.drop_next_chord))[:, None]
+        following = coded.next_chords * keep_next[..., None]
+        until = torch.where(keep_next, coded.beats_until, torch.inf)
+        clock = torch.where(
+            kept("clock", config.drop_clock)[:, None, None],
+            coded.clock,
+            torch.tensor(UNKNOWN_CLOCK, device=self.device),
+        )
+        spread = uniform(config.seed, TEMPO_PURPOSE, *draw)
+        bpm = coded.tempo * torch.exp(TEMPO_SPREAD * (2 * spread - 1))[:, None]
+        bpm = torch.where(kept("tempo", config.drop_tempo)[:, None], bpm, torch.nan)
+        of_window = torch.where(
+            kept("feel", config.drop_feel)[:, None], feel(coded.onsets, coded.clock[..., 0]), torch.nan
+        )
+        return Conditions(
+            style=self.style(batch) * kept("style", config.drop_style)[:, None],
+            chords=harmony(coded.chords * keep_chords[:, None, None], following, until),
+            attributes=attributes(density, register),
+            clock=clock,
+            tempo=tempo(bpm),
+            feel=feel_condition(of_window)[:, None].expand(size, length, -1),
+            reference=coded.reference,
+            referred=self._referred(batch, coded) & kept("reference", config.drop_reference)[:, None],
+        )
+
+    def _referred(self, batch, coded):
+        """bool (B, N), the frames of the reference that the model is given: so many that it can't just be copied."""
+        length = coded.keys.shape[1]
+        purpose = REFERENCE_PURPOSE.format(step=batch.step)
+        share, chance = uniforms(self.config.seed, purpose, batch.indices, (length + 1,)).split([1, length], 1)
+        given = chance < MOST_REFERRED - REFERRED_SPREAD * share
+        return given.to(self.device) & coded.referred[:, None]
 
     def style(self, batch: Batch) -> Tensor:
         """(B, S): the pianist's vector, or (half of the time, and always for the unknown) that of another passage."""
@@ -189,7 +227,7 @@ class FineTuneStage(DiffusionStage):
         return Styles(names, torch.cat([base.vectors[others], base.project(own.vectors)]), base.projection)
 
     def _read_changes(self):
-        """Those of the base run, with all that there are of the pianist."""
+        """Those of the base run, with all of the pianist's."""
         known = load_changes(require(self.sources["diffusion"], "diffusion"))
         known |= self._changes_of([name for name in self.styles.names if name in self.stream.pianists], math.inf)
         return {name: known[name] for name in self.styles.names}

@@ -1,4 +1,4 @@
-"""What a stage is for the trainer that drives it: a model, its data and its losses."""
+"""The interface of a stage for the trainer: a model, its data and its losses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.config import StageConfig
+from lib.storage.backends import Storage
 from lib.training.stream import Batch, Stream
 
 
@@ -30,6 +31,7 @@ class Stage:
 
     model: nn.Module
     tokens_per_example: int
+    in_bfloat16 = False  # whether the model computes with bfloat16 weights where bf16 is asked for
     after_step: Callable[[int, Callable | None, tuple[float, float]], dict] | None = None
     forget: Callable[[], None] | None = None
 
@@ -37,8 +39,8 @@ class Stage:
         self.config, self.stream, self.validation = config, stream, validation
         self.device, self.micro_batch = torch.device("cpu"), config.batch_size
 
-    def prepare(self, device: torch.device | str) -> None:
-        """What must be done before the first step, on this device, such as encoding the music."""
+    def prepare(self, device: torch.device | str, mirror: Storage | None = None) -> None:
+        """What must be done before the first step, on this device, such as encoding music that the mirror lacks."""
 
     def to(self, device: torch.device | str) -> Stage:
         """Move the model, and make batches on this device."""

@@ -10,15 +10,16 @@ from lib.config import StyleEncoderConfig
 from lib.data.corpora import gather_labelled, pianists_of
 from lib.keyed_random import keyed_generator
 from lib.models.style_encoder import StyleEncoder
-from lib.music.grouped_notes import grouped_values
+from lib.music.grouped_notes import windows_of
 from lib.music.note_augmentation import alter
-from lib.music.note_windows import WINDOW_NOTES, NoteWindows, note_windows
+from lib.music.note_windows import WINDOW_NOTES, NoteWindows, note_values, note_windows
 from lib.music.notes import Notes, select
 from lib.music.piano_roll import WINDOW, PianoRoll
 from lib.music.time_grid import put_on_random_grid
 from lib.training.stages.stage import Stage
-from lib.training.stream import PASSAGE_NOTES, Batch, Stream
+from lib.training.stream import Batch, Stream
 
+PASSAGE_NOTES = WINDOW_NOTES + WINDOW_NOTES // 4  # more than a style encoder reads: some may be left out
 NOTES_PURPOSE, VIEW_PURPOSE = "notes", "view {view}"  # of random numbers: data, see keyed_random
 
 
@@ -80,8 +81,9 @@ class StyleEncoderStage(Stage):
             return augmented_windows(notes, generators, self.config.augmentation, self.device)
         generators = [keyed_generator(self.config.seed, NOTES_PURPOSE, batch.step, index) for index in batch.indices]
         if self.config.reads == "notes":
-            windows = zip(batch.stream.passages(batch.examples), generators, strict=True)
-            return note_windows([vary(values, generator, self.config) for values, generator in windows], self.device)
+            passages = [note_values(notes)[:, :PASSAGE_NOTES] for notes in batch.stream.long_windows(batch.examples)]
+            pairs = zip(passages, generators, strict=True)
+            return note_windows([vary(values, generator, self.config) for values, generator in pairs], self.device)
         roll = batch.piano_roll.roll
         draws = np.stack([generator.random(roll.shape[2:], dtype="float32") for generator in generators])
         keep = torch.from_numpy(draws).to(roll.device) >= self.config.dropout_notes
@@ -112,7 +114,7 @@ def augmented_windows(
         for view in generators
         for notes, generator in zip(altered, view, strict=True)
     ]
-    return note_windows([grouped_values(notes) for notes in views], device)
+    return windows_of(views, "chords", device)
 
 
 def vary(values: np.ndarray, generator: np.random.Generator, config: StyleEncoderConfig) -> np.ndarray:

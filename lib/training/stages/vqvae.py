@@ -11,13 +11,15 @@ from torch.nn import functional
 
 from lib.config import VQVAEConfig
 from lib.data.corpora import gather_pieces, in_published_test
+from lib.data.tempo_maps import tempo_maps_of
 from lib.keyed_random import keyed_generator
 from lib.models.codebook import perplexity
 from lib.models.vqvae import BAND_KEYS, BANDS, CELLS, GROUPS, VQVAE, reconstruction_loss, struck_bands
 from lib.music.metrics import note_f1
-from lib.music.piano_roll import FRAME_RATE_HZ, LATENT_STRIDE, LOWEST_PITCH, NUM_PITCHES, WINDOW, piano_roll_to_notes
+from lib.music.piano_roll import FRAMES_PER_BEAT, LATENT_STRIDE, LOWEST_PITCH, NUM_PITCHES, WINDOW, piano_roll_to_notes
+from lib.music.tempo_map import STEADY, in_seconds
+from lib.training.coded_stream import BeatStream, Excerpt
 from lib.training.stages.stage import Stage
-from lib.training.stream import Stream
 
 CODEBOOK_PURPOSE = "codebook"  # of random numbers: data, see keyed_random
 
@@ -32,8 +34,13 @@ class VQVAEStage(Stage):
         train, validation = (
             [(store, i) for store, i in pieces[split] if not in_published_test(store.pieces[i])] for split in pieces
         )
-        super().__init__(config, Stream(train, config), Stream(validation or train, config, augment=False))
-        self.model = VQVAE.from_config(config, None if checkpoint else frequent_patterns(train, config.codes))
+        validation = validation or train
+        super().__init__(
+            config,
+            BeatStream(train, tempo_maps_of(train), config),
+            BeatStream(validation, tempo_maps_of(validation), config, augment=False),
+        )
+        self.model = VQVAE.from_config(config, None if checkpoint else frequent_patterns(self.stream, config.codes))
 
     def losses(self, model, batch):
         """Reconstruction by lane, commitment; `loss` is their weighted sum."""
@@ -61,6 +68,7 @@ class VQVAEStage(Stage):
             codes = model.encode(batch.piano_roll)
             decoded = model.decode(codes)
             pairs = zip(piano_roll_to_notes(batch.piano_roll), piano_roll_to_notes(decoded), strict=True)
+            pairs = ([in_seconds(notes, STEADY) for notes in pair] for pair in pairs)
             scores += [note_f1(original, estimate) for original, estimate in pairs if len(original)]
             pairs = codes[..., :-1].unflatten(-1, (-1, 2))
             expression = pairs[..., 1][pairs[..., 0] > 0]
@@ -70,12 +78,12 @@ class VQVAEStage(Stage):
         return {**rows, "perplexity": perplexity(use.float())}
 
 
-def frequent_patterns(pieces: list, codes: int) -> Tensor:
+def frequent_patterns(stream: BeatStream, codes: int) -> Tensor:
     """The codec's dictionary: the empty pattern of onsets, then the most frequent ones.
 
     Parameters
     ----------
-    pieces : [(store, piece index)]
+    stream : whose pieces are counted, as played
     codes : K
 
     Returns
@@ -83,9 +91,9 @@ def frequent_patterns(pieces: list, codes: int) -> Tensor:
     (K, CELLS) in {0, 1}
     """
     counts = Counter()
-    for store, index in pieces:
-        notes = store.piece_notes(index)
-        frame = np.floor(notes.onset_s * FRAME_RATE_HZ + 0.5).astype(np.int64)
+    for item, length in enumerate(stream.lengths):
+        notes = stream.notes(Excerpt(item, 0, length))
+        frame = np.floor(notes.onset * FRAMES_PER_BEAT + 0.5).astype(np.int64)
         key = notes.pitch.astype(np.int64) - LOWEST_PITCH
         inside = (key >= 0) & (key < NUM_PITCHES)
         frame, key = frame[inside], key[inside]

@@ -22,14 +22,14 @@ class Request(GenerateRequest):
 
 
 def test_command_line_page_and_knobs_have_a_new_rule(monkeypatch):
-    from lib.apps.server.page import page_html
+    from lib.apps.server.app import page_html
 
     monkeypatch.setitem(rules.RULES, "staccato", lambda target, span: rules.note_density(target))
     command = with_request(Request, ("chords",))(lambda **request: request)
     assert "staccato" in inspect.signature(command).parameters
-    assert command(staccato=2.0, chords=None, help_all=False) == {"staccato": 2.0}
+    assert command(staccato=2.0, chords=None) == {"staccato": 2.0}
     page = page_html(Request)
-    assert 'id="staccato" class="rule"' in page and "Staccato" in page and "How short notes are." in page
+    assert 'id="staccato" name="staccato"' in page and "Staccato" in page and "How short notes are." in page
     knobs = make_knobs(Request)
     assert [value for _, value in knobs["staccato"].options] == [0, 1.0, 1.5, 2.0, 2.5, 3.0]
     knobs["staccato"].value = 2.5

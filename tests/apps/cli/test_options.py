@@ -4,10 +4,11 @@ import pytest
 from command_line import lib
 
 from lib.apps.cli.main import COMMANDS
-from lib.config import ConfigError
+from lib.apps.cli.options import with_request
+from lib.config import ConfigError, build
 from lib.generation.request import GenerateRequest
 
-NAMES = [[], *([name] for _, name, *_ in COMMANDS if name != "worker")]
+NAMES = [[], *([name] for commands in COMMANDS.values() for name in commands if name != "worker")]
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +42,23 @@ def test_each_field_of_the_request_is_an_option_with_its_default_and_help():
 
 
 def test_underscores_are_hyphens(tmp_path):
-    assert "--time-budget wants" in lib("train", "vqvae", "--time_budget", "soon", check=2).stderr
+    assert "--time-budget needs" in lib("train", "vqvae", "--time_budget", "soon", check=2).stderr
     assert "until-done wants a command" in lib("until_done", check=2).stderr
     assert "There is no folder of runs" in lib("runs", "--runs_dir", tmp_path / "none", check=2).stderr
+
+
+def test_quarters_a_bar_are_taken_for_a_metre_in_this_release(capsys):
+    command = with_request(GenerateRequest, ("chords",))(lambda **request: build(GenerateRequest, request))
+    assert command(beats_per_bar=3).metre == "3/4"
+    assert "--beats_per_bar is now called metre" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="metre is given twice"):
+        command(beats_per_bar=3, metre="7/8")
+    assert "--beats-per-bar" in lib("generate", "--help-all", check=0).stdout
+
+
+def test_one_length_at_most():
+    refused = lib("generate", "--released", "--bars", "4", "--seconds", "8", check=2).stderr
+    assert "Error: bars and seconds each give the length. Give only one of them" in refused
 
 
 def test_a_value_out_of_range_names_its_field():
@@ -58,9 +73,25 @@ def test_a_chart_completes_what_is_not_said(tmp_path):
 
     chart = tmp_path / "waltz.html"
     chart.write_text("irealb://" + quote("Ours=Me=Waltz=C==1r34LbKcu7[T34C^7 |A-7 |D-7 |G7 Z==90=0"), encoding="utf-8")
-    request, read = with_chart({"seed": 3}, chart, None)
-    assert (request["seed"], request["tempo_bpm"], request["beats_per_bar"]) == (3, 90, 3) and read is not None
-    request, read = with_chart({"tempo_bpm": 120.0, "beats_per_bar": 4}, chart, None)
-    assert (request["tempo_bpm"], request["beats_per_bar"]) == (120, 4) and read is None
-    with pytest.raises(ConfigError, match="not both"):
-        with_chart({"chords": "C"}, chart, None)
+    request = with_chart({"seed": 3}, chart, None)
+    assert (request["seed"], request["tempo_bpm"], request["metre"]) == (3, 90, "3/4")
+    assert request["chords"] == "T34 C^7 | A-7 | D-7 | G7"
+    assert with_chart({"tempo_bpm": 120.0}, chart, None, 2)["chords"] == "T34 D^7 | B-7 | E-7 | A7"
+    assert with_chart({"chords": "C7"}, None, None, -1)["chords"] == "B7"
+    for words, message in (
+        (({"chords": "C"}, chart, None), "not both"),
+        (({"metre": "4/4"}, chart, None), "is in 3/4: leave --metre out"),
+        (({}, None, None, 2), "--transpose needs"),
+        (({}, None, "Ours"), "--tune needs"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            with_chart(*words)
+
+
+def test_a_metre_that_a_chart_begins_with_is_the_metre():
+    from lib.apps.live.duet_request import DuetRequest
+    from lib.generation.request import GenerateRequest
+
+    for request in (GenerateRequest, DuetRequest):
+        assert request(chords="[A] T12/8 C7 | F7").metre == "12/8" and request(chords="C6/9 | F").metre == "4/4"
+        assert request(chords="3/4 C | F").metre == "3/4" and request(chords="C | T34 F").metre == "4/4"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.apps.cli.main import parse_budget
+from lib.apps.cli.training import parse_budget
 from lib.config import ConfigError
 
 

@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,12 +10,23 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
+from lib.apps import doctor
 from lib.apps.cli.main import app
-from lib.apps.doctor import findings, machine, music, packages
-from lib.apps.doctor.findings import Finding, as_text, as_values, without_names
-from lib.apps.doctor.machine import cpu_flags, look_at_device, look_at_disk, look_at_mirror
-from lib.apps.doctor.music import look_at_corpora, look_at_ports, look_at_sound, look_at_weights
-from lib.apps.doctor.packages import look_at_packages
+from lib.apps.doctor import (
+    Finding,
+    as_text,
+    as_values,
+    cpu_flags,
+    look_at_corpora,
+    look_at_device,
+    look_at_disk,
+    look_at_mirror,
+    look_at_packages,
+    look_at_ports,
+    look_at_sound,
+    look_at_weights,
+    without_names,
+)
 from lib.config import ROOT
 
 
@@ -40,7 +52,7 @@ def with_torch(monkeypatch):
 
     def look(torch, card=""):
         monkeypatch.setitem(sys.modules, "torch", torch)
-        monkeypatch.setattr(machine, "graphics_card", lambda: card)
+        monkeypatch.setattr(doctor, "graphics_card", lambda: card)
         return by_name(look_at_device())
 
     return look
@@ -65,12 +77,12 @@ def test_the_text_ends_with_a_verdict_and_names_fixes():
     lines = as_text(found).splitlines()
     assert lines[0].split() == ["ok", "a", "fine"] and "fix: do this" in lines[2] and "fix: or that" in lines[4]
     assert lines[-1].startswith("Missing: longer.") and "bug report" in lines[-1]
-    assert as_text([Finding("a", "note", "so so")]).endswith("Please put all of this under your bug report.")
+    assert as_text([Finding("a", "note", "so so")]).endswith("Please add all of this to your bug report.")
     assert as_values([Finding("a", "missing", "gone", "do")])["missing"] == ["a"]
 
 
 def test_names_and_folders_stay_at_home(monkeypatch):
-    monkeypatch.setattr(findings.Path, "home", lambda: Path("/home/theloniousm"))
+    monkeypatch.setattr(doctor.Path, "home", lambda: Path("/home/theloniousm"))
     monkeypatch.setattr(getpass, "getuser", lambda: "theloniousm")
     assert without_names("can't read /home/theloniousm/music/x.sf2") == "can't read ~/music/x.sf2"
     assert without_names(r"C:\Users\theloniousm\Documents") == r"C:\Users\USER\Documents"
@@ -87,7 +99,7 @@ def test_packages_against_requirements(tmp_path):
     assert found["Python"].state == "ok" and found["requirements.txt"].state == "ok" and "numpy" in found["requirements.txt"].says
     more = found["requirements-more.txt"]
     assert more.state == "note" and "2 of 2" in more.says and "not-there-at-all is not installed" in more.says
-    assert "wanted >=999,<1000" in more.says or "uvicorn is not installed" in more.says
+    assert "wanted <1000,>=999" in more.says or "uvicorn is not installed" in more.says
     assert more.fix.endswith("pip install -r requirements-more.txt")
 
 
@@ -101,7 +113,7 @@ def test_what_is_needed_is_missing_and_what_tests_want_is_not(tmp_path):
 
 
 def test_an_old_python(monkeypatch):
-    monkeypatch.setattr(packages.sys, "version_info", (3, 9, 1))
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 9, 1))
     found = by_name(look_at_packages())["Python"]
     assert found.state == "missing" and "3.11" in found.fix
 
@@ -125,9 +137,9 @@ def test_a_card_that_torch_does_not_see(with_torch):
 
 def test_apple_and_plain_cpus(with_torch, monkeypatch):
     assert "mps" in with_torch(fake_torch(mps=True))["device"].says
-    monkeypatch.setattr(machine, "cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(doctor, "cpu_flags", lambda: {"avx512_bf16"})
     assert "--mixed-precision bf16" in with_torch(fake_torch(version="2.13.0+cpu"))["bf16"].says
-    monkeypatch.setattr(machine, "cpu_flags", set)
+    monkeypatch.setattr(doctor, "cpu_flags", set)
     assert with_torch(fake_torch(version="2.13.0+cpu"))["bf16"].state == "note"
 
 
@@ -138,25 +150,25 @@ def test_flags_of_a_cpu(tmp_path):
 
 def test_a_nearly_full_disk(monkeypatch, tmp_path):
     assert look_at_disk(tmp_path / "runs" / "that" / "come").state in ("ok", "note")
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda place: SimpleNamespace(free=1e9))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: SimpleNamespace(free=1e9))
     found = look_at_disk(tmp_path)
     assert found.state == "note" and "1.0 GB" in found.says and "keep_checkpoints" in found.fix
-    monkeypatch.setattr(machine.os, "access", lambda place, mode: False)
+    monkeypatch.setattr(doctor.os, "access", lambda place, mode: False)
     assert look_at_disk(tmp_path).state == "missing"
 
 
 def test_mirrors(monkeypatch, tmp_path):
     monkeypatch.setenv("MIRROR", "gdrive:brad")
-    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     assert look_at_mirror().state == "missing" and "rclone" in look_at_mirror().fix
-    monkeypatch.setattr(machine.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
     assert look_at_mirror().state == "ok"
     monkeypatch.setenv("MIRROR", str(tmp_path))
     assert "folder" in look_at_mirror().says and str(tmp_path) not in look_at_mirror().says
     monkeypatch.delenv("MIRROR")
     assert look_at_mirror().state == "ok"
     monkeypatch.setenv("COLAB_RELEASE_TAG", "x")
-    monkeypatch.setattr(machine.shim, "DRIVE", tmp_path)
+    monkeypatch.setattr(doctor.shim, "DRIVE", tmp_path)
     assert look_at_mirror().state == "note" and "shim.mount()" in look_at_mirror().fix
     (tmp_path / "MyDrive").mkdir()
     assert look_at_mirror().state == "ok"
@@ -167,7 +179,7 @@ def test_mirrors(monkeypatch, tmp_path):
 
 def test_sound(monkeypatch):
     monkeypatch.setitem(sys.modules, "fluidsynth", None)
-    monkeypatch.setattr(music.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(doctor.platform, "system", lambda: "Darwin")
     found = look_at_sound()
     assert found.state == "note" and found.fix == "brew install fluid-synth"
     monkeypatch.setitem(sys.modules, "fluidsynth", SimpleNamespace())
@@ -183,19 +195,24 @@ def test_ports_are_counted_not_named(monkeypatch):
     assert look_at_ports().state == "note"
 
     def none():
-        raise ports.PortError("Live MIDI wants python-rtmidi")
+        raise ports.PortError("Live MIDI needs python-rtmidi")
 
     monkeypatch.setattr(ports, "list_ports", none)
     assert "python-rtmidi" in look_at_ports().says and look_at_ports().fix
 
 
-def test_corpora(demo_data, tmp_path):
-    assert look_at_corpora(demo_data).says == "demo (60 pieces)"
-    assert look_at_corpora(tmp_path).state == "note" and look_at_corpora(tmp_path).fix
+def test_corpora(demo_data, tmp_path, monkeypatch):
+    assert look_at_corpora(demo_data) == [Finding("demo", "ok", "60 pieces")]
+    (none,) = look_at_corpora(tmp_path)
+    assert none.state == "note" and none.fix
     (tmp_path / "demo").mkdir()
+    shutil.copy(demo_data / "demo" / "notes.store", tmp_path / "demo")
+    monkeypatch.setattr("lib.data.tempo_maps.RELEASED", tmp_path)
+    without_maps = Finding("demo", "note", "60 pieces, without tempo maps", "python -m lib data beats demo")
+    assert look_at_corpora(tmp_path) == [without_maps]
     (tmp_path / "demo" / "notes.store").write_bytes(b"no store")
-    found = look_at_corpora(tmp_path)
-    assert found.state == "missing" and found.says.startswith("demo:") and "ingest" in found.fix
+    (broken,) = look_at_corpora(tmp_path)
+    assert (broken.name, broken.state) == ("demo", "missing") and "ingest demo" in broken.fix
 
 
 def test_released_weights(tmp_path):

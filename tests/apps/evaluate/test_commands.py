@@ -6,7 +6,7 @@ import pytest
 from evaluation_sizes import PIANIST
 from typer.testing import CliRunner
 
-from lib.apps.cli.evaluate import size_of
+from lib.apps.cli.comparing import size_of
 from lib.apps.cli.main import app
 from lib.apps.evaluate.clip_sets import QUICK, Size
 from lib.config import ConfigError
@@ -20,7 +20,7 @@ def run(*words):
     ("words", "message"),
     [
         (["evaluate"], "--released"),
-        (["evaluate", "somewhere", "--released"], "RUN or --released"),
+        (["evaluate", "somewhere", "--released"], "--released .* or RUN"),
         (["evaluate", "--released", "--split", "tset"], "Did you mean 'test'"),
         (["evaluate", "{folder}/none"], "There is no run folder .*none"),
         (["evaluate", "{folder}"], "is not a finished improviser"),
@@ -36,8 +36,8 @@ def test_a_mistake_is_named(words, message, tmp_path):
 
 def test_sizes():
     assert size_of() == Size() and size_of(quick=True) == QUICK
-    assert size_of(clips=8) == Size(clips=8, with_chords=8) and size_of(True, guided=0, each=3, solos=0).each == 3
-    assert size_of(True, guided=0).guided == 0 and size_of(clips=100).with_chords == Size.with_chords
+    assert size_of(clips=8) == Size(clips=8) and size_of(True, guided=0, each=3, solos=0).each == 3
+    assert size_of(True, guided=0).guided == 0
 
 
 @pytest.mark.slow

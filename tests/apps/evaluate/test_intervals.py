@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.apps.evaluate.intervals import Figure, draw_weights, estimate, mean_of, recording_indices
+from lib.apps.evaluate.intervals import Figure, draw_weights, estimate, mean_of
 
 
 def test_intervals_of_a_mean_hold_the_truth_about_as_often_as_they_say():
@@ -21,12 +21,10 @@ def test_clips_of_one_recording_say_less_than_as_many_recordings():
 
 
 def test_weights_are_of_whole_recordings():
-    weights = draw_weights(recording_indices(["a", "a", "b", "c", "c", "c"]), np.random.default_rng(3), 5)[2]
+    weights = draw_weights(["a", "a", "b", "c", "c", "c"], np.random.default_rng(3), 5)[2]
     assert weights[0] == weights[1] and len(set(weights[3:])) == 1
     assert weights[0] + weights[2] + weights[3] == 3
-    alone = draw_weights(
-        recording_indices(["a"] * 5), np.random.default_rng(0), 9
-    )  # one recording: its clips are drawn
+    alone = draw_weights(["a"] * 5, np.random.default_rng(0), 9)  # one recording: its clips are drawn
     assert alone.sum(1).tolist() == [5] * 9 and alone.std() > 0
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from lib.apps.evaluate.clip_sets import BAR_S, ClipSet
+from lib.apps.evaluate.clips import Clip, ClipSet
 from lib.apps.evaluate.intervals import Figure
+from lib.apps.evaluate.measures import attributes
 from lib.apps.evaluate.perturbations import (
     DOSES,
     badness,
@@ -15,6 +16,13 @@ from lib.apps.evaluate.perturbations import (
     verdicts,
 )
 from lib.music.notes import Notes
+from lib.music.tempo_map import Metre, TempoMap
+
+BAR_S = 1.28
+
+
+def clip_of(notes):
+    return Clip(notes, TempoMap.constant(240 / BAR_S, Metre(4, 4), 8), 32)
 
 
 @pytest.fixture
@@ -30,63 +38,70 @@ def columns(notes):
 
 @pytest.mark.parametrize("change", [change for change, _, _ in DOSES.values()])
 def test_no_dose_changes_nothing_and_a_seed_changes_alike(notes, change):
-    assert columns(change(notes, 3, 0.0)) == columns(notes)
-    spoilt = change(notes, 3, 0.5)
-    assert columns(spoilt) == columns(change(notes, 3, 0.5)) != columns(change(notes, 4, 0.5))
+    assert columns(change(clip_of(notes), 3, 0.0)) == columns(notes)
+    spoilt = change(clip_of(notes), 3, 0.5)
+    assert columns(spoilt) == columns(change(clip_of(notes), 3, 0.5)) != columns(change(clip_of(notes), 4, 0.5))
     assert len(spoilt) == len(notes) and spoilt.pedal_s.tolist() == notes.pedal_s.tolist()
     empty = notes.between(99, 100)
-    assert len(change(empty, 1, 0.5)) == 0
+    assert len(change(clip_of(empty), 1, 0.5)) == 0
 
 
 def test_jitter_moves_onsets_by_the_dose(notes):
-    apart = np.subtract.outer(jittered(notes, 0, 0.05).onset_s, notes.onset_s)
+    apart = np.subtract.outer(jittered(clip_of(notes), 0, 0.05).onset_s, notes.onset_s)
     assert 0.01 < np.abs(apart).min(1).mean() < 0.06
-    assert jittered(notes, 0, 5.0).onset_s.min() >= 0
+    assert jittered(clip_of(notes), 0, 5.0).onset_s.min() >= 0
 
 
 def test_transposing_moves_whole_bars(notes):
-    moved = bars_transposed(notes, 1, 0.5)
+    moved = bars_transposed(clip_of(notes), 1, 0.5)
     steps = moved.pitch.astype(int) - notes.pitch
     bar = (notes.onset_s // BAR_S).astype(int)
     by_bar = [set(steps[bar == number]) for number in np.unique(bar)]
     assert all(len(one) == 1 for one in by_bar)
     assert sum(one == {0} for one in by_bar) == 4
     assert all(steps[bar == number].any() for number in np.unique(bar) if by_bar[number] != {0})
-    assert (bars_transposed(notes, 1, 1.0).pitch != notes.pitch).all()
+    assert (bars_transposed(clip_of(notes), 1, 1.0).pitch != notes.pitch).all()
 
 
 def test_transposing_stays_on_the_keyboard():
     edges = Notes.from_arrays([0.0, 0.1, 2.0], [0.1] * 3, [21, 108, 108], [64] * 3)
     for seed in range(30):
-        assert np.isin(bars_transposed(edges, seed, 1.0).pitch, range(21, 109)).all()
+        assert np.isin(bars_transposed(clip_of(edges), seed, 1.0).pitch, range(21, 109)).all()
 
 
 def test_as_many_notes_are_replaced_as_the_dose_says(notes):
-    same = (notes_replaced(notes, 5, 0.25).pitch == notes.pitch).mean()
+    same = (notes_replaced(clip_of(notes), 5, 0.25).pitch == notes.pitch).mean()
     assert 0.65 < same < 0.9
-    assert notes_replaced(notes, 0, 1.0).pitch.min() >= notes.pitch.min()
+    assert notes_replaced(clip_of(notes), 0, 1.0).pitch.min() >= notes.pitch.min()
 
 
 def test_shuffled_bars_are_the_same_bars(notes):
-    clips = ClipSet("real", [notes, notes.between(1.0, 9.0), notes], ("a", "b", "c"))
+    clips = ClipSet(list(map(clip_of, (notes, notes.between(1.0, 9.0), notes))), ("a", "b", "c"))
     shuffled = clips.shuffled()
-    assert [len(clip) for clip in shuffled.clips] != [len(clip) for clip in clips.clips]
-    assert sum(map(len, shuffled.clips)) == sum(map(len, clips.clips))
-    assert len(set(shuffled.groups)) == 3 and shuffled.clips[0].end_s < 10.24 + 0.3
+    assert [len(played) for played in shuffled.notes] != [len(played) for played in clips.notes]
+    assert sum(map(len, shuffled.notes)) == sum(map(len, clips.notes))
+    assert len(set(shuffled.groups)) == 3 and shuffled.notes[0].end_s < 10.24 + 0.3
+
+
+def test_shuffled_bars_do_not_go_on_from_each_other(notes):
+    columns, pitch = (notes.onset_s, notes.duration_s), notes.pitch % 5
+    clips = [clip_of(Notes.from_arrays(*columns, low + pitch, notes.velocity)) for low in (40, 60, 80)]
+    shuffled = ClipSet(clips, ("a", "b", "c")).shuffled()
+    ranges = [[attributes(clip)["pitch_range"] for clip in part] for part in (clips, shuffled.clips)]
+    assert max(ranges[0]) < 5 and min(ranges[1]) > 20
 
 
 def clips():
-    from lib.music.notes import Notes
-
     times = np.arange(0, 10, 0.25)
     return ClipSet(
-        "real", [Notes.from_arrays(times, np.full(40, 0.2), 60 + np.arange(40) % 5, np.full(40, 70))] * 3, list("abc")
+        [clip_of(Notes.from_arrays(times, np.full(40, 0.2), 60 + np.arange(40) % 5, np.full(40, 70)))] * 3,
+        list("abc"),
     )
 
 
 def answer(clip_set):
     """A measure that hears wrong notes alone, and one that is deaf."""
-    wrong = float(np.mean([(notes.pitch > 64).mean() + (notes.pitch < 60).mean() for notes in clip_set.clips]))
+    wrong = float(np.mean([(notes.pitch > 64).mean() + (notes.pitch < 60).mean() for notes in clip_set.notes]))
     figures = {"overlapping_area": 1 - wrong, "judge": 0.5, "divergence": wrong}
     return {name: Figure(value, value, value, 3) for name, value in figures.items()}
 

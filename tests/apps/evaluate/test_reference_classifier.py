@@ -1,15 +1,21 @@
 """The judge's file: what is saved hears the same when loaded, and damage is noticed."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from lib.apps.evaluate.reference_classifier import JUDGE, load_reference_classifier, save_reference_classifier
+from lib.apps.evaluate.reference_classifier import JUDGE, load_reference_classifier
 from lib.config import ConfigError, preset
 from lib.data.corpora import open_corpus
 from lib.storage.manifest import DamageError
 from lib.style.classifier import StyleClassifier
 from lib.training.loop import train
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from release_judge import save_reference_classifier  # noqa: E402
 
 
 @pytest.fixture(scope="module")

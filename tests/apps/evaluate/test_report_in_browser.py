@@ -35,5 +35,7 @@ def test_a_clip_and_its_passage_are_shown_side_by_side(page):
 def test_it_fits_a_phone_and_pictures_have_words(page):
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.evaluate("document.querySelectorAll('details.section').forEach(each => each.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     words = page.eval_on_selector_all("img", "images => images.map(image => image.alt)")
     assert len(words) >= 2 and all(len(text) > 40 for text in words)

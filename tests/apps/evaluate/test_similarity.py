@@ -5,7 +5,8 @@ import pytest
 from scipy.linalg import sqrtm
 from scipy.stats import gaussian_kde
 
-from lib.apps.evaluate.similarity import Densities, frechet_distance, nearest_are_own, standardised
+from lib.apps.evaluate.measures import ATTRIBUTES
+from lib.apps.evaluate.similarity import ClipMeasures, Densities, Similarity, frechet_distance, nearest_are_own
 
 
 def ones(*samples):
@@ -86,6 +87,13 @@ def test_clips_of_one_recording_are_no_neighbours():
     assert not np.concatenate(apart).any(), "with the own recording left out, the other set is nearest"
 
 
-def test_standardised():
-    points, others = standardised(np.array([[1.0, 10.0]]), np.array([[0.0, 0.0], [2.0, 20.0]]))
-    assert points == pytest.approx(0, abs=1e-6) and others == pytest.approx(np.array([[-1, -1], [1, 1]]), abs=1e-6)
+def test_neighbours_among_attributes_do_not_depend_on_their_units():
+    def nearest(units):
+        sides = []
+        for number in range(2):
+            columns = (np.random.default_rng(number).normal(size=(30, len(ATTRIBUTES))) * units).T
+            groups = tuple(f"{number} {clip}" for clip in range(30))
+            sides.append(ClipMeasures(groups, dict(zip(ATTRIBUTES, columns)), np.full((30, 8), np.nan)))
+        return Similarity(*sides, np.eye(8)).statistics["nearest_attributes"](np.ones(30), np.ones(30))
+
+    assert nearest(1) == nearest(np.geomspace(1e-3, 1e3, len(ATTRIBUTES))) and 0.2 < nearest(1) < 0.8

@@ -5,21 +5,23 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def solos(tmp_path_factory):
-    """Two solos, one in three at 97 bpm, written as `generate` writes them."""
+def played():
+    """Two Solos: straight at 120, and one of 12/8 that swings at 133 quarters a minute."""
     from lib.generation.generate import generate, load_improviser
     from lib.generation.request import GenerateRequest
-    from lib.music.hands import left_hand
-    from lib.music.notes import write_midi
 
-    folder, improviser = tmp_path_factory.mktemp("solos"), load_improviser(released=True, device="cpu")
-    asked = [GenerateRequest(seconds=16.0, seed=1, num_steps=10, chords="Cmaj7 | Dm7 G7 | Em7 A7"),
-             GenerateRequest(seconds=8.0, seed=2, num_steps=10, chords="FΔ/A | B♭ø", tempo_bpm=97.0, beats_per_bar=3)]  # fmt: skip
-    for number, request in enumerate(asked, 1):
-        solo = generate(improviser, request)
-        path = folder / f"solo-{number}.mid"
-        write_midi(solo.notes, path, request.tempo_bpm, solo.chords, left_hand(solo.notes), request.beats_per_bar)
-    return sorted(folder.iterdir())
+    improviser, steps = load_improviser(released=True, device="cpu"), {"num_steps": 10}
+    straight = GenerateRequest(bars=8, seed=1, chords="Cmaj7 | Dm7 G7 | Em7 A7", feel="straight", **steps)
+    chords, time = "FΔ/A | B♭ø", {"tempo_bpm": 133.0, "metre": "12/8", "feel": "swing"}
+    swung = GenerateRequest(bars=4, seed=2, chords=chords, **time, **steps)
+    return [generate(improviser, request) for request in (straight, swung)]
+
+
+@pytest.fixture(scope="session")
+def solos(played, tmp_path_factory):
+    """Their files, as `generate` writes them."""
+    folder = tmp_path_factory.mktemp("solos")
+    return [solo.write(folder / f"solo-{number}.mid") for number, solo in enumerate(played, 1)]
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +41,13 @@ def text(takes):
 @pytest.fixture(scope="session")
 def take_of():
     """callable(pitches, ...) -> ScriptTake: a key after the other."""
-    from lib.apps.fl_studio.script import ScriptTake
+    from lib.apps.fl_studio.script import ScriptTake, steady
     from lib.music.notes import Notes
 
     def make(pitches, beats=0.5, tempo_bpm=120.0, chords=(), name="plain"):
         onset_s = np.arange(len(pitches)) * beats * 60 / tempo_bpm
         velocity = np.linspace(1, 127, len(pitches))
-        return ScriptTake(name, Notes.from_arrays(onset_s, np.full(len(pitches), 0.2), pitches, velocity), tempo_bpm, chords)
+        notes = Notes.from_arrays(onset_s, np.full(len(pitches), 0.2), pitches, velocity)
+        return ScriptTake(name, notes, steady(tempo_bpm), chords=chords)
 
     return make

@@ -89,8 +89,8 @@ class Score:
         raise AttributeError(f"score.{name} can't be set")
 
     PPQ = property(lambda self: self._host.ppq)
-    tsnum = property(lambda self: 4)
-    tsden = property(lambda self: 4)
+    tsnum = property(lambda self: self._host.metre[0])
+    tsden = property(lambda self: self._host.metre[1])
     length = property(lambda self: max([note.time + note.length for note in self._host.notes], default=0))
     noteCount = property(lambda self: len(self._host.notes))
     markerCount = property(lambda self: len(self._host.markers))
@@ -208,9 +208,11 @@ class FLStudio:
     ppq : ticks a quarter
     selection : (first tick, last tick) of the time selection; an end of -1: none
     old : a version that knows of no time selection
+    metre : the project's time signature
     """
 
-    def __init__(self, notes=(), markers=(), ppq=96, selection=(0, -1), old=False):
+    def __init__(self, notes=(), markers=(), ppq=96, selection=(0, -1), old=False, metre=(4, 4)):
+        self.metre = metre
         self.ppq, self.selection, self.applying, self.logged = ppq, selection, False, []
         self.notes, self.markers = list(notes), list(markers)
         self.module = types.ModuleType("flpianoroll")
@@ -259,6 +261,10 @@ class FLStudio:
     @property
     def rows(self):
         return [(note.time, note.length, note.number, note.velocity, note.color) for note in self.notes]
+
+    @property
+    def metres(self):
+        return [(marker.time, marker.tsnum, marker.tsden) for marker in self.markers if marker.mode == 8]
 
     @property
     def chords(self):

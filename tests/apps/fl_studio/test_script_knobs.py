@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fake_fl_studio import FLStudio, Marker, Note, one_key_at_a_time
 
-from lib.apps.fl_studio.script import ScriptTake, script_text
+from lib.apps.fl_studio.script import ScriptTake, script_text, steady
 from lib.music.chords import parse_chord
 from lib.music.notes import Notes
 
@@ -58,7 +58,7 @@ def test_humanise_is_small_and_the_same_each_time(takes, text, number):
 
 
 def test_humanise_begins_nothing_before_the_beginning():
-    chord = ScriptTake("chord", Notes.from_arrays(np.zeros(30), np.full(30, 0.5), range(40, 70), np.full(30, 80)))
+    chord = ScriptTake("chord", Notes.from_arrays(np.zeros(30), np.full(30, 0.5), range(40, 70), np.full(30, 80)), steady(120.0))
     for selection in ((0, -1), (96, 500)):
         studio = FLStudio(selection=selection).open(script_text([chord], "Chord"))
         times = [row[0] for row in studio.preview(Humanise=1.0, **IN_SELECTION)]
@@ -185,8 +185,8 @@ def test_a_dialog_that_gives_every_value_as_a_real_number(text):
 
 def test_the_guide_tells_of_each_knob_and_shows_what_there_is(text):
     guide = (ROOT / "docs" / "FL_STUDIO_GUIDE.md").read_text(encoding="utf-8")
-    table = guide.split("| knob | |")[1].split("\n\n")[0]
+    table = guide.split("| knob | effect |")[1].split("\n\n")[0]
     assert re.findall(r"^\| (.+?) \|", table, re.MULTILINE) == list(FLStudio().open(text).form._kinds)
     pictures = re.findall(r"!\[.+?\]\((.+?)\)", guide)
     assert len(pictures) == 4 and all((ROOT / "docs" / picture).is_file() for picture in pictures)
-    assert "no script of ours has run in it yet" in " ".join(guide.split())
+    assert "none of our scripts has run in it yet" in " ".join(guide.split())

@@ -9,7 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from lib.music.notes import Notes, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes
+from lib.music.tempo_map import Metre, TempoMap
 
 MUSESCORES = ("mscore3", "musescore3", "mscore", "musescore", "mscore4portable")
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -49,7 +51,8 @@ def test_a_tune_on_the_beat_arrives_exactly(musescore, tmp_path):
     right, left = [60, 62, 64, 65, 67, 69, 71, 72, 74], [48, 43, 45]
     onset_s = [*np.arange(9) * 0.5, *np.arange(3) * 1.5]
     notes = Notes.from_arrays(onset_s, [0.5] * 9 + [1.5] * 3, right + left, [80] * 12)
-    midi = write_midi(notes, tmp_path / "waltz.mid", 120, [(0.0, "CΔ")], notes.pitch < 55, beats_per_bar=3)
+    waltz = TempoMap.constant(120.0, Metre(3, 4), 3)
+    midi = write_midi(notes, tmp_path / "waltz.mid", waltz, [(0.0, "CΔ")], notes.pitch < 55)
     score = opened(musescore, midi, tmp_path)
     hands = {name.text.split(", ")[-1]: pitches(part) for name, part in zip(score.iter("part-name"), score.iter("part"))}
     assert hands == {"Right hand": Counter(right), "Left hand": Counter(left)}
@@ -62,11 +65,9 @@ def test_a_tune_on_the_beat_arrives_exactly(musescore, tmp_path):
 def test_a_solo_arrives_whole(musescore, tmp_path):
     from lib.generation.generate import generate, load_improviser
     from lib.generation.request import GenerateRequest
-    from lib.music.hands import left_hand
 
-    request = GenerateRequest(seconds=20.0, seed=1)
-    solo = generate(load_improviser(released=True, device="cpu"), request)
-    midi = write_midi(solo.notes, tmp_path / "solo.mid", request.tempo_bpm, solo.chords, left_hand(solo.notes))
+    solo = generate(load_improviser(released=True, device="cpu"), GenerateRequest(bars=10, seed=1))
+    midi = solo.write(tmp_path / "solo.mid")
     found = sum(map(pitches, opened(musescore, midi, tmp_path).iter("part")), Counter())
     played = Counter(solo.notes.pitch.tolist())
     # MuseScore rounds to written values: two strikes of a key within a sixteenth become one

@@ -6,7 +6,7 @@ import os
 import nbformat
 import pytest
 
-from lib.apps.headless import headless, notebook_parameters
+from lib.apps.headless import headless
 from lib.checkpoints.history import append_event
 from lib.config import ConfigError
 
@@ -34,7 +34,7 @@ def notebooks(tmp_path, monkeypatch):
     folder.mkdir()
     for name in ("00_setup", "02_vqvae", "06_listen"):
         write_notebook(folder, name, WRITE.format(name=name))
-    monkeypatch.setattr(notebook_parameters, "NOTEBOOKS", folder)
+    monkeypatch.setattr(headless, "NOTEBOOKS", folder)
     return folder
 
 
@@ -73,7 +73,7 @@ def executed(monkeypatch):
     ],
 )
 def test_selection(notebooks, words, stems):
-    assert [path.stem for path in notebook_parameters.select(words)] == stems
+    assert [path.stem for path in headless.select(words)] == stems
 
 
 @pytest.mark.parametrize(
@@ -106,8 +106,8 @@ def test_bad_input_is_named_and_nothing_runs(run, executed, tmp_path, arguments,
     [("batch_size", "8", 8), ("lr", "3e-4", 3e-4), ("lr", 1, 1.0), ("loud", "true", True), ("word", 5, "5")],
 )
 def test_text_becomes_the_parameters_type(notebooks, name, given, typed):
-    paths = notebook_parameters.select("02")
-    value = notebook_parameters.assign(paths, {f"02.{name}": given})["02_vqvae"][name]
+    paths = headless.select("02")
+    value = headless.assign(paths, {f"02.{name}": given}, "demo")["02_vqvae"][name]
     assert value == typed and type(value) is type(typed)
 
 
@@ -240,3 +240,10 @@ def test_a_kernel_gets_the_mirror_and_nothing_is_left_of_it(run, notebooks, tmp_
 def test_lines_are_indented_and_colours_left_out(capsys):
     headless._Stream().write("\x1b[31mred\x1b[0m\rtrain: 50%|###   | 1/2\n\nfinished\n")
     assert capsys.readouterr().out.splitlines() == ["   red", "   train: 50%|###   | 1/2", "   finished"]
+
+
+def test_quarters_a_bar_of_an_earlier_sweep_are_a_metre():
+    paths = headless.select("06")
+    assert headless.assign(paths, {"06_listen.beats_per_bar": 3}, "demo") == {"06_listen": {"metre": "3"}}
+    with pytest.raises(ConfigError, match="for example 4/4, 3/4, 7/8 or 12/8"):
+        headless.assign(paths, {"06_listen.metre": "3/5"}, "demo")

@@ -6,9 +6,8 @@ import pytest
 import yaml
 from test_headless import write_notebook
 
-from lib.apps.headless import headless, notebook_parameters
-from lib.apps.headless.sweep import run_sweep
-from lib.apps.headless.sweep_grid import read_sweep
+from lib.apps.headless import headless
+from lib.apps.headless.sweep import read_sweep, run_sweep
 from lib.checkpoints.history import append_event, append_history
 from lib.config import ConfigError
 
@@ -21,7 +20,7 @@ def notebooks(tmp_path, monkeypatch):
     folder.mkdir()
     for name in ("00_setup", "02_vqvae", "06_listen"):
         write_notebook(folder, name, "print(1)")
-    monkeypatch.setattr(notebook_parameters, "NOTEBOOKS", folder)
+    monkeypatch.setattr(headless, "NOTEBOOKS", folder)
     return folder
 
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from lib.apps.headless.when_done import when_done
+from lib.apps.headless.until_done import when_done
 from lib.config import ConfigError
 
 
@@ -28,7 +28,8 @@ def test_a_failure_is_said_and_how_to_do_it_by_hand(runpodctl, monkeypatch, caps
     monkeypatch.setenv("RUNPOD_POD_ID", "abc123")
     (runpodctl.parent / "runpodctl").write_text("#!/bin/sh\necho no key >&2\nexit 1\n")
     when_done("stop-pod")
-    assert "Pod abc123 was not stopped (runpodctl: no key). Stop it by hand" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no key\nNo pod was stopped: runpodctl failed with exit code 1. Stop it by hand" in said
 
 
 def test_what_is_missing_is_said(monkeypatch, capsys):

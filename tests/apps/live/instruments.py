@@ -15,8 +15,7 @@ import time
 from mido import Message, Parser
 from mido.sockets import PortServer
 
-from lib.apps.live.messages import is_note_off
-from lib.apps.live.rehearsal import messages_of
+from lib.apps.live.scheduler import key, pedal, without_overlap
 
 
 def wait_for(condition, seconds=10.0, step_s=0.005):
@@ -35,6 +34,15 @@ def read_journal(path, *kinds):
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line[-1] == "\n"]
     return [line for line in lines if not kinds or line["kind"] in kinds]
+
+
+def messages_of(notes):
+    """[(time_s, mido.Message)] of Notes and their pedal, in order; a key is up before it is struck again."""
+    rows = zip(notes.onset_s.tolist(), notes.duration_s.tolist(), notes.pitch.tolist(), notes.velocity.tolist())
+    spans = [key(on_s, on_s + seconds, pitch, velocity) for on_s, seconds, pitch, velocity in rows]
+    spans = without_overlap([*spans, *(pedal(down_s, up_s) for down_s, up_s in notes.pedal_s.tolist())])
+    pairs = [pair for span in spans for pair in ((span.on_s, span.on), (span.off_s, span.off))]
+    return sorted(pairs, key=lambda pair: pair[0])
 
 
 class Keyboard:
@@ -61,8 +69,8 @@ class Keyboard:
         begins_s, released_s = time.perf_counter(), 0.0
         for at_s, message in messages_of(notes):
             time.sleep(max(0.0, begins_s + at_s - time.perf_counter()))
-            self.port.send(Message.from_bytes(message))
-            released_s = time.perf_counter() if is_note_off(message) else released_s
+            self.port.send(message)
+            released_s = time.perf_counter() if message.type == "note_off" else released_s
         return released_s
 
     def unplug(self):
@@ -122,9 +130,10 @@ class Synthesizer:
         return [(at_s, m.value) for at_s, m in list(self.heard) if m.is_cc(number)]
 
     def is_silent(self):
-        """Whether no key is down, and pedal up, all sound off and all notes off came last."""
-        last = [m.control for _, m in list(self.heard)[-3:] if m.type == "control_change"]
-        return not self.down and last == [64, 120, 123]
+        """Whether no key is down, and after the last key that went down came pedal up, all sound off and all notes off."""
+        last_s = max((at_s for at_s, _ in self.notes_on()), default=0.0)
+        controls = [m.control for at_s, m in list(self.heard) if m.type == "control_change" and m.value == 0 and at_s >= last_s]
+        return not self.down and controls[-3:] == [64, 120, 123]
 
     def unplug(self):
         """Hang up on everybody."""

@@ -8,7 +8,7 @@ import sys
 from instruments import Synthesizer
 from mido import Message
 
-from lib.apps.live.process import raise_priority
+from lib.apps.live.midi_output_process import raise_priority
 
 
 def run_synthesizer(pipe):

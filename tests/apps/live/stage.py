@@ -6,10 +6,9 @@ import numpy as np
 from mido import Message
 
 from lib.apps.live.duet_request import DuetRequest
-from lib.apps.live.messages import is_note_on
 from lib.apps.live.model_process import Answer
 from lib.apps.live.tempo import OwnTempo
-from lib.music.notes import Notes
+from lib.music.tempo_map import BeatNotes, Metre
 
 STEP_S = 0.005
 
@@ -31,31 +30,31 @@ class Output:
 
 
 class Model:
-    """Answers `takes_s` after the last ask with quavers from middle C up, the first of them 0.1 s late, as models are."""
+    """Answers `takes_s` after the last ask with eighths from middle C up, on the beat; `late` beats late."""
+
+    late = 0.0
 
     def __init__(self, stage, takes_s):
-        self.stage, self.takes_s, self.expected_s, self.took_s = stage, takes_s, takes_s, takes_s
+        self.stage, self.takes_s, self.expected_s = stage, takes_s, takes_s
         self.asks, self.current, self.dropped = [], None, 0
 
     def ask(self, ask):
-        self.asked_s = self.stage.now_s
         self.asks.append(ask)
-        self.current = (ask, self.stage.now_s + self.takes_s)
+        self.current = (ask, self.stage.now_s)
 
     def drop(self):
         self.dropped += self.current is not None
         self.current = None
 
-    def give_up(self):
-        self.expected_s = (self.expected_s + self.stage.now_s - self.asked_s) / 2
-        self.drop()
-
     def receive(self):
-        if self.current is None or self.stage.now_s < self.current[1]:
+        if self.current is None or self.stage.now_s < self.current[1] + self.takes_s:
             return None
-        ask, self.current = self.current[0], None
-        onset_s = np.arange(2 * ask.beats) * ask.beat_s / 2
-        return Answer(ask, Notes.from_arrays(onset_s + 0.1, onset_s * 0 + 0.1, 60 + np.arange(len(onset_s)) % 12, onset_s * 0 + 80))
+        (ask, asked_s), self.current = self.current, None
+        took_s = self.stage.now_s - asked_s
+        self.expected_s = max(took_s, (self.expected_s + took_s) / 2)
+        onset = np.arange(2 * ask.beats) / 2 + self.late
+        columns = onset, onset + 0.2, 60 + np.arange(len(onset)) % 12, np.full(len(onset), 80)
+        return Answer(ask, BeatNotes(*columns, np.zeros((0, 2))), took_s=took_s)
 
 
 class Stage:
@@ -64,7 +63,7 @@ class Stage:
     def __init__(self, kind, takes_s=0.5, **options):
         self.now_s, self.events, self.output, self.model = 1000.0, [], Output(), Model(self, takes_s)
         self.request = DuetRequest(**options)
-        self.tempo = OwnTempo(self.request.tempo_bpm, self.request.beats_per_bar)
+        self.tempo = OwnTempo(self.request.tempo_bpm, Metre.parse(self.request.metre))
         self.partner = kind(self.request, self.tempo, self.output, self.model, self.report)
 
     def report(self, kind, text, **values):
@@ -98,4 +97,4 @@ class Stage:
     @property
     def played(self):
         """[(time_s, pitch)] that the output plays."""
-        return [(span.on_s, span.on[1]) for span in sorted(self.output.spans) if is_note_on(span.on)]
+        return sorted((span.on_s, span.on.note) for span in self.output.spans if span.on.type == "note_on")

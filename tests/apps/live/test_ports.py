@@ -5,9 +5,10 @@ import time
 
 import pytest
 from instruments import Keyboard, Synthesizer, wait_for
+from mido import Message
 
 from lib.apps.live import ports
-from lib.apps.live.ports import PortError, find_port, open_input, open_output
+from lib.apps.live.ports import PortError, find_port, is_lost, open_input, open_output
 
 NAMES = ["loopMIDI Port 1", "Midi Through:Midi Through Port-0 14:0", "Grand 20:0", "Grand Two 24:0"]
 
@@ -31,7 +32,7 @@ def test_a_port_that_goes_while_it_is_opened_is_not_there(monkeypatch):
     class Gone:
         get_input_names = get_output_names = staticmethod(lambda: ["Grand"])
 
-        def open_output(self, name):
+        def open_output(self, name, virtual):
             raise ValueError("Invalid port number.")  # as rtmidi's InvalidPortError is one
 
     monkeypatch.setattr(ports, "backend", Gone)
@@ -74,29 +75,23 @@ def test_sockets_speak_with_mido():
 
 
 def test_a_socket_knows_that_the_other_end_is_gone():
-    keyboard, lost = Keyboard(), []
-    port = open_input(keyboard.name, print, lambda: lost.append(True))
+    keyboard = Keyboard()
+    port = open_input(keyboard.name, print)
     keyboard.accept()
     keyboard.unplug()
-    assert wait_for(lambda: lost)
+    assert wait_for(lambda: is_lost(port))
     port.close()
     keyboard.close()
     synthesizer = Synthesizer()
     out = open_output(synthesizer.name)
-    out.send(b"\x90\x3c\x50")
+    out.send(Message("note_on", note=60))
     assert wait_for(lambda: synthesizer.down == {(0, 60)})
     synthesizer.unplug()
-    assert wait_for(lambda: _is_lost(out))
+    assert wait_for(lambda: is_lost(out))
+    with pytest.raises(OSError, match="hung up"):
+        out.send(Message("note_on", note=60))
     out.close()
     synthesizer.close()
-
-
-def _is_lost(port):
-    try:
-        port.check()
-    except OSError:
-        return True
-    return False
 
 
 @pytest.mark.parametrize(("name", "why"), [("socket:127.0.0.1:1", "does not answer"), ("socket:nowhere", "write socket:HOST:PORT")])

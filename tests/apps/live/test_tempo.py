@@ -4,21 +4,36 @@ import numpy as np
 import pytest
 from mido import Message
 
-from lib.apps.live.tempo import BeatGrid, ClockTempo, OwnTempo
+from lib.apps.live.tempo import COMMON, BeatGrid, ClockTempo, OwnTempo
+from lib.music.tempo_map import Metre
 
 
 def test_a_grid_counts_beats_and_bars():
-    grid = BeatGrid(10.0, 0.5, 3)
+    grid = BeatGrid(10.0, 0.5, Metre(3, 4))
     assert grid.beat_at(11.25) == 2.5 and grid.time_of(4) == 12.0
     assert grid.next_beat(11.0) == 2 and grid.next_beat(11.01) == 3
-    assert grid.next_bar(10.0) == 0 and grid.next_bar(10.01) == 3 and grid.next_bar(11.5) == 3
+    assert [grid.next_like(0, at_s) for at_s in (10.0, 10.01, 11.5)] == [0, 3, 3]
+    assert grid.next_like(7, 11.6) == 4 and grid.next_like(1, 10.0) == 1
 
 
-def test_own_tempo_has_no_beat_before_it_begins():
-    tempo = OwnTempo(90, 4)
-    assert tempo.grid(1.0) is None
+def test_beats_of_seven_eight_begin_anew_with_each_bar():
+    grid = BeatGrid(0.0, 0.5, Metre.parse("7/8"))
+    assert [grid.next_beat(beat / 2) for beat in (2.9, 3.0, 3.1, 3.5, 3.6, 6.6)] == [3, 3, 3.5, 3.5, 4.5, 7]
+    assert grid.next_like(0, 0.1) == 3.5 and grid.next_beat(-0.01) == 0
+
+
+def test_a_beat_of_twelve_eight_is_a_dotted_quarter():
+    tempo = OwnTempo(120, Metre.parse("12/8"))
+    tempo.begin(0.0)
+    assert tempo.grid(0.0).beat_s == 0.75 and tempo.metre.beats == 4
+    clock = started(120, metre=Metre.parse("12/8"))[0]
+    assert clock.grid(101.9).beat_s == pytest.approx(0.75) and clock.grid(101.9).beat_at(101.5) == pytest.approx(2)
+
+
+def test_own_tempo_begins_where_it_is_told():
+    tempo = OwnTempo(90)
     tempo.begin(5.0)
-    assert tempo.grid(6.0) == BeatGrid(5.0, 60 / 90, 4)
+    assert tempo.grid(6.0) == BeatGrid(5.0, 60 / 90)
 
 
 def tick(tempo, times_s):
@@ -32,8 +47,8 @@ def ticks(start_s, bpm, count):
     return start_s + np.arange(count) * 60 / bpm / 24
 
 
-def started(bpm=120.0, count=96, start_s=100.0):
-    tempo = ClockTempo()
+def started(bpm=120.0, count=96, start_s=100.0, metre=COMMON):
+    tempo = ClockTempo(metre)
     tempo.receive(Message("start"), start_s - 0.001)
     return tempo, tick(tempo, ticks(start_s, bpm, count))
 

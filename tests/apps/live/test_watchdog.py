@@ -1,11 +1,9 @@
 """The watchdog's work: a port that comes late, breaks once more, and is silenced in the end."""
 
-import pytest
-
-from lib.apps.live import watchdog
-from lib.apps.live.messages import SoundingKeys, silence
+from lib.apps.live import midi_output_process
+from lib.apps.live.midi_output_process import silence_port
 from lib.apps.live.ports import PortError
-from lib.apps.live.watchdog import silence_port
+from lib.apps.live.scheduler import silence
 
 
 class Port:
@@ -23,17 +21,9 @@ class Port:
         self.is_open = False
 
 
-@pytest.fixture
-def sounding():
-    sounding = SoundingKeys()
-    for pitch in (60, 64):
-        sounding.update(bytes((0x93, pitch, 80)))
-    return sounding
-
-
-def test_it_tries_until_all_has_been_sent(sounding, monkeypatch):
-    waits, opened, tries = [], [], [None] * 30 + [Port(3), None, Port(99)]
-    monkeypatch.setattr(watchdog.time, "sleep", waits.append)
+def test_it_tries_until_all_has_been_sent(monkeypatch):
+    waits, opened, tries = [], [], [None] * 30 + [Port(3), None, Port(999)]
+    monkeypatch.setattr(midi_output_process.time, "sleep", waits.append)
     last = tries[-1]
 
     def open_port(name):
@@ -43,19 +33,19 @@ def test_it_tries_until_all_has_been_sent(sounding, monkeypatch):
         opened.append(port)
         return port
 
-    assert silence_port("Grand", sounding, open_port)
+    assert silence_port("Grand", (3,), open_port)
     assert len(opened) == 2 and not any(port.is_open for port in opened)
-    assert last.sent == 2 * silence({(3, 60), (3, 64)}, {3}) and not tries
-    assert waits[0] == watchdog.FIRST_WAIT_S and waits[30] == watchdog.LONGEST_WAIT_S == max(waits), "later tries are further apart"
+    assert last.sent == 2 * silence({3}) and not tries
+    assert waits[:32] == [midi_output_process.RETRY_S] * 32
 
 
-def test_it_gives_up_in_the_end(sounding, monkeypatch):
+def test_it_gives_up_in_the_end(monkeypatch):
     now_s = [0.0]
-    monkeypatch.setattr(watchdog.time, "sleep", lambda seconds: now_s.append(now_s[-1] + seconds))
-    monkeypatch.setattr(watchdog.time, "monotonic", lambda: now_s[-1])
+    monkeypatch.setattr(midi_output_process.time, "sleep", lambda seconds: now_s.append(now_s[-1] + seconds))
+    monkeypatch.setattr(midi_output_process.time, "monotonic", lambda: now_s[-1])
 
     def nothing(name):
         raise PortError("not there")
 
-    assert not silence_port("Grand", sounding, nothing)
-    assert watchdog.PATIENCE_S <= now_s[-1] < watchdog.PATIENCE_S + watchdog.LONGEST_WAIT_S
+    assert not silence_port("Grand", (3,), nothing)
+    assert midi_output_process.PATIENCE_S <= now_s[-1] < midi_output_process.PATIENCE_S + 2 * midi_output_process.RETRY_S

@@ -6,8 +6,8 @@ import pytest
 
 # without the server's packages test_installed.py says so, and these can't even be imported
 OF_THE_SERVER = [
-    *("test_app.py", "test_background.py", "test_connections.py", "test_auth.py", "test_job_store.py", "test_page.py"),
-    *("test_process.py", "test_redis.py"),
+    *("test_app.py", "test_background.py", "test_auth.py", "test_job_store.py", "test_page.py"),
+    *("test_process.py", "test_redis.py", "test_results.py"),
 ]
 collect_ignore = [] if find_spec("fastapi") and find_spec("httpx") else OF_THE_SERVER
 

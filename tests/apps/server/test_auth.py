@@ -68,7 +68,6 @@ def test_bodies_have_a_limit_announced_or_not(client):
     large = b"x" * (2 * 2**20 + 1)
     assert client.post("/v1/identify", content=large).status_code == 413
     assert client.post("/v1/identify", content=iter([large[:2**20]] * 3)).status_code == 413  # chunked
-    assert client.post("/v1/identify", content=b"", headers={"content-length": "-1"}).status_code in (400, 413)
     assert client.post("/v1/identify", content=large[:-1]).status_code == 422
 
 

@@ -12,7 +12,7 @@ def test_the_servers_packages_are_installed(package):
 
 
 @pytest.mark.parametrize("package, module, command", [
-    ("fastapi", "app", ["serve"]), ("dramatiq", "redis_queue", ["worker", "--queue", "redis://localhost"]),
+    ("uvicorn", "background", ["serve"]), ("dramatiq", "redis_queue", ["worker", "--queue", "redis://localhost"]),
 ])  # fmt: skip
 def test_the_command_says_which_are_missing(monkeypatch, package, module, command):
     monkeypatch.setitem(sys.modules, package, None)

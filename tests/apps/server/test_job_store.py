@@ -1,18 +1,21 @@
 """Jobs on disk: what was accepted is played once, whatever happens to the process."""
 
 import dataclasses
+import json
 import sqlite3
+from types import SimpleNamespace
 
 import pytest
 from serving import until
 
-from lib.apps.server.jobs import Jobs, QueueFull
+from lib.apps.server.dispatcher import Stopped
+from lib.apps.server.jobs import Jobs
 from lib.apps.server.limits import Limits
-from lib.apps.server.schemas import Work
+from lib.apps.server.schemas import SoloOrder, read_order, write_order
 from lib.config import ConfigError
-from lib.generation.request import GenerateRequest
 
 LIMITS = Limits(queued=4, batch=3, tries=2, kept=2)
+RESULT = {"midi": ""}
 
 
 @pytest.fixture
@@ -22,42 +25,52 @@ def jobs(tmp_path):
     opened.close()
 
 
-def work(**wishes):
-    return Work(GenerateRequest(**{"seconds": 5.0, **wishes}))
+def add(jobs, shape="5 s", weight=1):
+    return jobs.add("{}", shape, weight).id
 
 
 def test_what_is_accepted_comes_back_as_it_was(jobs):
-    wishes = work(chords="Dm7 | G7", density=(3.0, 9.0), melody=((0.5, 72),))
-    asked = dataclasses.replace(wishes, midi=b"MThd\0", from_s=1.0, to_s=2.0)
-    assert jobs.find(jobs.add(asked).id).state == "queued"
+    asked = SoloOrder(chords="Dm7 | G7", density=(3.0, 9.0), melody=((0.5, 72),), midi="TVRo", from_s=1.0, to_s=2.0, theme="TVRo")
+    assert jobs.find(jobs.add(write_order(asked), "", 1).id).state == "queued"
     (job,) = jobs.take()
-    assert Work.from_json(job.work, job.midi) == asked
+    assert read_order(job.work) == asked and jobs.find(job.id).work == ""
     assert jobs.find("0" * 32) is None
 
 
+def test_a_job_of_an_earlier_version_keeps_its_file(tmp_path):
+    jobs = Jobs(tmp_path, LIMITS)
+    job_id = jobs.add(json.dumps({"request": {"seconds": 5.0, "told": False}, "from_s": 1.0, "to_s": 2.0}), "", 1).id
+    jobs._execute("UPDATE jobs SET midi = ?", b"MThd")
+    jobs.close()
+    jobs = Jobs(tmp_path, LIMITS)
+    (job,) = jobs.take()
+    expected = SoloOrder(seconds=5.0, condition_model=False, midi="TVRoZA==", from_s=1.0, to_s=2.0)
+    assert job.id == job_id and read_order(job.work) == expected
+    jobs.close()
+
+
 def test_like_jobs_are_taken_together_the_oldest_first(jobs):
-    ids = [jobs.add(one).id for one in (work(seed=1), work(seconds=50.0), work(seed=2), work(seed=3))]
+    ids = [add(jobs), add(jobs, "50 s"), add(jobs), add(jobs)]
     assert [job.id for job in jobs.take()] == [ids[0], ids[2], ids[3]]
     assert [job.id for job in jobs.take()] == [ids[1]] and jobs.take() == []
-    heavy = [jobs.add(work(seed=seed, num_candidates=2)).id for seed in range(2)]  # 3 candidates go together at most
+    heavy = [add(jobs, weight=2) for _ in range(2)]  # 3 candidates go together at most
     assert [len(jobs.take()) for _ in heavy] == [1, 1]
 
 
 def test_no_more_wait_than_may(jobs):
     for _ in range(4):
-        jobs.add(work())
-    with pytest.raises(QueueFull):
-        jobs.add(work())
+        add(jobs)
+    assert jobs.add("{}", "", 1) is None
     jobs.take()
-    jobs.add(work())
+    assert jobs.add("{}", "", 1) is not None
 
 
 def test_a_job_ends_once(jobs):
-    done, dropped = jobs.add(work()).id, jobs.add(work()).id
-    assert not jobs.finish(done), "it does not run yet"
+    done, dropped = add(jobs), add(jobs)
+    assert not jobs.end(done, "done"), "it does not run yet"
     jobs.take()
-    assert jobs.finish(done) and not jobs.finish(done) and not jobs.cancel(done) and not jobs.fail(done, "no")
-    assert jobs.cancel(dropped) and not jobs.finish(dropped)
+    assert jobs.end(done, "done") and not any(jobs.end(done, state) for state in ("done", "cancelled", "failed"))
+    assert jobs.end(dropped, "cancelled") and not jobs.end(dropped, "done")
     assert [jobs.find(i).state for i in (done, dropped)] == ["done", "cancelled"] and jobs.running([done, dropped]) == set()
 
 
@@ -65,7 +78,7 @@ def test_what_ran_when_the_process_ended_is_queued_again_but_not_for_ever(tmp_pa
     job_id = None
     for state in ("queued", "queued", "failed"):
         jobs = Jobs(tmp_path, LIMITS)
-        job_id = job_id or jobs.add(work()).id
+        job_id = job_id or add(jobs)
         assert jobs.find(job_id).state == state
         jobs.take()
         jobs.close()
@@ -74,9 +87,10 @@ def test_what_ran_when_the_process_ended_is_queued_again_but_not_for_ever(tmp_pa
 
 def test_after_the_process_ended_jobs_are_played_alone(tmp_path):
     jobs = Jobs(tmp_path, LIMITS)
-    ids = [jobs.add(work(seed=seed)).id for seed in range(4)]
+    ids = [add(jobs) for _ in range(4)]
     assert len(jobs.take()) == 3
-    jobs.requeue()
+    jobs.close()
+    jobs = Jobs(tmp_path, LIMITS)
     assert [[job.id for job in jobs.take()] for _ in range(4)] == [[job_id] for job_id in ids]
     jobs.close()
 
@@ -93,34 +107,61 @@ def test_a_file_that_is_no_database_is_named(tmp_path):
 
 
 def test_what_ended_is_forgotten_in_time_and_number(jobs):
-    ids = [jobs.add(work(seed=seed)).id for seed in range(4)]
+    ids = [add(jobs) for _ in range(4)]
     jobs.take()
     for job_id in ids[:3]:
-        jobs.finish(job_id)
+        jobs.end(job_id, "done")
     assert jobs.sweep() == ids[:1] and jobs.find(ids[0]) is None  # two are kept
     jobs.limits = dataclasses.replace(LIMITS, ttl_s=-1.0)
     assert set(jobs.sweep()) == set(ids[1:3]) and jobs.find(ids[3]).state == "queued"
 
 
-def test_a_worker_outlives_a_disk_that_is_full_for_a_while(jobs, monkeypatch):
-    from lib.apps.server.worker import Worker
+def dispatch(jobs, play, kept):
+    """A Dispatcher whose player is a function, and whose results are the ids in a list."""
+    from lib.apps.server.dispatcher import Dispatcher
 
-    played, faults = [], ["take", "requeue"]
+    store = SimpleNamespace(facts=lambda job_id: None, write=lambda job_id, midi, facts: kept.append(job_id))
+    return Dispatcher(jobs, store, SimpleNamespace(threads=1, room=lambda queued: (1, None), play=play))
+
+
+def test_a_cancelled_job_ends_no_other_and_all_cancelled_end_the_batch(jobs):
+    kept, wanted_by = [], []
+    for cancelled in (1, 2):
+        ids = [add(jobs), add(jobs)]
+
+        def play(works, wanted, cancelled=ids[:cancelled]):
+            for job_id in cancelled:
+                jobs.end(job_id, "cancelled")
+            wanted_by.append(wanted(dict.fromkeys(works, 0.5)))
+            if not wanted_by[-1]:
+                raise Stopped
+            return dict.fromkeys(works, RESULT)
+
+        dispatcher = dispatch(jobs, play, kept)
+        dispatcher.start()
+        assert until(lambda: not jobs.count("queued") and not jobs.count("running"), 10)
+        dispatcher.stop()
+        assert [jobs.find(job_id).state for job_id in ids] == ["cancelled", "done" if cancelled == 1 else "cancelled"]
+    assert wanted_by == [True, False] and len(kept) == 1
+
+
+def test_the_dispatcher_outlives_a_disk_that_is_full_for_a_while(jobs, monkeypatch):
+    played, faults = [], ["take", "end", "give_back"]
 
     def full_once(name, function):
-        def call():
+        def call(*words):
             if name in faults:
                 faults.remove(name)
                 raise sqlite3.OperationalError("database or disk is full")
-            return function()
+            return function(*words)
 
         return call
 
-    for name in ("take", "requeue"):
+    for name in faults:
         monkeypatch.setattr(jobs, name, full_once(name, getattr(jobs, name)))
-    worker = Worker(jobs, results=None, improviser=None, metrics=None)
-    monkeypatch.setattr(worker, "_play", lambda batch: played.extend(job.id for job in batch))
-    job_id = jobs.add(work()).id
-    worker.start()
-    assert until(lambda: played, 10) and played == [job_id] and worker.is_alive() and not faults
-    worker.stop()
+    dispatcher = dispatch(jobs, lambda works, wanted: dict.fromkeys(works, RESULT), played)
+    job_id = add(jobs)
+    dispatcher.start()
+    assert until(lambda: jobs.find(job_id).state == "done", 10) and dispatcher.is_alive() and not faults
+    assert played == [job_id] * 2, "what could not be kept was played again"
+    dispatcher.stop()

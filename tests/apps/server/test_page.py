@@ -1,5 +1,6 @@
 """The page at / in a real Chromium, from a real server: knobs, a solo that sounds, cancel, faults under their fields."""
 
+import base64
 import threading
 import time
 
@@ -9,7 +10,8 @@ from browser import find_axe, find_barriers
 from serving import free_port
 
 from lib.apps.server.app import make_app
-from lib.music.notes import Notes, write_midi
+from lib.music.midi_writer import write_midi
+from lib.music.notes import Notes
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (pip install playwright)")
 expect, TOKEN = sync_api.expect, "a token of the tests"
@@ -76,7 +78,10 @@ def wait_until(frame, condition, seconds=15):
         time.sleep(0.05)
 
 
-def generate(page, **knobs):
+def generate(page, seconds=None, **knobs):
+    if seconds is not None:
+        page.locator("#unit").select_option("seconds")
+        page.locator("#length").fill(str(seconds))
     for name, value in knobs.items():
         page.locator(f"#{name}").fill(str(value))
     page.get_by_role("button", name="Generate").click()
@@ -85,18 +90,31 @@ def generate(page, **knobs):
 def test_knobs_are_set_and_the_solo_sounds(open_page, served):
     page = open_page(served[0])
     page.locator("#style").select_option("Bill Evans")
-    generate(page, chords="Dm7 G7 | Cmaj7", seconds=5, seed=7)
+    generate(page, chords="Dm7 G7\nCmaj7", seconds=5, seed=7)  # a line break is a bar line
     expect(page.locator("#said")).to_have_text("done", timeout=30_000)
     player = page.frame_locator("#player")
     player.get_by_role("button", name="Play").click()
     frame = page.frames[1]
     wait_until(frame, "() => soundOf(state.take).currentTime > 0.5")
-    assert frame.evaluate("() => music.takes[0].notes.length") > 5 and frame.evaluate("() => music.chords[0][1]") == "Dm7"
+    assert frame.evaluate("() => music.takes[0].notes.length") > 5 and frame.evaluate("() => music.takes[0].chords[0][1]") == "Dm7"
     request = page.evaluate("() => ask(job.links.json).then(answer => answer.json()).then(found => found.request)")
-    assert (request["style"], request["chords"], request["seed"]) == ("Bill Evans", "Dm7 G7 | Cmaj7", 7)
+    assert (request["style"], request["chords"], request["seed"]) == ("Bill Evans", "Dm7 G7\nCmaj7", 7)
     with page.expect_download() as download:
         page.get_by_role("button", name=".mid").first.click()
     assert download.value.suggested_filename.endswith(".mid")
+
+
+def test_metre_feel_and_length_are_asked_for(open_page, served):
+    page = open_page(served[0])
+    page.locator("#feel").select_option("swing")
+    generate(page, chords="Am7 | D7", metre="7/8", tempo_bpm=140, length=3)
+    expect(page.locator("#said")).to_have_text("done", timeout=30_000)
+    played = page.evaluate("() => ask(job.links.json).then(answer => answer.json())")
+    request = played["request"]
+    assert [request[name] for name in ("metre", "feel", "choruses", "tempo_bpm")] == ["7/8", "swing", 3, 140]
+    assert played["bars_s"] == pytest.approx(1.5 * np.arange(6)), "three choruses of two bars"
+    bars = page.frames[1].evaluate("() => music.takes[0].bars.slice(0, 3)")
+    assert bars == [[0.0, 1], [1.5, 2], [3.0, 3]], "the player has them, too"
 
 
 def test_cancel(open_page, served):
@@ -112,13 +130,15 @@ def test_cancel(open_page, served):
 
 
 def test_faults_stand_under_their_fields(open_page, served):
-    page = open_page(served[0], refusals=2)
+    page = open_page(served[0], refusals=3)
     generate(page, chords="Cmaj7 | Qm7")
     page.wait_for_selector(".fault")
     assert "Qm7" in page.locator("label:has(#chords) .fault").inner_text()
     assert page.locator("#chords").get_attribute("aria-invalid") == "true"
-    generate(page, chords="Cmaj7", seconds=61)
-    page.wait_for_selector("label:has(#seconds) .fault")
+    generate(page, chords="Cmaj7", metre="4/5", seconds=61)
+    page.wait_for_selector("label:has(#metre) .fault")
+    generate(page, metre="4/4")
+    page.wait_for_selector("label:has(#length) .fault")
     assert page.locator(".fault").count() == 1
 
 
@@ -128,6 +148,9 @@ def test_a_file_is_gone_on_from(open_page, served, tmp_path):
     page.locator("#midi").set_input_files(write_midi(notes, tmp_path / "mine.mid"))
     generate(page, seconds=4)
     expect(page.locator("#said")).to_have_text("done", timeout=30_000)
+    page.locator("#theme").set_input_files(tmp_path / "mine.mid")
+    asked = page.evaluate("() => order()")
+    assert asked["theme"] == asked["midi"] == base64.b64encode((tmp_path / "mine.mid").read_bytes()).decode()
     found = page.evaluate("() => ask(job.links.json).then(answer => answer.json())")
     assert found["begins_s"] == pytest.approx(8.0, abs=0.2) and [row[2] for row in found["notes"][:4]] == [60, 64, 67, 72]
 

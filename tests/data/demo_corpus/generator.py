@@ -16,9 +16,11 @@ from demo_corpus.performance import perform
 from demo_corpus.players import PLAYERS_BY_HABIT
 from demo_corpus.tunes import TUNES
 
-from lib.music.notes import to_midi
+from lib.music.midi_writer import to_midi
+from lib.music.tempo_map import Metre, TempoMap
 
 PIECES_PER_ALBUM = (4, 3, 3)  # every player plays each tune once
+COMMON = Metre(4, 4)
 
 
 def write_archive(path, seed=0, pieces_per_album=None):
@@ -38,7 +40,7 @@ def write_archive(path, seed=0, pieces_per_album=None):
         for player, album, title, tune in demo_pieces(seed, pieces_per_album):
             notes, tempo_bpm = perform(player, tune, dice_for(seed, player.name, album, title))
             member = zipfile.ZipInfo(f"{player.name}/{album}/{title}.mid")  # of a fixed date: the same bytes any day
-            archive.writestr(member, to_midi(notes, tempo_bpm), zipfile.ZIP_DEFLATED)
+            archive.writestr(member, to_midi(notes, TempoMap.constant(tempo_bpm, COMMON, 1)), zipfile.ZIP_DEFLATED)
     return Path(path)
 
 
