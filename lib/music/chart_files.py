@@ -97,7 +97,7 @@ def find_tunes(source: Path | str) -> list[Tune]:
 
 def _path_of(source):
     """The path that a text is: of a file, or at least like one; None: it is typed."""
-    if re.search(r"[|\n]|irealb", source) or len(source.encode()) > LONGEST_PATH:
+    if re.search(r"[|\n]|irealb(ook)?:", source) or len(source.encode()) > LONGEST_PATH:
         return None
     try:
         is_file = Path(source).is_file()

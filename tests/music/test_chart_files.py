@@ -140,3 +140,9 @@ def test_music_xml_that_is_broken_or_has_no_chords(tmp_path):
     path.write_text(music_xml("NOTE"))
     with pytest.raises(ChordError, match="no chord symbols"):
         read_chart(path)
+
+
+def test_a_file_may_be_named_after_irealbook(tmp_path):
+    path = tmp_path / "my irealbook.txt"
+    path.write_text("Cmaj7 | Dm7 G7", encoding="utf-8")
+    assert len(read_chart(str(path)).chart.bars) == 2
